@@ -1,0 +1,32 @@
+# `make repro` and `make test` are all a newcomer needs: both make the environment first.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := . $(VENV)/bin/activate &&
+
+.PHONY: repro test lint lock env
+
+repro: $(READY)  ## set up, run the pipeline, say what came out
+	@$(RUN) python -m src.params && { git rev-parse -q --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true; }
+	@$(RUN) dvc repro && python -m src.summary
+
+test: $(READY)  ## set up, run every test
+	@$(RUN) python -m pytest
+
+lint: $(READY)  ## style, types
+	@$(RUN) ruff check . && ruff format --check . && mypy
+
+env: $(READY)  ## only set up
+
+# uv installs everything, and comes from the lock too: pip gets its lines alone, with their hashes.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock
+	@touch $@
+
+lock:  ## resolve pyproject.toml again
+	@$(RUN) uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+		--python-version 3.11 --upgrade pyproject.toml --group dev --output-file requirements.lock

@@ -1,0 +1,43 @@
+"""Files that are either whole or absent: temporary file, fsync, rename."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; at the end of the block it is synced and renamed to `path`.
+
+    If the block raises, the temporary file is removed and `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text with Unix line ends on every system, so that checksums agree between machines."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON in the order given. NaN and infinity are refused with `ValueError`: they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def digest(path: Path, algorithm: str = "md5") -> str:
+    """Hexadecimal digest of a file. MD5 by default, since it is what `dvc.lock` records."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,151 @@
+"""Downloads over http(s): mirrors, retries with back-off, resumed after a break, checked, kept for good.
+
+Files are kept in `.cache/downloads`, where a later run finds them without network and where a user may put them.
+"""
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from tqdm import tqdm
+
+from src import atomic
+from src.faults import Fault
+
+ROUNDS = 4  # of all mirrors; with the waits between them 7 s, enough for a router to come back
+FIRST_WAIT = 1.0  # seconds, doubled after each round
+TIMEOUT = (10, 30)  # seconds to connect, and without a byte
+_PIECE = 2**18
+
+
+class Checksum(NamedTuple):
+    algorithm: str  # md5 | sha256
+    value: str  # hexadecimal
+
+
+class _Refused(Exception):
+    """The server will not give this file: trying again is of no use."""
+
+
+def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, remedy: str) -> Path:
+    """The file at `path`, downloaded from the first of `urls` that gives it unless it is there already.
+
+    With a `checksum` a file that is there is used only if it agrees; without one, as it is. `remedy` ends the `Fault`
+    that is raised when no mirror gives the file.
+    """
+    with _locked(path):
+        if path.is_file() and _agrees(path, checksum):
+            return path
+        partial = path.with_name(f"{path.name}.part")
+        if checksum is None:
+            partial.unlink(missing_ok=True)  # nothing could tell whether the server's file is still the same
+        _try_mirrors(list(urls), partial, checksum, remedy)
+        with atomic.replacing(path) as temporary:
+            partial.replace(temporary)
+    return path
+
+
+def shown(url: str) -> str:
+    """The URL without what may be secret: user, password, query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _agrees(path: Path, checksum: Checksum | None) -> bool:
+    return checksum is None or atomic.digest(path, checksum.algorithm) == checksum.value
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Experiments that run at the same time share the folder: the second waits, then finds the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _try_mirrors(urls: list[str], partial: Path, checksum: Checksum | None, remedy: str) -> None:
+    reasons: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    for attempt in range(ROUNDS):
+        if attempt and urls:
+            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
+        for url in list(urls):
+            try:
+                resumed = _download(url, partial, tags, checksum is not None)
+                if _agrees(partial, checksum):
+                    return
+                reasons[url] = "the file there has another checksum"
+                partial.unlink()
+                if not resumed:  # else the part that was there may have been at fault
+                    urls.remove(url)
+            except _Refused as refused:
+                reasons[url] = str(refused)
+                urls.remove(url)
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                reasons[url] = _reason(error)
+    told = "; ".join(f"{shown(url)}: {reason}" for url, reason in reasons.items())
+    raise Fault(f"cannot download ({told}): {remedy}")
+
+
+def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> bool:
+    """Downloads to `partial`; returns whether it went on where that ended.
+
+    It does if the server can, and if the file is known to be still the same: by its tag, or since it is `checked`.
+    """
+    start = partial.stat().st_size if partial.is_file() and (checked or url in tags) else 0
+    headers = {"Accept-Encoding": "identity"}  # or the file's own gzip might be taken off
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if url in tags:
+            headers["If-Range"] = tags[url]
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            partial.unlink()  # longer than the file: start again
+            raise requests.ConnectionError("the server's file is shorter than the part that was there")
+        if response.status_code in (400, 401, 403, 404, 410, 451):
+            raise _Refused(f"{response.status_code} {response.reason}")
+        response.raise_for_status()
+        resumed = response.status_code == requests.codes.partial_content and response.headers.get(
+            "Content-Range", ""
+        ).startswith(f"bytes {start}-")
+        etag = response.headers.get("ETag", "")
+        if etag and not etag.startswith("W/"):
+            tags[url] = etag
+        start = start if resumed else 0
+        length = response.headers.get("Content-Length")
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            tqdm(
+                total=start + int(length) if length and length.isdecimal() else None,
+                initial=start,
+                desc=partial.stem,
+                unit="B",
+                unit_scale=True,
+                disable=None,  # only on a terminal
+            ) as bar,
+        ):
+            for piece in response.raw.stream(_PIECE, decode_content=False):
+                file.write(piece)
+                bar.update(len(piece))
+    return resumed
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return "not a valid URL"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return "the connection broke off"
+    return "not reachable"

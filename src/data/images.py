@@ -1,0 +1,115 @@
+"""One image file to uint8 pixels, with Pillow. Files are untrusted.
+
+What is done with each kind:
+
+- The content decides the format, not the extension; only the formats of `FORMATS` are tried.
+- EXIF rotation and mirroring are applied.
+- Grey stays grey (also black-and-white); 16-bit grey is scaled by 255/65535, not clipped.
+- Transparency is laid on white. Palettes, CMYK, YCbCr and others become RGB (without colour profiles); of 16 bits per
+  colour Pillow keeps the upper 8.
+- Of an animation or a file of several pages the first is taken.
+- Refused: above `MAX_PIXELS` or `MAX_FILE_BYTES`, 32-bit integers and floating point (their range is unknown).
+
+Resizing is bilinear with antialiasing, as torchvision's pretrained networks were trained with.
+"""
+
+import io
+import threading
+from contextlib import nullcontext
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Pillow's plugins that decode photos and scans themselves; others start programs (EPS) or are rare and little tested.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+MAX_FILE_BYTES = 64 * 2**20  # a photo of 50 megapixels has 10 to 25 MiB as JPEG
+MAX_PIXELS = 50_000_000  # the largest ordinary cameras; decoding takes up to 12 bytes a pixel, so 0.6 GB
+_LARGE_PIXELS = 4_000_000
+_one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
+
+Resize = Literal["crop", "squash", "pad"]
+
+
+class Unreadable(Exception):
+    """The file is not an image that we read. The text says why."""
+
+
+class Fit(NamedTuple):
+    """Brings every image to size × size. crop: the middle square | squash: both sides | pad: black bars."""
+
+    size: int
+    resize: Resize
+
+
+def decode(data: bytes, fit: Fit | None) -> NDArray[np.uint8]:
+    """The pixels of an image file, (H, W, C) with C = 1 (grey) or 3 (RGB). Raises `Unreadable`."""
+    if len(data) > MAX_FILE_BYTES:
+        raise Unreadable(f"more than {MAX_FILE_BYTES // 2**20} MiB")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        pixels = image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise Unreadable(f"{image.width}×{image.height} pixels are too many")
+        with _one_large_image if pixels > _LARGE_PIXELS else nullcontext():
+            if fit:
+                # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
+                image.draft(None, (2 * fit.size, 2 * fit.size))
+            ImageOps.exif_transpose(image, in_place=True)
+            image = _plain(image)
+            return to_array(to_fit(image, fit) if fit else image)
+    except Unreadable:
+        raise
+    except UnidentifiedImageError:
+        raise Unreadable("not an image, or a format that is not read") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise Unreadable(str(error) or type(error).__name__) from None
+
+
+def is_image(data: bytes) -> bool:
+    """Whether the content starts like an image of one of `FORMATS`; it may still be damaged."""
+    try:
+        Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception:  # as in `decode`
+        return False
+    return True
+
+
+def to_fit(image: Image.Image, fit: Fit) -> Image.Image:
+    """`image` (mode L or RGB) brought to fit.size × fit.size."""
+    target = (fit.size, fit.size)
+    if image.size == target:
+        return image
+    if fit.resize == "pad":
+        return ImageOps.pad(image, target, Image.Resampling.BILINEAR)
+    if fit.resize == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        return image.resize(target, Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+    return image.resize(target, Image.Resampling.BILINEAR)
+
+
+def to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, C) of an image of mode L or RGB."""
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB, as the module says."""
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise Unreadable("32 bits per pixel: convert it to 8 or 16 bits")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    return image if image.mode == mode else image.convert(mode)

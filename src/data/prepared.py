@@ -1,0 +1,74 @@
+"""The prepared data set: uint8 arrays that are opened as memory maps, and `dataset.json`, which says what they are."""
+
+import json
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from src.paths import DATASET, PREPARED
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageFormat(_Record):
+    """Height, width and channels (1 or 3) of every prepared image, and how photos were brought to that size."""
+
+    height: int
+    width: int
+    channels: int
+    resize: Literal["crop", "squash", "pad"] | None  # None: the images were this size already
+
+
+class SplitRecord(_Record):
+    count: int
+    per_class: dict[str, int]
+    images_md5: str
+    labels_md5: str
+    names: list[str]  # file name within the source, or "train/00017" where the source numbers its images
+    groups: list[str] | None  # the match of split.groups for every image
+
+
+class Duplicates(_Record):
+    dropped: list[str]  # training images that equal an official test (or validation) image
+    together: list[list[str]]  # equal images that were kept on one side
+    conflicting: list[list[str]]  # equal images with different labels
+
+
+class Dataset(_Record):
+    """What `dataset.json` holds. `mean` and `std` are per channel over the training images, pixels in [0, 1]."""
+
+    name: str
+    classes: list[str]
+    image: ImageFormat
+    mean: list[float]
+    std: list[float]
+    splits: dict[SplitName, SplitRecord]
+    duplicates: Duplicates
+    unreadable: list[str]
+
+
+class LabelledImages(NamedTuple):
+    images: NDArray[np.uint8]  # (N, H, W, C), a read-only memory map
+    labels: NDArray[np.int64]  # (N,)
+
+
+def array_paths(split: SplitName) -> tuple[Path, Path]:
+    """Paths of a split's image and label arrays."""
+    return PREPARED / f"{split}.images.npy", PREPARED / f"{split}.labels.npy"
+
+
+def read_dataset() -> Dataset:
+    return Dataset.model_validate(json.loads(DATASET.read_text(encoding="utf-8")))
+
+
+def open_split(split: SplitName) -> LabelledImages:
+    images, labels = array_paths(split)
+    return LabelledImages(np.load(images, mmap_mode="r"), np.load(labels, mmap_mode="r"))

@@ -1,0 +1,66 @@
+"""Which classes are recognised, and which are taken for which; both from a predictions table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from src.statistics import wilson
+
+
+def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
+    """One row per class, from the columns `label` and `prediction`.
+
+    `accuracy` is the share of the class's own images that were recognised, with its 95 % Wilson interval; in the terms
+    of retrieval that is the class's recall. What cannot be computed is NaN: accuracy of a class without images,
+    precision of one that was never predicted.
+    """
+    counts = _confusion(predictions, classes)
+    images, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
+    low, high = wilson(correct, images)
+    accuracy = correct / _positive(images)
+    return pandas.DataFrame(
+        {
+            "class": list(classes),
+            "images": images,
+            "correct": correct,
+            "accuracy": accuracy,
+            "ci_low": low,
+            "ci_high": high,
+            "precision": correct / _positive(predicted),
+            "recall": accuracy,
+            "f1": 2 * correct / _positive(images + predicted),
+        }
+    )
+
+
+def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
+    """How often each label got each prediction: `label,prediction,count` in the order of `classes`, without the zeros.
+
+    Long instead of a K×K square, so that a diff shows a changed confusion as one line with both names, and 100 classes
+    stay readable.
+    """
+    counts = _confusion(predictions, classes)
+    rows, columns = np.nonzero(counts)
+    return pandas.DataFrame(
+        {
+            "label": [classes[row] for row in rows.tolist()],
+            "prediction": [classes[column] for column in columns.tolist()],
+            "count": counts[rows, columns],
+        }
+    )
+
+
+def _confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Counts (K, K), rows by label, columns by prediction."""
+    place = {name: index for index, name in enumerate(classes)}
+    labels, predicted = ([place[name] for name in predictions[column]] for column in ("label", "prediction"))
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (np.array(labels, dtype=np.int64), np.array(predicted, dtype=np.int64)), 1)
+    return counts
+
+
+def _positive(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Counts as divisors: NaN for 0."""
+    return np.where(counts > 0, counts, np.nan)

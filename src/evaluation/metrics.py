@@ -1,0 +1,96 @@
+"""From logits and labels to the numbers of `reports/metrics.json`."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from src.evaluation.outputs import log_probabilities, ranks
+from src.statistics import Floats, bootstrap, wilson
+
+ECE_BINS = 15
+_TOP = 5
+_DECIMALS = 6  # below what an image more or less changes, and short enough to read in a diff
+
+
+def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float | int]:
+    """Metrics of logits (N, K) against labels (N,), each with the ends of its 95 % interval as `…_ci_low`, `…_ci_high`.
+
+    Intervals of `accuracy`, `top5_accuracy` (only with more than five classes) and `worst_class_accuracy` are
+    Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
+    The others are percentile bootstraps over images:
+
+    - `loss`: mean cross entropy in nats.
+    - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
+    - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
+      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Few images make a
+      well calibrated model look worse than it is, and the interval shares that upward bias; likewise, a handful of
+      images per class pull the interval of `macro_f1` down, since a resample misses some of them.
+    - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
+
+    With no images only `images: 0` is said. Raises `Fault` if a logit is not finite.
+    """
+    if not len(labels):
+        return {"images": 0}
+    images, classes = logits.shape
+    scores = log_probabilities(logits)
+    predicted = scores.argmax(axis=1)
+    correct = predicted == labels
+    result: dict[str, float | int] = {"images": images}
+
+    def put(name: str, value: float, low: float, high: float) -> None:
+        for key, number in (name, value), (f"{name}_ci_low", low), (f"{name}_ci_high", high):
+            result[key] = round(float(number), _DECIMALS)
+
+    def put_share(name: str, successes: int, trials: int) -> None:
+        low, high = wilson(successes, trials)
+        put(name, successes / trials, float(low), float(high))
+
+    put_share("accuracy", int(correct.sum()), images)
+    if classes > _TOP:
+        put_share("top5_accuracy", int((ranks(scores, labels) <= _TOP).sum()), images)
+    per_class = np.bincount(labels, minlength=classes)
+    hits = np.bincount(labels[correct], minlength=classes)
+    worst = int(np.nanargmin(hits / np.where(per_class, per_class, np.nan)))
+    put_share("worst_class_accuracy", int(hits[worst]), int(per_class[worst]))
+
+    features = _features(scores, predicted, labels)
+    values = _from_sums(np.asarray(features.sum(axis=0), dtype=np.float64)[None], images)[0]
+    lows, highs = bootstrap(features, lambda sums: _from_sums(sums, images))
+    for name, value, low, high in zip(("loss", "brier", "ece", "macro_f1"), values, lows, highs, strict=True):
+        put(name, value, low, high)
+    return result
+
+
+def _features(scores: Floats, predicted: NDArray[np.intp], labels: NDArray[np.int64]) -> csr_array:
+    """What each image adds to the sums that the metrics are made of: (N, 2 + 15 + 3K).
+
+    Columns: loss, Brier score, correct − confidence in the column of its bin, and one-hot by class: label,
+    prediction, correct.
+    """
+    images, classes = scores.shape
+    each = np.arange(images)
+    correct = predicted == labels
+    probabilities = np.exp(scores)
+    confidence = probabilities[each, predicted]
+    loss = -scores[each, labels]
+    brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
+    # Bins are open below and closed above, as in the reference implementation of Guo et al.
+    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+    ones = np.ones(images)
+    values = np.stack([loss, brier, correct - confidence, ones, ones, correct], axis=1)
+    first = 2 + ECE_BINS
+    by_class = [first + labels, first + classes + predicted, first + 2 * classes + labels]
+    columns = [0 * each, 0 * each + 1, 2 + bins, *by_class]
+    rows = np.arange(0, values.size + 1, values.shape[1])
+    return csr_array((values.ravel(), np.stack(columns, axis=1).ravel(), rows), shape=(images, first + 3 * classes))
+
+
+def _from_sums(sums: Floats, images: int) -> Floats:
+    """Loss, Brier score, ECE and macro F1 (R, 4) from sums (R, 2 + 15 + 3K) over R sets of `images` images each."""
+    means, rest = sums[:, :2] / images, sums[:, 2 + ECE_BINS :]
+    ece = np.abs(sums[:, 2 : 2 + ECE_BINS]).sum(axis=1) / images
+    labelled, predicted, hits = np.split(rest, 3, axis=1)
+    size = labelled + predicted
+    occurs = size > 0
+    f1 = np.divide(2 * hits, size, out=np.zeros_like(size), where=occurs)
+    return np.column_stack([means, ece, f1.sum(axis=1) / occurs.sum(axis=1)])

@@ -1,0 +1,30 @@
+"""What a network's outputs say about each image."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.faults import Fault
+
+Floats = NDArray[np.float64]
+
+
+def log_probabilities(logits: NDArray[np.floating]) -> Floats:
+    """Log-softmax of logits (N, K) in float64: no probability becomes exactly 0. Raises `Fault` if not finite."""
+    if not np.isfinite(logits).all():
+        raise Fault("the network's outputs are not finite numbers: training diverged; try a lower train.optimizer.lr")
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
+
+
+def ranks(scores: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rank (N,) of each image's label among its scores (N, K): 1 = most probable.
+
+    Among equal scores the lower class comes first, as with `argmax`, so rank 1 always means a right prediction.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    before = np.arange(scores.shape[1]) < labels[:, None]
+    ahead = (scores > own) | ((scores == own) & before)
+    rank: NDArray[np.int64] = 1 + ahead.sum(axis=1, dtype=np.int64)
+    return rank

@@ -1,0 +1,34 @@
+"""The predictions table: one row per image, with the image's name and class names."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from src.evaluation.outputs import log_probabilities, ranks
+
+
+def predictions(
+    logits: NDArray[np.floating], labels: NDArray[np.int64], names: Sequence[str], classes: Sequence[str]
+) -> pandas.DataFrame:
+    """Columns `index,name,label,prediction,confidence,label_probability,label_rank` for logits (N, K) and labels (N,).
+
+    `label` and `prediction` are class names; `label_rank` is 1 where the label is the most probable class. Written with
+    `tables.write`. Raises `Fault` if a logit is not finite.
+    """
+    # A model that saw no image could not say how many classes it has.
+    scores = log_probabilities(logits.reshape(len(labels), len(classes)))
+    predicted = scores.argmax(axis=1)
+    each = np.arange(len(labels))
+    return pandas.DataFrame(
+        {
+            "index": each,
+            "name": list(names),
+            "label": [classes[label] for label in labels],
+            "prediction": [classes[label] for label in predicted],
+            "confidence": np.exp(scores[each, predicted]),
+            "label_probability": np.exp(scores[each, labels]),
+            "label_rank": ranks(scores, labels),
+        }
+    )

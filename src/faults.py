@@ -1,0 +1,48 @@
+"""Faults that the user can mend: one line on the terminal, exit code 2, no traceback."""
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+# What the operating system may refuse although the code is right, and what to do about it.
+_OPERATING_SYSTEM = {
+    errno.ENOSPC: "the disk is full: free some space and start again",
+    errno.EDQUOT: "your disk quota is used up: free some space and start again",
+    errno.EROFS: "the file system is read-only: mount it writable or move the repository",
+    errno.EACCES: "permission denied: make it readable and writable for you",
+    errno.EPERM: "not permitted: make it readable and writable for you",
+}
+
+
+class Fault(Exception):
+    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
+
+
+def command(main: Callable[[], None]) -> NoReturn:
+    """Runs `main` as a command line: a `Fault` becomes one line on stderr and exit code 2.
+
+    A full disk, a read-only folder and a refused permission are told likewise, with the file's name. Every other
+    exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130, as shells expect.
+    """
+    try:
+        if not Path("src/faults.py").is_file():
+            root = Path(__file__).resolve().parents[1]
+            raise Fault(f"commands run from the repository's root: cd {root}")
+        main()
+    except Fault as fault:
+        _leave(str(fault), 2)
+    except OSError as error:
+        if error.errno not in _OPERATING_SYSTEM:
+            raise
+        where = error.filename if error.filename is not None else error.filename2
+        _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    sys.exit(0)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(code)

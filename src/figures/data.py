@@ -1,0 +1,81 @@
+"""What the data looks like: sample images and class distribution."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.prepared import SplitName
+from src.figures.sheet import Tile, sheet
+from src.figures.style import SMALL, SPLIT_COLOURS, drawing, only_bottom, short
+
+_COLUMNS = 10
+_INCHES = 0.85
+_MOST_CLASSES = 40
+
+
+def samples(
+    path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str], count: int
+) -> None:
+    """Up to `count` training images, class by class, from images (N, H, W, C) and labels (N,).
+
+    Every class gets as many; with more classes than `count`, evenly spaced classes get one each.
+    """
+    present = np.unique(labels)
+    shown = present[_spread(len(present), count)]
+    each = max(1, count // len(shown))
+    groups = [_class_group(images, np.flatnonzero(labels == label), classes[label], each) for label in shown]
+    chunks = [group[start : start + _COLUMNS] for group in groups for start in range(0, len(group), _COLUMNS)]
+    per_row = max(1, _COLUMNS // each)
+    rows = [chunks[start : start + per_row] for start in range(0, len(chunks), per_row)]
+    which = "" if len(shown) == len(classes) else f" of {len(shown)} of the {len(classes)} classes"
+    height, width = images.shape[1:3]
+    sheet(
+        path,
+        rows,
+        f"Training images{which}",
+        f"{sum(map(len, groups))} of {len(images):,} images, {width}×{height} pixels, evenly spaced within each class.",
+        image_inches=_INCHES,
+    )
+
+
+def _spread(length: int, count: int) -> NDArray[np.int64]:
+    """Up to `count` indices, evenly spaced over range(length)."""
+    count = min(length, count)
+    return (np.arange(count) * length) // count
+
+
+def _class_group(images: NDArray[np.uint8], members: NDArray[np.intp], name: str, each: int) -> list[Tile]:
+    chosen = members[_spread(len(members), each)]
+    first = Tile(images[chosen[0]], [("", name, "")], room=min(len(chosen), _COLUMNS) * _INCHES)
+    return [first, *(Tile(images[index]) for index in chosen[1:])]
+
+
+def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], classes: Sequence[str]) -> None:
+    """Images per class, one panel per split; `counts` maps a split's name to its images per class (K,)."""
+    filled = {split: np.asarray(numbers) for split, numbers in counts.items() if sum(numbers)}
+    order = np.arange(len(classes))
+    title = "Images per class"
+    if len(classes) > _MOST_CLASSES:
+        by_size = np.argsort(-filled["train"], kind="stable")
+        order = np.concatenate([by_size[: _MOST_CLASSES // 2], by_size[-_MOST_CLASSES // 2 :]])
+        title += f": the {_MOST_CLASSES // 2} largest and {_MOST_CLASSES // 2} smallest of {len(classes)}"
+    missing = [split for split in counts if split not in filled]
+    caption = "Each panel has its own scale; equal shapes mean that a split holds the classes in equal shares."
+    if missing:
+        caption += f" There are no {' and no '.join(missing)} images."
+    with drawing(path, 9.0, 0.6 + 0.2 * len(order), title, caption) as (figure, _):
+        panels = figure.subplots(1, len(filled), sharey=True, squeeze=False)[0]
+        for axes, (split, numbers) in zip(panels, filled.items(), strict=True):
+            bars = axes.barh(np.arange(len(order)), numbers[order], height=0.7, color=SPLIT_COLOURS[split])
+            axes.bar_label(bars, labels=[f"{number:,}" for number in numbers[order]], padding=3, fontsize=SMALL)
+            axes.margins(x=0.2, y=0.01)
+            axes.set_title(f"{split}: {numbers.sum():,}")
+            axes.xaxis.set_visible(False)
+            axes.spines["bottom"].set_visible(False)
+            only_bottom(axes)
+        panels[0].set_yticks(
+            np.arange(len(order)), [short(classes[index], 28) for index in order.tolist()], fontsize=SMALL
+        )
+        panels[0].invert_yaxis()

@@ -1,0 +1,58 @@
+"""Test images with what the model says about them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from src.figures.results import NO_TEST
+from src.figures.sheet import Tile, sheet
+from src.figures.style import nothing, percent
+
+_COLUMNS = 8
+_INCHES = 1.25
+_SEED = 0
+_READ = "Each percentage is the probability that the model gave to the class beside it."
+
+
+def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:
+    """`count` test images (N, H, W, C) drawn at random, always the same ones, with the rows of `predictions.csv`."""
+    total = len(predictions)
+    if not total:
+        nothing(path, "Predictions", NO_TEST)
+        return
+    chosen = np.sort(np.random.default_rng(_SEED).permutation(total)[:count])
+    table = predictions.iloc[chosen]
+    wrong = int((table["label"] != table["prediction"]).sum())
+    title = f"Predictions for {len(table)} of {total:,} test images"
+    _sheet(path, images, table, title, f"Drawn at random; {wrong or 'none'} wrong: ✗ and a frame. {_READ}")
+
+
+def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:
+    """The `count` wrong predictions with the highest confidence, among test images (N, H, W, C)."""
+    total = len(predictions)
+    wrong = predictions[predictions["label"] != predictions["prediction"]]
+    if not len(wrong):
+        nothing(path, "Most confident mistakes", f"No mistakes on {total:,} test images." if total else NO_TEST)
+        return
+    table = wrong.sort_values("confidence", ascending=False, kind="stable").head(count)
+    title = f"The {len(table)} most confident of {len(wrong):,} mistakes on {total:,} test images"
+    if len(table) == len(wrong):
+        title = f"All mistakes on {total:,} test images ({len(wrong):,}), the most confident first"
+    _sheet(path, images, table, title, f"✗: what the model took it for. Below: what it is. {_READ}")
+
+
+def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title: str, caption: str) -> None:
+    columns = ["index", "label", "prediction", "confidence", "label_probability"]
+    tiles = [_tile(images[index], *rest) for index, *rest in table[columns].itertuples(index=False, name=None)]
+    rows = [[[tile] for tile in tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
+    sheet(path, rows, title, caption, image_inches=_INCHES, group_gap=0.1)
+
+
+def _tile(image: NDArray[np.uint8], label: str, prediction: str, confidence: float, label_probability: float) -> Tile:
+    said = f"  {percent(confidence)}"
+    if label == prediction:
+        return Tile(image, [("✓ ", label, said)], room=_INCHES)
+    truth = ("is ", label, f"  {percent(label_probability)}")
+    return Tile(image, [("✗ ", prediction, said), truth], room=_INCHES, framed=True)

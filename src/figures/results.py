@@ -1,0 +1,130 @@
+"""What the model does on the test images: by class, and which class is taken for which."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from src.figures.style import (
+    FAINT,
+    QUIET,
+    SMALL,
+    SPLIT_COLOURS,
+    drawing,
+    nothing,
+    only_bottom,
+    percent,
+    percent_tick,
+    short,
+)
+
+_MOST_CELLS = 20  # classes in a confusion matrix whose numbers can still be read
+_MOST_CLASSES = 40
+NO_TEST = "There are no test images."
+
+
+def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str]) -> None:
+    """Counts as numbers, shares of a row as colour, from the table `label,prediction,count`.
+
+    With more than 20 classes the 20 with the most mistakes are shown, and one column for all other predictions.
+    """
+    counts = _square(confusion, classes)
+    order, title = np.arange(len(classes)), "Confusion matrix"
+    if counts.any():
+        title += f": {counts.trace():,} of {counts.sum():,} test images right"
+    if len(classes) > _MOST_CELLS:
+        mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+        order = np.sort(np.argsort(-mistakes, kind="stable")[:_MOST_CELLS])
+        title += f"; the {_MOST_CELLS} of {len(classes)} classes with the most mistakes"
+    shown = counts[np.ix_(order, order)]
+    columns = [short(classes[index], 20) for index in order.tolist()]
+    if len(order) < len(classes):
+        shown = np.column_stack([shown, counts[order].sum(axis=1) - shown.sum(axis=1)])
+        columns.append("all others")
+    caption = (
+        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, an empty "
+        "cell is none. Colour is the share of the row, on a scale that lets rare mistakes be seen."
+    )
+    if not counts.any():
+        nothing(path, title, NO_TEST)
+        return
+    shares = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
+    shares[:, len(order) :] = 0  # "all others" is no class: without colour
+    cell = min(1.2, max(0.42, 4.0 / len(columns)))
+    labels = 0.075 * max(map(len, columns))
+    width, height = cell * len(columns) + labels + 1.7, cell * len(order) + labels + 0.7
+    with drawing(path, width, height, title, caption) as (figure, _):
+        axes = figure.subplots()
+        picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
+        for row, column in np.argwhere(shown):
+            colour = "white" if shares[row, column] > 0.4 else "black"
+            text = f"{shown[row, column]}"
+            axes.text(
+                column, row, text, ha="center", va="center", color=colour, fontsize=SMALL if len(text) < 5 else 6.5
+            )
+        axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=0 if labels < 0.3 else 90)
+        axes.set_yticks(range(len(order)), columns[: len(order)], fontsize=SMALL)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.tick_params(length=0)
+        # Thin white lines between the cells.
+        axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(len(order) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1)
+        axes.tick_params(which="minor", length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(picture, ax=axes, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], shrink=0.8, pad=0.02)
+        bar.set_label("share of the row")
+        bar.ax.yaxis.set_major_formatter(percent_tick)
+        bar.outline.set_visible(False)
+
+
+def _square(confusion: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Counts (K, K), rows by label, columns by prediction."""
+    place = {name: index for index, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for label, prediction, count in zip(confusion["label"], confusion["prediction"], confusion["count"], strict=True):
+        counts[place[label], place[prediction]] = count
+    return counts
+
+
+def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
+    """Accuracy of each class with its interval, the best on top, from the columns of `reports/per_class.csv`."""
+    tested = per_class[per_class["images"] > 0].sort_values("accuracy", ascending=False, kind="stable")
+    overall = tested["correct"].sum() / max(1, tested["images"].sum())
+    title = "Accuracy by class"
+    if len(tested) > _MOST_CLASSES:
+        title += f": the {_MOST_CLASSES} lowest of {len(tested)}"
+    shown = tested.tail(_MOST_CLASSES)
+    if not len(shown):
+        nothing(path, title, NO_TEST)
+        return
+    caption = "Dots: accuracy on the test images of a class. Lines: 95 % Wilson interval. Dashed: all test images."
+    if untested := len(per_class) - len(tested):
+        caption += f" {untested} classes have no test images." if untested > 1 else " One class has no test images."
+    with drawing(path, 8.0, 0.7 + 0.22 * max(4, len(shown)), title, caption) as (figure, _):
+        axes = figure.subplots()
+        rows = np.arange(len(shown))
+        axes.hlines(rows, shown["ci_low"], shown["ci_high"], color=SPLIT_COLOURS["test"], linewidth=2, alpha=0.5)
+        axes.plot(shown["accuracy"], rows, "o", color=SPLIT_COLOURS["test"], markersize=5)
+        axes.axvline(overall, color=QUIET, linestyle="--", linewidth=1, zorder=0)
+        for row, (correct, images) in enumerate(zip(shown["correct"], shown["images"], strict=True)):
+            beside: dict[str, Any] = {"va": "center", "fontsize": SMALL, "transform": axes.get_yaxis_transform()}
+            axes.text(1.09, row, percent(correct / images, 1), ha="right", **beside)
+            axes.text(1.11, row, f"{correct:,} of {images:,}", **beside)
+        axes.set_yticks(rows, [short(name, 28) for name in shown["class"]], fontsize=SMALL)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(max(0, np.floor(10 * shown["ci_low"].min()) / 10), 1.005)
+        low, high = axes.get_xlim()
+        side: Literal["left", "right"] = "right" if overall > (low + high) / 2 else "left"
+        note = f" all test images: {percent(overall, 1)} "
+        axes.text(overall, 1.0, note, ha=side, va="bottom", color=QUIET, transform=axes.get_xaxis_transform())
+        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(percent_tick)
+        axes.grid(axis="x", color=FAINT)
+        axes.set_axisbelow(True)
+        only_bottom(axes)

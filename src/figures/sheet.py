@@ -1,0 +1,84 @@
+"""Contact sheets: many small images with words above them, placed by the inch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from src.figures.style import DPI, MARGIN, SMALL, VERMILLION, drawing, fitting
+
+_LINE = 1.35 * SMALL / 72  # inches from one line of small text to the next
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image (H, W, C), or (H, W) of numbers in [−1, 1] drawn in a diverging colour map, with lines above it."""
+
+    image: NDArray[np.generic]
+    lines: Sequence[tuple[str, str, str]] = ()  # what stands before a name, the name, what stands after it
+    room: float = 0.0  # inches for a line; a longer name is cut
+    framed: bool = False
+
+
+def sheet(
+    path: Path,
+    rows: Sequence[Sequence[Sequence[Tile]]],
+    title: str,
+    caption: str,
+    *,
+    image_inches: float,
+    gap: float = 0.08,
+    group_gap: float = 0.25,
+) -> None:
+    """Writes `rows` of groups of tiles. Tiles of a group stand `gap` inches apart, groups `group_gap`.
+
+    A tile's lines begin at its left edge.
+    """
+    widths = [sum(len(group) * (image_inches + gap) - gap + group_gap for group in row) - group_gap for row in rows]
+    width = max(max(widths) + 2 * MARGIN, 6.5)
+    row_gap = 1.6 * gap
+    # A row is as high as its image with the most lines needs.
+    heads = [max(len(tile.lines) for group in row for tile in group) * _LINE + 0.04 for row in rows]
+    height = sum(heads) + len(rows) * (image_inches + row_gap)
+    with drawing(path, width, height, title, caption, plot=False) as (figure, y):
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))  # in inches, from the top left corner
+        axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0), autoscale_on=False)
+        axes.set_axis_off()
+        for row, head in zip(rows, heads, strict=True):
+            x = MARGIN
+            for group in row:
+                for tile in group:
+                    _place(axes, tile, x, y + head, image_inches)
+                    x += image_inches + gap
+                x += group_gap - gap
+            y += head + image_inches + row_gap
+
+
+def _place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
+    """Draws the tile in the square of `size` inches whose top left corner is (x, y), and its lines above."""
+    pixels = np.asarray(tile.image)
+    rows, columns = pixels.shape[:2]
+    width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
+    left, top = x + (size - width) / 2, y + (size - height) / 2
+    single = pixels.squeeze(axis=2) if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    signed = single.ndim == 2 and single.dtype.kind == "f"
+    axes.imshow(
+        single,
+        cmap="RdBu_r" if signed else "gray",
+        norm=Normalize(-1, 1) if signed else Normalize(0, 255),
+        extent=(left, left + width, top + height, top),
+        # Small images show their pixels; large ones are reduced without aliasing.
+        interpolation="nearest" if max(rows, columns) < size * DPI else "antialiased",
+        aspect="auto",
+    )
+    if tile.framed:
+        frame = Rectangle((left, top), width, height, fill=False, edgecolor=VERMILLION, linewidth=2.2)
+        axes.add_patch(frame)
+    for number, line in enumerate(reversed(tile.lines)):
+        text = fitting(*line, tile.room)
+        axes.text(x, y - 0.045 - number * _LINE, text, fontsize=SMALL, va="baseline", ha="left")

@@ -1,0 +1,139 @@
+"""The one look of all pictures: sizes, colours, how names are shortened, how a file is written.
+
+Colours are Okabe and Ito's ("Color universal design", 2008), which people with every common form of colour blindness
+tell apart; nothing is said by colour alone.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
+
+from src import atomic
+
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SPLIT_COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
+INK, QUIET, FAINT = "#222222", "#666666", "#D9D9D9"
+
+DPI = 130
+TITLE, CAPTION, SMALL = 13.0, 9.0, 8.0  # points
+MARGIN = 0.15  # inches around a picture
+
+# DejaVu comes with matplotlib. The others have the letters it lacks, where the machine has one of them.
+_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Noto Sans Devanagari", "Noto Emoji")
+
+
+def _settings() -> dict[Any, Any]:
+    installed = set(fontManager.get_font_names())
+    return {
+        "font.family": ["DejaVu Sans", *(font for font in _FONTS if font in installed)],
+        "font.size": CAPTION,
+        "text.color": INK,
+        "text.parse_math": False,  # a class may be called "$5"
+        "axes.edgecolor": QUIET,
+        "axes.labelcolor": INK,
+        "axes.titlesize": 10.0,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.6,
+        "xtick.color": QUIET,
+        "ytick.color": QUIET,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+    }
+
+
+@contextmanager
+def drawing(
+    path: Path, width: float, height: float, title: str, caption: str, *, plot: bool = True
+) -> Iterator[tuple[Figure, float]]:
+    """Yields a figure and the inches that its title takes; writes it to `path` as PNG when the block ends.
+
+    Between title and caption there are `width` × `height` inches. With `plot`, axes are laid out there; without it the
+    block places everything itself. The file holds no date and no version, so equal input gives equal bytes.
+    """
+    with matplotlib.rc_context(_settings()), warnings.catch_warnings():
+        # A letter that no font has is drawn as a box, which says what the warning would.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        room = width - 2 * MARGIN
+        title, top = _wrapped(title, room, FontProperties(size=TITLE, weight="bold"))
+        caption, bottom = _wrapped(caption, room, FontProperties(size=CAPTION))
+        top, bottom = top + MARGIN + 0.1, bottom + MARGIN + 0.1
+        total = top + height + bottom
+        figure = Figure(figsize=(width, total), dpi=DPI)
+        if plot:
+            pad = MARGIN / 2
+            area = (0.0, bottom / total, 1.0, height / total)
+            figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=pad, h_pad=pad / 2, rect=area))
+        left = MARGIN / width
+        figure.text(left, 1 - MARGIN / total, title, va="top", fontsize=TITLE, fontweight="bold")
+        figure.text(left, MARGIN / total, caption, va="bottom", fontsize=CAPTION, color=QUIET)
+        yield figure, top
+        with atomic.replacing(path) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _inches(text: str, font: FontProperties) -> float:
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
+
+
+def _wrapped(text: str, room: float, font: FontProperties) -> tuple[str, float]:
+    """`text` broken into lines that fit into `room` inches, and the height of those lines in inches."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if _inches(longer, font) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines), len(lines) * 1.25 * font.get_size_in_points() / 72
+
+
+def short(name: str, length: int) -> str:
+    """A name on one line of at most `length` characters; what is cut becomes "…"."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def fitting(before: str, name: str, after: str, width: float) -> str:
+    """`before` + `name` + `after` in small type, the name cut so that it all fits into `width` inches."""
+    font = FontProperties(size=SMALL)
+    for length in range(len(name), 1, -1):
+        text = before + short(name, length) + after
+        if _inches(text, font) <= width:
+            return text
+    return before + short(name, 1) + after
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def percent_tick(share: float, _: float | None = None) -> str:
+    """A tick's label, with only the decimals that its value has."""
+    return f"{round(100 * share, 6):g} %"
+
+
+def nothing(path: Path, title: str, reason: str) -> None:
+    """Writes an empty picture that says why there is nothing to see."""
+    with drawing(path, 6.5, 0.9, title, "", plot=False) as (figure, _):
+        figure.text(0.5, 0.45, reason, ha="center", va="center", fontsize=11.0, color=QUIET)
+
+
+def only_bottom(axes: Axes) -> None:
+    """For horizontal bars and dots, whose names stand at the left: no line there."""
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)

@@ -1,0 +1,53 @@
+"""From the `model` section to a classifier."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from src import params
+from src.data.prepared import ImageFormat
+from src.faults import Fault
+from src.models import small
+from src.models.classifier import Classifier, Normalize
+
+# Of ImageNet's training images, as torchvision's pretrained networks expect them.
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+def build(
+    model: params.Model, image: ImageFormat, classes: int, mean: Sequence[float], std: Sequence[float]
+) -> Classifier:
+    """A classifier for `classes` classes, its weights drawn from torch's global random state.
+
+    mean, std: of the training images per channel, in [0, 1]; used where `model.normalize` is `dataset`.
+    Raises `Fault` where the network cannot take these images or its trained weights cannot be had.
+    """
+    if model.name in small.NETWORKS:
+        if model.weights != "none":
+            raise Fault(f"model.weights: {model.name} starts from random weights: set none")
+        network: nn.Module = small.NETWORKS[model.name](image, classes, model.dropout)
+    else:
+        from src.models.pretrained import torchvision_network  # torchvision takes 2 s to import
+
+        network = torchvision_network(model.name, model.weights, image, classes, model.dropout)
+    return Classifier(network, Normalize(*_constants(model.normalize, image.channels, mean, std)))
+
+
+def _constants(
+    normalize: str | params.Constants, channels: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    if isinstance(normalize, params.Constants):
+        chosen = (normalize.mean, normalize.std)
+    elif normalize == "dataset":
+        # A channel that never varies has no spread to divide by.
+        chosen = (list(mean), [value or 1.0 for value in std])
+    elif normalize == "imagenet":
+        average = [[sum(values) / 3] for values in _IMAGENET]
+        chosen = _IMAGENET if channels == 3 else (average[0], average[1])
+    else:
+        chosen = ([0.5], [0.5]) if normalize == "half" else ([0.0], [1.0])
+    if len(chosen[0]) not in (1, channels):
+        raise Fault(
+            f"model.normalize has {len(chosen[0])} values and the images {channels} channels: give one for each"
+        )
+    return tuple(list(values) * (channels // len(values)) for values in chosen)  # type: ignore[return-value]

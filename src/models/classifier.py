@@ -1,0 +1,47 @@
+"""The whole way from stored pixels to class probabilities: what is trained, saved, logged and served."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """uint8 images (N, H, W, C) → float32 (N, C, H, W), scaled to [0, 1] and then (x − mean) / std per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # Not among the weights: they are stored as text with the model, where a reader finds them.
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """uint8 images (N, H, W, C) → logits (N, K)."""
+
+    def __init__(self, network: nn.Module, normalize: Normalize) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.normalize(images))
+        return logits
+
+
+class Probabilities(nn.Module):
+    """uint8 images (N, H, W, C) → class probabilities (N, K): the form in which a model leaves the pipeline."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(images)
+        return logits.float().softmax(dim=1)

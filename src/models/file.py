@@ -1,0 +1,56 @@
+"""`models/model.safetensors`: the weights, and in its metadata all that is needed to use them. No pickle."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from src import params
+from src.atomic import replacing
+from src.data.prepared import ImageFormat
+from src.faults import Fault
+from src.models.build import build
+from src.models.classifier import Classifier
+
+
+class Card(BaseModel):
+    """What the weights belong to. `mean` and `std` are those of the training images, per channel, in [0, 1]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: params.Model
+    classes: Sequence[str]
+    image: ImageFormat
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def build(self) -> Classifier:
+        """The classifier with untrained weights."""
+        return build(self.model, self.image, len(self.classes), self.mean, self.std)
+
+
+def save(path: Path, classifier: Classifier, card: Card) -> None:
+    """Writes weights and card; equal weights give an identical file."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={"card": json.dumps(card.model_dump(), ensure_ascii=False)})
+
+
+def load(path: Path) -> tuple[Classifier, Card]:
+    """The classifier on the CPU, in evaluation mode, and its card. Raises `Fault` for any other file."""
+    if not path.is_file():
+        raise Fault(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = Card.model_validate_json((file.metadata() or {}).get("card", ""))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        # The weights are all in the file: nothing is to be downloaded again.
+        classifier = card.model_copy(update={"model": card.model.model_copy(update={"weights": "none"})}).build()
+        classifier.load_state_dict(weights)
+    except (SafetensorError, ValidationError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Fault(f"{path} is not a whole model of this repository: {reason}") from None
+    return classifier.eval(), card

@@ -1,0 +1,94 @@
+"""Classifiers of `torchvision.models`, with a new last layer and, if wanted, trained weights."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from src.data.prepared import ImageFormat
+from src.faults import Fault
+from src.paths import main_root
+
+
+def torchvision_network(name: str, weights: str, image: ImageFormat, classes: int, dropout: float) -> nn.Module:
+    """The network `name`, images float32 (N, C, H, W) to logits (N, classes).
+
+    weights: "none", "default" (torchvision downloads them) or a .pth or .safetensors file, relative to the repository.
+    Trained weights keep everything but the last layer, which is new. Grey images are given three equal channels.
+    Raises `Fault` where weights cannot be had or do not fit.
+    """
+    from torchvision.models import get_model
+
+    network = get_model(name, weights=None, num_classes=classes, **_arguments(name, image))
+    layers = (nn.Linear, nn.Conv2d)  # squeezenet ends in a convolution
+    last_name, last = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, layers)][-1]
+    if weights != "none":
+        _load_all_but(last_name, network, _state(name, weights), f"model.weights: {weights} does not fit {name}")
+    if dropout:
+        network.set_submodule(last_name, nn.Sequential(nn.Dropout(dropout), last))
+    return network if image.channels == 3 else nn.Sequential(RepeatChannels(), network)
+
+
+class RepeatChannels(nn.Module):
+    """(N, 1, H, W) → (N, 3, H, W) with three equal channels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.expand(-1, 3, -1, -1)
+
+
+def _arguments(name: str, image: ImageFormat) -> dict[str, Any]:
+    """What some families must be told when they are built."""
+    if name.startswith("vit_"):
+        if image.height != image.width:
+            raise Fault(f"{name} needs square images, not {image.height}×{image.width}: set data.image_size")
+        return {"image_size": image.height}
+    if name == "maxvit_t":
+        return {"input_size": (image.height, image.width)}
+    if name in ("inception_v3", "googlenet"):
+        return {"aux_logits": False, "init_weights": True}
+    return {}
+
+
+def _state(name: str, weights: str) -> dict[str, Tensor]:
+    if weights == "default":
+        from torchvision.models import get_model_weights
+
+        published = get_model_weights(name).DEFAULT
+        try:
+            state: dict[str, Tensor] = published.get_state_dict(progress=True, check_hash=True)
+        except (URLError, OSError) as error:
+            file = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
+            raise Fault(
+                f"model.weights: {published.url} cannot be downloaded ({error}): place the file at {file}, "
+                "or set model.weights to its path, or to none"
+            ) from None
+        return state
+    path = main_root() / weights
+    if not path.is_file():
+        raise Fault(f"model.weights: {path} is missing: give none, default or a .pth or .safetensors file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both readers raise many kinds, all meaning that the file is not what it should be
+        raise Fault(f"model.weights: {path} cannot be read: {error}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise Fault(f"model.weights: {path} is not a state dict of tensors")
+    return loaded
+
+
+def _load_all_but(last: str, network: nn.Module, state: dict[str, Tensor], complaint: str) -> None:
+    """Loads trained weights into every layer but the last, which keeps its new ones."""
+    # Auxiliary heads (inception_v3, googlenet) only matter when training from scratch.
+    ours = {key: value for key, value in state.items() if not key.lower().startswith(("aux", f"{last}."))}
+    try:
+        missing, unexpected = network.load_state_dict(ours, strict=False)
+    except RuntimeError as error:
+        raise Fault(f"{complaint}: {str(error).splitlines()[-1].strip()}") from None
+    strange = unexpected + [key for key in missing if not key.startswith(f"{last}.")]
+    if strange:
+        raise Fault(f"{complaint}: {len(strange)} weights are missing or too many, {strange[0]} among them")

@@ -1,0 +1,38 @@
+"""Where everything is; nothing else spells a path. All are relative to the repository's root, where commands run."""
+
+import os
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+RECIPES = Path("recipes")
+PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
+
+IMAGES = Path("data/images")  # where users put their own
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+DATASET = PREPARED / "dataset.json"
+
+MODEL = Path("models/model.safetensors")
+
+REPORTS = Path("reports")
+HISTORY = REPORTS / "history.csv"
+TRAINING = REPORTS / "training.json"
+ENVIRONMENT = REPORTS / "environment.json"
+VALIDATION_PREDICTIONS = REPORTS / "validation_predictions.csv"
+METRICS = REPORTS / "metrics.json"
+PREDICTIONS = REPORTS / "predictions.csv"
+PER_CLASS = REPORTS / "per_class.csv"
+CONFUSION = REPORTS / "confusion.csv"
+FIGURES = REPORTS / "figures"
+
+
+def main_root() -> Path:
+    """The clone's own root. `dvc exp run --temp` and `--queue` work in copies that are deleted afterwards; DVC names
+    the clone they came from in `DVC_ROOT`, and what must outlive the copy goes there."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def downloads() -> Path:
+    """Fetched files: they survive every rerun, whereas DVC deletes a stage's outputs before it runs the stage."""
+    return main_root() / ".cache" / "downloads"

@@ -1,0 +1,138 @@
+"""What the pipeline found, in a few lines: numbers, what changed, figures, the run.
+
+python -m src.summary
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from src.atomic import digest
+from src.faults import Fault, command
+from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.tracking.lookup import find_run
+from src.tracking.source import git, read_source
+from src.tracking.store import tracking_uri, without_credentials
+
+_NAMED = 3  # changed numbers that are named, of each file
+
+
+def main() -> None:
+    metrics, training = _read(METRICS), _read(TRAINING)
+    rows = [("test accuracy", _test(metrics)), ("validation accuracy", _validation(training))]
+    rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
+    if FIGURES.is_dir():
+        rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
+    rows += _run()
+    last = ""
+    for label, text in rows:
+        print(f"{'' if label == last else label:<20}{text}")
+        last = label
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise Fault(f"{path} is missing: run dvc repro") from None
+    except ValueError as error:
+        raise Fault(f"{path} is not JSON ({error}): run dvc repro") from None
+
+
+def _test(metrics: Mapping[str, Any]) -> str:
+    if not metrics["images"]:
+        return "none: there are no test images"
+    value, low, high = (100 * metrics[f"accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))
+    return f"{value:.2f} %  (95 % interval {low:.2f} to {high:.2f} %, {metrics['images']:,} images)"
+
+
+def _validation(training: Mapping[str, Any]) -> str:
+    if training["validation_accuracy"] is None:
+        return f"none: there are no validation images; the weights of epoch {training['epochs']}, the last, are kept"
+    kept = f"epoch {training['best_epoch']} of {training['epochs']}"
+    return f"{100 * training['validation_accuracy']:.2f} %  ({kept})"
+
+
+def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
+    """How the numbers differ from the committed ones, and why. Nothing where there is no git or no commit."""
+    source = read_source()
+    if source.commit == "none":
+        return
+    before = {path: _committed_json(path) for path in now}
+    if None in before.values():
+        yield "no numbers are committed yet"
+        return
+    changed = {path: _differences(before[path] or {}, now[path]) for path in now}
+    if not any(changed.values()):
+        yield "the numbers are the committed ones"
+        return
+    for path, lines in changed.items():
+        if lines:
+            more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+            yield f"{path}: {', '.join(lines[:_NAMED])}{more}"
+    inputs = {
+        "params.yaml": _yaml(_committed(PARAMS)) != _yaml(PARAMS.read_text(encoding="utf-8")),
+        "code": source.modified == "true",
+        "data": _data(_committed(LOCK)) != _data(LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""),
+    }
+    if any(inputs.values()):
+        yield f"what differs: {', '.join(name for name, differs in inputs.items() if differs)}"
+        return
+    elsewhere = _differences(_committed_json(ENVIRONMENT) or {}, _read(ENVIRONMENT))
+    what = ", ".join(elsewhere) or "nothing in it differs, so it is the processor or its libraries"
+    yield f"parameters, code and data do not differ; {ENVIRONMENT} explains it: {what}"
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`accuracy 0.98 → 0.97` for every key whose value is another, is new, or is gone."""
+    keys = list(dict.fromkeys([*now, *before]))
+    return [
+        f"{key} {before.get(key, 'none')} → {now.get(key, 'none')}" for key in keys if before.get(key) != now.get(key)
+    ]
+
+
+def _committed(path: Path) -> str:
+    return git("show", f"HEAD:./{path.as_posix()}")
+
+
+def _committed_json(path: Path) -> dict[str, Any] | None:
+    text = _committed(path)
+    return json.loads(text) if text else None
+
+
+def _yaml(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def _data(lock: str) -> str | None:
+    """The digest of the prepared data set that a `dvc.lock` holds."""
+    stages = (_yaml(lock) or {}).get("stages", {})
+    outputs = stages.get("split", {}).get("outs", [])
+    return next((output["md5"] for output in outputs if output["path"] == DATASET.as_posix()), None)
+
+
+def _run() -> Iterator[tuple[str, str]]:
+    if not MODEL.is_file():
+        yield "run", f"unknown: {MODEL} is missing (dvc pull)"
+        return
+    md5 = digest(MODEL)
+    found = find_run(md5)
+    uri = tracking_uri()
+    if found is None:
+        yield "run", f"none with model_md5 {md5} at {without_credentials(uri)}"
+        return
+    yield "run", f"{found.name} ({found.id})"
+    page = f"#/experiments/{found.experiment_id}/runs/{found.id}"
+    if uri.startswith(("http://", "https://")):
+        yield "see it", f"{without_credentials(uri).rstrip('/')}/{page}"
+        return
+    default = Path("mlflow.db").resolve().as_posix() == uri.removeprefix("sqlite:///")
+    server = "mlflow ui" if default else f"mlflow ui --backend-store-uri '{without_credentials(uri)}'"
+    yield "see it", f"{server}, then http://127.0.0.1:5000/{page}"
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,77 @@
+"""What made a model, as content: digests of parameters, data and code. Whether it is committed is another question."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from src.atomic import digest
+from src.faults import Fault
+from src.params import Params
+from src.paths import DATASET, PIPELINE
+
+# The sections that download, split and train read: what can change a model.
+_SECTIONS = {"seed", "data", "split", "model", "train"}
+
+
+def parameters(params: Params) -> dict[str, str]:
+    """The parameters of download, split and train as text, by dotted key: `train.optimizer.lr` → `0.001`."""
+    return flatten(params.model_dump(include=_SECTIONS))
+
+
+def flatten(section: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested values as text by dotted key."""
+    flat: dict[str, str] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = text(value)
+    return flat
+
+
+def text(value: object) -> str:
+    """A parameter as `params.yaml` would spell it: null, true, 0.001, [0.5, 0.5]; a text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def parameters_digest(flat: Mapping[str, str]) -> str:
+    """MD5 of what `parameters` gives: independent of order, layout and comments in the file."""
+    return hashlib.md5(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+
+
+def data_digest() -> str:
+    """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `Fault` where it is missing."""
+    try:
+        return digest(DATASET)
+    except FileNotFoundError:
+        raise Fault(f"{DATASET} is missing: run dvc repro") from None
+
+
+def code_digest(stage: str) -> str:
+    """MD5 over names and contents of the Python files that `dvc.yaml` lists for `stage`."""
+    contents = {file.as_posix(): digest(file) for file in code_files(stage)}
+    return hashlib.md5(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+def code_files(stage: str) -> Sequence[Path]:
+    """The Python files among the stage's `deps`, those in listed folders too, sorted. Raises `Fault`."""
+    try:
+        pipeline = YAML(typ="safe", pure=True).load(PIPELINE)
+    except FileNotFoundError:
+        raise Fault(f"{PIPELINE} is missing: it says which code a stage runs") from None
+    if stage not in pipeline["stages"]:
+        raise Fault(f"{PIPELINE} has no stage {stage!r}")
+    files: set[Path] = set()
+    for entry in map(Path, pipeline["stages"][stage].get("deps", [])):
+        files.update(entry.rglob("*.py") if entry.is_dir() else [entry])
+    return sorted(file for file in files if file.suffix == ".py")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, read without importing it."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in ("torch", "torchvision")}}

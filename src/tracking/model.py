@@ -1,0 +1,102 @@
+"""The trained model as MLflow keeps and serves it: an exported graph with its weights, without pickle or our code."""
+
+import copy
+import json
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import nn
+
+from src.tracking.store import Store
+
+# What loading and predicting needs. Given explicitly, since MLflow's own inference takes 8 s and finds noise.
+_REQUIREMENTS = ("mlflow", "numpy", "torch")
+
+
+def log_model(store: Store, run_id: str, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> str:
+    """Logs `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) as an output of the run; returns its id.
+
+    `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. The card of
+    `model_path` (classes, normalisation, network) goes into the model's metadata.
+
+    Raises `ValueError` where the graph does not give the module's own probabilities for another batch size.
+    """
+    import mlflow.pytorch
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    if len(example) < 2:
+        raise ValueError(f"an example of at least 2 images is needed, not {len(example)}")
+    module = copy.deepcopy(probabilities).cpu().eval()  # the caller's stays where it is, and in its mode
+    images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
+    client = store.client
+    parameters = client.get_run(run_id).data.params
+    logged = client.create_logged_model(store.experiment_id, "model", run_id, params=parameters)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "model")
+            mlflow.pytorch.save_model(
+                module,
+                folder,
+                mlflow_model=Model(
+                    artifact_path=logged.artifact_location,
+                    run_id=run_id,
+                    model_uuid=logged.model_id,
+                    model_id=logged.model_id,
+                    metadata=_card(model_path),
+                ),
+                signature=_signature(module, images),
+                input_example=images,
+                pip_requirements=[f"{name}=={_release(name)}" for name in _REQUIREMENTS],
+                serialization_format="pt2",
+            )
+            _check(folder / "data" / "model.pt2", module, images)
+            client.log_model_artifacts(logged.model_id, str(folder))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return str(logged.model_id)
+
+
+def _card(model_path: Path) -> dict[str, Any]:
+    with safe_open(model_path, framework="pt") as file:
+        card = json.loads(file.metadata()["card"])
+    return {"classes": list(card["classes"]), "card": card}
+
+
+def _signature(module: nn.Module, images: NDArray[np.uint8]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    with torch.no_grad():
+        classes = module(torch.from_numpy(images)).shape[1]
+    return ModelSignature(
+        inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, classes))]),
+    )
+
+
+def _check(file: Path, module: nn.Module, images: NDArray[np.uint8]) -> None:
+    """The exporter fixes the batch size silently where a network does; such a model would serve pairs only."""
+    batch = torch.from_numpy(np.concatenate([images, images[:1]]))
+    with torch.no_grad():
+        expected = module(batch[:2]), module(batch[2:])
+        try:
+            found = torch.export.load(file).module()(batch)
+        except AssertionError as error:  # a guard of the graph
+            raise ValueError(f"the exported graph does not take any number of images: {error}") from error
+    if not torch.allclose(found, torch.cat(expected), atol=1e-5):
+        raise ValueError("the exported graph gives other probabilities than the model it was made from")
+
+
+def _release(name: str) -> str:
+    """The version without the build's own suffix (`+cu130`), which no index knows."""
+    return metadata.version(name).partition("+")[0]

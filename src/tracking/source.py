@@ -1,0 +1,44 @@
+"""The code's place in git: the commit it is based on and what differs from it. Works, saying less, without git."""
+
+import subprocess
+from typing import NamedTuple
+
+# Code and what decides how it runs. Results (reports/, dvc.lock) and data change with every run and are not code.
+_CODE = ("src", "stages", "dvc.yaml", "pyproject.toml", "requirements.lock")
+
+# Whatever the user's git configuration says, the patch is one that `git apply` takes.
+_PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+
+
+class Source(NamedTuple):
+    commit: str  # "none": no git, no commit yet, or a tree that only lies inside somebody else's repository
+    difference: str  # a patch from that commit to the code that ran, untracked code files too; "" if none
+
+    @property
+    def modified(self) -> str:
+        """Whether code differs from the commit: true, false, or unknown where there is none."""
+        if self.commit == "none":
+            return "unknown"
+        return "true" if self.difference else "false"
+
+
+def read_source() -> Source:
+    """Reads the state of the working tree; writes nothing, not even git's index."""
+    # An unpacked archive may lie inside another project's repository: that one does not hold our dvc.yaml.
+    head = git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+    if not head or not git("ls-tree", "HEAD", "dvc.yaml"):
+        return Source("none", "")
+    untracked = git("ls-files", "--others", "--exclude-standard", "-z", "--", *_CODE).split("\0")
+    patches = [git("diff", *_PATCH, "HEAD", "--", *_CODE)]
+    patches += [git("diff", *_PATCH, "--no-index", "--", "/dev/null", name) for name in sorted(filter(None, untracked))]
+    return Source(head, "".join(patches))
+
+
+def git(*arguments: str) -> str:
+    """What git prints, or "" where it is not installed or refuses. Bytes that are not UTF-8 come as surrogates."""
+    command = ["git", "--no-optional-locks", *arguments]
+    try:
+        output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    except FileNotFoundError:
+        return ""
+    return output.decode("utf-8", errors="surrogateescape")

@@ -1,0 +1,177 @@
+"""Where runs are kept: `mlflow.db` and `mlartifacts/` in the clone's root, or what MLFLOW_TRACKING_URI names."""
+
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from src.faults import Fault
+from src.paths import main_root
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "image-classification"
+
+# MLflow's own defaults block for four minutes where a server is gone. A refused connection now fails after 3 s, a
+# silent server after 50 s. A user's own settings win.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+}
+
+# Columns in which MLflow stores absolute places of artifacts.
+_PLACES = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+
+
+class Store(NamedTuple):
+    client: "MlflowClient"
+    experiment_id: str
+    uri: str  # as `tracking_uri` gives it
+
+
+def tracking_uri() -> str:
+    """The store's address. A relative SQLite file is one in the clone's root, also in temporary experiment folders."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    file = uri.removeprefix("sqlite:///")
+    return uri if file == uri else f"sqlite:///{main_root() / file}"
+
+
+def database(uri: str) -> Path | None:
+    """The file of a SQLite store; None for a server or another database."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def without_credentials(text: str) -> str:
+    """The text with `user:password@` removed from every address in it."""
+    return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
+
+
+def open_store() -> Store:
+    """Opens the store, and makes it and the experiment where they are missing. Raises `Fault` where it cannot be used.
+
+    Safe when several processes start at once on a new store: MLflow's own table creation is not, hence the lock.
+    """
+    uri = logged_in(tracking_uri())
+    _quieten()
+    with _alone(uri), explained(uri):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri)
+        _follow_move(uri)
+        return Store(client, _experiment(client, uri), uri)
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turns what MLflow raises (store missing, locked, read-only or unreachable, value refused) into a `Fault`.
+
+    Its one line has no credentials, and neither has a traceback: the exception it came from is dropped.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ModuleNotFoundError) as error:
+        reason = without_credentials(str(error).strip().splitlines()[0])
+        raise Fault(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
+
+
+def _experiment(client: "MlflowClient", uri: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            # The tag makes the user interface open with curves and runs, not with traces and judges.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri), tags=kind)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(EXPERIMENT)  # another machine was faster
+    if found is None or found.lifecycle_stage != "active":
+        raise Fault(f"the MLflow experiment {EXPERIMENT} is deleted: restore it with mlflow experiments restore")
+    return str(found.experiment_id)
+
+
+def _artifacts(uri: str) -> str | None:
+    """An absolute place beside the store: MLflow's default is the folder it is started in. A server has its own."""
+    if urlsplit(uri).scheme in ("http", "https"):
+        return None
+    file = database(uri)
+    return ((file.parent if file else main_root()) / "mlartifacts").as_uri()
+
+
+def _follow_move(uri: str) -> None:
+    """After a clone was moved or copied, its store still points to the old place: MLflow keeps absolute ones.
+
+    Only an experiment that we created (it ends in our folder's name) is changed; MLflow has no call for it.
+    """
+    file = database(uri)
+    here = _artifacts(uri)
+    if file is None or here is None or not file.is_file():
+        return
+    with closing(sqlite3.connect(file, timeout=10)) as connection:
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        try:
+            row = connection.execute(query, (EXPERIMENT,)).fetchone()
+        except sqlite3.Error:  # no tables yet, or no database: MLflow makes them, or says so
+            return
+        if row is None or row[0] == here or not row[0].startswith("file:") or not row[0].endswith("/mlartifacts"):
+            return
+        with connection:
+            for table, column in _PLACES.items():
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?",
+                    (here, len(row[0]) + 1, row[0], f"{row[0]}/%"),
+                )
+
+
+def logged_in(uri: str) -> str:
+    """A server's address without its credentials, which go where MLflow reads them and never prints them."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _quieten() -> None:
+    """Before MLflow's import: no telemetry, no long waits, warnings only, and no value shortened behind our back."""
+    os.environ.update(
+        {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
+    )
+    for name, value in {**_PATIENCE, "MLFLOW_LOGGING_LEVEL": "WARNING"}.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    file = database(uri)
+    if file is None:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    if not file.parent.is_dir():
+        raise Fault(f"MLflow at {uri}: the folder {file.parent} is missing")
+    try:
+        with FileLock(f"{file}.lock", timeout=60):
+            yield
+    except Timeout:
+        raise Fault(f"another process has been opening {file} for a minute: end it, or remove {file}.lock") from None

@@ -1,0 +1,57 @@
+"""What remains of a training in `reports/`: its history, its summary, and what it ran on."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import pandas
+from torch import nn
+
+from src.compute.device import Compute
+from src.training.loop import Epoch
+
+
+def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
+    """Columns `epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,lr`; no times, so that equal runs
+    write equal files. Validation is empty where there were no validation images."""
+    columns = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+    return pandas.DataFrame(
+        {
+            "epoch": [epoch.number for epoch in epochs],
+            **{name: pandas.Series([getattr(epoch, name) for epoch in epochs], dtype="float64") for name in columns},
+            "lr": [f"{epoch.lr:.6g}" for epoch in epochs],  # six decimals would show a small rate as 0
+        }
+    )
+
+
+def summary(epochs: Sequence[Epoch], network: nn.Module) -> dict[str, float | int | None]:
+    """Epochs trained, the one whose weights are kept, its validation numbers, and the network's size.
+
+    `size_mib` counts parameters and buffers in memory, in MiB (2**20 bytes).
+    """
+    kept = next(epoch for epoch in reversed(epochs) if epoch.best)
+    tensors = [*network.parameters(), *network.buffers()]
+    return {
+        "epochs": epochs[-1].number,
+        "best_epoch": kept.number,
+        "validation_accuracy": _rounded(kept.validation_accuracy),
+        "validation_loss": _rounded(kept.validation_loss),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "size_mib": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 2),
+    }
+
+
+def environment(compute: Compute, threads: int) -> dict[str, str | int]:
+    """What, besides parameters, data and code, the last digits of a result depend on. No host names, no times."""
+    versions = {name: version(name) for name in ("torch", "torchvision")}
+    return {
+        "device": compute.device.type,
+        "precision": compute.precision,
+        "threads": threads,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,57 @@
+"""train: prepared images → the model, how its training went, and an MLflow run.
+
+python -m stages.train
+"""
+
+import torch
+from tqdm import tqdm
+
+from src import paths, tracking
+from src.atomic import write_json
+from src.compute import device
+from src.compute.batches import Batches
+from src.compute.forward import logits
+from src.data.prepared import open_split, read_dataset
+from src.evaluation import tables
+from src.evaluation.predictions import predictions
+from src.faults import command
+from src.models.classifier import Probabilities
+from src.models.file import Card, save
+from src.params import load
+from src.training import record
+from src.training.loop import train
+
+
+def main() -> None:
+    params = load()
+    dataset = read_dataset()
+    compute = device.prepare(params.train)
+    training, validation = (Batches(open_split(split), compute.device) for split in ("train", "validation"))
+    torch.manual_seed(params.seed)
+    card = Card(model=params.model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
+    classifier = card.build()
+    print(f"training {params.model.name} on {len(training):,} images, {compute}")
+
+    with tracking.training_run(params) as run:
+        epochs = []
+        for epoch in train(classifier, training, validation, params.train, params.seed, compute):
+            epochs.append(epoch)
+            run.log_epoch(epoch.number, epoch.metrics())
+            tqdm.write(str(epoch))
+
+        save(paths.MODEL, classifier, card)
+        tables.write(paths.HISTORY, record.history(epochs))
+        write_json(paths.TRAINING, record.summary(epochs, classifier.network))
+        write_json(paths.ENVIRONMENT, record.environment(compute, params.train.threads))
+        outputs = logits(classifier, validation, compute).cpu().numpy()
+        names = dataset.splits["validation"].names
+        table = predictions(outputs, validation.labels.cpu().numpy(), names, dataset.classes)
+        tables.write(paths.VALIDATION_PREDICTIONS, table)
+
+        run.log_model(Probabilities(classifier), open_split("train").images[:2], paths.MODEL)
+        for file in (paths.HISTORY, paths.TRAINING, paths.ENVIRONMENT, paths.VALIDATION_PREDICTIONS):
+            run.log_artifact(file, "reports")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,208 @@
+"""Downloads against a real server on this machine that breaks off, refuses Range, answers 500, or is not there."""
+
+import hashlib
+import http.server
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import src.data.fetch
+from src.data.fetch import Checksum, fetch, shown
+from src.faults import Fault
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
+
+
+class Server:
+    """Serves CONTENT; `script` says what the next requests get instead."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.script: list[str] = []  # break | 500 | 404 | whole (ignores Range) | changed
+        self.ranges: list[str | None] = []
+        self.content = CONTENT
+        self.tag = '"one"'
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            act = state.script.pop(0) if state.script else ""
+            wanted = self.headers["Range"]
+            state.ranges.append(wanted)
+            if act.isdecimal():
+                self.send_error(int(act))
+                return
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+            unchanged = self.headers["If-Range"] in (None, state.tag)
+            resume = wanted and act != "whole" and unchanged
+            if resume and start >= len(state.content):
+                self.send_error(416)
+                return
+            body = state.content[start:] if resume else state.content
+            self.send_response(206 if resume else 200)
+            if resume:
+                self.send_header("Content-Range", f"bytes {start}-{len(state.content) - 1}/{len(state.content)}")
+            self.send_header("Content-Length", str(len(body)))
+            if state.tag:
+                self.send_header("ETag", state.tag)
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if act == "break" else body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        state = Server(f"http://127.0.0.1:{running.server_port}/file.tar")
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield state
+        running.shutdown()
+
+
+def test_a_file_is_fetched_once_and_found_again_without_network(server: Server, tmp_path: Path) -> None:
+    path = fetch([server.url], tmp_path / "a" / "file.tar", MD5, "")
+    assert path.read_bytes() == CONTENT
+    fetch(["http://127.0.0.1:9/nobody"], path, MD5, "")
+    assert len(server.ranges) == 1
+    assert {file.name for file in path.parent.iterdir()} == {"file.tar", "file.tar.lock"}
+
+
+def test_a_damaged_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"damaged")
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("checksum", [MD5, None])
+def test_a_broken_download_goes_on_where_it_ended(server: Server, tmp_path: Path, checksum: Checksum | None) -> None:
+    server.script = ["break", "break"]
+    assert fetch([server.url], tmp_path / "x", checksum, "").read_bytes() == CONTENT
+    half, three_quarters = len(CONTENT) // 2, len(CONTENT) * 3 // 4
+    assert server.ranges == [None, f"bytes={half}-", f"bytes={three_quarters}-"]
+
+
+def test_a_download_goes_on_after_the_process_was_killed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(CONTENT[:1000])
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-"]
+
+
+def test_what_cannot_be_checked_is_not_resumed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(b"of an older file")
+    assert fetch([server.url], tmp_path / "x", None, "").read_bytes() == CONTENT
+    server.tag, server.script, server.ranges = "", ["break"], []
+    assert fetch([server.url], tmp_path / "y", None, "").read_bytes() == CONTENT
+    assert server.ranges == [None, None]
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_whole(server: Server, tmp_path: Path) -> None:
+    server.script = ["break"]
+    original = src.data.fetch.time.sleep
+
+    def change(seconds: float) -> None:
+        server.content, server.tag = CONTENT[::-1], '"two"'
+        original(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(src.data.fetch.time, "sleep", change)
+        assert fetch([server.url], tmp_path / "x", None, "").read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_ignores_range_is_coped_with(server: Server, tmp_path: Path) -> None:
+    server.script = ["break", "whole"]
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("part", [b"damaged", CONTENT + b"longer"])
+def test_a_bad_part_is_fetched_again(server: Server, tmp_path: Path, part: bytes) -> None:
+    (tmp_path / "x.part").write_bytes(part)
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+
+
+def test_errors_are_retried_with_growing_waits(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(src.data.fetch.time, "sleep", waits.append)
+    server.script = ["500", "503", "429"]
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+    assert waits == [0.01, 0.02, 0.04]
+
+
+def test_the_next_mirror_is_tried(server: Server, tmp_path: Path) -> None:
+    assert fetch(["http://127.0.0.1:9/x", server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("script", "message", "requests"),
+    [(["404"], "404 Not Found", 1), (["500"] * 4, "500 Internal Server Error", 4), (["break"] * 4, "broke off", 4)],
+)
+def test_failure_is_one_line_and_leaves_nothing(
+    server: Server, tmp_path: Path, script: list[str], message: str, requests: int
+) -> None:
+    server.script = script
+    with pytest.raises(Fault, match=rf"127\.0\.0\.1:\d+/file\.tar: .*{message}.*do this"):
+        fetch([server.url], tmp_path / "x", MD5, "do this")
+    assert len(server.ranges) == requests
+    assert not (tmp_path / "x").exists()
+
+
+def test_another_content_is_not_kept(server: Server, tmp_path: Path) -> None:
+    server.content = b"<html>log in first</html>"
+    with pytest.raises(Fault, match="another checksum"):
+        fetch([server.url], tmp_path / "x", MD5, "")
+    assert {file.name for file in tmp_path.iterdir()} == {"x.lock"}
+    assert len(server.ranges) == 1
+
+
+def test_no_network_is_one_line_with_every_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
+    urls = ["http://127.0.0.1:9/a", "http://name.invalid/b", "nonsense://x"]
+    with pytest.raises(Fault, match=r"127.0.0.1:9/a: not reachable; http://name.invalid/b: not reachable; nonsense"):
+        fetch(urls, tmp_path / "x", MD5, "")
+
+
+def test_secrets_in_urls_are_not_shown() -> None:
+    assert shown("https://me:secret@host.example:8443/a/b.zip?token=secret#x") == "https://host.example:8443/a/b.zip"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2"]
+    try:
+        options = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run([*command, *options], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("needs the openssl command to make a certificate")
+    return key, cert
+
+
+def test_a_server_whose_certificate_nobody_signed_is_refused(
+    certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    key, cert = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    handler: Callable[..., http.server.SimpleHTTPRequestHandler] = http.server.SimpleHTTPRequestHandler
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(CONTENT)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.socket = context.wrap_socket(running.socket, server_side=True)
+        monkeypatch.setattr(running, "handle_error", lambda *_: None)
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"https://127.0.0.1:{running.server_port}/file"
+        with pytest.raises(Fault, match="certificate is not trusted"):
+            fetch([url], tmp_path / "x", MD5, "")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))  # trusted by the user's own choice
+        assert fetch([url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+        running.shutdown()

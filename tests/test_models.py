@@ -1,0 +1,270 @@
+"""Networks: the published layers, any shape, any classifier of torchvision, and the model file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from src import params
+from src.data.prepared import ImageFormat
+from src.faults import Fault
+from src.model_names import SMALL, TORCHVISION
+from src.models.build import build
+from src.models.file import Card, load, save
+
+
+def section(name: str, dropout: float = 0.0, weights: str = "none", normalize: object = "half") -> params.Model:
+    values = {"name": name, "weights": weights, "dropout": dropout, "normalize": normalize}
+    return params.Model.model_validate(values)
+
+
+def shape(height: int, width: int, channels: int) -> ImageFormat:
+    return ImageFormat(height=height, width=width, channels=channels, resize=None)
+
+
+CIFAR = shape(32, 32, 3)
+MNIST = shape(28, 28, 1)
+
+
+class CifarBasic(nn.Sequential):
+    """The tutorials' layers once more, in the order they are published in, to compare with ours."""
+
+    def __init__(self) -> None:
+        stages: list[nn.Module] = []
+        for inputs, outputs in ((3, 32), (32, 64), (64, 64)):
+            stages += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        super().__init__(*stages, nn.Flatten(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 10))
+
+
+class FashionNet(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 128), nn.ReLU(),
+            nn.Dropout(0.2), nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10),
+        )  # fmt: skip
+
+
+class MnistConvnet(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(4, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(392, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 10),
+        )  # fmt: skip
+
+
+class CifarVgg(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(64, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(),
+            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout2d(0.05),
+            nn.Conv2d(128, 256, 3, padding=1), nn.BatchNorm2d(256), nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Dropout(0.1), nn.Linear(4096, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU(),
+            nn.Dropout(0.1), nn.Linear(512, 10),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "image", "dropout"),
+    [
+        ("cifar_basic", CifarBasic, CIFAR, 0.0),
+        ("fashion_net", FashionNet, MNIST, 0.2),
+        ("mnist_convnet", MnistConvnet, MNIST, 0.5),
+        ("cifar_vgg", CifarVgg, CIFAR, 0.1),
+    ],
+)
+def test_the_network_is_the_published_one(
+    name: str, published: type[nn.Sequential], image: ImageFormat, dropout: float
+) -> None:
+    """Same weights, same outputs; and the same dropout layers between the same weights."""
+    ours = build(section(name, dropout), image, 10, [0.5], [0.5]).network
+    theirs = published()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    images = torch.randn(8, image.channels, image.height, image.width)
+    torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+    if dropout:
+        positions = [weights_before(network) for network in (ours, theirs)]
+        assert positions[0] == positions[1]
+
+
+def weights_before(network: nn.Module) -> list[tuple[int, str, float]]:
+    """For every dropout layer: how many layers with weights come before it, its kind, its probability."""
+    found, weights = [], 0
+    for layer in network.modules():
+        weights += isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+        if isinstance(layer, nn.Dropout | nn.Dropout2d):
+            found.append((weights, type(layer).__name__, layer.p))
+    return found
+
+
+def test_cifar_vgg_has_the_published_size() -> None:
+    network = build(section("cifar_vgg", 0.1), CIFAR, 10, [0.5], [0.5]).network
+    assert sum(weight.numel() for weight in network.parameters()) == 5_852_170
+    tensors = [*network.parameters(), *network.buffers()]
+    assert round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 2) == 22.33
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("image", "classes"), [(shape(8, 8, 1), 2), (shape(33, 20, 3), 100)])
+def test_small_networks_take_any_shape(name: str, image: ImageFormat, classes: int) -> None:
+    classifier = build(section(name), image, classes, [0.5], [0.5]).eval()
+    images = torch.zeros(3, image.height, image.width, image.channels, dtype=torch.uint8)
+    assert classifier(images).shape == (3, classes)
+
+
+def test_images_that_are_too_small_are_told_the_smallest_size() -> None:
+    with pytest.raises(Fault, match="7×32 pixels are too small for this network: it needs 8×8"):
+        build(section("cifar_basic"), shape(7, 32, 3), 10, [0.5], [0.5])
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_every_classifier_of_torchvision_gets_a_last_layer_for_our_classes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models.regnet import BlockParams
+
+    widths = BlockParams.from_init_params  # computes with tensors, which need values
+
+    def on_cpu(*args: Any, **kwargs: Any) -> BlockParams:
+        with torch.device("cpu"):
+            return widths(*args, **kwargs)
+
+    monkeypatch.setattr(BlockParams, "from_init_params", on_cpu)
+    with torch.device("meta"):
+        network = build(section(name, dropout=0.3), shape(224, 224, 3), 7, [0.5], [0.5]).network
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    assert (last.out_features if isinstance(last, nn.Linear) else last.out_channels) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("resnet18", shape(32, 32, 1)),
+        ("squeezenet1_1", shape(64, 64, 3)),
+        ("mobilenet_v3_small", shape(48, 40, 3)),
+        ("vit_b_32", shape(64, 64, 3)),
+        ("inception_v3", shape(80, 80, 3)),
+    ],
+)
+def test_torchvision_networks_give_logits_for_every_class(name: str, image: ImageFormat) -> None:
+    classifier = build(section(name, dropout=0.1), image, 5, [0.5], [0.5]).eval()
+    images = torch.randint(0, 256, (2, image.height, image.width, image.channels), dtype=torch.uint8)
+    logits = classifier(images)
+    assert logits.shape == (2, 5)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_trained_weights_from_a_file_keep_all_but_the_last_layer(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = build(section("resnet18"), CIFAR, 1000, [0.5], [0.5]).network
+    if suffix == ".pth":
+        torch.save(trained.state_dict(), f"weights{suffix}")
+    else:
+        save_file(trained.state_dict(), f"weights{suffix}")
+    network = build(section("resnet18", weights=f"weights{suffix}"), CIFAR, 2, [0.5], [0.5]).network
+    weights = network.state_dict()
+    for name, tensor in trained.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(weights[name], tensor)
+    assert weights["fc.weight"].shape == (2, 512)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "missing: give none, default or"),
+        (b"no weights", "cannot be read"),
+        ({"a": torch.zeros(3)}, "does not fit resnet18"),
+        ([torch.zeros(3)], "is not a state dict"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line(
+    content: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if isinstance(content, bytes):
+        Path("weights.pth").write_bytes(content)
+    elif content is not None:
+        torch.save(content, "weights.pth")
+    with pytest.raises(Fault, match=message):
+        build(section("resnet18", weights="weights.pth"), CIFAR, 2, [0.5], [0.5])
+
+
+def test_a_pickle_among_the_weights_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path("harmed"),)  # type: ignore[return-value]
+
+    torch.save({"fc.bias": Harm()}, "weights.pth")
+    with pytest.raises(Fault, match="cannot be read"):
+        build(section("resnet18", weights="weights.pth"), CIFAR, 2, [0.5], [0.5])
+    assert not Path("harmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("normalize", "expected"),
+    [
+        ("none", 100 / 255),
+        ("half", (100 / 255 - 0.5) / 0.5),
+        ("dataset", (100 / 255 - 0.25) / 0.2),
+        ("imagenet", (100 / 255 - 0.485) / 0.229),
+        ({"mean": [0.1], "std": [0.3]}, (100 / 255 - 0.1) / 0.3),
+    ],
+)
+def test_normalisation_by_name_and_by_numbers(normalize: object, expected: float) -> None:
+    classifier = build(section("resnet18", normalize=normalize), CIFAR, 2, [0.25, 0.3, 0.4], [0.2, 0.2, 0.2])
+    pixels: Tensor = classifier.normalize(torch.full((1, 32, 32, 3), 100, dtype=torch.uint8))
+    assert pixels.shape == (1, 3, 32, 32)
+    torch.testing.assert_close(pixels[0, 0], torch.full((32, 32), expected))
+
+
+def test_normalisation_for_other_channels_is_refused() -> None:
+    with pytest.raises(Fault, match="has 3 values and the images 1 channels"):
+        build(section("cifar_basic", normalize={"mean": [0.1] * 3, "std": [0.3] * 3}), MNIST, 2, [0.5], [0.5])
+
+
+def card(name: str = "cifar_vgg") -> Card:
+    classes = ["0", 'no, "really"', "дом"]
+    return Card(model=section(name, 0.1), classes=classes, image=CIFAR, mean=[0.5] * 3, std=[0.2] * 3)
+
+
+def test_a_saved_model_gives_the_same_outputs_and_the_same_file(tmp_path: Path) -> None:
+    classifier = card().build()
+    save(tmp_path / "a.safetensors", classifier, card())
+    loaded, read = load(tmp_path / "a.safetensors")
+    assert read == card()
+    images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    assert torch.equal(loaded(images), classifier.eval()(images))
+    save(tmp_path / "b.safetensors", loaded, read)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no card", "missing"])
+def test_a_file_that_is_no_whole_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save(path, card("cifar_basic").build(), card("cifar_basic"))
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "other":
+        save_file({"weight": torch.zeros(3)}, path, metadata={"card": card("cifar_vgg").model_dump_json()})
+    elif damage == "no card":
+        save_file({"weight": torch.zeros(3)}, path)
+    else:
+        path.unlink()
+    with pytest.raises(Fault, match=r"model\.safetensors is (not a whole model|missing)"):
+        load(path)

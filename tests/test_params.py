@@ -1,0 +1,160 @@
+"""`params.yaml`: what is accepted, and the one line that a fault gets."""
+
+import contextlib
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from src.faults import Fault
+from src.model_names import SMALL, TORCHVISION
+from src.params import Params, load, parse
+
+RECIPES = sorted(Path("recipes").glob("*.yaml"))
+DIGITS = Path("recipes/digits.yaml").read_text(encoding="utf-8")
+
+
+def changed(old: str, new: str) -> Params:
+    assert old in DIGITS
+    return parse(DIGITS.replace(old, new, 1), "params.yaml")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_complete_and_explains_itself(recipe: Path) -> None:
+    load(recipe)
+    header = recipe.read_text(encoding="utf-8").splitlines()[:6]
+    assert any(line.startswith("# Reaches:") for line in header)
+    assert any(line.startswith("# Takes:") for line in header)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_key_of_a_recipe_has_a_comment(recipe: Path) -> None:
+    """Beside the key, above it, or at the section that it is a part of."""
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        value = line.partition("#")[0]
+        indent = len(value) - len(value.lstrip())
+        if indent == 2 or (value.strip() and not value.rstrip().endswith(":")):
+            assert "#" in line or indent == 4, f"{recipe}: no comment at {line!r}"
+
+
+def test_the_default_is_the_digits_recipe() -> None:
+    assert Path("params.yaml").read_text(encoding="utf-8") == DIGITS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  epochs: ", "  epoch: ", "unknown key train.epoch: did you mean train.epochs?"),
+        ("  epochs: ", "  # ", "train.epochs is missing: recipes/digits.yaml shows what it may be"),
+        ("lr: 4.0e-3", "lr: -1", "train.optimizer.lr is -1: must be greater than 0"),
+        ("lr: 4.0e-3", "lr: fast", "train.optimizer.lr is 'fast': must be a valid number"),
+        ("lr: 4.0e-3", "lr: .nan", "train.optimizer.lr is nan: must be a finite number"),
+        ("name: adam\n", "name: adem\n", "train.optimizer.name is 'adem': must be one of 'sgd', 'adam', 'adamw'"),
+        ("name: adam\n", "name: sgd\n", "train.optimizer.momentum is missing"),
+        ("name: digits ", "name: cifar ", "data.name is 'cifar': must be 'digits', 'mnist'"),
+        ("name: cifar_basic", "name: resnet81", "model.name is 'resnet81': must be"),
+        ("name: cifar_basic", "name: resnet81", "did you mean resnet18?"),
+        ("weights: none", "weights: default", "cifar_basic has no pretrained weights"),
+        ("normalize: dataset", "normalize: fish", "model.normalize is 'fish': must be 'dataset'"),
+        ("normalize: dataset", "normalize: {mean: [1], sdt: [2]}  ", "did you mean model.normalize.std?"),
+        ("normalize: dataset", "normalize: {mean: [1], std: [0.5, 1]}  ", "mean and std must have the same length"),
+        ("normalize: dataset", "normalize: {mean: [1], std: [0]}  ", "model.normalize.std.0 is 0: must be greater"),
+        ("  validation: 0.2", "  validation: 0.9", "split: validation + test must be less than 1, not 1.1"),
+        ("groups: null", "groups: '('", "split.groups is '(': must be a regular expression"),
+        ("seed: 0  ", "seed: true  ", "seed is True: must be a valid integer"),
+        ("seed: 0  ", "seed: 0\nseed: 1  ", "line 6: not valid YAML: found duplicate key"),
+        ("seed: 0  ", "seed: !!python/object:os.system 0  ", "line 5: not valid YAML: could not determine"),
+        ("device: auto", "device: gpu", "train.device is 'gpu': must match"),
+        ("source: null", "source: photos.zip", "source must be null with the data set digits"),
+        ("train:", "train: 3\nother:", "train is 3: must be a valid dictionary"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:
+    with pytest.raises(Fault) as fault:
+        changed(old, new)
+    assert message in str(fault.value)
+    assert str(fault.value).startswith("params.yaml")
+    assert "\n" not in str(fault.value)
+
+
+def test_patience_needs_validation_images() -> None:
+    text = DIGITS.replace("patience: null", "patience: 3").replace("  validation: 0.2", "  validation: 0.0")
+    with pytest.raises(Fault, match="patience needs validation images"):
+        parse(text, "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "a: b: c", "\x00", "&a [*a]", "? {a: b} : c"])
+def test_what_is_no_mapping_is_a_fault(text: str) -> None:
+    with pytest.raises(Fault, match=r"params\.yaml"):
+        parse(text, "params.yaml")
+
+
+def test_a_number_without_a_dot_is_the_number_it_looks_like() -> None:
+    """YAML 1.1 readers take `1e-3` for text. DVC's reader, which writes dvc.lock, must agree with ours."""
+    from dvc.utils.serialize import parse_yaml
+
+    optimizer = changed("lr: 4.0e-3", "lr: 1e-3").train.optimizer
+    assert optimizer.lr == 0.001
+    assert parse_yaml("lr: 1e-3", "params.yaml") == {"lr": 0.001}
+
+
+def test_the_command_ends_with_exit_code_2_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "src").symlink_to(Path("src").resolve())
+    (tmp_path / "params.yaml").write_text(DIGITS.replace("seed: 0", "sede: 0", 1), encoding="utf-8")
+    command = [sys.executable, "-m", "src.params"]
+    bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert bad.returncode == 2
+    assert bad.stderr.splitlines() == [
+        "error: params.yaml: seed is missing: recipes/digits.yaml shows what it may be; "
+        "params.yaml: unknown key sede: did you mean seed?"
+    ]
+    (tmp_path / "params.yaml").unlink()
+    missing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert missing.returncode == 2
+    assert missing.stderr == "error: params.yaml is missing: cp recipes/digits.yaml params.yaml\n"
+
+
+def test_a_command_started_elsewhere_says_where_to_start_it(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-m", "src.params"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (2, f"error: commands run from the repository's root: cd {Path.cwd()}\n")
+
+
+def test_the_list_of_networks_is_torchvisions() -> None:
+    import torchvision
+
+    assert list(TORCHVISION) == torchvision.models.list_models(module=torchvision.models)
+    assert not set(SMALL) & set(TORCHVISION)
+
+
+def leaves(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(value, dict):
+        return [path]
+    return [path, *(leaf for key, inner in value.items() for leaf in leaves(inner, (*path, key)))]
+
+
+RAW = YAML(typ="safe", pure=True).load(DIGITS)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(path=st.sampled_from([path for path in leaves(RAW) if path]), value=ANYTHING)
+def test_any_value_anywhere_is_accepted_or_a_fault(path: tuple[str, ...], value: object) -> None:
+    changed = YAML(typ="safe", pure=True).load(DIGITS)
+    section = changed
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(changed, text)
+    with contextlib.suppress(Fault):
+        assert isinstance(parse(text.getvalue(), "params.yaml"), Params)

@@ -1,0 +1,193 @@
+"""The whole pipeline in a clone of its own, with real DVC, real MLflow and few epochs. Slow, hence one clone for all.
+
+The tests of this file run in order: each goes on from where the one before it left the clone.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas
+import pytest
+from mlflow.entities import Run
+
+ROOT = Path.cwd()
+STAGES = ["download", "split", "train", "evaluate", "visualize"]
+COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+
+
+def call(clone: Path, *command: str, fails: bool = False) -> str:
+    """Output and errors of a command in the clone, with this environment's programs first."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    run = subprocess.run(
+        command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert (run.returncode != 0) == fails, run.stdout
+    return run.stdout
+
+
+def git(clone: Path, *arguments: str) -> str:
+    return call(clone, "git", *COMMITTER, *arguments)
+
+
+def stages_run(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def substitute(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def copy_of_the_repository(target: Path) -> Path:
+    """The files of the working tree that git tracks or would, as a user gets them, without results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    # `make` finds the environment of this test run.
+    (target / ".venv").symlink_to(Path(sys.prefix).resolve())
+    substitute(target / "params.yaml", "epochs: 30", "epochs: 3 ")
+    return target
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("pipeline") / "a clone")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "start")
+    return folder
+
+
+def runs(clone: Path) -> list[Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_make_repro_runs_every_stage_and_says_what_came_out(clone: Path) -> None:
+    output = call(clone, "make", "repro")
+    assert stages_run(output) == STAGES
+    metrics = json.loads((clone / "reports/metrics.json").read_text())
+    assert metrics["accuracy_ci_low"] < metrics["accuracy"] < metrics["accuracy_ci_high"]
+    assert f"{metrics['accuracy']:.2%}".replace("%", " %") in output.splitlines()[-8:][0] or "accuracy" in output
+    assert "mlflow ui" in output
+    assert "reports/figures" in output
+    assert {path.suffix for path in (clone / "reports/figures").iterdir()} == {".png"}
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "results")
+    assert "mlflow.db" not in git(clone, "ls-files")
+
+
+def test_the_run_holds_parameters_curves_figures_and_model(clone: Path) -> None:
+    (run,) = runs(clone)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.optimizer.lr"] == "0.004"
+    assert run.data.tags["model_md5"] in (clone / "dvc.lock").read_text()
+    assert run.data.metrics["test_accuracy"] == json.loads((clone / "reports/metrics.json").read_text())["accuracy"]
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    curve = client.get_metric_history(run.info.run_id, "validation_accuracy")
+    history = pandas.read_csv(clone / "reports/history.csv")
+    assert [point.step for point in curve] == [1, 2, 3]
+    assert [point.value for point in curve] == pytest.approx(history["validation_accuracy"].tolist(), abs=1e-6)
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "reports/figures")}
+    assert "reports/figures/learning_curves.png" in artifacts
+    assert run.outputs.model_outputs
+
+
+def test_the_logged_model_gives_the_pipelines_probabilities_in_a_clean_process(clone: Path, tmp_path: Path) -> None:
+    (run,) = runs(clone)
+    code = f"""
+import mlflow, numpy as np
+mlflow.set_tracking_uri("sqlite:///{clone}/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/{run.outputs.model_outputs[0].model_id}")
+print(model.predict(np.load("{clone}/data/prepared/test.images.npy")).max(axis=1).tolist())
+"""
+    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    confidences = pandas.read_csv(clone / "reports/predictions.csv")["confidence"]
+    assert json.loads(output.splitlines()[-1]) == pytest.approx(confidences.tolist(), abs=2e-6)
+
+
+def test_a_second_time_nothing_runs(clone: Path) -> None:
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_forced_it_leaves_every_committed_file_unchanged(clone: Path) -> None:
+    assert stages_run(call(clone, "dvc", "repro", "--force")) == STAGES
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_a_figures_parameter_and_its_code_rerun_only_the_figures(clone: Path) -> None:
+    substitute(clone / "params.yaml", "mistakes: 20", "mistakes: 10")
+    with (clone / "src/figures/style.py").open("a") as file:
+        file.write("\n# another look\n")
+    assert stages_run(call(clone, "dvc", "repro")) == ["visualize"]
+
+
+def test_training_parameters_rerun_training_and_what_follows(clone: Path) -> None:
+    substitute(clone / "params.yaml", "lr: 4.0e-3", "lr: 1e-3")
+    assert stages_run(call(clone, "dvc", "repro")) == ["train", "evaluate", "visualize"]
+    assert "train.optimizer.lr" in call(clone, "dvc", "params", "diff")
+    assert "accuracy_ci_low" in call(clone, "dvc", "metrics", "diff")
+    plots = json.loads(call(clone, "dvc", "plots", "show", "--json"))
+    assert {"loss", "accuracy", "confusion", "reports/figures/samples.png"} <= set(plots["data"])
+
+
+def test_what_was_computed_before_is_not_computed_again(clone: Path) -> None:
+    git(clone, "checkout", "-q", "params.yaml", "src")
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing(clone: Path) -> None:
+    before = (clone / "models/model.safetensors").read_bytes()
+    substitute(clone / "params.yaml", "lr: 4.0e-3", "lr: -4.0e-3")
+    lines = call(clone, "dvc", "repro", fails=True).splitlines()
+    fault = "error: params.yaml: train.optimizer.lr is -0.004: must be greater than 0"
+    assert lines.index(fault) < min(number for number, line in enumerate(lines) if line.startswith("ERROR"))
+    assert not any("Traceback" in line for line in lines)
+    assert fault in call(clone, "make", "repro", fails=True)
+    git(clone, "checkout", "-q", "params.yaml")
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert (clone / "models/model.safetensors").read_bytes() == before
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_experiments_in_temporary_folders_leave_their_runs_in_the_clone(clone: Path) -> None:
+    before = len(runs(clone))
+    call(clone, "dvc", "exp", "run", "--temp", "--name", "tried", "-S", "train.epochs=1")
+    newest = max(runs(clone), key=lambda run: run.info.start_time)
+    assert len(runs(clone)) == before + 1
+    assert (newest.data.params["train.epochs"], newest.data.tags["dvc.exp_name"]) == ("1", "tried")
+    assert "tried" in call(clone, "dvc", "exp", "show", "--csv")
+
+
+def test_another_machine_pulls_and_has_nothing_to_do(clone: Path, tmp_path: Path) -> None:
+    call(clone, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    git(clone, "commit", "-qam", "remote")
+    call(clone, "dvc", "push")
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "-q", str(clone), str(other))
+    call(other, "dvc", "pull")
+    assert stages_run(call(other, "dvc", "repro")) == []
+    assert git(other, "status", "--porcelain") == ""
+
+
+def test_a_tree_without_git_runs_too(tmp_path: Path) -> None:
+    folder = copy_of_the_repository(tmp_path / "archive")
+    assert stages_run(call(folder, "make", "repro")) == STAGES

@@ -1,0 +1,77 @@
+"""Intervals against scipy, brute force and simulation."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.sparse import csr_array
+
+from src.statistics import Floats, bootstrap, wilson
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_is_scipys(level: float) -> None:
+    successes, trials = np.array([0, 1, 17, 50, 355, 9999, 7]), np.array([1, 3, 17, 100, 360, 10_000, 7])
+    low, high = wilson(successes, trials, level)
+    for index, (k, n) in enumerate(zip(successes.tolist(), trials.tolist(), strict=True)):
+        expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+        assert (low[index], high[index]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_stays_inside_and_touches_the_ends() -> None:
+    low, high = wilson([0, 5], [5, 5])
+    assert low[0] == 0
+    assert high[1] == 1
+    assert 0 < high[0] < 1
+    assert 0 < low[1] < 1
+
+
+def test_wilson_without_trials_is_unknown() -> None:
+    assert np.isnan(wilson(0, 0)).all()
+
+
+def _means(sums: Floats) -> Floats:
+    return sums / 60
+
+
+def test_bootstrap_is_the_plain_loop_over_resamples() -> None:
+    values = np.random.default_rng(1).exponential(size=(60, 2))
+    low, high = bootstrap(csr_array(values), _means, resamples=500, seed=3)
+    drawn = np.random.default_rng(3).integers(60, size=(500, 60))
+    means = np.array([values[row].mean(axis=0) for row in drawn])
+    np.testing.assert_allclose(low, np.quantile(means, 0.025, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(high, np.quantile(means, 0.975, axis=0), rtol=1e-12)
+
+
+def test_bootstrap_agrees_with_scipys() -> None:
+    values = np.random.default_rng(2).exponential(size=60)
+    low, high = bootstrap(csr_array(values[:, None]), _means)
+    expected = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=5).confidence_interval
+    assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=0.02)
+
+
+def test_bootstrap_does_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = csr_array(np.random.default_rng(4).random((60, 1)))
+    at_once = bootstrap(values, _means, resamples=300)
+    monkeypatch.setattr("src.statistics._DRAWS_AT_ONCE", 100)  # one resample at a time
+    np.testing.assert_array_equal(at_once, bootstrap(values, _means, resamples=300))
+
+
+def test_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(6)
+    covered = 0
+    for trial in range(300):
+        sample = draw.normal(1, size=(60, 1))
+        low, high = bootstrap(csr_array(sample), _means, resamples=400, seed=trial)
+        covered += bool(low[0] <= 1 <= high[0])
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_memory_is_bounded() -> None:
+    values = csr_array(np.ones((10_000, 1)))
+    tracemalloc.start()
+    bootstrap(values, _means, resamples=1_000)  # 80 MB of image numbers, if drawn at once
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 70e6

@@ -1,0 +1,146 @@
+"""The architecture, held: imports run one way, and `dvc.yaml` lists what each stage really reads and imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+# From the bottom up; a module imports only from its own part and from parts above it in this list.
+LAYERS = [
+    ("src.faults",),
+    ("src.model_names", "src.paths", "src.atomic", "src.statistics"),
+    ("src.params",),
+    ("src.data",),
+    ("src.models",),
+    ("src.compute",),
+    ("src.evaluation",),
+    ("src.training",),
+    ("src.figures", "src.tracking"),
+    ("src.summary",),
+]
+
+# Code that stages import without depending on it, and why.
+EXEMPT = {
+    "src.params": "the values that a stage reads are listed instead",
+    "src.model_names": "part of the schema: names, no behaviour",
+    "src.faults": "prints",
+    "src.paths": "a path that changes also changes in dvc.yaml",
+    "src.tracking": "records what happened and changes no output",
+}
+
+PIPELINE = YAML(typ="safe", pure=True).load(Path("dvc.yaml"))["stages"]
+GRAPH = grimp.build_graph("src", "stages", cache_dir=None)
+
+
+def part(module: str) -> int | None:
+    for number, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return number
+    return None
+
+
+def test_every_module_has_its_layer_and_imports_from_above_only() -> None:
+    for module in GRAPH.modules - {"src", "stages"}:
+        if module.startswith("stages."):
+            continue
+        assert part(module) is not None, f"{module} has no layer: place it in LAYERS"
+        for imported in GRAPH.find_modules_directly_imported_by(module) - {"src"}:
+            assert not imported.startswith("stages"), f"{module} imports {imported}"
+            assert (part(imported) or 0) <= (part(module) or 0), f"{module} imports {imported}, which lies below it"
+
+
+def test_the_import_graph_has_no_cycles() -> None:
+    for module in GRAPH.modules:
+        for imported in GRAPH.find_modules_directly_imported_by(module):
+            chain = GRAPH.find_shortest_chain(imported, module)
+            assert chain is None, f"{module} imports {imported}, which leads back by {chain}"
+
+
+def exempt(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in EXEMPT)
+
+
+def imported_code(stage: str) -> set[str]:
+    """Files that a stage's module imports, directly or not, without what only the exempt ones need."""
+    found: set[str] = set()
+    todo = [f"stages.{stage}"]
+    while todo:
+        module = todo.pop()
+        if module in found or exempt(module):
+            continue
+        found.add(module)
+        todo += GRAPH.find_modules_directly_imported_by(module)
+    files = (Path(*module.split(".")) for module in found)
+    return {f"{file}.py" for file in files if not file.is_dir()}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_stage_lists_the_code_it_imports(stage: str) -> None:
+    listed = {dependency for dependency in PIPELINE[stage]["deps"] if dependency.startswith(("src/", "stages/"))}
+    folders = {entry for entry in listed if not entry.endswith(".py")}
+    imported = imported_code(stage)
+    inside = {str(file) for folder in folders for file in Path(folder).rglob("*.py") if file.name != "__init__.py"}
+    assert (listed - folders) | inside == imported
+
+
+def parameters_read(stage: str) -> set[str]:
+    """The dotted keys that a stage's source reads from the variable `params`."""
+    keys = set()
+    inner = set()
+    for node in ast.walk(ast.parse(Path(f"stages/{stage}.py").read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Attribute) or node in inner:
+            continue
+        names: list[str] = []
+        value: ast.expr = node
+        while isinstance(value, ast.Attribute):
+            inner.add(value)
+            names.insert(0, value.attr)
+            value = value.value
+        if isinstance(value, ast.Name) and value.id == "params":
+            keys.add(".".join(names).removesuffix(".model_dump"))
+    # Who reads a whole section needs no line for one of its values.
+    return {key for key in keys if not any(key.startswith(f"{section}.") for section in keys)}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_stage_lists_the_parameters_it_reads(stage: str) -> None:
+    assert set(PIPELINE[stage]["params"]) == parameters_read(stage)
+
+
+def test_the_pipeline_has_no_templates() -> None:
+    assert "${" not in Path("dvc.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_stage_is_thin(stage: str) -> None:
+    assert len(Path(f"stages/{stage}.py").read_text(encoding="utf-8").splitlines()) <= 70
+
+
+def stage_inputs(stage: str) -> list[Any]:
+    return [entry for entry in PIPELINE[stage]["deps"] if "test." in entry]
+
+
+def test_only_evaluation_and_figures_depend_on_the_test_images() -> None:
+    assert {stage for stage in PIPELINE if stage_inputs(stage)} == {"evaluate", "visualize"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "unneeded"),
+    [
+        ("download", {"torch", "torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
+        ("split", {"torch", "torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
+        ("train", {"torchvision", "mlflow", "sklearn", "matplotlib"}),
+        ("evaluate", {"torchvision", "mlflow", "sklearn", "matplotlib"}),
+        ("visualize", {"torch", "torchvision", "mlflow", "sklearn"}),
+    ],
+)
+def test_a_stage_does_not_import_what_it_may_not_need(stage: str, unneeded: set[str]) -> None:
+    """Start-up is what a small run mostly consists of; torch alone takes 2 to 3 seconds."""
+    code = f"import sys, stages.{stage}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not unneeded & set(run.stdout.split())

@@ -1,0 +1,126 @@
+"""The few lines after the pipeline, in real repositories."""
+
+import json
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src import summary
+from src.atomic import digest
+from src.faults import Fault
+from src.paths import ENVIRONMENT, FIGURES, METRICS, MODEL, PARAMS, TRAINING
+from src.tracking.store import open_store
+
+ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
+CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04}
+
+
+def write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    write(METRICS, ACCURACY)
+    write(TRAINING, CHOSEN)
+    write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
+    write(PARAMS, "seed: 0\n")
+    write(Path("dvc.yaml"), "stages: {}\n")
+    write(Path("src/net.py"), "layers = 1\n")
+    write(FIGURES / "one.png", "")
+    write(MODEL, "weights")
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> str:
+    summary.main()
+    return capsys.readouterr().out
+
+
+def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    out = lines(capsys)
+    assert time.monotonic() - started < 3
+    assert "98.33 %  (95 % interval 96.41 to 99.23 %, 360 images)" in out
+    assert "98.61 %  (epoch 37 of 40)" in out
+    assert "commit" not in out
+    assert f"1 pictures in {FIGURES}/" in out
+    assert f"none with model_md5 {digest(MODEL)}" in out
+
+
+def test_without_test_or_validation_images(capsys: pytest.CaptureFixture[str]) -> None:
+    write(METRICS, {"images": 0})
+    write(TRAINING, {**CHOSEN, "validation_accuracy": None})
+    out = lines(capsys)
+    assert "there are no test images" in out
+    assert "there are no validation images" in out
+
+
+def test_missing_or_damaged_numbers_are_one_line() -> None:
+    write(METRICS, "{")
+    with pytest.raises(Fault, match=r"metrics\.json is not JSON"):
+        summary.main()
+    METRICS.unlink()
+    with pytest.raises(Fault, match=r"metrics\.json is missing: run dvc repro"):
+        summary.main()
+
+
+def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    git("init", "-q")
+    git("add", "src", "dvc.yaml", "params.yaml")
+    git("commit", "-q", "-m", "code")
+    assert "no numbers are committed yet" in lines(capsys)
+    git("add", "reports")
+    git("commit", "-q", "-m", "results")
+    assert "the numbers are the committed ones" in lines(capsys)
+
+    write(METRICS, {**ACCURACY, "accuracy": 0.9806, "accuracy_ci_low": 0.95, "accuracy_ci_high": 0.98, "loss": 0.06})
+    out = lines(capsys)
+    assert "accuracy 0.9833 → 0.9806" in out
+    assert "and 1 more" in out
+    assert "parameters, code and data do not differ" in out
+    assert "it is the processor" in out
+
+    write(ENVIRONMENT, {"device": "cpu", "torch": "2.15.0"})
+    assert f"{ENVIRONMENT} explains it: torch 2.14.1 → 2.15.0" in lines(capsys)
+    write(PARAMS, "seed: 0  # a comment\n")
+    assert "explains it" in lines(capsys)
+    write(PARAMS, "seed: 1\n")
+    write(Path("src/net.py"), "layers = 2\n")
+    assert "what differs: params.yaml, code" in lines(capsys)
+
+
+def test_the_newest_run_of_the_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    store = open_store()
+    tags = {"model_md5": digest(MODEL)}
+    for start in (1, 2):
+        run = store.client.create_run(store.experiment_id, start_time=start, tags=tags, run_name=f"number {start}")
+    out = lines(capsys)
+    assert f"number 2 ({run.info.run_id})" in out
+    assert f"mlflow ui, then http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{run.info.run_id}" in out
+    with sqlite3.connect("mlflow.db") as connection:
+        connection.execute("DROP TABLE tags")
+    connection.close()
+    assert "none with model_md5" in lines(capsys)
+
+
+def test_an_unreachable_server_is_named_without_its_password(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:s3cret@127.0.0.1:9")
+    out = lines(capsys)
+    assert "at http://127.0.0.1:9" in out
+    assert "s3cret" not in out
