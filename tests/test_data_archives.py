@@ -167,7 +167,7 @@ def _samples() -> list[bytes]:
     samples = []
     for mode in ("w", "w:gz", "w:xz"):
         buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode=mode) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=buffer, mode=mode) as tar:
             for name, data in FILES.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(data)

@@ -5,10 +5,12 @@ import http.server
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from data_samples import class_folders, pack_tar, run_stages
 
 import src.data.fetch
 from src.data.fetch import Checksum, fetch, shown
@@ -105,14 +107,14 @@ def test_what_cannot_be_checked_is_not_resumed(server: Server, tmp_path: Path) -
 
 def test_a_file_that_changed_meanwhile_is_fetched_whole(server: Server, tmp_path: Path) -> None:
     server.script = ["break"]
-    original = src.data.fetch.time.sleep
+    original = time.sleep
 
     def change(seconds: float) -> None:
         server.content, server.tag = CONTENT[::-1], '"two"'
         original(seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(src.data.fetch.time, "sleep", change)
+        patch.setattr(time, "sleep", change)
         assert fetch([server.url], tmp_path / "x", None, "").read_bytes() == CONTENT[::-1]
 
 
@@ -129,7 +131,7 @@ def test_a_bad_part_is_fetched_again(server: Server, tmp_path: Path, part: bytes
 
 def test_errors_are_retried_with_growing_waits(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(src.data.fetch.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     server.script = ["500", "503", "429"]
     assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
     assert waits == [0.01, 0.02, 0.04]
@@ -168,6 +170,25 @@ def test_no_network_is_one_line_with_every_url(tmp_path: Path, monkeypatch: pyte
         fetch(urls, tmp_path / "x", MD5, "")
 
 
+def test_a_url_can_be_the_source(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    server.content = pack_tar(Path("made.tar"), class_folders({"cat": 5, "dog": 5})).read_bytes()
+    url = server.url.replace("//", "//me:secret@") + "?token=secret"
+    dataset = run_stages(url)
+    assert dataset.classes == ["cat", "dog"]
+    server.script = ["500"] * 9
+    assert run_stages(url) == dataset
+    assert run_stages(url, sha256=hashlib.sha256(server.content).hexdigest()) == dataset
+    with pytest.raises(Fault, match="500 Internal Server Error"):
+        run_stages(url, sha256="0" * 64)
+    out = capsys.readouterr().out
+    assert "was fetched before" in out
+    assert "secret" not in out
+
+
 def test_secrets_in_urls_are_not_shown() -> None:
     assert shown("https://me:secret@host.example:8443/a/b.zip?token=secret#x") == "https://host.example:8443/a/b.zip"
 
@@ -175,7 +196,8 @@ def test_secrets_in_urls_are_not_shown() -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-keyout", str(key), "-out", str(cert)]
     try:
         options = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
         subprocess.run([*command, *options], check=True, capture_output=True)

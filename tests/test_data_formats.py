@@ -73,7 +73,7 @@ class Evil:
 
 @pytest.mark.parametrize("where", ["data", "labels", "beside"])
 def test_nothing_in_a_pickle_runs(tmp_path: Path, where: str) -> None:
-    data = cifar(**{where: Evil(tmp_path / "proof")})
+    data = cifar(2, **{where: Evil(tmp_path / "proof")})
     if where == "beside":
         read_own_file("cifar10", "x", data)
     else:

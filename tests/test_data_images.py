@@ -17,7 +17,7 @@ RED, HALF_RED_ON_WHITE = (255, 0, 0), (255, 127, 127)
 
 
 def pixel(data: bytes) -> list[int]:
-    return decode(data, None)[0, 0].tolist()
+    return [int(value) for value in decode(data, None)[0, 0]]
 
 
 def test_grey_stays_grey_and_colour_is_rgb() -> None:
@@ -105,6 +105,10 @@ def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # the stage ignores it
 def test_too_many_pixels_are_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(Image.new("1", (12_000, 12_000)))  # 18 MB of zeros in 20 kB
+    with pytest.raises(Unreadable, match="too many"):
+        decode(data, None)
+    data = encoded(Image.new("1", (5000, 5000)))
+    assert decode(data, Fit(8, "crop")).shape == (8, 8, 1)
     with pytest.raises(Unreadable, match="too many"):
         decode(data, None)
     monkeypatch.setattr(src.data.images, "MAX_FILE_BYTES", len(data) - 1)

@@ -118,7 +118,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         patch.setenv("DVC_STAGE", "train")
         patch.setenv("DVC_EXP_NAME", "quiet-fox")
         for path, name in ((RESNET, "resnet18"), (MODEL, "mnist_convnet")):
-            probabilities = make_model(path, name).train()
+            probabilities = make_model(path, name).to(memory_format=torch.channels_last).train()
             with training_run(settings()) as run:
                 for epoch in range(1, 4):
                     run.log_epoch(epoch, {"train_loss": 1 / epoch, "validation_accuracy": 0.9, "lr": 0.1})
@@ -142,7 +142,7 @@ def test_the_run_holds_parameters_curves_and_identity(trained: Trained) -> None:
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "quiet-fox"
     found = run.data.params
-    assert found["train.optimizer.lr"] == "0.002"
+    assert float(found["train.optimizer.lr"]) == settings().train.optimizer.lr
     assert found["train.patience"] == "null"
     assert found["data.source"] == "https://example.org/mnist.tar"
     assert not any(key.startswith("visualize") for key in found)

@@ -8,7 +8,8 @@ What is done with each kind:
 - Transparency is laid on white. Palettes, CMYK, YCbCr and others become RGB (without colour profiles); of 16 bits per
   colour Pillow keeps the upper 8.
 - Of an animation or a file of several pages the first is taken.
-- Refused: above `MAX_PIXELS` or `MAX_FILE_BYTES`, 32-bit integers and floating point (their range is unknown).
+- Refused: above `MAX_PIXELS` (`MAX_PIXELS_KEPT` where nothing is resized) or `MAX_FILE_BYTES`; 32-bit integers and
+  floating point, whose range is unknown.
 
 Resizing is bilinear with antialiasing, as torchvision's pretrained networks were trained with.
 """
@@ -29,7 +30,8 @@ SUFFIXES = frozenset(
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
 MAX_FILE_BYTES = 64 * 2**20  # a photo of 50 megapixels has 10 to 25 MiB as JPEG
-MAX_PIXELS = 50_000_000  # the largest ordinary cameras; decoding takes up to 12 bytes a pixel, so 0.6 GB
+MAX_PIXELS = 50_000_000  # the largest ordinary cameras; decoding takes up to 9 bytes a pixel, so 0.5 GB
+MAX_PIXELS_KEPT = 4096 * 4096  # as large as image_size may be: what is not made smaller is held several times
 _LARGE_PIXELS = 4_000_000
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
 
@@ -54,8 +56,9 @@ def decode(data: bytes, fit: Fit | None) -> NDArray[np.uint8]:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         pixels = image.width * image.height
-        if pixels > MAX_PIXELS:
-            raise Unreadable(f"{image.width}×{image.height} pixels are too many")
+        if pixels > (MAX_PIXELS if fit else MAX_PIXELS_KEPT):
+            hint = "" if fit else " without data.image_size"
+            raise Unreadable(f"{image.width}×{image.height} pixels are too many{hint}")
         with _one_large_image if pixels > _LARGE_PIXELS else nullcontext():
             if fit:
                 # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
@@ -106,9 +109,12 @@ def _plain(image: Image.Image) -> Image.Image:
         raise Unreadable("32 bits per pixel: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        wide *= 255
+        wide += 32767
+        wide //= 65535
+        return Image.fromarray(wide.astype(np.uint8))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white

@@ -64,7 +64,7 @@ def prepare(
                     f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
                 )
             division = limit(division, staged.labels, training_images, split.seed)
-        _check(staged, division)
+        _check(staged, division, split)
         record = _write(dataset, staged, division, groups, resize if image_size else None)
     _tell(record)
     return record
@@ -118,16 +118,17 @@ def _divide(staged: Staged, groups: list[str] | None, split: Split) -> Division:
     )
 
 
-def _check(staged: Staged, division: Division) -> None:
-    for name, indices in zip(SPLITS, division[:3], strict=True):
+def _check(staged: Staged, division: Division, split: Split) -> None:
+    """Every side that is wanted must have an image of every class."""
+    wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
+    for name, indices, needed in zip(SPLITS, division[:3], wanted, strict=True):
         counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
-        if name != "train" and not len(indices):
-            continue
-        for label in np.flatnonzero(counts == 0):
+        if needed and not counts.all():
+            label = int(np.argmin(counts))
             total = int((staged.labels == label).sum())
             raise Fault(
-                f"class {staged.classes[label]!r} gets no {name} image of its {total} (duplicates, groups and "
-                "dropped images counted): add images, or change split or data.limit"
+                f"class {staged.classes[label]!r} gets no {name} image of its {total} (equal images and groups are not "
+                "divided): add images, or change split or data.limit"
             )
 
 

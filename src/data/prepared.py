@@ -37,7 +37,7 @@ class SplitRecord(_Record):
 
 
 class Duplicates(_Record):
-    dropped: list[str]  # training images that equal an official test (or validation) image
+    dropped: list[str]  # in a unit (equal images, a group) with an image that the source puts into test or validation
     together: list[list[str]]  # equal images that were kept on one side
     conflicting: list[list[str]]  # equal images with different labels
 

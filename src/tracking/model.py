@@ -33,7 +33,8 @@ def log_model(store: Store, run_id: str, probabilities: nn.Module, example: NDAr
 
     if len(example) < 2:
         raise ValueError(f"an example of at least 2 images is needed, not {len(example)}")
-    module = copy.deepcopy(probabilities).cpu().eval()  # the caller's stays where it is, and in its mode
+    # The caller's stays where it is, in its mode and layout; torch's exporter warns of channels-last weights.
+    module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
     images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
     client = store.client
     parameters = client.get_run(run_id).data.params
