@@ -125,7 +125,8 @@ def _run() -> Iterator[tuple[str, str]]:
         yield "run", f"none with model_md5 {md5} at {without_credentials(uri)}"
         return
     yield "run", f"{found.name} ({found.id})"
-    page = f"#/experiments/{found.experiment_id}/runs/{found.id}"
+    # Without the last part MLflow shows its pages for language models.
+    page = f"#/experiments/{found.experiment_id}/runs/{found.id}?workflowType=machine_learning"
     if uri.startswith(("http://", "https://")):
         yield "see it", f"{without_credentials(uri).rstrip('/')}/{page}"
         return

@@ -123,7 +123,7 @@ def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> It
 
 def _origin(stage: str, source: Source) -> dict[str, str]:
     """Tags that say which data and code a run belongs to, and which process writes it."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     tags = {
         "base_commit": source.commit,

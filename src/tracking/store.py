@@ -80,12 +80,13 @@ def explained(uri: str) -> Iterator[None]:
     Its one line has no credentials, and neither has a traceback: the exception it came from is dropped.
     """
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ModuleNotFoundError) as error:
-        reason = without_credentials(str(error).strip().splitlines()[0])
+    except (MlflowException, SQLAlchemyError, RequestException, ModuleNotFoundError) as error:
+        reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
         raise Fault(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
 
 
@@ -95,9 +96,7 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            # The tag makes the user interface open with curves and runs, not with traces and judges.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri), tags=kind)
+            return client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
