@@ -41,7 +41,8 @@ def main() -> None:
         "changed": arguments.set,
         "runs": len(runs),
         "hardware": hardware(),
-        "versions": {name: version(name) for name in ("torch", "dvc", "mlflow")} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in ("torch", "dvc", "mlflow")}
+        | {"python": platform.python_version()},
         "stages": {stage: summary([one[stage] for one in runs]) for stage in runs[0] if stage != "results"},
         "results": runs[0]["results"],
     }
@@ -155,9 +156,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"{stage:<22}{row['seconds']:>10}{row['seconds_min']:>8}{row['seconds_max']:>8}{memory}")
     training, metrics = result["results"]["training"], result["results"]["metrics"]
     lines.append(f"validation accuracy {training['validation_accuracy']} (epoch {training['best_epoch']})")
-    lines.append(
-        f"test accuracy {metrics.get('accuracy')} ({metrics.get('accuracy_ci_low')} to {metrics.get('accuracy_ci_high')})"
-    )
+    low, high = metrics.get("accuracy_ci_low"), metrics.get("accuracy_ci_high")
+    lines.append(f"test accuracy {metrics.get('accuracy')} ({low} to {high})")
     return "\n".join(lines)
 
 

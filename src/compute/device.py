@@ -34,7 +34,7 @@ def prepare(train: params.Train) -> Compute:
     Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
     """
     torch.set_num_threads(train.threads)
-    # The same flag as use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
+    # The flag of use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
     torch.set_deterministic_debug_mode("error" if train.deterministic else "default")
     torch.backends.cudnn.benchmark = not train.deterministic
     # cuBLAS reads this when it first computes, and is only then deterministic.
