@@ -30,6 +30,7 @@ class Section(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -151,10 +152,33 @@ class Cosine(Section):
 
 
 class Augment(Section):
+    """0, false or null: off."""
+
     flip: bool
+    flip_vertical: bool
     crop: Annotated[int, Field(ge=0)]
+    resized_crop: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] | None
     rotate: Annotated[float, Field(ge=0, le=180)]
+    translate: Share
     scale: Share
+    shear: Annotated[float, Field(ge=0, lt=90)]
+    perspective: Share
+    brightness: NotNegative
+    contrast: NotNegative
+    saturation: NotNegative
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+    grey: Fraction
+    noise: Fraction
+    salt_pepper: Fraction
+    erase: Fraction
+    mixup: NotNegative
+    cutmix: NotNegative
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.resized_crop is not None and self.resized_crop[0] > self.resized_crop[1]:
+            raise ValueError("resized_crop must name the smaller share of the area first")
+        return self
 
 
 class Train(Section):

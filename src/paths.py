@@ -14,6 +14,7 @@ PREPARED = Path("data/prepared")
 DATASET = PREPARED / "dataset.json"
 
 MODEL = Path("models/model.safetensors")
+AUGMENTATION = Path("models/augmentation.npz")  # `images`: a training image (H, W, C) and 23 draws of its augmentation
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from src import paths, tracking
-from src.atomic import write_json
+from src.atomic import write_arrays, write_json
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
@@ -18,8 +18,10 @@ from src.faults import command
 from src.models.classifier import Probabilities
 from src.models.file import Card, save
 from src.params import load
-from src.training import record
+from src.training import augment, record
 from src.training.loop import train
+
+PREVIEWS = 24  # the original and 23 draws
 
 
 def main() -> None:
@@ -40,6 +42,8 @@ def main() -> None:
             tqdm.write(str(epoch))
 
         save(paths.MODEL, classifier, card)
+        shown = augment.preview(params.train.augment, open_split("train").images[0], PREVIEWS, params.seed)
+        write_arrays(paths.AUGMENTATION, images=shown)
         tables.write(paths.HISTORY, record.history(epochs))
         write_json(paths.TRAINING, record.summary(epochs, classifier.network))
         write_json(paths.ENVIRONMENT, record.environment(compute, params.train.threads))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from augment_samples import NO_AUGMENT
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -19,12 +21,12 @@ from src.data.prepared import ImageFormat, LabelledImages
 from src.faults import Fault
 from src.models.build import build
 from src.models.classifier import Classifier
-from src.training import augment, record
-from src.training.loop import Epoch, measure, train
+from src.training import record
+from src.training.augment import Mix
+from src.training.loop import Epoch, _loss, measure, train
 from src.training.optimization import lr_factor, optimizer
 
 CPU = Compute(torch.device("cpu"), None)
-NO_AUGMENT = {"flip": False, "crop": 0, "rotate": 0, "scale": 0.0}
 
 
 def section(**changes: Any) -> params.Train:
@@ -39,7 +41,7 @@ def section(**changes: Any) -> params.Train:
         "label_smoothing": 0.0,
         "optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4},
         "schedule": {"name": "constant"},
-        "augment": {"flip": False, "crop": 1, "rotate": 10, "scale": 0.1},
+        "augment": NO_AUGMENT | {"crop": 1, "rotate": 10, "scale": 0.1},
     }
     return params.Train.model_validate(values | changes)
 
@@ -235,75 +237,23 @@ def test_the_history_shows_the_schedule() -> None:
     assert record.history(epochs)["lr"].tolist() == ["0.002", "0.001", "0.0005"]
 
 
-def draws(count: int = 4, **changes: Any) -> augment.Draws:
-    values: dict[str, torch.Tensor] = {
-        "flip": torch.zeros(count, dtype=torch.bool),
-        "shift": torch.zeros(count, 2, dtype=torch.int64),
-        "angle": torch.zeros(count),
-        "scale": torch.ones(count),
-    }
-    return augment.Draws(**(values | changes))
+@pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
+def test_it_learns_from_mixed_images(mixing: dict[str, float]) -> None:
+    epochs = run(new_classifier(), section(epochs=6, augment=NO_AUGMENT | mixing))
+    assert (epochs[-1].validation_accuracy or 0) > 0.8
 
 
-def settings(**changes: Any) -> params.Augment:
-    return params.Augment.model_validate(NO_AUGMENT | changes)
+def test_the_loss_of_mixed_images_is_that_of_mixed_targets() -> None:
+    """Cross entropy is linear in the target: the weighted sum of losses is the loss of the weighted sum."""
+    outputs, labels = torch.randn(6, 10), torch.arange(6)
+    mix = Mix(torch.arange(6).roll(1), torch.tensor([0.0, 0.2, 0.5, 0.7, 1.0, 0.9]))
+    share = mix.weight[:, None]
+    target = share * F.one_hot(labels, 10) + (1 - share) * F.one_hot(labels.roll(1), 10)
+    for smoothing in (0.0, 0.1):
+        expected = F.cross_entropy(outputs, target, label_smoothing=smoothing)
+        torch.testing.assert_close(_loss(outputs, labels, mix, smoothing), expected)
 
 
-def photo(height: int = 6, width: int = 5) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, height, width, 3), dtype=np.uint8))
-
-
-def test_flip_and_shift_are_drawn_for_every_image_alone() -> None:
-    """Against torchvision's operators, image by image."""
-    from torchvision.transforms.v2 import functional as reference
-
-    images = photo()
-    chosen = draws(
-        flip=torch.tensor([False, True, False, True]), shift=torch.tensor([[0, 0], [0, 0], [1, -2], [-1, 2]])
-    )
-    ours = augment.apply(settings(flip=True, crop=2), images, chosen)
-    assert ours.dtype == torch.uint8
-    for number in range(4):
-        expected = images[number].permute(2, 0, 1)
-        if chosen.flip[number]:
-            expected = reference.horizontal_flip(expected)
-        down, right = chosen.shift[number].tolist()
-        height, width = expected.shape[1:]
-        expected = reference.crop(expected, -down, -right, height, width)
-        assert torch.equal(ours[number].permute(2, 0, 1), expected)
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 7)])
-def test_rotation_and_scale_equal_torchvisions(height: int, width: int) -> None:
-    from torchvision.transforms.v2 import InterpolationMode
-    from torchvision.transforms.v2 import functional as reference
-
-    images = photo(height, width)
-    angles, scales = [0.0, 30.0, -75.0, 10.0], [1.0, 1.0, 0.8, 1.3]
-    chosen = draws(angle=torch.tensor(angles).deg2rad(), scale=torch.tensor(scales))
-    ours = augment.apply(settings(rotate=90, scale=0.5), images, chosen)
-    for number, (angle, scale) in enumerate(zip(angles, scales, strict=True)):
-        expected = reference.affine(
-            images[number].permute(2, 0, 1).float(),
-            angle=-angle,  # torchvision's affine turns clockwise
-            translate=[0, 0],
-            scale=scale,
-            shear=[0.0],
-            interpolation=InterpolationMode.BILINEAR,
-        )
-        torch.testing.assert_close(ours[number].permute(2, 0, 1), expected, atol=0.05, rtol=0)
-
-
-def test_draws_stay_within_their_bounds_and_differ_between_images() -> None:
-    drawn = augment.draw(settings(flip=True, crop=2, rotate=15, scale=0.2), 5000, torch.Generator().manual_seed(0))
-    assert drawn.flip.float().mean().item() == pytest.approx(0.5, abs=0.03)
-    assert sorted(set(drawn.shift.flatten().tolist())) == [-2, -1, 0, 1, 2]
-    assert 0.95 * np.radians(15) < drawn.angle.abs().max().item() <= np.radians(15)
-    assert 0.8 <= drawn.scale.min().item() < 0.81
-    assert 1.19 < drawn.scale.max().item() <= 1.2
-
-
-def test_nothing_asked_for_changes_nothing() -> None:
-    drawn = augment.draw(settings(), 4, torch.Generator().manual_seed(0))
-    images = photo()
-    assert augment.apply(settings(), images, drawn) is images
+def test_a_colour_operator_on_grey_images_is_told() -> None:
+    with pytest.raises(Fault, match=r"train\.augment\.hue needs colour images, and these have one channel"):
+        run(new_classifier(), section(augment=NO_AUGMENT | {"hue": 0.1}))

@@ -24,7 +24,8 @@ from src.training.optimization import lr_factor, optimizer
 @dataclass(frozen=True)
 class Epoch:
     """What one epoch gave. Losses are mean cross entropies in nats, accuracies shares; validation is None without
-    validation images. Training loss and accuracy are those of the augmented images as they were learned from."""
+    validation images. Training loss and accuracy are those of the augmented images as they were learned from; where two
+    images are mixed, accuracy counts the label with the larger share."""
 
     number: int  # from 1
     train_loss: float
@@ -73,6 +74,7 @@ def train(
     is the last epoch. Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Raises
     `Fault` when the loss is no longer finite, or memory does not suffice.
     """
+    augment.check(section.augment, training.images.shape[3])
     classifier.to(compute.device).to(memory_format=torch.channels_last)
     optimiser = optimizer(section.optimizer, classifier)
     best_key, best_epoch, best_weights = (-1.0, 0.0), 0, None
@@ -127,7 +129,8 @@ def _train_epoch(
     order = torch.randperm(len(training), generator=generator)
     if len(order) > 1 and len(order) % section.batch_size == 1:
         order = order[:-1]  # batch norm cannot learn from a single image; another one is left out next time
-    draws = augment.draw(section.augment, len(order), generator).to(compute.device)
+    height, width = training.images.shape[1:3]
+    draws = augment.draw(section.augment, len(order), (height, width), generator).to(compute.device)
     steps = -(-len(order) // section.batch_size)
     total = torch.zeros((), device=compute.device)
     correct = torch.zeros((), device=compute.device, dtype=torch.int64)
@@ -142,17 +145,29 @@ def _train_epoch(
             lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs)
             for group in optimiser.param_groups:
                 group["lr"] = lr
-            images = augment.apply(section.augment, images, batch_draws)
+            images, mix = augment.apply(section.augment, images, batch_draws)
             with compute.autocasting():
                 outputs = classifier(images)
-                loss = F.cross_entropy(outputs.float(), labels, label_smoothing=section.label_smoothing)
+                loss = _loss(outputs.float(), labels, mix, section.label_smoothing)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += loss.detach() * len(labels)
-            correct += (outputs.detach().argmax(dim=1) == labels).sum()
+            expected = labels if mix is None else mix.dominant(labels)
+            correct += (outputs.detach().argmax(dim=1) == expected).sum()
             bar.update(len(labels))
     return total.item() / len(order), correct.item() / len(order)
+
+
+def _loss(outputs: Tensor, labels: Tensor, mix: augment.Mix | None, label_smoothing: float) -> Tensor:
+    """Mean cross entropy; of mixed images, each label's by its share."""
+    if mix is None:
+        return F.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
+    own, partners = (
+        F.cross_entropy(outputs, target, label_smoothing=label_smoothing, reduction="none")
+        for target in (labels, labels[mix.partner])
+    )
+    return torch.lerp(partners, own, mix.weight).mean()
 
 
 def _seed_epoch(seed: int, number: int) -> Generator:

@@ -1,0 +1,71 @@
+"""Brightness, contrast, saturation, hue and grey: torchvision's definitions, with another factor for every image."""
+
+import torch
+from torch import Generator, Tensor
+
+from src import params
+
+# ITU-R BT.601, with torchvision's digits
+LUMINANCE = (0.2989, 0.587, 0.114)
+
+
+def changes(augment: params.Augment) -> bool:
+    """Whether any operator on colours is asked for."""
+    return any((augment.brightness, augment.contrast, augment.saturation, augment.hue, augment.grey))
+
+
+def draw_factors(augment: params.Augment, count: int, generator: Generator) -> Tensor:
+    """float32 (N, 5): factors of brightness, contrast and saturation, turn of the hue as a share of the circle, and 1
+    where the image loses its colour."""
+    uniform = torch.rand(4, count, generator=generator) * 2 - 1
+    factors = [
+        (1 + uniform[index] * bound).clamp(min=0)
+        for index, bound in enumerate((augment.brightness, augment.contrast, augment.saturation))
+    ]
+    grey = torch.rand(count, generator=generator) < augment.grey
+    return torch.stack([*factors, uniform[3] * augment.hue, grey.float()], dim=1)
+
+
+def adjust(augment: params.Augment, pixels: Tensor, factors: Tensor) -> Tensor:
+    """float32 (N, C, H, W) in 0…255 → the same, always in this order (torchvision shuffles the first four)."""
+    brightness, contrast, saturation, turn, grey = factors[:, :, None, None, None].unbind(dim=1)
+    if augment.brightness:
+        pixels = (pixels * brightness).clamp_(0, 255)
+    if augment.contrast:
+        mean = _luminance(pixels).mean(dim=(1, 2, 3), keepdim=True)
+        pixels = torch.lerp(mean, pixels, contrast).clamp_(0, 255)
+    if augment.saturation:
+        pixels = torch.lerp(_luminance(pixels), pixels, saturation).clamp_(0, 255)
+    if augment.hue:
+        pixels = _turn_hue(pixels, turn[:, 0])
+    if augment.grey:
+        pixels = torch.where(grey > 0, _luminance(pixels), pixels)
+    return pixels
+
+
+def _luminance(pixels: Tensor) -> Tensor:
+    """(N, 3, H, W) → (N, 1, H, W); images of one channel are their own."""
+    if pixels.shape[1] == 1:
+        return pixels
+    red, green, blue = pixels.unbind(dim=1)
+    return (red * LUMINANCE[0] + green * LUMINANCE[1] + blue * LUMINANCE[2])[:, None]
+
+
+def _turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
+    """(N, 3, H, W) → the same, its hue in HSV turned by (N, 1, 1) of the circle.
+
+    Value and saturation stay, so the largest and smallest channel do too; A. R. Smith, Color Gamut Transform Pairs,
+    SIGGRAPH 1978, with the way back as one formula for all six sectors.
+    """
+    red, green, blue = pixels.unbind(dim=1)
+    low, high = pixels.aminmax(dim=1)
+    span = high - low
+    divisor = torch.where(span == 0, 1.0, span)
+    sector = torch.where(
+        high == red,
+        (green - blue) / divisor,
+        torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    sector = sector + 6 * turn
+    distances = ((start + sector).remainder_(6) for start in (5, 3, 1))  # of red, green and blue
+    return torch.stack([high - span * torch.minimum(k, 4 - k).clamp_(0, 1) for k in distances], dim=1)

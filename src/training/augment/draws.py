@@ -1,0 +1,75 @@
+"""Everything that chance decides about the images of an epoch."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import repeat
+
+import torch
+from torch import Generator, Tensor
+
+from src import params
+from src.training.augment import colour, geometry, mixing, noise, rectangles
+
+ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., 2020 (arXiv 1708.04896), as torchvision
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decided for N images; None where nothing is asked for. Drawn on the CPU, so that every device sees
+    the same."""
+
+    flip: Tensor  # bool (N, 2): up–down, left–right
+    shift: Tensor  # int64 (N, 2): pixels down and right
+    matrix: Tensor | None  # float32 (N, 3, 3): see `geometry.matrices`
+    colour: Tensor | None  # float32 (N, 5): see `colour.draw_factors`
+    levels: Tensor | None  # float32 (N, 2): see `noise.draw_levels`
+    keys: Tensor | None  # int64 (N,): see `noise.draw_keys`
+    erased: Tensor | None  # int64 (N, 4): top, left, bottom, right of a rectangle, perhaps empty
+    weight: Tensor | None  # float32 (N,): share of the own label
+    pasted: Tensor | None  # int64 (N, 4): the rectangle that comes from another image, perhaps empty
+
+    def to(self, device: torch.device) -> "Draws":
+        moved = (None if column is None else column.to(device, non_blocking=True) for column in self._columns())
+        return Draws(*moved)  # type: ignore[arg-type]
+
+    def split(self, batch_size: int) -> Iterator["Draws"]:
+        """The same draws in batches."""
+        columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self._columns())
+        return (Draws(*batch) for batch in zip(*columns, strict=False))
+
+    def _columns(self) -> list[Tensor | None]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+def draw(augment: params.Augment, count: int, size: tuple[int, int], generator: Generator) -> Draws:
+    """Draws for `count` images of the given height and width, each within the bounds of the `augment` section."""
+    uniform = torch.rand(2, count, generator=generator) * 2 - 1
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
+    # A generator for each group of operators: switching one on leaves the draws of the other groups as they are.
+    seeds = torch.randint(2**63 - 1, (6,), generator=generator).tolist()
+    upside, affine, colours, noisy, erasing, mixes = (Generator().manual_seed(seed) for seed in seeds)
+
+    turned = torch.rand(count, generator=upside) < 0.5
+    angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
+    has_noise = bool(augment.noise or augment.salt_pepper)
+    weight, pasted = None, None
+    if augment.mixup or augment.cutmix:
+        weight, pasted = mixing.draw_shares(augment, count, size, mixes)
+    return Draws(
+        flip=torch.column_stack([turned & augment.flip_vertical, mirrored & augment.flip]),
+        shift=shift,
+        matrix=geometry.matrices(augment, angle, scale, size, affine) if geometry.interpolates(augment) else None,
+        colour=colour.draw_factors(augment, count, colours) if colour.changes(augment) else None,
+        levels=noise.draw_levels(augment, count, noisy) if has_noise else None,
+        keys=noise.draw_keys(count, noisy) if has_noise else None,
+        erased=_erased(augment, count, size, erasing) if augment.erase else None,
+        weight=weight,
+        pasted=pasted,
+    )
+
+
+def _erased(augment: params.Augment, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
+    boxes = rectangles.place(rectangles.sides(count, ERASED_AREA, ERASED_ASPECT, 0.0, generator), size, generator)
+    return boxes * (torch.rand(count, 1, generator=generator) < augment.erase)

@@ -1,0 +1,119 @@
+"""Where every pixel of the augmented image comes from: one gather for flips and shifts, one interpolation for the rest.
+
+Positions are in half heights and half widths from the centre, so that the image is [-1, 1]², as `grid_sample` has it.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from src import params
+from src.training.augment import rectangles
+
+ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision
+
+
+def interpolates(augment: params.Augment) -> bool:
+    """Whether any operator asks for positions between pixels."""
+    asked = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.perspective)
+    return any(asked) or augment.resized_crop is not None
+
+
+def matrices(
+    augment: params.Augment, angle: Tensor, scale: Tensor, size: tuple[int, int], generator: Generator
+) -> Tensor:
+    """float32 (N, 3, 3): projective maps from a position in the augmented image to the one it comes from.
+
+    angle: (N,) radians, counter-clockwise; scale: (N,) magnification. A crop comes first, then shear, magnification,
+    rotation and translation, then perspective. Everything is drawn, asked for or not, so that switching one operator
+    on leaves the others as they are.
+    """
+    count = len(angle)
+    uniform = torch.rand(3, count, generator=generator) * 2 - 1
+    # A position in half sides: a shift by the whole height is 2 of them.
+    shift = 2 * augment.translate * uniform[:2]
+    corners = augment.perspective * torch.rand(count, 4, 2, generator=generator)
+    crop = augment.resized_crop or (1.0, 1.0)
+    window = rectangles.sides(count, (crop[0], crop[1]), ASPECTS, 1.0, generator)
+    centre = (1 - window) * (torch.rand(count, 2, generator=generator) * 2 - 1)
+
+    matrix = affine(angle, scale, uniform[2] * math.radians(augment.shear), shift[0], shift[1], size)
+    if augment.perspective:
+        matrix = matrix @ perspective(corners)
+    if augment.resized_crop is not None:
+        matrix = cropping(window, centre) @ matrix
+    return matrix
+
+
+def affine(angle: Tensor, scale: Tensor, shear: Tensor, down: Tensor, right: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 3, 3) from (N,) each: the inverse of translation · rotation · magnification · shear along the rows.
+
+    Angles in radians, shifts in half sides; torchvision's `affine` with the sign of its angle reversed.
+    """
+    height, width = size
+    cos, sin, tan = angle.cos(), angle.sin(), shear.tan()
+    xx, xy = (cos + sin * tan) / scale, (cos * tan - sin) / scale * height / width
+    yx, yy = sin / scale * width / height, cos / scale
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    rows = [xx, xy, -(xx * right + xy * down), yx, yy, -(yx * right + yy * down), zero, zero, one]
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def perspective(corners: Tensor) -> Tensor:
+    """(N, 3, 3) maps under which the whole image is seen in a quadrilateral.
+
+    corners: (N, 4, 2), how far top left, top right, bottom right and bottom left move inwards to the right or left
+    and up or down, in half sides. The map from the unit square to a quadrilateral: Heckbert, Fundamentals of Texture
+    Mapping and Image Warping, 1989, section 2.2.3; its inverse is the adjugate, since the factor cancels.
+    """
+    inwards = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+    first, second, third, fourth = (inwards * (corners - 1)).unbind(dim=1)
+    bend = first - second + third - fourth
+    beside, below = second - third, fourth - third
+    determinant = beside[:, 0] * below[:, 1] - beside[:, 1] * below[:, 0]
+    g = (bend[:, 0] * below[:, 1] - bend[:, 1] * below[:, 0]) / determinant
+    h = (beside[:, 0] * bend[:, 1] - beside[:, 1] * bend[:, 0]) / determinant
+
+    u = torch.column_stack([second - first + g[:, None] * second, g])
+    v = torch.column_stack([fourth - first + h[:, None] * fourth, h])
+    w = torch.column_stack([first, torch.ones_like(g)])
+    adjugate = torch.stack([torch.linalg.cross(v, w), torch.linalg.cross(w, u), torch.linalg.cross(u, v)], dim=1)
+    return torch.tensor([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]]) @ adjugate
+
+
+def cropping(window: Tensor, centre: Tensor) -> Tensor:
+    """(N, 3, 3) maps that bring a window to full size: its height and width (N, 2) as shares, its centre (N, 2)."""
+    matrix = torch.diag_embed(torch.column_stack([window.flip(1), torch.ones(len(window))]))
+    matrix[:, :2, 2] = centre
+    return matrix
+
+
+def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int) -> Tensor:
+    """uint8 (N, H, W, C) → the same: one gather from the padded batch, nothing is interpolated.
+
+    flip: bool (N, 2), up–down and left–right; shift: int64 (N, 2), pixels down and right, at most `padding`.
+    """
+    count, height, width, _ = images.shape
+    device = images.device
+    padded = F.pad(images, (0, 0, padding, padding, padding, padding))
+    rows = torch.arange(height, device=device) - shift[:, :1]
+    columns = torch.arange(width, device=device) - shift[:, 1:]
+    rows = torch.where(flip[:, :1], height - 1 - rows, rows)
+    columns = torch.where(flip[:, 1:], width - 1 - columns, columns)
+    image = torch.arange(count, device=device)[:, None, None]
+    return padded[image, rows[:, :, None] + padding, columns[:, None, :] + padding]
+
+
+def warp(augment: params.Augment, pixels: Tensor, matrix: Tensor) -> Tensor:
+    """float32 (N, C, H, W) → the same, bilinear; what comes in from outside the image is 0."""
+    shape = list(pixels.shape)
+    grid = F.affine_grid(matrix[:, :2], shape, align_corners=False)
+    if augment.perspective:
+        grid = grid / F.affine_grid(matrix[:, [2, 2]], shape, align_corners=False)
+    if augment.resized_crop is None:
+        return F.grid_sample(pixels, grid, align_corners=False)
+    # A window that touches the rim shows its outermost pixels whole, instead of fading to 0 between them and the rim.
+    warped = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return warped * (grid.abs() <= 1).all(dim=3)[:, None]

@@ -1,0 +1,213 @@
+"""Whole batches: what is drawn, that images do not depend on each other, mixing, and the preview."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from augment_samples import ALONE, drawn, photos, settings
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+from src.faults import Fault
+from src.params import parse
+from src.training import augment
+from src.training.augment import Draws, mixing, rectangles
+from src.training.augment.draws import ERASED_AREA
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    images = photos()
+    result, mix = augment.apply(settings(), images, drawn(settings(), images))
+    assert result is images
+    assert mix is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 64])
+def test_the_result_does_not_depend_on_the_batch(batch_size: int) -> None:
+    section = settings(**ALONE)
+    images = photos(100, 12, 10)
+    draws = drawn(section, images)
+    whole, _ = augment.apply(section, images, draws)
+    pairs = zip(torch.split(images, batch_size), draws.split(batch_size), strict=True)
+    parts = [augment.apply(section, part, part_draws)[0] for part, part_draws in pairs]
+    torch.testing.assert_close(torch.cat(parts), whole, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("key", ALONE)
+def test_every_operator_draws_for_every_image_alone(key: str) -> None:
+    """Equal images come out differently, and in 0…255."""
+    section = settings(**{key: ALONE[key]})
+    images = photos(1, 16, 12).expand(64, -1, -1, -1)
+    result, mix = augment.apply(section, images, drawn(section, images))
+    assert result.shape == images.shape
+    assert mix is None
+    assert len({image.numpy().tobytes() for image in result}) >= (2 if key in ("flip", "flip_vertical", "grey") else 20)
+    assert result.min() >= 0
+    assert result.max() <= 255.001
+    assert (result.dtype == torch.uint8) == (key in ("flip", "flip_vertical", "crop", "erase"))
+
+
+@pytest.mark.parametrize("key", ALONE)
+def test_an_operator_does_not_change_what_others_draw(key: str) -> None:
+    images = photos(20, 8, 8)
+    some, other = (
+        drawn(settings(**ALONE), images),
+        drawn(settings(**(ALONE | {key: settings().model_dump()[key]})), images),
+    )
+    groups: dict[str, tuple[str, ...]] = {
+        "flip": ("flip", "flip_vertical"),
+        "shift": ("crop",),
+        "matrix": ("resized_crop", "rotate", "translate", "scale", "shear", "perspective"),
+        "colour": ("brightness", "contrast", "saturation", "hue", "grey"),
+        "levels": ("noise", "salt_pepper"),
+        "keys": (),
+        "erased": ("erase",),
+    }
+    for name, keys in groups.items():
+        if key not in keys:
+            assert torch.equal(getattr(some, name), getattr(other, name)), name
+
+
+def test_draws_are_a_function_of_the_generator() -> None:
+    section, images = settings(**ALONE, mixup=0.3, cutmix=1.0), photos(30)
+    first, again, other = drawn(section, images), drawn(section, images), drawn(section, images, seed=1)
+    for name in Draws.__dataclass_fields__:
+        assert torch.equal(getattr(first, name), getattr(again, name)), name
+        assert not torch.equal(getattr(first, name), getattr(other, name)), name
+
+
+def test_erased_rectangles_are_black_and_of_the_right_area() -> None:
+    section = settings(erase=0.6)
+    images = torch.full((2000, 32, 32, 1), 200, dtype=torch.uint8)
+    result, _ = augment.apply(section, images, drawn(section, images))
+    area = (result == 0).float().mean(dim=(1, 2, 3))
+    hit = area > 0
+    assert hit.float().mean().item() == pytest.approx(0.6, abs=0.03)
+    assert ERASED_AREA[0] * 0.8 < area[hit].min() < 0.04
+    assert 0.31 < area[hit].max() < ERASED_AREA[1] * 1.05
+    operator = v2.RandomErasing(p=1.0)
+    torch.manual_seed(0)
+    theirs = [operator.make_params([torch.empty(1, 32, 32)]) for _ in range(1000)]
+    expected = np.mean([box["h"] * box["w"] / 1024 for box in theirs if box["v"] is not None])
+    assert area[hit].mean().item() == pytest.approx(expected, abs=0.015)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))
+def test_rectangles_lie_within_the_image(seed: int, height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shares = rectangles.sides(30, (0.02, 1.0), (0.3, 3.3), 0.0, generator)
+    boxes = rectangles.place(shares, (height, width), generator)
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2:] <= torch.tensor([height, width])).all()
+    covered = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    assert torch.equal(rectangles.inside(boxes, (height, width)).sum(dim=(1, 2)), covered)
+
+
+def test_mixup_equals_torchvisions() -> None:
+    section, images = settings(mixup=0.8), photos(16, 8, 8)
+    draws = drawn(section, images)
+    result, mix = augment.apply(section, images, draws)
+    assert mix is not None
+    assert mix.weight is draws.weight
+    labels = torch.arange(16)
+    operator = v2.MixUp(num_classes=16)
+    for number, weight in enumerate(mix.weight.tolist()):
+        theirs = {"labels": labels, "batch_size": 16, "lam": weight}
+        expected = operator.transform(images.permute(0, 3, 1, 2).float(), theirs)[number].permute(1, 2, 0)
+        torch.testing.assert_close(result[number], expected, atol=1e-3, rtol=1e-5)
+        target = weight * torch.eye(16)[number] + (1 - weight) * torch.eye(16)[mix.partner[number]]
+        torch.testing.assert_close(target, operator.transform(labels, theirs)[number])
+
+
+def test_cutmix_equals_torchvisions() -> None:
+    section, images = settings(cutmix=1.0), photos(16, 9, 7)
+    draws = drawn(section, images)
+    result, mix = augment.apply(section, images, draws)
+    assert mix is not None
+    assert draws.pasted is not None
+    assert result.dtype == torch.uint8
+    operator = v2.CutMix(num_classes=16)
+    for number, (top, left, bottom, right) in enumerate(draws.pasted.tolist()):
+        theirs = {"labels": None, "batch_size": 16, "box": (left, top, right, bottom)}
+        expected = operator.transform(images.permute(0, 3, 1, 2), theirs)[number]
+        assert torch.equal(result[number].permute(2, 0, 1), expected)
+        assert mix.weight[number].item() == pytest.approx(1 - (bottom - top) * (right - left) / 63)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_shares_are_beta_distributed(alpha: float) -> None:
+    weight, boxes = mixing.draw_shares(settings(mixup=alpha), 20000, (8, 8), torch.Generator().manual_seed(0))
+    assert weight.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert weight.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.005)
+    assert not boxes.any()
+
+
+def test_cutmix_pastes_as_much_as_torchvision() -> None:
+    """alpha = 1: less than half on average, since rectangles are cut off at the rim."""
+    weight, _ = mixing.draw_shares(settings(cutmix=1.0), 20000, (32, 32), torch.Generator().manual_seed(0))
+    operator = v2.CutMix(num_classes=2)
+    torch.manual_seed(0)
+    theirs = [operator.make_params([torch.empty(2, 3, 32, 32)])["lam_adjusted"] for _ in range(2000)]
+    assert weight.mean().item() == pytest.approx(np.mean(theirs), abs=0.02)
+    assert weight.std().item() == pytest.approx(np.std(theirs), abs=0.02)
+
+
+def test_with_both_an_image_is_mixed_one_way_or_the_other() -> None:
+    section, images = settings(mixup=1.0, cutmix=1.0), photos(2000, 8, 8)
+    draws = drawn(section, images)
+    result, mix = augment.apply(section, images, draws)
+    assert mix is not None
+    assert draws.pasted is not None
+    own, others = (result == images).flatten(1), (result == images[mix.partner]).flatten(1)
+    cut = draws.pasted.any(dim=1)
+    assert cut.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert (own | others)[cut].all()
+    assert (own | others)[~cut].float().mean() < 0.1
+
+
+def test_the_dominant_label_is_the_one_with_the_larger_share() -> None:
+    mix = augment.Mix(torch.tensor([2, 0, 1]), torch.tensor([0.3, 0.5, 0.9]))
+    assert mix.dominant(torch.tensor([7, 8, 9])).tolist() == [9, 8, 9]
+
+
+def test_the_preview_shows_the_original_and_different_draws() -> None:
+    image = photos(1, 12, 10)[0].numpy()
+    section = settings(**ALONE, mixup=1.0, cutmix=1.0)
+    shown = augment.preview(section, image, 24, seed=3)
+    assert shown.dtype == np.uint8
+    assert shown.shape == (24, 12, 10, 3)
+    assert np.array_equal(shown[0], image)
+    assert len({draw.tobytes() for draw in shown}) == 24
+    assert np.array_equal(shown, augment.preview(section, image, 24, seed=3))
+    assert not np.array_equal(shown[1:], augment.preview(section, image, 24, seed=4)[1:])
+
+
+def test_the_preview_rounds_to_the_nearest_value() -> None:
+    image = np.full((4, 4, 1), 100, np.uint8)
+    section = settings(brightness=0.2)
+    draws = drawn(section, torch.from_numpy(image)[None].expand(50, -1, -1, -1))
+    assert draws.colour is not None
+    expected = (100 * draws.colour[:, 0].double()).round()
+    assert augment.preview(section, image, 51, seed=0)[1:, 0, 0, 0].tolist() == expected.int().tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("resized_crop: [0.5, 0.2]", "resized_crop must name the smaller share of the area first"),
+        ("resized_crop: [0.0, 1.0]", "must be greater than 0"),
+        ("resized_crop: 0.5", "must be a valid list"),
+        ("hue: 0.6", "must be less than or equal to 0.5"),
+        ("perspective: 1.0", "must be less than 1"),
+        ("mixup: -1.0", "must be greater than or equal to 0"),
+    ],
+)
+def test_faults_of_the_section_are_told(value: str, message: str) -> None:
+    key = value.partition(":")[0]
+    lines = Path("recipes/digits.yaml").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(f"    {value}" if line.startswith(f"    {key}:") else line for line in lines)
+    with pytest.raises(Fault, match=message) as caught:
+        parse(text, "params.yaml")
+    assert "train.augment" in str(caught.value)
