@@ -82,13 +82,18 @@ def hashed(value: int) -> int:
     return value ^ (value >> 15)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2**20))
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**20))
 def test_noise_is_a_hash_of_key_and_number(key: int, first: int) -> None:
-    ours = noise.uniform(torch.tensor([key]), 3, first)
-    expected = [((hashed(hashed(number) ^ key) >> 8) + 0.5) / 2**24 for number in range(first, first + 3)]
-    assert ours[0].tolist() == pytest.approx(expected, abs=1e-7)
-    assert ours.min() > 0
-    assert ours.max() < 1
+    ours = noise.uniform(torch.tensor([key], dtype=torch.int32), 3, first)
+    results = [hashed(hashed(number) ^ (key % 2**32)) for number in range(first, first + 3)]
+    signed = [result - 2**32 if result >= 2**31 else result for result in results]
+    assert ours[0].tolist() == [((result >> 9) + 0.5) / 2**22 for result in signed]
+
+
+def test_the_extreme_values_of_the_hash_are_finite() -> None:
+    extremes = torch.tensor([-(2**31), 2**31 - 1]).int().bitwise_right_shift_(9).float().add_(0.5).div_(2**22)
+    assert (extremes.abs() < 1).all()
+    assert extremes.erfinv().isfinite().all()
 
 
 def test_gaussian_noise_is_normal_and_independent() -> None:

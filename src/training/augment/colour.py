@@ -58,7 +58,7 @@ def _turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
     SIGGRAPH 1978, with the way back as one formula for all six sectors.
     """
     red, green, blue = pixels.unbind(dim=1)
-    low, high = pixels.aminmax(dim=1)
+    low, high = torch.minimum(torch.minimum(red, green), blue), torch.maximum(torch.maximum(red, green), blue)
     span = high - low
     divisor = torch.where(span == 0, 1.0, span)
     sector = torch.where(
@@ -66,6 +66,10 @@ def _turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
         (green - blue) / divisor,
         torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
-    sector = sector + 6 * turn
-    distances = ((start + sector).remainder_(6) for start in (5, 3, 1))  # of red, green and blue
-    return torch.stack([high - span * torch.minimum(k, 4 - k).clamp_(0, 1) for k in distances], dim=1)
+    sector = (sector + 6 * turn).remainder_(6)
+    shares = (
+        (sector - 3).abs_().sub_(1),
+        (sector - 2).abs_().neg_().add_(2),
+        (sector - 4).abs_().neg_().add_(2),
+    )
+    return torch.stack([torch.addcmul(low, span, share.clamp_(0, 1)) for share in shares], dim=1)

@@ -24,7 +24,7 @@ class Draws:
     matrix: Tensor | None  # float32 (N, 3, 3): see `geometry.matrices`
     colour: Tensor | None  # float32 (N, 5): see `colour.draw_factors`
     levels: Tensor | None  # float32 (N, 2): see `noise.draw_levels`
-    keys: Tensor | None  # int64 (N,): see `noise.draw_keys`
+    keys: Tensor | None  # int32 (N,): see `noise.draw_keys`
     erased: Tensor | None  # int64 (N, 4): top, left, bottom, right of a rectangle, perhaps empty
     weight: Tensor | None  # float32 (N,): share of the own label
     pasted: Tensor | None  # int64 (N, 4): the rectangle that comes from another image, perhaps empty

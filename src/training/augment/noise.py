@@ -11,8 +11,6 @@ from torch import Generator, Tensor
 
 from src import params
 
-_BITS = 32
-
 
 def draw_levels(augment: params.Augment, count: int, generator: Generator) -> Tensor:
     """float32 (N, 2): standard deviation in pixel values, and share of the pixels that become black or white."""
@@ -20,8 +18,8 @@ def draw_levels(augment: params.Augment, count: int, generator: Generator) -> Te
 
 
 def draw_keys(count: int, generator: Generator) -> Tensor:
-    """int64 (N,), below 2³²."""
-    return torch.randint(2**_BITS, (count,), generator=generator)
+    """int32 (N,), all values alike."""
+    return torch.randint(-(2**31), 2**31, (count,), generator=generator).int()
 
 
 def add(augment: params.Augment, pixels: Tensor, levels: Tensor, keys: Tensor) -> Tensor:
@@ -30,31 +28,36 @@ def add(augment: params.Augment, pixels: Tensor, levels: Tensor, keys: Tensor) -
     _, channels, height, width = pixels.shape
     size = channels * height * width
     if augment.noise:
-        noise = gaussian(keys, size).view_as(pixels)
-        pixels = torch.addcmul(pixels, noise, levels[:, 0, None, None, None]).clamp_(0, 255)
+        noise = gaussian(keys, size).mul_(levels[:, :1]).view_as(pixels)
+        pixels = noise.add_(pixels).clamp_(0, 255)
     if augment.salt_pepper:
         chance = uniform(keys, height * width, first=size).view(-1, 1, height, width)
-        pepper = levels[:, 1, None, None, None] / 2
-        pixels = pixels.masked_fill(chance < pepper, 0).masked_fill_(chance > 1 - pepper, 255)
+        rim = 1 - levels[:, 1, None, None, None]
+        pixels = pixels.masked_fill(chance < -rim, 0).masked_fill_(chance > rim, 255)
     return pixels
 
 
 def gaussian(keys: Tensor, count: int) -> Tensor:
-    """float32 (N, count): standard normal, for int64 keys (N,); at most 5.3 in size, since it is made of 24 bits."""
-    return torch.erfinv(uniform(keys, count).mul_(2).sub_(1)).mul_(math.sqrt(2))
+    """float32 (N, count): standard normal, for int32 keys (N,); at most 5.3 in size, since it is made of 23 bits."""
+    return uniform(keys, count).erfinv_().mul_(math.sqrt(2))
 
 
 def uniform(keys: Tensor, count: int, first: int = 0) -> Tensor:
-    """float32 (N, count) between 0 and 1, both excluded, for int64 keys (N,) and the numbers `first`, `first` + 1, …"""
-    numbers = _hash(torch.arange(first, first + count, device=keys.device))
-    return _hash(numbers ^ keys[:, None]).bitwise_right_shift_(8).float().add_(0.5).div_(2**24)
+    """float32 (N, count) between −1 and 1, excluded, for int32 keys (N,) and the numbers from `first` on."""
+    numbers = _hash(torch.arange(first, first + count, dtype=torch.int32, device=keys.device))
+    # float32 holds 23 bits and the half that keeps the result from its limits.
+    return _hash(numbers ^ keys[:, None]).bitwise_right_shift_(9).float().add_(0.5).div_(2**22)
 
 
 def _hash(values: Tensor) -> Tensor:
-    """int64 in 0…2³² − 1 → the same, in place; every output bit depends on every input bit.
+    """int32 → int32, in place; every output bit depends on every input bit.
 
-    Function and constants: C. Wellons, hash-prospector. Both are below 2³¹, so that products stay below 2⁶³.
+    Function and constants for unsigned integers: C. Wellons, hash-prospector. Products wrap around; the mask makes
+    the shift of a negative number that of an unsigned one.
     """
-    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
-        values.bitwise_xor_(values >> shift).mul_(factor).bitwise_and_(2**_BITS - 1)
-    return values.bitwise_xor_(values >> 15)
+    shifted = torch.empty_like(values)
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39), (15, 1)):
+        torch.bitwise_right_shift(values, shift, out=shifted)
+        values.bitwise_xor_(shifted.bitwise_and_(2 ** (32 - shift) - 1))
+        values.mul_(factor)
+    return values
