@@ -9,7 +9,6 @@ the pages of memory-mapped files, which the system takes back when it needs them
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -18,11 +17,12 @@ import sys
 import tempfile
 import threading
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from benchmarks.common import hardware, versions
 
 ROOT = Path.cwd()
 RESULTS = ROOT / "benchmarks/pipeline.json"
@@ -41,8 +41,7 @@ def main() -> None:
         "changed": arguments.set,
         "runs": len(runs),
         "hardware": hardware(),
-        "versions": {name: version(name) for name in ("torch", "dvc", "mlflow")}
-        | {"python": platform.python_version()},
+        "versions": versions("torch", "dvc", "mlflow"),
         "stages": {stage: summary([one[stage] for one in runs]) for stage in runs[0] if stage != "results"},
         "results": runs[0]["results"],
     }
@@ -136,12 +135,6 @@ def summary(values: list[tuple[float, float]]) -> dict[str, float]:
         "seconds_max": round(max(seconds), 1),
         "rss_anon_mib": round(max(memory)),
     }
-
-
-def hardware() -> str:
-    name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores of {name[1] if name else platform.processor()}, {memory:.0f} GiB"
 
 
 def table(result: dict[str, Any]) -> str:
