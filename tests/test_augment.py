@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
+from src.atomic import digest, write_arrays
 from src.faults import Fault
 from src.params import parse
 from src.training import augment
@@ -182,6 +183,15 @@ def test_the_preview_shows_the_original_and_different_draws() -> None:
     assert len({draw.tobytes() for draw in shown}) == 24
     assert np.array_equal(shown, augment.preview(section, image, 24, seed=3))
     assert not np.array_equal(shown[1:], augment.preview(section, image, 24, seed=4)[1:])
+
+
+def test_the_preview_is_written_as_equal_bytes(tmp_path: Path) -> None:
+    shown = augment.preview(settings(**ALONE), photos(1)[0].numpy(), 5, seed=0)
+    for name in ("first", "again"):
+        write_arrays(tmp_path / f"{name}.npz", images=shown)
+    assert digest(tmp_path / "first.npz") == digest(tmp_path / "again.npz")
+    with np.load(tmp_path / "first.npz") as stored:
+        assert np.array_equal(stored["images"], shown)
 
 
 def test_the_preview_rounds_to_the_nearest_value() -> None:
