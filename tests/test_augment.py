@@ -9,6 +9,7 @@ from augment_samples import ALONE, drawn, photos, settings
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as reference
 
 from src.atomic import digest, write_arrays
 from src.faults import Fault
@@ -93,6 +94,17 @@ def test_erased_rectangles_are_black_and_of_the_right_area() -> None:
     theirs = [operator.make_params([torch.empty(1, 32, 32)]) for _ in range(1000)]
     expected = np.mean([box["h"] * box["w"] / 1024 for box in theirs if box["v"] is not None])
     assert area[hit].mean().item() == pytest.approx(expected, abs=0.015)
+
+
+def test_erasing_equals_torchvisions() -> None:
+    section, images = settings(erase=0.7), photos(20, 9, 7)
+    draws = drawn(section, images)
+    result, _ = augment.apply(section, images, draws)
+    assert draws.erased is not None
+    for number, (top, left, bottom, right) in enumerate(draws.erased.tolist()):
+        image = images[number].permute(2, 0, 1)
+        expected = reference.erase(image, top, left, bottom - top, right - left, torch.zeros(1, dtype=torch.uint8))
+        assert torch.equal(result[number].permute(2, 0, 1), expected)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))
