@@ -151,7 +151,7 @@ def test_training_parameters_rerun_training_and_what_follows(clone: Path) -> Non
     assert "train.optimizer.lr" in call(clone, "dvc", "params", "diff")
     assert "accuracy_ci_low" in call(clone, "dvc", "metrics", "diff")
     plots = json.loads(call(clone, "dvc", "plots", "show", "--json"))
-    assert {"loss", "accuracy", "confusion", "reports/figures/samples.png"} <= set(plots["data"])
+    assert {"loss", "accuracy", "reports/predictions.csv", "reports/figures/samples.png"} <= set(plots["data"])
 
 
 def test_what_was_computed_before_is_not_computed_again(clone: Path) -> None:
