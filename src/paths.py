@@ -25,6 +25,7 @@ PREDICTIONS = REPORTS / "predictions.csv"
 PER_CLASS = REPORTS / "per_class.csv"
 CONFUSION = REPORTS / "confusion.csv"
 FIGURES = REPORTS / "figures"
+SEEDS = REPORTS / "seeds.csv"
 
 
 def main_root() -> Path:
