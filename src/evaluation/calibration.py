@@ -69,7 +69,7 @@ def reliability(logits: NDArray[np.floating], labels: NDArray[np.int64], tempera
         return bins[:0].reindex(columns=[*bins, *_MEASURED, *(f"{name}_calibrated" for name in _MEASURED)])
     plain = _by_bin(logits, labels)
     calibrated = plain * np.nan if temperature is None else _by_bin(logits / temperature, labels)
-    return bins.join(plain).join(calibrated, rsuffix="_calibrated")
+    return bins.join(plain).join(calibrated.add_suffix("_calibrated"))
 
 
 def _by_bin(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> pandas.DataFrame:

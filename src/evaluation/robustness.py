@@ -37,6 +37,8 @@ def robustness(
     All points are measured on the same images, `section.images` of them at most, drawn by a fixed seed; intervals are
     Wilson's. `batch_size` bounds memory and changes no disturbance.
     """
+    if not len(images):
+        return _table({}, 0)
     classifier.eval()
     chosen = _chosen(len(images), section.images)
     correct: dict[Point, Tensor] = {}
