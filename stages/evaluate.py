@@ -10,7 +10,7 @@ from src import paths, tracking
 from src.atomic import write_json
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.forward import logits
+from src.compute.forward import BATCH_SIZE, logits
 from src.data.prepared import open_split, read_dataset
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
@@ -33,7 +33,9 @@ def main() -> None:
     outputs, labels = logits(classifier, test, compute).cpu().numpy(), test.labels.cpu().numpy()
     validation_outputs = logits(classifier, validation, compute).cpu().numpy()
     temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
-    curves = robustness(classifier, test, compute, params.evaluate.robustness)
+    # The attack needs gradients, for which a training batch is known to leave memory enough.
+    batch_size = min(params.train.batch_size, BATCH_SIZE)
+    curves = robustness(classifier, test, compute, params.evaluate.robustness, batch_size)
 
     metrics = measure(outputs, labels)
     metrics |= tta_metrics(classifier, test, compute, params.evaluate)

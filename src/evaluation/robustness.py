@@ -11,7 +11,6 @@ from torch import Tensor
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.compute.forward import BATCH_SIZE
 from src.evaluation import disturb
 from src.models.classifier import Classifier
 from src.statistics import wilson
@@ -30,7 +29,7 @@ _UNCHANGED = Point("", 0)
 
 @torch.no_grad()
 def robustness(
-    classifier: Classifier, images: Batches, compute: Compute, section: params.Robustness, batch_size: int = BATCH_SIZE
+    classifier: Classifier, images: Batches, compute: Compute, section: params.Robustness, batch_size: int
 ) -> pandas.DataFrame:
     """Columns `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, one row for each point of each curve.
 
