@@ -8,10 +8,21 @@ Functions elsewhere receive one section (`params.split`) or one value, never the
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -195,6 +206,30 @@ class Train(Section):
     augment: Augment
 
 
+def _ascending(values: list[float]) -> list[float]:
+    if any(low >= high for low, high in pairwise(values)):
+        raise ValueError("must ascend, without repetition")
+    return values
+
+
+Strengths = Annotated[list[Positive], AfterValidator(_ascending)]
+Shares = Annotated[list[Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ascending)]
+
+
+class Robustness(Section):
+    images: Count | None
+    shifts: Annotated[int, Field(ge=0)]
+    noise: Strengths
+    salt_pepper: Shares
+    fgsm: Shares
+
+
+class Evaluate(Section):
+    tta: Literal["none", "flip", "flip_shift"]
+    tta_shift: Count
+    robustness: Robustness
+
+
 class Visualize(Section):
     samples: Annotated[int, Field(ge=1, le=100)]
     mistakes: Annotated[int, Field(ge=1, le=100)]
@@ -206,6 +241,7 @@ class Params(Section):
     split: Split
     model: Model
     train: Train
+    evaluate: Evaluate
     visualize: Visualize
 
     @model_validator(mode="after")

@@ -71,6 +71,11 @@ def test_the_default_is_the_digits_recipe() -> None:
         ("seed: 0  ", "seed: !!python/object:os.system 0  ", "line 5: not valid YAML: could not determine"),
         ("device: auto", "device: gpu", "train.device is 'gpu': must match"),
         ("source: null", "source: photos.zip", "source must be null with the data set digits"),
+        ("tta: none", "tta: mirror", "evaluate.tta is 'mirror': must be 'none', 'flip' or 'flip_shift'"),
+        ("fgsm: [0.005, ", "fgsm: [0.5, ", "evaluate.robustness.fgsm is [0.5, 0.02, 0.05, 0.1]: must ascend"),
+        ("fgsm: [0.005, ", "fgsm: [0, ", "evaluate.robustness.fgsm.0 is 0: must be greater than 0"),
+        ("salt_pepper: [0.05, ", "salt_pepper: [5, ", "evaluate.robustness.salt_pepper.0 is 5: must be less than"),
+        ("shifts: 3", "shift: 3", "unknown key evaluate.robustness.shift: did you mean evaluate.robustness.shifts?"),
         ("train:", "train: 3\nother:", "train is 3: must be a valid dictionary"),
     ],
 )
