@@ -14,9 +14,11 @@ PREPARED = Path("data/prepared")
 DATASET = PREPARED / "dataset.json"
 
 MODEL = Path("models/model.safetensors")
+SNAPSHOTS = Path("models/snapshots.npz")
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"
+STEPS = REPORTS / "steps.csv"
 TRAINING = REPORTS / "training.json"
 ENVIRONMENT = REPORTS / "environment.json"
 VALIDATION_PREDICTIONS = REPORTS / "validation_predictions.csv"

@@ -16,9 +16,11 @@ from src.models.build import build
 from src.models.file import Card, load, save
 
 
-def section(name: str, dropout: float = 0.0, weights: str = "none", normalize: object = "half") -> params.Model:
-    values = {"name": name, "weights": weights, "dropout": dropout, "normalize": normalize}
-    return params.Model.model_validate(values)
+def section(
+    name: str, dropout: float = 0.0, weights: str = "none", normalize: object = "half", **changes: Any
+) -> params.Model:
+    values = {"name": name, "weights": weights, "freeze": False, "activation": None, "dropout": dropout}
+    return params.Model.model_validate(values | {"normalize": normalize} | changes)
 
 
 def shape(height: int, width: int, channels: int) -> ImageFormat:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from src.training.optimization import lr_factor, optimizer
 from torch import nn
 
 from src import params
@@ -21,7 +22,6 @@ from src.models.build import build
 from src.models.classifier import Classifier
 from src.training import augment, record
 from src.training.loop import Epoch, measure, train
-from src.training.optimization import lr_factor, optimizer
 
 CPU = Compute(torch.device("cpu"), None)
 NO_AUGMENT = {"flip": False, "crop": 0, "rotate": 0, "scale": 0.0}
