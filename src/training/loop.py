@@ -44,7 +44,9 @@ def train(
     Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Raises `Fault` when the loss
     is no longer finite, or memory does not suffice.
     """
-    classifier.to(compute.device).to(memory_format=torch.channels_last)
+    # L-BFGS lays all gradients end to end, which torch only does with contiguous ones.
+    layout = torch.contiguous_format if section.optimizer.name == "lbfgs" else torch.channels_last
+    classifier.to(compute.device).to(memory_format=layout)
     classes = len(last_layer(classifier.network)[1].weight)
     average = None if section.ema is None else Average(classifier, section.ema)
     kept = classifier if average is None else average.classifier

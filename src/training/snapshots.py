@@ -31,11 +31,12 @@ class Snapshots:
         self._taken.append((epoch, kernels))
 
     def save(self, path: Path) -> None:
-        """Writes int64 `epochs` (S,), 0 being before training, and float32 `first` and, where there is a second convolution,
-        `second` (S, O, I, h, w). Equal kernels give an identical file: numpy writes no times into it."""
+        """Writes int64 `epochs` (S,), where 0 is before training, and float32 `first` and, if there is a second
+        convolution, `second` (S, O, I, h, w). Equal kernels give an identical file: numpy writes no times into it."""
         count = min(EPOCHS, len(self._taken))
         chosen = [self._taken[number] for number in np.linspace(0, len(self._taken) - 1, count).round().astype(int)]
-        arrays: dict[str, NDArray[Any]] = {name: np.stack([kernels[name] for _, kernels in chosen]) for name in self._layers}
-        arrays["epochs"] = np.array([epoch for epoch, _ in chosen])
+        arrays: dict[str, NDArray[Any]] = {"epochs": np.array([epoch for epoch, _ in chosen])}
+        for name in self._layers:
+            arrays[name] = np.stack([kernels[name] for _, kernels in chosen])
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
