@@ -26,7 +26,11 @@ METRICS = REPORTS / "metrics.json"
 PREDICTIONS = REPORTS / "predictions.csv"
 PER_CLASS = REPORTS / "per_class.csv"
 CONFUSION = REPORTS / "confusion.csv"
+GROUPS = REPORTS / "groups.csv"
+CALIBRATION = REPORTS / "calibration.csv"
+ROBUSTNESS = REPORTS / "robustness.csv"
 FIGURES = REPORTS / "figures"
+SEEDS = REPORTS / "seeds.csv"
 
 
 def main_root() -> Path:

@@ -33,6 +33,14 @@ def wilson(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tup
     return np.where(p == 0, 0.0, centre - half), np.where(p == 1, 1.0, centre + half)
 
 
+def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """Student's t interval of the mean of at least two independent values (N,), such as one result per seed."""
+    from scipy.stats import t  # takes a second to import, and only this needs it
+
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def bootstrap(
     features: csr_array,
     statistic: Callable[[Floats], Floats],

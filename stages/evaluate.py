@@ -1,22 +1,24 @@
-"""evaluate: the chosen model on the test images → metrics, predictions, accuracy by class, confusions.
+"""evaluate: the chosen model on the test images → metrics, predictions, accuracy by class, group and disturbance.
 
     python -m stages.evaluate
 
-Without test images (`split.test: 0` and no official test set) metrics say `images: 0` and the tables are empty.
+Of the validation images only a temperature is learned, to calibrate with. Without test images (`split.test: 0` and no
+official test set) metrics say `images: 0` and the tables have no accuracies.
 """
-
-import numpy as np
 
 from src import paths, tracking
 from src.atomic import write_json
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.forward import logits
+from src.compute.forward import BATCH_SIZE, logits
 from src.data.prepared import open_split, read_dataset
 from src.evaluation import tables
-from src.evaluation.classes import confusion, per_class
+from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
+from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
 from src.evaluation.predictions import predictions
+from src.evaluation.robustness import headline, robustness
+from src.evaluation.tta import tta_metrics
 from src.faults import command
 from src.models.file import load as load_model
 from src.params import load
@@ -26,26 +28,39 @@ def main() -> None:
     params = load()
     dataset = read_dataset()
     compute = device.prepare(params.train)
-    classifier, _ = load_model(paths.MODEL)
-    test = open_split("test")
-    outputs = logits(classifier.to(compute.device), Batches(test, compute.device), compute).cpu().numpy()
-    labels = np.array(test.labels)
+    classifier = load_model(paths.MODEL)[0].to(compute.device)
+    validation, test = (Batches(open_split(split), compute.device) for split in ("validation", "test"))
+    outputs, labels = logits(classifier, test, compute).cpu().numpy(), test.labels.cpu().numpy()
+    validation_outputs = logits(classifier, validation, compute).cpu().numpy()
+    temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
+    # The attack needs gradients, for which a training batch is known to leave memory enough.
+    batch_size = min(params.train.batch_size, BATCH_SIZE)
+    curves = robustness(classifier, test, compute, params.evaluate.robustness, batch_size)
 
     metrics = measure(outputs, labels)
+    metrics |= tta_metrics(classifier, test, compute, params.evaluate)
+    metrics |= calibrated_metrics(outputs, labels, temperature) | headline(curves)
     table = predictions(outputs, labels, dataset.splits["test"].names, dataset.classes)
+    written = {
+        paths.PREDICTIONS: table,
+        paths.PER_CLASS: per_class(table, dataset.classes),
+        paths.CONFUSION: confusion(table, dataset.classes),
+        paths.GROUPS: per_group(table, dataset.splits["test"].groups),
+        paths.CALIBRATION: reliability(outputs, labels, temperature),
+        paths.ROBUSTNESS: curves,
+    }
     write_json(paths.METRICS, metrics)
-    tables.write(paths.PREDICTIONS, table)
-    tables.write(paths.PER_CLASS, per_class(table, dataset.classes))
-    tables.write(paths.CONFUSION, confusion(table, dataset.classes))
+    for path, content in written.items():
+        tables.write(path, content)
     if metrics["images"]:
         value, low, high = (100 * metrics[f"accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))
         print(f"test: {value:.2f} % of {metrics['images']:,} images right (95 % interval {low:.2f} to {high:.2f} %)")
     else:
         print("test: there are no test images (split.test is 0)")
 
-    with tracking.attach(paths.MODEL, "evaluate", {}) as run:
+    with tracking.attach(paths.MODEL, "evaluate", params.evaluate.model_dump()) as run:
         run.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-        for file in (paths.METRICS, paths.PREDICTIONS, paths.PER_CLASS, paths.CONFUSION):
+        for file in (paths.METRICS, *written):
             run.log_artifact(file, "reports")
 
 

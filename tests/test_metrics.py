@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn
 
 from src import atomic
 from src.evaluation import tables
-from src.evaluation.classes import confusion, per_class
+from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
 from src.evaluation.outputs import log_probabilities, ranks
 from src.evaluation.predictions import predictions
@@ -224,3 +224,31 @@ def test_classes_are_those_of_sklearn() -> None:
     }
     expected = {(classes[i], classes[j]): counts[i, j] for i, j in np.argwhere(counts)}
     assert pairs == expected
+
+
+def test_groups_are_those_of_a_loop(tmp_path: Path) -> None:
+    logits, labels = example(200, 6, strength=1.0)
+    classes = [f"class {label}" for label in range(6)]
+    table = predictions(logits, labels, [""] * 200, classes)
+    groups = [["NA", "007", "жук", "b"][number % 4] for number in range(200)]
+    result = per_group(table, groups)
+    assert result.columns.tolist() == ["group", "images", "correct", "accuracy", "ci_low", "ci_high"]
+    assert result["group"].tolist() == ["007", "NA", "b", "жук"]
+    for row in result.to_dict("records"):
+        right = [
+            logit.argmax() == label
+            for logit, label, group in zip(logits, labels, groups, strict=True)
+            if group == row["group"]
+        ]
+        assert (row["images"], row["correct"], row["accuracy"]) == (50, sum(right), sum(right) / 50)
+        assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(sum(right), 50)))
+    tables.write(tmp_path / "g.csv", result)
+    assert tables.read(tmp_path / "g.csv")["group"].tolist() == result["group"].tolist()
+
+
+@pytest.mark.parametrize(("images", "groups"), [(20, None), (0, None), (0, [])])
+def test_without_groups_the_table_is_its_header(images: int, groups: list[str] | None, tmp_path: Path) -> None:
+    logits, labels = example(images, 3)
+    table = predictions(logits, labels, [""] * images, ["a", "b", "c"])
+    tables.write(tmp_path / "g.csv", per_group(table, groups))
+    assert (tmp_path / "g.csv").read_text() == "group,images,correct,accuracy,ci_low,ci_high\n"

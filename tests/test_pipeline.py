@@ -151,7 +151,7 @@ def test_training_parameters_rerun_training_and_what_follows(clone: Path) -> Non
     assert "train.optimizer.lr" in call(clone, "dvc", "params", "diff")
     assert "accuracy_ci_low" in call(clone, "dvc", "metrics", "diff")
     plots = json.loads(call(clone, "dvc", "plots", "show", "--json"))
-    assert {"loss", "accuracy", "confusion", "reports/figures/samples.png"} <= set(plots["data"])
+    assert {"loss", "accuracy", "reports/predictions.csv", "reports/figures/samples.png"} <= set(plots["data"])
 
 
 def test_what_was_computed_before_is_not_computed_again(clone: Path) -> None:
@@ -172,6 +172,23 @@ def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing
     assert stages_run(call(clone, "dvc", "repro")) == []
     assert (clone / "models/model.safetensors").read_bytes() == before
     assert git(clone, "status", "--porcelain") == ""
+
+
+def test_other_seeds_are_recorded_by_recipe(clone: Path) -> None:
+    output = call(clone, "python", "-m", "src.seeds", "--runs", "2")
+    assert "standard deviation of 2 seeds" in output
+    substitute(clone / "params.yaml", "dropout: 0.2", "dropout: 0.1")
+    call(clone, "python", "-m", "src.seeds", "--runs", "1")
+    git(clone, "checkout", "-q", "params.yaml")
+    call(clone, "python", "-m", "src.seeds", "--runs", "1")
+    table = pandas.read_csv(clone / "reports/seeds.csv")
+    assert table["seed"].tolist() == [0, 1, 0, 2]
+    first, _, other, again = table["recipe"]
+    assert first == again != other
+    training = json.loads((clone / "reports/training.json").read_text())
+    assert table["validation_accuracy"][0] == training["validation_accuracy"]
+    assert table["test_accuracy"][0] == json.loads((clone / "reports/metrics.json").read_text())["accuracy"]
+    (clone / "reports/seeds.csv").unlink()
 
 
 def test_experiments_in_temporary_folders_leave_their_runs_in_the_clone(clone: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.sparse import csr_array
 
-from src.statistics import Floats, bootstrap, wilson
+from src.statistics import Floats, bootstrap, mean_interval, wilson
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
@@ -17,6 +17,12 @@ def test_wilson_is_scipys(level: float) -> None:
     for index, (k, n) in enumerate(zip(successes.tolist(), trials.tolist(), strict=True)):
         expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
         assert (low[index], high[index]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_of_a_mean_is_scipys() -> None:
+    values = np.array([0.91, 0.93, 0.92, 0.95])
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(values) == pytest.approx((expected.low, expected.high))
 
 
 def test_wilson_stays_inside_and_touches_the_ends() -> None:

@@ -21,7 +21,7 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.summary",),
+    ("src.summary", "src.seeds"),
 ]
 
 # Code that stages import without depending on it, and why.

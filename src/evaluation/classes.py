@@ -1,4 +1,4 @@
-"""Which classes are recognised, and which are taken for which; both from a predictions table."""
+"""Which classes and groups are recognised, and which classes are taken for which; all from a predictions table."""
 
 from collections.abc import Sequence
 
@@ -48,6 +48,28 @@ def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
             "label": [classes[row] for row in rows.tolist()],
             "prediction": [classes[column] for column in columns.tolist()],
             "count": counts[rows, columns],
+        }
+    )
+
+
+def per_group(predictions: pandas.DataFrame, groups: Sequence[str] | None) -> pandas.DataFrame:
+    """Columns `group,images,correct,accuracy,ci_low,ci_high`, one row for each group in alphabetical order.
+
+    `groups` names the group (a patient, a scene) of each row of the predictions table; None: there are none, and no
+    rows. Intervals are Wilson's at 95 %.
+    """
+    names, places = np.unique(np.array(groups or [], dtype=object), return_inverse=True)
+    right = (predictions["label"] == predictions["prediction"]).to_numpy()[: len(places)]
+    images, correct = np.bincount(places, minlength=len(names)), np.bincount(places[right], minlength=len(names))
+    low, high = wilson(correct, images)
+    return pandas.DataFrame(
+        {
+            "group": names,
+            "images": images,
+            "correct": correct,
+            "accuracy": correct / images,
+            "ci_low": low,
+            "ci_high": high,
         }
     )
 

@@ -61,6 +61,11 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     return result
 
 
+def confidence_bins(confidence: Floats) -> NDArray[np.int64]:
+    """The bin, 0 to 14, of each confidence: open below and closed above, as in the reference code of Guo et al."""
+    return np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+
+
 def _features(scores: Floats, predicted: NDArray[np.intp], labels: NDArray[np.int64]) -> csr_array:
     """What each image adds to the sums that the metrics are made of: (N, 2 + 15 + 3K).
 
@@ -74,8 +79,7 @@ def _features(scores: Floats, predicted: NDArray[np.intp], labels: NDArray[np.in
     confidence = probabilities[each, predicted]
     loss = -scores[each, labels]
     brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
-    # Bins are open below and closed above, as in the reference implementation of Guo et al.
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+    bins = confidence_bins(confidence)
     ones = np.ones(images)
     values = np.stack([loss, brier, correct - confidence, ones, ones, correct], axis=1)
     first = 2 + ECE_BINS

@@ -6,7 +6,8 @@ import pandas
 
 from src import atomic
 
-_NAMES = ("class", "name", "label", "prediction")  # text, even where it reads "007", "NA" or "1e5"
+# Text, even where it reads "007", "NA" or "1e5".
+_NAMES = ("class", "name", "label", "prediction", "group", "kind", "direction")
 
 
 def write(path: Path, table: pandas.DataFrame) -> None:

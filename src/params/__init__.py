@@ -7,6 +7,7 @@ Functions elsewhere receive one section (`params.split`) or one value, never the
 
 from src.params.augment import Augment
 from src.params.data import Data, Split
+from src.params.evaluation import Evaluate, Robustness
 from src.params.losses import Loss
 from src.params.model import Activation, Constants, Model
 from src.params.optimizers import Optimizer
@@ -20,10 +21,12 @@ __all__ = [
     "Augment",
     "Constants",
     "Data",
+    "Evaluate",
     "Loss",
     "Model",
     "Optimizer",
     "Params",
+    "Robustness",
     "Schedule",
     "Split",
     "Train",

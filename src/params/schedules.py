@@ -1,11 +1,10 @@
 """Section `train.schedule`: what becomes of the learning rate, after a linear warm-up that all have."""
 
-from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
-from src.params.section import Count, NotNegative, Positive, Section
+from src.params.section import Count, NotNegative, Positive, Section, ascending
 
 
 class Warm(Section):
@@ -29,14 +28,8 @@ class Step(Warm):
 
 class MultiStep(Warm):
     name: Literal["multi_step"]
-    at: Annotated[list[Count], Field(min_length=1)]
+    at: Annotated[list[Count], Field(min_length=1), AfterValidator(ascending)]
     factor: Positive
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if any(later <= earlier for earlier, later in pairwise(self.at)):
-            raise ValueError(f"at must list epochs in rising order, not {self.at}")
-        return self
 
 
 class Exponential(Warm):

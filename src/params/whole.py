@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from src.params.data import Data, Split
+from src.params.evaluation import Evaluate
 from src.params.model import Model
 from src.params.section import Section, Seed
 from src.params.training import Train
@@ -21,6 +22,7 @@ class Params(Section):
     split: Split
     model: Model
     train: Train
+    evaluate: Evaluate
     visualize: Visualize
 
     @model_validator(mode="after")

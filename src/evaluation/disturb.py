@@ -1,0 +1,85 @@
+"""Disturbances of whole batches: shifts, noise, and the fast gradient sign attack.
+
+Every function takes pixels of 0 to 255 as images (N, H, W, C). What is not uint8 afterwards is float32 that was clipped
+to that range but not rounded: a disturbance below 1/255 would else vanish, or grow.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.faults import Fault
+from src.models.classifier import Classifier
+
+# Down and right, for one pixel.
+DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+
+# Whatever the run's seed, so that two models meet the same noise.
+SEED = 0
+_NORMAL, _UNIFORM = 1, 2
+
+
+def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
+    """Moves the images; what comes in is 0, as in training. Raises `Fault` where nothing would be left."""
+    height, width = images.shape[1:3]
+    if pixels >= min(height, width):
+        raise Fault(
+            f"images of {height}×{width} pixels cannot be shifted by {pixels}: "
+            "lower evaluate.robustness.shifts or evaluate.tta_shift"
+        )
+    down, right = (pixels * step for step in DIRECTIONS[direction])
+    return F.pad(images, (0, 0, right, -right, down, -down))
+
+
+def normal_draws(images: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Standard normal float32 (N, H, W, C): for each image a function of its number and its size alone."""
+    draws = [
+        np.random.default_rng([SEED, _NORMAL, number]).standard_normal(images.shape[1:], np.float32)
+        for number in numbers
+    ]
+    return torch.from_numpy(np.stack(draws)).to(images.device)
+
+
+def uniform_draws(images: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Uniform in [0, 1), float32 (N, H, W, 1), one for all channels of a pixel; as independent as `normal_draws`."""
+    shape = (*images.shape[1:3], 1)
+    draws = [np.random.default_rng([SEED, _UNIFORM, number]).random(shape, np.float32) for number in numbers]
+    return torch.from_numpy(np.stack(draws)).to(images.device)
+
+
+def gaussian(images: Tensor, draws: Tensor, std: float) -> Tensor:
+    """Adds `std` times `normal_draws`; `std` is in units of pixels in [0, 1]."""
+    return (images + 255 * std * draws).clamp(0, 255)
+
+
+def salt_pepper(images: Tensor, draws: Tensor, share: float) -> Tensor:
+    """Half of `share` of the pixels turn black, half white. What `uniform_draws` hit at one share, they hit at more."""
+    peppered = images.masked_fill(draws < share / 2, 0)
+    return peppered.masked_fill(draws >= 1 - share / 2, 255)
+
+
+def attack(images: Tensor, signs: Tensor, epsilon: float) -> Tensor:
+    """The fast gradient sign method: every pixel moves by `epsilon`, in units of pixels in [0, 1], along `signs`.
+
+    Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015, arXiv 1412.6572.
+    """
+    return (images + 255 * epsilon * signs).clamp(0, 255)
+
+
+def gradient_signs(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    """Sign (−1, 0 or 1) of the cross entropy's gradient at each pixel, float32 (N, H, W, C), for `attack`.
+
+    The gradient of −log p_y is 1 − p_y times that of log Σ_{k≠y} exp(z_k) − z_y, so both have one sign. The first
+    rounds to 0 for images that the network is sure of, as if they could not be attacked; the second never does. For
+    the same reason it is computed in float32, without autocast.
+    """
+    pixels = images.float().requires_grad_()
+    with torch.enable_grad():
+        logits = classifier(pixels)
+        own = torch.arange(logits.shape[1], device=logits.device) == labels[:, None]
+        others = logits.masked_fill(own, -torch.inf).logsumexp(dim=1)
+        (gradient,) = torch.autograd.grad((others - (logits * own).sum(dim=1)).sum(), pixels)
+    return gradient.sign()

@@ -1,0 +1,113 @@
+"""Accuracy by strength of a disturbance: the curves of `reports/robustness.csv` and their numbers for the metrics."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+import torch
+from torch import Tensor
+
+from src import params
+from src.compute.batches import Batches
+from src.compute.device import Compute
+from src.evaluation import disturb
+from src.models.classifier import Classifier
+from src.statistics import wilson
+
+
+class Point(NamedTuple):
+    """One point of a curve. At strength 0 the images are as they are."""
+
+    kind: str  # shift | gaussian | salt_pepper | fgsm
+    strength: float  # pixels | standard deviation | share of pixels | ε
+    direction: str = ""  # of a shift: left | right | up | down
+
+
+_UNCHANGED = Point("", 0)
+
+
+@torch.no_grad()
+def robustness(
+    classifier: Classifier, images: Batches, compute: Compute, section: params.Robustness, batch_size: int
+) -> pandas.DataFrame:
+    """Columns `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, one row for each point of each curve.
+
+    All points are measured on the same images, `section.images` of them at most, drawn by a fixed seed; intervals are
+    Wilson's. `batch_size` bounds memory and changes no disturbance.
+    """
+    if not len(images):
+        return _table({}, 0)
+    classifier.eval()
+    chosen = _chosen(len(images), section.images)
+    correct: dict[Point, Tensor] = {}
+    for numbers, (batch, labels) in zip(torch.split(chosen, batch_size), images.take(chosen, batch_size), strict=True):
+        for point, disturbed in _disturbed(classifier, batch, labels, numbers.tolist(), section):
+            with compute.autocasting():
+                right = (classifier(disturbed).argmax(dim=1) == labels).sum()
+            correct[point] = correct[point] + right if point in correct else right
+    return _table({point: int(count) for point, count in correct.items()}, len(chosen))
+
+
+def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
+    """`robustness_images`, and as `fgsm_0.005_accuracy` the accuracy at every strength above 0; nothing without curves.
+
+    That of a shift is the mean over the four directions.
+    """
+    if curves.empty:
+        return {}
+    result: dict[str, float | int] = {"robustness_images": int(curves["images"].iloc[0])}
+    for (kind, strength), points in curves[curves["strength"] > 0].groupby(["kind", "strength"], sort=False):
+        result[f"{kind}_{strength:g}_accuracy"] = round(float(points["accuracy"].mean()), 6)
+    return result
+
+
+def _chosen(count: int, wanted: int | None) -> Tensor:
+    """Ascending int64 indices of `wanted` of `count` images; more include those of fewer."""
+    order = np.random.default_rng(disturb.SEED).permutation(count)
+    return torch.from_numpy(np.sort(order[:wanted]))
+
+
+def _disturbed(
+    classifier: Classifier, images: Tensor, labels: Tensor, numbers: Sequence[int], section: params.Robustness
+) -> Iterator[tuple[Point, Tensor]]:
+    """The images (N, H, W, C) unchanged, then at every point with a strength above 0, curve by curve."""
+    yield _UNCHANGED, images
+    for direction in disturb.DIRECTIONS:
+        for pixels in range(1, section.shifts + 1):
+            yield Point("shift", pixels, direction), disturb.shift(images, direction, pixels)
+    if section.noise:
+        draws = disturb.normal_draws(images, numbers)
+        for std in section.noise:
+            yield Point("gaussian", std), disturb.gaussian(images, draws, std)
+    if section.salt_pepper:
+        draws = disturb.uniform_draws(images, numbers)
+        for share in section.salt_pepper:
+            yield Point("salt_pepper", share), disturb.salt_pepper(images, draws, share)
+    if section.fgsm:
+        signs = disturb.gradient_signs(classifier, images, labels)
+        for epsilon in section.fgsm:
+            yield Point("fgsm", epsilon), disturb.attack(images, signs, epsilon)
+
+
+def _table(correct: Mapping[Point, int], images: int) -> pandas.DataFrame:
+    """Each curve begins with a row of strength 0."""
+    counts: dict[Point, int] = {}
+    for point, count in correct.items():
+        if point != _UNCHANGED:
+            counts.setdefault(point._replace(strength=0), correct[_UNCHANGED])
+            counts[point] = count
+    hits = np.array(list(counts.values()), dtype=np.int64)
+    low, high = wilson(hits, images)
+    return pandas.DataFrame(
+        {
+            "kind": [point.kind for point in counts],
+            "strength": np.array([point.strength for point in counts], dtype=np.float64),
+            "direction": [point.direction for point in counts],
+            "images": images,
+            "correct": hits,
+            "accuracy": hits / max(images, 1),
+            "ci_low": low,
+            "ci_high": high,
+        }
+    )

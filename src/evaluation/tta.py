@@ -1,0 +1,57 @@
+"""Test-time augmentation: the class probabilities of an image are the mean over altered copies of it."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from src import params
+from src.compute.batches import Batches
+from src.compute.device import Compute
+from src.compute.forward import BATCH_SIZE
+from src.evaluation.disturb import DIRECTIONS, shift
+from src.evaluation.metrics import measure
+from src.models.classifier import Classifier
+
+
+def tta_metrics(
+    classifier: Classifier, images: Batches, compute: Compute, section: params.Evaluate
+) -> dict[str, float | int]:
+    """`tta_accuracy` and `tta_loss` with the ends of their intervals, as `measure` has them without augmentation.
+
+    Nothing where it is switched off or there are no images.
+    """
+    if section.tta == "none" or not len(images):
+        return {}
+    scores = log_mean_probabilities(classifier, images, compute, section).cpu().numpy()
+    result = measure(scores, images.labels.cpu().numpy())
+    return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
+
+
+@torch.no_grad()
+def log_mean_probabilities(
+    classifier: Classifier, images: Batches, compute: Compute, section: params.Evaluate, batch_size: int = BATCH_SIZE
+) -> Tensor:
+    """Logarithm of the mean over the copies of the class probabilities: float32 (N, K), in the order of the images.
+
+    Summed as logarithms, so that no probability becomes 0.
+    """
+    classifier.eval()
+    batches = []
+    for batch, _ in images.take(torch.arange(len(images)), batch_size):
+        with compute.autocasting():
+            scores = [classifier(copy).float().log_softmax(dim=1) for copy in copies(batch, section)]
+        batches.append(torch.stack(scores).logsumexp(dim=0) - math.log(len(scores)))
+    return torch.cat(batches)
+
+
+def copies(images: Tensor, section: params.Evaluate) -> Iterator[Tensor]:
+    """The images (N, H, W, C) and their mirror images; for `flip_shift` also both of them moved by 1 to `tta_shift`
+    pixels in each direction: 2 · (1 + 4 · `tta_shift`) copies."""
+    pixels = section.tta_shift if section.tta == "flip_shift" else 0
+    for unmoved in (images, images.flip(2)):
+        yield unmoved
+        for direction in DIRECTIONS:
+            for step in range(1, pixels + 1):
+                yield shift(unmoved, direction, step)
