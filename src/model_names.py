@@ -17,3 +17,6 @@ TORCHVISION = (
     "swin_v2_b", "swin_v2_s", "swin_v2_t", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19",
     "vgg19_bn", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2", "wide_resnet50_2",
 )  # fmt: skip
+
+# Those that call some of their activations as functions: no module that could be exchanged.
+ACTIVATIONS_IN_CODE = ("densenet121", "densenet161", "densenet169", "densenet201", "googlenet", "inception_v3")

@@ -14,10 +14,12 @@ PREPARED = Path("data/prepared")
 DATASET = PREPARED / "dataset.json"
 
 MODEL = Path("models/model.safetensors")
+SNAPSHOTS = Path("models/snapshots.npz")  # kernels of the first two convolutions, by epoch
 AUGMENTATION = Path("models/augmentation.npz")  # `images`: a training image (H, W, C) and 23 draws of its augmentation
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"
+STEPS = REPORTS / "steps.csv"
 TRAINING = REPORTS / "training.json"
 ENVIRONMENT = REPORTS / "environment.json"
 VALIDATION_PREDICTIONS = REPORTS / "validation_predictions.csv"

@@ -20,6 +20,7 @@ from src.models.file import Card, save
 from src.params import load
 from src.training import augment, record
 from src.training.loop import train
+from src.training.snapshots import Snapshots
 
 PREVIEWS = 24  # the original and 23 draws
 
@@ -36,15 +37,19 @@ def main() -> None:
 
     with tracking.training_run(params) as run:
         epochs = []
+        snapshots = Snapshots(classifier.network)
         for epoch in train(classifier, training, validation, params.train, params.seed, compute):
             epochs.append(epoch)
+            snapshots.take(epoch.number)
             run.log_epoch(epoch.number, epoch.metrics())
             tqdm.write(str(epoch))
 
         save(paths.MODEL, classifier, card)
+        snapshots.save(paths.SNAPSHOTS)
         shown = augment.preview(params.train.augment, open_split("train").images[0], PREVIEWS, params.seed)
         write_arrays(paths.AUGMENTATION, images=shown)
         tables.write(paths.HISTORY, record.history(epochs))
+        tables.write(paths.STEPS, record.steps(epochs))
         write_json(paths.TRAINING, record.summary(epochs, classifier.network))
         write_json(paths.ENVIRONMENT, record.environment(compute, params.train.threads))
         outputs = logits(classifier, validation, compute).cpu().numpy()
@@ -53,7 +58,7 @@ def main() -> None:
         tables.write(paths.VALIDATION_PREDICTIONS, table)
 
         run.log_model(Probabilities(classifier), open_split("train").images[:2], paths.MODEL)
-        for file in (paths.HISTORY, paths.TRAINING, paths.ENVIRONMENT, paths.VALIDATION_PREDICTIONS):
+        for file in (paths.HISTORY, paths.STEPS, paths.TRAINING, paths.ENVIRONMENT, paths.VALIDATION_PREDICTIONS):
             run.log_artifact(file, "reports")
 
 

@@ -36,7 +36,14 @@ def linear_classifier(seed: int = 0) -> Classifier:
 def network(seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
     model = params.Model.model_validate(
-        {"name": "cifar_basic", "weights": "none", "dropout": 0.5, "normalize": "dataset"}
+        {
+            "name": "cifar_basic",
+            "weights": "none",
+            "freeze": False,
+            "activation": None,
+            "dropout": 0.5,
+            "normalize": "dataset",
+        }
     )
     return build(model, ImageFormat(height=8, width=8, channels=1, resize=None), 10, [0.3], [0.4]).eval()
 

@@ -180,11 +180,6 @@ def test_with_both_an_image_is_mixed_one_way_or_the_other() -> None:
     assert (own | others)[~cut].float().mean() < 0.1
 
 
-def test_the_dominant_label_is_the_one_with_the_larger_share() -> None:
-    mix = augment.Mix(torch.tensor([2, 0, 1]), torch.tensor([0.3, 0.5, 0.9]))
-    assert mix.dominant(torch.tensor([7, 8, 9])).tolist() == [9, 8, 9]
-
-
 def test_the_preview_shows_the_original_and_different_draws() -> None:
     image = photos(1, 12, 10)[0].numpy()
     section = settings(**ALONE, mixup=1.0, cutmix=1.0)

@@ -11,20 +11,27 @@ from torch import Tensor, nn
 from src import params
 from src.data.prepared import ImageFormat
 from src.faults import Fault
-from src.model_names import SMALL, TORCHVISION
+from src.model_names import ACTIVATIONS_IN_CODE, SMALL, TORCHVISION
 from src.models.build import build
 from src.models.file import Card, load, save
+from src.models.layers import ACTIVATIONS
+from src.params.model import Activation
+from src.params.optimizers import Plain
+from src.training.optimizers import optimizer
 
 
-def section(name: str, dropout: float = 0.0, weights: str = "none", normalize: object = "half") -> params.Model:
-    values = {"name": name, "weights": weights, "dropout": dropout, "normalize": normalize}
-    return params.Model.model_validate(values)
+def section(
+    name: str, dropout: float = 0.0, weights: str = "none", normalize: object = "half", **changes: Any
+) -> params.Model:
+    values = {"name": name, "weights": weights, "freeze": False, "activation": None, "dropout": dropout}
+    return params.Model.model_validate(values | {"normalize": normalize} | changes)
 
 
 def shape(height: int, width: int, channels: int) -> ImageFormat:
     return ImageFormat(height=height, width=width, channels=channels, resize=None)
 
 
+ACTIVATION_CLASSES = tuple(type(make()) for make in ACTIVATIONS.values())
 CIFAR = shape(32, 32, 3)
 MNIST = shape(28, 28, 1)
 
@@ -268,3 +275,69 @@ def test_a_file_that_is_no_whole_model_is_told_in_one_line(damage: str, tmp_path
         path.unlink()
     with pytest.raises(Fault, match=r"model\.safetensors is (not a whole model|missing)"):
         load(path)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
+@pytest.mark.parametrize("name", SMALL)
+def test_an_activation_stands_before_pooling_or_commutes_with_it(name: str, activation: Activation) -> None:
+    """Same weights, same outputs as the published order, convolution, activation, pooling; max-pooling and the
+    activation are in whatever order the network likes."""
+    image = shape(16, 16, 3)
+    ours = build(section(name, activation=activation), image, 10, [0.5], [0.5]).network.eval()
+    layers = [layer for layer in ours.modules() if not list(layer.children())]
+    for position, layer in enumerate(layers[:-1]):
+        if isinstance(layer, nn.MaxPool2d) and isinstance(layers[position + 1], ACTIVATION_CLASSES):
+            layers[position : position + 2] = [layers[position + 1], layer]
+    images = torch.randn(4, 3, 16, 16)
+    assert torch.equal(ours(images), nn.Sequential(*layers)(images))
+    assert {type(layer) for layer in layers if isinstance(layer, ACTIVATION_CLASSES)} == {
+        type(ACTIVATIONS[activation]())
+    }
+
+
+def test_null_is_the_networks_own_activation() -> None:
+    for name, own in (("cifar_basic", nn.ReLU), ("resnet18", nn.ReLU), ("efficientnet_b0", nn.SiLU)):
+        network = build(section(name), CIFAR, 10, [0.5], [0.5]).network
+        assert any(isinstance(layer, own) for layer in network.modules())
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_32"]
+)
+def test_every_activation_of_a_torchvision_network_is_replaced(name: str) -> None:
+    classifier = build(section(name, activation="leaky_relu"), shape(32, 32, 3), 3, [0.5], [0.5]).eval()
+    kinds = {type(layer) for layer in classifier.modules()}
+    assert nn.LeakyReLU in kinds
+    assert not kinds & {nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish}
+    assert ("mobilenet" in name) == (nn.Hardsigmoid in kinds), "gates stay"
+    assert classifier(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)).isfinite().all()
+
+
+def test_networks_whose_activations_are_functions_are_those_that_the_schema_refuses() -> None:
+    import torchvision.models
+
+    folder = Path(torchvision.models.__file__).parent
+    calling = {file.stem for file in folder.glob("*.py") if "F.relu(" in file.read_text(encoding="utf-8")}
+    assert calling == {"densenet", "googlenet", "inception"}
+    assert set(ACTIVATIONS_IN_CODE) == {name for name in TORCHVISION if name.startswith(tuple(calling))}
+
+
+def test_a_frozen_network_learns_only_its_last_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(build(section("resnet18"), CIFAR, 1000, [0.5], [0.5]).network.state_dict(), "weights.pth")
+    model = section("resnet18", dropout=0.5, weights="weights.pth", freeze=True)
+    classifier = build(model, CIFAR, 2, [0.5], [0.5]).train()
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    values = {"name": "adam", "lr": 1e-2, "weight_decay": 0.1}
+    optimiser = optimizer(Plain.model_validate(values), classifier, True)
+    classifier(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)).sum().backward()
+    optimiser.step()
+    changed = {name for name, tensor in classifier.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"network.fc.1.weight", "network.fc.1.bias"}  # neither batch norm's running statistics
+    assert any(layer.training for layer in classifier.modules() if isinstance(layer, nn.Dropout))
+
+
+def test_batch_norm_of_a_network_that_learns_is_in_training_mode() -> None:
+    classifier = build(section("cifar_vgg"), CIFAR, 2, [0.5], [0.5]).train()
+    assert all(layer.training for layer in classifier.modules())
+    assert not any(layer.training for layer in classifier.eval().modules())

@@ -54,7 +54,7 @@ def test_the_default_is_the_digits_recipe() -> None:
         ("lr: 4.0e-3", "lr: -1", "train.optimizer.lr is -1: must be greater than 0"),
         ("lr: 4.0e-3", "lr: fast", "train.optimizer.lr is 'fast': must be a valid number"),
         ("lr: 4.0e-3", "lr: .nan", "train.optimizer.lr is nan: must be a finite number"),
-        ("name: adam\n", "name: adem\n", "train.optimizer.name is 'adem': must be one of 'sgd', 'adam', 'adamw'"),
+        ("name: adam\n", "name: adem\n", "train.optimizer.name is 'adem': must be one of 'adam', 'adamw', 'nadam'"),
         ("name: adam\n", "name: sgd\n", "train.optimizer.momentum is missing"),
         ("name: digits ", "name: cifar ", "data.name is 'cifar': must be 'digits', 'mnist'"),
         ("name: cifar_basic", "name: resnet81", "model.name is 'resnet81': must be"),
@@ -77,6 +77,30 @@ def test_the_default_is_the_digits_recipe() -> None:
         ("salt_pepper: [0.05, ", "salt_pepper: [5, ", "evaluate.robustness.salt_pepper.0 is 5: must be less than"),
         ("shifts: 3", "shift: 3", "unknown key evaluate.robustness.shift: did you mean evaluate.robustness.shifts?"),
         ("train:", "train: 3\nother:", "train is 3: must be a valid dictionary"),
+        ("name: adam\n", "name: sparse_adam\n", "train.optimizer: sparse_adam takes only sparse gradients"),
+        ("name: adam\n", "name: rprop\n", "unknown key train.optimizer.weight_decay: allowed here: name, lr"),
+        ("name: cross_entropy", "name: nll2d", "train.loss: nll2d needs a label for every pixel"),
+        ("name: cross_entropy", "name: bce", "unknown key train.loss.label_smoothing: allowed here: name"),
+        ("name: cross_entropy", "name: bce", "unknown key train.loss.class_weights: allowed here: name"),
+        ("class_weights: null", "class_weights: even", "train.loss.class_weights is 'even': must be 'balanced'"),
+        ("class_weights: null", "class_weights: [1, 0]", "train.loss.class_weights.1 is 0: must be greater than 0"),
+        (
+            "name: cosine",
+            "name: cosine\n    factor: 2",
+            "unknown key train.schedule.factor: allowed here: warmup_epochs, name",
+        ),
+        ("name: cosine", "name: step\n    every: 2", "train.schedule.factor is missing"),
+        (
+            "name: cosine",
+            "name: multi_step\n    at: [3, 3]\n    factor: 1",
+            "train.schedule.at is [3, 3]: must ascend",
+        ),
+        ("warmup_epochs: 1", "warmup_epochs: -1", "train.schedule.warmup_epochs is -1: must be greater than or equal"),
+        ("accumulate: 1", "accumulate: 5", "train: batch_size must be a multiple of accumulate, not 32 / 5"),
+        ("clip_gradient: null", "clip_gradient: 0", "train.clip_gradient is 0: must be greater than 0"),
+        ("ema: null", "ema: 1", "train.ema is 1: must be less than 1"),
+        ("freeze: false", "freeze: true", "model: freeze: without pretrained weights there is nothing to keep"),
+        ("activation: null", "activation: elu", "model.activation is 'elu': must be 'relu'"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:
@@ -91,6 +115,58 @@ def test_patience_needs_validation_images() -> None:
     text = DIGITS.replace("patience: null", "patience: 3").replace("  validation: 0.2", "  validation: 0.0")
     with pytest.raises(Fault, match="patience needs validation images"):
         parse(text, "params.yaml")
+
+
+PLAIN = "    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n"
+LBFGS = "    name: lbfgs\n    lr: 1\n    iterations: 3\n"
+COSINE = "    name: cosine\n    warmup_epochs: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({PLAIN: LBFGS}, "train: precision must be float32 with the optimizer lbfgs"),
+        (
+            {PLAIN: LBFGS, "precision: auto": "precision: float32", "accumulate: 1": "accumulate: 2"},
+            "train: accumulate must be 1 with the optimizer lbfgs",
+        ),
+        (
+            {PLAIN: LBFGS, "precision: auto": "precision: float32", "clip_gradient: null": "clip_gradient: 1"},
+            "train: clip_gradient must be null with the optimizer lbfgs",
+        ),
+        ({PLAIN: "    name: rprop\n    lr: 1\n"}, "rprop adapts its own steps from lr on: schedule must be constant"),
+        ({COSINE: "    name: one_cycle\n    warmup_epochs: 0\n"}, "train.schedule.warmup_epochs is 0: must be greater"),
+        (
+            {
+                COSINE: "    name: plateau\n    patience: 2\n    factor: 0.1\n    warmup_epochs: 0\n",
+                "  validation: 0.2": "  validation: 0.0",
+            },
+            "the schedule plateau needs validation images",
+        ),
+        (
+            {
+                "name: cifar_basic": "name: resnet18",
+                "weights: none": "weights: default",
+                "freeze: false": "freeze: true",
+                PLAIN: "    name: muon\n    lr: 1\n    weight_decay: 0\n    momentum: 0.9\n",
+            },
+            "muon trains hidden layers, of which model.freeze leaves none",
+        ),
+        (
+            {"name: cifar_basic": "name: densenet121", "activation: null": "activation: gelu"},
+            "model: activation must be null with densenet121",
+        ),
+    ],
+)
+def test_combinations_that_cannot_work_are_one_line(changes: dict[str, str], message: str) -> None:
+    text = DIGITS
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    with pytest.raises(Fault) as fault:
+        parse(text, "params.yaml")
+    assert message in str(fault.value)
+    assert "\n" not in str(fault.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "a: b: c", "\x00", "&a [*a]", "? {a: b} : c"])

@@ -76,7 +76,7 @@ def git(root: Path, *arguments: str) -> str:
 def make_model(path: Path, name: str) -> Probabilities:
     """A network with random weights and, where it has BatchNorm, statistics that are not the initial ones."""
     torch.manual_seed(0)
-    model = params.Model(name=name, weights="none", dropout=0.5, normalize="dataset")
+    model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
     image = ImageFormat.model_validate(DATA["image"])
     card = Card(model=model, classes=["zero", "one", "two"], image=image, mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.2])
     classifier = card.build()

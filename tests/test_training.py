@@ -2,48 +2,24 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
-from sklearn.datasets import load_digits
-from torch import nn
+from training_samples import CPU, digits, new_classifier, run, section, weights
 
-from src import params
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.device import Compute
 from src.compute.forward import BATCH_SIZE, logits
-from src.data.prepared import ImageFormat, LabelledImages
+from src.data.prepared import LabelledImages
 from src.faults import Fault
-from src.models.build import build
 from src.models.classifier import Classifier
 from src.training import record
 from src.training.augment import Mix
-from src.training.loop import Epoch, _loss, measure, train
-from src.training.optimization import lr_factor, optimizer
-
-CPU = Compute(torch.device("cpu"), None)
-
-
-def section(**changes: Any) -> params.Train:
-    values: dict[str, Any] = {
-        "device": "cpu",
-        "precision": "float32",
-        "deterministic": True,
-        "threads": 1,
-        "epochs": 2,
-        "patience": None,
-        "batch_size": 64,
-        "label_smoothing": 0.0,
-        "optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4},
-        "schedule": {"name": "constant"},
-        "augment": NO_AUGMENT | {"crop": 1, "rotate": 10, "scale": 0.1},
-    }
-    return params.Train.model_validate(values | changes)
+from src.training.loop import measure, train
+from src.training.losses import Target, loss_function
 
 
 @pytest.fixture(autouse=True)
@@ -51,27 +27,6 @@ def _one_thread() -> Iterator[None]:
     device.prepare(section())
     yield
     torch.set_deterministic_debug_mode("default")
-
-
-def digits(start: int, stop: int) -> LabelledImages:
-    data = load_digits()
-    images = np.rint(data.images[start:stop, ..., None] * 255 / 16).astype(np.uint8)
-    return LabelledImages(images, data.target[start:stop].astype(np.int64))
-
-
-def new_classifier(name: str = "cifar_basic", dropout: float = 0.2) -> Classifier:
-    torch.manual_seed(0)
-    model = params.Model.model_validate({"name": name, "weights": "none", "dropout": dropout, "normalize": "half"})
-    return build(model, ImageFormat(height=8, width=8, channels=1, resize=None), 10, [0.3], [0.4])
-
-
-def run(classifier: Classifier, train_section: params.Train, seed: int = 0, images: int = 600) -> list[Epoch]:
-    training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1400), CPU.device)
-    return list(train(classifier, training, validation, train_section, seed, CPU))
-
-
-def weights(classifier: nn.Module) -> torch.Tensor:
-    return torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()])
 
 
 def test_it_learns_digits() -> None:
@@ -201,39 +156,9 @@ def test_an_absent_device_is_told() -> None:
             device.prepare(section(device="cuda:1"))
 
 
-SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.01, "momentum": 0.9, "nesterov": True}
-
-
-@pytest.mark.parametrize(
-    ("values", "kind", "expected"),
-    [
-        (SGD, torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.01, "momentum": 0.9, "nesterov": True}),
-        ({"name": "adam", "lr": 0.1, "weight_decay": 0.01}, torch.optim.Adam, {"lr": 0.1, "weight_decay": 0.01}),
-        ({"name": "adamw", "lr": 0.1, "weight_decay": 0.01}, torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.01}),
-    ],
-)
-def test_optimisers_get_what_the_file_says(values: dict[str, Any], kind: type, expected: dict[str, Any]) -> None:
-    optimiser = optimizer(section(optimizer=values).optimizer, new_classifier())
-    assert type(optimiser) is kind
-    assert {key: optimiser.param_groups[0][key] for key in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ({"name": "constant"}, [1, 1, 1, 1, 1]),
-        ({"name": "step", "every": 2, "factor": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
-        ({"name": "cosine", "warmup_epochs": 0}, [1, 0.8536, 0.5, 0.1464, 0]),
-        ({"name": "cosine", "warmup_epochs": 2}, [0, 0.5, 1, 0.5, 0]),
-    ],
-)
-def test_schedules(schedule: dict[str, Any], expected: list[float]) -> None:
-    chosen = section(schedule=schedule).schedule
-    assert [lr_factor(chosen, epoch, 4) for epoch in range(5)] == pytest.approx(expected, abs=1e-4)
-
-
 def test_the_history_shows_the_schedule() -> None:
-    epochs = run(new_classifier(), section(epochs=3, schedule={"name": "step", "every": 1, "factor": 0.5}), images=64)
+    halved = {"name": "step", "every": 1, "factor": 0.5, "warmup_epochs": 0}
+    epochs = run(new_classifier(), section(epochs=3, schedule=halved), images=64)
     assert record.history(epochs)["lr"].tolist() == ["0.002", "0.001", "0.0005"]
 
 
@@ -250,8 +175,19 @@ def test_the_loss_of_mixed_images_is_that_of_mixed_targets() -> None:
     share = mix.weight[:, None]
     target = share * F.one_hot(labels, 10) + (1 - share) * F.one_hot(labels.roll(1), 10)
     for smoothing in (0.0, 0.1):
+        smooth = section(loss={"name": "cross_entropy", "label_smoothing": smoothing, "class_weights": None}).loss
+        loss = loss_function(smooth, labels, 10, CPU.device)
         expected = F.cross_entropy(outputs, target, label_smoothing=smoothing)
-        torch.testing.assert_close(_loss(outputs, labels, mix, smoothing), expected)
+        torch.testing.assert_close(Target.of(labels, mix).loss(loss, outputs), expected)
+        halves = zip(Target.of(labels, mix).split(3), torch.split(outputs, 3), strict=True)
+        means = torch.stack([part.loss(loss, logits) for part, logits in halves])
+        torch.testing.assert_close(means.mean(), expected)
+
+
+def test_right_is_the_label_with_the_larger_share() -> None:
+    mix = Mix(torch.tensor([2, 0, 1]), torch.tensor([0.3, 0.5, 0.9]))
+    target = Target.of(torch.tensor([0, 1, 2]), mix)
+    assert [int(target.correct(torch.eye(3)[[k] * 3])) for k in range(3)] == [0, 1, 2]
 
 
 def test_a_colour_operator_on_grey_images_is_told() -> None:

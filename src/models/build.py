@@ -9,6 +9,7 @@ from src.data.prepared import ImageFormat
 from src.faults import Fault
 from src.models import small
 from src.models.classifier import Classifier, Normalize
+from src.models.layers import ACTIVATIONS, freeze_all_but_last, replace_activations
 
 # Of ImageNet's training images, as torchvision's pretrained networks expect them.
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -25,11 +26,16 @@ def build(
     if model.name in small.NETWORKS:
         if model.weights != "none":
             raise Fault(f"model.weights: {model.name} starts from random weights: set none")
-        network: nn.Module = small.NETWORKS[model.name](image, classes, model.dropout)
+        activation = ACTIVATIONS[model.activation or "relu"]
+        network: nn.Module = small.NETWORKS[model.name](image, classes, model.dropout, activation)
     else:
         from src.models.pretrained import torchvision_network  # torchvision takes 2 s to import
 
         network = torchvision_network(model.name, model.weights, image, classes, model.dropout)
+        if model.activation is not None:
+            replace_activations(network, ACTIVATIONS[model.activation])
+    if model.freeze:
+        freeze_all_but_last(network)
     return Classifier(network, Normalize(*_constants(model.normalize, image.channels, mean, std)))
 
 

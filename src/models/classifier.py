@@ -1,9 +1,11 @@
 """The whole way from stored pixels to class probabilities: what is trained, saved, logged and served."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Normalize(nn.Module):
@@ -33,6 +35,14 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(self.normalize(images))
         return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but a frozen batch norm keeps to its running statistics, which belong to its weights."""
+        super().train(mode)
+        for layer in self.modules():
+            if isinstance(layer, _BatchNorm) and not any(weight.requires_grad for weight in layer.parameters()):
+                layer.eval()
+        return self
 
 
 class Probabilities(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src.data.prepared import ImageFormat
 from src.faults import Fault
+from src.models.layers import last_layer
 from src.paths import main_root
 
 
@@ -22,8 +23,7 @@ def torchvision_network(name: str, weights: str, image: ImageFormat, classes: in
     from torchvision.models import get_model
 
     network = get_model(name, weights=None, num_classes=classes, **_arguments(name, image))
-    layers = (nn.Linear, nn.Conv2d)  # squeezenet ends in a convolution
-    last_name, last = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, layers)][-1]
+    last_name, last = last_layer(network)
     if weights != "none":
         _load_all_but(last_name, network, _state(name, weights), f"model.weights: {weights} does not fit {name}")
     if dropout:

@@ -1,7 +1,8 @@
 """The tutorials' four networks, for any image size, channel count and class count.
 
-ReLU stands after max-pooling wherever the two meet: they commute, so the result is the same to the bit and a quarter of
-the work. Every network maps float32 images (N, C, H, W) to logits (N, K).
+Published with ReLU; `activation` makes the layer that stands in its place. An activation that rises everywhere commutes
+with max-pooling and then stands after it: the same result to the bit for a quarter of the work. Every network maps
+float32 images (N, C, H, W) to logits (N, K).
 """
 
 from collections.abc import Callable
@@ -10,58 +11,64 @@ from torch import nn
 
 from src.data.prepared import ImageFormat
 from src.faults import Fault
+from src.models.layers import RISING, Activation
 
 
-def cifar_basic(image: ImageFormat, classes: int, dropout: float) -> nn.Sequential:
+def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
     """Three convolutions of 32, 64 and 64 channels and a hidden layer of 512."""
-    features, size = _features(image, [_pooled(image.channels, 32), _pooled(32, 64), _pooled(64, 64)])
-    head = [nn.Linear(64 * size, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, classes)]
+    stages = [_pooled(*channels, activation) for channels in ((image.channels, 32), (32, 64), (64, 64))]
+    features, size = _features(image, stages)
+    head = [nn.Linear(64 * size, 512), activation(), nn.Dropout(dropout), nn.Linear(512, classes)]
     return nn.Sequential(features, nn.Flatten(), *head)
 
 
-def fashion_net(image: ImageFormat, classes: int, dropout: float) -> nn.Sequential:
+def fashion_net(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
     """Two convolutions of 8 and 16 channels and hidden layers of 256, 128 and 64, dropout between them."""
-    features, size = _features(image, [_pooled(image.channels, 8), _pooled(8, 16)])
-    head: list[nn.Module] = [nn.Linear(16 * size, 256), nn.ReLU()]
+    stages = [_pooled(*channels, activation) for channels in ((image.channels, 8), (8, 16))]
+    features, size = _features(image, stages)
+    head: list[nn.Module] = [nn.Linear(16 * size, 256), activation()]
     for inputs, outputs in ((256, 128), (128, 64)):
-        head += [nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.ReLU()]
+        head += [nn.Dropout(dropout), nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(features, nn.Flatten(), *head, nn.Dropout(dropout), nn.Linear(64, classes))
 
 
-def mnist_convnet(image: ImageFormat, classes: int, dropout: float) -> nn.Sequential:
+def mnist_convnet(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
     """Two convolutions of 4 and 8 channels with 5×5 kernels and a hidden layer of 512."""
-    features, size = _features(image, [_pooled(image.channels, 4, 5), _pooled(4, 8, 5)])
-    head = [nn.Linear(8 * size, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, classes)]
+    stages = [_pooled(*channels, activation, kernel=5) for channels in ((image.channels, 4), (4, 8))]
+    features, size = _features(image, stages)
+    head = [nn.Linear(8 * size, 512), activation(), nn.Dropout(dropout), nn.Linear(512, classes)]
     return nn.Sequential(features, nn.Flatten(), *head)
 
 
-def cifar_vgg(image: ImageFormat, classes: int, dropout: float) -> nn.Sequential:
+def cifar_vgg(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
     """Three pairs of convolutions, to 64, 128 and 256 channels, and hidden layers of 1024 and 512.
 
     The second pair is followed by channel dropout at half of `dropout`, as published (0.05 and 0.1).
     5,852,170 parameters for 3×32×32 images and 10 classes.
     """
-    pairs = [_pair(image.channels, 32, 64), _pair(64, 128, 128), _pair(128, 256, 256)]
+    pairs = [_pair(*channels, activation) for channels in ((image.channels, 32, 64), (64, 128, 128), (128, 256, 256))]
     pairs[1].append(nn.Dropout2d(dropout / 2))
     features, size = _features(image, pairs)
-    head = [nn.Dropout(dropout), nn.Linear(256 * size, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU()]
+    head = [nn.Dropout(dropout), nn.Linear(256 * size, 1024), activation(), nn.Linear(1024, 512), activation()]
     return nn.Sequential(features, nn.Flatten(), *head, nn.Dropout(dropout), nn.Linear(512, classes))
 
 
-NETWORKS: dict[str, Callable[[ImageFormat, int, float], nn.Sequential]] = {
+NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
     network.__name__: network for network in (cifar_basic, fashion_net, mnist_convnet, cifar_vgg)
 }
 
 
-def _pooled(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    """A convolution that keeps height and width, then 2×2 max-pooling and ReLU."""
+def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) -> nn.Sequential:
+    """A convolution that keeps height and width, activation and 2×2 max-pooling, the cheaper order where both agree."""
     convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    return nn.Sequential(convolution, nn.MaxPool2d(2), nn.ReLU())
+    if isinstance(activation(), RISING):
+        return nn.Sequential(convolution, nn.MaxPool2d(2), activation())
+    return nn.Sequential(convolution, activation(), nn.MaxPool2d(2))
 
 
-def _pair(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    first = nn.Sequential(nn.Conv2d(inputs, hidden, 3, padding=1), nn.BatchNorm2d(hidden), nn.ReLU())
-    return nn.Sequential(*first, *_pooled(hidden, outputs))
+def _pair(inputs: int, hidden: int, outputs: int, activation: Activation) -> nn.Sequential:
+    first = nn.Sequential(nn.Conv2d(inputs, hidden, 3, padding=1), nn.BatchNorm2d(hidden), activation())
+    return nn.Sequential(*first, *_pooled(hidden, outputs, activation))
 
 
 def _features(image: ImageFormat, halvings: list[nn.Sequential]) -> tuple[nn.Sequential, int]:

@@ -2,8 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,46 +17,10 @@ from src.compute.forward import logits
 from src.faults import Fault
 from src.models.classifier import Classifier
 from src.training import augment
-from src.training.optimization import lr_factor, optimizer
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave. Losses are mean cross entropies in nats, accuracies shares; validation is None without
-    validation images. Training loss and accuracy are those of the augmented images as they were learned from; where two
-    images are mixed, accuracy counts the label with the larger share."""
-
-    number: int  # from 1
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    lr: float  # at the end of the epoch
-    best: bool  # the best so far on validation; without validation images always true
-    seconds: float
-    images_per_second: float  # of the training part
-
-    def metrics(self) -> dict[str, float]:
-        """What a tracker shows as curves, by the names that `reports/history.csv` also has."""
-        measured = {
-            "train_loss": self.train_loss,
-            "train_accuracy": self.train_accuracy,
-            "validation_loss": self.validation_loss,
-            "validation_accuracy": self.validation_accuracy,
-            "lr": self.lr,
-            "images_per_second": self.images_per_second,
-            "epoch_seconds": self.seconds,
-        }
-        return {name: value for name, value in measured.items() if value is not None}
-
-    def __str__(self) -> str:
-        """One line for the terminal."""
-        validation = ""
-        if self.validation_accuracy is not None:
-            validation = f"  validation {self.validation_loss:.4f} {self.validation_accuracy:7.2%}"
-        speed = f"  {self.images_per_second:,.0f} images/s"
-        best = "  best" if self.best else ""
-        return f"epoch {self.number:3}  train {self.train_loss:.4f} {self.train_accuracy:7.2%}{validation}{speed}{best}"
+from src.training.learner import Learner
+from src.training.losses import Target
+from src.training.results import Epoch, Errors
+from src.training.schedules import lr_factor
 
 
 def train(
@@ -71,32 +34,34 @@ def train(
     """Trains `classifier` and yields after each epoch; when exhausted, the classifier has the best epoch's weights.
 
     Best is the highest validation accuracy, at equal accuracy the lowest validation loss; without validation images it
-    is the last epoch. Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Raises
-    `Fault` when the loss is no longer finite, or memory does not suffice.
+    is the last epoch. Where `section.ema` is set, the moving average of the weights is what is validated and kept.
+    Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Raises `Fault` when the loss
+    is no longer finite, or memory does not suffice.
     """
     augment.check(section.augment, training.images.shape[3])
-    classifier.to(compute.device).to(memory_format=torch.channels_last)
-    optimiser = optimizer(section.optimizer, classifier)
+    learner = Learner(classifier, section, training.labels, compute)
+    losses: list[float] = []
     best_key, best_epoch, best_weights = (-1.0, 0.0), 0, None
     for number in range(1, section.epochs + 1):
         started = time.perf_counter()
         try:
-            loss, accuracy = _train_epoch(classifier, optimiser, training, section, seed, number, compute)
+            loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, losses)
             trained = time.perf_counter()
-            validation_loss, validation_accuracy = measure(classifier, validation, compute)
+            validation_loss, validation_accuracy = measure(learner.kept, validation, compute)
         except torch.OutOfMemoryError:
             raise Fault(f"{compute.device} is out of memory: reduce train.batch_size or data.image_size") from None
-        lr = optimiser.param_groups[0]["lr"]
+        lr = learner.optimiser.param_groups[0]["lr"]
         if not np.isfinite(loss):
             raise Fault(f"the loss became {loss} in epoch {number}: reduce train.optimizer.lr (now {lr:g})")
 
         key = (float(number), 0.0)
         if validation_accuracy is not None and validation_loss is not None:
             key = (validation_accuracy, -validation_loss)
+            losses.append(validation_loss)
         if best := key > best_key:
             best_key, best_epoch = key, number
             # Only needed if a worse epoch can follow; a copy, since training goes on in place.
-            best_weights = copy.deepcopy(classifier.state_dict()) if validation_accuracy is not None else None
+            best_weights = copy.deepcopy(learner.kept.state_dict()) if validation_accuracy is not None else None
         yield Epoch(
             number=number,
             train_loss=loss,
@@ -107,67 +72,61 @@ def train(
             best=best,
             seconds=time.perf_counter() - started,
             images_per_second=len(training) / (trained - started),
+            steps=steps,
         )
         if section.patience is not None and number - best_epoch >= section.patience:
             break
-    if best_weights is not None:
-        classifier.load_state_dict(best_weights)
+    classifier.load_state_dict(learner.kept.state_dict() if best_weights is None else best_weights)
     classifier.eval()
 
 
 def _train_epoch(
-    classifier: Classifier,
-    optimiser: torch.optim.Optimizer,
+    learner: Learner,
     training: Batches,
-    section: params.Train,
+    validation: Batches,
     seed: int,
     number: int,
-    compute: Compute,
-) -> tuple[float, float]:
-    """One pass over the training images: mean loss and accuracy. One transfer to the host, at its end."""
+    losses: Sequence[float],
+) -> tuple[float, float, list[Errors]]:
+    """One pass over the training images: mean loss, accuracy, and the error rates at the steps that are recorded.
+
+    One transfer to the host at its end, and one at every record.
+    """
+    section, compute = learner.section, learner.compute
     generator = _seed_epoch(seed, number)
     order = torch.randperm(len(training), generator=generator)
-    if len(order) > 1 and len(order) % section.batch_size == 1:
+    if len(order) > 1 and len(order) % learner.part_size == 1:
         order = order[:-1]  # batch norm cannot learn from a single image; another one is left out next time
     height, width = training.images.shape[1:3]
     draws = augment.draw(section.augment, len(order), (height, width), generator).to(compute.device)
     steps = -(-len(order) // section.batch_size)
     total = torch.zeros((), device=compute.device)
     correct = torch.zeros((), device=compute.device, dtype=torch.int64)
+    seen, recorded, records = 0, (0, 0), []
 
-    classifier.train()
+    learner.classifier.train()
     batches = zip(training.take(order, section.batch_size), draws.split(section.batch_size), strict=True)
     bar = tqdm(total=len(order), desc=f"epoch {number}/{section.epochs}", unit=" images", leave=False, disable=None)
     with bar:
         for step, ((images, labels), batch_draws) in enumerate(batches, start=1):
             # The middle of the step: a warm-up then starts above 0 and a new epoch's rate with the new epoch.
             moment = number - 1 + (step - 0.5) / steps
-            lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs)
-            for group in optimiser.param_groups:
-                group["lr"] = lr
+            lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs, losses)
             images, mix = augment.apply(section.augment, images, batch_draws)
-            with compute.autocasting():
-                outputs = classifier(images)
-                loss = _loss(outputs.float(), labels, mix, section.label_smoothing)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total += loss.detach() * len(labels)
-            expected = labels if mix is None else mix.dominant(labels)
-            correct += (outputs.detach().argmax(dim=1) == expected).sum()
+            step_of_all = (number - 1) * steps + step
+            loss, right = learner.step(images, Target.of(labels, mix), lr, step_of_all)
+            total += loss * len(labels)
+            correct += right
+            seen += len(labels)
             bar.update(len(labels))
-    return total.item() / len(order), correct.item() / len(order)
-
-
-def _loss(outputs: Tensor, labels: Tensor, mix: augment.Mix | None, label_smoothing: float) -> Tensor:
-    """Mean cross entropy; of mixed images, each label's by its share."""
-    if mix is None:
-        return F.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
-    own, partners = (
-        F.cross_entropy(outputs, target, label_smoothing=label_smoothing, reduction="none")
-        for target in (labels, labels[mix.partner])
-    )
-    return torch.lerp(partners, own, mix.weight).mean()
+            if section.record_every and step_of_all % section.record_every == 0:
+                now = int(correct.item()), seen
+                train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
+                accuracy = measure(learner.kept, validation, compute)[1]
+                learner.classifier.train()
+                records.append(Errors(step_of_all, number, train_error, None if accuracy is None else 1 - accuracy))
+                recorded = now
+    return total.item() / len(order), correct.item() / len(order), records
 
 
 def _seed_epoch(seed: int, number: int) -> Generator:
@@ -181,7 +140,7 @@ def _seed_epoch(seed: int, number: int) -> Generator:
 
 
 def measure(classifier: Classifier, images: Batches, compute: Compute) -> tuple[float | None, float | None]:
-    """Mean cross entropy in nats and accuracy; None for both where there are no images."""
+    """Mean cross entropy of the softmax probabilities in nats and accuracy; None for both where there are no images."""
     if not len(images):
         return None, None
     outputs = logits(classifier, images, compute)

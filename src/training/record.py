@@ -8,7 +8,7 @@ import pandas
 from torch import nn
 
 from src.compute.device import Compute
-from src.training.loop import Epoch
+from src.training.results import Epoch
 
 
 def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
@@ -20,6 +20,19 @@ def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
             "epoch": [epoch.number for epoch in epochs],
             **{name: pandas.Series([getattr(epoch, name) for epoch in epochs], dtype="float64") for name in columns},
             "lr": [f"{epoch.lr:.6g}" for epoch in epochs],  # six decimals would show a small rate as 0
+        }
+    )
+
+
+def steps(epochs: Sequence[Epoch]) -> pandas.DataFrame:
+    """Columns `step,epoch,train_error,validation_error`, a row for every record, none without `train.record_every`."""
+    records = [record for epoch in epochs for record in epoch.steps]
+    columns = ["train_error", "validation_error"]
+    return pandas.DataFrame(
+        {
+            "step": pandas.Series([record.step for record in records], dtype="int64"),
+            "epoch": pandas.Series([record.epoch for record in records], dtype="int64"),
+            **{name: pandas.Series([getattr(record, name) for record in records], dtype="float64") for name in columns},
         }
     )
 

@@ -17,10 +17,6 @@ class Mix:
     partner: Tensor  # int64 (B,): position in the batch
     weight: Tensor  # float32 (B,): share of the image's own label
 
-    def dominant(self, labels: Tensor) -> Tensor:
-        """Of the two labels of each image, (B,), the one with the larger share: what training accuracy counts."""
-        return torch.where(self.weight < 0.5, labels[self.partner], labels)
-
 
 def draw_shares(
     augment: params.Augment, count: int, size: tuple[int, int], generator: Generator

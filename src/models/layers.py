@@ -1,0 +1,43 @@
+"""Layers of a network: activations by name, and the last layer, which is new where the others are pretrained."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from src import params
+
+Activation = Callable[[], nn.Module]
+
+ACTIVATIONS: dict[params.Activation, Activation] = {
+    "relu": nn.ReLU,
+    "leaky_relu": partial(nn.LeakyReLU, 0.01),  # the slope of Maas et al., 2013
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+}
+
+# Those that never fall: the largest input has the largest output, so max-pooling may come first. GELU falls below
+# −0.75.
+RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
+
+# What torchvision's networks use between their layers; sigmoids there are gates, which are not exchanged.
+_PUBLISHED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
+
+
+def replace_activations(network: nn.Module, activation: Activation) -> None:
+    """Puts `activation` in the place of every activation between layers."""
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if isinstance(module, _PUBLISHED):
+            network.set_submodule(name, activation())
+
+
+def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """Name and module of the layer that gives the logits; squeezenet's is a convolution."""
+    return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+
+
+def freeze_all_but_last(network: nn.Module) -> None:
+    """Leaves only the last layer to be trained."""
+    network.requires_grad_(False)
+    last_layer(network)[1].requires_grad_()

@@ -1,0 +1,58 @@
+"""Muon for the hidden layers, AdamW for everything else, as one optimiser."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+
+
+class MuonAndAdamW(Optimizer):
+    """Muon (Jordan et al., 2024): momentum whose matrix is made orthogonal, so that all directions learn equally fast.
+
+    hidden: weights of layers, (O, I) or (O, I, h, w); a convolution is the matrix (O, I·h·w), which torch's Muon, that
+    only knows matrices, updates through a view. others: biases, norms, and the last layer, as its authors advise.
+    One learning rate and weight decay serve both: Muon's steps are scaled to the size that AdamW's have (Liu et al.,
+    2025, arXiv 2502.16982).
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[Tensor],
+        others: Sequence[dict[str, Any]],
+        lr: float,
+        weight_decay: float,
+        momentum: float,
+    ) -> None:
+        # The axes of each weight in the order in which they lie in memory: only so a matrix can be a view of them.
+        self.weights = [(weight, _axes(weight)) for weight in hidden]
+        views = (weight.detach().permute(axes).view(len(weight), -1) for weight, axes in self.weights)
+        self.matrices = [nn.Parameter(view) for view in views]
+        muon = Muon(self.matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
+        self.parts: tuple[Optimizer, ...] = (muon, AdamW(others, lr, weight_decay=weight_decay))
+        # The groups themselves, not copies: a learning rate set here is set there.
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for matrix, (weight, axes) in zip(self.matrices, self.weights, strict=True):
+            matrix.grad = None if weight.grad is None else weight.grad.permute(axes).flatten(1)
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def _axes(weight: Tensor) -> tuple[int, ...]:
+    return tuple(range(weight.ndim)) if weight.is_contiguous() else (0, 2, 3, 1)

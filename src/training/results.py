@@ -1,0 +1,58 @@
+"""What training reports while it goes on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Error rates after a step of the optimiser. Training: of the batches since the last record or the start of the
+    epoch, as they were learned from; validation: of all its images, None without any."""
+
+    step: int  # from 1, counted through all epochs
+    epoch: int
+    train_error: float
+    validation_error: float | None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. Accuracies are shares; validation is None without validation images.
+
+    The training loss is the one that `train.loss` names, without penalties; it and the training accuracy are those of
+    the augmented images as they were learned from. The validation loss is the mean cross entropy of the softmax
+    probabilities in nats whatever the loss, so that runs with different losses can be compared.
+    """
+
+    number: int  # from 1
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float  # at the end of the epoch
+    best: bool  # the best so far on validation; without validation images always true
+    seconds: float
+    images_per_second: float  # of the training part
+    steps: Sequence[Errors]
+
+    def metrics(self) -> dict[str, float]:
+        """What a tracker shows as curves, by the names that `reports/history.csv` also has."""
+        measured = {
+            "train_loss": self.train_loss,
+            "train_accuracy": self.train_accuracy,
+            "validation_loss": self.validation_loss,
+            "validation_accuracy": self.validation_accuracy,
+            "lr": self.lr,
+            "images_per_second": self.images_per_second,
+            "epoch_seconds": self.seconds,
+        }
+        return {name: value for name, value in measured.items() if value is not None}
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        validation = ""
+        if self.validation_accuracy is not None:
+            validation = f"  validation {self.validation_loss:.4f} {self.validation_accuracy:7.2%}"
+        speed = f"  {self.images_per_second:,.0f} images/s"
+        best = "  best" if self.best else ""
+        return f"epoch {self.number:3}  train {self.train_loss:.4f} {self.train_accuracy:7.2%}{validation}{speed}{best}"

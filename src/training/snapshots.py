@@ -1,0 +1,41 @@
+"""How the kernels of the first two convolutions change from epoch to epoch, kept to be drawn."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from src.atomic import write_arrays
+
+# What a picture can show; of long trainings the epochs kept are evenly spaced, the first and the last among them.
+EPOCHS = 12
+FILTERS = 64
+
+
+class Snapshots:
+    """Takes one before training, when it is made, and one whenever it is told to."""
+
+    def __init__(self, network: nn.Module) -> None:
+        convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+        self._layers = dict(zip(("first", "second"), convolutions, strict=False))
+        self._taken: list[tuple[int, dict[str, NDArray[np.float32]]]] = []
+        self.take(0)
+
+    def take(self, epoch: int) -> None:
+        kernels = {
+            name: layer.weight.detach()[:FILTERS].cpu().contiguous().numpy().copy()
+            for name, layer in self._layers.items()
+        }
+        self._taken.append((epoch, kernels))
+
+    def save(self, path: Path) -> None:
+        """Writes int64 `epochs` (S,), where 0 is before training, and float32 `first` and, if there is a second
+        convolution, `second` (S, O, I, h, w)."""
+        count = min(EPOCHS, len(self._taken))
+        chosen = [self._taken[number] for number in np.linspace(0, len(self._taken) - 1, count).round().astype(int)]
+        arrays: dict[str, NDArray[Any]] = {"epochs": np.array([epoch for epoch, _ in chosen])}
+        for name in self._layers:
+            arrays[name] = np.stack([kernels[name] for _, kernels in chosen])
+        write_arrays(path, **arrays)
