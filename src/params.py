@@ -174,6 +174,9 @@ class Train(Section):
 class Visualize(Section):
     samples: Annotated[int, Field(ge=1, le=100)]
     mistakes: Annotated[int, Field(ge=1, le=100)]
+    image: Annotated[int, Field(ge=0)]
+    layer: Count
+    shift: Annotated[int, Field(ge=0)]
 
 
 class Params(Section):

@@ -14,9 +14,12 @@ PREPARED = Path("data/prepared")
 DATASET = PREPARED / "dataset.json"
 
 MODEL = Path("models/model.safetensors")
+SNAPSHOTS = Path("models/snapshots.npz")
+AUGMENTATION = Path("models/augmentation.npz")
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"
+STEPS = REPORTS / "steps.csv"
 TRAINING = REPORTS / "training.json"
 ENVIRONMENT = REPORTS / "environment.json"
 VALIDATION_PREDICTIONS = REPORTS / "validation_predictions.csv"
@@ -24,7 +27,11 @@ METRICS = REPORTS / "metrics.json"
 PREDICTIONS = REPORTS / "predictions.csv"
 PER_CLASS = REPORTS / "per_class.csv"
 CONFUSION = REPORTS / "confusion.csv"
+CALIBRATION = REPORTS / "calibration.csv"
+ROBUSTNESS = REPORTS / "robustness.csv"
+LAYERS = REPORTS / "layers.csv"
 FIGURES = REPORTS / "figures"
+PAGE = REPORTS / "index.html"
 
 
 def main_root() -> Path:

@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
+from src.figures.network import first_kernels, kernels
 
 from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
@@ -23,7 +24,6 @@ from src.figures import style
 from src.figures.curves import learning_curves
 from src.figures.data import class_distribution, samples
 from src.figures.mistakes import confident_mistakes, sample_predictions
-from src.figures.network import first_kernels, kernels
 from src.figures.results import confusion_matrix, per_class_accuracy
 
 PICTURES = [

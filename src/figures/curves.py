@@ -1,15 +1,16 @@
-"""How training went, epoch by epoch."""
+"""How training went, by epoch and by step."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from src.figures.style import QUIET, SPLIT_COLOURS, drawing, percent, percent_tick
+from src.figures.style import FAINT, QUIET, SPLIT_COLOURS, drawing, percent, percent_tick
 
 _LINES = {"train": "--", "validation": "-"}  # told apart without colour
+_LEAST_ERROR = 1e-3
 
 
 def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> None:
@@ -54,6 +55,39 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
             axes.set_axisbelow(True)
             axes.axvline(kept_epoch, color=QUIET, linestyle=":", linewidth=1, zorder=0)
         loss.legend(loc="best")
+
+
+def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
+    """Error rates within the epochs, from the columns of `reports/steps.csv`."""
+    validated = bool(steps["validation_error"].notna().any())
+    which = "validation" if validated else "train"
+    last = steps[f"{which}_error"].dropna().iloc[-1]
+    title = (
+        f"Error rate by step: {percent(last, 1)} of the {'validation' if validated else 'training'} images at the end"
+    )
+    caption = (
+        "A step is one batch. The early part, in which most is learned, is hidden in a curve by epoch. Lower is "
+        "better; the scale is logarithmic, so equal distances are equal ratios. Vertical lines: ends of epochs."
+    )
+    with drawing(path, 10.0, 3.6, title, caption) as (figure, _):
+        axes = figure.subplots()
+        ends = steps.groupby("epoch")["step"].max().to_numpy()
+        if len(ends) <= 60:
+            axes.vlines(ends, 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.6, zorder=0)
+        for split in ("train", "validation") if validated else ("train",):
+            known = steps[steps[f"{split}_error"].notna()]
+            # An error of 0 has no place on a logarithmic scale: it stands at the bottom.
+            errors = known[f"{split}_error"].clip(lower=_LEAST_ERROR)
+            axes.plot(known["step"], errors, _LINES[split], color=SPLIT_COLOURS[split], label=split, linewidth=1.2)
+        axes.set_yscale("log")
+        axes.set_ylim(_LEAST_ERROR, 1)
+        axes.yaxis.set_major_formatter(percent_tick)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel="step", ylabel="error rate")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.legend(loc="upper right")
 
 
 def _line(axes: Axes, history: pandas.DataFrame, column: str, colour: str, style: str, name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -23,6 +24,20 @@ class Tile:
     lines: Sequence[tuple[str, str, str]] = ()  # what stands before a name, the name, what stands after it
     room: float = 0.0  # inches for a line; a longer name is cut
     framed: bool = False
+    box: tuple[int, int, int, int] | None = None  # first and last row, first and last column, within the image
+
+
+def spread(length: int, count: int) -> NDArray[np.int64]:
+    """Up to `count` indices, evenly spaced over range(length), the first and the last among them."""
+    return np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
+
+
+def canvas(figure: Figure) -> Axes:
+    """Axes over the whole figure, in inches from its top left corner, on which nothing moves."""
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0), autoscale_on=False)
+    axes.set_axis_off()
+    return axes
 
 
 def sheet(
@@ -46,20 +61,18 @@ def sheet(
     heads = [max(len(tile.lines) for group in row for tile in group) * _LINE + 0.04 for row in rows]
     height = sum(heads) + len(rows) * (image_inches + row_gap)
     with drawing(path, width, height, title, caption, plot=False) as (figure, y):
-        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))  # in inches, from the top left corner
-        axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0), autoscale_on=False)
-        axes.set_axis_off()
+        axes = canvas(figure)
         for row, head in zip(rows, heads, strict=True):
             x = MARGIN
             for group in row:
                 for tile in group:
-                    _place(axes, tile, x, y + head, image_inches)
+                    place(axes, tile, x, y + head, image_inches)
                     x += image_inches + gap
                 x += group_gap - gap
             y += head + image_inches + row_gap
 
 
-def _place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
+def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
     """Draws the tile in the square of `size` inches whose top left corner is (x, y), and its lines above."""
     pixels = np.asarray(tile.image)
     rows, columns = pixels.shape[:2]
@@ -79,6 +92,14 @@ def _place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
     if tile.framed:
         frame = Rectangle((left, top), width, height, fill=False, edgecolor=VERMILLION, linewidth=2.2)
         axes.add_patch(frame)
+    if tile.box:
+        first, last, begin, end = tile.box
+        pixel = size / max(rows, columns)
+        corner = (left + begin * pixel, top + first * pixel)
+        axes.add_patch(
+            Rectangle(corner, (end + 1 - begin) * pixel, (last + 1 - first) * pixel, fill=False, edgecolor=VERMILLION,
+                      linewidth=1.5)
+        )  # fmt: skip
     for number, line in enumerate(reversed(tile.lines)):
         text = fitting(*line, tile.room)
         axes.text(x, y - 0.045 - number * _LINE, text, fontsize=SMALL, va="baseline", ha="left")
