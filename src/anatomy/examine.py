@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """A layer that has weights or changes the shape of what passes through it."""
+    """A layer that has weights or changes the height and width of what passes through it."""
 
     name: str  # as in the network's state dict
     kind: str  # "conv 3×3, stride 2"
@@ -89,7 +89,7 @@ def examine(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer:
     layers = [
         Layer(name, _kind(module), tuple(after[1:]), _count(module), fields.get(name))
         for name, (module, before, after) in ran.items()
-        if _count(module) or (before[1:] != after[1:] and not isinstance(module, nn.Flatten | nn.Identity))
+        if _count(module) or (before[2:] != after[2:] and not isinstance(module, nn.Flatten | nn.Identity))
     ]
     ((chosen, chosen_maps),) = maps.items()
     tensors = [*network.parameters(), *network.buffers()]

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from src.figures.sheet import Tile, canvas, place
-from src.figures.style import CAPTION, MARGIN, QUIET, SMALL, VERMILLION, drawing, fitting, nothing, percent
+from src.figures.style import CAPTION, MARGIN, QUIET, SMALL, VERMILLION, drawing, fitting, percent
 
 _MOST = 12
 _EXAMPLES = 6
@@ -23,9 +23,6 @@ def largest_confusions(
     wrong = confusion[confusion["label"] != confusion["prediction"]]
     wrong = wrong.sort_values("count", ascending=False, kind="stable")
     title = "Which classes are taken for which"
-    if wrong.empty:
-        nothing(path, title, f"No mistakes on {len(predictions):,} test images.")
-        return
     shown = wrong.head(_MOST)
     if len(wrong) > len(shown):
         title += f": the {len(shown)} most frequent of {len(wrong)} confusions"

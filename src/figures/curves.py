@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from src.figures.style import FAINT, QUIET, SPLIT_COLOURS, drawing, percent, percent_tick
 
 _LINES = {"train": "--", "validation": "-"}  # told apart without colour
-_LEAST_ERROR = 1e-3
+_ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ticks
+_LEAST_ERROR = _ERRORS[0]
 
 
 def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> None:
@@ -80,14 +81,16 @@ def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
             errors = known[f"{split}_error"].clip(lower=_LEAST_ERROR)
             axes.plot(known["step"], errors, _LINES[split], color=SPLIT_COLOURS[split], label=split, linewidth=1.2)
         axes.set_yscale("log")
-        axes.set_ylim(_LEAST_ERROR, 1)
-        axes.yaxis.set_major_formatter(percent_tick)
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        smallest = steps[["train_error", "validation_error"]].min().min()
+        axes.set_ylim(max(_LEAST_ERROR, 0.7 * smallest), 1.05)
+        ticks = [tick for tick in _ERRORS if tick >= axes.get_ylim()[0]]
+        axes.set_yticks(ticks, [percent_tick(tick) for tick in ticks])
+        axes.set_yticks([], minor=True)
         axes.set(xlabel="step", ylabel="error rate")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
 
 
 def _line(axes: Axes, history: pandas.DataFrame, column: str, colour: str, style: str, name: str) -> None:

@@ -79,11 +79,10 @@ def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], cl
 
 def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
     """Draws of the training's augmentation: images (N, H, W, C), the first as it is."""
-    names = [("", "original", ""), *[("", "", "")] * (len(images) - 1)]
-    tiles = [Tile(image, [name], room=_PREVIEW_INCHES) for image, name in zip(images, names, strict=True)]
-    rows = [
-        [[tile] for tile in tiles[start : start + _PREVIEW_COLUMNS]] for start in range(0, len(tiles), _PREVIEW_COLUMNS)
-    ]
+    tiles = [Tile(image) for image in images]
+    tiles[0] = Tile(images[0], [("", "original", "")], room=_PREVIEW_INCHES)
+    starts = range(0, len(tiles), _PREVIEW_COLUMNS)
+    rows = [[[tile] for tile in tiles[start : start + _PREVIEW_COLUMNS]] for start in starts]
     same = bool((images == images[0]).all())
     caption = (
         "This run trains without augmentation: every draw is the image itself."

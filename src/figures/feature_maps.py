@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from src.anatomy.examine import Anatomy
 from src.figures.sheet import Tile, sheet, spread
+from src.figures.style import ending
 
 Floats = NDArray[np.float32]
 
@@ -24,8 +25,9 @@ def feature_maps(path: Path, anatomy: Anatomy) -> None:
     pairs = [[Tile(image, [("", "the image and its shifted copy", "")], room), Tile(copy)]]
     for name in shown:
         first, second = _scaled(anatomy.means[name])
-        size = "×".join(map(str, first.shape))
-        pairs.append([Tile(first, [("", name, f"  {size}")], room), Tile(second)])
+        height, width = first.shape
+        line = (f"{names.index(name) + 1}: ", ending(name, 24), f"  {height}×{width}")
+        pairs.append([Tile(first, [line], room), Tile(second)])
     rows = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
     which = f"{len(shown)} of {len(names)} convolutions" if len(shown) < len(names) else "every convolution"
     caption = (
@@ -43,7 +45,8 @@ def filter_maps(path: Path, anatomy: Anatomy) -> None:
     pairs = [list(map(Tile, _scaled(anatomy.maps[:, number]))) for number in range(shown)]
     rows = [pairs[start : start + _FILTER_PAIRS] for start in range(0, shown, _FILTER_PAIRS)]
     which = f"the first {shown} of {channels} filters" if shown < channels else f"all {channels} filters"
-    title = f"Feature maps of {anatomy.chosen}: {which}"
+    number = list(anatomy.means).index(anatomy.chosen) + 1
+    title = f"Feature maps of convolution {number}, {ending(anatomy.chosen, 32)}: {which}"
     caption = (
         f"What each filter of one convolution answers to the same image. {_HOW}, scaled for each pair. Filters that "
         "show the same do the same work; one that stays pale does none."

@@ -38,8 +38,9 @@ def pictures(run: Run) -> Iterator[Picture]:
         for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
             draw = partial(confusion_matrix, confusion=run.confusion, classes=classes, shares=shares)
             yield Picture("Results", name, draw)
-        draw = partial(largest_confusions, images=test, confusion=run.confusion, predictions=run.predictions)
-        yield Picture("Results", "confusions", draw)
+        if (run.confusion["label"] != run.confusion["prediction"]).any():
+            draw = partial(largest_confusions, images=test, confusion=run.confusion, predictions=run.predictions)
+            yield Picture("Results", "confusions", draw)
         yield Picture("Results", "per_class_accuracy", partial(per_class_accuracy, per_class=run.per_class))
         draw = partial(confident_mistakes, images=test, predictions=run.predictions, count=options.mistakes)
         yield Picture("Results", "mistakes", draw)
@@ -63,7 +64,8 @@ def pictures(run: Run) -> Iterator[Picture]:
         yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
 
     yield Picture("Network", "layers", partial(layer_table, anatomy=anatomy))
-    yield Picture("Network", "receptive_fields", partial(receptive_fields, anatomy=anatomy))
+    if any(layer.field for layer in anatomy.layers):
+        yield Picture("Network", "receptive_fields", partial(receptive_fields, anatomy=anatomy))
     yield Picture("Network", "kernels", partial(first_kernels, weights=anatomy.kernels[0]))
     if len(anatomy.kernels) > 1:
         yield Picture("Network", "second_kernels", partial(second_kernels, weights=anatomy.kernels[1]))

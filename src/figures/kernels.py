@@ -1,6 +1,7 @@
 """What the convolutions look for: their kernels, at the end and as they came to be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ Floats = NDArray[np.float32]
 
 _COLUMNS, _MOST = 8, 64  # kernels of a sheet
 _MOST_ROWS, _MOST_CHANNELS = 16, 16  # of a sheet with a row per kernel
-_EPOCHS, _FOLLOWED = 10, 8  # snapshots, and kernels of each convolution, of a strip
+_EPOCHS, _FOLLOWED = 8, 8  # snapshots, and kernels of each convolution, of a strip
 _NUMBERS = "White is 0, red positive, blue negative."
 
 
@@ -43,34 +44,39 @@ def second_kernels(path: Path, weights: Floats) -> None:
 
 def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -> None:
     """How kernels came to be, from the arrays of `models/snapshots.npz`: `epochs` (S,), `first` (S, O, I, H, W) and
-    `second` likewise, if there is one. Columns are epochs; rows are the first kernels of each convolution."""
+    `second` likewise, if there is one. A row is a kernel of each convolution, a column an epoch."""
     chosen = spread(len(snapshots["epochs"]), _EPOCHS)
     epochs = snapshots["epochs"][chosen].tolist()
-    rows = []
-    for name, words in ("first", "first convolution"), ("second", "second convolution"):
-        if name not in snapshots:
-            continue
-        weights = np.asarray(snapshots[name], dtype=np.float32)[chosen]
-        for number in range(min(_FOLLOWED, weights.shape[1])):
-            # Of a second convolution only the first channel: its numbers are no colours.
-            evolution = weights[:, number] if name == "first" else weights[:, number, :1]
-            largest = _largest(evolution)
-            above = [
-                [("", words, ""), ("", f"epoch {epochs[0]}", "")],
-                *[[("", str(epoch), "")] for epoch in epochs[1:]],
-            ]
-            lines = above if number == 0 else [[] for _ in epochs]
-            tiles = [_tile(kernel, largest, line) for kernel, line in zip(evolution, lines, strict=True)]
-            rows.append([tiles])
-    caption = (
-        "Rows: kernels; of the second convolution the part for its first channel. Columns: the state after an epoch, 0 "
-        "is before training. Each row is scaled by its largest weight, so a pattern that grows stands out; rows that "
-        "stay noise have learned little."
-    )
-    title = f"Kernels over {epochs[-1]} epochs"
+    strips = [_strip(snapshots["first"][chosen], "first convolution", epochs)]
+    if "second" in snapshots:
+        # Only the first channel: those of a second convolution are no colours.
+        strips.append(_strip(snapshots["second"][chosen, :, :1], "second convolution", epochs))
+    empty: list[Tile | None] = [None] * len(epochs)
+    rows = [[group or empty for group in groups] for groups in zip_longest(*strips)]
+    title = f"Kernels from epoch {epochs[0]} to {epochs[-1]}"
     if len(chosen) < len(snapshots["epochs"]):
-        title += f", at {len(chosen)} of {len(snapshots['epochs'])} moments"
-    sheet(path, rows, title, caption, image_inches=0.6, gap=0.06)
+        title += f", {len(chosen)} of {len(snapshots['epochs'])} moments"
+    caption = (
+        "A row follows one kernel; a column shows it after so many epochs, 0 is before training. Of the second "
+        "convolution it is the part for its first channel. Each row is scaled by its largest weight, so a pattern "
+        "that grows stands out; rows that stay noise have learned little."
+    )
+    most = max(snapshots[name].shape[1] for name in snapshots if name != "epochs")
+    if most > _FOLLOWED:
+        caption += f" Shown are the first {_FOLLOWED} kernels."
+    sheet(path, rows, title, caption, image_inches=0.52, gap=0.05, group_gap=0.4)
+
+
+def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> list[list[Tile | None]]:
+    """A row for each of the first kernels of (S, O, C, H, W), with the epochs above the first row."""
+    strip: list[list[Tile | None]] = []
+    for evolution in np.asarray(weights, dtype=np.float32)[:, :_FOLLOWED].swapaxes(0, 1):
+        lines = [[("", f"epoch {epoch}" if epoch == epochs[0] else str(epoch), "")] for epoch in epochs]
+        lines[0].insert(0, ("", name, ""))
+        largest = _largest(evolution)
+        above = lines if not strip else [[] for _ in epochs]
+        strip.append([_tile(kernel, largest, line) for kernel, line in zip(evolution, above, strict=True)])
+    return strip
 
 
 def _largest(weights: Floats) -> float:

@@ -40,12 +40,11 @@ class Shown(NamedTuple):
 
 
 class Metric(NamedTuple):
-    block: str  # of metrics.json: "" for the plain numbers
+    block: str  # the inner block of metrics.json; "" for the plain numbers
     name: str
     value: str
     low: str  # ends of the 95 % interval; empty where there is none
     high: str
-    bar: tuple[float, float, float] | None  # value, low and high in percent of the bar; None if not a share
 
 
 def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part, Sequence[Path]]) -> None:
@@ -77,7 +76,7 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
         ],
         environment=list(run.environment.items()),
     )
-    write_text(path, text)
+    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def _shown(file: Path) -> Shown:
@@ -97,10 +96,10 @@ def _headline(run: Run) -> tuple[str, str, str]:
     metrics, training = run.metrics, run.training
     if metrics["images"]:
         low, high = percent(metrics["accuracy_ci_low"], 2), percent(metrics["accuracy_ci_high"], 2)
-        sure = f"of {metrics['images']:,} test images are recognised; 95 % interval {low} to {high}"
+        sure = f"of {metrics['images']:,} test images are right; 95 % interval: {low} to {high}"
         return percent(metrics["accuracy"], 2), "test accuracy", sure
     if training["validation_accuracy"] is not None:
-        sure = "of the validation images are recognised; they chose the weights, and there are no test images"
+        sure = "of the validation images are right; they chose the weights, and there are no test images"
         return percent(training["validation_accuracy"], 2), "validation accuracy", sure
     last = run.history.iloc[-1]["train_accuracy"]
     return percent(last, 2), "training accuracy", "during the last epoch; there are no test and no validation images"
@@ -121,24 +120,23 @@ def _cards(run: Run, metrics: Sequence[Metric]) -> list[tuple[str, str, str]]:
     return cards
 
 
-def _metrics(values: Mapping[str, Any], block: str = "") -> Iterator[Metric]:
-    """The numbers of `metrics.json`, those of inner blocks after the plain ones."""
+def _metrics(values: Mapping[str, Any], inside: Sequence[str] = ()) -> Iterator[Metric]:
+    """The numbers of `metrics.json`, those of inner blocks too."""
     for key, value in values.items():
-        if isinstance(value, (int, float)) and not key.endswith(("_ci_low", "_ci_high")):
-            low, high = (values.get(f"{key}_ci_{end}") for end in ("low", "high"))
-            share = key.endswith(_SHARES)
-            ends = ("", "") if low is None or high is None else (_number(low, share), _number(high, share))
-            bar = (100 * value, 100 * low, 100 * high) if share and low is not None and high is not None else None
-            yield Metric(block, _NAMES.get(key, key.replace("_", " ")), _number(value, share), *ends, bar)
-    for key, value in values.items():
+        path = (*inside, _NAMES.get(key, key.replace("_", " ")))
         if isinstance(value, Mapping):
-            yield from _metrics(value, f"{block} {key.replace('_', ' ')}".strip())
+            yield from _metrics(value, path)
+        elif isinstance(value, (int, float)) and not key.endswith(("_ci_low", "_ci_high")):
+            low, high = (_number(key, values.get(f"{key}_ci_{end}")) for end in ("low", "high"))
+            yield Metric(path[0] if inside else "", ", ".join(path[1:] or path), _number(key, value), low, high)
 
 
-def _number(value: float, share: bool) -> str:
+def _number(key: str, value: float | None) -> str:
+    if value is None:
+        return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return percent(value, 2) if share else f"{value:.4f}"
+    return percent(value, 2) if key.endswith(_SHARES) else f"{value:.4f}"
 
 
 def _data(dataset: Dataset) -> Iterator[tuple[str, str]]:

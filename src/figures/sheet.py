@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from src.figures.style import DPI, MARGIN, SMALL, VERMILLION, drawing, fitting
+from src.figures.style import DPI, FAINT, MARGIN, SMALL, VERMILLION, drawing, fitting
 
 _LINE = 1.35 * SMALL / 72  # inches from one line of small text to the next
 
@@ -42,7 +42,7 @@ def canvas(figure: Figure) -> Axes:
 
 def sheet(
     path: Path,
-    rows: Sequence[Sequence[Sequence[Tile]]],
+    rows: Sequence[Sequence[Sequence[Tile | None]]],
     title: str,
     caption: str,
     *,
@@ -52,24 +52,25 @@ def sheet(
 ) -> None:
     """Writes `rows` of groups of tiles. Tiles of a group stand `gap` inches apart, groups `group_gap`.
 
-    A tile's lines begin at its left edge.
+    A tile's lines begin at its left edge; None leaves its place empty.
     """
     widths = [sum(len(group) * (image_inches + gap) - gap + group_gap for group in row) - group_gap for row in rows]
     width = max(max(widths) + 2 * MARGIN, 6.5)
-    row_gap = 1.6 * gap
     # A row is as high as its image with the most lines needs.
-    heads = [max(len(tile.lines) for group in row for tile in group) * _LINE + 0.04 for row in rows]
-    height = sum(heads) + len(rows) * (image_inches + row_gap)
+    lines = [max(len(tile.lines) for group in row for tile in group if tile) for row in rows]
+    heads = [number * _LINE + 0.04 + 0.6 * gap if number else 0.0 for number in lines]
+    height = sum(heads) + len(rows) * (image_inches + gap)
     with drawing(path, width, height, title, caption, plot=False) as (figure, y):
         axes = canvas(figure)
         for row, head in zip(rows, heads, strict=True):
             x = MARGIN
             for group in row:
                 for tile in group:
-                    place(axes, tile, x, y + head, image_inches)
+                    if tile:
+                        place(axes, tile, x, y + head, image_inches)
                     x += image_inches + gap
                 x += group_gap - gap
-            y += head + image_inches + row_gap
+            y += head + image_inches + gap
 
 
 def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
@@ -89,6 +90,8 @@ def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
         interpolation="nearest" if max(rows, columns) < size * DPI else "antialiased",
         aspect="auto",
     )
+    if signed:  # or what is near 0 would have no edge
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=FAINT, linewidth=0.6))
     if tile.framed:
         frame = Rectangle((left, top), width, height, fill=False, edgecolor=VERMILLION, linewidth=2.2)
         axes.add_patch(frame)

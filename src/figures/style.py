@@ -85,7 +85,8 @@ def drawing(
         figure.text(left, 1 - MARGIN / total, title, va="top", fontsize=TITLE, fontweight="bold")
         figure.text(left, MARGIN / total, caption, va="bottom", fontsize=CAPTION, color=QUIET)
         yield figure, top
-        rows = f"{round(top * DPI)} {round((top + height) * DPI)}"
+        around = 0.06  # inches: letters reach a little beyond the area they are laid out in
+        rows = f"{round((top - around) * DPI)} {round((top + height + around) * DPI)}"
         with atomic.replacing(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None, "Rows": rows, **words})
 
@@ -110,6 +111,11 @@ def short(name: str, length: int) -> str:
     """A name on one line of at most `length` characters; what is cut becomes "…"."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def ending(name: str, length: int) -> str:
+    """The last `length` characters of a layer's name, whose end tells more than its beginning."""
+    return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def fitting(before: str, name: str, after: str, width: float) -> str:
