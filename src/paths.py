@@ -30,7 +30,9 @@ CONFUSION = REPORTS / "confusion.csv"
 GROUPS = REPORTS / "groups.csv"
 CALIBRATION = REPORTS / "calibration.csv"
 ROBUSTNESS = REPORTS / "robustness.csv"
+LAYERS = REPORTS / "layers.csv"
 FIGURES = REPORTS / "figures"
+PAGE = REPORTS / "index.html"
 SEEDS = REPORTS / "seeds.csv"
 
 

@@ -1,43 +1,42 @@
-"""visualize: data, history, predictions and weights → every picture in reports/figures. Needs no torch.
+"""visualize: what the other stages wrote → every picture in reports/figures, and reports/index.html, which shows them.
 
 python -m stages.visualize
 """
 
-import json
-
 from src import paths, tracking
-from src.data.prepared import SPLITS, open_split, read_dataset
+from src.anatomy.examine import table
 from src.evaluation import tables
 from src.faults import command
-from src.figures.curves import learning_curves
-from src.figures.data import class_distribution, samples
-from src.figures.mistakes import confident_mistakes, sample_predictions
-from src.figures.network import first_kernels, kernels
-from src.figures.results import confusion_matrix, per_class_accuracy
+from src.figures.gallery import draw_all
+from src.figures.page import page
+from src.figures.run import read_run
 from src.params import load
+from src.tracking.identity import flatten
+from src.tracking.store import without_credentials
 
 
 def main() -> None:
     params = load()
-    dataset = read_dataset()
-    training, test = open_split("train"), open_split("test")
-    kept_epoch = json.loads(paths.TRAINING.read_text(encoding="utf-8"))["best_epoch"]
-    predictions = tables.read(paths.PREDICTIONS)
-    counts = {split: [dataset.splits[split].per_class[name] for name in dataset.classes] for split in SPLITS}
-    figures = paths.FIGURES
+    run = read_run(params.visualize)
+    sections = {
+        "seed": params.seed,
+        "data": params.data.model_dump(),
+        "split": params.split.model_dump(),
+        "model": params.model.model_dump(),
+        "train": params.train.model_dump(),
+        "evaluate": params.evaluate.model_dump(),
+        "visualize": params.visualize.model_dump(),
+    }
+    settings = {key: without_credentials(value) for key, value in flatten(sections).items()}
+    tables.write(paths.LAYERS, table(run.anatomy.layers))
+    drawn = draw_all(run, paths.FIGURES)
+    page(paths.PAGE, run, settings, drawn)
+    print(f"figures: {sum(map(len, drawn.values()))} pictures in {paths.FIGURES}, shown by {paths.PAGE}")
 
-    samples(figures / "samples.png", training.images, training.labels, dataset.classes, params.visualize.samples)
-    class_distribution(figures / "class_distribution.png", counts, dataset.classes)
-    learning_curves(figures / "learning_curves.png", tables.read(paths.HISTORY), kept_epoch)
-    confusion_matrix(figures / "confusion_matrix.png", tables.read(paths.CONFUSION), dataset.classes)
-    per_class_accuracy(figures / "per_class_accuracy.png", tables.read(paths.PER_CLASS))
-    sample_predictions(figures / "predictions.png", test.images, predictions, params.visualize.samples)
-    confident_mistakes(figures / "mistakes.png", test.images, predictions, params.visualize.mistakes)
-    kernels(figures / "kernels.png", first_kernels(paths.MODEL, dataset.image.channels))
-    print(f"figures: {len(list(figures.glob('*.png')))} pictures in {figures}")
-
-    with tracking.attach(paths.MODEL, "visualize", params.visualize.model_dump()) as run:
-        run.log_artifact(figures, "reports")
+    with tracking.attach(paths.MODEL, "visualize", params.visualize.model_dump()) as tracked:
+        tracked.log_artifact(paths.FIGURES, "reports")
+        tracked.log_artifact(paths.LAYERS, "reports")
+        tracked.log_artifact(paths.PAGE, "reports")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ LAYERS = [
     ("src.params",),
     ("src.data",),
     ("src.models",),
+    ("src.anatomy",),
     ("src.compute",),
     ("src.evaluation",),
     ("src.training",),
@@ -30,7 +31,7 @@ EXEMPT = {
     "src.model_names": "part of the schema: names, no behaviour",
     "src.faults": "prints",
     "src.paths": "a path that changes also changes in dvc.yaml",
-    "src.tracking": "records what happened and changes no output",
+    "src.tracking": "records what happened; of the outputs only the spelling of settings on the page is its",
 }
 
 PIPELINE = YAML(typ="safe", pure=True).load(Path("dvc.yaml"))["stages"]
@@ -136,7 +137,7 @@ def test_only_evaluation_and_figures_depend_on_the_test_images() -> None:
         ("split", {"torch", "torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
         ("train", {"torchvision", "mlflow", "sklearn", "matplotlib"}),
         ("evaluate", {"torchvision", "mlflow", "sklearn", "matplotlib"}),
-        ("visualize", {"torch", "torchvision", "mlflow", "sklearn"}),
+        ("visualize", {"torchvision", "mlflow", "sklearn"}),
     ],
 )
 def test_a_stage_does_not_import_what_it_may_not_need(stage: str, unneeded: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""How training went, epoch by epoch."""
+"""How training went, by epoch and by step."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from src.figures.style import QUIET, SPLIT_COLOURS, drawing, percent, percent_tick
+from src.figures.style import FAINT, QUIET, SPLIT_COLOURS, drawing, percent, percent_tick
 
 _LINES = {"train": "--", "validation": "-"}  # told apart without colour
+_ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ticks
+_LEAST_ERROR = _ERRORS[0]
 
 
 def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> None:
@@ -54,6 +56,41 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
             axes.set_axisbelow(True)
             axes.axvline(kept_epoch, color=QUIET, linestyle=":", linewidth=1, zorder=0)
         loss.legend(loc="best")
+
+
+def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
+    """Error rates within the epochs, from the columns of `reports/steps.csv`."""
+    validated = bool(steps["validation_error"].notna().any())
+    which = "validation" if validated else "train"
+    last = steps[f"{which}_error"].dropna().iloc[-1]
+    title = (
+        f"Error rate by step: {percent(last, 1)} of the {'validation' if validated else 'training'} images at the end"
+    )
+    caption = (
+        "A step is one batch. The early part, in which most is learned, is hidden in a curve by epoch. Lower is "
+        "better; the scale is logarithmic, so equal distances are equal ratios. Vertical lines: ends of epochs."
+    )
+    with drawing(path, 10.0, 3.6, title, caption) as (figure, _):
+        axes = figure.subplots()
+        ends = steps.groupby("epoch")["step"].max().to_numpy()
+        if len(ends) <= 60:
+            axes.vlines(ends, 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.6, zorder=0)
+        for split in ("train", "validation") if validated else ("train",):
+            known = steps[steps[f"{split}_error"].notna()]
+            # An error of 0 has no place on a logarithmic scale: it stands at the bottom.
+            errors = known[f"{split}_error"].clip(lower=_LEAST_ERROR)
+            axes.plot(known["step"], errors, _LINES[split], color=SPLIT_COLOURS[split], label=split, linewidth=1.2)
+        axes.set_yscale("log")
+        smallest = steps[["train_error", "validation_error"]].min().min()
+        axes.set_ylim(max(_LEAST_ERROR, 0.7 * smallest), 1.05)
+        ticks = [tick for tick in _ERRORS if tick >= axes.get_ylim()[0]]
+        axes.set_yticks(ticks, [percent_tick(tick) for tick in ticks])
+        axes.set_yticks([], minor=True)
+        axes.set(xlabel="step", ylabel="error rate")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.legend(loc="best")
 
 
 def _line(axes: Axes, history: pandas.DataFrame, column: str, colour: str, style: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the data looks like: sample images and class distribution."""
+"""What the data looks like: sample images, class distribution, and what augmentation makes of an image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.prepared import SplitName
-from src.figures.sheet import Tile, sheet
+from src.figures.sheet import Tile, sheet, spread
 from src.figures.style import SMALL, SPLIT_COLOURS, drawing, only_bottom, short
 
 _COLUMNS = 10
 _INCHES = 0.85
 _MOST_CLASSES = 40
+_PREVIEW_COLUMNS = 8
+_PREVIEW_INCHES = 1.1
 
 
 def samples(
@@ -23,7 +25,7 @@ def samples(
     Every class gets as many; with more classes than `count`, evenly spaced classes get one each.
     """
     present = np.unique(labels)
-    shown = present[_spread(len(present), count)]
+    shown = present[spread(len(present), count)]
     each = max(1, count // len(shown))
     groups = [_class_group(images, np.flatnonzero(labels == label), classes[label], each) for label in shown]
     chunks = [group[start : start + _COLUMNS] for group in groups for start in range(0, len(group), _COLUMNS)]
@@ -40,14 +42,8 @@ def samples(
     )
 
 
-def _spread(length: int, count: int) -> NDArray[np.int64]:
-    """Up to `count` indices, evenly spaced over range(length)."""
-    count = min(length, count)
-    return (np.arange(count) * length) // count
-
-
 def _class_group(images: NDArray[np.uint8], members: NDArray[np.intp], name: str, each: int) -> list[Tile]:
-    chosen = members[_spread(len(members), each)]
+    chosen = members[spread(len(members), each)]
     first = Tile(images[chosen[0]], [("", name, "")], room=min(len(chosen), _COLUMNS) * _INCHES)
     return [first, *(Tile(images[index]) for index in chosen[1:])]
 
@@ -79,3 +75,20 @@ def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], cl
             np.arange(len(order)), [short(classes[index], 28) for index in order.tolist()], fontsize=SMALL
         )
         panels[0].invert_yaxis()
+
+
+def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
+    """Draws of the training's augmentation: images (N, H, W, C), the first as it is."""
+    tiles = [Tile(image) for image in images]
+    tiles[0] = Tile(images[0], [("", "original", "")], room=_PREVIEW_INCHES)
+    starts = range(0, len(tiles), _PREVIEW_COLUMNS)
+    rows = [[[tile] for tile in tiles[start : start + _PREVIEW_COLUMNS]] for start in starts]
+    same = bool((images == images[0]).all())
+    caption = (
+        "This run trains without augmentation: every draw is the image itself."
+        if same
+        else "One training image, and what the network was given instead of it: every epoch draws anew. What a person "
+        "could not name any more, the network should not have to learn."
+    )
+    title = f"Augmentation: one image, {len(images) - 1} draws"
+    sheet(path, rows, title, caption, image_inches=_PREVIEW_INCHES, gap=0.1, group_gap=0.1)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.figures.results import NO_TEST
 from src.figures.sheet import Tile, sheet
 from src.figures.style import nothing, percent
 
@@ -19,9 +18,6 @@ _READ = "Each percentage is the probability that the model gave to the class bes
 def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:
     """`count` test images (N, H, W, C) drawn at random, always the same ones, with the rows of `predictions.csv`."""
     total = len(predictions)
-    if not total:
-        nothing(path, "Predictions", NO_TEST)
-        return
     chosen = np.sort(np.random.default_rng(_SEED).permutation(total)[:count])
     table = predictions.iloc[chosen]
     wrong = int((table["label"] != table["prediction"]).sum())
@@ -34,7 +30,7 @@ def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: panda
     total = len(predictions)
     wrong = predictions[predictions["label"] != predictions["prediction"]]
     if not len(wrong):
-        nothing(path, "Most confident mistakes", f"No mistakes on {total:,} test images." if total else NO_TEST)
+        nothing(path, "Most confident mistakes", f"No mistakes on {total:,} test images.")
         return
     table = wrong.sort_values("confidence", ascending=False, kind="stable").head(count)
     title = f"The {len(table)} most confident of {len(wrong):,} mistakes on {total:,} test images"

@@ -16,7 +16,6 @@ from src.figures.style import (
     SMALL,
     SPLIT_COLOURS,
     drawing,
-    nothing,
     only_bottom,
     percent,
     percent_tick,
@@ -25,18 +24,19 @@ from src.figures.style import (
 
 _MOST_CELLS = 20  # classes in a confusion matrix whose numbers can still be read
 _MOST_CLASSES = 40
-NO_TEST = "There are no test images."
 
 
-def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str]) -> None:
-    """Counts as numbers, shares of a row as colour, from the table `label,prediction,count`.
+def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str], *, shares: bool) -> None:
+    """Counts, or shares of a row in percent, as numbers; shares as colour; from the table `label,prediction,count`.
 
     With more than 20 classes the 20 with the most mistakes are shown, and one column for all other predictions.
     """
     counts = _square(confusion, classes)
-    order, title = np.arange(len(classes)), "Confusion matrix"
-    if counts.any():
-        title += f": {counts.trace():,} of {counts.sum():,} test images right"
+    order = np.arange(len(classes))
+    if shares:
+        title = "Confusion matrix in percent of each true class"
+    else:
+        title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} test images right"
     if len(classes) > _MOST_CELLS:
         mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
         order = np.sort(np.argsort(-mistakes, kind="stable")[:_MOST_CELLS])
@@ -46,24 +46,23 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
     if len(order) < len(classes):
         shown = np.column_stack([shown, counts[order].sum(axis=1) - shown.sum(axis=1)])
         columns.append("all others")
+    numbers = "percent of the row's images, which stand at its end" if shares else "images"
     caption = (
-        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, an empty "
+        f"Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are {numbers}; an empty "
         "cell is none. Colour is the share of the row, on a scale that lets rare mistakes be seen."
     )
-    if not counts.any():
-        nothing(path, title, NO_TEST)
-        return
-    shares = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
-    shares[:, len(order) :] = 0  # "all others" is no class: without colour
+    ratios = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
+    words = np.vectorize(_in_percent, otypes=[object])(ratios) if shares else shown.astype(object)
+    ratios[:, len(order) :] = 0  # "all others" is no class: without colour
     cell = min(1.2, max(0.42, 4.0 / len(columns)))
     labels = 0.075 * max(map(len, columns))
     width, height = cell * len(columns) + labels + 1.7, cell * len(order) + labels + 0.7
     with drawing(path, width, height, title, caption) as (figure, _):
         axes = figure.subplots()
-        picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
+        picture = axes.imshow(ratios, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
         for row, column in np.argwhere(shown):
-            colour = "white" if shares[row, column] > 0.4 else "black"
-            text = f"{shown[row, column]}"
+            colour = "white" if ratios[row, column] > 0.4 else "black"
+            text = str(words[row, column])
             axes.text(
                 column, row, text, ha="center", va="center", color=colour, fontsize=SMALL if len(text) < 5 else 6.5
             )
@@ -71,6 +70,11 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         axes.set_yticks(range(len(order)), columns[: len(order)], fontsize=SMALL)
         axes.set(xlabel="predicted", ylabel="true")
         axes.tick_params(length=0)
+        if shares:
+            totals = axes.secondary_yaxis("right")
+            totals.set_yticks(range(len(order)), [f"{total:,}" for total in shown.sum(axis=1)], fontsize=SMALL)
+            totals.tick_params(length=0)
+            totals.spines[:].set_visible(False)
         # Thin white lines between the cells.
         axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(len(order) + 1) - 0.5, minor=True)
@@ -81,6 +85,13 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         bar.set_label("share of the row")
         bar.ax.yaxis.set_major_formatter(percent_tick)
         bar.outline.set_visible(False)
+
+
+def _in_percent(share: float) -> str:
+    """At most four letters: "100", "12", "3.4", "<0.1"."""
+    if share >= 0.0995:
+        return f"{100 * share:.0f}" if share < 0.9995 or share == 1 else ">99"
+    return f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
 
 
 def _square(confusion: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -100,9 +111,6 @@ def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
     if len(tested) > _MOST_CLASSES:
         title += f": the {_MOST_CLASSES} lowest of {len(tested)}"
     shown = tested.tail(_MOST_CLASSES)
-    if not len(shown):
-        nothing(path, title, NO_TEST)
-        return
     caption = "Dots: accuracy on the test images of a class. Lines: 95 % Wilson interval. Dashed: all test images."
     if untested := len(per_class) - len(tested):
         caption += f" {untested} classes have no test images." if untested > 1 else " One class has no test images."

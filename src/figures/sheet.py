@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from src.figures.style import DPI, MARGIN, SMALL, VERMILLION, drawing, fitting
+from src.figures.style import DPI, FAINT, MARGIN, SMALL, VERMILLION, drawing, fitting
 
 _LINE = 1.35 * SMALL / 72  # inches from one line of small text to the next
 
@@ -23,11 +24,25 @@ class Tile:
     lines: Sequence[tuple[str, str, str]] = ()  # what stands before a name, the name, what stands after it
     room: float = 0.0  # inches for a line; a longer name is cut
     framed: bool = False
+    box: tuple[int, int, int, int] | None = None  # first and last row, first and last column, within the image
+
+
+def spread(length: int, count: int) -> NDArray[np.int64]:
+    """Up to `count` indices, evenly spaced over range(length), the first and the last among them."""
+    return np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
+
+
+def canvas(figure: Figure) -> Axes:
+    """Axes over the whole figure, in inches from its top left corner, on which nothing moves."""
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0), autoscale_on=False)
+    axes.set_axis_off()
+    return axes
 
 
 def sheet(
     path: Path,
-    rows: Sequence[Sequence[Sequence[Tile]]],
+    rows: Sequence[Sequence[Sequence[Tile | None]]],
     title: str,
     caption: str,
     *,
@@ -37,29 +52,28 @@ def sheet(
 ) -> None:
     """Writes `rows` of groups of tiles. Tiles of a group stand `gap` inches apart, groups `group_gap`.
 
-    A tile's lines begin at its left edge.
+    A tile's lines begin at its left edge; None leaves its place empty.
     """
     widths = [sum(len(group) * (image_inches + gap) - gap + group_gap for group in row) - group_gap for row in rows]
     width = max(max(widths) + 2 * MARGIN, 6.5)
-    row_gap = 1.6 * gap
     # A row is as high as its image with the most lines needs.
-    heads = [max(len(tile.lines) for group in row for tile in group) * _LINE + 0.04 for row in rows]
-    height = sum(heads) + len(rows) * (image_inches + row_gap)
+    lines = [max(len(tile.lines) for group in row for tile in group if tile) for row in rows]
+    heads = [number * _LINE + 0.04 + 0.6 * gap if number else 0.0 for number in lines]
+    height = sum(heads) + len(rows) * (image_inches + gap)
     with drawing(path, width, height, title, caption, plot=False) as (figure, y):
-        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))  # in inches, from the top left corner
-        axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0), autoscale_on=False)
-        axes.set_axis_off()
+        axes = canvas(figure)
         for row, head in zip(rows, heads, strict=True):
             x = MARGIN
             for group in row:
                 for tile in group:
-                    _place(axes, tile, x, y + head, image_inches)
+                    if tile:
+                        place(axes, tile, x, y + head, image_inches)
                     x += image_inches + gap
                 x += group_gap - gap
-            y += head + image_inches + row_gap
+            y += head + image_inches + gap
 
 
-def _place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
+def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
     """Draws the tile in the square of `size` inches whose top left corner is (x, y), and its lines above."""
     pixels = np.asarray(tile.image)
     rows, columns = pixels.shape[:2]
@@ -76,9 +90,19 @@ def _place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
         interpolation="nearest" if max(rows, columns) < size * DPI else "antialiased",
         aspect="auto",
     )
+    if signed:  # or what is near 0 would have no edge
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=FAINT, linewidth=0.6))
     if tile.framed:
         frame = Rectangle((left, top), width, height, fill=False, edgecolor=VERMILLION, linewidth=2.2)
         axes.add_patch(frame)
+    if tile.box:
+        first, last, begin, end = tile.box
+        pixel = size / max(rows, columns)
+        corner = (left + begin * pixel, top + first * pixel)
+        axes.add_patch(
+            Rectangle(corner, (end + 1 - begin) * pixel, (last + 1 - first) * pixel, fill=False, edgecolor=VERMILLION,
+                      linewidth=1.5)
+        )  # fmt: skip
     for number, line in enumerate(reversed(tile.lines)):
         text = fitting(*line, tile.room)
         axes.text(x, y - 0.045 - number * _LINE, text, fontsize=SMALL, va="baseline", ha="left")

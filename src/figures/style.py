@@ -63,12 +63,15 @@ def drawing(
     """Yields a figure and the inches that its title takes; writes it to `path` as PNG when the block ends.
 
     Between title and caption there are `width` × `height` inches. With `plot`, axes are laid out there; without it the
-    block places everything itself. The file holds no date and no version, so equal input gives equal bytes.
+    block places everything itself. The file also says its title and caption as text, and which rows of pixels lie
+    between them: the page sets both as text of its own (see `figures/page.py`). It holds no date and no version, so
+    equal input gives equal bytes.
     """
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
         # A letter that no font has is drawn as a box, which says what the warning would.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         room = width - 2 * MARGIN
+        words = {"Title": title, "Description": caption}  # keywords of the PNG specification
         title, top = _wrapped(title, room, FontProperties(size=TITLE, weight="bold"))
         caption, bottom = _wrapped(caption, room, FontProperties(size=CAPTION))
         top, bottom = top + MARGIN + 0.1, bottom + MARGIN + 0.1
@@ -82,8 +85,10 @@ def drawing(
         figure.text(left, 1 - MARGIN / total, title, va="top", fontsize=TITLE, fontweight="bold")
         figure.text(left, MARGIN / total, caption, va="bottom", fontsize=CAPTION, color=QUIET)
         yield figure, top
+        around = 0.06  # inches: letters reach a little beyond the area they are laid out in
+        rows = f"{round((top - around) * DPI)} {round((top + height + around) * DPI)}"
         with atomic.replacing(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+            figure.savefig(temporary, format="png", metadata={"Software": None, "Rows": rows, **words})
 
 
 def _inches(text: str, font: FontProperties) -> float:
@@ -106,6 +111,11 @@ def short(name: str, length: int) -> str:
     """A name on one line of at most `length` characters; what is cut becomes "…"."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def ending(name: str, length: int) -> str:
+    """The last `length` characters of a layer's name, whose end tells more than its beginning."""
+    return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def fitting(before: str, name: str, after: str, width: float) -> str:

@@ -7,13 +7,16 @@ from pydantic import Field, model_validator
 from src.params.data import Data, Split
 from src.params.evaluation import Evaluate
 from src.params.model import Model
-from src.params.section import Section, Seed
+from src.params.section import Count, Section, Seed
 from src.params.training import Train
 
 
 class Visualize(Section):
     samples: Annotated[int, Field(ge=1, le=100)]
     mistakes: Annotated[int, Field(ge=1, le=100)]
+    image: Annotated[int, Field(ge=0)]
+    layer: Count
+    shift: Annotated[int, Field(ge=0)]
 
 
 class Params(Section):

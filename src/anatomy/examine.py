@@ -1,0 +1,139 @@
+"""What a trained network is made of, and what it makes of one image: arrays for the figures, computed on the CPU."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from src.anatomy.receptive import Field, receptive_fields
+from src.faults import Fault
+from src.models.classifier import Classifier
+
+Floats = NDArray[np.float32]
+
+
+class Layer(NamedTuple):
+    """A layer that has weights or changes the height and width of what passes through it."""
+
+    name: str  # as in the network's state dict
+    kind: str  # "conv 3×3, stride 2"
+    output: tuple[int, ...]  # (C, H, W) or (K,)
+    parameters: int
+    field: Field | None  # None: not known
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A network's layers in the order in which they compute, and what its convolutions make of an image."""
+
+    layers: list[Layer]
+    parameters: int
+    size: int  # bytes of parameters and buffers
+    images: NDArray[np.uint8]  # (2, H, W, C): the image and its shifted copy
+    kernels: list[Floats]  # weights (O, I, h, w) of the first and second convolution
+    means: dict[str, Floats]  # of each convolution: mean (2, h, w) of the channels it puts out, before any activation
+    chosen: str  # the convolution of which all channels are kept
+    maps: Floats  # (2, O, h, w): those channels
+
+
+def shifted(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    """The image (H, W, C) moved right by `pixels`, zeros coming in."""
+    moved = np.zeros_like(image)
+    moved[:, pixels:] = image[:, : max(0, image.shape[1] - pixels)]
+    return moved
+
+
+@torch.no_grad()
+def examine(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer: int) -> Anatomy:
+    """Looks into the classifier while it sees the image (H, W, C) and a copy `shift` pixels further right.
+
+    Raises `Fault` if there is no `layer`-th convolution, counted from 1.
+    """
+    network = classifier.eval().network
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
+    if layer > convolutions:
+        raise Fault(f"visualize.layer is {layer}, but the network has {convolutions} convolutions")
+    images = np.stack([image, shifted(image, shift)])
+    ran: dict[str, tuple[nn.Module, torch.Size, torch.Size]] = {}
+    kernels: list[Floats] = []
+    means: dict[str, Floats] = {}
+    maps: dict[str, Floats] = {}
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if name in ran or not isinstance(output, Tensor):
+                return
+            ran[name] = module, inputs[0].shape, output.shape
+            if isinstance(module, nn.Conv2d):
+                if len(means) < 2:
+                    kernels.append(module.weight.numpy(force=True))
+                means[name] = output.mean(dim=1).numpy()
+                if len(means) == layer:
+                    maps[name] = output.numpy()
+
+        return hook
+
+    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
+    try:
+        classifier(torch.from_numpy(images))
+    finally:
+        for handle in hooks:
+            handle.remove()
+    height, width, channels = image.shape
+    fields = receptive_fields(network, channels, height, width)
+    layers = [
+        Layer(name, _kind(module), tuple(after[1:]), _count(module), fields.get(name))
+        for name, (module, before, after) in ran.items()
+        if _count(module) or (before[2:] != after[2:] and not isinstance(module, nn.Flatten | nn.Identity))
+    ]
+    ((chosen, chosen_maps),) = maps.items()
+    tensors = [*network.parameters(), *network.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return Anatomy(layers, _count(network), size, images, kernels, means, chosen, chosen_maps)
+
+
+def table(layers: list[Layer]) -> pandas.DataFrame:
+    """Columns `name,kind,output,parameters,receptive_field`: `reports/layers.csv`."""
+    return pandas.DataFrame(
+        {
+            "name": [layer.name for layer in layers],
+            "kind": [layer.kind for layer in layers],
+            "output": ["×".join(map(str, layer.output)) for layer in layers],
+            "parameters": [layer.parameters for layer in layers],
+            "receptive_field": ["×".join(map(str, layer.field.size)) if layer.field else "" for layer in layers],
+        }
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+_KINDS = {
+    "Conv2d": "conv", "MaxPool2d": "max-pool", "AvgPool2d": "mean-pool", "AdaptiveAvgPool2d": "mean-pool",
+    "Linear": "linear", "BatchNorm2d": "batch norm", "LayerNorm": "layer norm", "LayerNorm2d": "layer norm",
+}  # fmt: skip
+
+
+def _kind(module: nn.Module) -> str:
+    """In the field's words: "conv 3×3, stride 2, depthwise"."""
+    name = type(module).__name__
+    words = _KINDS.get(name, name)
+    kernel: Any = getattr(module, "kernel_size", None)
+    if kernel is None:
+        return words
+    size = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
+    words += f" {size[0]}×{size[1]}"
+    stride: Any = getattr(module, "stride", 1)
+    step = stride if isinstance(stride, int) else stride[0]
+    pooling = not isinstance(module, nn.Conv2d)
+    if step != (size[0] if pooling else 1):
+        words += f", stride {step}"
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        words += ", depthwise" if module.groups == module.in_channels else f", {module.groups} groups"
+    return words

@@ -1,0 +1,120 @@
+"""Receptive fields: the pixels of the image that a unit of a layer can see, computed from the layers alone.
+
+The network's graph is traced (torch.fx) and walked once: a convolution or pooling widens the field by its kernel,
+stride, padding and dilation; where branches meet, the field is the smallest box around theirs. See A. Araujo,
+W. Norris and J. Sim, "Computing receptive fields of convolutional neural networks", Distill (2019). What is computed is
+what a unit can see, whatever its weights; how much of it matters is another question (Luo et al., NeurIPS 2016).
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+Pair = tuple[int, int]  # height, width
+
+
+class Field(NamedTuple):
+    """Unit i of a layer sees the pixels low + i·step to high + i·step, both included, along height and width.
+
+    They may reach beyond the image. Step 0: every unit sees the same.
+    """
+
+    low: Pair
+    high: Pair
+    step: Pair
+
+    @property
+    def size(self) -> Pair:
+        return self.high[0] - self.low[0] + 1, self.high[1] - self.low[1] + 1
+
+
+_PIXEL = Field((0, 0), (0, 0), (1, 1))
+_WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_WINDOW_FUNCTIONS = (F.max_pool2d, F.avg_pool2d)
+
+
+def receptive_fields(network: nn.Module, channels: int, height: int, width: int) -> dict[str, Field]:
+    """The field of every layer, by its name, for images of `height` × `width` pixels; whole images where all is seen.
+
+    Layers behind an operation whose reach is not known (attention, a change of the axes' order) are left out, and so
+    are all of a network that cannot be traced.
+    """
+    try:
+        walk = _Walk(fx.symbolic_trace(copy.deepcopy(network).to("meta").eval()))
+        walk.run(torch.empty(1, channels, height, width, device="meta"))
+    except Exception:  # tracing runs the network's own code with proxies, which may raise anything
+        return {}
+    return walk.layers
+
+
+class _Walk(fx.Interpreter):
+    """Runs the graph node by node on the meta device, which knows shapes and computes nothing."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        super().__init__(traced)
+        self.layers: dict[str, Field] = {}
+        self._seen: dict[fx.Node, tuple[torch.Size, Field | None]] = {}
+        self._image: Pair = (0, 0)
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        # Parameters that stand in the graph themselves see nothing.
+        if isinstance(result, Tensor) and n.op != "get_attr":
+            if n.op == "placeholder":
+                self._image = (result.shape[-2], result.shape[-1])
+            field = _PIXEL if n.op == "placeholder" else self._field(n, result.shape)
+            self._seen[n] = result.shape, field
+            if n.op == "call_module" and field is not None:
+                self.layers.setdefault(str(n.target), field)
+        return result
+
+    def _field(self, node: fx.Node, shape: torch.Size) -> Field | None:
+        inputs = [self._seen[source] for source in node.all_input_nodes if source in self._seen]
+        field = self._around([field for _, field in inputs])
+        module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, _WINDOWS):
+            dilation = getattr(module, "dilation", 1)
+            return field and _widened(field, module.kernel_size, module.stride, module.padding, dilation)
+        if node.target in _WINDOW_FUNCTIONS:
+            given = dict(zip(("input", "kernel_size", "stride", "padding"), node.args, strict=False)) | node.kwargs
+            kernel = given["kernel_size"]
+            return field and _widened(field, kernel, given.get("stride") or kernel, given.get("padding", 0), 1)
+        if len(shape) >= 4 and any(shape[-2:] == source[-2:] for source, _ in inputs):
+            return field
+        return self._whole() if len(shape) <= 2 or shape[-2:] == (1, 1) else None
+
+    def _around(self, fields: Sequence[Field | None]) -> Field | None:
+        """The smallest box around `fields`, the whole image if one is that, None if one is not known."""
+        known = [field for field in fields if field is not None]
+        if len(known) < len(fields) or not known:
+            return None
+        if any(field.step == (0, 0) for field in known):
+            return self._whole()
+        if len({field.step for field in known}) > 1:
+            return None
+        rows, columns = zip(*(field.low for field in known), strict=True)
+        last_rows, last_columns = zip(*(field.high for field in known), strict=True)
+        return Field((min(rows), min(columns)), (max(last_rows), max(last_columns)), known[0].step)
+
+    def _whole(self) -> Field:
+        return Field((0, 0), (self._image[0] - 1, self._image[1] - 1), (0, 0))
+
+
+def _widened(field: Field, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Field:
+    """The field of a unit whose window covers units of `field`."""
+    reach = [d * (k - 1) for d, k in zip(_pair(dilation), _pair(kernel), strict=True)]
+    before = _pair(padding) if padding not in ("same", "valid") else [r // 2 if padding == "same" else 0 for r in reach]
+    low, high, step = (
+        [value - pad * jump for value, pad, jump in zip(field.low, before, field.step, strict=True)],
+        [v + (r - pad) * jump for v, r, pad, jump in zip(field.high, reach, before, field.step, strict=True)],
+        [jump * by for jump, by in zip(field.step, _pair(stride), strict=True)],
+    )
+    return Field((low[0], low[1]), (high[0], high[1]), (step[0], step[1]))
+
+
+def _pair(value: Any) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

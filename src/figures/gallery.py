@@ -1,0 +1,87 @@
+"""Every picture of a run, in the order of the page: the part in which it stands, its file's name, how it is drawn.
+
+What a picture is called and how it is read stands in the function that draws it, as its title and caption; the page
+takes both from the file.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from src.data.prepared import SPLITS
+from src.figures.calibration import reliability
+from src.figures.confusions import largest_confusions
+from src.figures.curves import error_by_step, learning_curves
+from src.figures.data import augmentations, class_distribution, samples
+from src.figures.feature_maps import feature_maps, filter_maps
+from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
+from src.figures.layers import layer_table, receptive_fields
+from src.figures.mistakes import confident_mistakes, sample_predictions
+from src.figures.results import confusion_matrix, per_class_accuracy
+from src.figures.robustness import robustness
+from src.figures.run import Run
+
+Part = Literal["Results", "Training", "Data", "Network"]
+
+
+class Picture(NamedTuple):
+    part: Part
+    name: str  # of the file, without .png
+    draw: Callable[[Path], None]
+
+
+def pictures(run: Run) -> Iterator[Picture]:
+    """The pictures that this run has something to show in."""
+    options, classes, test, anatomy = run.options, run.dataset.classes, run.test.images, run.anatomy
+    if len(run.predictions):
+        for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
+            draw = partial(confusion_matrix, confusion=run.confusion, classes=classes, shares=shares)
+            yield Picture("Results", name, draw)
+        if (run.confusion["label"] != run.confusion["prediction"]).any():
+            draw = partial(largest_confusions, images=test, confusion=run.confusion, predictions=run.predictions)
+            yield Picture("Results", "confusions", draw)
+        yield Picture("Results", "per_class_accuracy", partial(per_class_accuracy, per_class=run.per_class))
+        draw = partial(confident_mistakes, images=test, predictions=run.predictions, count=options.mistakes)
+        yield Picture("Results", "mistakes", draw)
+        draw = partial(sample_predictions, images=test, predictions=run.predictions, count=options.samples)
+        yield Picture("Results", "predictions", draw)
+    if run.calibration is not None:
+        yield Picture("Results", "reliability", partial(reliability, calibration=run.calibration))
+    if run.robustness is not None:
+        yield Picture("Results", "robustness", partial(robustness, table=run.robustness))
+
+    draw = partial(learning_curves, history=run.history, kept_epoch=run.training["best_epoch"])
+    yield Picture("Training", "learning_curves", draw)
+    if run.steps is not None:
+        yield Picture("Training", "error_by_step", partial(error_by_step, steps=run.steps))
+
+    draw = partial(samples, images=run.train.images, labels=run.train.labels, classes=classes, count=options.samples)
+    yield Picture("Data", "samples", draw)
+    counts = {split: [run.dataset.splits[split].per_class[name] for name in classes] for split in SPLITS}
+    yield Picture("Data", "class_distribution", partial(class_distribution, counts=counts, classes=classes))
+    if run.augmented is not None:
+        yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
+
+    yield Picture("Network", "layers", partial(layer_table, anatomy=anatomy))
+    if any(layer.field for layer in anatomy.layers):
+        yield Picture("Network", "receptive_fields", partial(receptive_fields, anatomy=anatomy))
+    yield Picture("Network", "kernels", partial(first_kernels, weights=anatomy.kernels[0]))
+    if len(anatomy.kernels) > 1:
+        yield Picture("Network", "second_kernels", partial(second_kernels, weights=anatomy.kernels[1]))
+    if run.snapshots is not None:
+        yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
+    yield Picture("Network", "feature_maps", partial(feature_maps, anatomy=anatomy))
+    yield Picture("Network", "filter_maps", partial(filter_maps, anatomy=anatomy))
+
+
+def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
+    """Writes every picture into `folder`, in the place of all that were there; returns the files by part."""
+    for stale in folder.glob("*.png"):
+        stale.unlink()
+    drawn: dict[Part, list[Path]] = {}
+    for picture in pictures(run):
+        path = folder / f"{picture.name}.png"
+        picture.draw(path)
+        drawn.setdefault(picture.part, []).append(path)
+    return drawn

@@ -1,0 +1,98 @@
+"""What the convolutions look for: their kernels, at the end and as they came to be."""
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.figures.sheet import Tile, sheet, spread
+
+Floats = NDArray[np.float32]
+
+_COLUMNS, _MOST = 8, 64  # kernels of a sheet
+_MOST_ROWS, _MOST_CHANNELS = 16, 16  # of a sheet with a row per kernel
+_EPOCHS, _FOLLOWED = 8, 8  # snapshots, and kernels of each convolution, of a strip
+_NUMBERS = "White is 0, red positive, blue negative."
+
+
+def first_kernels(path: Path, weights: Floats) -> None:
+    """The kernels (O, C, H, W) of the first convolution, as small images: in colour for C = 3, else of channel 1."""
+    shown = weights[:_MOST]
+    which = f"The first {_MOST} of {len(weights)}" if len(weights) > _MOST else f"The {len(weights)}"
+    tiles = [_tile(kernel, _largest(kernel)) for kernel in shown]
+    rows = [[tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
+    colours = "Medium grey is 0; a colour is what the kernel responds to most." if weights.shape[1] == 3 else _NUMBERS
+    caption = f"{weights.shape[2]}×{weights.shape[3]} weights each, scaled by the kernel's largest. {colours}"
+    sheet(path, rows, f"{which} kernels of the first convolution", caption, image_inches=0.75)
+
+
+def second_kernels(path: Path, weights: Floats) -> None:
+    """The kernels (O, I, H, W) of the second convolution: a row for each of the first, a column for each channel."""
+    kernels, channels = len(weights), weights.shape[1]
+    shown = weights[:_MOST_ROWS, :_MOST_CHANNELS]
+    rows = [[[Tile(channel / _largest(kernel)) for channel in kernel]] for kernel in shown]
+    title = f"Kernels of the second convolution: {_of(len(shown), kernels)} kernels"
+    title += f", {_of(shown.shape[1], channels)} channels" if channels > 1 else ""
+    caption = (
+        f"A row is one kernel; its columns, {weights.shape[2]}×{weights.shape[3]} weights each, belong to the channels "
+        f"that the first convolution hands on. Scaled by the row's largest weight. {_NUMBERS}"
+    )
+    sheet(path, rows, title, caption, image_inches=0.42, gap=0.06)
+
+
+def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -> None:
+    """How kernels came to be, from the arrays of `models/snapshots.npz`: `epochs` (S,), `first` (S, O, I, H, W) and
+    `second` likewise, if there is one. A row is a kernel of each convolution, a column an epoch."""
+    chosen = spread(len(snapshots["epochs"]), _EPOCHS)
+    epochs = snapshots["epochs"][chosen].tolist()
+    strips = [_strip(snapshots["first"][chosen], "first convolution", epochs)]
+    if "second" in snapshots:
+        # Only the first channel: those of a second convolution are no colours.
+        strips.append(_strip(snapshots["second"][chosen, :, :1], "second convolution", epochs))
+    empty: list[Tile | None] = [None] * len(epochs)
+    rows = [[group or empty for group in groups] for groups in zip_longest(*strips)]
+    title = f"Kernels from epoch {epochs[0]} to {epochs[-1]}"
+    if len(chosen) < len(snapshots["epochs"]):
+        title += f", {len(chosen)} of {len(snapshots['epochs'])} moments"
+    caption = (
+        "A row follows one kernel; a column shows it after so many epochs, 0 is before training. Of the second "
+        "convolution it is the part for its first channel. Each row is scaled by its largest weight, so a pattern "
+        "that grows stands out; rows that stay noise have learned little."
+    )
+    most = max(snapshots[name].shape[1] for name in snapshots if name != "epochs")
+    if most > _FOLLOWED:
+        caption += f" Shown are the first {_FOLLOWED} kernels."
+    sheet(path, rows, title, caption, image_inches=0.52, gap=0.05, group_gap=0.4)
+
+
+def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> list[list[Tile | None]]:
+    """A row for each of the first kernels of (S, O, C, H, W), with the epochs above the first row."""
+    strip: list[list[Tile | None]] = []
+    for evolution in np.asarray(weights, dtype=np.float32)[:, :_FOLLOWED].swapaxes(0, 1):
+        lines = [[("", f"epoch {epoch}" if epoch == epochs[0] else str(epoch), "")] for epoch in epochs]
+        lines[0].insert(0, ("", name, ""))
+        largest = _largest(evolution)
+        above = lines if not strip else [[] for _ in epochs]
+        strip.append([_tile(kernel, largest, line) for kernel, line in zip(evolution, above, strict=True)])
+    return strip
+
+
+def _largest(weights: Floats) -> float:
+    """Kernels differ in size by orders of magnitude, and the pattern is what matters."""
+    return max(float(np.abs(weights).max()), 1e-12)
+
+
+def _tile(kernel: Floats, largest: float, lines: list[tuple[str, str, str]] | None = None) -> Tile:
+    """A kernel (C, H, W) divided by `largest`: in colour for C = 3, else its first channel."""
+    scaled = kernel / largest
+    if len(kernel) == 3:
+        image: NDArray[np.generic] = np.rint(127.5 * (1 + scaled.transpose(1, 2, 0))).astype(np.uint8)
+    else:
+        image = scaled[0]
+    return Tile(image, lines or [], room=2.0)
+
+
+def _of(shown: int, total: int) -> str:
+    return f"{shown} of {total}" if shown < total else f"{total}"

@@ -1,0 +1,57 @@
+"""How accuracy falls when the test images are shifted, made noisy or attacked."""
+
+from pathlib import Path
+
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from src.figures.style import BLUE, GREEN, ORANGE, QUIET, SMALL, VERMILLION, drawing, percent_tick
+
+_KINDS = {
+    "shift": ("Shift", "pixels"),
+    "gaussian": ("Gaussian noise", "standard deviation"),
+    "salt_pepper": ("Salt-and-pepper noise", "share of pixels"),
+    "fgsm": ("Attack by FGSM", "ε"),
+}
+_DIRECTIONS = {"left": (BLUE, "<"), "right": (ORANGE, ">"), "up": (GREEN, "^"), "down": (VERMILLION, "v")}
+
+
+def robustness(path: Path, table: pandas.DataFrame) -> None:
+    """Accuracy against strength with its 95 % intervals, a panel per kind, from the columns of
+    `reports/robustness.csv`; a shift has a line per direction."""
+    kinds = table["kind"].drop_duplicates().tolist()
+    clean = table[table["strength"] == 0]["accuracy"].max()
+    title = "Robustness: accuracy on changed test images"
+    caption = (
+        "Every panel starts at the unchanged test images (dashed) and goes on to stronger changes; bands are 95 % "
+        "Wilson intervals. FGSM moves every pixel, in [0, 1], by ε in the direction that harms the model most. A "
+        "network that has learned what the classes look like falls slowly."
+    )
+    with drawing(path, max(6.5, 2.9 * len(kinds)), 3.3, title, caption) as (figure, _):
+        panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for axes, kind in zip(panels, kinds, strict=True):
+            name, unit = _KINDS.get(kind, (kind, "strength"))
+            _panel(axes, table[table["kind"] == kind])
+            axes.axhline(clean, color=QUIET, linestyle="--", linewidth=1, zorder=0)
+            axes.set(title=name, xlabel=unit, ylim=(0, 1.02))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift"))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+        panels[0].set_ylabel("accuracy")
+        panels[0].yaxis.set_major_formatter(percent_tick)
+
+
+def _panel(axes: Axes, table: pandas.DataFrame) -> None:
+    unchanged = table[table["strength"] == 0]
+    directions = [name for name in _DIRECTIONS if (table["direction"] == name).any()]
+    for direction in directions or [""]:
+        colour, marker = _DIRECTIONS.get(direction, (BLUE, "o"))
+        line = table[table["direction"] == direction] if direction else table
+        # The unchanged images may stand in a row of their own, which every direction begins with.
+        line = pandas.concat([unchanged.head(1), line[line["strength"] > 0]]).sort_values("strength", kind="stable")
+        axes.fill_between(line["strength"], line["ci_low"], line["ci_high"], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(line["strength"], line["accuracy"], marker=marker, markersize=4, color=colour, label=direction)
+    if directions:
+        axes.legend(loc="lower left", fontsize=SMALL)
