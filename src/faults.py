@@ -8,6 +8,7 @@ from typing import NoReturn
 
 # What the operating system may refuse although the code is right, and what to do about it.
 _OPERATING_SYSTEM = {
+    errno.ENOENT: "missing: run dvc repro, which makes what a stage needs",
     errno.ENOSPC: "the disk is full: free some space and start again",
     errno.EDQUOT: "your disk quota is used up: free some space and start again",
     errno.EROFS: "the file system is read-only: mount it writable or move the repository",

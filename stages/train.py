@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from src import paths, tracking
-from src.atomic import write_arrays, write_json
+from src.atomic import check_writable, write_arrays, write_json
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
@@ -28,6 +28,7 @@ PREVIEWS = 24  # the original and 23 draws
 def main() -> None:
     params = load()
     dataset = read_dataset()
+    check_writable(paths.MODEL.parent, paths.REPORTS)
     compute = device.prepare(params.train)
     training, validation = (Batches(open_split(split), compute.device) for split in ("train", "validation"))
     torch.manual_seed(params.seed)

@@ -169,6 +169,12 @@ def test_torchvision_networks_give_logits_for_every_class(name: str, image: Imag
     assert logits.isfinite().all()
 
 
+@pytest.mark.parametrize(("name", "hint"), [("alexnet", "to 64"), ("vit_b_32", "to 32")])
+def test_a_network_that_cannot_take_images_says_what_it_takes(name: str, hint: str) -> None:
+    with pytest.raises(Fault, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example {hint}"):
+        build(section(name), shape(8, 8, 3), 2, [0.5], [0.5])
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_trained_weights_from_a_file_keep_all_but_the_last_layer(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

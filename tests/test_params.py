@@ -50,6 +50,7 @@ def test_the_default_is_the_digits_recipe() -> None:
     ("old", "new", "message"),
     [
         ("  epochs: ", "  epoch: ", "unknown key train.epoch: did you mean train.epochs?"),
+        ("data:", "data: null\nother:", "data is None: must hold keys, as in recipes/digits.yaml"),
         ("  epochs: ", "  # ", "train.epochs is missing: recipes/digits.yaml shows what it may be"),
         ("lr: 4.0e-3", "lr: -1", "train.optimizer.lr is -1: must be greater than 0"),
         ("lr: 4.0e-3", "lr: fast", "train.optimizer.lr is 'fast': must be a valid number"),
@@ -69,14 +70,14 @@ def test_the_default_is_the_digits_recipe() -> None:
         ("seed: 0  ", "seed: true  ", "seed is True: must be a valid integer"),
         ("seed: 0  ", "seed: 0\nseed: 1  ", "line 6: not valid YAML: found duplicate key"),
         ("seed: 0  ", "seed: !!python/object:os.system 0  ", "line 5: not valid YAML: could not determine"),
-        ("device: auto", "device: gpu", "train.device is 'gpu': must match"),
+        ("device: auto", "device: gpu", "train.device is 'gpu': recipes/digits.yaml shows what it may be"),
         ("source: null", "source: photos.zip", "source must be null with the data set digits"),
         ("tta: none", "tta: mirror", "evaluate.tta is 'mirror': must be 'none', 'flip' or 'flip_shift'"),
         ("fgsm: [0.005, ", "fgsm: [0.5, ", "evaluate.robustness.fgsm is [0.5, 0.02, 0.05, 0.1]: must ascend"),
         ("fgsm: [0.005, ", "fgsm: [0, ", "evaluate.robustness.fgsm.0 is 0: must be greater than 0"),
         ("salt_pepper: [0.05, ", "salt_pepper: [5, ", "evaluate.robustness.salt_pepper.0 is 5: must be less than"),
         ("shifts: 3", "shift: 3", "unknown key evaluate.robustness.shift: did you mean evaluate.robustness.shifts?"),
-        ("train:", "train: 3\nother:", "train is 3: must be a valid dictionary"),
+        ("train:", "train: 3\nother:", "train is 3: must hold keys"),
         ("name: adam\n", "name: sparse_adam\n", "train.optimizer: sparse_adam takes only sparse gradients"),
         ("name: adam\n", "name: rprop\n", "unknown key train.optimizer.weight_decay: allowed here: name, lr"),
         ("name: cross_entropy", "name: nll2d", "train.loss: nll2d needs a label for every pixel"),
@@ -190,10 +191,7 @@ def test_the_command_ends_with_exit_code_2_and_no_traceback(tmp_path: Path) -> N
     command = [sys.executable, "-m", "src.params"]
     bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert bad.returncode == 2
-    assert bad.stderr.splitlines() == [
-        "error: params.yaml: seed is missing: recipes/digits.yaml shows what it may be; "
-        "params.yaml: unknown key sede: did you mean seed?"
-    ]
+    assert bad.stderr == "error: params.yaml: unknown key sede: did you mean seed?\n"
     (tmp_path / "params.yaml").unlink()
     missing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert missing.returncode == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from src import params
 from src.atomic import replacing
@@ -35,8 +35,9 @@ class Card(BaseModel):
 def save(path: Path, classifier: Classifier, card: Card) -> None:
     """Writes weights and card; equal weights give an identical file."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    content = serialize(weights, metadata={"card": json.dumps(card.model_dump(), ensure_ascii=False)})
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={"card": json.dumps(card.model_dump(), ensure_ascii=False)})
+        temporary.write_bytes(content)  # where safetensors itself writes, a full disk is not an OSError
 
 
 def load(path: Path) -> tuple[Classifier, Card]:

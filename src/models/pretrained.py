@@ -1,5 +1,6 @@
 """Classifiers of `torchvision.models`, with a new last layer and, if wanted, trained weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -22,13 +23,38 @@ def torchvision_network(name: str, weights: str, image: ImageFormat, classes: in
     """
     from torchvision.models import get_model
 
-    network = get_model(name, weights=None, num_classes=classes, **_arguments(name, image))
+    network = _built(get_model, name, image, classes)
     last_name, last = last_layer(network)
     if weights != "none":
         _load_all_but(last_name, network, _state(name, weights), f"model.weights: {weights} does not fit {name}")
     if dropout:
         network.set_submodule(last_name, nn.Sequential(nn.Dropout(dropout), last))
     return network if image.channels == 3 else nn.Sequential(RepeatChannels(), network)
+
+
+def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, classes: int) -> nn.Module:
+    """The network, once it has shown that it takes images of this size: many fail only when they compute."""
+
+    def attempt(size: ImageFormat) -> nn.Module:
+        network = get_model(name, weights=None, num_classes=classes, **_arguments(name, size))
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, size.height, size.width))
+        return network
+
+    try:
+        return attempt(image)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:200]
+    for side in range(16, 257, 16):
+        try:
+            attempt(image.model_copy(update={"height": side, "width": side}))
+        except (RuntimeError, ValueError, AssertionError):
+            continue
+        raise Fault(
+            f"{name} cannot take images of {image.height}×{image.width} pixels ({reason}): "
+            f"set data.image_size, for example to {side}, the smallest multiple of 16 that it takes"
+        )
+    raise Fault(f"{name} cannot take images of {image.height}×{image.width} pixels: {reason}")
 
 
 class RepeatChannels(nn.Module):
@@ -58,7 +84,7 @@ def _state(name: str, weights: str) -> dict[str, Tensor]:
         published = get_model_weights(name).DEFAULT
         try:
             state: dict[str, Tensor] = published.get_state_dict(progress=True, check_hash=True)
-        except (URLError, OSError) as error:
+        except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the file is damaged
             file = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
             raise Fault(
                 f"model.weights: {published.url} cannot be downloaded ({error}): place the file at {file}, "
@@ -75,7 +101,8 @@ def _state(name: str, weights: str) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds, all meaning that the file is not what it should be
-        raise Fault(f"model.weights: {path} cannot be read: {error}") from error
+        reason = str(error).split(". ")[0]
+        raise Fault(f"model.weights: {path} cannot be read: {reason}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise Fault(f"model.weights: {path} is not a state dict of tensors")
     return loaded

@@ -48,12 +48,15 @@ def parse(text: str, file: str) -> Params:
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
-    for detail in error.errors(include_url=False):
-        key, value = _locate(detail, raw)
+    details = [(detail, *_locate(detail, raw)) for detail in error.errors(include_url=False)]
+    suggested = {_nearest(key, raw) for detail, key, _ in details if detail["type"] == "extra_forbidden"}
+    for detail, key, value in details:
         kind, message = detail["type"], detail["msg"]
         message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
         message = message.replace("Input should", "must").replace("String should", "must")
         if kind == "missing":
+            if f"did you mean {key}?" in suggested:
+                continue  # one fault, not two
             yield f"{key} is missing: {RECIPES}/digits.yaml shows what it may be"
         elif kind == "extra_forbidden":
             yield f"unknown key {key}: {_nearest(key, raw)}"
@@ -61,6 +64,10 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
             yield f"{key}.name is {value.get('name')!r}: must be one of {detail['ctx']['expected_tags']}"
         elif kind == "union_tag_not_found":
             yield f"{key}.name is missing: {RECIPES}/digits.yaml shows what it may be"
+        elif kind == "string_pattern_mismatch":
+            yield f"{key} is {value!r}: {RECIPES}/digits.yaml shows what it may be"
+        elif kind == "model_type":
+            yield f"{key} is {value!r}: must hold keys, as in {RECIPES}/digits.yaml"
         elif isinstance(value, dict) and kind == "value_error":
             yield f"{key}: {message}" if key else message
         else:

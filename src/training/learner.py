@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 
 from src import params
 from src.compute.device import Compute
+from src.faults import Fault
 from src.models.classifier import Classifier
 from src.models.layers import last_layer
 from src.training.average import Average
@@ -31,6 +33,8 @@ class Learner:
         self.average = None if section.ema is None else Average(classifier, section.ema)
         self.kept = classifier if self.average is None else self.average.classifier
         self.part_size = section.batch_size // section.accumulate  # images that are computed at once
+        if self.part_size == 1 and any(isinstance(layer, _BatchNorm) for layer in classifier.modules()):
+            raise Fault("batch norm cannot learn from single images: train.batch_size / accumulate must be at least 2")
 
     def step(self, images: Tensor, target: Target, lr: float, number: int) -> tuple[Tensor, Tensor]:
         """Learns the batch of step `number`, counted from 1 through all epochs.

@@ -51,8 +51,11 @@ def train(
         except torch.OutOfMemoryError:
             raise Fault(f"{compute.device} is out of memory: reduce train.batch_size or data.image_size") from None
         lr = learner.optimiser.param_groups[0]["lr"]
-        if not np.isfinite(loss):
-            raise Fault(f"the loss became {loss} in epoch {number}: reduce train.optimizer.lr (now {lr:g})")
+        for which, value in ("training", loss), ("validation", validation_loss):
+            if value is not None and not np.isfinite(value):
+                raise Fault(
+                    f"the {which} loss became {value} in epoch {number}: reduce train.optimizer.lr (now {lr:g})"
+                )
 
         key = (float(number), 0.0)
         if validation_accuracy is not None and validation_loss is not None:
