@@ -53,10 +53,10 @@ def by_gradient(network: nn.Module, layer: str, channels: int, size: int) -> tup
 @pytest.mark.parametrize(
     ("name", "size", "layers"),
     [
-        ("cifar_basic", 32, ["0.0.0", "0.1.0", "0.2.0", "0.2.1"]),
-        ("fashion_net", 28, ["0.0.0", "0.1.0", "0.1.1"]),
-        ("mnist_convnet", 28, ["0.0.0", "0.1.0", "0.1.1"]),
-        ("cifar_vgg", 48, ["0.0.3", "0.1.0", "0.2.0", "0.2.3", "0.2.4"]),
+        ("cifar_basic", 32, ["features.0.0", "features.1.0", "features.2.0", "features.2.1"]),
+        ("fashion_net", 28, ["features.0.0", "features.1.0", "features.1.1"]),
+        ("mnist_convnet", 28, ["features.0.0", "features.1.0", "features.1.1"]),
+        ("cifar_vgg", 48, ["features.0.3", "features.1.0", "features.2.0", "features.2.3", "features.2.4"]),
         ("resnet18", 224, ["conv1", "maxpool", "layer1.0.conv1", "layer2.1.conv2", "layer3.0.downsample.0"]),
         ("googlenet", 224, ["inception3a.branch2.1.conv", "inception3b.branch4.0"]),
     ],
@@ -138,7 +138,7 @@ def test_cifar_vgg_is_the_published_one() -> None:
     assert round(found.size / 2**20, 2) == 22.33
     rows = table(found.layers)
     assert list(rows.columns) == ["name", "kind", "output", "parameters", "receptive_field"]
-    assert rows.iloc[0].tolist() == ["0.0.0", "conv 3×3", "32×32×32", 896, "3×3"]
+    assert rows.iloc[0].tolist() == ["features.0.0", "conv 3×3", "32×32×32", 896, "3×3"]
 
 
 def test_kinds_are_told_in_words() -> None:

@@ -5,6 +5,7 @@ with max-pooling and then stands after it: the same result to the bit for a quar
 float32 images (N, C, H, W) to logits (N, K).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from torch import nn
@@ -19,7 +20,7 @@ def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Ac
     stages = [_pooled(*channels, activation) for channels in ((image.channels, 32), (32, 64), (64, 64))]
     features, size = _features(image, stages)
     head = [nn.Linear(64 * size, 512), activation(), nn.Dropout(dropout), nn.Linear(512, classes)]
-    return nn.Sequential(features, nn.Flatten(), *head)
+    return _network(features, head)
 
 
 def fashion_net(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
@@ -29,7 +30,7 @@ def fashion_net(image: ImageFormat, classes: int, dropout: float, activation: Ac
     head: list[nn.Module] = [nn.Linear(16 * size, 256), activation()]
     for inputs, outputs in ((256, 128), (128, 64)):
         head += [nn.Dropout(dropout), nn.Linear(inputs, outputs), activation()]
-    return nn.Sequential(features, nn.Flatten(), *head, nn.Dropout(dropout), nn.Linear(64, classes))
+    return _network(features, [*head, nn.Dropout(dropout), nn.Linear(64, classes)])
 
 
 def mnist_convnet(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
@@ -37,7 +38,7 @@ def mnist_convnet(image: ImageFormat, classes: int, dropout: float, activation: 
     stages = [_pooled(*channels, activation, kernel=5) for channels in ((image.channels, 4), (4, 8))]
     features, size = _features(image, stages)
     head = [nn.Linear(8 * size, 512), activation(), nn.Dropout(dropout), nn.Linear(512, classes)]
-    return nn.Sequential(features, nn.Flatten(), *head)
+    return _network(features, head)
 
 
 def cifar_vgg(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
@@ -50,12 +51,17 @@ def cifar_vgg(image: ImageFormat, classes: int, dropout: float, activation: Acti
     pairs[1].append(nn.Dropout2d(dropout / 2))
     features, size = _features(image, pairs)
     head = [nn.Dropout(dropout), nn.Linear(256 * size, 1024), activation(), nn.Linear(1024, 512), activation()]
-    return nn.Sequential(features, nn.Flatten(), *head, nn.Dropout(dropout), nn.Linear(512, classes))
+    return _network(features, [*head, nn.Dropout(dropout), nn.Linear(512, classes)])
 
 
 NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
     network.__name__: network for network in (cifar_basic, fashion_net, mnist_convnet, cifar_vgg)
 }
+
+
+def _network(features: nn.Sequential, classifier: list[nn.Module]) -> nn.Sequential:
+    parts = {"features": features, "flatten": nn.Flatten(), "classifier": nn.Sequential(*classifier)}
+    return nn.Sequential(OrderedDict(parts))
 
 
 def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) -> nn.Sequential:
