@@ -13,7 +13,6 @@ those of one thread while it really runs, so that other work on the machine matt
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from benchmarks.common import hardware, versions
+from benchmarks.common import hardware, keep, versions
 from src import params
 from src.paths import RECIPES
 from src.training import augment
@@ -104,9 +103,7 @@ def main() -> None:
         "unit": "ms per batch, elapsed" if device.type != "cpu" else "ms per batch, of processor time",
         "rows": rows,
     }
-    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    kept = [entry for entry in known if entry["device"] != result["device"]]
-    RESULTS.write_text(json.dumps([*kept, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    keep(RESULTS, result, same=("device",))
     print(f"\n{arguments.runs} runs, one thread, {result['device']}, {result['hardware']}; {result['versions']}")
 
 

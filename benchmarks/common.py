@@ -1,10 +1,12 @@
-"""What every benchmark says about where it ran."""
+"""What every benchmark says about where it ran, and where its results are kept."""
 
+import json
 import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -27,3 +29,10 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def keep(results: Path, result: dict[str, Any], same: tuple[str, ...]) -> None:
+    """Adds a result to a JSON list; it replaces an older one with equal values of the keys `same`."""
+    known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+    kept = [entry for entry in known if any(entry[key] != result[key] for key in same)]
+    results.write_text(json.dumps([*kept, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

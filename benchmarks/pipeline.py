@@ -17,12 +17,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.common import hardware, versions
+from benchmarks.common import hardware, keep, versions
 
 ROOT = Path.cwd()
 RESULTS = ROOT / "benchmarks/pipeline.json"
@@ -46,14 +47,16 @@ def main() -> None:
         "results": runs[0]["results"],
     }
     print(table(result))
-    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    same = ("recipe", "changed")
-    kept = [entry for entry in known if any(entry[key] != result[key] for key in same)]
-    RESULTS.write_text(json.dumps([*kept, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    keep(RESULTS, result, same=("recipe", "changed"))
 
 
-def run(recipe: str, changes: list[str]) -> dict[str, Any]:
-    """One `dvc repro` from nothing, then one with nothing to do. Seconds and MiB by stage."""
+def reports(clone: Path) -> dict[str, Any]:
+    """What training and evaluation say of themselves."""
+    return {name: json.loads((clone / f"reports/{name}.json").read_text()) for name in ("training", "metrics")}
+
+
+def run(recipe: str, changes: list[str], results: Callable[[Path], Any] = reports) -> dict[str, Any]:
+    """One `dvc repro` from nothing, then one with nothing to do. Seconds and MiB by stage, and the copy's `results`."""
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary, "clone")
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
@@ -76,9 +79,9 @@ def run(recipe: str, changes: list[str]) -> dict[str, Any]:
         started = time.perf_counter()
         subprocess.run(["dvc", "repro"], cwd=clone, env=environment, stdout=subprocess.DEVNULL, check=True)
         again = time.perf_counter() - started
-        reports = {name: json.loads((clone / f"reports/{name}.json").read_text()) for name in ("training", "metrics")}
+        found = results(clone)
     stages = watcher.stages | {"all, by dvc repro": (seconds, 0.0), "again, nothing to do": (again, 0.0)}
-    return stages | {"results": reports}
+    return stages | {"results": found}
 
 
 def substitute(file: Path, dotted: str, value: str) -> None:

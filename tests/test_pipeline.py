@@ -5,7 +5,6 @@ The tests of this file run in order: each goes on from where the one before it l
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,61 +12,25 @@ from pathlib import Path
 import mlflow
 import pandas
 import pytest
+from clones import call, committed, copy_of_the_repository, git, substitute
 from mlflow.entities import Run
 
-ROOT = Path.cwd()
 STAGES = ["download", "split", "train", "evaluate", "visualize"]
-COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
-
-
-def call(clone: Path, *command: str, fails: bool = False) -> str:
-    """Output and errors of a command in the clone, with this environment's programs first."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    run = subprocess.run(
-        command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    assert (run.returncode != 0) == fails, run.stdout
-    return run.stdout
-
-
-def git(clone: Path, *arguments: str) -> str:
-    return call(clone, "git", *COMMITTER, *arguments)
 
 
 def stages_run(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 
 
-def substitute(file: Path, old: str, new: str) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
-def copy_of_the_repository(target: Path) -> Path:
-    """The files of the working tree that git tracks or would, as a user gets them, without results."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    # `make` finds the environment of this test run.
-    (target / ".venv").symlink_to(Path(sys.prefix).resolve())
+def quick_copy(target: Path) -> Path:
+    copy_of_the_repository(target)
     substitute(target / "params.yaml", "epochs: 30", "epochs: 3 ")
     return target
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = copy_of_the_repository(tmp_path_factory.mktemp("pipeline") / "a clone")
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "start")
-    return folder
+    return committed(quick_copy(tmp_path_factory.mktemp("pipeline") / "a clone"))
 
 
 def runs(clone: Path) -> list[Run]:
@@ -212,5 +175,5 @@ def test_another_machine_pulls_and_has_nothing_to_do(clone: Path, tmp_path: Path
 
 
 def test_a_tree_without_git_runs_too(tmp_path: Path) -> None:
-    folder = copy_of_the_repository(tmp_path / "archive")
+    folder = quick_copy(tmp_path / "archive")
     assert stages_run(call(folder, "make", "repro")) == STAGES

@@ -1,0 +1,199 @@
+"""`benchmarks/README.md` from the JSON files beside it: the README holds no number that is not in one of them.
+
+python -m benchmarks.report
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from src.params import load
+from src.paths import RECIPES
+
+README = Path("benchmarks/README.md")
+SYSTEMS = Path("benchmarks/systems.json")
+PIPELINE = Path("benchmarks/pipeline.json")
+AUGMENTATION = Path("benchmarks/augmentation.json")
+
+
+class System(NamedTuple):
+    published: str
+    classes: tuple[str, ...]  # whose accuracies were published
+    note: str
+
+
+CIFAR = (
+    "The archive's images are JPEG-compressed (quality 75), not the original pixels that the published result is of."
+)
+PUBLISHED = {
+    "mnist": System("error-rate curves only", (), ""),
+    "fashion-mnist": System(
+        "validation loss 0.57; trouser 94.64 %, shirt 23.72 %",
+        ("Trouser", "Shirt"),
+        "Published validation images were mirrored and turned like the training images; ours stay as they are.",
+    ),
+    "cifar10-basic": System("about 72 % test", (), CIFAR),
+    "cifar10-vgg": System("86.47 % test", (), CIFAR),
+    "dogs-vs-cats": System(
+        "87.4 % validation, with weights of ImageNet",
+        (),
+        "The archive has 2,000 photos, of which 1,200 train (Kaggle's has 25,000), and without a network no pretrained "
+        "weights could be had: random ones cannot reach the published result.",
+    ),
+}
+
+
+def main() -> None:
+    write()
+
+
+def write() -> None:
+    README.write_text(render(), encoding="utf-8")
+
+
+def render() -> str:
+    return "\n".join(
+        [
+            "# Measured",
+            "",
+            "Written by `python -m benchmarks.report` from the JSON files in this folder: change nothing here.",
+            "",
+            *_systems(),
+            *_pipeline(),
+            *_augmentation(),
+        ]
+    )
+
+
+def _systems() -> list[str]:
+    known = _read(SYSTEMS)
+    lines = [
+        "## The tutorials' systems: published against ours",
+        "",
+        "`python -m benchmarks.systems`: each recipe with its published settings, through `dvc repro` from the archive",
+        "to the page, one run each. Intervals are 95 % (Wilson) and hold the luck of the images, not that of the seed.",
+        "",
+        "| recipe | published | epochs | validation (95 % interval) | test (95 % interval) | training | all stages |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for recipe, system in PUBLISHED.items():
+        entries = [entry for entry in known if entry["recipe"] == recipe]
+        # What was timed need not be run again: benchmarks.pipeline keeps its results too.
+        entries = entries or [_timed(entry) for entry in _read(PIPELINE) if entry["recipe"] == recipe]
+        lines += of_system(recipe, entries)
+        notes += [f"- `{recipe}`: {system.note}"] if system.note else []
+    return [*lines, "", *notes, "", *dict.fromkeys(f"{_where(entry)}." for entry in known), ""]
+
+
+def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """The rows of one recipe in the table of published results and ours, and of its classes that were published."""
+    system = PUBLISHED[recipe]
+    if not entries:
+        return [f"| `{recipe}` | {system.published} | not run | not run | not run | not run | not run |"]
+    rows = []
+    for entry in entries:
+        changed = [change for change in entry["changed"] if not change.startswith("train.epochs=")]
+        epochs = f"{entry['epochs']} of {entry['recipe_epochs']} epochs"
+        cells = [
+            f"`{recipe}`" + (f" with {', '.join(f'`{change}`' for change in changed)}" if changed else ""),
+            system.published,
+            epochs if entry["epochs"] < entry["recipe_epochs"] else f"all {entry['epochs']}",
+            *(_accuracy(entry[split]) for split in ("validation", "test")),
+            *(f"{seconds:,.0f} s" for seconds in entry["seconds"].values()),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+        for name in system.classes:
+            shares = (_share(entry[split]["classes"][name]) for split in ("validation", "test"))
+            rows.append(f"| — {name} | | | {' | '.join(shares)} | | |")
+    return rows
+
+
+def _timed(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of pipeline.json in the form of systems.json."""
+    training, metrics = entry["results"]["training"], entry["results"]["metrics"]
+    changed = [change for change in entry["changed"] if not change.startswith("data.source=")]
+    stages = entry["stages"]
+    return {
+        "changed": changed,
+        "epochs": training["epochs"],
+        "recipe_epochs": load(RECIPES / f"{entry['recipe']}.yaml").train.epochs,
+        "validation": {"loss": training["validation_loss"], "accuracy": [training["validation_accuracy"]]},
+        "test": {
+            "loss": metrics["loss"],
+            "accuracy": [metrics[f"accuracy{end}"] for end in ("", "_ci_low", "_ci_high")],
+        },
+        "seconds": {name: stages[name]["seconds"] for name in ("train", "all, by dvc repro")},
+    }
+
+
+def _accuracy(split: dict[str, Any] | None) -> str:
+    return f"{_share(split['accuracy'])}, loss {split['loss']:.3f}" if split else "none: all images train"
+
+
+def _share(values: Sequence[float]) -> str:
+    value, *interval = (f"{100 * number:.2f}" for number in values)
+    return f"{value} %" + (f" ({' to '.join(interval)})" if interval else "")
+
+
+def _pipeline() -> list[str]:
+    lines = [
+        "## The pipeline's stages",
+        "",
+        "`python -m benchmarks.pipeline`: seconds and peak anonymous memory of every stage, and of the whole by",
+        "`dvc repro` from nothing and once more with nothing to do. Of several runs the median (and the extremes).",
+        "",
+    ]
+    for entry in _read(PIPELINE):
+        changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
+        lines += [f"**`{entry['recipe']}`**{changed}: {_runs(entry)}; {_where(entry)}.", ""]
+        lines += ["| stage | seconds | MiB |", "|---|---|---|"]
+        for stage, row in entry["stages"].items():
+            extremes = f" ({row['seconds_min']} to {row['seconds_max']})" if entry["runs"] > 1 else ""
+            lines.append(f"| {stage} | {row['seconds']}{extremes} | {row['rss_anon_mib'] or ''} |")
+        lines.append("")
+    return lines
+
+
+def _augmentation() -> list[str]:
+    lines = [
+        "## Augmentation of 32×32 colour images",
+        "",
+        "`python -m benchmarks.augmentation`: the operators and batch sizes of kornia's own table. Ours and kornia's",
+        "change a whole batch, drawing anew for every image; torchvision's is called for each. Median (quartiles).",
+        "",
+    ]
+    libraries = ("ours", "kornia", "torchvision per image")
+    for entry in _read(AUGMENTATION):
+        threads = f"{entry['threads']} thread" + ("s" if entry["threads"] > 1 else "")
+        lines += [f"**{entry['device']}**, {entry['unit']}: {_runs(entry)}, {threads}; {_where(entry)}.", ""]
+        lines += [f"| operator | batch | {' | '.join(libraries)} |", "|---|---|---|---|---|"]
+        for row in entry["rows"]:
+            lines.append(
+                f"| {row['operator']} | {row['batch']} | {' | '.join(_time(row[name]) for name in libraries)} |"
+            )
+        lines.append("")
+    return lines
+
+
+def _time(cell: dict[str, float] | str) -> str:
+    if isinstance(cell, str):
+        return cell
+    return "{median:.3f} ({quartile_1:.3f} to {quartile_3:.3f})".format(**cell)
+
+
+def _runs(entry: dict[str, Any]) -> str:
+    return "1 run" if entry["runs"] == 1 else f"{entry['runs']} runs"
+
+
+def _where(entry: dict[str, Any]) -> str:
+    return f"{entry['hardware']}; " + ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
+
+
+def _read(results: Path) -> list[dict[str, Any]]:
+    return json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+
+
+if __name__ == "__main__":
+    main()

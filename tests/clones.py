@@ -1,0 +1,54 @@
+"""The repository as a user gets it, in a folder of its own, and commands that run there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path.cwd()
+COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+
+
+def call(clone: Path, *command: str, fails: bool = False) -> str:
+    """Output and errors of a command in the clone, with this environment's programs first."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    run = subprocess.run(
+        command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert (run.returncode != 0) == fails, run.stdout
+    return run.stdout
+
+
+def git(clone: Path, *arguments: str) -> str:
+    return call(clone, "git", *COMMITTER, *arguments)
+
+
+def substitute(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def copy_of_the_repository(target: Path) -> Path:
+    """The files of the working tree that git tracks or would, as a user gets them, without results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    # `make` finds the environment of this test run.
+    (target / ".venv").symlink_to(Path(sys.prefix).resolve())
+    return target
+
+
+def committed(folder: Path) -> Path:
+    """The folder as a git repository of one commit."""
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "start")
+    return folder
