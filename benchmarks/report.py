@@ -39,7 +39,7 @@ PUBLISHED = {
         "87.4 % validation, with weights of ImageNet",
         (),
         "The archive has 2,000 photos, of which 1,200 train (Kaggle's has 25,000), and without a network no pretrained "
-        "weights could be had: random ones cannot reach the published result.",
+        "weights could be had: ours start at random.",
     ),
 }
 
@@ -73,25 +73,30 @@ def _systems() -> list[str]:
         "",
         "`python -m benchmarks.systems`: each recipe with its published settings, through `dvc repro` from the archive",
         "to the page, one run each. Intervals are 95 % (Wilson) and hold the luck of the images, not that of the seed.",
+        "The machine had other work too, so that the seconds are upper bounds.",
         "",
-        "| recipe | published | epochs | validation (95 % interval) | test (95 % interval) | training | all stages |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | published | epochs | seed | validation (interval) | test (interval) | training | all stages |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    notes = []
+    notes: dict[str, list[str]] = {}
+    shown = []
     for recipe, system in PUBLISHED.items():
         entries = [entry for entry in known if entry["recipe"] == recipe]
         # What was timed need not be run again: benchmarks.pipeline keeps its results too.
         entries = entries or [_timed(entry) for entry in _read(PIPELINE) if entry["recipe"] == recipe]
         lines += of_system(recipe, entries)
-        notes += [f"- `{recipe}`: {system.note}"] if system.note else []
-    return [*lines, "", *notes, "", *dict.fromkeys(f"{_where(entry)}." for entry in known), ""]
+        shown += entries
+        if system.note:
+            notes.setdefault(system.note, []).append(f"`{recipe}`")
+    lines += ["", *(f"- {', '.join(recipes)}: {note}" for note, recipes in notes.items()), ""]
+    return [*lines, *dict.fromkeys(f"{_where(entry)}." for entry in shown), ""]
 
 
 def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
     """The rows of one recipe in the table of published results and ours, and of its classes that were published."""
     system = PUBLISHED[recipe]
     if not entries:
-        return [f"| `{recipe}` | {system.published} | not run | not run | not run | not run | not run |"]
+        return [f"| `{recipe}` | {system.published} | {' | '.join(['not run'] * 6)} |"]
     rows = []
     for entry in entries:
         changed = [change for change in entry["changed"] if not change.startswith("train.epochs=")]
@@ -100,13 +105,14 @@ def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
             f"`{recipe}`" + (f" with {', '.join(f'`{change}`' for change in changed)}" if changed else ""),
             system.published,
             epochs if entry["epochs"] < entry["recipe_epochs"] else f"all {entry['epochs']}",
+            str(entry["seed"]),
             *(_accuracy(entry[split]) for split in ("validation", "test")),
             *(f"{seconds:,.0f} s" for seconds in entry["seconds"].values()),
         ]
         rows.append(f"| {' | '.join(cells)} |")
         for name in system.classes:
             shares = (_share(entry[split]["classes"][name]) for split in ("validation", "test"))
-            rows.append(f"| — {name} | | | {' | '.join(shares)} | | |")
+            rows.append(f"| — {name} | | | | {' | '.join(shares)} | | |")
     return rows
 
 
@@ -114,11 +120,13 @@ def _timed(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry of pipeline.json in the form of systems.json."""
     training, metrics = entry["results"]["training"], entry["results"]["metrics"]
     changed = [change for change in entry["changed"] if not change.startswith("data.source=")]
-    stages = entry["stages"]
+    stages, recipe = entry["stages"], load(RECIPES / f"{entry['recipe']}.yaml")
     return {
+        **{key: entry[key] for key in ("hardware", "versions")},
         "changed": changed,
+        "seed": recipe.seed,
         "epochs": training["epochs"],
-        "recipe_epochs": load(RECIPES / f"{entry['recipe']}.yaml").train.epochs,
+        "recipe_epochs": recipe.train.epochs,
         "validation": {"loss": training["validation_loss"], "accuracy": [training["validation_accuracy"]]},
         "test": {
             "loss": metrics["loss"],
