@@ -31,12 +31,31 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Lets an `OSError` about `temporary`, a file below it, or without a file name speak of `path`, the user's own.
+
+    Copying names both files in its errors, writing to an open file names none.
+    """
+    try:
+        yield
+    except OSError as error:
+        for name in (error.filename2, error.filename):
+            if isinstance(name, str | Path) and Path(name).is_relative_to(temporary):
+                error.filename, error.filename2 = str(path / Path(name).relative_to(temporary)), None
+                break
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

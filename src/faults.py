@@ -37,7 +37,8 @@ def command(main: Callable[[], None]) -> NoReturn:
     except OSError as error:
         if error.errno not in _OPERATING_SYSTEM:
             raise
-        where = error.filename if error.filename is not None else error.filename2
+        # Copying and renaming name two files; what cannot be written is the second.
+        where = error.filename if error.filename2 is None else error.filename2
         _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except KeyboardInterrupt:
         _leave("interrupted", 130)

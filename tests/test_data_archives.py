@@ -21,7 +21,7 @@ FILES = {"a/1.bin": b"one", "a/2.bin": random.Random(0).randbytes(30_000), "ü b
 
 
 def contents(path: Path, limits: Limits | None = None) -> dict[str, bytes]:
-    found = members(path, limits) if limits else members(path)
+    found = members(path, limits=limits) if limits else members(path)
     return {member.name: member.read() for member in found}
 
 
@@ -108,7 +108,7 @@ def test_a_bomb_is_stopped_early_although_its_member_is_skipped(tmp_path: Path) 
         for _ in range(80):
             file.write(bytes(2**20))
     with pytest.raises(Fault, match="bomb"):
-        sum(1 for _ in members(tmp_path / "x.tar.gz", Limits(unpacked_bytes=2**26)))
+        sum(1 for _ in members(tmp_path / "x.tar.gz", limits=Limits(unpacked_bytes=2**26)))
 
 
 def test_a_header_that_demands_memory_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Downloads against a real server on this machine that breaks off, refuses Range, answers 500, or is not there."""
 
+import contextlib
 import hashlib
 import http.server
+import socket
 import ssl
 import subprocess
 import threading
@@ -25,7 +27,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.script: list[str] = []  # break | 500 | 404 | whole (ignores Range) | changed
+        self.script: list[str] = []  # break (half-way) | drop (at once) | slow | 500 | 404 | whole (ignores Range)
         self.ranges: list[str | None] = []
         self.content = CONTENT
         self.tag = '"one"'
@@ -58,7 +60,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             if state.tag:
                 self.send_header("ETag", state.tag)
             self.end_headers()
-            self.wfile.write(body[: len(body) // 2] if act == "break" else body)
+            if act == "slow":
+                for start in range(0, len(body), len(body) // 8):
+                    self.wfile.write(body[start : start + len(body) // 8])
+                    time.sleep(0.1)
+            else:
+                self.wfile.write(body[: {"break": len(body) // 2, "drop": 0}.get(act, len(body))])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -89,6 +96,19 @@ def test_a_broken_download_goes_on_where_it_ended(server: Server, tmp_path: Path
     assert fetch([server.url], tmp_path / "x", checksum, "").read_bytes() == CONTENT
     half, three_quarters = len(CONTENT) // 2, len(CONTENT) * 3 // 4
     assert server.ranges == [None, f"bytes={half}-", f"bytes={three_quarters}-"]
+
+
+def test_a_download_that_gets_on_is_not_given_up(server: Server, tmp_path: Path) -> None:
+    server.script = ["break", "drop", "drop"] * 4
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+
+
+def test_a_slow_download_is_not_cut(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(src.data.fetch, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(src.data.fetch, "PATIENCE", 0.3)
+    server.script = ["slow"]  # 0.8 s
+    assert fetch([server.url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+    assert server.ranges == [None]
 
 
 def test_a_download_goes_on_after_the_process_was_killed(server: Server, tmp_path: Path) -> None:
@@ -143,7 +163,7 @@ def test_the_next_mirror_is_tried(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("script", "message", "requests"),
-    [(["404"], "404 Not Found", 1), (["500"] * 4, "500 Internal Server Error", 4), (["break"] * 4, "broke off", 4)],
+    [(["404"], "404 Not Found", 1), (["500"] * 4, "500 Internal Server Error", 4), (["drop"] * 4, "broke off", 4)],
 )
 def test_failure_is_one_line_and_leaves_nothing(
     server: Server, tmp_path: Path, script: list[str], message: str, requests: int
@@ -189,6 +209,88 @@ def test_a_url_can_be_the_source(
     assert "secret" not in out
 
 
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a listener that answers nobody: its queue of connections is full, so it drops what asks for more."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        probe = stack.enter_context(socket.socket())
+        probe.settimeout(0.2)
+        try:
+            probe.connect(listener.getsockname())
+        except TimeoutError:
+            yield listener.getsockname()[1]
+            return
+        pytest.skip("this system accepts connections beyond the queue's length")
+
+
+def addresses(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """Every host has an address for each of `ports`."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+def test_hosts_of_many_addresses_that_do_not_answer_are_given_up_soon(
+    silent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    addresses(monkeypatch, *[silent] * 8)
+    monkeypatch.setattr(src.data.fetch, "TIMEOUT", (0.4, 30))
+    monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
+    start = time.monotonic()
+    with pytest.raises(Fault, match=r"https://one\.example/x: no answer in time; http://two\.example/x: no answer"):
+        fetch(["https://one.example/x", "http://two.example/x"], tmp_path / "x", MD5, "")
+    assert 1.6 <= time.monotonic() - start < 2.6  # each mirror twice
+    told = capsys.readouterr().err
+    assert "mirror https://one.example/x: no answer in time, trying http://two.example/x\n" in told
+    assert "mirror http://two.example/x: no answer in time\ntrying again in 0.01 s\n" in told
+
+
+def test_an_address_that_answers_is_found_behind_others_that_do_not(
+    silent: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses(monkeypatch, 9, silent, silent, int(server.url.split(":")[2].split("/")[0]))
+    start = time.monotonic()
+    assert fetch(["http://any.example/file.tar"], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+    assert time.monotonic() - start < 2
+
+
+def test_a_name_that_cannot_be_looked_up_in_time_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(5)])
+    monkeypatch.setattr(src.data.fetch, "TIMEOUT", (0.2, 30))
+    monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
+    monkeypatch.setenv("NO_PROXY", "*")
+    start = time.monotonic()
+    with pytest.raises(Fault, match="no answer in time"):
+        fetch(["http://any.example/x"], tmp_path / "x", MD5, "")
+    assert time.monotonic() - start < 2
+    over.set()
+
+
+def test_a_server_that_takes_connections_but_says_nothing_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(src.data.fetch, "TIMEOUT", (1, 0.2))
+    monkeypatch.setattr(src.data.fetch, "PATIENCE", 0.1)
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        start = time.monotonic()
+        with pytest.raises(Fault, match="no answer in time"):
+            fetch([f"http://127.0.0.1:{listener.getsockname()[1]}/x"], tmp_path / "x", MD5, "")
+        assert time.monotonic() - start < 1
+
+
+def test_a_proxy_is_asked_instead(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("http_proxy", server.url.rsplit("/", 1)[0])
+    assert fetch(["http://any.invalid/file.tar"], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+
+
 def test_secrets_in_urls_are_not_shown() -> None:
     assert shown("https://me:secret@host.example:8443/a/b.zip?token=secret#x") == "https://host.example:8443/a/b.zip"
 
@@ -223,7 +325,7 @@ def test_a_server_whose_certificate_nobody_signed_is_refused(
         monkeypatch.setattr(running, "handle_error", lambda *_: None)
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         url = f"https://127.0.0.1:{running.server_port}/file"
-        with pytest.raises(Fault, match="certificate is not trusted"):
+        with pytest.raises(Fault, match="certificate is not trusted, or a proxy intercepts"):
             fetch([url], tmp_path / "x", MD5, "")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))  # trusted by the user's own choice
         assert fetch([url], tmp_path / "x", MD5, "").read_bytes() == CONTENT

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -207,7 +208,7 @@ def test_content_decides_not_the_extension(capsys: pytest.CaptureFixture[str]) -
     files = class_folders(TWO) | {"cat/x.jpg": png(80), "cat/y.dat": png(81), "cat/z": png(82), "notes.csv": b"1,2"}
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     assert sum(split.per_class["cat"] for split in dataset.splits.values()) == 13
-    assert "ignored 1 files" in capsys.readouterr().out
+    assert "ignored 1 other file" in capsys.readouterr().out
 
 
 def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +254,7 @@ def test_groups_are_never_divided(capsys: pytest.CaptureFixture[str]) -> None:
         for group in groups:
             where.setdefault(group, set()).add(name)
     assert all(len(sides) == 1 for sides in where.values())
-    assert "groups: 8 in 48 images; 1 images without a match" in capsys.readouterr().out
+    assert "groups: 8 in 48 images; 1 image without a match" in capsys.readouterr().out
     with pytest.raises(Fault, match="found in none of the names"):
         run_stages("x.tar", groups="patient")
 
@@ -267,8 +268,18 @@ def test_limit_is_a_stratified_part() -> None:
         {"cat": 4, "dog": 6},
         {"cat": 4, "dog": 6},
     ]
-    with pytest.raises(Fault, match="below one image for each"):
+    with pytest.raises(Fault, match="is 1, below one image for each"):
         run_stages(source, limit=1)
+
+
+def test_duplicates_that_the_limit_leaves_out_are_not_listed() -> None:
+    files = class_folders({"cat": 40, "dog": 40}) | {f"cat/again {number}.png": png(number) for number in range(20)}
+    files |= {f"dog/wrong {number}.png": png(number) for number in range(5)}
+    dataset = run_stages(pack_tar(Path("x.tar"), files), limit=30)
+    kept = {name for split in dataset.splits.values() for name in split.names}
+    listed = [*dataset.duplicates.together, *dataset.duplicates.conflicting]
+    assert 0 < len(dataset.duplicates.together) < 20
+    assert all(len(names) > 1 and kept.issuperset(names) for names in listed)
 
 
 def test_no_validation_is_possible() -> None:
@@ -294,7 +305,7 @@ def test_odd_names_are_kept() -> None:
 
 BAD = {
     "one class": (class_folders({"cat": 9}), "only one class, 'cat'"),
-    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image"),
+    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image in the source"),
     "two images for three sides": (class_folders({"cat": 9, "dog": 2}), "class 'dog' gets no test image"),
     "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
     "no images": ({"README.txt": b"x"}, "no images that can be read"),
@@ -316,6 +327,12 @@ def test_a_bad_source_is_one_line_and_leaves_nothing(case: str) -> None:
     assert not list(PREPARED.iterdir())
 
 
+def test_files_of_another_data_set_are_told_what_is_expected() -> None:
+    source = pack_tar(Path("x.tar"), mnist_files(20, 20))
+    with pytest.raises(Fault, match=r"none of cifar10's own files \(data_batch_1, .*, test_batch\)"):
+        run_stages(source, "cifar10")
+
+
 def test_a_fault_keeps_the_last_good_outputs() -> None:
     run_stages(pack_tar(Path("x.tar"), class_folders(TWO)))
     before = digests()
@@ -333,6 +350,11 @@ def test_bad_sources_are_found_by_download() -> None:
     Path("empty").mkdir()
     pack_tar(Path("empty.tar"), {})
     pack_tar(Path("outside.tar"), {"../x.png": png(0)})
+    pack_zip(Path("absolute.zip"), {"/x.png": png(0)})
+    with tarfile.open("link.tar", "w") as tar:
+        link = tarfile.TarInfo("a/1.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
     Path("loop/cat").mkdir(parents=True)
     Path("loop/cat/again").symlink_to(Path("loop").resolve())
     Path("lost").mkdir()
@@ -340,11 +362,13 @@ def test_bad_sources_are_found_by_download() -> None:
     for source, message in {
         "missing": "data.source missing does not exist",
         "x" * 300: "name too long",
-        "cut.tar.gz": "truncated or damaged",
-        "page.html": "neither a folder nor an archive",
+        "cut.tar.gz": "data.source cut.tar.gz is truncated or damaged",
+        "page.html": "data.source page.html is neither a folder nor an archive",
         "empty": "empty folder",
         "empty.tar": "empty archive",
-        "outside.tar": "leads outside",
+        "outside.tar": "data.source outside.tar: .* leads outside",
+        "absolute.zip": "data.source absolute.zip: .* leads outside",
+        "link.tar": "data.source link.tar: 'a/1.png' is a link",
         "loop": "loop/cat/again is a link to a folder that holds it",
         "lost": "leads nowhere",
         ".": "must not contain data/raw",
@@ -377,7 +401,7 @@ def test_a_folder_is_packed_the_same_whatever_its_times_and_order(capsys: pytest
 
 def test_photos_are_taken_from_data_images() -> None:
     write_files(IMAGES, {".gitkeep": b""})
-    with pytest.raises(Fault, match="data/images holds no photos: put one folder for each class there"):
+    with pytest.raises(Fault, match=r"data/images holds no photos: .*dvc pull.*README: Data and models on several m"):
         run_stages(None)
     write_files(IMAGES, class_folders(TWO))
     whole(run_stages(None))
@@ -436,8 +460,12 @@ def changed_recipe(**data: str) -> str:
     return text[:start] + section + text[end:]
 
 
-@pytest.mark.parametrize("kilobytes", [0, 100, 800])
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(small_disk: Path, root: Path, kilobytes: int) -> None:
+@pytest.mark.parametrize(
+    ("kilobytes", "target"), [(0, "data/raw/x.tar"), (100, "data/raw/x.tar"), (400, "data/prepared"), (800, PREPARED)]
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    small_disk: Path, root: Path, kilobytes: int, target: str
+) -> None:
     """Full already for the copy of the source, for the decoded images, or for the arrays."""
     files = {f"{name}/{n}.jpg": encoded(picture(n + 9 * len(name), 64), "JPEG") for name in TWO for n in range(30)}
     source = pack_tar(root / "x.tar", files)
@@ -448,11 +476,17 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(small_disk: Pat
     first = run_stage("stages.download", small_disk, params)
     last = first if first.returncode else run_stage("stages.split", small_disk, params)
     assert last.returncode == 2
-    assert last.stderr.startswith("error: ")
     assert last.stderr.count("\n") == 1
+    assert last.stderr.startswith(f"error: {target}")
     assert "disk is full" in last.stderr
     assert not list((small_disk / PREPARED).glob("*"))
     assert not list((small_disk / "data").glob(".*"))
+
+
+def test_a_full_disk_is_not_blamed_on_what_is_copied(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(1000 * 1024))
+    run = run_stage("stages.download", small_disk, changed_recipe())
+    assert run.stderr == "error: data/raw/digits.csv.gz: the disk is full: free some space and start again\n"
 
 
 def test_a_read_only_folder_is_one_line(small_disk: Path) -> None:
@@ -497,3 +531,43 @@ def test_real_cifar10_is_read_to_its_end() -> None:
 def test_dataset_json_is_plain_json() -> None:
     run_stages(pack_tar(Path("x.tar"), class_folders(TWO)))
     assert json.loads((PREPARED / "dataset.json").read_text())["splits"]["train"]["count"] == 12
+
+
+def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path) -> None:
+    """The README's route for one's own images, with real git and DVC, up to the prepared arrays."""
+    repository = Path(__file__).resolve().parents[1]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_"))}
+    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(root)}
+
+    def call(folder: Path, *command: str) -> str:
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    here, there = root / "here", root / "there"
+    for name in ("src", "stages", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml"):
+        copy = shutil.copytree if (repository / name).is_dir() else shutil.copy2
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(repository / name, here / name)
+    write_files(here / IMAGES, {".gitkeep": b""})
+    (here / "params.yaml").write_text(changed_recipe(name="image_folder"))
+    committer = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    call(here, "git", "init", "-q")
+    call(here, "git", "add", "-A")
+    call(here, "git", *committer, "commit", "-qm", "start")
+    write_files(here / IMAGES, class_folders(TWO))
+    call(here, "dvc", "remote", "add", "-q", "--default", "storage", str(root / "storage"))
+
+    call(here, "git", "rm", "-q", f"{IMAGES}/.gitkeep")
+    call(here, "dvc", "add", "-q", str(IMAGES))
+    call(here, "dvc", "repro", "-q", "split")
+    call(here, "git", "add", "-A")
+    call(here, "git", *committer, "commit", "-qm", "photos")
+    call(here, "dvc", "push", "-q", "split", "download", f"{IMAGES}.dvc")
+
+    call(root, "git", "clone", "-q", str(here), str(there))
+    call(there, "dvc", "pull", "-q", "split", "download", f"{IMAGES}.dvc")
+    assert "Running stage" not in call(there, "dvc", "repro", "split")
+    assert call(there, "git", "status", "--porcelain") == ""
+    write_files(there / IMAGES, class_folders({"cat": 2}, start=900))  # two photos change
+    assert "Running stage 'download'" in call(there, "dvc", "repro", "split")

@@ -46,25 +46,29 @@ class Member(NamedTuple):
     read: Callable[[], bytes]  # whole; only before the next member is asked for
 
 
-def is_archive(path: Path) -> bool:
-    """Whether the file's content is that of an archive we read."""
+def is_archive(path: Path, called: str | None = None) -> bool:
+    """Whether the file's content is that of an archive we read. A `Fault` names it as it is `called`."""
     with path.open("rb") as file:
         if file.read(4) in (b"PK\3\4", b"PK\5\6"):
             return True
-    with _faults(path), _unpacked(path) as stream:
+    with _faults(called or str(path)), _unpacked(path) as stream:
         return _is_tar_header(stream.read(tarfile.BLOCKSIZE))
 
 
-def members(path: Path, limits: Limits = LIMITS) -> Iterator[Member]:
-    """Every regular file of the archive, in its order. Raises `Fault` where it is damaged, unsafe or too large."""
+def members(path: Path, called: str | None = None, limits: Limits = LIMITS) -> Iterator[Member]:
+    """Every regular file of the archive, in its order. Raises `Fault` where it is damaged, unsafe or too large.
+
+    The `Fault` names the archive as it is `called`: where the user has it, if `path` is a temporary copy.
+    """
+    called = called or str(path)
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
     size = path.stat().st_size
     limits = limits._replace(unpacked_bytes=min(limits.unpacked_bytes, 1024 * MIB + limits.ratio * size))
-    with _faults(path):
-        for count, member in enumerate(_zip(path, limits) if is_zip else _tar(path, limits)):
+    with _faults(called):
+        for count, member in enumerate((_zip if is_zip else _tar)(path, called, limits)):
             if count >= limits.members:
-                raise Fault(f"{path} holds more than {limits.members:,} files")
+                raise Fault(f"{called} holds more than {limits.members:,} files")
             yield member
 
 
@@ -82,9 +86,9 @@ def gunzip(data: bytes, name: str, limit: int = LIMITS.member_bytes) -> bytes:
     return content
 
 
-def _tar(path: Path, limits: Limits) -> Iterator[Member]:
+def _tar(path: Path, called: str, limits: Limits) -> Iterator[Member]:
     with _unpacked(path) as stream:
-        reader = _Bounded(stream, path, min(limits.unpacked_bytes, HEADER_BYTES))
+        reader = _Bounded(stream, called, min(limits.unpacked_bytes, HEADER_BYTES))
         # r|: forward only, so that a compressed archive is unpacked once. Opening reads the first header.
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r|", encoding="utf-8") as tar:
             while True:
@@ -94,13 +98,13 @@ def _tar(path: Path, limits: Limits) -> Iterator[Member]:
                 if info is None:
                     break
                 tar.members = []  # type: ignore[attr-defined]  # or its list of members grows with the archive
-                name = _safe_name(path, info.name)
+                name = _safe_name(called, info.name)
                 if info.isdir():
                     continue
                 if not info.isreg() or info.issparse():
-                    raise Fault(f"{path}: {info.name!r} is a link or a device: pack plain files only")
+                    raise Fault(f"{called}: {info.name!r} is a link or a device: pack plain files only")
                 content = cast(IO[bytes], tar.extractfile(info))
-                yield Member(name, info.size, _reading(path, name, info.size, content.read, limits))
+                yield Member(name, info.size, _reading(called, name, info.size, content.read, limits))
             # tarfile takes a damaged header for the end; a whole archive ends with zeros.
             end = reader.last[tar.offset - reader.start :][: tarfile.BLOCKSIZE]
             if end != bytes(tarfile.BLOCKSIZE):
@@ -109,28 +113,28 @@ def _tar(path: Path, limits: Limits) -> Iterator[Member]:
             pass
 
 
-def _zip(path: Path, limits: Limits) -> Iterator[Member]:
+def _zip(path: Path, called: str, limits: Limits) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > limits.unpacked_bytes:
-            raise _too_large(path, limits.unpacked_bytes)
+            raise _too_large(called, limits.unpacked_bytes)
         for info in archive.infolist():
-            name = _safe_name(path, info.filename.replace("\\", "/"))
+            name = _safe_name(called, info.filename.replace("\\", "/"))
             if info.is_dir():
                 continue
             mode = info.external_attr >> 16
             if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
-                raise Fault(f"{path}: {name!r} is a link or a device: pack plain files only")
+                raise Fault(f"{called}: {name!r} is a link or a device: pack plain files only")
             if info.flag_bits & 1:
-                raise Fault(f"{path} is encrypted: pack it without a password")
+                raise Fault(f"{called} is encrypted: pack it without a password")
             with archive.open(info) as content:
-                yield Member(name, info.file_size, _reading(path, name, info.file_size, content.read, limits))
+                yield Member(name, info.file_size, _reading(called, name, info.file_size, content.read, limits))
 
 
-def _reading(path: Path, name: str, size: int, read: Callable[[int], bytes], limits: Limits) -> Callable[[], bytes]:
+def _reading(called: str, name: str, size: int, read: Callable[[int], bytes], limits: Limits) -> Callable[[], bytes]:
     def whole() -> bytes:
         if size > limits.member_bytes:
-            raise Fault(f"{path}: {name!r} has more than {limits.member_bytes / MIB:,.0f} MiB")
-        with _faults(path):
+            raise Fault(f"{called}: {name!r} has more than {limits.member_bytes / MIB:,.0f} MiB")
+        with _faults(called):
             data = read(size)
             if len(data) < size or read(1):
                 raise EOFError(f"{name} has not the length that the archive says")
@@ -142,8 +146,8 @@ def _reading(path: Path, name: str, size: int, read: Callable[[int], bytes], lim
 class _Bounded:
     """A stream that refuses to give more than `ceiling` bytes in all; knows the last piece and where it started."""
 
-    def __init__(self, stream: IO[bytes], path: Path, ceiling: int) -> None:
-        self.stream, self.path, self.ceiling = stream, path, ceiling
+    def __init__(self, stream: IO[bytes], called: str, ceiling: int) -> None:
+        self.stream, self.called, self.ceiling = stream, called, ceiling
         self.start, self.last = 0, b""
 
     def read(self, size: int) -> bytes:
@@ -152,7 +156,7 @@ class _Bounded:
             self.start += len(self.last)
             self.last = data
         if self.start + len(self.last) > self.ceiling:
-            raise _too_large(self.path, self.ceiling)
+            raise _too_large(self.called, self.ceiling)
         return data
 
 
@@ -212,20 +216,20 @@ def _is_tar_header(block: bytes) -> bool:
     return True
 
 
-def _safe_name(path: Path, name: str) -> str:
+def _safe_name(called: str, name: str) -> str:
     if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:[/\\]", name):
-        raise Fault(f"{path}: refused, since the name {name!r} leads outside of the archive")
+        raise Fault(f"{called}: refused, since the name {name!r} leads outside of the archive")
     # Bytes that are not UTF-8 arrive as lone surrogates, which no text file can hold.
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _too_large(path: Path, limit: int) -> Fault:
-    return Fault(f"{path} unpacks to more than {limit / MIB:,.0f} MiB: refused as a likely archive bomb")
+def _too_large(called: str, limit: int) -> Fault:
+    return Fault(f"{called} unpacks to more than {limit / MIB:,.0f} MiB: refused as a likely archive bomb")
 
 
 @contextmanager
-def _faults(path: Path) -> Iterator[None]:
+def _faults(called: str) -> Iterator[None]:
     try:
         yield
     except (
@@ -241,8 +245,8 @@ def _faults(path: Path) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise Fault(f"{path} is truncated or damaged ({error}): fetch or pack it again") from None
+        raise Fault(f"{called} is truncated or damaged ({error}): fetch or pack it again") from None
     except OSError as error:
         if error.errno is not None:  # gzip and bz2 report damage by one without a number
             raise
-        raise Fault(f"{path} is truncated or damaged ({error}): fetch or pack it again") from None
+        raise Fault(f"{called} is truncated or damaged ({error}): fetch or pack it again") from None

@@ -4,9 +4,12 @@ Files are kept in `.cache/downloads`, where a later run finds them without netwo
 """
 
 import fcntl
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -16,11 +19,14 @@ import urllib3
 from tqdm import tqdm
 
 from src import atomic
+from src.data.connecting import session
 from src.faults import Fault
 
-ROUNDS = 4  # of all mirrors; with the waits between them 7 s, enough for a router to come back
+ROUNDS = 4  # of all mirrors without progress; with the waits between them 7 s, enough for a router to come back
 FIRST_WAIT = 1.0  # seconds, doubled after each round
-TIMEOUT = (10, 30)  # seconds to connect, and without a byte
+TIMEOUT = (4.0, 30.0)  # seconds to connect, whatever addresses a host has; and without a byte
+SILENCES = 2  # a mirror that gave no answer in time so often is not asked again
+PATIENCE = 15.0  # seconds without an answer of any mirror, after which no other round begins
 _PIECE = 2**18
 
 
@@ -45,7 +51,8 @@ def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, remedy: st
         partial = path.with_name(f"{path.name}.part")
         if checksum is None:
             partial.unlink(missing_ok=True)  # nothing could tell whether the server's file is still the same
-        _try_mirrors(list(urls), partial, checksum, remedy)
+        with atomic.naming(path, partial):
+            _try_mirrors(list(urls), partial, checksum, remedy)
         with atomic.replacing(path) as temporary:
             partial.replace(temporary)
     return path
@@ -73,10 +80,16 @@ def _locked(path: Path) -> Iterator[None]:
 def _try_mirrors(urls: list[str], partial: Path, checksum: Checksum | None, remedy: str) -> None:
     reasons: dict[str, str] = {}
     tags: dict[str, str] = {}
-    for attempt in range(ROUNDS):
-        if attempt and urls:
-            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
-        for url in list(urls):
+    silences: Counter[str] = Counter()
+    answered = time.monotonic()
+    longest = _size(partial)
+    rounds = 0
+    while urls and rounds < ROUNDS and (not rounds or time.monotonic() - answered < PATIENCE):
+        if rounds:
+            print(f"trying again in {FIRST_WAIT * 2 ** (rounds - 1):g} s", file=sys.stderr, flush=True)
+            time.sleep(FIRST_WAIT * 2 ** (rounds - 1))
+        rounds += 1
+        for url, following in zip_longest(list(urls), urls[1:]):
             try:
                 resumed = _download(url, partial, tags, checksum is not None)
                 if _agrees(partial, checksum):
@@ -90,6 +103,16 @@ def _try_mirrors(urls: list[str], partial: Path, checksum: Checksum | None, reme
                 urls.remove(url)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 reasons[url] = _reason(error)
+                silences[url] += isinstance(error, requests.Timeout)
+                if silences[url] == SILENCES:
+                    urls.remove(url)
+                if not isinstance(error, requests.Timeout | requests.ConnectionError):
+                    answered = time.monotonic()
+            if _size(partial) > longest:  # however often it breaks off, it gets on
+                longest = _size(partial)
+                rounds = 1
+            after = f", trying {shown(following)}" if following else ""
+            print(f"mirror {shown(url)}: {reasons[url]}{after}", file=sys.stderr, flush=True)
     told = "; ".join(f"{shown(url)}: {reason}" for url, reason in reasons.items())
     raise Fault(f"cannot download ({told}): {remedy}")
 
@@ -99,13 +122,13 @@ def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> b
 
     It does if the server can, and if the file is known to be still the same: by its tag, or since it is `checked`.
     """
-    start = partial.stat().st_size if partial.is_file() and (checked or url in tags) else 0
+    start = _size(partial) if checked or url in tags else 0
     headers = {"Accept-Encoding": "identity"}  # or the file's own gzip might be taken off
     if start:
         headers["Range"] = f"bytes={start}-"
         if url in tags:
             headers["If-Range"] = tags[url]
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+    with session() as asking, asking.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             partial.unlink()  # longer than the file: start again
             raise requests.ConnectionError("the server's file is shorter than the part that was there")
@@ -137,11 +160,15 @@ def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> b
     return resumed
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted"
+        return "its certificate is not trusted, or a proxy intercepts the connection"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
         return "no answer in time"
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):

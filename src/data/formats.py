@@ -21,7 +21,7 @@ _CIFAR100 = re.compile(r"(train|test)(\.bin)?")
 _CIFAR_PIXELS = 3 * 32 * 32
 
 _IDX_FILES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-_OWN_FILES = {
+OWN_FILES = {
     "digits": ("digits.csv",),
     "mnist": _IDX_FILES,
     "fashion_mnist": _IDX_FILES,
@@ -67,7 +67,7 @@ def read_own_file(dataset: str, name: str, data: bytes) -> tuple[Images | None, 
 
 def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]], classes: int) -> list[Part]:
     """Puts together what `read_own_file` gave for each name of `own_file`. Raises `Fault` where it does not fit."""
-    missing = [name for name in _OWN_FILES[dataset] if name not in files]
+    missing = [name for name in OWN_FILES[dataset] if name not in files]
     if missing:
         raise Fault(f"data set {dataset}: {', '.join(missing)} missing in the source")
     parts: list[Part] = []
@@ -79,7 +79,7 @@ def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]]
             for split, prefix in (("train", "train"), ("test", "t10k"))
         ]
     else:
-        pairs = [("test" if name.startswith("test") else "train", *files[name]) for name in _OWN_FILES[dataset]]
+        pairs = [("test" if name.startswith("test") else "train", *files[name]) for name in OWN_FILES[dataset]]
     for split, images, labels in pairs:
         if images is None or labels is None or len(images) != len(labels) or not len(images):
             raise Fault(f"data set {dataset}: the {split} files hold not one label for each image")

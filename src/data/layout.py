@@ -124,5 +124,9 @@ def listed(items: Sequence[str], most: int = 10) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most:,} more" if len(items) > most else "")
 
 
+def counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def _quoted(names: Sequence[str]) -> str:
     return listed([repr(name) for name in names])

@@ -21,7 +21,7 @@ from src.data.division import (
     match_groups,
 )
 from src.data.images import Fit, Resize
-from src.data.layout import listed
+from src.data.layout import counted, listed
 from src.data.prepared import (
     SPLITS,
     Dataset,
@@ -53,7 +53,7 @@ def prepare(
     for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed
         stale.unlink()
     # A file without a name, which vanishes with the process.
-    with tempfile.TemporaryFile(dir=PREPARED) as scratch:
+    with atomic.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
         staged = stage(dataset, Fit(image_size, resize) if image_size else None, skip_unreadable, scratch)
         staged = staged._replace(official=_official(staged, dataset, split))
         groups = _groups(staged.names, split.groups)
@@ -95,8 +95,8 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
     groups, unmatched = match_groups(names, pattern)
     if unmatched == len(names):
         raise Fault(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}")
-    rest = f"; {unmatched:,} images without a match are each their own" if unmatched else ""
-    print(f"groups: {len(set(groups)) - unmatched:,} in {len(names) - unmatched:,} images{rest}")
+    rest = f"; {counted(unmatched, 'image')} without a match, each its own group" if unmatched else ""
+    print(f"groups: {len(set(groups)) - unmatched:,} in {counted(len(names) - unmatched, 'image')}{rest}")
     return groups
 
 
@@ -106,7 +106,7 @@ def _divide(staged: Staged, groups: list[str] | None, split: Split) -> Division:
         raise Fault(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
     for name, count in zip(staged.classes, counts, strict=True):
         if count < 2:
-            raise Fault(f"class {name!r} has {count} images in the source: training and testing need several")
+            raise Fault(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
     units = find_units(staged.digests, *([groups] if groups else []))
     return divide(
         staged.labels,
@@ -207,9 +207,14 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
 
 
 def _duplicates(staged: Staged, division: Division) -> Duplicates:
+    """Of the images that are kept or were dropped as duplicates: what `data.limit` leaves out is of no interest."""
+    kept = set(np.concatenate(division[:3]).tolist())
     dropped = set(division.dropped.tolist())
     together, conflicting = [], []
-    for indices in find_equal(staged.digests):
+    for equal in find_equal(staged.digests):
+        indices = [index for index in equal if index in kept or index in dropped]
+        if len(indices) < 2 or kept.isdisjoint(indices):
+            continue
         names = [staged.names[index] for index in indices]
         if len({int(staged.labels[index]) for index in indices}) > 1:
             conflicting.append(names)
@@ -225,14 +230,14 @@ def _tell(record: Dataset) -> None:
     counts = ", ".join(f"{name} {split.count:,}" for name, split in record.splits.items())
     print(f"{record.name}: {len(record.classes)} classes, {image.height}×{image.width}×{image.channels}: {counts}")
     if record.unreadable:
-        print(f"left out {len(record.unreadable):,} unreadable files, listed in {DATASET}")
+        print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
     if duplicates.dropped:
-        print(f"dropped {len(duplicates.dropped):,} images that equal, or share a group with, held-out images")
+        print(f"dropped {counted(len(duplicates.dropped), 'image')}: equal to, or of one group with, held-out images")
     if duplicates.together:
-        print(f"kept {len(duplicates.together):,} sets of equal images on one side each")
+        print(f"kept {counted(len(duplicates.together), 'set')} of equal images undivided")
     if duplicates.conflicting:
         sets = listed([" = ".join(map(repr, names)) for names in duplicates.conflicting])
-        print(f"{len(duplicates.conflicting):,} sets of equal images have different labels: {sets}")
+        print(f"{counted(len(duplicates.conflicting), 'set')} of equal images with different labels: {sets}")
     per_class = record.splits["train"].per_class
     largest, smallest = max(per_class, key=per_class.__getitem__), min(per_class, key=per_class.__getitem__)
     if per_class[largest] >= IMBALANCE * per_class[smallest]:

@@ -31,20 +31,21 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None) -> None:
     for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
         shutil.rmtree(stale)
     temporary = RAW.with_name(f".{RAW.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
     try:
-        if source is None and dataset == "digits":
-            _copy(_digits(), temporary / "digits.csv.gz")
-        elif source is None and dataset != "image_folder":
-            for file in SOURCES[dataset].files:
-                path = downloads() / dataset / file.name
-                fetch(file.urls, path, Checksum("md5", file.md5), f"{_PLACE} {_near(path)}, or set data.source")
-                _copy(path, temporary / file.name)
-        else:
-            _fill_from_source(source, sha256, temporary)
-        if RAW.exists():
-            shutil.rmtree(RAW)
-        temporary.rename(RAW)
+        with atomic.naming(RAW, temporary):
+            temporary.mkdir()
+            if source is None and dataset == "digits":
+                _copy(_digits(), temporary / "digits.csv.gz")
+            elif source is None and dataset != "image_folder":
+                for file in SOURCES[dataset].files:
+                    path = downloads() / dataset / file.name
+                    fetch(file.urls, path, Checksum("md5", file.md5), f"{_PLACE} {_near(path)}, or set data.source")
+                    _copy(path, temporary / file.name)
+            else:
+                _fill_from_source(source, sha256, temporary)
+            if RAW.exists():
+                shutil.rmtree(RAW)
+            temporary.rename(RAW)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -80,9 +81,9 @@ def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> N
     digest = atomic.digest(copy, "sha256")
     if sha256 and digest != sha256:
         raise Fault(f"{where} has sha256 {digest}, but data.sha256 is {sha256}: it is another file or another version")
-    if not is_archive(copy):
+    if not is_archive(copy, where):
         raise Fault(f"{where} is neither a folder nor an archive (.tar, .tar.gz, .tar.xz, .zip)")
-    if not sum(1 for _ in members(copy)):
+    if not sum(1 for _ in members(copy, where)):
         raise Fault(f"{where} is an empty archive")
     if sha256 is None and source is not None:
         print(f"{where} has sha256 {digest}; without data.sha256 later changes of it go unnoticed")
@@ -124,7 +125,10 @@ def _no_photos() -> str:
             f"{IMAGES} is empty here: files that git ignores are not carried into --temp and --queue experiments; "
             f"set data.source to a path, such as {IMAGES}, which is then looked up in {main_root()}"
         )
-    return f"{IMAGES} holds no photos: put one folder for each class there, or set data.source"
+    return (
+        f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; photos of another machine "
+        f"come with `dvc pull` once `dvc add {IMAGES}` was done there (README: Data and models on several machines)"
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

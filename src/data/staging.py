@@ -15,9 +15,9 @@ from PIL import Image
 from src.data.archives import Member, is_archive, members
 from src.data.decoding import Decoded, Size, decode_all, digest
 from src.data.division import FREE, TEST
-from src.data.formats import Images, Labels, Part, assemble, own_file, read_own_file
+from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
 from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, is_image, to_array, to_fit
-from src.data.layout import listed, read_layout
+from src.data.layout import counted, listed, read_layout
 from src.data.sources import SOURCES
 from src.faults import Fault
 from src.paths import RAW
@@ -57,12 +57,12 @@ def stage(dataset: str, fit: Fit | None, skip_unreadable: bool, scratch: IO[byte
     for image in decode_all(image_files(), fit):
         photos.add(image)
     if ignored:
-        print(f"ignored {ignored:,} files that are not images")
+        print(f"ignored {counted(ignored, 'other file')}")
     if own and photos.names:
         raise Fault(f"the source holds both {dataset}'s own files and images ({photos.names[0]!r}): keep one kind")
     if own:
         return _stage_own(dataset, assemble(dataset, own, len(SOURCES[dataset].classes)), fit, scratch)
-    return photos.finish(SOURCES[dataset].classes if dataset in SOURCES else None, skip_unreadable)
+    return photos.finish(dataset, skip_unreadable)
 
 
 def _files(raw: Path) -> Iterator[Member]:
@@ -130,12 +130,15 @@ class _Photos:
             self.pixels = _Pixels((*image.size, 3), self.scratch)
         self.pixels.append(image.pixels)
 
-    def finish(self, classes: tuple[str, ...] | None, skip_unreadable: bool) -> Staged:
+    def finish(self, dataset: str, skip_unreadable: bool) -> Staged:
         if self.unreadable and not skip_unreadable:
             faults = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
             raise Fault(f"cannot read {faults}: mend or remove them, or set data.skip_unreadable: true")
         if self.pixels is None:
-            raise Fault("the source holds no images that can be read: put them into one folder for each class")
+            also = ""
+            if dataset in OWN_FILES:
+                also = f" and none of {dataset}'s own files ({', '.join(OWN_FILES[dataset])})"
+            raise Fault(f"the source holds no images that can be read{also}: put images into one folder for each class")
         if len(self.sizes) > 1:
             common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in self.sizes.most_common(5))
             raise Fault(
@@ -145,7 +148,7 @@ class _Photos:
         name, count = Counter(self.names).most_common(1)[0]
         if count > 1:
             raise Fault(f"the source holds {name!r} {count} times: keep one")
-        layout = read_layout(self.names, classes)
+        layout = read_layout(self.names, SOURCES[dataset].classes if dataset in SOURCES else None)
         return Staged(
             self.pixels.mapped()[..., : 3 if self.colour else 1],
             layout.classes,
