@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from src.atomic import digest
+from src.evaluation.sentence import accuracy_sentence
 from src.faults import Fault, command
 from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.tracking.lookup import find_run
@@ -22,7 +23,7 @@ _NAMED = 3  # changed numbers that are named, of each file
 
 def main() -> None:
     metrics, training = _read(METRICS), _read(TRAINING)
-    rows = [("test accuracy", _test(metrics)), ("validation accuracy", _validation(training))]
+    rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():
         rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
@@ -40,13 +41,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise Fault(f"{path} is missing: run dvc repro") from None
     except ValueError as error:
         raise Fault(f"{path} is not JSON ({error}): run dvc repro") from None
-
-
-def _test(metrics: Mapping[str, Any]) -> str:
-    if not metrics["images"]:
-        return "none: there are no test images"
-    value, low, high = (100 * metrics[f"accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))
-    return f"{value:.2f} %  (95 % interval {low:.2f} to {high:.2f} %, {metrics['images']:,} images)"
 
 
 def _validation(training: Mapping[str, Any]) -> str:
@@ -89,9 +83,13 @@ def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`accuracy 0.98 → 0.97` for every key whose value is another, is new, or is gone."""
     keys = list(dict.fromkeys([*now, *before]))
-    return [
-        f"{key} {before.get(key, 'none')} → {now.get(key, 'none')}" for key in keys if before.get(key) != now.get(key)
-    ]
+    pairs = ((key, before.get(key), now.get(key)) for key in keys)
+    return [f"{key} {_shown(old)} → {_shown(new)}" for key, old, new in pairs if old != new]
+
+
+def _shown(value: object) -> str:
+    """A number that is absent and one that is null (no validation images) are the same to a reader."""
+    return "none" if value is None else str(value)
 
 
 def _committed(path: Path) -> str:

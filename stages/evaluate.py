@@ -18,6 +18,7 @@ from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
 from src.evaluation.predictions import predictions
 from src.evaluation.robustness import headline, robustness
+from src.evaluation.sentence import accuracy_sentence
 from src.evaluation.tta import tta_metrics
 from src.faults import command
 from src.models.file import load as load_model
@@ -52,11 +53,7 @@ def main() -> None:
     write_json(paths.METRICS, metrics)
     for path, content in written.items():
         tables.write(path, content)
-    if metrics["images"]:
-        value, low, high = (100 * metrics[f"accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))
-        print(f"test: {value:.2f} % of {metrics['images']:,} images right (95 % interval {low:.2f} to {high:.2f} %)")
-    else:
-        print("test: there are no test images (split.test is 0)")
+    print(f"test accuracy: {accuracy_sentence(metrics)}")
 
     with tracking.attach(paths.MODEL, "evaluate", params.evaluate.model_dump()) as run:
         run.log_metrics({f"test_{name}": value for name, value in metrics.items()})

@@ -36,7 +36,9 @@ def main() -> None:
     classifier = card.build()
     print(f"training {params.model.name} on {len(training):,} images, {compute}")
 
+    environment = record.environment(compute, params.train.threads)
     with tracking.training_run(params) as run:
+        run.set_tags({name: environment[name] for name in ("device", "precision", "threads")})
         epochs = []
         snapshots = Snapshots(classifier.network)
         for epoch in train(classifier, training, validation, params.train, params.seed, compute):
@@ -52,7 +54,7 @@ def main() -> None:
         tables.write(paths.HISTORY, record.history(epochs))
         tables.write(paths.STEPS, record.steps(epochs))
         write_json(paths.TRAINING, record.summary(epochs, classifier.network))
-        write_json(paths.ENVIRONMENT, record.environment(compute, params.train.threads))
+        write_json(paths.ENVIRONMENT, environment)
         outputs = logits(classifier, validation, compute).cpu().numpy()
         names = dataset.splits["validation"].names
         table = predictions(outputs, validation.labels.cpu().numpy(), names, dataset.classes)

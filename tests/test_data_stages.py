@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import mounts
 import numpy as np
 import pytest
 from data_samples import (
@@ -430,15 +431,11 @@ def test_no_network_names_the_place_for_the_file(monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def small_disk(root: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB. Root ignores permissions, but not a full or a read-only disk."""
+    """A real file system of 1 MiB."""
     disk = root / "small"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    os.chdir(root)
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounts.small_disk(disk, "1m"):
+        yield disk
 
 
 def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProcess[str]:

@@ -67,6 +67,18 @@ def test_without_test_or_validation_images(capsys: pytest.CaptureFixture[str]) -
     assert "there are no validation images" in out
 
 
+def test_absent_and_null_numbers_are_both_none(capsys: pytest.CaptureFixture[str]) -> None:
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "results")
+    write(METRICS, {"images": 0})
+    write(TRAINING, {**CHOSEN, "validation_accuracy": None})
+    out = lines(capsys)
+    assert "validation_accuracy 0.9861 → none" in out
+    assert "accuracy 0.9833 → none" in out
+    assert "None" not in out
+
+
 def test_missing_or_damaged_numbers_are_one_line() -> None:
     write(METRICS, "{")
     with pytest.raises(Fault, match=r"metrics\.json is not JSON"):

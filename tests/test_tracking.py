@@ -1,6 +1,7 @@
 """Tracking against a real MLflow store, a real git repository and real models, in temporary folders."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,20 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import mounts
 import numpy as np
 import pytest
 import torch
+from data_samples import split_params
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import stages.train
 from src import params
 from src.atomic import digest
+from src.data.prepare import prepare
 from src.data.prepared import ImageFormat
+from src.data.raw import fetch_raw
 from src.faults import Fault
 from src.models.classifier import Probabilities
 from src.models.file import Card, save
 from src.params import Params
-from src.paths import DATASET, MODEL
+from src.paths import DATASET, ENVIRONMENT, MODEL
 from src.tracking import attach, training_run
 from src.tracking.store import EXPERIMENT, open_store, tracking_uri, without_credentials
 
@@ -64,7 +70,8 @@ def make_tree(root: Path) -> None:
     (root / "stages/train.py").write_text("print('train')\n")
     (root / "src/net.py").write_text("layers = 1\n")
     stage = "  {}: {{cmd: python, deps: [stages/train.py, src, data/prepared/dataset.json]}}\n"
-    (root / "dvc.yaml").write_text("stages:\n" + stage.format("train") + stage.format("evaluate"))
+    stages = "".join(stage.format(name) for name in ("train", "evaluate", "visualize"))
+    (root / "dvc.yaml").write_text(f"stages:\n{stages}")
     (root / "requirements.lock").write_text("numpy==1\n")
 
 
@@ -350,6 +357,141 @@ def test_four_processes_at_once_on_a_new_store(tmp_path: Path, monkeypatch: pyte
     experiment = store.client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
     assert experiment.artifact_location == (tmp_path / "mlartifacts").as_uri()
+
+
+ONE_RUN = """
+from pathlib import Path
+from src.faults import command
+from src.tracking import training_run
+from test_tracking import settings
+
+def main():
+    with training_run(settings()) as run:
+        run.log_epoch(1, {f"metric_{number}": 1.0 for number in range(50)})
+        run.log_artifact(Path("big"), "reports")
+
+command(main)
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What tracking reads of a repository, as current folder, with no store yet."""
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    make_tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a run says, on one line, that the store does not take."""
+    (tree / "src/faults.py").touch()  # by which a command knows that it stands in a root
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT}/tests")
+    done = subprocess.run([sys.executable, "-Pc", ONE_RUN], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    return done.stderr
+
+
+def test_the_stage_tags_what_it_computed_with(tree: Path) -> None:
+    fetch_raw("digits", None, None)
+    prepare("digits", None, "crop", 200, False, split_params())
+    text = re.sub(r"(?m)^  (epochs|precision): \w+", r"  \1: @\1", RECIPE)
+    Path("params.yaml").write_text(text.replace("@epochs", "1").replace("@precision", "bfloat16"), encoding="utf-8")
+    stages.train.main()
+    torch.set_deterministic_debug_mode("default")
+    store = open_store()
+    (run,) = store.client.search_runs([store.experiment_id])
+    environment = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
+    assert environment["precision"] == "bfloat16"
+    for name in ("device", "precision", "threads"):
+        assert run.data.tags[name] == str(environment[name])
+
+
+def test_a_full_or_read_only_database_is_one_line_with_its_cause(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = tree / "disk"
+    disk.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///disk/mlflow.db")
+    with mounts.small_disk(disk, "3m"):
+        open_store()
+        mounts.fill(disk)
+        assert refused(tree, monkeypatch).endswith("/disk/mlflow.db: database or disk is full\n")
+        (disk / "filler").unlink()
+        with mounts.read_only(disk / "mlflow.db"):
+            message = refused(tree, monkeypatch)
+    assert message == f"error: MLflow at sqlite:///{disk}/mlflow.db: attempt to write a readonly database\n"
+
+
+@pytest.mark.parametrize("size", ["4k", "64k"])
+def test_a_full_place_of_artifacts_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    """Full for the first files, copied together, or for a later one alone."""
+    place = tree / "mlartifacts"
+    place.mkdir()
+    (tree / "big").write_bytes(bytes(200_000))
+    with mounts.small_disk(place, size):
+        message = refused(tree, monkeypatch)
+    assert message.startswith(f"error: {place}: the disk is full")
+
+
+def test_a_run_that_gives_the_same_model_gets_the_results_of_the_earlier_one(tree: Path) -> None:
+    """DVC runs neither evaluate nor visualize where the model is the one it was."""
+    figures = tree / "reports/figures"
+    figures.mkdir(parents=True)
+    for file in ("history.csv", "metrics.json", "figures/one.png"):
+        (tree / "reports" / file).write_text("first")
+    MODEL.parent.mkdir()
+    MODEL.write_bytes(b"weights")
+
+    def trained_again() -> str:
+        with training_run(settings()) as run:
+            run.set_tags({"model_md5": digest(MODEL)})
+            run.log_artifact(Path("reports/history.csv"), "reports")
+        return run.id
+
+    first = trained_again()
+    assert "evaluate.run" not in open_store().client.get_run(first).data.tags, "nothing is there to carry over"
+    with attach(MODEL, "evaluate", {"bins": 15}) as stage:
+        stage.log_metrics({"test_accuracy": 0.75})
+        stage.log_artifact(Path("reports/metrics.json"), "reports")
+    with attach(MODEL, "visualize", {}) as stage:
+        stage.log_artifact(figures, "reports")
+    (tree / "reports/history.csv").write_text("again")
+
+    client = open_store().client
+    for _ in range(2):  # the third run takes from the second what that one took from the first
+        newest = trained_again()
+        data = client.get_run(newest).data
+        assert data.metrics["test_accuracy"] == 0.75
+        assert (data.tags["evaluate.bins"], data.tags["evaluate.status"]) == ("15", "finished")
+        assert data.tags["evaluate.run"] == data.tags["visualize.run"] == first
+        kept = Path(client.download_artifacts(newest, "reports"))
+        assert (kept / "history.csv").read_text() == "again", "what training wrote is its own"
+        assert (kept / "metrics.json").read_text() == (kept / "figures/one.png").read_text() == "first"
+    with attach(MODEL, "evaluate", {"bins": 10}) as stage:
+        stage.log_metrics({"test_accuracy": 0.8})
+    data = client.get_run(newest).data
+    assert (stage.id, data.tags["evaluate.run"], data.tags["evaluate.bins"]) == (newest, newest, "10")
+    assert data.tags["visualize.run"] == first
+
+
+def test_a_training_does_not_fail_where_the_earlier_results_are_gone(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    MODEL.parent.mkdir()
+    MODEL.write_bytes(b"weights")
+    with attach(MODEL, "evaluate", {}) as first:
+        first.log_artifact(Path("dvc.yaml"), "reports")
+
+    def gone(*_: object) -> None:
+        raise OSError(28, "No space left on device", "reports")
+
+    client = open_store().client
+    monkeypatch.setattr(type(client), "download_artifacts", gone)
+    with training_run(settings()) as run:
+        run.set_tags({"model_md5": digest(MODEL)})
+    assert client.get_run(run.id).info.status == "FINISHED"
+    assert client.get_run(run.id).data.tags["evaluate.run"] == first.id
+    assert "warning: the run lacks what an earlier one has of its model" in capsys.readouterr().err
 
 
 def test_importing_tracking_imports_neither_mlflow_nor_torch() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
-from src.tracking.store import Store
+from src.tracking.store import Store, placing
 
 # What loading and predicting needs. Given explicitly, since MLflow's own inference takes 8 s and finds noise.
 _REQUIREMENTS = ("mlflow", "numpy", "torch")
@@ -58,7 +58,8 @@ def log_model(store: Store, run_id: str, probabilities: nn.Module, example: NDAr
                 serialization_format="pt2",
             )
             _check(folder / "data" / "model.pt2", module, images)
-            client.log_model_artifacts(logged.model_id, str(folder))
+            with placing(store.uri):
+                client.log_model_artifacts(logged.model_id, str(folder))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise

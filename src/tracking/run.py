@@ -20,15 +20,16 @@ from src.params import Params
 from src.paths import PARAMS, PIPELINE
 from src.tracking import identity
 from src.tracking.dataset import dataset_input
+from src.tracking.earlier import copy_reports, earlier_results
 from src.tracking.source import Source, read_source
-from src.tracking.store import Store, explained, open_store, without_credentials
+from src.tracking.store import Store, explained, open_store, placing, without_credentials
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class Run:
-    """One MLflow run. Every method raises `Fault` where the store cannot be written."""
+    """One MLflow run. Every method raises `Fault` where the store cannot be written, `OSError` where a disk is full."""
 
     def __init__(self, store: Store, run_id: str, model_id: str | None = None) -> None:
         self.id = run_id
@@ -49,7 +50,7 @@ class Run:
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Copies a file, or a folder under its name, into the run, below `folder`."""
-        with explained(self._store.uri):
+        with explained(self._store.uri), placing(self._store.uri):
             self._store.client.log_artifact(self.id, str(path), folder)
 
     def log_model(self, probabilities: "nn.Module", example: NDArray[np.uint8], model_path: Path) -> None:
@@ -62,6 +63,15 @@ class Run:
         with explained(self._store.uri):
             self._model_id = log_model(self._store, self.id, probabilities, example, model_path)
         self.set_tags({"model_md5": digest(model_path)})
+
+    def carry_over(self) -> None:
+        """Takes over what an earlier run has of the same model; without one it does nothing.
+
+        Tags come first: if a copy fails, they already name the run that has the files.
+        """
+        if found := earlier_results(self._store, self.id):
+            self._log(found.metrics, 0, found.tags)
+            copy_reports(self._store, found.run_id, self.id)
 
     def _log(self, metrics: Mapping[str, float], step: int, tags: Mapping[str, object]) -> None:
         with explained(self._store.uri):
@@ -79,7 +89,8 @@ class Run:
 def training_run(params: Params) -> Iterator[Run]:
     """A new run that holds what is about to be trained: parameters, data set, code, versions.
 
-    It ends FINISHED; FAILED where the block raises; KILLED on Ctrl-C.
+    It ends FINISHED; FAILED where the block raises; KILLED on Ctrl-C. Where an earlier run has results of the very
+    model that came out, they are carried over (`src.tracking.earlier`): DVC does not run the later stages again then.
     """
     source = read_source()
     flat = {key: without_credentials(value) for key, value in identity.parameters(params).items()}
@@ -89,6 +100,10 @@ def training_run(params: Params) -> Iterator[Run]:
         with explained(store.uri):
             _log_start(run, store, params, flat, source)
         yield run
+        try:
+            run.carry_over()
+        except (Fault, OSError) as error:  # the model is trained and logged: no reason to fail
+            print(f"warning: the run lacks what an earlier one has of its model: {error}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -96,9 +111,9 @@ def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> It
     """The newest run that trained this model, for a later stage to add to; else a new one tagged `training=elsewhere`.
 
     The stage's own parameters (`{"samples": 40}`) become tags (`visualize.samples`), since they may change while the
-    run's stay. How the stage ended is the tag `<stage>.status`: running, finished, failed or killed. The status of the
-    run itself tells how *training* ended and is left alone, so a failing figure never turns a good training into a
-    failed one.
+    run's stay. How the stage ended is the tag `<stage>.status`: running, finished, failed or killed; in which run is
+    `<stage>.run`, another than this one where results were carried over. The status of the run itself tells how
+    *training* ended and is left alone, so a failing figure never turns a good training into a failed one.
     """
     if not model_path.is_file():
         raise Fault(f"{model_path} is missing: run dvc repro, or dvc pull where a remote has it")
@@ -146,7 +161,7 @@ def _origin(stage: str, source: Source) -> dict[str, str]:
 
 @contextmanager
 def _stage(run: Run, stage: str, tags: Mapping[str, object]) -> Iterator[None]:
-    run.set_tags({**tags, f"{stage}.status": "running"})
+    run.set_tags({**tags, f"{stage}.status": "running", f"{stage}.run": run.id})
     with _ending(lambda status: run.set_tags({f"{stage}.status": status.lower()})):
         yield
 
@@ -175,7 +190,8 @@ def _ending(end: Callable[[str], None]) -> Iterator[None]:
         try:
             end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         except Fault as fault:
-            print(f"warning: the run stays open: {fault}", file=sys.stderr, flush=True)
+            if str(fault) != str(error):  # else the store's fault is told by what is raised
+                print(f"warning: the run stays open: {fault}", file=sys.stderr, flush=True)
         raise
     end("FINISHED")
 
@@ -194,4 +210,5 @@ def _log_start(run: Run, store: Store, params: Params, flat: Mapping[str, str], 
         Path(folder, PARAMS.name).write_text(text, encoding="utf-8", newline="\n")
         if source.difference:
             Path(folder, "code.diff").write_text(source.difference, encoding="utf-8", errors="surrogateescape")
-        store.client.log_artifacts(run.id, folder)
+        with placing(store.uri):
+            store.client.log_artifacts(run.id, folder)

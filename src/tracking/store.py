@@ -1,5 +1,6 @@
 """Where runs are kept: `mlflow.db` and `mlartifacts/` in the clone's root, or what MLFLOW_TRACKING_URI names."""
 
+import errno
 import logging
 import os
 import re
@@ -77,17 +78,41 @@ def open_store() -> Store:
 def explained(uri: str) -> Iterator[None]:
     """Turns what MLflow raises (store missing, locked, read-only or unreachable, value refused) into a `Fault`.
 
-    Its one line has no credentials, and neither has a traceback: the exception it came from is dropped.
+    Its one line has no credentials, and neither has a traceback: the exception it came from is dropped. Where a
+    database refused, the reason is the database's own.
     """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, RequestException, ModuleNotFoundError) as error:
-        reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, ModuleNotFoundError) as error:
+        # What is wrapped around a database's error begins with the statement, or with advice about SQLAlchemy.
+        cause = next((link.orig for link in _chain(error) if isinstance(link, DBAPIError) and link.orig), error)
+        reason = without_credentials((str(cause).strip() or type(cause).__name__).splitlines()[0])
         raise Fault(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def placing(uri: str) -> Iterator[None]:
+    """Around a copy into the store: where no space is left, the `OSError` names the place of the artifacts.
+
+    As it comes, it names the file that was read, or none.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = _artifacts(uri)
+        if place is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(error.errno, error.strerror, str(place)) from None
 
 
 def _experiment(client: "MlflowClient", uri: str) -> str:
@@ -96,7 +121,8 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
+            place = _artifacts(uri)
+            return client.create_experiment(EXPERIMENT, artifact_location=place.as_uri() if place else None)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -106,12 +132,12 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     return str(found.experiment_id)
 
 
-def _artifacts(uri: str) -> str | None:
+def _artifacts(uri: str) -> Path | None:
     """An absolute place beside the store: MLflow's default is the folder it is started in. A server has its own."""
     if urlsplit(uri).scheme in ("http", "https"):
         return None
     file = database(uri)
-    return ((file.parent if file else main_root()) / "mlartifacts").as_uri()
+    return (file.parent if file else main_root()) / "mlartifacts"
 
 
 def _follow_move(uri: str) -> None:
@@ -120,9 +146,10 @@ def _follow_move(uri: str) -> None:
     Only an experiment that we created (it ends in our folder's name) is changed; MLflow has no call for it.
     """
     file = database(uri)
-    here = _artifacts(uri)
-    if file is None or here is None or not file.is_file():
+    place = _artifacts(uri)
+    if file is None or place is None or not file.is_file():
         return
+    here = place.as_uri()
     with closing(sqlite3.connect(file, timeout=10)) as connection:
         query = "SELECT artifact_location FROM experiments WHERE name = ?"
         try:
@@ -154,9 +181,17 @@ def _quieten() -> None:
     os.environ.update(
         {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
     )
-    for name, value in {**_PATIENCE, "MLFLOW_LOGGING_LEVEL": "WARNING"}.items():
+    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    for name, value in {**_PATIENCE, **quiet}.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").addFilter(_not_raised)
+
+
+def _not_raised(record: logging.LogRecord) -> bool:
+    """Keeps that log's warnings (a connection is tried again). Its errors are 90 lines of statements and traceback for
+    an exception that is raised all the same, and that `explained` tells in one."""
+    return record.levelno < logging.ERROR
 
 
 @contextmanager

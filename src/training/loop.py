@@ -43,6 +43,8 @@ def train(
     losses: list[float] = []
     best_key, best_epoch, best_weights = (-1.0, 0.0), 0, None
     for number in range(1, section.epochs + 1):
+        if cuda := compute.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(compute.device)
         started = time.perf_counter()
         try:
             loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, losses)
@@ -75,6 +77,7 @@ def train(
             best=best,
             seconds=time.perf_counter() - started,
             images_per_second=len(training) / (trained - started),
+            peak_gpu_memory_gib=torch.cuda.max_memory_allocated(compute.device) / 2**30 if cuda else None,
             steps=steps,
         )
         if section.patience is not None and number - best_epoch >= section.patience:

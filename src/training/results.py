@@ -33,6 +33,7 @@ class Epoch:
     best: bool  # the best so far on validation; without validation images always true
     seconds: float
     images_per_second: float  # of the training part
+    peak_gpu_memory_gib: float | None  # most that tensors took at once; None on other devices
     steps: Sequence[Errors]
 
     def metrics(self) -> dict[str, float]:
@@ -45,6 +46,7 @@ class Epoch:
             "lr": self.lr,
             "images_per_second": self.images_per_second,
             "epoch_seconds": self.seconds,
+            "peak_gpu_memory_gib": self.peak_gpu_memory_gib,
         }
         return {name: value for name, value in measured.items() if value is not None}
 
