@@ -16,6 +16,7 @@ DATASET = PREPARED / "dataset.json"
 MODEL = Path("models/model.safetensors")
 SNAPSHOTS = Path("models/snapshots.npz")  # kernels of the first two convolutions, by epoch
 AUGMENTATION = Path("models/augmentation.npz")  # `images`: a training image (H, W, C) and 23 draws of its augmentation
+LOGITS = Path("models/test_logits.npz")  # `logits`: float32 (N, K) of the test images
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"

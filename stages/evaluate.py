@@ -7,7 +7,7 @@ official test set) metrics say `images: 0` and the tables have no accuracies.
 """
 
 from src import paths, tracking
-from src.atomic import write_json
+from src.atomic import write_arrays, write_json
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import BATCH_SIZE, logits
@@ -50,6 +50,7 @@ def main() -> None:
         paths.CALIBRATION: reliability(outputs, labels, temperature),
         paths.ROBUSTNESS: curves,
     }
+    write_arrays(paths.LOGITS, logits=outputs)
     write_json(paths.METRICS, metrics)
     for path, content in written.items():
         tables.write(path, content)

@@ -163,6 +163,16 @@ def test_experiments_in_temporary_folders_leave_their_runs_in_the_clone(clone: P
     assert "tried" in call(clone, "dvc", "exp", "show", "--csv")
 
 
+def test_a_fresh_clone_runs_every_stage_and_changes_nothing(clone: Path, tmp_path: Path) -> None:
+    """Though git holds the numbers already: its run must be whole."""
+    other = tmp_path / "fresh"
+    git(tmp_path, "clone", "-q", str(clone), str(other))
+    assert stages_run(call(other, "dvc", "repro")) == STAGES
+    assert git(other, "status", "--porcelain") == ""
+    (run,) = runs(other)
+    assert "test_accuracy" in run.data.metrics
+
+
 def test_another_machine_pulls_and_has_nothing_to_do(clone: Path, tmp_path: Path) -> None:
     call(clone, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
     git(clone, "commit", "-qam", "remote")
