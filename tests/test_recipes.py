@@ -17,7 +17,7 @@ from benchmarks import report
 from benchmarks.pipeline import substitute
 from src.params import load
 
-RECIPES = sorted(Path("recipes").glob("*.yaml"))
+RECIPES = sorted(path for path in Path("recipes").glob("*.yaml") if path.stem != "digits")  # it runs in test_pipeline
 DATA = ROOT.parent / "shared/datasets"
 ARCHIVES = {
     "mnist": "mnist-idx.tar.xz",
