@@ -7,8 +7,7 @@ recipes, or of other data, have another digest and are left alone; a seed that i
 """
 
 import argparse
-import hashlib
-import json
+from collections.abc import Mapping
 from itertools import count, islice
 from subprocess import run
 
@@ -18,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from src import params
-from src.atomic import digest
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.data.prepared import open_split, read_dataset
+from src.data.prepared import SPLITS, Dataset, SplitName, open_split, read_dataset
 from src.evaluation import tables
 from src.faults import Fault, command
 from src.models.file import Card
 from src.params import load
-from src.paths import DATASET, SEEDS
+from src.paths import SEEDS
 from src.statistics import mean_interval
+from src.tracking import identity
 from src.training.loop import measure, train
 
 COLUMNS = ["seed", "recipe", "validation_accuracy", "test_accuracy"]
@@ -45,12 +44,13 @@ def main() -> None:
     if run(["dvc", "repro", "--quiet", "split"], check=False).returncode:
         raise Fault("dvc repro split failed: mend what it says above")
     compute = device.prepare(recipe.train)
+    dataset, images = read_dataset(), {split: Batches(open_split(split), compute.device) for split in SPLITS}
     key = recipe_digest(recipe)
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     own = table[table["recipe"] == key]
     print(f"recipe {key}: {len(own)} seeds known, {runs} more on {compute}")
     for seed in islice((seed for seed in count() if seed not in set(own["seed"])), runs):
-        validation, test = train_once(recipe, seed, compute)
+        validation, test = train_once(recipe, seed, dataset, images, compute)
         row = pandas.DataFrame([[seed, key, validation, test]], columns=COLUMNS)
         table = pandas.concat([table, row]) if len(table) else row
         tables.write(SEEDS, table)  # at once, so that nothing is lost when a later run is stopped
@@ -62,23 +62,20 @@ def main() -> None:
 
 def recipe_digest(recipe: params.Params) -> str:
     """Twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
-    settings = recipe.model_dump(include={"split", "model", "train"})
-    content = json.dumps([settings, digest(DATASET)], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    settings = identity.flatten(recipe.model_dump(include={"split", "model", "train"}))
+    return identity.parameters_digest(settings | {"data": identity.data_digest()})[:12]
 
 
-def train_once(recipe: params.Params, seed: int, compute: Compute) -> tuple[float | None, float | None]:
+def train_once(
+    recipe: params.Params, seed: int, dataset: Dataset, images: Mapping[SplitName, Batches], compute: Compute
+) -> tuple[float | None, float | None]:
     """Validation and test accuracy of one training; None where there are no such images."""
-    dataset = read_dataset()
-    training, validation, test = (
-        Batches(open_split(split), compute.device) for split in ("train", "validation", "test")
-    )
     torch.manual_seed(seed)
     card = Card(model=recipe.model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
     classifier = card.build()
-    for _ in train(classifier, training, validation, recipe.train, seed, compute):
+    for _ in train(classifier, images["train"], images["validation"], recipe.train, seed, compute):
         pass
-    return measure(classifier, validation, compute)[1], measure(classifier, test, compute)[1]
+    return measure(classifier, images["validation"], compute)[1], measure(classifier, images["test"], compute)[1]
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:
