@@ -14,7 +14,7 @@ from src.params.optimizers import Optimizer
 from src.params.reader import load, parse
 from src.params.schedules import Schedule
 from src.params.training import Train
-from src.params.whole import Params, Visualize
+from src.params.whole import Params, Report, Visualize
 
 __all__ = [
     "Activation",
@@ -26,6 +26,7 @@ __all__ = [
     "Model",
     "Optimizer",
     "Params",
+    "Report",
     "Robustness",
     "Schedule",
     "Split",

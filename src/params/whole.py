@@ -19,6 +19,10 @@ class Visualize(Section):
     shift: Annotated[int, Field(ge=0)]
 
 
+class Report(Section):
+    margin: Annotated[float, Field(gt=0, lt=100)]
+
+
 class Params(Section):
     seed: Seed
     data: Data
@@ -27,6 +31,7 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     visualize: Visualize
+    report: Report
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
