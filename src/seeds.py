@@ -13,7 +13,6 @@ from subprocess import run
 
 import numpy as np
 import pandas
-import torch
 from numpy.typing import NDArray
 
 from src import params
@@ -43,7 +42,7 @@ def main() -> None:
     # The data must be those of the present parameters.
     if run(["dvc", "repro", "--quiet", "split"], check=False).returncode:
         raise Fault("dvc repro split failed: mend what it says above")
-    compute = device.prepare(recipe.train)
+    compute = device.prepare(recipe.train, recipe.model.name)
     dataset, images = read_dataset(), {split: Batches(open_split(split), compute.device) for split in SPLITS}
     key = recipe_digest(recipe)
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
@@ -70,9 +69,7 @@ def train_once(
     recipe: params.Params, seed: int, dataset: Dataset, images: Mapping[SplitName, Batches], compute: Compute
 ) -> tuple[float | None, float | None]:
     """Validation and test accuracy of one training; None where there are no such images."""
-    torch.manual_seed(seed)
-    card = Card(model=recipe.model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
-    classifier = card.build()
+    classifier = Card.of(recipe.model, dataset).build(seed)
     for _ in train(classifier, images["train"], images["validation"], recipe.train, seed, compute):
         pass
     return measure(classifier, images["validation"], compute)[1], measure(classifier, images["test"], compute)[1]

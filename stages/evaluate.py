@@ -28,8 +28,8 @@ from src.params import load
 def main() -> None:
     params = load()
     dataset = read_dataset()
-    compute = device.prepare(params.train)
-    classifier = load_model(paths.MODEL)[0].to(compute.device)
+    compute = device.prepare(params.train, params.model.name)
+    classifier = compute.place(load_model(paths.MODEL)[0])
     validation, test = (Batches(open_split(split), compute.device) for split in ("validation", "test"))
     outputs, labels = logits(classifier, test, compute).cpu().numpy(), test.labels.cpu().numpy()
     validation_outputs = logits(classifier, validation, compute).cpu().numpy()

@@ -56,7 +56,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evalu
         fetch_raw("digits", None, None)
         dataset = prepare("digits", None, "crop", None, False, split_params(**split))
         params = load()
-        device.prepare(params.train)
+        device.prepare(params.train, "cifar_basic")
         torch.manual_seed(0)
         card = Card(
             model=params.model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std

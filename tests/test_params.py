@@ -97,7 +97,11 @@ def test_the_default_is_the_digits_recipe() -> None:
             "train.schedule.at is [3, 3]: must ascend",
         ),
         ("warmup_epochs: 1", "warmup_epochs: -1", "train.schedule.warmup_epochs is -1: must be greater than or equal"),
-        ("accumulate: 1", "accumulate: 5", "train: batch_size must be a multiple of accumulate, not 32 / 5"),
+        (
+            "accumulate: 1",
+            "accumulate: 5",
+            "train: batch_size must be a multiple of processes × accumulate, not 32 / (1 × 5)",
+        ),
         ("clip_gradient: null", "clip_gradient: 0", "train.clip_gradient is 0: must be greater than 0"),
         ("ema: null", "ema: 1", "train.ema is 1: must be less than 1"),
         ("freeze: false", "freeze: true", "model: freeze: without pretrained weights there is nothing to keep"),

@@ -119,7 +119,7 @@ def test_the_pipeline_has_no_templates() -> None:
 
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_a_stage_is_thin(stage: str) -> None:
-    assert len(Path(f"stages/{stage}.py").read_text(encoding="utf-8").splitlines()) <= 70
+    assert len(Path(f"stages/{stage}.py").read_text(encoding="utf-8").splitlines()) <= 80
 
 
 def stage_inputs(stage: str) -> list[Any]:

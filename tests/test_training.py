@@ -25,7 +25,7 @@ from src.training.losses import Target, loss_function
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    device.prepare(section())
+    device.prepare(section(), "cifar_basic")
     yield
     torch.set_deterministic_debug_mode("default")
 
@@ -113,7 +113,7 @@ def test_without_validation_images_the_last_weights_are_kept() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_the_peak_of_gpu_memory_is_that_of_the_epoch() -> None:
-    compute = device.prepare(section(device="cuda"))
+    compute = device.prepare(section(device="cuda"), "cifar_basic")
     training, validation = Batches(digits(0, 600), compute.device), Batches(digits(1000, 1400), compute.device)
     large = torch.zeros(2**28, device=compute.device)  # 1 GiB, gone before the second epoch
     peaks = []
@@ -166,8 +166,8 @@ def test_logits_do_not_depend_on_the_batch() -> None:
 
 def test_bfloat16_trains() -> None:
     classifier = new_classifier()
-    compute = device.prepare(section(precision="bfloat16"))
-    assert str(compute) == "cpu, bfloat16"
+    compute = device.prepare(section(precision="bfloat16"), "cifar_basic")
+    assert str(compute) == "cpu, bfloat16, channels_last"
     training, validation = Batches(digits(0, 600), compute.device), Batches(digits(1000, 1400), compute.device)
     epochs = list(train(classifier, training, validation, section(epochs=6, augment=NO_AUGMENT), 0, compute))
     assert (epochs[-1].validation_accuracy or 0) > 0.85
@@ -177,7 +177,7 @@ def test_bfloat16_trains() -> None:
 def test_an_absent_device_is_told() -> None:
     if not torch.accelerator.is_available():
         with pytest.raises(Fault, match=r"train\.device is cuda:1, but torch finds no such device"):
-            device.prepare(section(device="cuda:1"))
+            device.prepare(section(device="cuda:1"), "cifar_basic")
 
 
 def test_the_history_shows_the_schedule() -> None:

@@ -31,7 +31,7 @@ from src.training.snapshots import Snapshots
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    device.prepare(section())
+    device.prepare(section(), "cifar_basic")
     yield
     torch.set_deterministic_debug_mode("default")
 

@@ -1,35 +1,51 @@
-"""Which device and precision a run uses: a function of what the device can do, never of a timing."""
+"""Which device, precision and memory layout a run uses: a function of what the device can do, never of a timing."""
 
+import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from src import params
+from src.compute import processes
 from src.faults import Fault
+
+# By capability and network, what was measured to be fastest: `python -m benchmarks.choices` writes it.
+CHOICES = Path(__file__).with_name("choices.json")
+_AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how to compute. `autocast` is None for plain float32."""
+    """Where and how to compute. `autocast` is None for float32 throughout."""
 
     device: torch.device
     autocast: torch.dtype | None
+    layout: torch.memory_format = torch.channels_last
 
     @property
     def precision(self) -> str:
         return str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.precision}"
+        return f"{self.device}, {self.precision}, {str(self.layout).removeprefix('torch.')}"
 
     def autocasting(self) -> torch.autocast:
         """The context in which forward passes run."""
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
+    def place(self, network: Module) -> Module:
+        """Moves the network to the device and its weights into the layout."""
+        return network.to(self.device).to(memory_format=self.layout)
 
-def prepare(train: params.Train) -> Compute:
-    """Sets threads and determinism for the process and resolves the `auto` settings.
+
+def prepare(train: params.Train, network: str) -> Compute:
+    """Sets threads and determinism for the process and resolves the `auto` settings for the network of that name.
 
     Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
     """
@@ -39,20 +55,47 @@ def prepare(train: params.Train) -> Compute:
     torch.backends.cudnn.benchmark = not train.deterministic
     # cuBLAS reads this when it first computes, and is only then deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    device = _device(train.device)
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if train.precision == "auto":
-        return Compute(device, torch.bfloat16 if bfloat16 else None)
-    if train.precision == "bfloat16" and device.type != "cpu" and not bfloat16:
+    device = processes.local(_device(train.device))
+    able = capability(device)
+    precision, layout = choice(able, network)
+    if train.precision != "auto":
+        precision = train.precision
+        _check_precision(precision, device, able)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return Compute(device, _AUTOCAST[precision], layout)
+
+
+def capability(device: torch.device) -> str:
+    """What of the device decides how to compute on it fastest, by the names of the table."""
+    if device.type == "cuda":
+        return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
+    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+        return "cpu amx"
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return "cpu avx512_bf16"
+    return device.type
+
+
+def choice(able: str, network: str) -> tuple[str, torch.memory_format]:
+    """Precision and layout that the table has for a capability and a network, or for all that it does not list."""
+    networks = json.loads(CHOICES.read_text(encoding="utf-8"))[able]["networks"]
+    chosen = networks.get(network, networks["others"])
+    return chosen["precision"], getattr(torch, chosen["layout"])
+
+
+def _check_precision(precision: str, device: torch.device, able: str) -> None:
+    if precision == "tf32" and device.type != "cuda":
+        raise Fault(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
+    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
         raise Fault(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
-    return Compute(device, torch.bfloat16 if train.precision == "bfloat16" else None)
 
 
 def _device(name: str) -> torch.device:
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     present = accelerator.type if accelerator is not None else "cpu"
     if name == "auto":
-        return torch.device(present if present in ("cuda", "mps") else "cpu")
+        name = present if present in ("cuda", "mps") else "cpu"
     device = torch.device(name)
     if device.type != "cpu" and device.type != present:
         raise Fault(f"train.device is {name}, but torch finds no such device here: set auto or cpu")

@@ -1,4 +1,4 @@
-"""Logits of a whole array of images: the one forward pass that training, evaluation and prediction share."""
+"""Logits of stored images: the one forward pass that training, evaluation and prediction share."""
 
 import torch
 from torch import Tensor
@@ -12,9 +12,13 @@ BATCH_SIZE = 128
 
 
 @torch.no_grad()
-def logits(classifier: Classifier, images: Batches, compute: Compute) -> Tensor:
-    """float32 logits (N, K) on the device, in the order of the images; leaves the classifier in evaluation mode."""
+def logits(classifier: Classifier, images: Batches, compute: Compute, order: Tensor | None = None) -> Tensor:
+    """float32 logits (N, K) on the device, of all images or of those with the indices `order` (N,), in that order.
+
+    Leaves the classifier in evaluation mode.
+    """
     classifier.eval()
+    order = torch.arange(len(images)) if order is None else order
     with compute.autocasting():
-        batches = [classifier(batch).float() for batch, _ in images.take(torch.arange(len(images)), BATCH_SIZE)]
+        batches = [classifier(batch).float() for batch, _ in images.take(order, BATCH_SIZE)]
     return torch.cat(batches) if batches else torch.empty(0, 0, device=compute.device)

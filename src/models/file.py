@@ -3,14 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
 from src import params
 from src.atomic import replacing
-from src.data.prepared import ImageFormat
+from src.data.prepared import Dataset, ImageFormat
 from src.faults import Fault
 from src.models.build import build
 from src.models.classifier import Classifier
@@ -27,8 +29,15 @@ class Card(BaseModel):
     mean: Sequence[float]
     std: Sequence[float]
 
-    def build(self) -> Classifier:
-        """The classifier with untrained weights."""
+    @classmethod
+    def of(cls, model: params.Model, dataset: Dataset) -> Self:
+        """The card of a network for the classes and images of a prepared data set."""
+        return cls(model=model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
+
+    def build(self, seed: int | None = None) -> Classifier:
+        """The classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""
+        if seed is not None:
+            torch.manual_seed(seed)
         return build(self.model, self.image, len(self.classes), self.mean, self.std)
 
 

@@ -30,6 +30,11 @@ class Augment(Section):
     mixup: NotNegative
     cutmix: NotNegative
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch get parts of each other."""
+        return bool(self.mixup or self.cutmix)
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.resized_crop is not None and self.resized_crop[0] > self.resized_crop[1]:

@@ -13,9 +13,11 @@ from src.params.section import Count, NotNegative, Positive, Section
 
 class Train(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     deterministic: bool
+    compile: bool
     threads: Count
+    processes: Count
     epochs: Count
     patience: Count | None
     batch_size: Count
@@ -32,11 +34,14 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size must be a multiple of accumulate, not {self.batch_size} / {self.accumulate}")
+        if self.batch_size % (self.processes * self.accumulate):
+            raise ValueError(
+                f"batch_size must be a multiple of processes × accumulate, not {self.batch_size} / "
+                f"({self.processes} × {self.accumulate})"
+            )
         if self.optimizer.name == "lbfgs":
             self._agree_with_line_search()
-        if self.loss.name in ("nll", "multi_margin") and (self.augment.mixup or self.augment.cutmix):
+        if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
             raise ValueError(
                 f"augment.mixup and augment.cutmix must be 0 with the loss {self.loss.name}: one label only"
             )
@@ -46,7 +51,7 @@ class Train(Section):
 
     def _agree_with_line_search(self) -> None:
         """L-BFGS compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs."""
-        wanted = {"precision": "float32", "accumulate": 1, "clip_gradient": None}
+        wanted = {"precision": "float32", "processes": 1, "accumulate": 1, "clip_gradient": None}
         for key, value in wanted.items():
             if getattr(self, key) != value:
                 raise ValueError(f"{key} must be {'null' if value is None else value} with the optimizer lbfgs")

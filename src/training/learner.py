@@ -1,6 +1,7 @@
 """One step of training: loss and gradient of a batch, and what the optimiser makes of them."""
 
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 
 from src import params
+from src.compute import processes
 from src.compute.device import Compute
 from src.faults import Fault
 from src.models.classifier import Classifier
@@ -24,48 +26,88 @@ class Learner:
     """
 
     def __init__(self, classifier: Classifier, section: params.Train, labels: Tensor, compute: Compute) -> None:
-        # L-BFGS lays all gradients end to end, which torch only does with contiguous ones.
-        layout = torch.contiguous_format if section.optimizer.name == "lbfgs" else torch.channels_last
-        self.classifier = classifier.to(compute.device).to(memory_format=layout)
+        if (
+            section.optimizer.name == "lbfgs"
+        ):  # lays all gradients end to end, which torch only does with contiguous ones
+            compute = replace(compute, layout=torch.contiguous_format)
+        self.classifier = processes.synchronized(compute.place(classifier), compute.device)
         self.section, self.compute = section, compute
         self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
+        # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
+        self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)
         self.loss = loss_function(section.loss, labels, len(last_layer(classifier.network)[1].weight), compute.device)
         self.average = None if section.ema is None else Average(classifier, section.ema)
         self.kept = classifier if self.average is None else self.average.classifier
-        self.part_size = section.batch_size // section.accumulate  # images that are computed at once
+
+        if section.batch_size % (processes.count() * section.accumulate):
+            raise Fault(
+                f"train.batch_size is {section.batch_size}: must be a multiple of {processes.count()} processes "
+                f"times train.accumulate {section.accumulate}"
+            )
+        self.batch_size = section.batch_size // processes.count()  # images of a batch that this process computes
+        self.part_size = self.batch_size // section.accumulate  # images that are computed at once
         if self.part_size == 1 and any(isinstance(layer, _BatchNorm) for layer in classifier.modules()):
-            raise Fault("batch norm cannot learn from single images: train.batch_size / accumulate must be at least 2")
+            raise Fault(
+                "batch norm cannot learn from single images: "
+                "train.batch_size / processes / accumulate must be at least 2"
+            )
+        self.exchanging = processes.exchanging(self.classifier, compute.device)
+        forward = self.exchanging or self.classifier
+        # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
+        mode = "reduce-overhead" if compute.device.type == "cuda" else None  # CUDA graphs
+        self.forward = torch.compile(forward, dynamic=False, mode=mode) if section.compile else forward
 
     def step(self, images: Tensor, target: Target, lr: float, number: int) -> tuple[Tensor, Tensor]:
         """Learns the batch of step `number`, counted from 1 through all epochs.
 
-        Returns its mean loss without penalties and the number of correct answers, both still on the device.
+        Returns its mean loss without penalties and the number of correct answers, both still on the device and of this
+        process alone.
         """
-        evaluations: list[tuple[Tensor, Tensor]] = []
-
-        def gradient() -> Any:
-            self.classifier.zero_grad(set_to_none=True)
-            evaluations.append(self._accumulate(images, target))
-            penalty = self._penalise()
-            if self.section.clip_gradient is not None:
-                clip_grad_norm_(self.classifier.parameters(), self.section.clip_gradient)
-            return evaluations[-1][0] + penalty
-
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        self.optimiser.step(gradient)
+        if self.section.optimizer.name == "lbfgs":
+            loss, correct = self._search(images, target)
+        else:
+            loss, correct, _ = self._gradient(images, target)
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
         if self.average is not None:
             self.average.update(number)
-        return evaluations[0]  # L-BFGS evaluates a batch several times
+        return loss, correct
+
+    def _search(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """A step of L-BFGS, which evaluates the batch several times; the first is before any change."""
+        evaluations: list[tuple[Tensor, Tensor]] = []
+
+        def objective() -> Tensor:
+            loss, correct, penalty = self._gradient(images, target)
+            evaluations.append((loss, correct))
+            return loss + penalty
+
+        self.optimiser.step(objective)  # type: ignore[arg-type]
+        return evaluations[0]
+
+    def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
+        """Leaves the whole gradient at the weights; loss, correct answers and penalty."""
+        self.classifier.zero_grad(set_to_none=True)
+        loss, correct = self._accumulate(images, target)
+        self.scaler.unscale_(self.optimiser)
+        penalty = self._penalise()
+        if self.section.clip_gradient is not None:
+            clip_grad_norm_(self.classifier.parameters(), self.section.clip_gradient)
+        return loss, correct, penalty
 
     def _accumulate(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Adds up loss, gradient and correct answers of the parts of a batch."""
         loss, correct = torch.zeros((), device=images.device), torch.zeros_like(target.labels[0])
-        for part, part_target in zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True):
-            with self.compute.autocasting():
-                outputs = self.classifier(part)
-                part_loss = part_target.loss(self.loss, outputs.float()) * (len(part) / len(images))
-            part_loss.backward()  # type: ignore[no-untyped-call]
+        parts = list(zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True))
+        for number, (part, part_target) in enumerate(parts, start=1):
+            # Several processes exchange gradients once for a batch.
+            with self.exchanging.no_sync() if self.exchanging and number < len(parts) else nullcontext():
+                with self.compute.autocasting():
+                    outputs = self.forward(part)
+                    part_loss = part_target.loss(self.loss, outputs.float()) * (len(part) / len(images))
+                self.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
             loss += part_loss.detach()
             correct += part_target.correct(outputs.detach())
         return loss, correct

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from src import params
+from src.compute import processes
 from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.compute.forward import logits
@@ -21,6 +22,9 @@ from src.training.learner import Learner
 from src.training.losses import Target
 from src.training.results import Epoch, Errors
 from src.training.schedules import lr_factor
+
+# Values of pixels: a few MB as float32, which stay in a processor's cache.
+AUGMENTED_TOGETHER = 2**20
 
 
 def train(
@@ -35,10 +39,11 @@ def train(
 
     Best is the highest validation accuracy, at equal accuracy the lowest validation loss; without validation images it
     is the last epoch. Where `section.ema` is set, the moving average of the weights is what is validated and kept.
-    Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Raises `Fault` when the loss
-    is no longer finite, or memory does not suffice.
+    Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Several processes that are
+    `joined` train one model: each yields the same results. Raises `Fault` when the loss is no longer finite, or memory
+    does not suffice.
     """
-    augment.check(section.augment, training.images.shape[3])
+    augment.check(section.augment, training.image_shape[2])
     learner = Learner(classifier, section, training.labels, compute)
     losses: list[float] = []
     best_key, best_epoch, best_weights = (-1.0, 0.0), 0, None
@@ -100,39 +105,71 @@ def _train_epoch(
     """
     section, compute = learner.section, learner.compute
     generator = _seed_epoch(seed, number)
-    order = torch.randperm(len(training), generator=generator)
-    if len(order) > 1 and len(order) % learner.part_size == 1:
-        order = order[:-1]  # batch norm cannot learn from a single image; another one is left out next time
-    height, width = training.images.shape[1:3]
-    draws = augment.draw(section.augment, len(order), (height, width), generator).to(compute.device)
-    steps = -(-len(order) // section.batch_size)
+    order = _whole_parts(torch.randperm(len(training), generator=generator), learner)
+    height, width, channels = training.image_shape
+    draws = augment.draw(section.augment, len(order), (height, width), generator)
+    # Drawn for whole batches, of which every process computes its part.
+    part = processes.share(len(order), section.batch_size)
+    order, draws = order[part], draws.take(part).to(compute.device)
+    size = learner.batch_size
+    # Small images are augmented several batches at once, which spares the launch of many small operations; but not
+    # where images of a batch are mixed.
+    together = 1 if section.augment.mixes else max(1, AUGMENTED_TOGETHER // (size * height * width * channels))
+
+    steps = -(-len(order) // size)
     total = torch.zeros((), device=compute.device)
     correct = torch.zeros((), device=compute.device, dtype=torch.int64)
     seen, recorded, records = 0, (0, 0), []
 
     learner.classifier.train()
-    batches = zip(training.take(order, section.batch_size), draws.split(section.batch_size), strict=True)
-    bar = tqdm(total=len(order), desc=f"epoch {number}/{section.epochs}", unit=" images", leave=False, disable=None)
+    groups = zip(training.take(order, size * together), draws.split(size * together), strict=True)
+    augmented = _batches(section.augment, groups, size)
+    bar = tqdm(
+        total=len(order) * processes.count(), desc=f"epoch {number}/{section.epochs}", unit=" images", leave=False,
+        disable=True if processes.number() else None,
+    )  # fmt: skip
     with bar:
-        for step, ((images, labels), batch_draws) in enumerate(batches, start=1):
+        for step, (images, target) in enumerate(augmented, start=1):
             # The middle of the step: a warm-up then starts above 0 and a new epoch's rate with the new epoch.
             moment = number - 1 + (step - 0.5) / steps
             lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs, losses)
-            images, mix = augment.apply(section.augment, images, batch_draws)
             step_of_all = (number - 1) * steps + step
-            loss, right = learner.step(images, Target.of(labels, mix), lr, step_of_all)
-            total += loss * len(labels)
+            loss, right = learner.step(images, target, lr, step_of_all)
+            total += loss * len(images)
             correct += right
-            seen += len(labels)
-            bar.update(len(labels))
+            seen += len(images)
+            bar.update(len(images) * processes.count())
             if section.record_every and step_of_all % section.record_every == 0:
-                now = int(correct.item()), seen
+                now = int(processes.total(correct.clone()).item()), seen * processes.count()
                 train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
                 accuracy = measure(learner.kept, validation, compute)[1]
                 learner.classifier.train()
                 records.append(Errors(step_of_all, number, train_error, None if accuracy is None else 1 - accuracy))
                 recorded = now
-    return total.item() / len(order), correct.item() / len(order), records
+    loss_sum, right_sum = processes.total(torch.stack([total.double(), correct.double()])).tolist()
+    images_seen = seen * processes.count()
+    return loss_sum / images_seen, right_sum / images_seen, records
+
+
+def _whole_parts(order: Tensor, learner: Learner) -> Tensor:
+    """The order (N,) without the few images at its end that would leave processes parts of different size, or batch
+    norm a single image to learn from; others are left out next time."""
+    if len(order) == 1:
+        return order
+    rest = len(order) % learner.section.batch_size
+    left = rest % processes.count()
+    if (rest // processes.count()) % learner.part_size == 1:
+        left += processes.count()
+    return order[: len(order) - left]
+
+
+def _batches(
+    section: params.Augment, groups: Iterable[tuple[tuple[Tensor, Tensor], augment.Draws]], size: int
+) -> Iterator[tuple[Tensor, Target]]:
+    """Augmented images and what they are to be taken for, in batches of `size`, from groups of one or more batches."""
+    for (images, labels), draws in groups:
+        images, mix = augment.apply(section, images, draws)
+        yield from zip(torch.split(images, size), Target.of(labels, mix).split(size), strict=True)
 
 
 def _seed_epoch(seed: int, number: int) -> Generator:
@@ -146,10 +183,18 @@ def _seed_epoch(seed: int, number: int) -> Generator:
 
 
 def measure(classifier: Classifier, images: Batches, compute: Compute) -> tuple[float | None, float | None]:
-    """Mean cross entropy of the softmax probabilities in nats and accuracy; None for both where there are no images."""
+    """Mean cross entropy of the softmax probabilities in nats and accuracy; None for both where there are no images.
+
+    Over all images, of which every process evaluates a part; all then have the same numbers.
+    """
     if not len(images):
         return None, None
-    outputs = logits(classifier, images, compute)
-    labels: Tensor = images.labels.to(compute.device)
-    loss = F.cross_entropy(outputs, labels).item()
-    return loss, (outputs.argmax(dim=1) == labels).float().mean().item()
+    processes.same_statistics(classifier)
+    order = processes.own(len(images))
+    sums = torch.zeros(2, dtype=torch.float64, device=compute.device)
+    if len(order):
+        outputs, labels = logits(classifier, images, compute, order), images.labels[order.to(images.labels.device)]
+        sums[0] = F.cross_entropy(outputs, labels, reduction="sum")
+        sums[1] = (outputs.argmax(dim=1) == labels).sum()
+    loss, correct = (processes.total(sums) / len(images)).tolist()
+    return loss, correct

@@ -30,7 +30,7 @@ class MuonAndAdamW(Optimizer):
         views = (weight.detach().permute(axes).view(len(weight), -1) for weight, axes in self.weights)
         self.matrices = [nn.Parameter(view) for view in views]
         muon = Muon(self.matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
-        self.parts: tuple[Optimizer, ...] = (muon, AdamW(others, lr, weight_decay=weight_decay))
+        self.parts: tuple[Optimizer, ...] = (muon, AdamW(others, lr, weight_decay=weight_decay, fused=True))
         # The groups themselves, not copies: a learning rate set here is set there.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 

@@ -1,14 +1,28 @@
 """What remains of a training in `reports/`: its history, its summary, and what it ran on."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import pandas
 from torch import nn
 
+from src.atomic import write_json
+from src.compute import processes
 from src.compute.device import Compute
+from src.evaluation import tables
+from src.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.training.results import Epoch
+
+FILES = (HISTORY, STEPS, TRAINING, ENVIRONMENT)
+
+
+def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str, str | int]) -> None:
+    """Writes `FILES`."""
+    tables.write(HISTORY, history(epochs))
+    tables.write(STEPS, steps(epochs))
+    write_json(TRAINING, summary(epochs, network))
+    write_json(ENVIRONMENT, environment)
 
 
 def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
@@ -61,6 +75,7 @@ def environment(compute: Compute, threads: int) -> dict[str, str | int]:
         "device": compute.device.type,
         "precision": compute.precision,
         "threads": threads,
+        "processes": processes.count(),
         "python": platform.python_version(),
         **versions,
     }

@@ -33,6 +33,11 @@ class Draws:
         moved = (None if column is None else column.to(device, non_blocking=True) for column in self._columns())
         return Draws(*moved)  # type: ignore[arg-type]
 
+    def take(self, images: Tensor) -> "Draws":
+        """Those of the images at these positions (M,)."""
+        chosen = (None if column is None else column[images] for column in self._columns())
+        return Draws(*chosen)  # type: ignore[arg-type]
+
     def split(self, batch_size: int) -> Iterator["Draws"]:
         """The same draws in batches."""
         columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self._columns())
@@ -55,7 +60,7 @@ def draw(augment: params.Augment, count: int, size: tuple[int, int], generator: 
     angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
     has_noise = bool(augment.noise or augment.salt_pepper)
     weight, pasted = None, None
-    if augment.mixup or augment.cutmix:
+    if augment.mixes:
         weight, pasted = mixing.draw_shares(augment, count, size, mixes)
     return Draws(
         flip=torch.column_stack([turned & augment.flip_vertical, mirrored & augment.flip]),

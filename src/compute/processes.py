@@ -1,0 +1,140 @@
+"""Several processes that train one model together, on one machine or on several; all of it also holds for one process.
+
+`train.processes: 4` starts four on this machine; `torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train` on two.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from uuid import uuid4
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from src.faults import Fault, command
+
+
+def launch(main: Callable[..., None], processes: int, *arguments: object) -> None:
+    """Runs `main(*arguments)` here, or in so many processes of its own; one that torchrun started runs it as it is.
+
+    `main` must be a function of a module. Leaves with the exit code of the first process that failed, which has told
+    why.
+    """
+    if processes == 1 or dist.is_torchelastic_launched():
+        main(*arguments)
+        return
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # Their reports of a failure repeat, over thirty lines, what the failing process has said.
+    for logger in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid4().hex, rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn",
+    )  # fmt: skip
+    try:
+        elastic_launch(config, _started)(main, *arguments)
+    except ChildFailedError as error:
+        sys.exit(abs(error.get_first_failure()[1].exitcode))
+
+
+def _started(main: Callable[..., None], *arguments: object) -> None:
+    """What a process that `launch` started does: a fault is one line and an exit code, as in every command."""
+    try:
+        command(partial(main, *arguments))
+    except SystemExit as end:
+        if end.code:
+            raise
+    except Exception:
+        traceback.print_exc()  # a bug: torch keeps it for its own report, which is switched off
+        sys.exit(1)
+
+
+def local(device: torch.device) -> torch.device:
+    """The device of this process: each on a machine has a GPU of its own. Raises `Fault` where there are too few."""
+    if not dist.is_torchelastic_launched():
+        return device
+    if device.type == "mps":
+        raise Fault("train.processes: Apple's GPU serves one process: set 1, or train.device to cpu")
+    if device.type != "cuda":
+        return device
+    number, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if device.index is not None or number >= present:
+        raise Fault(f"train.processes: each needs a GPU of its own, of {present} here: set train.device to auto or cpu")
+    return torch.device("cuda", number)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Within it the processes that were started together know each other: NCCL between GPUs, gloo else."""
+    if not dist.is_torchelastic_launched():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def number() -> int:
+    """Of this process, from 0; process 0 alone writes and logs."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def share(images: int, batch_size: int) -> Tensor:
+    """Positions (M,) within the order of an epoch that this process computes: its consecutive part of every batch.
+
+    Every part of a batch is the same size, the last batch's too: `images` must be a multiple of `count()`.
+    """
+    batches = torch.split(torch.arange(images), batch_size)
+    return torch.cat([batch.chunk(count())[number()] for batch in batches])
+
+
+def own(images: int) -> Tensor:
+    """Indices of the images that this process evaluates: every `count()`-th, so that none has more than one extra."""
+    return torch.arange(number(), images, count())
+
+
+def total(numbers: Tensor) -> Tensor:
+    """The sum over all processes, the same in each of them."""
+    if count() > 1:
+        dist.all_reduce(numbers)
+    return numbers
+
+
+def exchanging(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:
+    """A module with the network's weights whose backward pass leaves the mean gradient of all processes in each of
+    them; None where there is one."""
+    if count() == 1:
+        return None
+    return nn.parallel.DistributedDataParallel(network, [device] if device.type == "cuda" else None)
+
+
+def synchronized(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network, on several GPUs with batch norm over the whole batch; names and values of its weights stay.
+
+    gloo has no such layer: on CPUs each process normalises with its own part of the batch.
+    """
+    if count() > 1 and device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
+    return network
+
+
+def same_statistics(network: nn.Module) -> None:
+    """Gives every process the running statistics of process 0, so that all evaluate, and keep, the same network."""
+    if count() > 1:
+        for buffer in network.state_dict().values():
+            dist.broadcast(buffer, 0)

@@ -1,0 +1,115 @@
+"""Training by several processes: the same as by one. Two processes on this machine, by gloo."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from augment_samples import NO_AUGMENT
+from training_samples import CPU, digits, new_classifier, section, weights
+
+from src.compute import device, processes
+from src.compute.batches import Batches
+from src.faults import Fault
+from src.training.learner import Learner
+from src.training.loop import measure, train
+from src.training.results import Epoch
+
+SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
+
+
+def trained(changes: dict[str, Any], network: str, images: int, dropout: float) -> tuple[torch.Tensor, list[Epoch]]:
+    wanted = section(**changes)
+    compute = device.prepare(wanted, network)
+    classifier = new_classifier(network, dropout)
+    # An odd number of validation images: one process has one more than the other.
+    training, validation = Batches(digits(0, images), compute.device), Batches(digits(1000, 1399), compute.device)
+    epochs = list(train(classifier, training, validation, wanted, 0, compute))
+    return weights(classifier), epochs
+
+
+def work(folder: Path, cases: dict[str, tuple[dict[str, Any], str, int, float]]) -> None:
+    """Runs in each of the processes."""
+    with processes.joined(torch.device("cpu")):
+        for name, case in cases.items():
+            result, epochs = trained(*case)
+            numbers = [[epoch.train_loss, epoch.train_accuracy, epoch.validation_loss or 0.0] for epoch in epochs]
+            file = folder / f"{name}.{processes.number()}.npz"
+            np.savez(file, weights=result.numpy(), numbers=numbers)
+
+
+# 640 images in batches of 64: 20 steps in two epochs. Its own augmentation, so that slicing it is tested too.
+CASES: dict[str, tuple[dict[str, Any], str, int, float]] = {
+    "plain": ({"optimizer": SGD, "clip_gradient": 1.0, "l1_penalty": 1e-5}, "cifar_basic", 640, 0.0),
+    "accumulated": ({"optimizer": SGD, "accumulate": 2, "ema": 0.9}, "cifar_basic", 640, 0.0),
+    "uneven": ({"batch_size": 64, "epochs": 1}, "cifar_basic", 133, 0.0),
+    "norm": ({"optimizer": SGD, "augment": NO_AUGMENT}, "cifar_vgg", 256, 0.1),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    processes.launch(work, 2, folder, CASES)
+    return folder
+
+
+def of(folder: Path, case: str, process: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    with np.load(folder / f"{case}.{process}.npz") as file:
+        return file["weights"], file["numbers"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_process_ends_with_the_same_model_and_numbers(results: Path, case: str) -> None:
+    np.testing.assert_array_equal(of(results, case, 0)[0], of(results, case, 1)[0])
+    np.testing.assert_array_equal(of(results, case, 0)[1], of(results, case, 1)[1])
+
+
+@pytest.mark.parametrize("case", ["plain", "accumulated"])
+def test_twenty_steps_equal_those_of_one_process(results: Path, case: str) -> None:
+    together, numbers = of(results, case, 0)
+    alone, epochs = trained(*CASES[case])
+    assert np.linalg.norm(together - alone.numpy()) / np.linalg.norm(alone.numpy()) < 1e-4
+    expected = [[epoch.train_loss, epoch.train_accuracy, epoch.validation_loss] for epoch in epochs]
+    np.testing.assert_allclose(numbers, expected, rtol=1e-4)
+
+
+def test_batch_norm_on_cpus_takes_its_statistics_from_a_part_of_the_batch(results: Path) -> None:
+    """So the weights differ from those of one process, and training works all the same."""
+    together, numbers = of(results, "norm", 0)
+    alone, epochs = trained(*CASES["norm"])
+    assert np.linalg.norm(together - alone.numpy()) / np.linalg.norm(alone.numpy()) > 1e-4
+    assert numbers[-1][0] < numbers[0][0]
+
+
+def test_parts_of_a_batch_are_equal_and_all_of_it() -> None:
+    order = processes.share(130, 64)
+    assert order.tolist() == list(range(130))
+    assert processes.own(5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    monkeypatch.setattr(processes, "exchanging", lambda *_: None)
+    with pytest.raises(Fault, match=r"train\.batch_size is 64: must be a multiple of 3 processes times"):
+        Learner(new_classifier(), section(), torch.zeros(10, dtype=torch.int64), CPU)
+
+
+def fail() -> None:
+    raise Fault(f"process {os.environ['RANK']} has no images")
+
+
+def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        processes.launch(fail, 2)
+    assert end.value.code == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines
+    assert set(lines) <= {f"error: process {number} has no images" for number in range(2)}
+
+
+def test_measured_over_all_images_alone() -> None:
+    classifier = new_classifier()
+    assert measure(classifier, Batches(digits(0, 0), CPU.device), CPU) == (None, None)
