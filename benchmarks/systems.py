@@ -20,7 +20,7 @@ from benchmarks.common import hardware, keep, versions
 from src.evaluation import tables
 from src.evaluation.classes import per_class
 from src.params import load, parse
-from src.paths import DATASET, METRICS, PARAMS, PREDICTIONS, RECIPES, TRAINING, VALIDATION_PREDICTIONS
+from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, RECIPES, TRAINING, VALIDATION_PREDICTIONS
 from src.statistics import wilson
 
 ARCHIVES = {
@@ -72,6 +72,7 @@ def measured(clone: Path) -> dict[str, Any]:
     }
     return {
         "seed": params.seed,
+        "precision": json.loads((clone / ENVIRONMENT).read_text(encoding="utf-8"))["precision"],
         "epochs": training["epochs"],
         "best_epoch": training["best_epoch"],
         "parameters": training["parameters"],
