@@ -1,7 +1,6 @@
 """One step of training: loss and gradient of a batch, and what the optimiser makes of them."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,11 +25,9 @@ class Learner:
     """
 
     def __init__(self, classifier: Classifier, section: params.Train, labels: Tensor, compute: Compute) -> None:
-        if (
-            section.optimizer.name == "lbfgs"
-        ):  # lays all gradients end to end, which torch only does with contiguous ones
-            compute = replace(compute, layout=torch.contiguous_format)
         self.classifier = processes.synchronized(compute.place(classifier), compute.device)
+        if section.optimizer.name == "lbfgs":  # lays all gradients end to end: torch only does so with contiguous ones
+            self.classifier.to(memory_format=torch.contiguous_format)
         self.section, self.compute = section, compute
         self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
