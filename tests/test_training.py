@@ -1,6 +1,7 @@
 """The training loop: it learns, its randomness is a function of (seed, epoch), and it keeps the best weights."""
 
 import copy
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,10 +18,12 @@ from src.compute.forward import BATCH_SIZE, logits
 from src.data.prepared import LabelledImages
 from src.faults import Fault
 from src.models.classifier import Classifier
-from src.training import record
+from src.training import loop, record
 from src.training.augment import Mix
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
+
+SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +175,70 @@ def test_bfloat16_trains() -> None:
     epochs = list(train(classifier, training, validation, section(epochs=6, augment=NO_AUGMENT), 0, compute))
     assert (epochs[-1].validation_accuracy or 0) > 0.85
     assert all(weight.dtype == torch.float32 for weight in classifier.parameters())
+
+
+def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
+    """The factor that keeps them is taken out again before penalties and clipping: one step is float32's."""
+    single, half = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
+    wanted = section(epochs=1, augment=NO_AUGMENT, clip_gradient=0.1, l1_penalty=1e-6, optimizer=SGD)
+    run(single, wanted, images=64)
+    compute = device.prepare(section(precision="float16"), "mnist_convnet")
+    list(train(half, Batches(digits(0, 64), CPU.device), Batches(digits(0, 0), CPU.device), wanted, 0, compute))
+    assert str(compute) == "cpu, float16"
+    torch.testing.assert_close(weights(half), weights(single), rtol=0, atol=2e-4)
+
+
+def test_compiled_it_learns_the_same() -> None:
+    eager, compiled = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
+    expected = run(eager, section(epochs=1), images=128)
+    epochs = run(compiled, section(epochs=1, compile=True), images=128)
+    assert epochs[0].train_loss == pytest.approx(expected[0].train_loss, rel=1e-4)
+    assert list(compiled.state_dict()) == list(eager.state_dict())
+
+
+@pytest.mark.parametrize("able", ["cpu", "cpu avx512_bf16", "cpu amx", "cuda", "cuda bfloat16", "mps"])
+@pytest.mark.parametrize("network", ["cifar_basic", "mnist_convnet", "resnet18"])
+def test_every_capability_and_network_has_a_precision(able: str, network: str) -> None:
+    assert device.choice(able, network) in ("float32", "bfloat16")
+
+
+def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "capability", lambda _: "cpu amx")
+    assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, bfloat16"
+    monkeypatch.setattr(device, "capability", lambda _: "cpu")
+    assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, float32"
+    with pytest.raises(Fault, match=r"train\.precision is tf32, which only CUDA devices have, not cpu"):
+        device.prepare(section(precision="tf32"), "cifar_vgg")
+
+
+def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
+    results = []
+    for resident in (True, False):
+        classifier = new_classifier()
+        training = Batches(digits(0, 600), CPU.device, resident)
+        list(train(classifier, training, Batches(digits(1000, 1400), CPU.device, resident), section(), 0, CPU))
+        results.append(weights(classifier))
+    assert torch.equal(*results)
+
+
+def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers() -> None:
+    batches = Batches(digits(0, 100), CPU.device, resident=False)
+    before = threading.active_count()
+    batches.images = batches.images[:60]  # a file that was cut off
+    with pytest.raises(IndexError, match="index 60 is out of bounds"):
+        list(batches.take(torch.arange(100), 4))
+    stream = batches.take(torch.arange(100), 4)
+    next(stream)
+    del stream
+    assert threading.active_count() == before
+
+
+def test_small_images_are_augmented_several_batches_at_once_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, alone = new_classifier(), new_classifier()
+    run(together, section(epochs=1))
+    monkeypatch.setattr(loop, "AUGMENTED_TOGETHER", 1)
+    run(alone, section(epochs=1))
+    torch.testing.assert_close(weights(together), weights(alone), rtol=1e-5, atol=1e-6)
 
 
 def test_an_absent_device_is_told() -> None:

@@ -1,15 +1,20 @@
 """From the `model` section to a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from src import params
 from src.data.prepared import ImageFormat
 from src.faults import Fault
-from src.models import small
 from src.models.classifier import Classifier, Normalize
-from src.models.layers import ACTIVATIONS, freeze_all_but_last, replace_activations
+from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, replace_activations
+from src.models.residual import resnet9
+from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
+
+NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
+    network.__name__: network for network in (cifar_basic, fashion_net, mnist_convnet, cifar_vgg, resnet9)
+}
 
 # Of ImageNet's training images, as torchvision's pretrained networks expect them.
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -23,11 +28,11 @@ def build(
     mean, std: of the training images per channel, in [0, 1]; used where `model.normalize` is `dataset`.
     Raises `Fault` where the network cannot take these images or its trained weights cannot be had.
     """
-    if model.name in small.NETWORKS:
+    if model.name in NETWORKS:
         if model.weights != "none":
             raise Fault(f"model.weights: {model.name} starts from random weights: set none")
         activation = ACTIVATIONS[model.activation or "relu"]
-        network: nn.Module = small.NETWORKS[model.name](image, classes, model.dropout, activation)
+        network: nn.Module = NETWORKS[model.name](image, classes, model.dropout, activation)
     else:
         from src.models.pretrained import torchvision_network  # torchvision takes 2 s to import
 

@@ -6,7 +6,6 @@ float32 images (N, C, H, W) to logits (N, K).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import nn
 
@@ -52,11 +51,6 @@ def cifar_vgg(image: ImageFormat, classes: int, dropout: float, activation: Acti
     features, size = _features(image, pairs)
     head = [nn.Dropout(dropout), nn.Linear(256 * size, 1024), activation(), nn.Linear(1024, 512), activation()]
     return _network(features, [*head, nn.Dropout(dropout), nn.Linear(512, classes)])
-
-
-NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
-    network.__name__: network for network in (cifar_basic, fashion_net, mnist_convnet, cifar_vgg)
-}
 
 
 def _network(features: nn.Sequential, classifier: list[nn.Module]) -> nn.Sequential:

@@ -1,6 +1,6 @@
 """Section `train.augment`: what is changed at random in every training image."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from src.params.section import Fraction, NotNegative, Section, Share
 class Augment(Section):
     """0, false or null: off."""
 
-    flip: bool
+    flip: bool | Literal["alternate"]
     flip_vertical: bool
     crop: Annotated[int, Field(ge=0)]
     resized_crop: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] | None

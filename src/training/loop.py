@@ -107,7 +107,8 @@ def _train_epoch(
     generator = _seed_epoch(seed, number)
     order = _whole_parts(torch.randperm(len(training), generator=generator), learner)
     height, width, channels = training.image_shape
-    draws = augment.draw(section.augment, len(order), (height, width), generator)
+    alternate = augment.alternating(order, len(training), seed, number)
+    draws = augment.draw(section.augment, len(order), (height, width), generator, alternate)
     # Drawn for whole batches, of which every process computes its part.
     part = processes.share(len(order), section.batch_size)
     order, draws = order[part], draws.take(part).to(compute.device)

@@ -10,7 +10,7 @@ and mixing equal to torchvision's, image by image, and noise to its definition.
 """
 
 from src.training.augment.batch import apply, check, preview
-from src.training.augment.draws import Draws, draw
+from src.training.augment.draws import Draws, alternating, draw
 from src.training.augment.mixing import Mix
 
-__all__ = ["Draws", "Mix", "apply", "check", "draw", "preview"]
+__all__ = ["Draws", "Mix", "alternating", "apply", "check", "draw", "preview"]

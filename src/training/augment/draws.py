@@ -47,10 +47,31 @@ class Draws:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def draw(augment: params.Augment, count: int, size: tuple[int, int], generator: Generator) -> Draws:
-    """Draws for `count` images of the given height and width, each within the bounds of the `augment` section."""
+def alternating(order: Tensor, images: int, seed: int, epoch: int) -> Tensor:
+    """bool (M,): of the images in this order (M,), of all `images`, those that are mirrored in the given epoch.
+
+    Half of them in the first, drawn by the seed, the others in the second, and so on: in two epochs every image is seen
+    both ways, which random flips do for half of them. K. Jordan, 2024 (arXiv 2404.00498).
+    """
+    first = torch.rand(images, generator=Generator().manual_seed(seed)) < 0.5
+    return first[order] ^ (epoch % 2 == 0)
+
+
+def draw(
+    augment: params.Augment,
+    count: int,
+    size: tuple[int, int],
+    generator: Generator,
+    alternate: Tensor | None = None,
+) -> Draws:
+    """Draws for `count` images of the given height and width, each within the bounds of the `augment` section.
+
+    alternate: which images are mirrored where `augment.flip` is `alternate`; without it that is drawn, too.
+    """
     uniform = torch.rand(2, count, generator=generator) * 2 - 1
     mirrored = torch.rand(count, generator=generator) < 0.5
+    if augment.flip == "alternate" and alternate is not None:
+        mirrored = alternate
     shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves the draws of the other groups as they are.
     seeds = torch.randint(2**63 - 1, (6,), generator=generator).tolist()
@@ -63,7 +84,7 @@ def draw(augment: params.Augment, count: int, size: tuple[int, int], generator: 
     if augment.mixes:
         weight, pasted = mixing.draw_shares(augment, count, size, mixes)
     return Draws(
-        flip=torch.column_stack([turned & augment.flip_vertical, mirrored & augment.flip]),
+        flip=torch.column_stack([turned & augment.flip_vertical, mirrored & bool(augment.flip)]),
         shift=shift,
         matrix=geometry.matrices(augment, angle, scale, size, affine) if geometry.interpolates(augment) else None,
         colour=colour.draw_factors(augment, count, colours) if colour.changes(augment) else None,
