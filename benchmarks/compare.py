@@ -1,6 +1,6 @@
-"""Two recipes, or one with two settings, trained with the same seeds on the same division: what is the difference worth?
+"""Two recipes, or one with two settings, trained with the same seeds on the same division: what is the difference?
 
-    python -m benchmarks.compare cifar10-vgg cifar10-vgg-modern --seeds 3 --set data.limit=10000 split.validation=0.1
+    python -m benchmarks.compare cifar10-vgg cifar10-vgg-modern --seeds 3 --set split.validation=0.1 data.limit=10000
     python -m benchmarks.compare mnist:train.precision=float32 mnist:train.precision=bfloat16 --seeds 5
 
 `--set` changes both, what stands behind a colon that one. Trains by `python -m src.seeds` in a copy of the repository,
