@@ -85,7 +85,7 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     if params.train.compile:  # a minute; test_training compiles
         changes["train.compile"] = "false"
     if params.train.schedule.name == "one_cycle":
-        changes["train.schedule.warmup_epochs"] = "0"
+        changes["train.schedule.warmup_epochs"] = "0.5"
     if params.data.image_size:
         changes |= {"data.image_size": "64", "model.weights": "none"}
     shutil.copy(recipe, clone / "params.yaml")

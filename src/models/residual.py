@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from src.data.prepared import ImageFormat
 from src.faults import Fault
-from src.models.layers import Activation
+from src.models.layers import Activation, pooled
 
 
 class Residual(nn.Module):
@@ -30,18 +30,19 @@ def resnet9(image: ImageFormat, classes: int, dropout: float, activation: Activa
             f"another model.name or set data.image_size"
         )
 
-    def convolution(inputs: int, outputs: int, *then: nn.Module) -> list[nn.Module]:
-        layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        return [layer, nn.BatchNorm2d(outputs), activation(), *then]
+    def convolution(inputs: int, outputs: int, *then: nn.Module) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), *then)
 
     def residual(channels: int) -> Residual:
-        return Residual(*convolution(channels, channels), *convolution(channels, channels))
+        return Residual(*(convolution(channels, channels, activation()) for _ in range(2)))
 
     features = nn.Sequential(
-        nn.Sequential(*convolution(image.channels, 64)),
-        nn.Sequential(*convolution(64, 128, nn.MaxPool2d(2)), residual(128)),
-        nn.Sequential(*convolution(128, 256, nn.MaxPool2d(2))),
-        nn.Sequential(*convolution(256, 512, nn.MaxPool2d(2)), residual(512)),
+        convolution(image.channels, 64, activation()),
+        convolution(64, 128, *pooled(activation)),
+        residual(128),
+        convolution(128, 256, *pooled(activation)),
+        convolution(256, 512, *pooled(activation)),
+        residual(512),
         nn.AdaptiveMaxPool2d(1),
     )
     return nn.Sequential(features, nn.Flatten(), nn.Dropout(dropout), nn.Linear(512, classes))

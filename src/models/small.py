@@ -11,7 +11,7 @@ from torch import nn
 
 from src.data.prepared import ImageFormat
 from src.faults import Fault
-from src.models.layers import RISING, Activation
+from src.models.layers import Activation, pooled
 
 
 def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
@@ -59,11 +59,8 @@ def _network(features: nn.Sequential, classifier: list[nn.Module]) -> nn.Sequent
 
 
 def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) -> nn.Sequential:
-    """A convolution that keeps height and width, activation and 2×2 max-pooling, the cheaper order where both agree."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    if isinstance(activation(), RISING):
-        return nn.Sequential(convolution, nn.MaxPool2d(2), activation())
-    return nn.Sequential(convolution, activation(), nn.MaxPool2d(2))
+    """A convolution that keeps height and width, activation and 2×2 max-pooling."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), *pooled(activation))
 
 
 def _pair(inputs: int, hidden: int, outputs: int, activation: Activation) -> nn.Sequential:

@@ -96,18 +96,20 @@ class Learner:
 
     def _accumulate(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Adds up loss, gradient and correct answers of the parts of a batch."""
-        loss, correct = torch.zeros((), device=images.device), torch.zeros_like(target.labels[0])
         parts = list(zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True))
+        losses, right = [], []
         for number, (part, part_target) in enumerate(parts, start=1):
             # Several processes exchange gradients once for a batch.
             with self.exchanging.no_sync() if self.exchanging and number < len(parts) else nullcontext():
                 with self.compute.autocasting():
                     outputs = self.forward(part)
-                    part_loss = part_target.loss(self.loss, outputs.float()) * (len(part) / len(images))
-                self.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
-            loss += part_loss.detach()
-            correct += part_target.correct(outputs.detach())
-        return loss, correct
+                    loss = part_target.loss(self.loss, outputs.float())
+                    if len(parts) > 1:
+                        loss = loss * (len(part) / len(images))
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            right.append(part_target.correct(outputs.detach()))
+        return (losses[0], right[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.stack(right).sum())
 
     def _penalise(self) -> Tensor | float:
         """Adds the gradient of the L1 penalty (weight decay, the L2 penalty, is the optimiser's) and returns it."""

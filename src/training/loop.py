@@ -118,9 +118,8 @@ def _train_epoch(
     together = 1 if section.augment.mixes else max(1, AUGMENTED_TOGETHER // (size * height * width * channels))
 
     steps = -(-len(order) // size)
-    total = torch.zeros((), device=compute.device)
-    correct = torch.zeros((), device=compute.device, dtype=torch.int64)
-    seen, recorded, records = 0, (0, 0), []
+    batch_losses, right, seen = [], [], []  # of each batch: mean loss and correct answers, on the device; images
+    recorded, records = (0, 0), []
 
     learner.classifier.train()
     groups = zip(training.take(order, size * together), draws.split(size * together), strict=True)
@@ -135,21 +134,22 @@ def _train_epoch(
             moment = number - 1 + (step - 0.5) / steps
             lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs, losses)
             step_of_all = (number - 1) * steps + step
-            loss, right = learner.step(images, target, lr, step_of_all)
-            total += loss * len(images)
-            correct += right
-            seen += len(images)
+            loss, correct = learner.step(images, target, lr, step_of_all)
+            batch_losses.append(loss)
+            right.append(correct)
+            seen.append(len(images))
             bar.update(len(images) * processes.count())
             if section.record_every and step_of_all % section.record_every == 0:
-                now = int(processes.total(correct.clone()).item()), seen * processes.count()
+                now = int(processes.total(torch.stack(right).sum()).item()), sum(seen) * processes.count()
                 train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
-                accuracy = measure(learner.kept, validation, compute)[1]
+                held_out = measure(learner.kept, validation, compute)[1]
                 learner.classifier.train()
-                records.append(Errors(step_of_all, number, train_error, None if accuracy is None else 1 - accuracy))
+                records.append(Errors(step_of_all, number, train_error, None if held_out is None else 1 - held_out))
                 recorded = now
-    loss_sum, right_sum = processes.total(torch.stack([total.double(), correct.double()])).tolist()
-    images_seen = seen * processes.count()
-    return loss_sum / images_seen, right_sum / images_seen, records
+    loss_sum = (torch.stack(batch_losses) * torch.tensor(seen, device=compute.device)).sum()
+    sums = processes.total(torch.stack([loss_sum, torch.stack(right).sum()]))
+    loss, accuracy = (sums / (sum(seen) * processes.count())).tolist()
+    return loss, accuracy, records
 
 
 def _whole_parts(order: Tensor, learner: Learner) -> Tensor:
@@ -192,7 +192,7 @@ def measure(classifier: Classifier, images: Batches, compute: Compute) -> tuple[
         return None, None
     processes.same_statistics(classifier)
     order = processes.own(len(images))
-    sums = torch.zeros(2, dtype=torch.float64, device=compute.device)
+    sums = torch.zeros(2, device=compute.device)
     if len(order):
         outputs, labels = logits(classifier, images, compute, order), images.labels[order.to(images.labels.device)]
         sums[0] = F.cross_entropy(outputs, labels, reduction="sum")
