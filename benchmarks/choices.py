@@ -58,7 +58,7 @@ def main() -> None:
     result = {
         "capability": able,
         "device": device.type,
-        "rounds": arguments.rounds,
+        "runs": arguments.rounds,
         "images_per_second": speeds,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else hardware(),
         "versions": versions("torch"),

@@ -4,10 +4,12 @@ python -m benchmarks.report
 """
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from src.compute.device import CHOICES
 from src.params import load
 from src.paths import RECIPES
 
@@ -15,6 +17,8 @@ README = Path("benchmarks/README.md")
 SYSTEMS = Path("benchmarks/systems.json")
 PIPELINE = Path("benchmarks/pipeline.json")
 AUGMENTATION = Path("benchmarks/augmentation.json")
+COMPARISONS = Path("benchmarks/compare.json")
+MEASURED_CHOICES = Path("benchmarks/choices.json")
 
 
 class System(NamedTuple):
@@ -60,6 +64,8 @@ def render() -> str:
             "Written by `python -m benchmarks.report` from the JSON files in this folder: change nothing here.",
             "",
             *_systems(),
+            *_comparisons(),
+            *_choices(),
             *_pipeline(),
             *_augmentation(),
         ]
@@ -75,8 +81,8 @@ def _systems() -> list[str]:
         "to the page, one run each. Intervals are 95 % (Wilson) and hold the luck of the images, not that of the seed.",
         "The machine had other work too, so that the seconds are upper bounds.",
         "",
-        "| recipe | published | epochs | seed | validation (interval) | test (interval) | training | all stages |",
-        "|---|---|---|---|---|---|---|---|",
+        "| recipe | published | epochs | seed | precision | validation (interval) | test (interval) | training | all |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     notes: dict[str, list[str]] = {}
     shown = []
@@ -96,7 +102,7 @@ def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
     """The rows of one recipe in the table of published results and ours, and of its classes that were published."""
     system = PUBLISHED[recipe]
     if not entries:
-        return [f"| `{recipe}` | {system.published} | {' | '.join(['not run'] * 6)} |"]
+        return [f"| `{recipe}` | {system.published} | {' | '.join(['not run'] * 7)} |"]
     rows = []
     for entry in entries:
         changed = [change for change in entry["changed"] if not change.startswith("train.epochs=")]
@@ -106,13 +112,14 @@ def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
             system.published,
             epochs if entry["epochs"] < entry["recipe_epochs"] else f"all {entry['epochs']}",
             str(entry["seed"]),
+            entry.get("precision", "float32"),
             *(_accuracy(entry[split]) for split in ("validation", "test")),
             *(f"{seconds:,.0f} s" for seconds in entry["seconds"].values()),
         ]
         rows.append(f"| {' | '.join(cells)} |")
         for name in system.classes:
             shares = (_share(entry[split]["classes"][name]) for split in ("validation", "test"))
-            rows.append(f"| — {name} | | | | {' | '.join(shares)} | | |")
+            rows.append(f"| — {name} | | | | | {' | '.join(shares)} | | |")
     return rows
 
 
@@ -134,6 +141,50 @@ def _timed(entry: dict[str, Any]) -> dict[str, Any]:
         },
         "seconds": {name: stages[name]["seconds"] for name in ("train", "all, by dvc repro")},
     }
+
+
+def _comparisons() -> list[str]:
+    lines = [
+        "## Recipes and settings over several seeds",
+        "",
+        "`python -m benchmarks.compare`: both with the same seeds on the same division, by accuracy on validation; the",
+        "difference is the mean of those of equal seeds, with its 90 % interval (Student's t).",
+        "",
+        "| first | second | both with | seeds | first | second | difference in points (interval) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in _read(COMPARISONS):
+        means = [sum(values) / len(values) for values in entry["validation_accuracy"].values()]
+        mean, low, high = (f"{100 * number:+.2f}" for number in entry["difference"])
+        cells = [
+            *(f"`{variant}`" for variant in entry["variants"]),
+            ", ".join(f"`{change}`" for change in entry["changed"]),
+            str(entry["seeds"]),
+            *(f"{mean:.2%}" for mean in means),
+            f"{mean} ({low} to {high})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *dict.fromkeys(f"{_where(entry)}." for entry in _read(COMPARISONS)), ""]
+
+
+def _choices() -> list[str]:
+    lines = [
+        "## What `train.precision: auto` picks",
+        "",
+        "`python -m benchmarks.choices`: images per second of training steps, medians. Capabilities that the processor",
+        "surpasses were measured on it too, with oneDNN told not to use the instructions they lack. CUDA and Apple's GPU",
+        "are not yet measured: bfloat16 is assumed for GPUs that compute in it.",
+        "",
+        "| capability | network | float32 | bfloat16 | auto |",
+        "|---|---|---|---|---|",
+    ]
+    table = json.loads(CHOICES.read_text(encoding="utf-8"))
+    for entry in _read(MEASURED_CHOICES):
+        for network, speeds in entry["images_per_second"].items():
+            numbers = (f"{statistics.median(speeds[name]):,.0f}" for name in ("float32", "bfloat16"))
+            chosen = table[entry["capability"]][network]
+            lines.append(f"| {entry['capability']} | {network} | {' | '.join(numbers)} | {chosen} |")
+    return [*lines, "", *dict.fromkeys(f"{_runs(entry)}; {_where(entry)}." for entry in _read(MEASURED_CHOICES)), ""]
 
 
 def _accuracy(split: dict[str, Any] | None) -> str:
