@@ -91,7 +91,7 @@ def _without_traces(proto: "ModelProto") -> None:
 
 def _difference(file: Path, model: Model) -> float:
     """The largest difference of a probability between onnxruntime and PyTorch, over batches of several sizes."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     image = model.card.image
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
