@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from src.faults import command
-from src.paths import MODEL
+from src.paths import ENVIRONMENT, MODEL
 from src.tracking import history
 from src.tracking.dead import close_dead
 from src.tracking.lineage import lines, trace
@@ -120,9 +120,10 @@ def _rebuild(name: str) -> bool:
     else:
         print(f"the model differs: {found.model_md5}, not {expected}")
     others = [path for path in found.differing if path != MODEL.as_posix()]
-    print(f"of {found.compared} results {len(found.differing)} differ" + (f": {', '.join(others)}" if others else ""))
-    if not same and not found.environment:
-        print("libraries, device or precision are others than then: reports/environment.json")
+    also = f": {', '.join(others)}" if others else ""
+    print(f"of {len(wanted.expected)} results {len(found.differing)} differ{also}")
+    if not same and ENVIRONMENT.as_posix() in others:
+        print(f"libraries, device or precision are others than then, as {ENVIRONMENT} has them")
     return same
 
 

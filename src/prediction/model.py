@@ -15,7 +15,8 @@ from src.faults import Fault
 from src.models import file
 from src.models.classifier import Probabilities
 from src.models.file import Card
-from src.tracking.store import Store, database, explained, open_store, tracking_uri, without_credentials
+from src.tracking.runs import existing_store
+from src.tracking.store import Store, explained, tracking_uri, without_credentials
 
 
 class Model(NamedTuple):
@@ -50,10 +51,11 @@ def load(name: str) -> Model:
 
 
 def _store() -> Store:
-    place = database(uri := tracking_uri())
-    if place is not None and not place.is_file():
-        raise Fault(f"MLflow at {without_credentials(uri)} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
-    return open_store()
+    store = existing_store()
+    if store is None:
+        uri = without_credentials(tracking_uri())
+        raise Fault(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
+    return store
 
 
 def _of_run(store: Store, run_id: str) -> Model:
@@ -67,12 +69,11 @@ def _of_run(store: Store, run_id: str) -> Model:
 def _from_store(store: Store, uri: str) -> Model:
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"  # a pickle runs what it likes; ours has none
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
-        import mlflow
+        import mlflow.artifacts
         import mlflow.pytorch
         from mlflow.models import Model as Description
 
-        mlflow.set_tracking_uri(store.uri)
-        place = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+        place = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store.uri)
         card = (Description.load(place).metadata or {}).get("card")
         if card is None:
             raise Fault(f"{uri} was not logged by this repository: its metadata has no card")

@@ -67,8 +67,18 @@ def parameters(stage: Mapping[str, Any]) -> dict[str, str]:
     return flatten(stage.get("params", {}).get(PARAMS.name, {}))
 
 
+def stages_of(locked: Mapping[str, Any], model_md5: str) -> list[str]:
+    """Those of a `dvc.lock` that made this model or ran on it; a stage may have been left as it was for another one."""
+    path = MODEL.as_posix()
+    lists = {
+        name: {entry["path"]: entry.get("md5") for kind in ("deps", "outs") for entry in stage.get(kind, [])}
+        for name, stage in locked.items()
+    }
+    return [name for name, entries in lists.items() if name in _STAGES or entries.get(path) == model_md5]
+
+
 def outputs(locked: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """MD5 of everything that the named stages wrote, by path, of what `stages` gave."""
+    """MD5 of everything that the named stages of what `stages` gave wrote, by path."""
     written = (output for name in names for output in locked.get(name, {}).get("outs", []))
     return {output["path"]: output["md5"] for output in written if "md5" in output}
 

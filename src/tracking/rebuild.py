@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,56 +25,57 @@ from src.tracking.runs import existing_store
 from src.tracking.source import git
 from src.tracking.store import explained
 
-_STAGES = ("split", "train", "evaluate")  # download is another matter: what it fetched may be at hand
+# What is run once more. Download is another matter: what it fetched may be at hand. Figures are left out.
+_STAGES = ("split", "train", "evaluate")
 
 
 class Source(NamedTuple):
-    """What is to be built, and what must come out: MD5 by path."""
+    """What is to be run, and what must come out: MD5 by path."""
 
     commit: str
-    run_id: str | None  # whose code.diff and params.yaml are laid on the commit
+    run_id: str | None  # whose params.yaml and, if code was `modified`, code.diff are laid on the commit
     modified: bool
+    stages: Sequence[str]
     expected: Mapping[str, str]
 
 
 class Rebuilt(NamedTuple):
     model_md5: str
     differing: list[str]  # outputs whose contents are not the expected ones
-    compared: int
-    environment: bool  # whether the libraries, device and precision are those of then
 
 
 def source(lineage: Lineage) -> Source:
     """Where to begin. Raises `Fault` where neither a commit nor a run says from which code the model came."""
+    if lineage.model_md5 is None:
+        raise Fault("the run trained no model: there is nothing to rebuild")
     if lineage.commit is not None:
-        lock = _bytes(lineage.commit, paths.LOCK)
-        return Source(lineage.commit, None, False, history.outputs(history.stages(lock), _STAGES))
+        (lock,) = history.contents([lineage.commit], paths.LOCK)
+        locked = history.stages(lock or b"")
+        # A later stage may not have been run again for this model: then its numbers are another's.
+        stages = [stage for stage in _STAGES if stage in history.stages_of(locked, lineage.model_md5)]
+        return Source(lineage.commit, None, False, stages, history.outputs(locked, stages))
     for run in lineage.runs:
         tags = run.data.tags
         base = tags.get("base_commit", "none")
-        if lineage.model_md5 and tags.get("training") != "elsewhere" and history.resolve(base):
+        if tags.get("training") != "elsewhere" and history.resolve(base):
             expected = {paths.MODEL.as_posix(): lineage.model_md5, paths.DATASET.as_posix(): tags["data_md5"]}
-            return Source(base, run.info.run_id, tags["code_modified"] == "true", expected)
+            return Source(base, run.info.run_id, tags["code_modified"] == "true", _STAGES[:2], expected)
     raise Fault("it cannot be rebuilt: no dvc.lock in git holds the model, and no run says from which code it came")
 
 
 def rebuild(wanted: Source) -> Rebuilt:
-    """Runs the pipeline up to its numbers, without DVC's memory of earlier runs. What it prints goes to stderr."""
+    """Runs the stages without DVC's memory of earlier runs. What they print goes to stderr."""
+    forced = ("repro", "--force", "--single-item", "--no-run-cache")
     with _worktree(wanted.commit) as folder:
         if wanted.run_id:
-            _lay_on(folder, wanted)
+            _lay_on(folder, wanted.run_id, wanted)
         environment = _environment(folder)
         if not _raw_data(folder, environment):
-            _dvc(folder, environment, "repro", "--force", "--single-item", "--no-run-cache", "download")
-        _dvc(folder, environment, "repro", "--force", "--single-item", "--no-run-cache", *_STAGES)
-        found = history.outputs(history.stages((folder / paths.LOCK).read_bytes()), _STAGES)
-        then = _bytes(wanted.commit, paths.ENVIRONMENT)
-        return Rebuilt(
-            model_md5=found[paths.MODEL.as_posix()],
-            differing=sorted(path for path, md5 in wanted.expected.items() if found.get(path) != md5),
-            compared=len(wanted.expected),
-            environment=then == (folder / paths.ENVIRONMENT).read_bytes(),
-        )
+            _dvc(folder, environment, *forced, "download")
+        _dvc(folder, environment, *forced, *wanted.stages)
+        found = history.outputs(history.stages((folder / paths.LOCK).read_bytes()), wanted.stages)
+    differing = sorted(path for path, md5 in wanted.expected.items() if found.get(path) != md5)
+    return Rebuilt(found[paths.MODEL.as_posix()], differing)
 
 
 @contextmanager
@@ -94,19 +95,19 @@ def _worktree(commit: str) -> Iterator[Path]:
         git("worktree", "prune")
 
 
-def _lay_on(folder: Path, wanted: Source) -> None:
+def _lay_on(folder: Path, run_id: str, wanted: Source) -> None:
     """The run's own parameters and changes of code."""
     store = existing_store()
     assert store is not None
     with tempfile.TemporaryDirectory() as temporary:
         names = [paths.PARAMS.name, *(["code.diff"] if wanted.modified else [])]
         with explained(store.uri):
-            files = [store.client.download_artifacts(str(wanted.run_id), name, temporary) for name in names]
+            files = [store.client.download_artifacts(run_id, name, temporary) for name in names]
         shutil.copy(files[0], folder / paths.PARAMS)
         for patch in files[1:]:
             applied = subprocess.run(["git", "apply", "--whitespace=nowarn", patch], cwd=folder, check=False)
             if applied.returncode:
-                raise Fault(f"code.diff of the run {wanted.run_id} does not apply to {wanted.commit[:7]}")
+                raise Fault(f"code.diff of the run {run_id} does not apply to {wanted.commit[:7]}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -136,8 +137,9 @@ def _raw_data(folder: Path, environment: Mapping[str, str]) -> bool:
     now = flatten(YAML(typ="safe", pure=True).load(folder / paths.PARAMS))
     if not asked or any(now.get(key) != value for key, value in asked.items()):
         return False  # the run's own data are not those of the commit
-    cache = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    _dvc(folder, environment, "remote", "add", "--quiet", "--local", "rebuild-cache", str(Path(cache).resolve()))
+    asking = subprocess.run(["dvc", "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    cache = Path(asking.stdout.strip()).resolve()
+    _dvc(folder, environment, "remote", "add", "--quiet", "--local", "rebuild-cache", str(cache))
     remotes: tuple[list[str], ...] = (["--remote", "rebuild-cache"], [])
     return any(not _run_dvc(folder, environment, "pull", "--quiet", *remote, str(paths.RAW)) for remote in remotes)
 
@@ -148,13 +150,4 @@ def _dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
 
 
 def _run_dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> int:
-    return subprocess.run(
-        ["dvc", *arguments], cwd=folder, env=dict(environment), stdout=sys.stderr, check=False
-    ).returncode
-
-
-def _bytes(commit: str, path: Path) -> bytes:
-    (content,) = history.contents([commit], path)
-    if content is None:
-        raise Fault(f"{commit[:7]} has no {path}")
-    return content
+    return subprocess.run(["dvc", *arguments], cwd=folder, env=environment, stdout=sys.stderr, check=False).returncode

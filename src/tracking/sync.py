@@ -56,7 +56,7 @@ def sync() -> Made | None:
     store = existing_store()
     if store is not None and any(map(_whole, runs_of(store, md5))):
         return None
-    results = _Results(paths.LOCK.read_bytes())
+    results = _Results(paths.LOCK.read_bytes(), md5)
     with attach(paths.MODEL, "train", {}) as run:
         _log_training(run, states, results)
     for stage, files in _LATER.items():
@@ -100,11 +100,11 @@ def _log_training(run: Run, states: Sequence[State], results: "_Results") -> Non
 
 
 class _Results:
-    """The files that `dvc.lock` lists as a stage's, where they have the contents that it says."""
+    """The files that `dvc.lock` lists as results of the model, where they have the contents that it says."""
 
-    def __init__(self, lock: bytes) -> None:
+    def __init__(self, lock: bytes, model_md5: str) -> None:
         self.stages = history.stages(lock)
-        self.locked = history.outputs(self.stages, [*_LATER, "train"])
+        self.locked = history.outputs(self.stages, history.stages_of(self.stages, model_md5))
         self.missing: list[Path] = []
 
     def present(self, files: Sequence[Path]) -> list[Path]:
