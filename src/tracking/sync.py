@@ -1,5 +1,6 @@
 """A run for the model at hand that has none: it was pulled, or came out of DVC's cache of earlier runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,8 +64,8 @@ def sync() -> Made | None:
         if present := results.present(files):
             with attach(paths.MODEL, stage, results.section(stage)) as run:
                 if paths.METRICS in present:
-                    measured = pandas.read_json(paths.METRICS, typ="series").dropna()
-                    run.log_metrics({f"test_{name}": float(value) for name, value in measured.items()})
+                    measured = json.loads(paths.METRICS.read_text(encoding="utf-8"))
+                    run.log_metrics({f"test_{name}": value for name, value in measured.items() if value is not None})
                 for result in present:
                     run.log_artifact(result, "reports")
     return Made(run.id, results.missing)
