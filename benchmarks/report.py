@@ -19,6 +19,7 @@ PIPELINE = Path("benchmarks/pipeline.json")
 AUGMENTATION = Path("benchmarks/augmentation.json")
 COMPARISONS = Path("benchmarks/compare.json")
 MEASURED_CHOICES = Path("benchmarks/choices.json")
+PREDICTION = Path("benchmarks/prediction.json")
 
 
 class System(NamedTuple):
@@ -68,6 +69,7 @@ def render() -> str:
             *_choices(),
             *_pipeline(),
             *_augmentation(),
+            *_prediction(),
         ]
     )
 
@@ -234,6 +236,34 @@ def _augmentation() -> list[str]:
             )
         lines.append("")
     return lines
+
+
+def _prediction() -> list[str]:
+    known = _read(PREDICTION)
+    if not known:
+        return []
+    lines = [
+        "## Predictions",
+        "",
+        "`python -m benchmarks.prediction`: `python -m src.predict` on a folder of JPEG photos of 300×300 pixels, its",
+        "start included. Photos per minute of processor time, over all threads; memory is the peak of RssAnon. Of",
+        "several runs the median, of memory the most.",
+        "",
+        "| network | images | photos | per minute and core | elapsed | MiB | runs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in known:
+        cells = [
+            f"`{entry['network']}`",
+            entry["image"],
+            f"{entry['files']:,}",
+            f"{entry['photos_per_minute_and_core']:,}",
+            f"{entry['seconds']} s",
+            str(entry["rss_anon_mib"]),
+            str(entry["runs"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *dict.fromkeys(f"{_where(entry)}; photos of {entry['photos']}." for entry in known), ""]
 
 
 def _time(cell: dict[str, float] | str) -> str:

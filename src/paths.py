@@ -14,6 +14,7 @@ PREPARED = Path("data/prepared")
 DATASET = PREPARED / "dataset.json"
 
 MODEL = Path("models/model.safetensors")
+ONNX = Path("models/model.onnx")  # by src.export, not a result of the pipeline
 SNAPSHOTS = Path("models/snapshots.npz")  # kernels of the first two convolutions, by epoch
 AUGMENTATION = Path("models/augmentation.npz")  # `images`: a training image (H, W, C) and 23 draws of its augmentation
 LOGITS = Path("models/test_logits.npz")  # `logits`: float32 (N, K) of the test images

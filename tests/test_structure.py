@@ -22,7 +22,8 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.summary", "src.seeds"),
+    ("src.prediction",),
+    ("src.summary", "src.seeds", "src.predict", "src.export", "src.track"),
 ]
 
 # Code that stages import without depending on it, and why.

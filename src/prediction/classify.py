@@ -1,0 +1,47 @@
+"""Photos in a stream to class probabilities, a batch at a time."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.compute.forward import BATCH_SIZE
+from src.data.prepared import ImageFormat
+from src.prediction.model import Model
+from src.prediction.photos import Photo, Pixels
+
+_BATCH_BYTES = 32 * 2**20  # of pixels; as float32, which the network begins with, it is four times as much
+
+
+class Prediction(NamedTuple):
+    path: Path
+    pixels: Pixels  # (H, W, C), as the model saw them
+    probabilities: NDArray[np.float32]  # (K,)
+
+
+def batch_size(image: ImageFormat) -> int:
+    return max(1, min(BATCH_SIZE, _BATCH_BYTES // (image.height * image.width * image.channels)))
+
+
+def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Photo]:
+    """A prediction for every photo with pixels; the others as they came. In order."""
+    size = batch_size(model.card.image)
+    waiting: list[Photo] = []
+    readable = 0
+    for photo in photos:
+        waiting.append(photo)
+        readable += photo.pixels is not None
+        # Files that are no images wait for a batch too: a folder may hold any number of them.
+        if readable == size or len(waiting) == 8 * size:
+            yield from _batch(waiting, model)
+            waiting, readable = [], 0
+    yield from _batch(waiting, model)
+
+
+def _batch(photos: list[Photo], model: Model) -> Iterator[Prediction | Photo]:
+    pixels = [photo.pixels for photo in photos if photo.pixels is not None]
+    rows = iter(model.probabilities(np.stack(pixels)) if pixels else ())
+    for photo in photos:
+        yield photo if photo.pixels is None else Prediction(photo.path, photo.pixels, next(rows))

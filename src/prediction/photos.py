@@ -1,0 +1,136 @@
+"""Any number of photos as the pixels that a model takes: read and decoded in threads, in order, in bounded memory.
+
+What happens to a photo is what the split stage did to the training images, by the same code: `src.data.images`.
+"""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Resize, Unreadable, decode, is_image
+from src.data.prepared import ImageFormat
+from src.faults import Fault
+
+Pixels = NDArray[np.uint8]
+
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+class Found(NamedTuple):
+    path: Path
+    named: bool  # by the user; in a folder, what is no image is passed over
+    fault: str = ""  # why a folder cannot be listed
+
+
+class Photo(NamedTuple):
+    """One file's pixels (H, W, C); or None and the fault, which is empty for files that are no images."""
+
+    path: Path
+    pixels: Pixels | None
+    fault: str
+
+
+class Preparation(NamedTuple):
+    """How a model's photos are brought to its format. With no `fit` they must have its size already."""
+
+    image: ImageFormat
+    fit: Fit | None
+
+
+def preparation(image: ImageFormat, resize: Resize | None) -> Preparation:
+    """As the model's training images were prepared; `resize` is for those whose size was the data set's own."""
+    if resize is None:
+        return Preparation(image, Fit(image.height, image.resize) if image.resize else None)
+    if image.resize is not None and image.resize != resize:
+        raise Fault(f"--resize {resize}: the model was trained on photos brought to its size by {image.resize}")
+    if image.height != image.width:
+        raise Fault(f"--resize: the model's images are not square ({image.width}×{image.height}): bring photos to it")
+    return Preparation(image, Fit(image.height, resize))
+
+
+def find(paths: Iterable[Path]) -> Iterator[Found]:
+    """Files as named, and everything below folders, by name; hidden files and links to folders inside are left out.
+
+    Of one folder at a time the names are held (about 0.2 KiB each), never those of all.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from _below(path)
+        else:
+            yield Found(path, named=True)
+
+
+def _below(folder: Path) -> Iterator[Found]:
+    try:
+        with os.scandir(folder) as entries:
+            content = sorted(
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in entries
+                if not entry.name.startswith(".") and entry.name != "__MACOSX"
+            )
+    except OSError as error:
+        yield Found(folder, named=True, fault=error.strerror or str(error))
+        return
+    for name, is_folder in content:
+        if is_folder:
+            yield from _below(folder / name)
+        else:
+            yield Found(folder / name, named=False)
+
+
+def read(files: Iterable[Found], wanted: Preparation, ahead: int) -> Iterator[Photo]:
+    """Each file's photo, in order. At most `ahead` are decoded and not yet taken."""
+    window: deque[Future[Photo]] = deque()
+    pool = ThreadPoolExecutor(_WORKERS)  # Pillow decodes outside of Python's lock
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # odd metadata, which we do not use
+            for file in files:
+                window.append(pool.submit(_read, file, wanted))
+                if len(window) > ahead:
+                    yield window.popleft().result()
+            while window:
+                yield window.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(file: Found, wanted: Preparation) -> Photo:
+    if file.fault:
+        return Photo(file.path, None, file.fault)
+    by_name = file.named or file.path.suffix.lower() in SUFFIXES
+    try:
+        if not file.path.is_file() or file.path.stat().st_size > MAX_FILE_BYTES:
+            reason = f"more than {MAX_FILE_BYTES // 2**20} MiB" if file.path.is_file() else "not a file"
+            return Photo(file.path, None, reason if by_name else "")
+        data = file.path.read_bytes()
+        if not by_name and not is_image(data):
+            return Photo(file.path, None, "")
+        return Photo(file.path, _pixels(data, wanted), "")
+    except Unreadable as reason:
+        return Photo(file.path, None, str(reason))
+    except OSError as error:
+        return Photo(file.path, None, error.strerror or str(error))
+
+
+def _pixels(data: bytes, wanted: Preparation) -> Pixels:
+    """(H, W, C) as the model takes them. Raises `Unreadable`."""
+    image = wanted.image
+    pixels = decode(data, wanted.fit)
+    height, width, channels = pixels.shape
+    if (height, width) != (image.height, image.width):
+        hint = "; --resize brings photos to it" if image.height == image.width else ""
+        raise Unreadable(f"{width}×{height} pixels; the model takes {image.width}×{image.height}{hint}")
+    if channels == image.channels:
+        return pixels
+    if image.channels == 3:  # as in split: grey among colour
+        return np.broadcast_to(pixels, (height, width, 3))
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]

@@ -1,0 +1,42 @@
+"""A small model in a file, and the command lines that use it, in the current folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src import params, predict
+from src.data.prepared import ImageFormat
+from src.models.classifier import Classifier
+from src.models.file import Card, save
+from src.paths import MODEL
+
+
+def make_model(image: ImageFormat, classes: list[str], name: str = "mnist_convnet") -> Classifier:
+    """Writes models/model.safetensors: random weights, statistics of some random images where it has BatchNorm."""
+    torch.manual_seed(0)
+    model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
+    means = [0.4, 0.5, 0.6][: image.channels]
+    card = Card(model=model, classes=classes, image=image, mean=means, std=[0.2] * image.channels)
+    classifier = card.build()
+    with torch.no_grad():
+        classifier(torch.randint(0, 256, (32, image.height, image.width, image.channels), dtype=torch.uint8))
+    save(MODEL, classifier, card)
+    return classifier.eval()
+
+
+def run_predict(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit code, where `main` leaves with one; `Fault` comes out as it is."""
+    patch.setattr("sys.argv", ["predict", *map(str, arguments)])
+    try:
+        predict.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def as_json(output: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(output)
+    return rows

@@ -1,0 +1,275 @@
+"""Lineage: a clone with two committed models, one that never was, and their real runs. Slow, hence one clone for all.
+
+The tests of this file run in order: each goes on from where the one before it left the clone.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from clones import call, committed, copy_of_the_repository, git, substitute
+from mlflow.entities import Run
+
+from src import track
+from src.atomic import digest
+from src.faults import Fault
+from src.paths import LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.prediction.model import load
+from src.tracking.store import Store, open_store
+
+
+class Made(NamedTuple):
+    """Commit (or none), MD5 of the model, id of the run."""
+
+    commit: str
+    model: str
+    run: str
+
+
+class Clone(NamedTuple):
+    root: Path
+    first: Made  # committed
+    second: Made  # committed after it
+    tried: Made  # other code and parameters, thrown away
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    root = copy_of_the_repository(tmp_path_factory.mktemp("track") / "a clone")
+    (root / LOCK).unlink()  # it holds a model that has no run here
+    substitute(root / PARAMS, "epochs: 30", "epochs: 1 ")
+    substitute(root / PARAMS, "shifts: 3", "shifts: 0")
+    substitute(root / PARAMS, "fgsm: [0.005, 0.02, 0.05, 0.1]", "fgsm: []")
+    committed(root)
+    call(root, "dvc", "repro", "evaluate")
+    first = keep(root, "first")
+    substitute(root / PARAMS, "lr: 4.0e-3", "lr: 3.0e-3")
+    call(root, "dvc", "repro", "train")
+    second = keep(root, "second")
+    substitute(root / PARAMS, "dropout: 0.2", "dropout: 0.1")
+    substitute(root / "src/models/small.py", "nn.Dropout(dropout)", "nn.Dropout(dropout / 2)")
+    call(root, "dvc", "repro", "train")
+    tried = made(root, "")
+    git(root, "checkout", "-q", ".")
+    call(root, "dvc", "checkout", "train")
+    assert len({first.model, second.model, tried.model}) == 3
+    return Clone(root, first, second, tried)
+
+
+def keep(root: Path, subject: str) -> Made:
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", subject)
+    return made(root, git(root, "rev-parse", "HEAD").strip())
+
+
+def made(root: Path, commit: str) -> Made:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        newest = runs(open_store())[0]
+        assert newest.data.tags["model_md5"] == digest(MODEL)
+        return Made(commit, digest(MODEL), newest.info.run_id)
+
+
+def runs(store: Store) -> list[Run]:
+    found = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"])
+    return list(found)
+
+
+@pytest.fixture(autouse=True)
+def _inside(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.root)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run_track(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and output."""
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["track", *arguments])
+        try:
+            track.main()
+        except SystemExit as end:
+            return int(end.code or 0), capsys.readouterr().out
+    return 0, capsys.readouterr().out
+
+
+def items(output: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    label = ""
+    for line in output.splitlines():
+        label = line[:12].strip() or label
+        found.setdefault(label, []).append(line[12:])
+    return found
+
+
+def test_a_model_is_traced_from_its_file_digest_run_or_commit(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    second, first = clone.second, clone.first
+    outputs = {run_track(capsys, "show", name)[1] for name in (str(MODEL), second.model, second.run, "HEAD")}
+    (output,) = outputs
+    shown = items(output)
+    assert shown["model"] == [second.model]
+    assert shown["data"] == [digest(Path("data/prepared/dataset.json"))]
+    assert shown["commit"][0].startswith(second.commit[:7])
+    assert shown["commit"][0].endswith("second")
+    assert [second.run in line for line in shown["run"]] == [True]
+    assert shown["code"][0].endswith(f", as in {second.commit[:7]}")
+    assert "train.optimizer.lr: 0.003" in shown["parameters"]
+    metrics = dict(line.split() for line in shown["metrics"])
+    training = json.loads(TRAINING.read_text())
+    assert float(metrics["validation_accuracy"]) == pytest.approx(training["validation_accuracy"], abs=1e-5)
+    assert shown["rebuild"][0] == f"python -m src.track rebuild {second.commit[:12]}"
+
+    shown = items(run_track(capsys, "show", "HEAD~1")[1])
+    assert (shown["model"], shown["commit"][0][:7]) == ([first.model], first.commit[:7])
+    assert "train.optimizer.lr: 0.004" in shown["parameters"]
+
+
+def test_a_run_that_was_never_committed_says_what_it_ran(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = items(run_track(capsys, "show", clone.tried.run)[1])
+    assert shown["commit"] == ["none: no dvc.lock holds this model"]
+    assert shown["code"][1] == f"ran on top of {clone.second.commit[:7]}, with changes: code.diff of the run"
+    assert "model.dropout: 0.1" in shown["parameters"]
+    assert shown["rebuild"][0] == f"python -m src.track rebuild {clone.tried.run}"
+
+
+def test_what_is_no_model_is_one_line(clone: Clone) -> None:
+    del clone
+    for name, reason in {
+        "nothing": "nothing is not a file",
+        "0" * 32: "neither a run's id nor the MD5",
+        "HEAD~2": "its dvc.lock lists none",
+        "models:/digits": "must be models:/NAME@ALIAS",
+        "--output=x": "is not a file",
+    }.items():
+        with pytest.raises(Fault, match=reason):
+            track._show(name)
+
+
+def test_every_model_has_its_run(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output = run_track(capsys, "verify")
+    assert code == 0
+    assert "2 in dvc.lock's history, 0 without their run" in output
+    assert "1 orphaned: their model is in no dvc.lock" in output
+    assert "1 from changed code that no commit with their model has" in output
+    assert output.count(clone.tried.run) == 2
+    assert clone.first.run not in output
+
+
+def test_a_run_whose_process_is_gone_is_closed(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    del clone
+    store = open_store()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started = psutil.Process(process.pid).create_time()
+        tags = {"process.host": platform.node(), "process.pid": str(process.pid), "process.started": f"{started:.2f}"}
+        dead = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+        assert run_track(capsys, "verify")[0] == 0
+        process.kill()
+    code, output = run_track(capsys, "verify")
+    assert (code, dead in output) == (1, True)
+    assert store.client.get_run(dead).info.status == "RUNNING"
+    code, output = run_track(capsys, "verify", "--fix")
+    assert (code, "closed as KILLED: 1" in output) == (0, True)
+    assert store.client.get_run(dead).info.status == "KILLED"
+    assert run_track(capsys, "verify")[0] == 0
+    store.client.delete_run(dead)
+
+
+def state(root: Path) -> dict[str, object]:
+    """All that a rebuild could leave behind."""
+    return {
+        "beside": sorted(path.name for path in root.parent.iterdir()),
+        "worktrees": git(root, "worktree", "list"),
+        "status": git(root, "status", "--porcelain"),
+        "refs": git(root, "for-each-ref"),
+        "cache": sorted(path.name for path in (root / ".dvc/cache").rglob("*")),
+        "runs": [run.info.run_id for run in runs(open_store())],
+        "model": digest(MODEL),
+    }
+
+
+def rebuild(clone: Clone, name: str, fails: bool = False) -> str:
+    return call(clone.root, "python", "-m", "src.track", "rebuild", name, fails=fails)
+
+
+def test_an_older_commit_is_rebuilt_to_the_bit_and_leaves_nothing(clone: Clone) -> None:
+    before = state(clone.root)
+    output = rebuild(clone, "HEAD~1")
+    assert f"the model is bit-identical: {clone.first.model}\nof 23 results 0 differ\n" in output
+    assert state(clone.root) == before
+
+
+def test_what_was_never_committed_is_rebuilt_from_its_run(clone: Clone) -> None:
+    before = state(clone.root)
+    output = rebuild(clone, clone.tried.run)
+    assert f"the model is bit-identical: {clone.tried.model}\nof 2 results 0 differ\n" in output
+    assert state(clone.root) == before
+
+
+def test_a_rebuild_that_fails_leaves_nothing_either(clone: Clone) -> None:
+    substitute(clone.root / "stages/split.py", "def main() -> None:", "def main() -> None:\n    raise SystemExit(7)")
+    git(clone.root, "commit", "-qam", "broken")
+    before = state(clone.root)
+    assert "error: dvc repro failed" in rebuild(clone, "HEAD", fails=True)
+    assert state(clone.root) == before
+    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone) -> None:
+    """As after a commit without `dvc repro`. The data are in no cache: they are made anew."""
+    substitute(clone.root / PARAMS, "seed: 0 ", "seed: 1 ")
+    git(clone.root, "commit", "-qam", "another seed, not run")
+    shutil.move(clone.root / ".dvc/cache", clone.root / ".dvc/tmp/away")
+    output = rebuild(clone, "HEAD", fails=True)
+    shutil.move(clone.root / ".dvc/tmp/away", clone.root / ".dvc/cache")
+    assert "the model differs: " in output
+    assert f"not {clone.second.model}" in output
+    assert "data/prepared/train.images.npy" not in output
+    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_model_without_a_run_gets_one(
+    clone: Clone, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a pull to another machine."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///another.db")
+    code, output = run_track(capsys, "verify")
+    assert (code, "2 without their run" in output) == (1, True)
+    assert "sync makes one" in run_track(capsys, "show", "HEAD")[1]
+    assert not (clone.root / "another.db").exists(), "looking makes no store"
+
+    code, output = run_track(capsys, "sync")
+    assert code == 0
+    # The numbers in reports/ and in dvc.lock are the first model's.
+    assert "without reports/metrics.json, reports/predictions.csv" in output
+    (run,) = runs(open_store())
+    assert run.info.run_id in output
+    assert "test_accuracy" not in run.data.metrics
+    code, output = run_track(capsys, "verify")
+    assert (code, "1 without their run" in output, clone.first.model in output) == (1, True, True)
+
+    git(clone.root, "checkout", "-q", "HEAD~1")
+    with pytest.raises(Fault, match=r"dvc\.lock does not hold models/model\.safetensors: run dvc checkout"):
+        track._sync()
+    call(clone.root, "dvc", "checkout", "train")
+    code, output = run_track(capsys, "sync")
+    assert code == 0
+    assert "without reports/layers.csv, reports/index.html, reports/figures: missing" in output
+    run = runs(open_store())[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["model_md5"] == clone.first.model
+    assert run.data.tags["base_commit"] == clone.first.commit
+    assert run.data.tags["evaluate.status"] == "finished"
+    assert run.data.params["train.optimizer.lr"] == "0.004"
+    assert run.data.metrics["test_accuracy"] == json.loads(METRICS.read_text())["accuracy"]
+    assert len(open_store().client.get_metric_history(run.info.run_id, "validation_accuracy")) == 1
+    assert load(run.info.run_id).card == load(str(MODEL)).card
+    assert run_track(capsys, "verify")[0] == 0
+    assert "nothing to do" in run_track(capsys, "sync")[1]
+    assert len(runs(open_store())) == 2
