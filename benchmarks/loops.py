@@ -15,16 +15,14 @@ all held-out images at theirs, as often as the tutorial looks at them. Prints a 
 """
 
 import argparse
-import statistics
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks import contenders
-from benchmarks.common import hardware, keep, versions
+from benchmarks.common import hardware, keep, summary, versions
 from benchmarks.contenders import Entry, Maker, Turn
 from benchmarks.problems import Problem, problem
 from benchmarks.systems import ARCHIVES
@@ -167,13 +165,6 @@ def epoch_seconds(name: str, turn: Turn, known: Problem) -> float | None:
     evaluations = images // known.params.train.batch_size // every if every else 1
     evaluations += bool(every and name.startswith("ours"))
     return images / turn.training + evaluations * len(known.evaluation.labels) / turn.evaluation
-
-
-def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles and extremes, with at least four digits."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    found = {"median": median, "quartile_1": low, "quartile_3": high, "min": min(values), "max": max(values)}
-    return {key: round(value) if value >= 1000 else float(f"{value:.4g}") for key, value in found.items()}
 
 
 def table(result: dict[str, Any]) -> str:
