@@ -5,9 +5,10 @@
     python -m benchmarks.switches --device cuda --precisions float32 bfloat16 float16 --compile
 
 Training is `benchmarks.contenders.learn`, forward, backward and optimiser on one resident batch of the recipe's size;
-evaluation is the forward pass in batches of 64 to 1,024, eager, with the first of the numbers of threads. The
-images are noise, which changes no time. The settings of a network take turns, in an order that is reversed every round.
-How long the first step of a compiled network takes depends on the compiler's cache as it is found. Keeps `benchmarks/switches.json`, one entry per system and device.
+evaluation is the forward pass in batches of 64 to 1,024, eager, with the first of the numbers of threads. The images
+are noise, which changes no time. The settings of a network take turns, in an order that is reversed every round. How
+long the first step of a compiled network takes depends on what the compiler's cache holds. Keeps
+`benchmarks/switches.json`, one entry per system and device.
 """
 
 import argparse
