@@ -55,7 +55,7 @@ def main() -> None:
     print(table(result))
 
 
-def measured(recipe: str, changed: list[str], runs: int) -> dict[str, Any]:
+def measured(recipe: str, changed: list[str], count: int) -> dict[str, Any]:
     """Seconds by stage: of imports, and of what the clocks in the stages saw."""
     with tempfile.TemporaryDirectory() as temporary:
         clone = cloned(Path(temporary, "clone"), recipe, changed)
@@ -63,23 +63,23 @@ def measured(recipe: str, changed: list[str], runs: int) -> dict[str, Any]:
             python(clone, "-m", f"stages.{stage}")
         programs = {"a bare interpreter": "pass"} | {stage: f"import stages.{stage}" for stage in STAGES}
         imports: dict[str, list[float]] = {name: [] for name in programs}
-        for number in range(runs + 1):
+        for number in range(count + 1):
             for name, code in programs.items():
-                started = time.perf_counter()
-                python(clone, "-c", code)
+                started = time.time()
+                ended = float(python(clone, "-c", f"{code}; import time; print(time.time())"))
                 if number:
-                    imports[name].append(time.perf_counter() - started)
+                    imports[name].append(ended - started)
         cases = {TRACKED: ("train", "yes"), UNTRACKED: ("train", "no"), "evaluate": ("evaluate", "yes")}
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
         case(clone, *cases[TRACKED])  # makes the store, and the model that evaluate needs
-        for _ in range(runs):
+        for _ in range(count):
             for name, arguments in cases.items():
                 seen[name].append(case(clone, *arguments))
     share = [one["logging"] / one["training"] for one in seen[TRACKED]]
     longer = [a["training"] / b["training"] for a, b in zip(seen[TRACKED], seen[UNTRACKED], strict=True)]
     return {
         "imports": {name: summary(seconds) for name, seconds in imports.items()},
-        "stages": {name: {key: summary([one[key] for one in all]) for key in all[0]} for name, all in seen.items()},
+        "stages": {name: {key: summary([one[key] for one in runs]) for key in runs[0]} for name, runs in seen.items()},
         "logging_of_training": summary(share),
         "tracked_of_untracked": summary(longer),
     }
@@ -110,7 +110,7 @@ def clocked(stage: str, tracked: bool, started: float) -> None:
     from src.models.classifier import Classifier
     from src.tracking import Run
 
-    module = importlib.import_module(f"stages.{stage}")
+    module: Any = importlib.import_module(f"stages.{stage}")
     seen: dict[str, float] = {"imports": time.time() - started}
     forward = Classifier.forward
 
@@ -190,7 +190,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{result['recipe']} with {changed}: {result['runs']} runs; {result['hardware']}; {result['versions']}"]
     lines += [f"imports, {name:<24}{_seconds(found)}" for name, found in result["imports"].items()]
     for stage, clocks in result["stages"].items():
-        lines += [f"{stage}: {key:<20}{_seconds(found)}" for key, found in clocks.items()]
+        lines += [f"{stage + ', ' + key:<33}{_seconds(found)}" for key, found in clocks.items()]
     for key in ("logging_of_training", "tracked_of_untracked"):
         lines.append("{}: {median:.2%} ({quartile_1:.2%} to {quartile_3:.2%})".format(key, **result[key]))
     return "\n".join(lines)
