@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import engine
 from src.params import load
 from src.paths import RECIPES
 
@@ -58,9 +59,11 @@ def render() -> str:
             "# Measured",
             "",
             "Written by `python -m benchmarks.report` from the JSON files in this folder: change nothing here.",
+            "`python -m benchmarks.everything --device cuda` (or `cpu`) runs what applies there and writes this page.",
             "",
             *_systems(),
             *_pipeline(),
+            *engine.sections(),
             *_augmentation(),
         ]
     )
