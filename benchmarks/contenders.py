@@ -1,7 +1,7 @@
 """The loops that `benchmarks.loops` sets against each other; each makes turns of a fixed number of steps.
 
 Every loop gets the same images, batch size, optimiser and augmentation. What runs before a turn's first batch is asked
-for is not timed, nor are the first `WARM` steps where worker processes load: they begin with full queues.
+for is not timed, nor are the first `warm` steps where worker processes load: they begin with full queues.
 """
 
 import importlib
@@ -33,7 +33,6 @@ try:
 except ModuleNotFoundError:
     lightning = None
 
-WARM = 6  # steps; two workers hold four batches ready and work on two
 EVALUATED = 4  # an image is evaluated for so many that train
 
 V2_AUGMENTATION: dict[str, list[v2.Transform]] = {
@@ -69,9 +68,8 @@ def ours(problem: Problem, section: Train) -> Maker:
         def turn() -> Turn:
             prepare(section)
             epoch = next(epochs)
-            return Turn(
-                epoch.images_per_second, len(evaluation) / timed(lambda: measure(classifier, evaluation, compute))
-            )
+            seconds = timed(lambda: measure(classifier, evaluation, compute))
+            return Turn(epoch.images_per_second, len(evaluation) / seconds)
 
         return turn
 
@@ -90,11 +88,8 @@ def floor(problem: Problem, section: Train) -> Maker:
         def turn() -> Turn:
             defaults(section.threads)
             classifier.train()
-            return Turn(
-                steps
-                * len(labels)
-                / timed(lambda: learn(classifier.network, images, labels, optimiser, compute, steps))
-            )
+            seconds = timed(lambda: learn(classifier.network, images, labels, optimiser, compute, steps))
+            return Turn(steps * len(labels) / seconds)
 
         return turn
 
@@ -143,8 +138,8 @@ def tutorial(problem: Problem, section: Train, workers: int = 0, files: bool = F
 
     def make(steps: int) -> Entry:
         count = steps * section.batch_size
-        warm = WARM if workers else 0
-        loader = Timed(data(problem.training, count, True), section.batch_size, warm, shuffle=True, num_workers=workers)
+        images = data(problem.training, count, True)
+        loader = Timed(images, section.batch_size, warm(workers), shuffle=True, num_workers=workers)
         others = data(problem.evaluation, max(1, count // EVALUATED), False)
         held_out = DataLoader(others, section.batch_size, num_workers=workers)
         torch.manual_seed(0)
@@ -155,8 +150,8 @@ def tutorial(problem: Problem, section: Train, workers: int = 0, files: bool = F
             defaults(section.threads)
             told.epoch(network, loader, criterion, optimiser, device)
             training = loader.rate()
-            images = len(held_out.dataset)  # type: ignore[arg-type]
-            return Turn(training, images / timed(lambda: evaluate(network, held_out, criterion, device)))
+            seconds = timed(lambda: evaluate(network, held_out, criterion, device))
+            return Turn(training, len(others) / seconds)  # type: ignore[arg-type]
 
         return turn
 
@@ -271,11 +266,16 @@ def v2_loader(problem: Problem, steps: int, section: Train, workers: int, device
     return Timed(
         _Tensors(data, transform),
         section.batch_size,
-        WARM if workers else 0,
+        warm(workers),
         shuffle=True,
         num_workers=workers,
         pin_memory=device.type == "cuda",
     )
+
+
+def warm(workers: int) -> int:
+    """The steps after which a loader is in its stride: each worker holds two batches ready and works on a third."""
+    return 3 * workers
 
 
 def spread(data: LabelledImages, count: int) -> LabelledImages:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+from benchmarks.systems import ARCHIVES
 from src.faults import command
 
 
@@ -27,9 +28,13 @@ def parts(device: str, data: str) -> dict[str, list[list[str]]]:
         threads = [[*on, *images, "--threads", count] for count in ("1", "2")]
         return {"loops": threads, "switches": [on], **both, **quick}
     workers = str(min(8, os.cpu_count() or 1))
+    small = [name for name in ARCHIVES if name != "dogs-vs-cats"]  # which has too few photos to fill so many queues
     switches = [*on, "--threads", "1", "--compile", "--precisions", "float32", "bfloat16", "float16"]
     return {
-        "loops": [[*on, *images, "--workers", workers]],
+        "loops": [
+            [*on, *images, "--workers", workers, "--systems", *small],
+            [*on, *images, "--workers", "2", "--systems", "dogs-vs-cats"],
+        ],
         "reaching": [[*on, *images]],
         "switches": [switches],
         **both,

@@ -84,22 +84,22 @@ def device_name(section: Train) -> str:
 def contestants(known: Problem, auto: Train, workers: int) -> dict[str, Contender]:
     """Every loop that can run here, by the name of its row."""
     full = auto.model_copy(update={"precision": "float32"})
-    entries = {
-        TUTORIAL: (contenders.tutorial(known, full), full),
-        f"{TUTORIAL}, 2 workers": (contenders.tutorial(known, full, workers=2), full),
+    limit = f"{FLOOR}, float32"
+    found = {
+        TUTORIAL: Contender(contenders.tutorial(known, full), limit, 0),
+        f"{TUTORIAL}, 2 workers": Contender(contenders.tutorial(known, full, workers=2), limit, contenders.warm(2)),
+        "DataLoader + v2": Contender(contenders.plain(known, full, workers), limit, contenders.warm(workers)),
     }
     if known.photos:
-        entries[f"{TUTORIAL}, from JPEG files"] = (contenders.tutorial(known, full, files=True), full)
-    entries["DataLoader + v2"] = (contenders.plain(known, full, workers), full)
+        found[f"{TUTORIAL}, from JPEG files"] = Contender(contenders.tutorial(known, full, files=True), limit, 0)
     if contenders.lightning is not None:
-        entries[LIGHTNING] = (contenders.with_lightning(known, full, workers), full)
+        found[LIGHTNING] = Contender(contenders.with_lightning(known, full, workers), limit, contenders.warm(workers))
     for section in (full, auto) if prepare(auto).precision != "float32" else (full,):
-        entries[f"ours, {prepare(section).precision}"] = (contenders.ours(known, section), section)
-        entries[f"{FLOOR}, {prepare(section).precision}"] = (contenders.floor(known, section), section)
-    return {
-        name: Contender(maker, f"{FLOOR}, {prepare(section).precision}", contenders.WARM if "2 workers" in name else 0)
-        for name, (maker, section) in entries.items()
-    }
+        precision = prepare(section).precision
+        limit = f"{FLOOR}, {precision}"
+        found[f"ours, {precision}"] = Contender(contenders.ours(known, section), limit, 0)
+        found[limit] = Contender(contenders.floor(known, section), limit, 0)
+    return found
 
 
 def compare(known: Problem, section: Train, rounds: int, seconds: float, workers: int) -> dict[str, Any]:
