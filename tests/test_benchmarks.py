@@ -206,10 +206,20 @@ def test_every_loop_of_a_system_takes_its_turns(recipe: str, tmp_path: Path) -> 
         assert ("epoch_seconds" in row) == name.startswith(("tutorial", "ours"))
 
 
+def test_what_auto_picks_runs_beside_float32_against_a_floor_of_its_own() -> None:
+    known, section = small("mnist", precision="bfloat16")
+    result = loops.compare(known, section, rounds=1, seconds=0.0, workers=0)
+    assert result["auto"] == "bfloat16"
+    assert {"ours, float32", "floor, float32", "ours, bfloat16", "floor, bfloat16"} <= set(result["rows"])
+    assert "of_floor" in result["rows"]["ours, bfloat16"]
+
+
 def test_workers_load_for_the_tutorial_and_their_first_steps_do_not_count() -> None:
-    known, section = small("mnist", batch_size=2)
-    entry = contenders.tutorial(known, section, workers=2)(2)
-    assert entry().evaluation
+    known = synthetic("mnist", 32)
+    section = small("mnist", batch_size=2)[1]
+    turn = contenders.tutorial(known, section, workers=2)(contenders.warm(2) + 2)()
+    assert turn.training > 0
+    assert turn.evaluation
     data = Images(*known.training, TUTORIALS["mnist"].transform(28, training=True))
     loader = contenders.Timed(data, 2, warm=1)
     batches = iter(loader)
@@ -283,18 +293,16 @@ def test_reaching_stops_at_the_target_or_at_the_last_epoch() -> None:
 
 
 def test_the_clocks_of_a_stage(tmp_path: Path) -> None:
-    """The real stages in a copy of the repository; the sum of the parts is not more than the whole."""
+    """The real stage in a copy of the repository: every clock runs, and the parts are not more than the whole."""
     clone = committed(copy_of_the_repository(tmp_path / "clone"))
-    substitute(clone / "params.yaml", "train.epochs", "1")
+    for key, value in {"train.epochs": "1", "data.limit": "100"}.items():
+        substitute(clone / "params.yaml", key, value)
     for stage in ("download", "split"):
         overhead.python(clone, "-m", f"stages.{stage}")
-    tracked, untracked, evaluated = (
-        overhead.case(clone, *arguments) for arguments in (("train", "yes"), ("train", "no"), ("evaluate", "yes"))
-    )
+    tracked, untracked = (overhead.case(clone, "train", answer) for answer in ("yes", "no"))
     assert set(tracked) == {"imports", "first_batch", "training", "logging", "opening", "model", "closing", "all"}
     assert set(untracked) == {"imports", "first_batch", "training", "all"}
-    assert set(evaluated) == {"imports", "first_batch", "all"}
-    for seen in (tracked, untracked, evaluated):
+    for seen in (tracked, untracked):
         assert 0 < seen["imports"] < seen["first_batch"] < seen["all"]
     assert 0 < tracked["logging"] < tracked["training"]
 
