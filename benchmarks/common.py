@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import re
+import statistics
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, quartiles and extremes, with at least four digits."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    found = {"median": median, "quartile_1": low, "quartile_3": high, "min": min(values), "max": max(values)}
+    return {key: round(value) if value >= 1000 else float(f"{value:.4g}") for key, value in found.items()}
 
 
 def keep(results: Path, result: dict[str, Any], same: tuple[str, ...]) -> None:

@@ -58,15 +58,8 @@ def reports(clone: Path) -> dict[str, Any]:
 def run(recipe: str, changes: list[str], results: Callable[[Path], Any] = reports) -> dict[str, Any]:
     """One `dvc repro` from nothing, then one with nothing to do. Seconds and MiB by stage, and the copy's `results`."""
     with tempfile.TemporaryDirectory() as temporary:
-        clone = Path(temporary, "clone")
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        shutil.copy(ROOT / "recipes" / f"{recipe}.yaml", clone / "params.yaml")
-        for change in changes:
-            # A source is relative to the repository, which the copy is not beside.
-            key, _, value = change.partition("=")
-            value = str((ROOT / value).resolve()) if key == "data.source" and "://" not in value else value
-            substitute(clone / "params.yaml", key, value)
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+        clone = cloned(Path(temporary, "clone"), recipe, changes)
+        environment = clean_environment()
         started = time.perf_counter()
         process = subprocess.Popen(["dvc", "repro"], cwd=clone, env=environment, stdout=subprocess.DEVNULL)
         watcher = Watcher(process.pid)
@@ -82,6 +75,23 @@ def run(recipe: str, changes: list[str], results: Callable[[Path], Any] = report
         found = results(clone)
     stages = watcher.stages | {"all, by dvc repro": (seconds, 0.0), "again, nothing to do": (again, 0.0)}
     return stages | {"results": found}
+
+
+def cloned(clone: Path, recipe: str, changes: list[str]) -> Path:
+    """The repository as it is committed, with the recipe as its parameters, some of their values changed."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    shutil.copy(ROOT / "recipes" / f"{recipe}.yaml", clone / "params.yaml")
+    for change in changes:
+        # A source is relative to the repository, which the copy is not beside.
+        key, _, value = change.partition("=")
+        value = str((ROOT / value).resolve()) if key == "data.source" and "://" not in value else value
+        substitute(clone / "params.yaml", key, value)
+    return clone
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without what DVC and MLflow would take from it."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
 
 
 def substitute(file: Path, dotted: str, value: str) -> None:

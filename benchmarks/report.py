@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import engine
 from src.compute.device import CHOICES
 from src.params import load
 from src.paths import RECIPES
@@ -63,11 +64,13 @@ def render() -> str:
             "# Measured",
             "",
             "Written by `python -m benchmarks.report` from the JSON files in this folder: change nothing here.",
+            "`python -m benchmarks.everything --device cuda` (or `cpu`) runs what applies there and writes this page.",
             "",
             *_systems(),
             *_comparisons(),
             *_choices(),
             *_pipeline(),
+            *engine.sections(),
             *_augmentation(),
             *_prediction(),
         ]

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from src.faults import Fault, command
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def launch(main: Callable[..., None], processes: int, *arguments: object) -> None:
@@ -123,7 +126,7 @@ def exchanging(network: nn.Module, device: torch.device) -> nn.parallel.Distribu
     return nn.parallel.DistributedDataParallel(network, [device] if device.type == "cuda" else None)
 
 
-def synchronized(network: nn.Module, device: torch.device) -> nn.Module:
+def synchronized(network: Module, device: torch.device) -> Module:
     """The network, on several GPUs with batch norm over the whole batch; names and values of its weights stay.
 
     gloo has no such layer: on CPUs each process normalises with its own part of the batch.
