@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from benchmarks.common import hardware, keep, summary, versions
 from benchmarks.contenders import now
 from benchmarks.loops import device_name
