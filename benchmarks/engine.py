@@ -18,6 +18,7 @@ def sections() -> list[str]:
         *_section("Time to the published results", "reaching", _REACHING, _reaching),
         *_section("Resident and streamed images, and growth", "growth", _GROWTH, _growth),
         *_section("Precision, layout, compilation, threads, evaluation batches", "switches", _SWITCHES, _switches),
+        *_section("Several processes", "scaling", _SCALING, _scaling),
         *_section("Around the training", "overhead", _OVERHEAD, _overhead),
     ]
 
@@ -41,6 +42,9 @@ _SWITCHES = [
     "Images per second of the floor (training, the recipe's batch size) and of the forward pass alone (evaluation), on",
     "synthetic images. The fastest of each network in bold.",
 ]
+_SCALING = [
+    "Images per second of an epoch of one model, the batch divided among the processes; one thread each, on noise.",
+]
 _OVERHEAD = [
     "Seconds from the start of the process, or of the call; all warm. Logging is the tracker's calls between the first",
     "batch and the last; tracked of untracked compares those whole trainings, the noise of the machine included.",
@@ -61,6 +65,14 @@ def _section(title: str, name: str, text: list[str], render: Callable[[dict[str,
     elif all(entry.get("device") == "cpu" for entry in entries):
         lines += ["On CUDA: not yet measured.", ""]
     return lines
+
+
+def _scaling(entry: dict[str, Any]) -> list[str]:
+    lines = [
+        f"**`{entry['system']}`**, {entry['device']}: {_count(entry['runs'], 'epoch')}",
+        *_head("processes", "images/s (quartiles)"),
+    ]
+    return [*lines, *(_row(number, _spread(row)) for number, row in entry["images_per_second"].items())]
 
 
 def _loops(entry: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from benchmarks import contenders, engine, everything, growth, loops, overhead, reaching, report, switches
+from benchmarks import contenders, engine, everything, growth, loops, overhead, reaching, report, scaling, switches
 from benchmarks.pipeline import substitute
 from benchmarks.problems import Problem, synthetic
 from benchmarks.systems import ARCHIVES
@@ -368,3 +368,11 @@ def test_the_results_of_a_script_are_those_of_the_page() -> None:
         assert module.RESULTS.parent == engine.FOLDER
         assert module.RESULTS.stem == module.__name__.rpartition(".")[2]
     assert report.README.parent == engine.FOLDER
+
+
+def test_scaling_times_every_epoch(tmp_path: Path) -> None:
+    report = tmp_path / "rates.json"
+    scaling.work(report, "mnist", "cpu", epochs=2, steps=2, number=1)
+    rates = json.loads(report.read_text(encoding="utf-8"))
+    assert len(rates) == 2
+    assert min(rates) > 0
