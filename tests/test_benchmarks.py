@@ -336,6 +336,7 @@ def test_the_page_shows_every_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
         | reaching.measured(known, section, reaching.Target(), 1, 1),
         "growth": {"device": "cpu", "threads": 1, "interpreter_mib": 5.0, "rows": []},
         "switches": {"system": "mnist", "device": "cpu", "rounds": 2, "training": rows, "evaluation": rows},
+        "scaling": {"system": "mnist", "device": "cpu", "runs": 2, "images_per_second": {"2": times}},
         "overhead": {"recipe": "digits", "changed": ["train.epochs=1"], "runs": 1, "imports": {"train": times}}
         | {"stages": {"evaluate": {"first_batch": times}}, "logging_of_training": times, "tracked_of_untracked": times},
     }
@@ -344,7 +345,8 @@ def test_the_page_shows_every_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(engine, "FOLDER", tmp_path)
     page = "\n".join(engine.sections())
     assert "Not yet measured." not in page
-    assert page.count("On CUDA: not yet measured.") == 4
+    assert page.count("On CUDA: not yet measured.") == 5
+    assert "| 2 | 1.5 (1.0 to 2.0) |" in page
     for name in entries["loops"]["rows"]:
         assert f"\n| {name} | " in page
     assert "| tutorial, 2 workers | its first 6 steps do not count" in page
@@ -359,7 +361,7 @@ def test_the_page_says_what_is_not_measured_and_what_was_published(
 ) -> None:
     monkeypatch.setattr(engine, "FOLDER", tmp_path)
     page = "\n".join(engine.sections())
-    assert page.count("Not yet measured.") == 5
+    assert page.count("Not yet measured.") == 6
     assert "2.59 s on one A100" in page
 
 
