@@ -46,3 +46,13 @@ def main_root() -> Path:
 def downloads() -> Path:
     """Fetched files: they survive every rerun, whereas DVC deletes a stage's outputs before it runs the stage."""
     return main_root() / ".cache" / "downloads"
+
+
+def states() -> Path:
+    """What an interrupted training goes on from."""
+    return main_root() / ".cache" / "state"
+
+
+def outbox() -> Path:
+    """What the tracking store has not taken yet."""
+    return main_root() / ".cache" / "outbox"

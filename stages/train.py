@@ -4,10 +4,9 @@ python -m stages.train
 """
 
 import torch
-from tqdm import tqdm
 
 from src import paths, tracking
-from src.atomic import check_writable, write_arrays, write_json
+from src.atomic import check_writable, digest, write_arrays, write_json
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
@@ -18,9 +17,12 @@ from src.faults import command
 from src.models.classifier import Probabilities
 from src.models.file import Card, save
 from src.params import load
+from src.tracking.identity import training_key
 from src.training import augment, record
 from src.training.loop import train
+from src.training.progress import Progress
 from src.training.snapshots import Snapshots
+from src.training.state import Resumable
 
 PREVIEWS = 24  # the original and 23 draws
 
@@ -37,23 +39,20 @@ def main() -> None:
     print(f"training {params.model.name} on {len(training):,} images, {compute}")
 
     environment = record.environment(compute, params.train.threads)
-    with tracking.training_run(params) as run:
+    progress, snapshots = Progress(), Snapshots(classifier.network)
+    state = Resumable(training_key(params, environment), progress, snapshots)
+    with state.alone(), tracking.training_run(params, state.session) as run:
         run.set_tags({name: environment[name] for name in ("device", "precision", "threads")})
-        epochs = []
-        snapshots = Snapshots(classifier.network)
-        for epoch in train(classifier, training, validation, params.train, params.seed, compute):
-            epochs.append(epoch)
-            snapshots.take(epoch.number)
-            run.log_epoch(epoch.number, epoch.metrics())
-            tqdm.write(str(epoch))
+        epochs = train(classifier, training, validation, params.train, params.seed, compute, progress)
+        state.follow(epochs, lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
 
         save(paths.MODEL, classifier, card)
         snapshots.save(paths.SNAPSHOTS)
         shown = augment.preview(params.train.augment, open_split("train").images[0], PREVIEWS, params.seed)
         write_arrays(paths.AUGMENTATION, images=shown)
-        tables.write(paths.HISTORY, record.history(epochs))
-        tables.write(paths.STEPS, record.steps(epochs))
-        write_json(paths.TRAINING, record.summary(epochs, classifier.network))
+        tables.write(paths.HISTORY, record.history(progress.epochs))
+        tables.write(paths.STEPS, record.steps(progress.epochs))
+        write_json(paths.TRAINING, record.summary(progress.epochs, classifier.network))
         write_json(paths.ENVIRONMENT, environment)
         outputs = logits(classifier, validation, compute).cpu().numpy()
         names = dataset.splits["validation"].names
@@ -63,6 +62,7 @@ def main() -> None:
         run.log_model(Probabilities(classifier), open_split("train").images[:2], paths.MODEL)
         for file in (paths.HISTORY, paths.STEPS, paths.TRAINING, paths.ENVIRONMENT, paths.VALIDATION_PREDICTIONS):
             run.log_artifact(file, "reports")
+        state.finish(digest(paths.MODEL))
 
 
 if __name__ == "__main__":

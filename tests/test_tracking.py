@@ -212,7 +212,8 @@ def test_attach_finds_the_newest_run_of_a_model_or_opens_one(trained: Trained) -
     with training_run(settings()) as newest:
         newest.set_tags({"model_md5": digest(other)})
     with attach(other, "evaluate", {}) as attached:
-        assert attached.id == newest.id
+        pass
+    assert attached.id == newest.id
     with pytest.raises(Fault, match="absent"), attach(Path("models/absent"), "evaluate", {}):
         pass
 

@@ -36,6 +36,21 @@ class Learner:
         if self.part_size == 1 and any(isinstance(layer, _BatchNorm) for layer in classifier.modules()):
             raise Fault("batch norm cannot learn from single images: train.batch_size / accumulate must be at least 2")
 
+    def state(self) -> dict[str, Any]:
+        """What changes while it learns: the tensors themselves, not copies."""
+        return {
+            "weights": self.classifier.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": None if self.average is None else self.average.classifier.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave, on any device."""
+        self.classifier.load_state_dict(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.classifier.load_state_dict(state["average"])
+
     def step(self, images: Tensor, target: Target, lr: float, number: int) -> tuple[Tensor, Tensor]:
         """Learns the batch of step `number`, counted from 1 through all epochs.
 
