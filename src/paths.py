@@ -56,3 +56,9 @@ def states() -> Path:
 def outbox() -> Path:
     """What the tracking store has not taken yet."""
     return main_root() / ".cache" / "outbox"
+
+
+def shown(path: Path) -> str:
+    """As a message names it: short where it lies in the folder in which the user is."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

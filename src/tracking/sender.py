@@ -5,7 +5,7 @@ import threading
 import time
 
 from src.faults import Fault
-from src.paths import outbox
+from src.paths import outbox, shown
 from src.tracking.delivery import Delivery
 from src.tracking.outbox import Letter, waiting
 from src.tracking.store import Refused, Store, open_store, tracking_uri, without_credentials
@@ -55,13 +55,16 @@ class Sender:
             if self._error is not None:
                 raise self._error
             if self.letter.unsent and self._failures == failures:
-                self._reason = f"no answer in {limit:.0f} s"
+                self._fail(f"MLflow at {self.letter.store} gave no answer in {limit:.0f} s")
             return not self.letter.unsent
 
     def conclude(self, patience: float | None = None) -> None:
         """Sends what is left, and says what could not be sent."""
         if not self.settle(patience):
-            print(f"not in MLflow yet: {told(self.letter)} ({self._reason}): {_KEPT.format(outbox())}", file=sys.stderr)
+            print(
+                f"not in MLflow yet: {told(self.letter)} ({self._reason}): {_KEPT.format(shown(outbox()))}",
+                file=sys.stderr,
+            )
         with self._change:
             self.letter.close()
             self._change.notify_all()
@@ -100,12 +103,16 @@ class Sender:
             if reason is not None:
                 self._failures += 1
                 self._next = time.monotonic() + AGAIN
-                if self._reason is None:
-                    _warn(f"{reason}: going on without it, the run is {_KEPT.format(outbox())}")
+                self._fail(reason)
             elif self._reason is not None:
                 print("MLflow has the run again", file=sys.stderr, flush=True)
-            self._reason = reason
+                self._reason = None
             self._change.notify_all()
+
+    def _fail(self, reason: str) -> None:
+        if self._reason is None:
+            _warn(f"{reason}: going on without it, the run is {_KEPT.format(shown(outbox()))}")
+        self._reason = reason
 
 
 def deliver_waiting(store: Store) -> list[str]:

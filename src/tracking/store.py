@@ -28,6 +28,8 @@ _PATIENCE = {
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
 
+_LOCKED = 5  # seconds for another process to end its transaction
+
 # What no repetition changes: the user must change a value.
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
@@ -77,6 +79,7 @@ def open_store() -> Store:
     with _alone(uri), explained(uri):
         from mlflow import MlflowClient
 
+        _check_database(uri)
         client = MlflowClient(tracking_uri=uri)
         _follow_move(uri)
         return Store(client, _experiment(client, uri), uri)
@@ -99,6 +102,8 @@ def explained(uri: str) -> Iterator[None]:
         # What is wrapped around a database's error begins with the statement, or with advice about SQLAlchemy.
         cause = next((link.orig for link in _chain(error) if isinstance(link, DBAPIError) and link.orig), error)
         reason = without_credentials((str(cause).strip() or type(cause).__name__).splitlines()[0])
+        if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
+            reason = connection[1]  # the rest names pools, retries and the address once more
         refused = isinstance(error, MlflowException) and error.error_code in _REFUSALS and cause is error
         raise (Refused if refused else Fault)(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
 
@@ -149,6 +154,15 @@ def _artifacts(uri: str) -> Path | None:
     return (file.parent if file else main_root()) / "mlartifacts"
 
 
+def _check_database(uri: str) -> None:
+    """Raises `sqlite3.Error` where an existing file is locked or cannot be written: MLflow would try for a minute."""
+    file = database(uri)
+    if file is not None and file.is_file():
+        with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+
+
 def _follow_move(uri: str) -> None:
     """After a clone was moved or copied, its store still points to the old place: MLflow keeps absolute ones.
 
@@ -159,7 +173,7 @@ def _follow_move(uri: str) -> None:
     if file is None or place is None or not file.is_file():
         return
     here = place.as_uri()
-    with closing(sqlite3.connect(file, timeout=10)) as connection:
+    with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
         query = "SELECT artifact_location FROM experiments WHERE name = ?"
         try:
             row = connection.execute(query, (EXPERIMENT,)).fetchone()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from src.checkpoints import Checkpoints
 from src.faults import Fault
+from src.paths import shown
 from src.training.progress import Progress
 from src.training.results import Epoch
 from src.training.snapshots import Snapshots
@@ -41,7 +42,7 @@ class Resumable:
                 yield
             except Fault as fault:
                 if self._progress.epochs:
-                    kept = f"{self._checkpoints.folder} keeps the state after epoch {len(self._progress.epochs)}"
+                    kept = f"{shown(self._checkpoints.folder)} keeps the state after epoch {len(self._progress.epochs)}"
                     raise Fault(f"{fault}; {kept}") from None
                 raise
 
@@ -85,7 +86,8 @@ class Resumable:
         except OSError as error:  # training itself needs no disk before its end
             if not self._warned:
                 why = error.strerror or error
-                print(f"warning: {self._checkpoints.folder}: {why}: a killed training starts again", file=sys.stderr)
+                folder = shown(self._checkpoints.folder)
+                print(f"warning: {folder}: {why}: a killed training starts again", file=sys.stderr, flush=True)
             self._warned = True
         log(epoch)
         tqdm.write(str(epoch))
