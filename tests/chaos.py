@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from clones import ROOT, committed, copy_of_the_repository, substitute
+from clones import committed, copy_of_the_repository, substitute
 
 EPOCHS = 8
 STAGES = ["download", "split", "train", "evaluate", "visualize"]
@@ -100,8 +100,8 @@ def interrupt(run: Repro) -> None:
 
 
 def lose_power(run: Repro) -> Path:
-    """Kills all and cuts the file that was written last in half, as a disk may that was not told to sync; returns which.
-    SQLite's own files are left out: it syncs them."""
+    """Kills all and cuts the file that was written last in half, as a disk may without a sync. Returns which.
+    SQLite itself syncs its files, which are left out."""
     kill_both(run)
     while group(run.process.pid):
         time.sleep(0.01)

@@ -1,5 +1,6 @@
 """Sends letters while the program goes on: no trouble of the store stops it, and none makes it wait for long."""
 
+import errno
 import sys
 import threading
 import time
@@ -8,7 +9,7 @@ from src.faults import Fault
 from src.paths import outbox, shown
 from src.tracking.delivery import Delivery
 from src.tracking.outbox import Letter, waiting
-from src.tracking.store import Refused, Store, open_store, tracking_uri, without_credentials
+from src.tracking.store import Refused, Store, import_client, open_store, tracking_uri, without_credentials
 
 PATIENCE = 30.0  # seconds that a beginning or an end may wait for the store,
 _PER_MIB = 1.0  # and for each MiB of files that are to be copied
@@ -45,6 +46,7 @@ class Sender:
         Raises `Refused` where MLflow refuses the beginning: the user must change a value.
         """
         size = sum(file.stat().st_size for file in self.letter.folder.rglob("*") if file.is_file())
+        import_client()  # no store's fault, hence before the clock starts
         limit = PATIENCE + _PER_MIB * size / 2**20 if patience is None else patience
         with self._change:
             failures, self._next = self._failures, 0.0
@@ -149,7 +151,9 @@ def told(letter: Letter) -> str:
 def _told(error: Fault | OSError) -> str:
     if isinstance(error, Fault):
         return str(error)
-    return f"MLflow at {without_credentials(tracking_uri())}: {error.filename or ''} {error.strerror or error}"
+    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"MLflow at {without_credentials(tracking_uri())}: {place}{reason}"
 
 
 def _warn(message: str) -> None:

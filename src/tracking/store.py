@@ -199,6 +199,15 @@ def logged_in(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+def import_client() -> None:
+    """What takes seconds (on a busy machine many) before any store is asked."""
+    quieten()
+    import mlflow
+
+    if database(tracking_uri()) is not None:
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def quieten() -> None:
     """Before MLflow's import: no telemetry, no long waits, warnings only, and no value shortened behind our back."""
     os.environ.update(
