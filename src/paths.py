@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
 
 IMAGES = Path("data/images")  # where users put their own
 RAW = Path("data/raw")

@@ -35,14 +35,14 @@ RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
 class Repro:
     """`dvc repro` in a process group of its own, its output in a file."""
 
-    def __init__(self, clone: Path) -> None:
+    def __init__(self, clone: Path, *options: str) -> None:
         self.clone = clone
         self.log = clone.parent / "output.txt"
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["dvc", "repro"], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
+                ["dvc", "repro", *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.started = time.monotonic()
 

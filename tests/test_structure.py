@@ -24,7 +24,7 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.summary", "src.seeds"),
+    ("src.summary", "src.seeds", "src.recover"),
 ]
 
 # Code that stages import without depending on it, and why.

@@ -25,12 +25,26 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def start(self, wait: bool = True) -> None:
+        """Returns once it answers, or at once; where it runs already, it is left alone."""
+        if self._process is None:
+            self._launch()
+        if wait:
+            self._wait()
+
+    def _launch(self) -> None:
         log = (self.folder / "server.txt").open("ab")
         command = [sys.executable, __file__, str(self.folder), str(self.port)]
         self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         log.close()
+
+    def _wait(self) -> None:
         for _ in range(1200):
+            assert self._process is not None
             assert self._process.poll() is None, (self.folder / "server.txt").read_text()
             try:
                 requests.get(f"{self.uri}/health", timeout=5).raise_for_status()
@@ -43,6 +57,7 @@ class Server:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
     @contextmanager
     def trouble(self, kind: str) -> Iterator[None]:
