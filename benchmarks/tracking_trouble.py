@@ -2,7 +2,7 @@
 
     python -m benchmarks.tracking_trouble --pairs 5 --epochs 150
 
-Trains the digits recipe in turn with a server that works and with one that dies after a third of the time and comes back
+Trains the digits recipe in turn with a server that works and one that dies after a third of the time and comes back
 after two thirds. Prints the medians, and whether both runs hold the same metrics; adds the result to
 `benchmarks/tracking_trouble.json`.
 """
@@ -23,7 +23,7 @@ from benchmarks.common import hardware, keep, versions
 from benchmarks.pipeline import ROOT, substitute
 
 sys.path.append(str(ROOT / "tests"))
-from tracking_server import Server  # noqa: E402
+from tracking_server import Server
 
 RESULTS = ROOT / "benchmarks/tracking_trouble.json"
 

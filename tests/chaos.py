@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -154,16 +155,21 @@ def runs(clone: Path) -> list[tuple[str, list[int]]]:
         return [(status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
 
 
-def prepare(folder: Path, epochs: int) -> Path:
-    clone = copy_of_the_repository(folder / "clone")
-    substitute(clone / "params.yaml", "epochs: 30", f"epochs: {epochs} ")
-    (clone / "dvc.lock").unlink()  # nothing is known of earlier runs
-    return committed(clone)
+def template(folder: Path, epochs: int) -> Path:
+    """The repository as it is now, whatever becomes of it meanwhile, with few epochs and nothing known of earlier runs."""
+    copy_of_the_repository(folder)
+    substitute(folder / "params.yaml", "epochs: 30", f"epochs: {epochs} ")
+    (folder / "dvc.lock").unlink()
+    return committed(folder)
 
 
-def undisturbed(folder: Path, epochs: int) -> tuple[dict[str, bytes], dict[str, float]]:
+def prepare(source: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(source, folder / "clone", symlinks=True))
+
+
+def undisturbed(source: Path, folder: Path) -> tuple[dict[str, bytes], dict[str, float]]:
     """Results of a run that is left alone, and the seconds of each stage until the next began."""
-    run = Repro(prepare(folder, epochs))
+    run = Repro(prepare(source, folder))
     moments = {}
     for stage in STAGES:
         assert run.reach(stage), run.output
@@ -249,7 +255,8 @@ def main() -> None:
     wrong: list[str] = []
     number = 0
     with tempfile.TemporaryDirectory() as temporary:
-        expected, seconds = undisturbed(Path(temporary, "undisturbed"), arguments.epochs)
+        source = template(Path(temporary, "template"), arguments.epochs)
+        expected, seconds = undisturbed(source, Path(temporary, "undisturbed"))
         print("undisturbed:", ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()), flush=True)
         while sum(row.kills for row in rows.values()) < arguments.kills:
             number += 1
@@ -259,7 +266,7 @@ def main() -> None:
                 (stage, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds[stage]))
                 for place, stage in enumerate(SERIES)
             ]
-            clone = prepare(Path(temporary, str(number)), arguments.epochs)
+            clone = prepare(source, Path(temporary, str(number)))
             faults = [*series(clone, plan, rows), *check(clone, expected, arguments.epochs)]
             wrong += faults
             kills = sum(row.kills for row in rows.values())

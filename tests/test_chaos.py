@@ -19,19 +19,19 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes], dict[str, float]]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return folder, *chaos.undisturbed(folder, EPOCHS)
+    folder = tmp_path_factory.mktemp("chaos")
+    return folder, *chaos.undisturbed(chaos.template(folder / "template", EPOCHS), folder)
 
 
 def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
     undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
 ) -> None:
-    _, expected, seconds = undisturbed
+    folder, expected, seconds = undisturbed
     chance = random.Random(os.urandom(8))
     harms = ["`kill -9` of `dvc`", "power loss", "SIGTERM to both"]
     plan = [("train", harm, chance.uniform(0.5, 1) * seconds["train"]) for harm in harms]
     rows: dict[str, chaos.Row] = {}
-    clone = chaos.prepare(tmp_path, EPOCHS)
+    clone = chaos.prepare(folder / "template", tmp_path)
     assert [*chaos.series(clone, plan, rows), *chaos.check(clone, expected, EPOCHS)] == []
     assert sum(row.kills for row in rows.values()) >= 1
 
