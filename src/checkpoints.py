@@ -30,7 +30,7 @@ class Checkpoints:
     def alone(self) -> Iterator[None]:
         """Waits, and says so, while another process trains with the same key; then what that one left is found.
 
-        What a finished training left is removed where `dvc.lock` has its model already: being trained again is wanted.
+        Where DVC has recorded the model already, nothing is found: being trained again is wanted.
         """
         from filelock import FileLock, Timeout
 
@@ -46,8 +46,7 @@ class Checkpoints:
         try:
             holder.write_text(str(os.getpid()), encoding="utf-8")  # to be told; the lock itself is the kernel's
             _forget()
-            if (model := self._finished()) and LOCK.is_file() and model in LOCK.read_text(encoding="utf-8"):
-                shutil.rmtree(self.folder)
+            discard_recorded()
             yield
         finally:
             lock.release()
@@ -73,20 +72,16 @@ class Checkpoints:
         return None
 
     def finish(self, model_md5: str) -> None:
-        """The training is done. Its last checkpoint stays until DVC has recorded the model (`discard_finished`): if it
+        """The training is done. Its last checkpoint stays until DVC has recorded the model (`discard_recorded`): if it
         is killed before, nothing has to be trained again."""
         write_text(self.folder / _FINISHED, model_md5)
 
-    def _finished(self) -> str:
-        file = self.folder / _FINISHED
-        return file.read_text(encoding="utf-8") if file.is_file() else ""
 
-
-def discard_finished(model_md5: str) -> None:
-    """Removes what the finished training of this model left. A later stage of the pipeline calls it: DVC has then
-    recorded the model."""
+def discard_recorded() -> None:
+    """Removes what finished trainings left whose model is in `dvc.lock`, as it is when a later stage runs."""
+    recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     for file in states().glob(f"*/{_FINISHED}"):
-        if file.read_text(encoding="utf-8") == model_md5:
+        if file.read_text(encoding="utf-8") in recorded:
             shutil.rmtree(file.parent)
 
 

@@ -156,7 +156,7 @@ def runs(clone: Path) -> list[tuple[str, list[int]]]:
 
 
 def template(folder: Path, epochs: int) -> Path:
-    """The repository as it is now, whatever becomes of it meanwhile, with few epochs and nothing known of earlier runs."""
+    """The repository as it is now, with few epochs and nothing known of earlier runs."""
     copy_of_the_repository(folder)
     substitute(folder / "params.yaml", "epochs: 30", f"epochs: {epochs} ")
     (folder / "dvc.lock").unlink()

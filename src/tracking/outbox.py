@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from src.atomic import write_text
 from src.paths import outbox
@@ -34,19 +34,33 @@ class Letter:
     """Held by one process at a time: the lock on its entries is the kernel's, and ends with the process."""
 
     def __init__(self, folder: Path, wait: bool) -> None:
-        """Opens the letter, or begins it. Raises `BlockingIOError` where another process holds it, unless `wait`."""
+        """With `wait`, opens or begins a letter; else opens an existing one, and raises `BlockingIOError` where another
+        process holds it, `FileNotFoundError` where it was sent meanwhile."""
         self.folder = folder
         self.closed = False
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "entries.jsonl").open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.entries = self._read()
-        except BaseException:
-            self._file.close()
-            raise
+        self._file = self._held(wait)
+        self.entries = self._read()
         state = folder / "sent.json"
         self.sent = Sent(**json.loads(state.read_text(encoding="utf-8"))) if state.is_file() else Sent()
+
+    def _held(self, wait: bool) -> BinaryIO:
+        path = self.folder / "entries.jsonl"
+        while True:
+            if wait:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b" if wait else "r+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever held it before us may have sent and removed it.
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+            except FileNotFoundError:
+                if not wait:
+                    raise
+            except BlockingIOError:
+                file.close()
+                raise
+            file.close()
 
     def _read(self) -> list[Entry]:
         """The entries; what a power failure left of the last one is cut off."""
@@ -64,6 +78,7 @@ class Letter:
     def add(self, what: str, **entry: Any) -> None:
         """Writes an entry down, whatever becomes of this process. Raises `OSError`."""
         entry = {"what": what, "time": time.time_ns() // 1_000_000} | entry
+        self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -138,7 +153,7 @@ def waiting() -> Iterator[Letter]:
     for folder in sorted(path for path in outbox().glob("*-*") if path.is_dir()):
         try:
             letter = Letter(folder, wait=False)
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):
             continue
         try:
             yield letter

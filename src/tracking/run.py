@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.atomic import digest
-from src.checkpoints import discard_finished
+from src.checkpoints import discard_recorded
 from src.faults import Fault
 from src.params import Params
 from src.paths import PARAMS, PIPELINE
@@ -24,7 +24,7 @@ from src.tracking.delivery import SESSION
 from src.tracking.outbox import letter_of
 from src.tracking.sender import Sender
 from src.tracking.source import Source, read_source
-from src.tracking.store import Refused, tracking_uri, without_credentials
+from src.tracking.store import tracking_uri, without_credentials
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,11 +102,10 @@ def training_run(params: Params, session: str | None = None) -> Iterator[Run]:
             dataset=dataset_record(params.data),
             copy=run._letter.copy(*record),
         )
-    try:
-        run._sender.settle()
-    except Refused:
+    run._sender.settle()
+    if run._sender.refused is not None:
         run._letter.discard()
-        raise
+        raise run._sender.refused
     with _ending(run, lambda status: run._add("end", status=status)):
         yield run
         run._add("carry_over")
@@ -124,7 +123,7 @@ def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> It
     if not model_path.is_file():
         raise Fault(f"{model_path} is missing: run dvc repro, or dvc pull where a remote has it")
     md5 = digest(model_path)
-    discard_finished(md5)
+    discard_recorded()
     session = uuid.uuid4().hex
     elsewhere = {**_origin(stage, read_source()), "model_md5": md5, "training": "elsewhere", SESSION: session}
     tags = {f"{stage}.{key}": value for key, value in identity.flatten(parameters).items()}

@@ -29,34 +29,25 @@ class Sender:
         self._failures = 0
         self._reason: str | None = None  # why the last attempt failed
         self._next = 0.0  # when the next attempt may begin
-        self._error: BaseException | None = None  # what the program must know
+        self.refused: Refused | None = None  # a value of the beginning: the user must change it
         self._store: Store | None = None
         threading.Thread(target=self._run, name="tracking", daemon=True).start()
 
     def notify(self) -> None:
-        """There are new entries. Raises what an earlier one met and the program must know."""
+        """There are new entries."""
         with self._change:
-            if self._error is not None:
-                raise self._error
             self._change.notify_all()
 
     def settle(self, patience: float | None = None) -> bool:
-        """Whether the store has all so far: waits until it does, an attempt fails, or `patience` seconds are over.
-
-        Raises `Refused` where MLflow refuses the beginning: the user must change a value.
-        """
-        size = sum(file.stat().st_size for file in self.letter.folder.rglob("*") if file.is_file())
+        """Whether the store has all so far: waits until it does, an attempt fails, or `patience` seconds are over."""
+        size = sum(file.stat().st_size for file in self.letter.folder.glob("*/**/*") if file.is_file())
         import_client()  # no store's fault, hence before the clock starts
         limit = PATIENCE + _PER_MIB * size / 2**20 if patience is None else patience
         with self._change:
             failures, self._next = self._failures, 0.0
             self._change.notify_all()
-            self._change.wait_for(
-                lambda: not self.letter.unsent or self._failures > failures or self._error is not None, limit
-            )
-            if self._error is not None:
-                raise self._error
-            if self.letter.unsent and self._failures == failures:
+            self._change.wait_for(lambda: not self.letter.unsent or self._failures > failures or self.refused, limit)
+            if self.letter.unsent and not self.refused and self._failures == failures:
                 self._fail(f"MLflow at {self.letter.store} gave no answer in {limit:.0f} s")
             return not self.letter.unsent
 
@@ -80,23 +71,21 @@ class Sender:
                     return
             try:
                 if self._store is None:
-                    self._store = open_store()
-                    deliver_waiting(self._store)
+                    store = open_store()
+                    deliver_waiting(store)
+                    self._store = store
                 Delivery(self._store, self.letter, _warn).deliver()
                 reason = None
             except Refused as refused:
                 self._stop(refused)
                 return
-            except (Fault, OSError) as error:
+            except Exception as error:  # a dying server answers in ways that nobody foresaw
                 reason = _told(error)
-            except BaseException as error:  # a bug, for the program to raise
-                self._stop(error)
-                return
             self._note(reason)
 
-    def _stop(self, error: BaseException) -> None:
+    def _stop(self, refused: Refused) -> None:
         with self._change:
-            self._error = error
+            self.refused, self._reason = refused, str(refused)
             self._change.notify_all()
 
     def _note(self, reason: str | None) -> None:
@@ -148,12 +137,16 @@ def told(letter: Letter) -> str:
     return f"{letter.name}: {letter.missing()}"
 
 
-def _told(error: Fault | OSError) -> str:
+def _told(error: Exception) -> str:
+    """One line with the store's address, without credentials."""
     if isinstance(error, Fault):
         return str(error)
-    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-    place = f"{error.filename}: " if error.filename else ""
-    return f"MLflow at {without_credentials(tracking_uri())}: {place}{reason}"
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        place = f"{error.filename}: " if error.filename else ""
+        reason = place + ("the disk is full" if full else error.strerror or str(error))
+    return f"MLflow at {without_credentials(tracking_uri())}: {without_credentials(' '.join(reason.split()))[:400]}"
 
 
 def _warn(message: str) -> None:
