@@ -36,9 +36,9 @@ class Run:
     """One MLflow run. What it is told is written down at once, and sent while the caller goes on; where the store is in
     trouble, later. Every method raises `OSError` where a disk is full."""
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, *modules: str) -> None:
         self._letter = letter_of(session)
-        self._sender = Sender(self._letter)
+        self._sender = Sender(self._letter, *modules)
 
     @property
     def id(self) -> str:
@@ -91,7 +91,7 @@ def training_run(params: Params, session: str | None = None) -> Iterator[Run]:
     source = read_source()
     flat = {key: without_credentials(value) for key, value in identity.parameters(params).items()}
     tags = {**_origin("train", source), "params_digest": identity.parameters_digest(flat), SESSION: session}
-    run = Run(session)
+    run = Run(session, "mlflow.pytorch")  # for log_model
     with tempfile.TemporaryDirectory() as folder:
         record = _files_of_record(Path(folder), source)
         run._add(

@@ -23,7 +23,9 @@ class Sender:
     Only here anything waits for the store: what the program says goes into the letter, at once.
     """
 
-    def __init__(self, letter: Letter) -> None:
+    def __init__(self, letter: Letter, *modules: str) -> None:
+        """modules: of MLflow, which the caller will use beside the thread."""
+        import_client(*modules)
         self.letter = letter
         self._change = threading.Condition()
         self._failures = 0
@@ -41,7 +43,6 @@ class Sender:
     def settle(self, patience: float | None = None) -> bool:
         """Whether the store has all so far: waits until it does, an attempt fails, or `patience` seconds are over."""
         size = sum(file.stat().st_size for file in self.letter.folder.glob("*/**/*") if file.is_file())
-        import_client()  # no store's fault, hence before the clock starts
         limit = PATIENCE + _PER_MIB * size / 2**20 if patience is None else patience
         with self._change:
             failures, self._next = self._failures, 0.0

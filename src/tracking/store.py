@@ -1,6 +1,7 @@
 """Where runs are kept: `mlflow.db` and `mlartifacts/` in the clone's root, or what MLFLOW_TRACKING_URI names."""
 
 import errno
+import importlib
 import logging
 import os
 import re
@@ -199,13 +200,14 @@ def logged_in(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def import_client() -> None:
-    """What takes seconds (on a busy machine many) before any store is asked."""
+def import_client(*modules: str) -> None:
+    """Imports MLflow and the named modules of it. Before a second thread does: MLflow's imports go round in circles, of
+    which two threads see unfinished parts."""
     quieten()
-    import mlflow
-
-    if database(tracking_uri()) is not None:
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    needed = ["mlflow", "mlflow.entities", "mlflow.models", "mlflow.store.artifact.artifact_repository_registry"]
+    needed.append("mlflow.store.tracking." + ("rest_store" if database(tracking_uri()) is None else "sqlalchemy_store"))
+    for name in [*needed, *modules]:
+        importlib.import_module(name)
 
 
 def quieten() -> None:
