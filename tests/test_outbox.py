@@ -57,6 +57,10 @@ def tree(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found = Server(tmp_path_factory.mktemp("server"))
     found.start()
+    with pytest.MonkeyPatch.context() as patch:  # its first answer takes seconds
+        patch.setenv("MLFLOW_TRACKING_URI", found.uri)
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
+        open_store()
     yield found
     found.kill()
 
