@@ -7,7 +7,7 @@ RUN := . $(VENV)/bin/activate &&
 .PHONY: repro test lint lock env
 
 repro: $(READY)  ## set up, run the pipeline, say what came out
-	@$(RUN) python -m src.params && { git rev-parse -q --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true; }
+	@$(RUN) python -m src.params && python -m src.recover && { git rev-parse -q --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true; }
 	@$(RUN) dvc repro && python -m src.summary
 
 test: $(READY)  ## set up, run every test

@@ -1,10 +1,13 @@
 """Faults that the user can mend: one line on the terminal, exit code 2, no traceback."""
 
 import errno
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+from src import lifetime
 
 # What the operating system may refuse although the code is right, and what to do about it.
 _OPERATING_SYSTEM = {
@@ -25,13 +28,16 @@ def command(main: Callable[[], None]) -> NoReturn:
     """Runs `main` as a command line: a `Fault` becomes one line on stderr and exit code 2.
 
     A full disk, a read-only folder and a refused permission are told likewise, with the file's name. Every other
-    exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130, as shells expect.
+    exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.follow_parent`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if not Path("src/faults.py").is_file():
             root = Path(__file__).resolve().parents[1]
             raise Fault(f"commands run from the repository's root: cd {root}")
-        main()
+        with lifetime.ended_by_signals():
+            main()
     except Fault as fault:
         _leave(str(fault), 2)
     except OSError as error:
@@ -40,6 +46,8 @@ def command(main: Callable[[], None]) -> NoReturn:
         # Copying and renaming name two files; what cannot be written is the second.
         where = error.filename if error.filename2 is None else error.filename2
         _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+    except lifetime.Ended as ended:
+        _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     sys.exit(0)

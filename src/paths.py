@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
 
 IMAGES = Path("data/images")  # where users put their own
 RAW = Path("data/raw")
@@ -47,3 +48,19 @@ def main_root() -> Path:
 def downloads() -> Path:
     """Fetched files: they survive every rerun, whereas DVC deletes a stage's outputs before it runs the stage."""
     return main_root() / ".cache" / "downloads"
+
+
+def states() -> Path:
+    """What an interrupted training goes on from."""
+    return main_root() / ".cache" / "state"
+
+
+def outbox() -> Path:
+    """What the tracking store has not taken yet."""
+    return main_root() / ".cache" / "outbox"
+
+
+def shown(path: Path) -> str:
+    """As a message names it: short where it lies in the folder in which the user is."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

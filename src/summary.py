@@ -13,8 +13,9 @@ from ruamel.yaml import YAML
 from src.atomic import digest
 from src.evaluation.sentence import accuracy_sentence
 from src.faults import Fault, command
-from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
 from src.tracking.lookup import find_run
+from src.tracking.sender import unsent
 from src.tracking.source import git, read_source
 from src.tracking.store import tracking_uri, without_credentials
 
@@ -28,6 +29,7 @@ def main() -> None:
     if FIGURES.is_dir():
         rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
     rows += _run()
+    rows += [("not in MLflow yet", f"{run}: kept in {shown(outbox())}") for run in unsent()]
     last = ""
     for label, text in rows:
         print(f"{'' if label == last else label:<20}{text}")

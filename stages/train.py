@@ -4,10 +4,8 @@ python -m stages.train
 torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machines
 """
 
-from tqdm import tqdm
-
 from src import paths, tracking
-from src.atomic import check_writable, write_arrays
+from src.atomic import check_writable, digest, write_arrays
 from src.compute import device, processes
 from src.compute.batches import Batches
 from src.compute.forward import logits
@@ -18,9 +16,12 @@ from src.faults import command
 from src.models.classifier import Probabilities
 from src.models.file import Card, save
 from src.params import load
+from src.tracking.identity import training_key
 from src.training import augment, record
 from src.training.loop import train
+from src.training.progress import Progress
 from src.training.snapshots import Snapshots
+from src.training.state import Resumable
 
 PREVIEWS = 24  # the original and 23 draws
 
@@ -39,27 +40,24 @@ def work() -> None:
     card = Card.of(params.model, dataset)
     classifier = card.build(params.seed)
     with processes.joined(compute.device):
-        progress = train(classifier, training, validation, params.train, params.seed, compute)
-        if processes.number() > 0:
-            list(progress)
-            return
-        print(f"training {params.model.name} on {len(training):,} images, {compute}")
         environment = record.environment(compute, params.train.threads)
-        with tracking.training_run(params) as run:
+        progress, snapshots = Progress(), Snapshots(classifier.network)
+        state = Resumable(training_key(params, environment), progress, snapshots)
+        epochs = train(classifier, training, validation, params.train, params.seed, compute, progress)
+        if processes.number() > 0:
+            state.beside()
+            list(epochs)
+            return
+        with state.alone(), tracking.training_run(params, state.session) as run:
+            print(f"training {params.model.name} on {len(training):,} images, {compute}")
             run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
-            epochs = []
-            snapshots = Snapshots(classifier.network)
-            for epoch in progress:
-                epochs.append(epoch)
-                snapshots.take(epoch.number)
-                run.log_epoch(epoch.number, epoch.metrics())
-                tqdm.write(str(epoch))
+            state.follow(epochs, lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
 
             save(paths.MODEL, classifier, card)
             snapshots.save(paths.SNAPSHOTS)
             shown = augment.preview(params.train.augment, open_split("train").images[0], PREVIEWS, params.seed)
             write_arrays(paths.AUGMENTATION, images=shown)
-            record.write(epochs, classifier.network, environment)
+            record.write(progress.epochs, classifier.network, environment)
             outputs = logits(classifier, validation, compute).cpu().numpy()
             names = dataset.splits["validation"].names
             table = predictions(outputs, validation.labels.cpu().numpy(), names, dataset.classes)
@@ -68,6 +66,7 @@ def work() -> None:
             run.log_model(Probabilities(classifier), open_split("train").images[:2], paths.MODEL)
             for file in (*record.FILES, paths.VALIDATION_PREDICTIONS):
                 run.log_artifact(file, "reports")
+            state.finish(digest(paths.MODEL))
 
 
 if __name__ == "__main__":

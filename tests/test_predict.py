@@ -33,7 +33,7 @@ from src.paths import MODEL
 from src.prediction.explanation import occlusion
 from src.prediction.model import Model, load
 from src.prediction.photos import Found, find, preparation, read
-from src.tracking.model import log_model
+from src.tracking.model import export_model, send_model
 from src.tracking.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -235,13 +235,14 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
 
 
 @pytest.fixture
-def champion() -> Store:
+def champion(tmp_path: Path) -> Store:
     """models/model.safetensors, logged by a run and registered as models:/photos@champion."""
     classifier = make_model(COLOUR, ["cat", "dog", "owl"], "cifar_vgg")
     store = open_store()
     run = store.client.create_run(store.experiment_id)
     images = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), dtype=np.uint8)
-    model = log_model(store, run.info.run_id, Probabilities(classifier), images, MODEL)
+    export_model(tmp_path / "exported", Probabilities(classifier), images, MODEL)
+    model = send_model(store, run.info.run_id, tmp_path / "exported")
     store.client.create_registered_model("photos")
     source = store.client.get_logged_model(model).artifact_location
     version = store.client.create_model_version("photos", source, run.info.run_id, model_id=model)

@@ -12,8 +12,10 @@ from ruamel.yaml import YAML
 
 # From the bottom up; a module imports only from its own part and from parts above it in this list.
 LAYERS = [
+    ("src.lifetime",),
     ("src.faults",),
     ("src.model_names", "src.paths", "src.atomic", "src.statistics"),
+    ("src.checkpoints",),
     ("src.params",),
     ("src.data",),
     ("src.models",),
@@ -23,7 +25,7 @@ LAYERS = [
     ("src.training",),
     ("src.figures", "src.tracking"),
     ("src.prediction",),
-    ("src.summary", "src.seeds", "src.predict", "src.export", "src.track"),
+    ("src.summary", "src.seeds", "src.recover", "src.predict", "src.export", "src.track"),
 ]
 
 # Code that stages import without depending on it, and why.
@@ -31,6 +33,7 @@ EXEMPT = {
     "src.params": "the values that a stage reads are listed instead",
     "src.model_names": "part of the schema: names, no behaviour",
     "src.faults": "prints",
+    "src.lifetime": "decides when a stage ends, not what it writes",
     "src.paths": "a path that changes also changes in dvc.yaml",
     "src.tracking": "records what happened; of the outputs only the spelling of settings on the page is its",
 }

@@ -212,7 +212,8 @@ def test_attach_finds_the_newest_run_of_a_model_or_opens_one(trained: Trained) -
     with training_run(settings()) as newest:
         newest.set_tags({"model_md5": digest(other)})
     with attach(other, "evaluate", {}) as attached:
-        assert attached.id == newest.id
+        pass
+    assert attached.id == newest.id
     with pytest.raises(Fault, match="absent"), attach(Path("models/absent"), "evaluate", {}):
         pass
 
@@ -384,13 +385,19 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a run says, on one line, that the store does not take."""
+def told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a run says, which ends well, where the store does not take it: at the first failure and at its end."""
     (tree / "src/faults.py").touch()  # by which a command knows that it stands in a root
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT}/tests")
     done = subprocess.run([sys.executable, "-Pc", ONE_RUN], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    return done.stderr
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    first, last = done.stderr.splitlines()
+    assert first.startswith("warning: MLflow at ")
+    assert first.endswith(
+        ": going on without it, the run is kept in .cache/outbox, sent at the next start or by python -m src.track sync"
+    )
+    assert last.startswith("not in MLflow yet: mnist cifar_basic: ")
+    return [first, last]
 
 
 def test_the_stage_tags_what_it_computed_with(tree: Path) -> None:
@@ -408,29 +415,34 @@ def test_the_stage_tags_what_it_computed_with(tree: Path) -> None:
         assert run.data.tags[name] == str(environment[name])
 
 
-def test_a_full_or_read_only_database_is_one_line_with_its_cause(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_or_read_only_database_is_told_with_its_cause(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "big").touch()
     disk = tree / "disk"
     disk.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///disk/mlflow.db")
     with mounts.small_disk(disk, "3m"):
         open_store()
         mounts.fill(disk)
-        assert refused(tree, monkeypatch).endswith("/disk/mlflow.db: database or disk is full\n")
+        for line in told(tree, monkeypatch):
+            assert f"MLflow at sqlite:///{disk}/mlflow.db: database or disk is full" in line
         (disk / "filler").unlink()
         with mounts.read_only(disk / "mlflow.db"):
-            message = refused(tree, monkeypatch)
-    assert message == f"error: MLflow at sqlite:///{disk}/mlflow.db: attempt to write a readonly database\n"
+            for line in told(tree, monkeypatch):
+                assert f"MLflow at sqlite:///{disk}/mlflow.db: attempt to write a readonly database" in line
 
 
-@pytest.mark.parametrize("size", ["4k", "64k"])
-def test_a_full_place_of_artifacts_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+@pytest.mark.parametrize(("size", "missing"), [("4k", "its beginning, epoch 1, 1 file"), ("64k", "1 file")])
+def test_a_full_place_of_artifacts_is_named(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, size: str, missing: str
+) -> None:
     """Full for the first files, copied together, or for a later one alone."""
     place = tree / "mlartifacts"
     place.mkdir()
     (tree / "big").write_bytes(bytes(200_000))
     with mounts.small_disk(place, size):
-        message = refused(tree, monkeypatch)
-    assert message.startswith(f"error: {place}: the disk is full")
+        lines = told(tree, monkeypatch)
+    assert all(f"{place}: the disk is full" in line for line in lines)
+    assert lines[1].startswith(f"not in MLflow yet: mnist cifar_basic: {missing} (")
 
 
 def test_a_run_that_gives_the_same_model_gets_the_results_of_the_earlier_one(tree: Path) -> None:

@@ -144,7 +144,9 @@ def test_single_images_and_batch_norm_do_not_agree() -> None:
 
 def test_a_diverging_loss_stops_with_one_line() -> None:
     diverging = {"name": "sgd", "lr": 1e20, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
-    with pytest.raises(Fault, match=r"the training loss became (nan|inf) in epoch 1: reduce train\.optimizer"):
+    with pytest.raises(
+        Fault, match=r"the training loss became (nan|inf) in epoch 1, batch 2, .*: reduce train\.optimizer"
+    ):
         run(new_classifier(), section(optimizer=diverging))
 
 

@@ -118,6 +118,20 @@ def total(numbers: Tensor) -> Tensor:
     return numbers
 
 
+def of_first(content: bytes | None) -> bytes | None:
+    """What process 0 was given, in every process."""
+    if count() == 1:
+        return content
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    length = torch.tensor(-1 if content is None else len(content), device=device)
+    dist.broadcast(length, 0)
+    if length < 0:
+        return None
+    shared = torch.frombuffer(bytearray(content or bytes(int(length))), dtype=torch.uint8).to(device)
+    dist.broadcast(shared, 0)
+    return shared.cpu().numpy().tobytes()
+
+
 def exchanging(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:
     """A module with the network's weights whose backward pass leaves the mean gradient of all processes in each of
     them; None where there is one."""

@@ -44,6 +44,13 @@ def parameters_digest(flat: Mapping[str, str]) -> str:
     return hashlib.md5(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 
 
+def training_key(params: Params, environment: Mapping[str, object]) -> str:
+    """Digest of all that a training's bits depend on: its parameters, the data, its code, versions and device."""
+    parts = [flatten(params.model_dump(include={"seed", "model", "train"})), dict(environment)]
+    content = json.dumps([*parts, data_digest(), code_digest("train")], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
 def data_digest() -> str:
     """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `Fault` where it is missing."""
     try:

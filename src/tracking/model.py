@@ -2,7 +2,6 @@
 
 import copy
 import json
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,22 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
-from src.tracking.store import Store, placing
+from src.tracking.store import Store, placing, quieten
 
 # What loading and predicting needs. Given explicitly, since MLflow's own inference takes 8 s and finds noise.
 _REQUIREMENTS = ("mlflow", "numpy", "torch")
 
 
-def log_model(store: Store, run_id: str, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> str:
-    """Logs `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) as an output of the run; returns its id.
+def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> None:
+    """Writes `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`, without asking the store.
 
     `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. The card of
     `model_path` (classes, normalisation, network) goes into the model's metadata.
 
     Raises `ValueError` where the graph does not give the module's own probabilities for another batch size.
     """
+    quieten()
     import mlflow.pytorch
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 
     if len(example) < 2:
@@ -36,35 +35,38 @@ def log_model(store: Store, run_id: str, probabilities: nn.Module, example: NDAr
     # The caller's stays where it is, in its mode and layout; torch's exporter warns of channels-last weights.
     module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
     images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
+    mlflow.pytorch.save_model(
+        module,
+        folder,
+        mlflow_model=Model(metadata=_card(model_path)),
+        signature=_signature(module, images),
+        input_example=images,
+        pip_requirements=[f"{name}=={_release(name)}" for name in _REQUIREMENTS],
+        serialization_format="pt2",
+    )
+    _check(folder / "data" / "model.pt2", module, images)
+
+
+def send_model(store: Store, run_id: str, folder: Path) -> str:
+    """Logs the exported model as an output of the run; returns its id. A repetition goes on with the same one."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
     client = store.client
-    parameters = client.get_run(run_id).data.params
-    logged = client.create_logged_model(store.experiment_id, "model", run_id, params=parameters)
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary, "model")
-            mlflow.pytorch.save_model(
-                module,
-                folder,
-                mlflow_model=Model(
-                    artifact_path=logged.artifact_location,
-                    run_id=run_id,
-                    model_uuid=logged.model_id,
-                    model_id=logged.model_id,
-                    metadata=_card(model_path),
-                ),
-                signature=_signature(module, images),
-                input_example=images,
-                pip_requirements=[f"{name}=={_release(name)}" for name in _REQUIREMENTS],
-                serialization_format="pt2",
-            )
-            _check(folder / "data" / "model.pt2", module, images)
-            with placing(store.uri):
-                client.log_model_artifacts(logged.model_id, str(folder))
-    except BaseException:
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
-        raise
+    run = client.get_run(run_id)
+    known = client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
+    logged = (
+        known[0] if known else client.create_logged_model(store.experiment_id, "model", run_id, params=run.data.params)
+    )
+    model = Model.load(folder)
+    model.artifact_path, model.run_id = logged.artifact_location, run_id
+    model.model_uuid = model.model_id = logged.model_id
+    model.save(folder / "MLmodel")
+    with placing(store.uri):
+        client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    if run.outputs is None or logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return str(logged.model_id)
 
 

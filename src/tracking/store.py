@@ -1,6 +1,7 @@
 """Where runs are kept: `mlflow.db` and `mlartifacts/` in the clone's root, or what MLFLOW_TRACKING_URI names."""
 
 import errno
+import importlib
 import logging
 import os
 import re
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "image-classification"
 
-# MLflow's own defaults block for four minutes where a server is gone. A refused connection now fails after 3 s, a
-# silent server after 50 s. A user's own settings win.
+# MLflow's own defaults block for four minutes where a server is gone. A refused connection or an error of the server
+# now fails after 1 s, a silent server after 20 s. A user's own settings win.
 _PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
+
+_LOCKED = 5  # seconds for another process to end its transaction
+
+# What no repetition changes: the user must change a value.
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 # Columns in which MLflow stores absolute places of artifacts.
 _PLACES = {
@@ -34,6 +41,10 @@ _PLACES = {
     "logged_models": "artifact_location",
     "model_versions": "storage_location",
 }
+
+
+class Refused(Fault):
+    """MLflow says no to a value, and would again."""
 
 
 class Store(NamedTuple):
@@ -65,10 +76,11 @@ def open_store() -> Store:
     Safe when several processes start at once on a new store: MLflow's own table creation is not, hence the lock.
     """
     uri = logged_in(tracking_uri())
-    _quieten()
+    quieten()
     with _alone(uri), explained(uri):
         from mlflow import MlflowClient
 
+        _check_database(uri)
         client = MlflowClient(tracking_uri=uri)
         _follow_move(uri)
         return Store(client, _experiment(client, uri), uri)
@@ -91,7 +103,10 @@ def explained(uri: str) -> Iterator[None]:
         # What is wrapped around a database's error begins with the statement, or with advice about SQLAlchemy.
         cause = next((link.orig for link in _chain(error) if isinstance(link, DBAPIError) and link.orig), error)
         reason = without_credentials((str(cause).strip() or type(cause).__name__).splitlines()[0])
-        raise Fault(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
+        if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
+            reason = connection[1]  # the rest names pools, retries and the address once more
+        refused = isinstance(error, MlflowException) and error.error_code in _REFUSALS and cause is error
+        raise (Refused if refused else Fault)(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -140,6 +155,15 @@ def _artifacts(uri: str) -> Path | None:
     return (file.parent if file else main_root()) / "mlartifacts"
 
 
+def _check_database(uri: str) -> None:
+    """Raises `sqlite3.Error` where an existing file is locked or cannot be written: MLflow would try for a minute."""
+    file = database(uri)
+    if file is not None and file.is_file():
+        with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+
+
 def _follow_move(uri: str) -> None:
     """After a clone was moved or copied, its store still points to the old place: MLflow keeps absolute ones.
 
@@ -150,7 +174,7 @@ def _follow_move(uri: str) -> None:
     if file is None or place is None or not file.is_file():
         return
     here = place.as_uri()
-    with closing(sqlite3.connect(file, timeout=10)) as connection:
+    with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
         query = "SELECT artifact_location FROM experiments WHERE name = ?"
         try:
             row = connection.execute(query, (EXPERIMENT,)).fetchone()
@@ -176,7 +200,17 @@ def logged_in(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _quieten() -> None:
+def import_client(*modules: str) -> None:
+    """Imports MLflow and the named modules of it. Before a second thread does: MLflow's imports go round in circles, of
+    which two threads see unfinished parts."""
+    quieten()
+    needed = ["mlflow", "mlflow.entities", "mlflow.models", "mlflow.store.artifact.artifact_repository_registry"]
+    needed.append("mlflow.store.tracking." + ("rest_store" if database(tracking_uri()) is None else "sqlalchemy_store"))
+    for name in [*needed, *modules]:
+        importlib.import_module(name)
+
+
+def quieten() -> None:
     """Before MLflow's import: no telemetry, no long waits, warnings only, and no value shortened behind our back."""
     os.environ.update(
         {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
@@ -185,6 +219,7 @@ def _quieten() -> None:
     for name, value in {**_PATIENCE, **quiet}.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
     logging.getLogger("mlflow.store.db.utils").addFilter(_not_raised)
 
 
@@ -205,7 +240,7 @@ def _alone(uri: str) -> Iterator[None]:
     if not file.parent.is_dir():
         raise Fault(f"MLflow at {uri}: the folder {file.parent} is missing")
     try:
-        with FileLock(f"{file}.lock", timeout=60):
+        with FileLock(f"{file}.lock", timeout=20):
             yield
     except Timeout:
-        raise Fault(f"another process has been opening {file} for a minute: end it, or remove {file}.lock") from None
+        raise Fault(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None

@@ -1,6 +1,7 @@
 """One step of training: loss and gradient of a batch, and what the optimiser makes of them."""
 
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +54,23 @@ class Learner:
         # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
         mode = "reduce-overhead" if compute.device.type == "cuda" else None  # CUDA graphs
         self.forward = torch.compile(forward, dynamic=False, mode=mode) if section.compile else forward
+
+    def state(self) -> dict[str, Any]:
+        """What changes while it learns: the tensors themselves, not copies."""
+        return {
+            "weights": self.classifier.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.classifier.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave, on any device."""
+        self.classifier.load_state_dict(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.classifier.load_state_dict(state["average"])
 
     def step(self, images: Tensor, target: Target, lr: float, number: int) -> tuple[Tensor, Tensor]:
         """Learns the batch of step `number`, counted from 1 through all epochs.

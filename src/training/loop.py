@@ -1,6 +1,6 @@
 """The training loop: a generator that yields one result per epoch, so that whoever drives it decides what to do."""
 
-import copy
+import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,6 +20,7 @@ from src.models.classifier import Classifier
 from src.training import augment
 from src.training.learner import Learner
 from src.training.losses import Target
+from src.training.progress import Progress, Watch
 from src.training.results import Epoch, Errors
 from src.training.schedules import lr_factor
 
@@ -34,25 +35,29 @@ def train(
     section: params.Train,
     seed: int,
     compute: Compute,
+    progress: Progress | None = None,
 ) -> Iterator[Epoch]:
     """Trains `classifier` and yields after each epoch; when exhausted, the classifier has the best epoch's weights.
 
     Best is the highest validation accuracy, at equal accuracy the lowest validation loss; without validation images it
     is the last epoch. Where `section.ema` is set, the moving average of the weights is what is validated and kept.
     Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Several processes that are
-    `joined` train one model: each yields the same results. Raises `Fault` when the loss is no longer finite, or memory
-    does not suffice.
+    `joined` train one model: each yields the same results. `progress`: where an interrupted training of the same
+    arguments stood, whose next epoch is then the first one; it is kept up to date. Raises `Fault` when the loss is no
+    longer finite, or memory does not suffice.
     """
     augment.check(section.augment, training.image_shape[2])
     learner = Learner(classifier, section, training.labels, compute)
-    losses: list[float] = []
-    best_key, best_epoch, best_weights = (-1.0, 0.0), 0, None
-    for number in range(1, section.epochs + 1):
+    progress = progress or Progress()
+    progress.start(learner)
+    for number in range(len(progress.epochs) + 1, section.epochs + 1):
+        if section.patience is not None and len(progress.epochs) - progress.best_epoch >= section.patience:
+            break
         if cuda := compute.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(compute.device)
         started = time.perf_counter()
         try:
-            loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, losses)
+            loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, progress.losses)
             trained = time.perf_counter()
             validation_loss, validation_accuracy = measure(learner.kept, validation, compute)
         except torch.OutOfMemoryError:
@@ -60,19 +65,11 @@ def train(
         lr = learner.optimiser.param_groups[0]["lr"]
         for which, value in ("training", loss), ("validation", validation_loss):
             if value is not None and not np.isfinite(value):
-                raise Fault(
-                    f"the {which} loss became {value} in epoch {number}: reduce train.optimizer.lr (now {lr:g})"
-                )
+                rerun = functools.partial(_train_epoch, learner, training, validation, seed, number, progress.losses)
+                raise Fault(f"the {which} loss became {value} in epoch {number}{progress.cause(rerun, lr)}")
 
-        key = (float(number), 0.0)
-        if validation_accuracy is not None and validation_loss is not None:
-            key = (validation_accuracy, -validation_loss)
-            losses.append(validation_loss)
-        if best := key > best_key:
-            best_key, best_epoch = key, number
-            # Only needed if a worse epoch can follow; a copy, since training goes on in place.
-            best_weights = copy.deepcopy(learner.kept.state_dict()) if validation_accuracy is not None else None
-        yield Epoch(
+        best = progress.is_best(number, validation_loss, validation_accuracy)
+        epoch = Epoch(
             number=number,
             train_loss=loss,
             train_accuracy=accuracy,
@@ -85,9 +82,9 @@ def train(
             peak_gpu_memory_gib=torch.cuda.max_memory_allocated(compute.device) / 2**30 if cuda else None,
             steps=steps,
         )
-        if section.patience is not None and number - best_epoch >= section.patience:
-            break
-    classifier.load_state_dict(learner.kept.state_dict() if best_weights is None else best_weights)
+        progress.add(epoch)
+        yield epoch
+    classifier.load_state_dict(progress.best_weights or learner.kept.state_dict())
     classifier.eval()
 
 
@@ -98,6 +95,7 @@ def _train_epoch(
     seed: int,
     number: int,
     losses: Sequence[float],
+    watch: Watch | None = None,
 ) -> tuple[float, float, list[Errors]]:
     """One pass over the training images: mean loss, accuracy, and the error rates at the steps that are recorded.
 
@@ -135,6 +133,8 @@ def _train_epoch(
             lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs, losses)
             step_of_all = (number - 1) * steps + step
             loss, correct = learner.step(images, target, lr, step_of_all)
+            if watch is not None:
+                watch(step, loss, lr)
             batch_losses.append(loss)
             right.append(correct)
             seen.append(len(images))
@@ -176,10 +176,11 @@ def _batches(
 def _seed_epoch(seed: int, number: int) -> Generator:
     """Sets torch's global random state (dropout) from (seed, epoch) and returns a generator for all other draws.
 
-    Neighbouring seeds and epochs give unrelated numbers: numpy's `SeedSequence` mixes them.
+    Of several processes each has dropout of its own, and the same other draws. Neighbouring seeds and epochs give
+    unrelated numbers: numpy's `SeedSequence` mixes them.
     """
     dropout, draws = np.random.SeedSequence([seed, number]).generate_state(2)
-    torch.manual_seed(int(dropout))
+    torch.manual_seed(int(dropout) + processes.number())
     return torch.Generator().manual_seed(int(draws))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -29,6 +30,16 @@ class Snapshots:
             for name, layer in self._layers.items()
         }
         self._taken.append((epoch, kernels))
+
+    def state(self) -> list[Any]:
+        """What was taken so far, as tensors."""
+        return [
+            [epoch, {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}]
+            for epoch, kernels in self._taken
+        ]
+
+    def restore(self, state: list[Any]) -> None:
+        self._taken = [(epoch, {name: kernel.numpy() for name, kernel in kernels.items()}) for epoch, kernels in state]
 
     def save(self, path: Path) -> None:
         """Writes int64 `epochs` (S,), where 0 is before training, and float32 `first` and, if there is a second

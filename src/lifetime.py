@@ -1,0 +1,90 @@
+"""When a program of ours ends: with the process that started it, and at the signals by which schedulers end jobs."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+GRACE = 10  # seconds in which an ended program closes its run; then the kernel ends it, whatever it does
+_LOOK = 0.5  # seconds between two looks at the processes that started us
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, told like Ctrl-C: what closes a run at the one does so at the other."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number  # as shells report it
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Raises `Ended` in the block where a signal would end the process at once. Ignored signals (nohup) stay ignored.
+
+    The second one changes nothing: cleaning up takes `GRACE` seconds at most.
+    """
+    replaced = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in replaced:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    signal.alarm(GRACE)
+    raise Ended(number)
+
+
+def follow_parent() -> None:
+    """Ends this process with SIGTERM as soon as the one that started it is gone, a shell between them or not.
+
+    DVC does not take its stages with it when it is killed: an orphan would write beside those of the next `dvc repro`.
+    On Linux the kernel itself sends the signal when the parent dies. Until a program handles it, Ctrl-C is silent too:
+    what is imported meanwhile is of no interest.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_follow, args=(parent,), name="follow parent", daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    import psutil
+
+    starters = []
+    try:
+        process: psutil.Process | None = psutil.Process(parent)
+        while process is not None:
+            starters.append(process)
+            # A shell that waits for us has our command in its own: then what started the shell counts too.
+            process = process.parent() if any("stages." in word for word in process.cmdline()) else None
+        while os.getppid() == parent and all(_lives(process) for process in starters):
+            time.sleep(_LOOK)
+    except psutil.NoSuchProcess:
+        pass  # it ended while we looked
+    except psutil.AccessDenied:
+        return  # another user's: the kernel still tells of the nearest
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _lives(process: "psutil.Process") -> bool:
+    import psutil
+
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -1,0 +1,59 @@
+"""Mends the two files of DVC that a kill or a power failure may leave half-written, which DVC itself refuses to read.
+
+    python -m src.recover
+
+`make repro` calls it first. Nothing of value is in them: `.dvc/tmp/rwlock` says which processes read and write what,
+and stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs.
+"""
+
+import json
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from src.atomic import write_text
+from src.faults import command
+from src.paths import LOCK, RWLOCK
+from src.tracking.source import git
+
+_WRITING = 1.0  # seconds in which a living DVC has written its file
+
+
+def main() -> None:
+    if _broken_json(RWLOCK):
+        time.sleep(_WRITING)
+        if _broken_json(RWLOCK):
+            RWLOCK.unlink()
+            print(f"{RWLOCK} was half-written: removed")
+    if LOCK.is_file() and not _whole(LOCK.read_bytes()):
+        committed = git("show", f"HEAD:./{LOCK}")
+        if committed:
+            write_text(LOCK, committed)
+        else:
+            LOCK.unlink()
+        print(f"{LOCK} was half-written: {'the committed one is back' if committed else 'removed'}")
+
+
+def _broken_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
+
+
+def _whole(content: bytes) -> bool:
+    """Whether DVC can read it: a mapping with stages, each of which has a command."""
+    try:
+        lock = YAML(typ="safe", pure=True).load(content)
+        return not content or all("cmd" in stage for stage in lock["stages"].values())
+    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
+        return False
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,281 @@
+"""Kills real pipeline runs at random moments, over all stages, and compares what comes out with an undisturbed run.
+
+    python tests/chaos.py --kills 50 --seed 0
+
+Nothing is repaired by hand: after each kill only `dvc repro` is started again. Prints a row for each kind of harm
+(`docs/reliability.md` holds them), and exits with 1 if anything was lost. Linux only.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from clones import committed, copy_of_the_repository, substitute
+
+EPOCHS = 8
+STAGES = ["download", "split", "train", "evaluate", "visualize"]
+# Where each run of a series is killed: the start of DVC itself, or a stage.
+SERIES = ["start", "download", "split", "train", "train", "train", "evaluate", "evaluate", "visualize", "visualize"]
+AFTERWARDS = 1.15  # of a stage's time: until DVC has recorded it
+RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
+
+
+class Repro:
+    """`dvc repro` in a process group of its own, its output in a file."""
+
+    def __init__(self, clone: Path, *options: str) -> None:
+        self.clone = clone
+        self.log = clone.parent / "output.txt"
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+        environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                ["dvc", "repro", *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.started = time.monotonic()
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def reach(self, stage: str) -> bool:
+        """Whether the stage began, before the whole ended."""
+        while stage != "start" and f"Running stage '{stage}'" not in self.output:
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def stage_processes(self) -> list[psutil.Process]:
+        return [child for child in group(self.process.pid) if child.pid != self.process.pid]
+
+
+def group(leader: int) -> list[psutil.Process]:
+    """The living processes of the group, orphans too."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def kill_stage(run: Repro) -> None:
+    for process in run.stage_processes() or [psutil.Process(run.process.pid)]:
+        process.kill()
+
+
+def kill_dvc(run: Repro) -> None:
+    run.process.kill()
+
+
+def kill_both(run: Repro) -> None:
+    os.killpg(run.process.pid, signal.SIGKILL)
+
+
+def terminate_dvc(run: Repro) -> None:
+    run.process.terminate()
+
+
+def terminate_both(run: Repro) -> None:
+    os.killpg(run.process.pid, signal.SIGTERM)
+
+
+def interrupt(run: Repro) -> None:
+    os.killpg(run.process.pid, signal.SIGINT)
+
+
+def lose_power(run: Repro) -> Path:
+    """Kills all and cuts the file that was written last in half, as a disk may without a sync. Returns which.
+    SQLite itself syncs its files, which are left out."""
+    kill_both(run)
+    while group(run.process.pid):
+        time.sleep(0.01)
+    files = [
+        path
+        for folder in ("data", "models", "reports", ".cache/state", ".cache/outbox", "dvc.lock")
+        for path in [run.clone / folder, *(run.clone / folder).rglob("*")]
+        if path.is_file() and not path.name.startswith(".git")
+    ]
+    last = max(files, key=lambda path: path.stat().st_mtime_ns)
+    os.truncate(last, last.stat().st_size // 2)
+    return last
+
+
+HARMS: dict[str, Callable[[Repro], Path | None]] = {
+    "`kill -9` of the stage": kill_stage,
+    "`kill -9` of `dvc`": kill_dvc,
+    "`kill -9` of both": kill_both,
+    "SIGTERM to `dvc`": terminate_dvc,
+    "SIGTERM to both": terminate_both,
+    "Ctrl-C": interrupt,
+    "power loss": lose_power,
+}
+
+
+@dataclass
+class Row:
+    """What was seen of one kind of harm."""
+
+    kills: int = 0
+    stages: dict[str, int] = field(default_factory=dict)
+    ended: list[float] = field(default_factory=list)  # seconds until the last process was gone
+    resumed: int = 0  # trainings that went on
+
+
+def results(clone: Path) -> dict[str, bytes]:
+    files = (path for pattern in RESULTS for path in clone.glob(pattern) if path.is_file())
+    return {path.relative_to(clone).as_posix(): path.read_bytes() for path in files}
+
+
+def epochs_told(output: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^epoch +(\d+) +train", output, re.MULTILINE)]
+
+
+def runs(clone: Path) -> list[tuple[str, list[int]]]:
+    """Status of every run in the clone's store, and the steps of its curve."""
+    with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
+        found = connection.execute("SELECT run_uuid, status FROM runs ORDER BY start_time").fetchall()
+        query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'train_loss' ORDER BY step"
+        return [(status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
+
+
+def template(folder: Path, epochs: int) -> Path:
+    """The repository as it is now, with few epochs and nothing known of earlier runs."""
+    copy_of_the_repository(folder)
+    substitute(folder / "params.yaml", "epochs: 30", f"epochs: {epochs} ")
+    (folder / "dvc.lock").unlink()
+    return committed(folder)
+
+
+def prepare(source: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(source, folder / "clone", symlinks=True))
+
+
+def undisturbed(source: Path, folder: Path) -> tuple[dict[str, bytes], dict[str, float]]:
+    """Results of a run that is left alone, and the seconds of each stage until the next began."""
+    run = Repro(prepare(source, folder))
+    moments = {}
+    for stage in STAGES:
+        assert run.reach(stage), run.output
+        moments[stage] = time.monotonic() - run.started
+    assert run.process.wait() == 0, run.output
+    ends = [*moments.values(), time.monotonic() - run.started][1:]
+    seconds = {"start": moments["download"]}
+    seconds |= {stage: end - moments[stage] for stage, end in zip(STAGES, ends, strict=True)}
+    return results(run.clone), seconds
+
+
+def series(clone: Path, plan: list[tuple[str, str, float]], rows: dict[str, Row]) -> Iterator[str]:
+    """Runs the clone's pipeline to its end through the planned kills (stage, harm, seconds); yields what went wrong."""
+    told: list[int] = []
+    for stage, harm, delay in plan:
+        run = Repro(clone)
+        if run.reach(stage):
+            time.sleep(delay)
+        if run.process.poll() is not None:
+            if run.process.returncode:
+                yield f"dvc repro failed before {harm} in {stage}:\n{run.output}"
+            continue
+        row, killed = rows.setdefault(harm, Row()), time.monotonic()
+        damaged = HARMS[harm](run)
+        run.process.wait()
+        while group(run.process.pid):
+            time.sleep(0.005)
+        row.ended.append(time.monotonic() - killed)
+        row.kills += 1
+        row.stages[stage] = row.stages.get(stage, 0) + 1
+        row.resumed += "going on after epoch" in run.output
+        yield from lost(told, run.output, harm)
+        if damaged is not None and damaged.name.startswith("epoch-"):
+            told.pop()  # the newest state itself: the one before is what remains
+    run = Repro(clone)
+    if run.process.wait():
+        yield f"the last dvc repro failed:\n{run.output}"
+    yield from lost(told, run.output, "the last run")
+
+
+def lost(told: list[int], output: str, harm: str) -> Iterator[str]:
+    """Epochs that were told as finished and are trained again."""
+    for epoch in epochs_told(output):
+        if epoch in told:
+            yield f"epoch {epoch} was trained again ({harm}):\n{output}"
+        told.append(epoch)
+
+
+def check(clone: Path, expected: dict[str, bytes], epochs: int) -> Iterator[str]:
+    found = results(clone)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            yield f"{name} differs"
+    kept = runs(clone)
+    if any(status == "RUNNING" for status, _ in kept):
+        yield f"a run is left RUNNING: {kept}"
+    if not any(steps == list(range(1, epochs + 1)) for _, steps in kept):
+        yield f"no curve is whole: {kept}"
+    if any(len(steps) != len(set(steps)) for _, steps in kept):
+        yield f"a curve has double points: {kept}"
+    if left := [path for path in clone.glob(".cache/*/*/*") if "downloads" not in path.parts]:
+        yield f"left behind: {left}"
+
+
+def table(rows: dict[str, Row]) -> str:
+    lines = ["| harm | kills | in | ended after, at most |", "|---|---|---|---|"]
+    for harm, row in rows.items():
+        where = ", ".join(f"{stage} {count}" for stage, count in row.stages.items())
+        lines.append(f"| {harm} | {row.kills} | {where} | {max(row.ended):.1f} s |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    # Started in the background by a script, we would ignore Ctrl-C, and so would what we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    rows: dict[str, Row] = {}
+    wrong: list[str] = []
+    number = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        source = template(Path(temporary, "template"), arguments.epochs)
+        expected, seconds = undisturbed(source, Path(temporary, "undisturbed"))
+        print("undisturbed:", ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()), flush=True)
+        while sum(row.kills for row in rows.values()) < arguments.kills:
+            number += 1
+            # Every kind of harm in turn, so that each meets every stage.
+            turn = [*HARMS][number % len(HARMS) :] + [*HARMS][: number % len(HARMS)]
+            plan = [
+                (stage, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds[stage]))
+                for place, stage in enumerate(SERIES)
+            ]
+            clone = prepare(source, Path(temporary, str(number)))
+            faults = [*series(clone, plan, rows), *check(clone, expected, arguments.epochs)]
+            wrong += faults
+            kills = sum(row.kills for row in rows.values())
+            print(f"series {number}: {kills} kills so far, {len(faults)} faults", *faults, sep="\n", flush=True)
+    print(table(rows))
+    kills = sum(row.kills for row in rows.values())
+    print(f"{kills} kills in {number} series, {len(wrong)} faults; {sum(row.resumed for row in rows.values())} resumed")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Kills of real pipeline runs, a few (`python tests/chaos.py` for many), and two runs at once."""
+
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import chaos
+import pytest
+from clones import call, committed
+
+from src import recover
+from src.paths import LOCK, RWLOCK
+
+EPOCHS = 4
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes], dict[str, float]]:
+    folder = tmp_path_factory.mktemp("chaos")
+    return folder, *chaos.undisturbed(chaos.template(folder / "template", EPOCHS), folder)
+
+
+def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
+    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
+) -> None:
+    folder, expected, seconds = undisturbed
+    chance = random.Random(os.urandom(8))
+    harms = ["`kill -9` of `dvc`", "power loss", "SIGTERM to both"]
+    plan = [("train", harm, chance.uniform(0.5, 1) * seconds["train"]) for harm in harms]
+    rows: dict[str, chaos.Row] = {}
+    clone = chaos.prepare(folder / "template", tmp_path)
+    assert [*chaos.series(clone, plan, rows), *chaos.check(clone, expected, EPOCHS)] == []
+    assert sum(row.kills for row in rows.values()) >= 1
+
+
+def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
+    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]],
+) -> None:
+    folder, expected, _ = undisturbed
+    clone = folder / "clone"
+    first = chaos.Repro(clone, "--force", "--single-item", "train")
+    assert first.reach("train"), first.output
+    told = call(clone, "dvc", "repro", "--force", "--single-item", "train", fails=True)
+    assert f"(PID {first.process.pid}): " in told, told
+    assert first.process.wait() == 0, first.output
+    assert len(chaos.epochs_told(first.output)) == EPOCHS, "what is forced is computed, not taken from a checkpoint"
+    assert chaos.results(clone) == expected
+
+
+def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path(LOCK).read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    LOCK.write_text(whole, encoding="utf-8")
+    committed(tmp_path)
+    RWLOCK.parent.mkdir(parents=True)
+    for lock, rwlock in ((whole, "{}"), ("", None)):
+        LOCK.write_text(lock, encoding="utf-8")
+        if rwlock is not None:
+            RWLOCK.write_text(rwlock, encoding="utf-8")
+        recover.main()
+        assert LOCK.read_text(encoding="utf-8") == lock, "what DVC can read is left alone"
+    for cut in ("", '{"wri'):
+        LOCK.write_text(whole[: whole.index("hash") + 2], encoding="utf-8")
+        RWLOCK.write_text(cut, encoding="utf-8")
+        recover.main()
+        assert not RWLOCK.exists()
+        assert LOCK.read_text(encoding="utf-8") == whole
+    shutil.rmtree(".git")
+    LOCK.write_text("stages: {train", encoding="utf-8")
+    recover.main()
+    assert not LOCK.exists()

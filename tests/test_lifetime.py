@@ -1,0 +1,88 @@
+"""Programs end with what started them, and at signals: at once, with one line, and never twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path.cwd()
+
+WORK = """
+import sys, time
+from src.faults import command
+
+def main():
+    print("working", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep({cleaning})
+        print("cleaned up", flush=True)
+
+command(main)
+"""
+
+# As DVC does: a program that starts a stage (here one that only waits), through a shell that stays in between or not.
+STARTER = """
+import subprocess, sys
+subprocess.run(["sh", "-c", sys.argv[1]], check=False)
+"""
+STAGE = "import stages, time; time.sleep(1); print('stages.x', flush=True); time.sleep(60)"
+
+
+def started(code: str, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (signal.SIGTERM, 143, "error: ended by SIGTERM\n"),
+        (signal.SIGHUP, 129, "error: ended by SIGHUP\n"),
+        (signal.SIGINT, 130, "error: interrupted\n"),
+    ],
+)
+def test_a_signal_ends_a_program_cleanly(number: signal.Signals, code: int, line: str) -> None:
+    process = started(WORK.format(cleaning=0))
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (code, "cleaned up\n", line)
+
+
+def test_a_second_sigterm_does_not_disturb_the_cleaning_up() -> None:
+    process = started(WORK.format(cleaning=1))
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    assert process.communicate(timeout=30)[0] == "cleaned up\n"
+    assert process.returncode == 143
+
+
+def test_cleaning_up_is_bounded() -> None:
+    code = "from src import lifetime; lifetime.GRACE = 1\n" + WORK.format(cleaning=50)
+    process = started(code)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGALRM
+
+
+@pytest.mark.parametrize("shell", ["exec {}", "{}; true"], ids=["no shell", "a shell"])
+def test_a_stage_ends_with_what_started_it(shell: str) -> None:
+    process = started(STARTER, shell.format(f'{sys.executable} -c "{STAGE}"'), DVC_STAGE="x")
+    children = psutil.Process(process.pid).children(recursive=True)
+    stage = next(child for child in children if child.name() != "sh")
+    process.kill()
+    process.communicate(timeout=30)  # until the last that holds its output is gone
+    stage.wait(timeout=20)
+    assert not stage.is_running()

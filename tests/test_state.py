@@ -1,0 +1,212 @@
+"""A training that goes on after a kill: to the same bits, whatever it trains with; its checkpoints; its lock."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_samples import CPU, digits, new_classifier, section, weights
+
+from src.checkpoints import Checkpoints, discard_recorded
+from src.compute import device
+from src.compute.batches import Batches
+from src.faults import Fault
+from src.models.classifier import Classifier
+from src.params import Train
+from src.paths import LOCK, states
+from src.training import record
+from src.training.loop import train
+from src.training.progress import Progress
+from src.training.results import Epoch
+from src.training.snapshots import Snapshots
+from src.training.state import Resumable
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    device.prepare(section(), "cifar_basic")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+class Killed(Exception):
+    pass
+
+
+def trained(chosen: Train, key: str, until: int | None = None, images: int = 320) -> tuple[Classifier, Progress, Path]:
+    """One process's part of a training, from whatever an earlier one left; killed in the epoch after `until`."""
+    classifier = new_classifier()
+    training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1200), CPU.device)
+    progress, snapshots = Progress(), Snapshots(classifier.network)
+    state = Resumable(key, progress, snapshots)
+
+    def epochs() -> Iterator[Epoch]:
+        for epoch in train(classifier, training, validation, chosen, 0, CPU, progress):
+            yield epoch
+            if epoch.number == until:
+                raise Killed
+
+    with state.alone():
+        state.follow(epochs(), lambda epoch: None)
+    snapshots.save(Path(f"{key}.npz"))
+    return classifier, progress, Path(f"{key}.npz")
+
+
+ADAM = {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}
+CHOICES: dict[str, dict[str, Any]] = {
+    "adam and a plateau": {"schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0}},
+    "average": {"ema": 0.9, "clip_gradient": 1.0, "record_every": 3},
+    "sgd": {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}},
+    "nadam": {"optimizer": ADAM | {"name": "nadam"}},
+    "radam": {"optimizer": ADAM | {"name": "radam"}},
+    "adamax": {"optimizer": ADAM | {"name": "adamax"}},
+    "adagrad": {"optimizer": ADAM | {"name": "adagrad"}},
+    "adadelta": {"optimizer": ADAM | {"name": "adadelta"}},
+    "asgd": {"optimizer": ADAM | {"name": "asgd"}},
+    "rprop": {"optimizer": {"name": "rprop", "lr": 1e-3}},
+    "rmsprop": {"optimizer": ADAM | {"name": "rmsprop", "momentum": 0.5}},
+    "muon": {"optimizer": ADAM | {"name": "muon", "momentum": 0.9}},
+    "lbfgs": {"optimizer": {"name": "lbfgs", "lr": 0.5, "iterations": 2}},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_it_goes_on_to_the_same_bits(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = section(**{"epochs": 3, "batch_size": 80} | CHOICES[choice])
+    expected, whole, snapshots = trained(chosen, "undisturbed")
+    for until in (1, 2):
+        with pytest.raises(Killed):
+            trained(chosen, "killed", until)
+    found, progress, again = trained(chosen, "killed")
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert torch.equal(weights(found), weights(expected))
+    assert record.history(progress.epochs).equals(record.history(whole.epochs))
+    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
+    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
+    assert again.read_bytes() == snapshots.read_bytes()
+
+
+def test_patience_goes_on_counting() -> None:
+    still = section(epochs=9, patience=2, optimizer={"name": "adam", "lr": 1e-12, "weight_decay": 0.0})
+    with pytest.raises(Killed):
+        trained(still, "killed", 2, images=64)
+    _, progress, _ = trained(still, "killed", images=64)
+    _, done, _ = trained(still, "killed", images=64)
+    assert len(progress.epochs) - progress.best_epoch == 2
+    assert done.epochs == progress.epochs, "what has ended stays ended"
+
+
+def test_a_damaged_checkpoint_is_not_used_but_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = section(epochs=3)
+    expected, _, _ = trained(chosen, "undisturbed")
+    with pytest.raises(Killed):
+        trained(chosen, "killed", 2)
+    newest = sorted((states() / "killed").glob("epoch-*"))[-1]
+    os.truncate(newest, newest.stat().st_size // 2)
+    found, _, _ = trained(chosen, "killed")
+    assert "going on after epoch 1" in capsys.readouterr().out
+    assert torch.equal(weights(found), weights(expected))
+
+
+def test_another_key_starts_at_the_beginning() -> None:
+    with pytest.raises(Killed):
+        trained(section(), "one", 1)
+    assert Checkpoints("two").newest() is None
+    assert Checkpoints("one").newest() is not None
+
+
+def test_only_the_two_newest_checkpoints_are_kept() -> None:
+    checkpoints = Checkpoints("key")
+    for number in range(1, 5):
+        checkpoints.write(number, f"state {number}".encode())
+    assert [path.name for path in sorted(checkpoints.folder.iterdir())] == ["epoch-000003", "epoch-000004"]
+    assert checkpoints.newest() == b"state 4"
+
+
+def test_what_is_finished_goes_once_it_is_recorded() -> None:
+    for md5, key in (("aaaa", "one"), ("bbbb", "two")):
+        Checkpoints(key).write(1, b"state")
+        Checkpoints(key).finish(md5)
+    LOCK.write_text("md5: aaaa")
+    discard_recorded()
+    assert Checkpoints("one").newest() is None
+    with Checkpoints("two").alone():
+        assert Checkpoints("two").newest() == b"state", "DVC has not recorded it yet"
+    LOCK.write_text("md5: bbbb")
+    with Checkpoints("two").alone():
+        assert Checkpoints("two").newest() is None, "who trains again what DVC has wants it trained"
+
+
+def test_what_nobody_went_on_with_is_forgotten() -> None:
+    for key in ("old", "new"):
+        Checkpoints(key).write(1, b"state")
+    os.utime(states() / "old", (0, 0))
+    with Checkpoints("other").alone():
+        assert [path.name for path in states().glob("*/")] == ["new"]
+
+
+WAITER = """
+from src.checkpoints import Checkpoints
+with Checkpoints("key").alone():
+    print(Checkpoints("key").newest())
+"""
+
+
+def test_a_second_training_of_the_same_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    checkpoints = Checkpoints("key")
+    with checkpoints.alone():
+        waiter = subprocess.Popen(
+            [sys.executable, "-uc", WAITER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert waiter.stderr is not None
+        said = waiter.stderr.readline()
+        assert said == f"the same training runs in process {os.getpid()}: waiting for its end\n"
+        time.sleep(0.2)
+        assert waiter.poll() is None
+        checkpoints.write(3, b"left")
+    assert waiter.communicate(timeout=30)[0] == "b'left'\n"
+
+
+def test_a_full_disk_does_not_stop_a_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "write", full)
+    _, progress, _ = trained(section(epochs=3), "full")
+    assert len(progress.epochs) == 3
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 1
+    assert "No space left on device: a killed training starts again" in warnings[0]
+
+
+def test_a_lost_loss_names_its_batch_and_keeps_the_state_before() -> None:
+    """The rate rises by a factor in the second epoch until the loss is lost in it."""
+    wild = section(
+        epochs=3,
+        batch_size=80,
+        optimizer={"name": "sgd", "lr": 0.01, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
+        schedule={"name": "step", "every": 1, "factor": 1e18, "warmup_epochs": 0},
+    )
+    with pytest.raises(
+        Fault, match=r"in epoch 2, batch \d, at a learning rate of 1e\+16 and a gradient norm of"
+    ) as lost:
+        trained(wild, "wild")
+    assert "in the batch before: reduce train.optimizer.lr" in str(lost.value)
+    assert str(lost.value).endswith(".cache/state/wild keeps the state after epoch 1")
+    content = Checkpoints("wild").newest()
+    assert content is not None
+    kept = torch.load(io.BytesIO(content), weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["learner"]["weights"].values())
