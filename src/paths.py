@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
+REQUIREMENTS = Path("requirements.lock")
 
 IMAGES = Path("data/images")  # where users put their own
 RAW = Path("data/raw")

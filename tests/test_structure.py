@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 # From the bottom up; a module imports only from its own part and from parts above it in this list.
 LAYERS = [
     ("src.faults",),
-    ("src.model_names", "src.paths", "src.atomic", "src.statistics"),
+    ("src.model_names", "src.paths", "src.atomic", "src.statistics", "src.significance"),
     ("src.params",),
     ("src.data",),
     ("src.models",),
@@ -22,7 +22,9 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.summary", "src.seeds"),
+    ("src.comparison", "src.revision"),
+    ("src.review",),
+    ("src.summary", "src.seeds", "src.report", "src.promote"),
 ]
 
 # Code that stages import without depending on it, and why.

@@ -44,6 +44,12 @@ def parameters_digest(flat: Mapping[str, str]) -> str:
     return hashlib.md5(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 
 
+def recipe_digest(params: Params, data_md5: str) -> str:
+    """Twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
+    settings = flatten(params.model_dump(include={"split", "model", "train"}))
+    return parameters_digest(settings | {"data": data_md5})[:12]
+
+
 def data_digest() -> str:
     """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `Fault` where it is missing."""
     try:
