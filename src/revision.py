@@ -65,23 +65,21 @@ class Revision:
     def _one(self, path: Path) -> bytes | None:
         return self.read([path]).get(path)
 
-    def json(self, path: Path) -> dict[str, Any] | None:
+    def json(self, path: Path) -> dict[str, Any]:
+        """Its keys and values; none where the file is missing."""
         content = self._one(path)
         try:
-            return None if content is None else json.loads(content)
+            return _keys(None if content is None else json.loads(content))
         except ValueError as error:
-            raise Fault(f"{path} of {self.name} is not JSON ({error}): run dvc repro") from None
+            raise Fault(f"{path} of {self.name} is not a JSON object ({error}): run dvc repro") from None
 
     def yaml(self, path: Path) -> dict[str, Any]:
         """Its keys and values; none where the file is missing."""
         content = self._one(path)
         try:
-            found = None if content is None else YAML(typ="safe", pure=True).load(content)
+            return _keys(None if content is None else YAML(typ="safe", pure=True).load(content))
         except (YAMLError, ValueError) as error:
             raise Fault(f"{path} of {self.name} is not valid YAML: {error}") from None
-        if found is not None and not isinstance(found, dict):
-            raise Fault(f"{path} of {self.name} holds no keys")
-        return found or {}
 
     def table(self, path: Path) -> pandas.DataFrame | None:
         """A table as `src.evaluation.tables` writes it; None where the file is missing."""
@@ -113,12 +111,12 @@ class Revision:
     @cached_property
     def numbers(self) -> dict[str, Any]:
         """`training.json` and `metrics.json` in one, those of test with `test_` before them."""
-        training, metrics = self.json(TRAINING) or {}, self.json(METRICS) or {}
+        training, metrics = self.json(TRAINING), self.json(METRICS)
         return training | {f"test_{key}": value for key, value in metrics.items()}
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        return self.json(ENVIRONMENT) or {}
+        return self.json(ENVIRONMENT)
 
     def output(self, path: Path) -> Mapping[str, Any]:
         """What `dvc.lock` records of a stage's output: md5, size; empty where it records none."""
@@ -190,6 +188,12 @@ def recorded(lock: str, stage: str, path: Path) -> str | None:
         return None
     md5 = re.search(rf"- path: {re.escape(path.as_posix())}\n(?:      .*\n)*?      md5: (\S+)", block[1])
     return md5[1] if md5 else None
+
+
+def _keys(content: Any) -> dict[str, Any]:
+    if content is not None and not isinstance(content, dict):
+        raise ValueError("it holds no keys")
+    return content or {}
 
 
 def _texts(output: bytes) -> list[str]:

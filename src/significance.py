@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from scipy.sparse import csr_array
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar  # type: ignore[import-untyped]
-from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
 from src.statistics import LEVEL, Floats
 
@@ -139,8 +138,13 @@ def holm(p_values: Sequence[float]) -> Floats:
     """P-values adjusted for having asked several questions at once: each may be held against ALPHA.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
+    statsmodels' own collects garbage first, which takes 0.2 s.
     """
-    return np.asarray(multipletests(p_values, method="holm")[1], dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    ascending = np.asarray(p_values, dtype=np.float64)[order]
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(ascending * np.arange(len(order), 0, -1)))
+    return adjusted
 
 
 def welch(first: Floats, second: Floats, level: float = LEVEL) -> tuple[float, float, float]:

@@ -10,10 +10,10 @@ from src.comparison import Comparison, Verdict, compare, obstacle
 from src.data.prepared import SplitName, array_paths
 from src.faults import Fault
 from src.params import parse
-from src.paths import DATASET, LOCK, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
+from src.paths import DATASET, LOCK, METRICS, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
 from src.review import changes
 from src.review.changes import Change, CodeChange
-from src.review.stale import concerns_numbers, stale
+from src.review.stale import leads_to, stale
 from src.revision import Revision, locks, recorded
 from src.significance import ALPHA, EQUIVALENCE_LEVEL, welch
 from src.tracking.identity import recipe_digest
@@ -133,7 +133,7 @@ def _side(revision: Revision) -> Side:
         run=without_credentials(uri).rstrip("/") + page if run else None,
         show=f"python -m src.track show {md5}" if md5 else None,
         stale=found,
-        numbers_stale=any(concerns_numbers(stage, revision.pipeline) for stage in found),
+        numbers_stale=any(leads_to(stage, METRICS, revision.pipeline) for stage in found),
     )
 
 

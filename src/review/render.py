@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from src.atomic import digest
 from src.comparison import Flip
-from src.data.prepared import array_paths, open_split
+from src.data.prepared import array_paths
 from src.review.gather import Review
 from src.review.view import Line, Link, Name, Section, Table, view
 from src.revision import Revision
@@ -111,7 +112,7 @@ def _thumbnails(flips: Sequence[Flip], revisions: Sequence[Revision]) -> dict[in
     locked = {revision.output(path).get("md5") for revision in revisions}
     if not flips or not path.is_file() or digest(path) not in locked:
         return {}
-    images = open_split("validation").images
+    images = np.load(path, mmap_mode="r")
     return {flip.index: _png(Image.fromarray(images[flip.index].squeeze())) for flip in flips}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.paths import METRICS, PARAMS
+from src.paths import PARAMS
 from src.revision import Revision
 
 _ABSENT = object()
@@ -31,13 +31,14 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     return found
 
 
-def concerns_numbers(stage: str, pipeline: Mapping[str, Any]) -> bool:
-    """Whether what is compared comes from the stage or from what follows it: not so for one that only draws."""
-    outputs = {path.as_posix() for path in _paths(pipeline[stage].get("outs", []), pipeline[stage].get("metrics", []))}
-    if METRICS.as_posix() in outputs:
+def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
+    """Whether the output comes from the stage, or from one that follows it."""
+    entry = pipeline[stage]
+    outputs = {path.as_posix() for path in _paths(*(entry.get(kind, []) for kind in ("outs", "metrics", "plots")))}
+    if output.as_posix() in outputs:
         return True
-    followers = (other for other, entry in pipeline.items() if outputs & set(entry.get("deps", [])))
-    return any(concerns_numbers(follower, pipeline) for follower in followers)
+    followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
+    return any(leads_to(follower, output, pipeline) for follower in followers)
 
 
 def _reasons(

@@ -136,13 +136,13 @@ def _paired(answers: Answers, review: Review) -> tuple[list[Line], list[Table]]:
     if not any(each.difference or each.p < 1 for each in found.differences):
         return [[f"{found.images:,} images, and every answer is the same."]], []
     low, high = found.equivalence
-    lines: list[Line] = [
-        [
-            f"{found.images:,} images: {len(found.broken):,} newly wrong, {len(found.fixed):,} newly right. "
-            f"90 % interval of the difference of accuracy {_points(low)} to {_points(high)} points, margin ±{_margin(review)}. "
-            f"The smallest difference that so many images could have shown: {100 * found.smallest:.2f} points."
-        ]
-    ]
+    sentences = (
+        f"{found.images:,} images: {len(found.broken):,} newly wrong, {len(found.fixed):,} newly right.",
+        f"90 % interval of the difference of accuracy {_points(low)} to {_points(high)} points;",
+        f"the margin is ±{_margin(review)}.",
+        f"The smallest difference that so many images could have shown: {100 * found.smallest:.2f} points.",
+    )
+    lines: list[Line] = [[" ".join(sentences)]]
     columns = ["", "base", "head", "difference", "95 % interval, unadjusted", "p", "p, Holm", ""]
     return lines, [Table("", columns, [_row(each) for each in found.differences])]
 
@@ -188,11 +188,9 @@ def _changes(review: Review) -> Iterator[Section]:
     if unused:
         lines.append([f"{unused:,} files of code that no stage uses."])
     yield Section("What was changed", lines, some)
-    if review.metrics:
-        count = len(review.metrics)
-        yield Section(
-            f"Metrics: {count} differ{'s' * (count == 1)}", (), [_table("", review.metrics, 100)], folded=True
-        )
+    for title, changes in (("Metrics", review.metrics), ("Packages", review.packages)):
+        if changes:
+            yield Section(f"{title} that differ: {len(changes):,}", (), [_table("", changes, 100)], folded=True)
 
 
 def _code(changes: Sequence[CodeChange]) -> Table:
