@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
 
-PIPELINE = {
+PIPELINE: dict[str, dict[str, Any]] = {
     "split": {
         "cmd": "python -m stages.split",
         "params": ["split"],

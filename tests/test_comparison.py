@@ -143,14 +143,16 @@ def test_what_cannot_be_paired_is_refused() -> None:
 @pytest.fixture
 def fewer_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The level of the test holds for any number of swaps; `benchmarks.verdicts` takes all 10,000."""
-    monkeypatch.setattr(comparison.s, "swap_test", partial(significance.swap_test, swaps=300))
+    monkeypatch.setattr(significance, "swap_test", partial(significance.swap_test, swaps=300))
 
 
 IMAGES = 10_000
 LABELS = np.random.default_rng(0).integers(10, size=IMAGES)
 
 
-def simulated(draw: np.random.Generator, difference: float, disagreement: float) -> tuple[pandas.DataFrame, ...]:
+def simulated(
+    draw: np.random.Generator, difference: float, disagreement: float
+) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Two models of which so many images flip; the second has `difference` more right."""
     shares = [(disagreement - difference) / 2, (disagreement + difference) / 2, 0.75 - disagreement, 0.25]
     kind = draw.choice(4, size=IMAGES, p=shares)  # broken, fixed, both right, both wrong
@@ -166,7 +168,7 @@ def simulated(draw: np.random.Generator, difference: float, disagreement: float)
                  "confidence": sure, "label_probability": probability}
             )
         )  # fmt: skip
-    return tuple(tables)
+    return tables[0], tables[1]
 
 
 @pytest.mark.usefixtures("fewer_swaps")
