@@ -3,13 +3,13 @@
 from functools import partial
 
 import numpy as np
-import pandas
 import pytest
 from answer_tables import answered, table, with_flips
 from scipy import stats
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
+from benchmarks import verdicts
 from src import comparison, significance
 from src.comparison import Comparison, Difference, compare, obstacle
 
@@ -146,49 +146,11 @@ def fewer_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(significance, "swap_test", partial(significance.swap_test, swaps=300))
 
 
-IMAGES = 10_000
-LABELS = np.random.default_rng(0).integers(10, size=IMAGES)
-
-
-def simulated(
-    draw: np.random.Generator, difference: float, disagreement: float
-) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Two models of which so many images flip; the second has `difference` more right."""
-    shares = [(disagreement - difference) / 2, (disagreement + difference) / 2, 0.75 - disagreement, 0.25]
-    kind = draw.choice(4, size=IMAGES, p=shares)  # broken, fixed, both right, both wrong
-    tables = []
-    for right in (np.isin(kind, (0, 2)), np.isin(kind, (1, 2))):
-        wrong = (LABELS + draw.integers(1, 10, size=IMAGES)) % 10
-        sure = draw.beta(5, 2, size=IMAGES)
-        names = pandas.Series(np.where(right, LABELS, wrong)).astype(str)
-        probability = np.where(right, sure, (1 - sure) / 2).round(6)
-        tables.append(
-            pandas.DataFrame(
-                {"index": np.arange(IMAGES), "name": "", "label": LABELS.astype(str), "prediction": names,
-                 "confidence": sure, "label_probability": probability}
-            )
-        )  # fmt: skip
-    return tables[0], tables[1]
-
-
 @pytest.mark.usefixtures("fewer_swaps")
 def test_swapped_at_random_two_models_hardly_ever_differ() -> None:
-    draw = np.random.default_rng(1)
-    first, second = simulated(draw, 0.02, 0.15)
-    columns = ["prediction", "confidence", "label_probability"]
-    found = 0
-    for _ in range(200):
-        swapped = draw.random(IMAGES) < 0.5
-        base, head = first.copy(), second.copy()
-        for column in columns:
-            base[column] = np.where(swapped, second[column], first[column])
-            head[column] = np.where(swapped, first[column], second[column])
-        found += compare(base, head, MARGIN).verdict in ("better", "worse")
-    assert found <= 18
+    assert verdicts.falsely_found(200) <= 18
 
 
 @pytest.mark.usefixtures("fewer_swaps")
 def test_two_points_are_found_where_the_models_disagree_on_15_percent() -> None:
-    draw = np.random.default_rng(2)
-    found = sum(compare(*simulated(draw, 0.02, 0.15), MARGIN).verdict == "better" for _ in range(40))
-    assert found >= 38
+    assert verdicts.truly_found(40) >= 38
