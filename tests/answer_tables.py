@@ -19,7 +19,12 @@ PIPELINE: dict[str, dict[str, Any]] = {
         "cmd": "python -m stages.split",
         "params": ["split"],
         "deps": ["stages/split.py", "data/images"],
-        "outs": ["data/raw", "data/prepared/validation.images.npy", "data/prepared/test.images.npy"],
+        "outs": [
+            "data/raw",
+            "data/prepared/dataset.json",
+            "data/prepared/validation.images.npy",
+            "data/prepared/test.images.npy",
+        ],
     },
     "train": {
         "cmd": "python -m stages.train",
@@ -123,7 +128,7 @@ def results(
     write(folder / "reports/predictions.csv", test)
     write(folder / "models/model.safetensors", model)
     write(folder / "data/raw", f"raw {images}")
-    (folder / "data/prepared").mkdir(exist_ok=True)
+    write(folder / "data/prepared/dataset.json", {"name": images})
     for split, answers in (("validation", validation), ("test", test)):
         pixels = np.full((len(answers), 2, 2, 1), len(images), dtype=np.uint8)
         np.save(folder / f"data/prepared/{split}.images.npy", pixels)

@@ -1,6 +1,7 @@
 """The report of two revisions, in repositories made by hand: quick, and every guard with its own."""
 
 import json
+import shutil
 import sys
 import time
 from html.parser import HTMLParser
@@ -11,11 +12,16 @@ import numpy as np
 import pandas
 import pytest
 from answer_tables import answered, commit, lock, md5, repository, results, with_flips, write
-from clones import git, substitute
+from clones import ROOT, git, substitute
 from scipy import stats
 
 from src import report
+from src.atomic import digest
 from src.faults import Fault
+from src.params import load
+from src.review import gather
+from src.tracking.identity import recipe_digest
+from src.tracking.lookup import Found
 
 VALIDATION, TEST = answered(2_000, 0.8, seed=1), answered(500, 0.8, seed=2, labels=1)
 
@@ -209,7 +215,7 @@ def test_the_margin_is_the_bases(folder: Path, tell: Any) -> None:
 def test_without_results_or_git(folder: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in (folder / "reports").iterdir():
         file.unlink()
-    assert "the working tree has no reports/validation_predictions.csv" in tell()
+    assert "the head has no reports/validation_predictions.csv" in tell()
     for text in ("{", "[]"):
         (folder / "reports/training.json").write_text(text)
         with pytest.raises(Fault, match=r"training\.json of the working tree is not a JSON object"):
@@ -224,19 +230,23 @@ def seeds(recipe: str, values: list[float]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def test_recipes_are_compared_over_seeds(folder: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.review.gather.recipe_digest", lambda recipe, data: f"{recipe['train']['lr']}")
-    monkeypatch.setattr("src.review.gather.parse", lambda text, file: __import__("ruamel.yaml").yaml.YAML().load(text))
+def test_recipes_are_compared_over_seeds(folder: Path, tell: Any) -> None:
     before, after = [0.90, 0.91, 0.92], [0.94, 0.95, 0.97, 0.95]
-    write(folder / "reports/seeds.csv", seeds("0.01", before))
+    shutil.copy(ROOT / "params.yaml", folder)
+    lock(folder)
+    first = recipe_digest(load(), digest(folder / "data/prepared/dataset.json"))
+    write(folder / "reports/seeds.csv", seeds(first, before))
     commit(folder, "seeds")
-    substitute(folder / "params.yaml", "lr: 0.01", "lr: 0.1")
-    write(folder / "reports/seeds.csv", pandas.concat([seeds("0.01", before), seeds("0.1", after)]))
+    substitute(folder / "params.yaml", "lr: 4.0e-3", "lr: 1.0e-3")
+    second = recipe_digest(load(), digest(folder / "data/prepared/dataset.json"))
+    write(folder / "reports/seeds.csv", pandas.concat([seeds(first, before), seeds(second, after)]))
     found = json.loads(tell("--json"))["recipes"]
     assert found["p"] == pytest.approx(stats.ttest_ind(before, after, equal_var=False).pvalue)
     assert (found["verdict"], found["difference"]) == ("better", pytest.approx(np.mean(after) - np.mean(before)))
     assert "Over seeds, by validation accuracy: better." in tell()
-    write(folder / "reports/seeds.csv", seeds("0.1", after[:2]))
+    write(folder / "reports/seeds.csv", seeds(second, [0.911, 0.909, 0.910]))
+    assert json.loads(tell("--json"))["recipes"]["verdict"] == "no evidence"
+    write(folder / "reports/seeds.csv", seeds(second, after[:2]))
     assert json.loads(tell("--json"))["recipes"] is None
 
 
@@ -321,9 +331,6 @@ def test_the_command_line_is_a_link_to_both_runs_where_a_server_has_them(
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
     assert "secret" not in out
-    from src.review import gather
-    from src.tracking.lookup import Found
-
     monkeypatch.setattr(gather, "find_run", lambda md5: Found("abc", "run", "7"))
     assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in tell()
     assert "secret" not in tell()

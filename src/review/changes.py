@@ -39,7 +39,10 @@ class CodeChange:
 
 def metrics(base: Revision, head: Revision) -> list[Change]:
     """Numbers of training and test that differ, without the ends of their intervals."""
-    before, after = ({k: v for k, v in each.numbers.items() if "_ci_" not in k} for each in (base, head))
+    before, after = (
+        {key: value for key, value in each.numbers.items() if isinstance(value, (int, float)) and "_ci_" not in key}
+        for each in (base, head)
+    )
     return [
         _metric(key, before.get(key), after.get(key))
         for key in dict.fromkeys([*before, *after])

@@ -139,11 +139,9 @@ def _side(revision: Revision) -> Side:
 
 def _answers(base: Revision, head: Revision, split: SplitName, margin: float) -> Answers:
     path = _ANSWERS[split]
-    tables = [revision.table(path) for revision in (base, head)]
-    before, after = tables
+    before, after = base.table(path), head.table(path)
     if before is None or after is None:
-        which = " and ".join(r.name for r, table in zip((base, head), tables, strict=True) if table is None)
-        return Answers(None, f"{which} has no {path}", False)
+        return Answers(None, f"the {'base' if before is None else 'head'} has no {path}", False)
     reason = obstacle(before, after)
     images = array_paths(split)[0]
     same_arrays, same_source = (
