@@ -7,6 +7,7 @@ from typing import Any
 import pandas
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
+from ruamel.yaml import YAML
 from scipy import stats
 from sklearn.metrics import f1_score
 
@@ -82,6 +83,7 @@ def test_changed_learning_rate(clone: Path) -> None:
 
 
 def test_swapped_network(clone: Path) -> None:
+    """Judged by the same test images: the committed model of the full recipe, and one of each of three branches."""
     branch(clone, "network")
     substitute(clone / "params.yaml", "name: cifar_basic ", "name: mnist_convnet ")
     results(clone, "another network")
@@ -90,7 +92,11 @@ def test_swapped_network(clone: Path) -> None:
     assert not found["same_model"]
     assert [c["name"] for c in found["parameters"]] == ["model.name"]
     assert "parameters" in [c["name"] for c in found["metrics"]]
-    assert found["judged"] == len({found["base"]["model_md5"], found["head"]["model_md5"]}) + 1  # and `rate`'s
+    locks = [
+        YAML(typ="safe").load(git(clone, "show", f"{name}:dvc.lock")) for name in ("main~", "main", "rate", "network")
+    ]
+    models = {out["md5"] for lock in locks for out in lock["stages"]["train"]["outs"] if "model" in out["path"]}
+    assert found["judged"] == len(models) == 4
 
 
 def test_changed_data(clone: Path) -> None:
