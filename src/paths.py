@@ -8,6 +8,7 @@ RECIPES = Path("recipes")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
+REQUIREMENTS = Path("requirements.lock")
 
 IMAGES = Path("data/images")  # where users put their own
 RAW = Path("data/raw")

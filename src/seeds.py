@@ -44,7 +44,7 @@ def main() -> None:
         raise Fault("dvc repro split failed: mend what it says above")
     compute = device.prepare(recipe.train, recipe.model.name)
     dataset, images = read_dataset(), {split: Batches(open_split(split), compute.device) for split in SPLITS}
-    key = recipe_digest(recipe)
+    key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     own = table[table["recipe"] == key]
     print(f"recipe {key}: {len(own)} seeds known, {runs} more on {compute}")
@@ -57,12 +57,6 @@ def main() -> None:
     own = table[table["recipe"] == key]
     for split in ("validation", "test"):
         print(f"{split:<11}{summary(own[f'{split}_accuracy'].dropna().to_numpy(dtype=np.float64))}")
-
-
-def recipe_digest(recipe: params.Params) -> str:
-    """Twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
-    settings = identity.flatten(recipe.model_dump(include={"split", "model", "train"}))
-    return identity.parameters_digest(settings | {"data": identity.data_digest()})[:12]
 
 
 def train_once(

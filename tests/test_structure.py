@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 LAYERS = [
     ("src.lifetime",),
     ("src.faults",),
-    ("src.model_names", "src.paths", "src.atomic", "src.statistics"),
+    ("src.model_names", "src.paths", "src.atomic", "src.statistics", "src.significance"),
     ("src.checkpoints",),
     ("src.params",),
     ("src.data",),
@@ -24,8 +24,9 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.prediction",),
-    ("src.summary", "src.seeds", "src.recover", "src.predict", "src.export", "src.track"),
+    ("src.prediction", "src.comparison", "src.revision"),
+    ("src.review",),
+    ("src.summary", "src.seeds", "src.recover", "src.predict", "src.export", "src.track", "src.report", "src.promote"),
 ]
 
 # Code that stages import without depending on it, and why.

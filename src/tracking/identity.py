@@ -51,6 +51,12 @@ def training_key(params: Params, environment: Mapping[str, object]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
+def recipe_digest(params: Params, data_md5: str) -> str:
+    """Twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
+    settings = flatten(params.model_dump(include={"split", "model", "train"}))
+    return parameters_digest(settings | {"data": data_md5})[:12]
+
+
 def data_digest() -> str:
     """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `Fault` where it is missing."""
     try:

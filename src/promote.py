@@ -1,0 +1,164 @@
+"""Makes the model of the last `dvc repro` the champion, if it is shown not to be worse than the champions before it.
+
+    python -m src.promote                       then models:/digits@champion is this model
+    python -m src.promote --force "why"         whatever speaks against it; the reason is kept with the version
+    python -m src.promote --rollback            the champion before becomes champion again
+
+Not worse: on the same validation images, the lower end of the one-sided 95 % interval of the difference of accuracy
+lies above -report.margin, against the present champion and against the best one so far, or a row of champions could
+each be a little worse than the one before. The code that trained it must be committed, or nobody could train it again.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import pandas
+
+from src.atomic import digest
+from src.comparison import obstacle
+from src.data.prepared import array_paths
+from src.evaluation import tables
+from src.faults import Fault, command
+from src.params import load
+from src.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
+from src.review.stale import leads_to, stale
+from src.revision import Revision, at, locks, recorded, working_tree
+from src.significance import EQUIVALENCE_LEVEL, accuracy_interval, images_for_margin
+from src.tracking.champion import ALIAS, Registry, Version
+from src.tracking.store import open_store
+
+# What must agree, one of them at least, for two models to have answered the same images.
+_IMAGES = {"validation_md5": array_paths("validation")[0], "raw_md5": RAW}
+
+
+class Candidate(NamedTuple):
+    model_md5: str
+    answers: pandas.DataFrame
+    images: Mapping[str, str]  # digests of its data, by the keys of _IMAGES
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.answers["label"] == self.answers["prediction"]).mean()) if len(self.answers) else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", help="of the registered model (default: data.name)")
+    parser.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
+    parser.add_argument("--rollback", action="store_true", help="give the title back to the champion before")
+    arguments = parser.parse_args()
+    params = load()
+    name = arguments.name or params.data.name
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise Fault(f"--name is {name!r}: letters, digits, - and _ only")
+    if arguments.rollback and arguments.force is not None:
+        raise Fault("--rollback takes no --force: it asks nothing")
+    if arguments.force is not None and not arguments.force.strip():
+        raise Fault("--force needs a reason, which is kept with the version")
+    if arguments.rollback:
+        gone, champion = Registry(open_store(), name).rollback()
+        _say("champion", f"{name} version {champion.number} again, not version {gone.number} any more")
+        return
+    _promote(_candidate(working_tree()), name, params.report.margin / 100, arguments.force)
+
+
+def _promote(candidate: Candidate, name: str, margin: float, reason: str | None) -> None:
+    commit = _commit(candidate.model_md5)
+    registry = Registry(open_store(), name)
+    trained = registry.trained(candidate.model_md5)
+    champion = registry.champion()
+    if champion and champion.model_md5 == candidate.model_md5:
+        _say("champion", f"{name} version {champion.number} is this model already")
+        return
+    objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
+    for version, what in _rivals(registry, champion, candidate):
+        objection, finding = _against(registry, version, what, candidate, margin)
+        _say("against", finding)
+        objections += [objection] if objection else []
+    if objections and reason is None:
+        raise Fault(f"not promoted: {'; '.join(objections)} (--force REASON promotes it all the same)")
+    tags = {f"images.{key}": value for key, value in candidate.images.items()}
+    tags |= {"validation_accuracy": f"{candidate.accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
+    if objections and reason is not None:
+        tags |= {f"{ALIAS}.forced": reason, f"{ALIAS}.objections": "; ".join(objections)}
+    version = registry.promote(trained, candidate.model_md5, tags)
+    _say("champion", f"{name} version {version.number}: models:/{name}@{ALIAS}")
+    _say("run", trained.run_id)
+    _say("commit", commit or "none")
+    for objection in objections:
+        _say("in spite of", objection)
+
+
+def _candidate(tree: Revision) -> Candidate:
+    """The model that lies here, if `dvc.lock` and the answers are its own. Raises `Fault`."""
+    for path in (MODEL, VALIDATION_PREDICTIONS):
+        if not path.is_file():
+            raise Fault(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
+        if tree.output(path).get("md5") != digest(path):
+            raise Fault(f"{path} is not the one that {LOCK} records: run dvc repro")
+    images = {key: str(tree.output(path).get("md5")) for key, path in _IMAGES.items()}
+    return Candidate(digest(MODEL), tables.read(VALIDATION_PREDICTIONS), images)
+
+
+def _commit(model_md5: str) -> str | None:
+    """A commit from which the model can be trained again: its `dvc.lock` holds it, and so does its code."""
+    holders = (commit for commit, lock in locks().items() if recorded(lock, "train", MODEL) == model_md5)
+    for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
+        old = any(leads_to(stage, MODEL, revision.pipeline) for stage in stale(revision))
+        if revision.model_md5 == model_md5 and not old:
+            return revision.commit
+    return None
+
+
+def _rivals(registry: Registry, champion: Version | None, candidate: Candidate) -> Iterator[tuple[Version, str]]:
+    """The present champion, and the best so far of those that were validated on the same images."""
+    if champion is None:
+        return
+    comparable = [version for version in registry.line() if _same_images(version, candidate)]
+    best = max(comparable, key=lambda version: float(version.tags["validation_accuracy"]), default=champion)
+    yield champion, "the champion"
+    if best.number != champion.number and best.model_md5 != candidate.model_md5:
+        yield best, "the best champion so far"
+
+
+def _same_images(version: Version, candidate: Candidate) -> bool:
+    return any(version.tags.get(f"images.{key}") == md5 for key, md5 in candidate.images.items())
+
+
+def _against(
+    registry: Registry, version: Version, what: str, candidate: Candidate, margin: float
+) -> tuple[str | None, str]:
+    """What speaks against the candidate, or None, and what was found."""
+    rival = f"version {version.number}, {what}"
+    before, after = registry.answers(version), candidate.answers
+    reason = obstacle(before, after)
+    if reason is None and not _same_images(version, candidate):
+        known = any(key.startswith("images.") for key in version.tags)
+        reason = "other images under the same names" if known else "not promoted from here: nothing tells its images"
+    if reason is not None:
+        return f"{rival}, cannot be compared ({reason})", f"{rival}: cannot be compared, {reason}"
+    was, now = (table["label"] == table["prediction"] for table in (before, after))
+    broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(after)
+    low, high = accuracy_interval(broken, fixed, images, EQUIVALENCE_LEVEL)
+    finding = (
+        f"{rival}: {100 * (fixed - broken) / images:+.2f} points on {images:,} images ({broken:,} newly wrong, "
+        f"{fixed:,} newly right), surely above {100 * low:+.2f} (one-sided 95 %)"
+    )
+    if low > -margin:
+        return None, finding
+    limit = f"the difference to {rival}, may be as low as {100 * low:+.2f} points, and the margin is {100 * margin:g}"
+    enough = images_for_margin(broken + fixed, images, margin)
+    if high < 0:
+        return f"worse than {rival}: {100 * (fixed - broken) / images:+.2f} points; {limit}", finding
+    if images < enough:
+        return f"{images:,} validation images are too few to tell, about {enough:,} would do: {limit}", finding
+    return limit, finding
+
+
+def _say(label: str, text: str) -> None:
+    print(f"{label:<12}{text}", flush=True)
+
+
+if __name__ == "__main__":
+    command(main)

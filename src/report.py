@@ -1,0 +1,44 @@
+"""What a change did to the model, and whether that is real or noise: one screen for a pull request.
+
+    python -m src.report --base main                  the working tree against the commit of main that it builds on
+    python -m src.report --base main --head feature   a branch, likewise
+    python -m src.report --base v1 --exact            against that very commit
+    python -m src.report --html > report.html         with thumbnails, where the prepared images are at hand
+
+Reads only what git tracks. Exit code 1 with `--fail-on worse` where the model is worse on validation.
+"""
+
+import argparse
+import sys
+
+from src.faults import command
+from src.review import render
+from src.review.gather import review
+from src.revision import at, merge_base, working_tree
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="main", metavar="REV", help="compare with this (default: %(default)s)")
+    parser.add_argument("--head", metavar="REV", help="compare this (default: the working tree)")
+    parser.add_argument("--exact", action="store_true", help="with the base itself, not where both branched off")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--html", action="store_true", help="a page instead of Markdown")
+    form.add_argument("--json", action="store_true", help="every number, for programs")
+    parser.add_argument("--fail-on", choices=["worse"], help="exit code 1 at this verdict")
+    arguments = parser.parse_args()
+    head = at(arguments.head) if arguments.head else working_tree()
+    base = at(arguments.base)
+    if not arguments.exact:
+        base = merge_base(base, head)
+    found = review(base, head)
+    if arguments.html:
+        sys.stdout.write(render.as_html(found, (base, head)))
+    else:
+        sys.stdout.write(render.as_json(found) if arguments.json else render.as_markdown(found))
+    if found.verdict is not None and found.verdict == arguments.fail_on:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,200 @@
+"""The state of the repository at a commit, or in the working tree: files that git tracks, and the results among them.
+
+Nothing here needs data, models, a DVC remote or a network.
+"""
+
+import io
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from src.faults import Fault
+from src.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
+
+_NAMES = dict.fromkeys(("name", "label", "prediction", "recipe"), str)  # whatever they look like
+
+
+def git(*arguments: str, answer: bytes = b"") -> bytes:
+    """What git prints. Raises `Fault` with git's own reason where it refuses."""
+    try:
+        run = subprocess.run(["git", "--no-optional-locks", *arguments], input=answer, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise Fault("git is not installed: revisions cannot be read") from None
+    if run.returncode:
+        reason = run.stderr.decode(errors="replace").strip().splitlines()
+        raise Fault(f"git {arguments[0]}: {reason[0] if reason else 'it refuses'}")
+    return run.stdout
+
+
+@dataclass(frozen=True)
+class Revision:
+    """Files that git tracks (in the working tree also those that it would), read at a commit or as they are now."""
+
+    name: str
+    commit: str | None  # None: the working tree
+
+    def listed(self, paths: Iterable[Path]) -> list[Path]:
+        """Files at or below the paths that exist and that git does not ignore."""
+        names = [f":(literal){path.as_posix()}" for path in paths]
+        if not names:
+            return []
+        if self.commit is None:
+            output = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names)
+            return sorted({path for path in map(Path, _texts(output)) if path.is_file()})
+        # ls-tree takes plain paths only.
+        output = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *(path.as_posix() for path in paths))
+        return sorted(map(Path, _texts(output)))
+
+    def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
+        """The contents of those files that exist."""
+        paths = list(paths)
+        if self.commit is None:
+            return {path: path.read_bytes() for path in paths if path.is_file()}
+        return {path: found for path, found in zip(paths, blobs([(self.commit, path) for path in paths]), strict=True)
+                if found is not None}  # fmt: skip
+
+    def _one(self, path: Path) -> bytes | None:
+        return self.read([path]).get(path)
+
+    def json(self, path: Path) -> dict[str, Any]:
+        """Its keys and values; none where the file is missing."""
+        content = self._one(path)
+        try:
+            return _keys(None if content is None else json.loads(content))
+        except ValueError as error:
+            raise Fault(f"{path} of {self.name} is not a JSON object ({error}): run dvc repro") from None
+
+    def yaml(self, path: Path) -> dict[str, Any]:
+        """Its keys and values; none where the file is missing."""
+        content = self._one(path)
+        try:
+            return _keys(None if content is None else YAML(typ="safe", pure=True).load(content))
+        except (YAMLError, ValueError) as error:
+            raise Fault(f"{path} of {self.name} is not valid YAML: {error}") from None
+
+    def table(self, path: Path) -> pandas.DataFrame | None:
+        """A table as `src.evaluation.tables` writes it; None where the file is missing."""
+        content = self._one(path)
+        if content is None:
+            return None
+        try:
+            return pandas.read_csv(io.BytesIO(content), dtype=_NAMES, keep_default_na=False, na_values={
+                "validation_accuracy": [""], "test_accuracy": [""]})  # fmt: skip
+        except ValueError as error:  # pandas' parser errors are such
+            raise Fault(f"{path} of {self.name} is not a table ({error}): run dvc repro") from None
+
+    def text(self, path: Path) -> str:
+        return (self._one(path) or b"").decode("utf-8", errors="replace")
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        return self.yaml(PARAMS)
+
+    @cached_property
+    def pipeline(self) -> dict[str, Any]:
+        return dict(self.yaml(PIPELINE).get("stages") or {})
+
+    @cached_property
+    def lock(self) -> dict[str, Any]:
+        """The stages of `dvc.lock`."""
+        return dict(self.yaml(LOCK).get("stages") or {})
+
+    @cached_property
+    def numbers(self) -> dict[str, Any]:
+        """`training.json` and `metrics.json` in one, those of test with `test_` before them."""
+        training, metrics = self.json(TRAINING), self.json(METRICS)
+        return training | {f"test_{key}": value for key, value in metrics.items()}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return self.json(ENVIRONMENT)
+
+    def output(self, path: Path) -> Mapping[str, Any]:
+        """What `dvc.lock` records of a stage's output: md5, size; empty where it records none."""
+        for stage in self.lock.values():
+            for entry in stage.get("outs", []):
+                if entry["path"] == path.as_posix():
+                    return dict(entry)
+        return {}
+
+    @property
+    def model_md5(self) -> str | None:
+        return self.output(MODEL).get("md5")
+
+
+def working_tree() -> Revision:
+    git("rev-parse", "--git-dir")
+    return Revision("the working tree", None)
+
+
+def at(name: str) -> Revision:
+    """The commit that `name` stands for. Raises `Fault` where there is none."""
+    try:
+        commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
+    except Fault:
+        raise Fault(f"git knows no commit {name!r}: fetch it, or name another") from None
+    return Revision(commit[:9] if commit.startswith(name) else f"{name} ({commit[:9]})", commit)
+
+
+def merge_base(first: Revision, second: Revision) -> Revision:
+    """The newest commit that both build on; the working tree builds on HEAD. Raises `Fault` where there is none."""
+    ends = [revision.commit or "HEAD" for revision in (first, second)]
+    try:
+        commit = git("merge-base", *ends).decode().strip()
+    except Fault:
+        raise Fault(
+            f"{first.name} and {second.name} have no commit in common: git fetch --unshallow, or use --exact"
+        ) from None
+    return first if commit == first.commit else Revision(f"{commit[:9]}, on which {second.name} builds", commit)
+
+
+def blobs(places: Iterable[tuple[str, Path]]) -> list[bytes | None]:
+    """Contents of files at commits, in one call of git; None for each that does not exist."""
+    requests = "".join(f"{commit}:./{path.as_posix()}\n" for commit, path in places).encode()
+    output = io.BytesIO(git("cat-file", "--batch", answer=requests))
+    found: list[bytes | None] = []
+    while header := output.readline():
+        if header.endswith(b" missing\n"):
+            found.append(None)
+            continue
+        found.append(output.read(int(header.rsplit(b" ", 1)[1])))
+        output.read(1)
+    return found
+
+
+def locks() -> dict[str, str]:
+    """Every `dvc.lock` that git's history holds, on any branch, by commit; the newest first."""
+    commits = git("log", "--all", "--full-history", "--format=%H", "--", LOCK.as_posix()).decode().split()
+    contents = blobs([(commit, LOCK) for commit in commits])
+    return {c: text.decode(errors="replace") for c, text in zip(commits, contents, strict=True) if text is not None}
+
+
+def recorded(lock: str, stage: str, path: Path) -> str | None:
+    """The md5 that the text of a `dvc.lock` has for a dependency or output of a stage.
+
+    Read by its layout, which DVC alone writes: a YAML reader takes 50 ms for each of a history's many.
+    """
+    block = re.search(rf"^  {re.escape(stage)}:\n((?:    .*\n?)*)", lock, re.MULTILINE)
+    if block is None:
+        return None
+    md5 = re.search(rf"- path: {re.escape(path.as_posix())}\n(?:      .*\n)*?      md5: (\S+)", block[1])
+    return md5[1] if md5 else None
+
+
+def _keys(content: Any) -> dict[str, Any]:
+    if content is not None and not isinstance(content, dict):
+        raise ValueError("it holds no keys")
+    return content or {}
+
+
+def _texts(output: bytes) -> list[str]:
+    return [name for name in output.decode("utf-8", errors="surrogateescape").split("\0") if name]

@@ -1,0 +1,130 @@
+"""The report of real revisions: what `dvc repro` leaves after each kind of change, in one clone, each on its branch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from clones import call, committed, copy_of_the_repository, git, substitute
+from ruamel.yaml import YAML
+from scipy import stats
+from sklearn.metrics import f1_score
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs and no robustness; the results of that are the commit `main`."""
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("report") / "clone")
+    params = folder / "params.yaml"
+    substitute(params, "epochs: 30", "epochs: 2 ")
+    substitute(params, "shifts: 3 ", "shifts: 0 ")
+    substitute(params, "noise: [0.1, 0.2, 0.3]", "noise: []")
+    substitute(params, "salt_pepper: [0.05, 0.1, 0.2]", "salt_pepper: []")
+    substitute(params, "fgsm: [0.005, 0.02, 0.05, 0.1]", "fgsm: []")
+    committed(folder)
+    git(folder, "branch", "-M", "main")
+    return results(folder, "results")
+
+
+def results(folder: Path, message: str) -> Path:
+    """Of what is compared; figures are not."""
+    call(folder, "dvc", "repro", "--quiet", "evaluate")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", message)
+    return folder
+
+
+def branch(clone: Path, name: str) -> Path:
+    git(clone, "checkout", "-q", "main")
+    git(clone, "checkout", "-qb", name)
+    return clone
+
+
+def report(clone: Path, *arguments: str) -> dict[str, Any]:
+    found = json.loads(call(clone, "python", "-m", "src.report", "--json", *arguments))
+    for side in ("base", "head"):  # never drawn here
+        found[side]["stale"].pop("visualize", None)
+    return dict(found)
+
+
+def test_nothing_changed(clone: Path) -> None:
+    found = report(clone)
+    assert (found["verdict"], found["same_model"]) == ("equivalent", True)
+    assert found["head"]["stale"] == {}
+    assert found["parameters"] == found["data"] == found["code"] == found["environment"] == []
+    assert "up to date" in call(clone, "dvc", "status", "--with-deps", "evaluate")
+
+
+def test_changed_learning_rate(clone: Path) -> None:
+    before = [pandas.read_csv(clone / "reports" / f"{name}predictions.csv") for name in ("validation_", "")]
+    branch(clone, "rate")
+    substitute(clone / "params.yaml", "lr: 4.0e-3", "lr: 2.0e-4")
+    assert report(clone)["head"]["stale"] == {"train": ["params.yaml: train"], "evaluate": ["params.yaml: train"]}
+    results(clone, "a lower rate")
+    found = report(clone, "--base", "main", "--head", "rate")
+    assert found["verdict"] == "worse"
+    assert found["head"]["stale"] == {}
+    assert [(c["name"], c["base"], c["head"], c["direction"]) for c in found["parameters"]] == [
+        ("train.optimizer.lr", "0.004", "0.0002", "down")
+    ]
+    assert found["data"] == []
+    for split, name, old in zip(("validation", "test"), ("validation_", ""), before, strict=True):
+        new = pandas.read_csv(clone / "reports" / f"{name}predictions.csv")
+        was, now = old["label"] == old["prediction"], new["label"] == new["prediction"]
+        accuracy, loss, f1 = found[split]["comparison"]["differences"]
+        assert accuracy["p"] == pytest.approx(stats.binomtest(int((was & ~now).sum()), int((was != now).sum())).pvalue)
+        assert accuracy["difference"] == pytest.approx(now.mean() - was.mean())
+        assert (f1["base"], f1["head"]) == pytest.approx(
+            tuple(f1_score(t["label"], t["prediction"], average="macro") for t in (old, new))
+        )
+        assert loss["gain"] == -1
+    call(clone, "python", "-m", "src.report", "--base", "main", "--fail-on", "worse", fails=True)
+
+
+def test_swapped_network(clone: Path) -> None:
+    """Judged by the same test images: the committed model of the full recipe, and one of each of three branches."""
+    branch(clone, "network")
+    substitute(clone / "params.yaml", "name: cifar_basic ", "name: mnist_convnet ")
+    results(clone, "another network")
+    found = report(clone, "--base", "main", "--head", "network")
+    assert found["verdict"] is not None
+    assert not found["same_model"]
+    assert [c["name"] for c in found["parameters"]] == ["model.name"]
+    assert "parameters" in [c["name"] for c in found["metrics"]]
+    locks = [
+        YAML(typ="safe").load(git(clone, "show", f"{name}:dvc.lock")) for name in ("main~", "main", "rate", "network")
+    ]
+    models = {
+        out["md5"]
+        for lock in locks
+        for out in lock["stages"]["train"]["outs"]
+        if out["path"] == "models/model.safetensors"
+    }
+    assert found["judged"] == len(models) == 4
+
+
+def test_changed_data(clone: Path) -> None:
+    branch(clone, "data")
+    substitute(clone / "params.yaml", "split:\n  seed: 0", "split:\n  seed: 1")
+    results(clone, "another division")
+    found = report(clone, "--base", "main", "--head", "data")
+    assert found["verdict"] is None
+    assert "other images, or in another order" in found["validation"]["obstacle"]
+    assert {c["name"] for c in found["data"]} > {"data/prepared/validation.images.npy", "data/prepared/dataset.json"}
+    assert found["judged"] == 1  # another test set
+
+
+def test_changed_code_without_dvc_repro_is_what_dvc_calls_changed(clone: Path) -> None:
+    branch(clone, "code")
+    call(clone, "dvc", "checkout", "--quiet", "--with-deps", "evaluate")
+    with (clone / "src/training/loop.py").open("a") as file:
+        file.write("\n# changed\n")
+    git(clone, "commit", "-qam", "code alone")
+    found = report(clone, "--base", "main", "--head", "code")
+    assert found["head"]["stale"] == {"train": ["src/training"]}
+    assert (found["same_model"], found["head"]["numbers_stale"]) == (True, True)
+    assert found["code"] == [{"file": "src/training/loop.py", "added": 2, "removed": 0, "stages": ["train"]}]
+    status = json.loads(call(clone, "dvc", "status", "--json", "--with-deps", "evaluate"))
+    assert status == {"train": [{"changed deps": {"src/training": "modified"}}]}
+    assert "by stale numbers" in call(clone, "python", "-m", "src.report", "--base", "main")
