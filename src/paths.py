@@ -36,6 +36,12 @@ FIGURES = REPORTS / "figures"
 PAGE = REPORTS / "index.html"
 SEEDS = REPORTS / "seeds.csv"
 
+TUNING = REPORTS / "tuning"  # what a search found
+TRIALS = TUNING / "trials.csv"
+ATTEMPTS = TUNING / "attempts.csv"
+CONFIRMATION = TUNING / "confirmation.csv"
+BEST = TUNING / "best.json"
+
 
 def main_root() -> Path:
     """The clone's own root. `dvc exp run --temp` and `--queue` work in copies that are deleted afterwards; DVC names
@@ -46,3 +52,8 @@ def main_root() -> Path:
 def downloads() -> Path:
     """Fetched files: they survive every rerun, whereas DVC deletes a stage's outputs before it runs the stage."""
     return main_root() / ".cache" / "downloads"
+
+
+def searches() -> Path:
+    """Optuna's journal of all searches. It outlives the copies of temporary experiments, and reruns of the stage."""
+    return main_root() / ".cache" / "searches"
