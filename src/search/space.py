@@ -72,12 +72,12 @@ def _distribution(params: Params, key: str, entry: Range | Choices) -> BaseDistr
     if isinstance(entry, Choices):
         return CategoricalDistribution(entry.choices)
     if _whole(params, key, entry):
-        low, high, step = int(entry.low), int(entry.high), int(entry.step or 1)
-        return IntDistribution(low, high - (high - low) % step, log=entry.log, step=step)
-    low, high, step = float(entry.low), float(entry.high), entry.step
-    if step is not None:  # Optuna would warn of a last step that is not whole
-        high = low + step * int((high - low) / step + 1e-9)
-    return FloatDistribution(low, high, log=entry.log, step=step)
+        low, whole = int(entry.low), int(entry.step or 1)
+        return IntDistribution(low, int(entry.high) - (int(entry.high) - low) % whole, log=entry.log, step=whole)
+    high = float(entry.high)
+    if entry.step is not None:  # Optuna would warn of a last step that is not whole
+        high = entry.low + entry.step * int((entry.high - entry.low) / entry.step + 1e-9)
+    return FloatDistribution(entry.low, high, log=entry.log, step=entry.step)
 
 
 def _whole(params: Params, key: str, entry: Range) -> bool:
