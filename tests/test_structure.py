@@ -22,7 +22,8 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.summary", "src.seeds"),
+    ("src.search",),
+    ("src.summary", "src.seeds", "src.tune"),
 ]
 
 # Code that stages import without depending on it, and why.

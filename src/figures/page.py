@@ -69,7 +69,7 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
         headline=_headline(run),
         cards=_cards(run, metrics),
         metrics=metrics,
-        parts={part: [_shown(file) for file in files] for part, files in drawn.items()},
+        parts={part: [shown(file) for file in files] for part, files in drawn.items()},
         data=list(_data(run.dataset)),
         settings=[
             (section, list(rows)) for section, rows in groupby(settings.items(), lambda row: row[0].split(".")[0])
@@ -79,7 +79,8 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
-def _shown(file: Path) -> Shown:
+def shown(file: Path) -> Shown:
+    """A picture that `figures.style.drawing` wrote."""
     with Image.open(file) as picture:
         words = picture.info
         first, last = map(int, words["Rows"].split())

@@ -3,10 +3,10 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from src.params.section import Count, Section
 
@@ -86,6 +86,9 @@ def _choices(values: Any) -> tuple[Scalar, ...]:
     return tuple(values)
 
 
+Dimension = Annotated[Range | Choices, PlainValidator(_dimension), PlainSerializer(asdict)]
+
+
 class Confirm(Section):
     best: Annotated[int, Field(ge=0, le=50)]
     seeds: Annotated[int, Field(ge=5, le=1000)]
@@ -99,4 +102,4 @@ class Tune(Section):
     objective: Literal["accuracy", "loss"]
     epochs: Count | None
     confirm: Confirm
-    space: Annotated[dict[str, Annotated[Range | Choices, PlainValidator(_dimension)]], Field(min_length=1)]
+    space: Annotated[dict[str, Dimension], Field(min_length=1)]

@@ -97,7 +97,8 @@ def verdict(rows: Sequence[Confirmed], objective: str) -> str:
     gain = f"{unit * abs(winner.mean - present.mean):.{digits}f} {kind}"
     tested = "no spread to test it by" if np.isnan(winner.p_holm) else f"p = {winner.p_holm:.3g}, Welch, Holm"
     if winner.p_holm < 1 - LEVEL:
-        return f"{winner.name.capitalize()} is better than the present settings by {gain} (mean of {seeds} seeds, {tested})."
+        better = f"{winner.name.capitalize()} is better than the present settings by {gain}"
+        return f"{better} (mean of {seeds} seeds, {tested})."
     return (
         f"{winner.name.capitalize()} has the best mean, {gain} from the present settings, and is not distinguishable "
         f"from them ({seeds} seeds, {tested})."

@@ -29,7 +29,7 @@ def history(path: Path, results: Sequence[Result], objective: Objective) -> None
         for state in COLOURS:
             numbers = [result.number for result in valued if result.state == state]
             if numbers:
-                shown = np.clip([r.value for r in valued if r.state == state], *limits)  # type: ignore[arg-type]
+                shown = np.clip([r.value for r in valued if r.state == state], *limits)
                 axes.plot(numbers, shown, MARKERS[state], color=COLOURS[state], label=state, markersize=5)
         axes.step([r.number for r in valued], best, where="post", color=GREEN, label="best so far")
         axes.set(xlabel="point", ylabel=objective.label, ylim=limits)

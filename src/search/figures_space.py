@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
 
 from src.figures.style import BLUE, FAINT, drawing, only_bottom, percent, percent_tick
 from src.search.look import Dimension, Objective, quiet_grid, window
@@ -55,7 +55,7 @@ def slices(path: Path, results: Sequence[Result], space: Sequence[Dimension], ob
 
 
 def contour(path: Path, results: Sequence[Result], space: Sequence[Dimension], objective: Objective) -> None:
-    """The objective over pairs of keys, between the points as planes on the triangles of their neighbours."""
+    """The objective over pairs of keys, between the points interpolated on the triangles of their neighbours."""
     values = _values(results)
     limits = window(values, objective)
     pairs = list(combinations(space, 2))[:_PAIRS]
@@ -67,10 +67,9 @@ def contour(path: Path, results: Sequence[Result], space: Sequence[Dimension], o
             x, y = across.places(results), up.places(results)
             if _spread(across.even(x), up.even(y)):
                 triangles = _triangles(across.even(x), up.even(y))
-                axes.tripcolor(
-                    x, y, np.clip(values, *limits), triangles=triangles, shading="gouraud", cmap=_MAP,
-                    norm=Normalize(*limits), rasterized=True,
-                )  # fmt: skip
+                axes.tricontourf(
+                    Triangulation(x, y, triangles), np.clip(values, *limits), levels=np.linspace(*limits, 13), cmap=_MAP
+                )
             drawn = axes.scatter(
                 x, y, c=np.clip(values, *limits), cmap=_MAP, norm=Normalize(*limits), s=22, edgecolors="white"
             )

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from src.figures.style import BLUE, FAINT, ORANGE, QUIET, VERMILLION, percent, percent_tick
+from src.figures.style import BLUE, FAINT, ORANGE, VERMILLION, percent, percent_tick
 from src.params.tune import Scalar
 from src.search.results import Result
 from src.tracking.identity import text
@@ -78,6 +79,10 @@ class Dimension:
             axis.set_ticks(range(len(self.choices)), [text(choice) for choice in self.choices])
         elif self.log:
             (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+            axis = axes.xaxis if which == "x" else axes.yaxis
+            axis.set_major_locator(LogLocator(numticks=5))
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(self.name) if which == "x" else axes.set_ylabel(self.name)
 
 
@@ -95,10 +100,5 @@ def window(values: NDArray[np.float64], objective: Objective) -> tuple[float, fl
     best = values.max() if objective.maximize else values.min()
     middle = float(np.median(values))
     room = max(abs(best - middle), 1e-3)
-    low, high = (
-        (middle - 1.5 * room, best + 0.2 * room) if objective.maximize else (best - 0.2 * room, middle + 1.5 * room)
-    )
-    return float(max(low, values.min() - 0.2 * room)), float(min(high, values.max() + 0.2 * room))
-
-
-__all__ = ["COLOURS", "MARKERS", "QUIET", "Dimension", "Objective", "dimensions", "quiet_grid", "window"]
+    ends = sorted((best + np.sign(best - middle) * 0.2 * room, middle - np.sign(best - middle) * 1.5 * room))
+    return max(ends[0], values.min() - 0.2 * room), min(ends[1], values.max() + 0.2 * room)

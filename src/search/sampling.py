@@ -66,9 +66,9 @@ def sampler(kind: str, space: Space, seed: int, number: int, *, crowded: bool) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if kind == "tpe":
-            return TPESampler(seed=own, multivariate=True, constant_liar=crowded, warn_independent_sampling=False)
+            return TPESampler(seed=own, multivariate=True, constant_liar=crowded)
         if kind == "cmaes":
-            return CmaEsSampler(seed=own, warn_independent_sampling=False)
+            return CmaEsSampler(seed=own)
         if kind == "gp":
             return GPSampler(seed=own)
     return Listed(_combination(space, seed, number)) if kind == "grid" else RandomSampler(seed=own)
