@@ -7,7 +7,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.atomic import write_text
-from src.figures import page as run_page
+from src.figures import shown
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.look import Objective
 from src.search.plan import Search
@@ -22,7 +22,7 @@ def page(
 ) -> None:
     """Writes the page of a search with at least one complete point; every value is escaped."""
     objective = Objective(plan.params.tune.objective, plan.maximize)
-    templates = Path(run_page.__file__).parent
+    templates = Path(shown.__file__).parent
     environment = Environment(
         autoescape=True,
         loader=FileSystemLoader(Path(__file__).parent),
@@ -62,7 +62,7 @@ def page(
             for row in rows
         ],
         best=[(row.number, _words(objective, row.value), list(row.values.values())) for row in best[:_BEST]],
-        pictures=[run_page.shown(file) for file in pictures],
+        pictures=[shown.shown(file) for file in pictures],
         settings=flatten({key: getattr(plan.params.tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
         | {key: str(entry) for key, entry in plan.space.items()},

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,15 @@ def open_storage(url: str | None) -> BaseStorage:
             return JournalStorage(Journal(journal()))
     if "://" not in url:
         raise Fault(f"--storage is {url}: must be a URL such as postgresql://user@host/database or sqlite:///file.db")
+    # The driver that the environment has; SQLAlchemy's own choice is another.
+    address = url.replace("postgresql://", "postgresql+psycopg2://", 1)
     engine: dict[str, Any] = {"pool_pre_ping": True}  # a server may have closed an idle connection
     if url.startswith("sqlite"):
         engine["connect_args"] = {"timeout": PATIENCE}
     elif url.startswith("postgresql"):
         engine["connect_args"] = {"connect_timeout": 15}
     with explained(url):
-        return _database(url, engine)
+        return _database(address, engine)
 
 
 def _database(url: str, engine: dict[str, Any], tries: int = 3) -> BaseStorage:
@@ -101,6 +103,9 @@ def _database(url: str, engine: dict[str, Any], tries: int = 3) -> BaseStorage:
 def create_study(storage: BaseStorage, name: str, question: str, *, maximize: bool) -> None:
     """Makes the study where it does not exist. Before workers start: they would race for it."""
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+    with suppress(KeyError):
+        storage.get_study_id_from_name(name)
+        return
     try:
         study = storage.create_new_study([direction], name)
     except DuplicatedStudyError:
