@@ -45,7 +45,10 @@ def dead(points: Points) -> Points:
 def test_a_search_stopped_anywhere_gives_the_table_of_one_that_was_not(
     sampler: str, pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = {"train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True}, "model.dropout": {"low": 0.0, "high": 0.5}}
+    space: dict[str, dict[str, Any]] = {
+        "train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},
+        "model.dropout": {"low": 0.0, "high": 0.5},
+    }
     if sampler == "grid":
         space = {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "train.batch_size": {"choices": [16, 32]}}
     count = 12 if sampler == "gp" else 24
