@@ -93,6 +93,31 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
         space.distributions(params(space=entries))
 
 
+@pytest.mark.parametrize(
+    ("key", "high", "message"),
+    [
+        ("model.dropout", 1.5, "params.yaml: tune.space: model.dropout is 1.5: must be less than 1"),
+        ("model.droput", 0.5, "unknown key model.droput: did you mean model.dropout?"),
+        ("train.optimiser.lr", 0.5, "unknown key train.optimiser: did you mean train.optimizer?"),
+        ("train.optimizer.momentum", 0.5, "unknown key train.optimizer.momentum: allowed here: name, lr"),
+        ("model.name.lr", 0.5, "model.name.lr does not exist: name holds no keys"),
+        ("split.validation", 0.5, "split.validation cannot be searched: only keys of model and train can"),
+        ("model", 0.5, "model cannot be searched: only keys of model and train can"),
+        ("train.threads", 2, "train.threads cannot be searched: all trials share it"),
+        ("train.epochs", 2, "train.epochs cannot be searched: tune.epochs sets it"),
+    ],
+)
+def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, message: str) -> None:
+    with pytest.raises(Fault, match=re.escape(message)) as fault:
+        space.distributions(params(space={key: {"low": 0.1, "high": high}}))
+    assert "\n" not in str(fault.value)
+
+
+def test_a_grid_needs_steps() -> None:
+    with pytest.raises(Fault, match="tune.space: train.optimizer.lr has neither choices nor a step"):
+        sampling.points("grid", space.distributions(params()), 10)
+
+
 def test_cmaes_needs_ranges() -> None:
     entries = space.distributions(params(space={"train.batch_size": {"choices": [32, 64]}}))
     with pytest.raises(Fault, match="two or more ranges and no choices"):
