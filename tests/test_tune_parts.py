@@ -114,7 +114,7 @@ def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, messag
 
 
 def test_a_grid_needs_steps() -> None:
-    with pytest.raises(Fault, match="tune.space: train.optimizer.lr has neither choices nor a step"):
+    with pytest.raises(Fault, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
         sampling.points("grid", space.distributions(params()), 10)
 
 

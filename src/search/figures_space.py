@@ -99,8 +99,8 @@ def parallel(path: Path, results: Sequence[Result], space: Sequence[Dimension], 
         axes.spines["left"].set_visible(False)
         axes.set_ylim(-0.14, 1.12)
         labels = [[objective.words(limit) for limit in (columns[0].min(), columns[0].max())]]
-        labels += [[f"{10**end if entry.log else end:.3g}" for end in (column.min(), column.max())]
-                   for entry, column in zip(space, columns[1:], strict=True)]  # fmt: skip
+        for entry, column in zip(space, columns[1:], strict=True):
+            labels.append([entry.words(float(column.min())), entry.words(float(column.max()))])
         for place, (low, high) in enumerate(labels):
             axes.axvline(place, ymin=0.11, ymax=0.9, color=FAINT, linewidth=1, zorder=0)
             axes.text(place, -0.04, low, ha="center", va="top")

@@ -73,6 +73,12 @@ class Dimension:
         """Places by which equal steps are equally far, as the sampler sees them."""
         return np.log10(places) if self.log else places
 
+    def words(self, even: float) -> str:
+        """The value at an even place."""
+        if self.choices is not None:
+            return text(self.choices[round(even)])
+        return f"{10**even if self.log else even:.3g}"
+
     def scale(self, axes: Axes, which: str) -> None:
         if self.choices is not None:
             axis = axes.xaxis if which == "x" else axes.yaxis
@@ -100,5 +106,6 @@ def window(values: NDArray[np.float64], objective: Objective) -> tuple[float, fl
     best = values.max() if objective.maximize else values.min()
     middle = float(np.median(values))
     room = max(abs(best - middle), 1e-3)
-    ends = sorted((best + np.sign(best - middle) * 0.2 * room, middle - np.sign(best - middle) * 1.5 * room))
+    up = 1 if objective.maximize else -1
+    ends = sorted((best + up * 0.2 * room, middle - up * 1.5 * room))
     return max(ends[0], values.min() - 0.2 * room), min(ends[1], values.max() + 0.2 * room)

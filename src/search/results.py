@@ -91,7 +91,15 @@ def trials_table(results: Sequence[Result], plan: Plan) -> pandas.DataFrame:
         }
         for result in results
     ]
-    return pandas.DataFrame(rows)
+    columns = [
+        "point",
+        "state",
+        f"validation_{plan.params.tune.objective}",
+        "epochs",
+        *plan.params.tune.space,
+        "reason",
+    ]
+    return pandas.DataFrame(rows, columns=columns)
 
 
 def attempts_table(results: Sequence[Result]) -> pandas.DataFrame:

@@ -93,11 +93,13 @@ def _database(url: str, engine: dict[str, Any], tries: int = 3) -> BaseStorage:
         tries -= 1
         try:
             return _CachedStorage(RDBStorage(url, engine_kwargs=engine))
-        except (DBAPIError, StorageInternalError, RuntimeError):
+        except (DBAPIError, StorageInternalError):
             # Who opens a new database at the same time as others finds half of its tables.
             if not tries:
                 raise
             time.sleep(1)
+        except RuntimeError as error:  # the tables are another Optuna's
+            raise Fault(f"the search's storage {without_credentials(url)}: {str(error).splitlines()[0]}") from None
 
 
 def create_study(storage: BaseStorage, name: str, question: str, *, maximize: bool) -> None:
@@ -120,7 +122,7 @@ def explained(url: str) -> Iterator[None]:
 
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, ImportError, RuntimeError) as error:
+    except (StorageInternalError, SQLAlchemyError, ImportError) as error:
         cause: BaseException = error
         while (inner := getattr(cause, "orig", None) or cause.__cause__) is not None:
             cause = inner
