@@ -231,13 +231,14 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_on_postgresql_no_point_is_lost_or_doubled_while_workers_are_killed(postgresql: str) -> None:
+def test_on_postgresql_no_point_is_lost_or_doubled_while_workers_are_killed(postgresql: str, tmp_path: Path) -> None:
     count = 24
     command = [sys.executable, "tests/tune_samples.py", postgresql, str(count), "0.01"]
     environment = os.environ | {"PYTHONPATH": "."}
 
     def start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        with (tmp_path / "errors").open("ab") as errors:
+            return subprocess.Popen(command, env=environment, stderr=errors)
 
     # All at once on a database without tables: they also race for the study.
     workers = [start() for _ in range(4)]
@@ -259,14 +260,11 @@ def test_on_postgresql_no_point_is_lost_or_doubled_while_workers_are_killed(post
                 workers[victim] = start()
                 killed += 1
         for worker in workers:
-            errors = worker.communicate(timeout=60)[1]
-            assert worker.returncode == 0, errors.decode()
+            assert worker.wait(timeout=60) == 0, (tmp_path / "errors").read_text()
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-            assert worker.stderr is not None
-            worker.stderr.close()
     assert killed
     trials = points.all()
     assert [trial.number for trial in trials] == list(range(count))
