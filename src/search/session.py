@@ -45,9 +45,12 @@ def find(params: Params, url: str | None, workers: int) -> None:
     store = storage.open_storage(url)
     session = _Session(plan, store, url, workers, Runs(plan))
     tune = params.tune
-    print(f"search {plan.name}: {plan.points} points, {tune.sampler}, {tune.pruner} pruner, kept in {session.place}")
+    print(
+        f"search {plan.name}: {plan.points} points, {tune.sampler}, {tune.pruner} pruner, kept in {session.place}",
+        flush=True,
+    )
     if workers > 1:
-        print(f"{workers} workers: which points they try depends on who is faster, and is not reproducible")
+        print(f"{workers} workers: which points they try depends on who is faster, and is not reproducible", flush=True)
     status = "FAILED"
     try:
         with (stop := Stop(None if tune.timeout is None else seconds(tune.timeout))).listening():
@@ -106,7 +109,10 @@ class _Session:
         settings = [present, *(dict(result.values) for result in chosen)]
         names = [("present", None), *((f"point {result.number}", result.number) for result in chosen)]
         plan: Confirmation = confirmation(self._plan, settings)
-        print(f"confirming the best {len(chosen)} and the present settings with {len(plan.seeds)} other seeds each")
+        print(
+            f"confirming the best {len(chosen)} and the present settings with {len(plan.seeds)} other seeds each",
+            flush=True,
+        )
         got = self.take(plan, stop)
         return confirm.confirmed(plan, names, got) if len(got) == plan.points else []
 
@@ -156,7 +162,7 @@ class _Progress:
         self._shown = {result.number for result in results.finished(points.all())}
         self._before, self._start = len(self._shown), time.monotonic()
         if self._shown:
-            print(f"{self._before} of {plan.points} points are known already")
+            print(f"{self._before} of {plan.points} points are known already", flush=True)
 
     def __call__(self) -> None:
         found = results.finished(self._points.all())
