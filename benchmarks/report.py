@@ -4,10 +4,13 @@ python -m benchmarks.report
 """
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from benchmarks import engine
 from src.compute.device import CHOICES
@@ -21,6 +24,7 @@ AUGMENTATION = Path("benchmarks/augmentation.json")
 COMPARISONS = Path("benchmarks/compare.json")
 MEASURED_CHOICES = Path("benchmarks/choices.json")
 PREDICTION = Path("benchmarks/prediction.json")
+SEARCHES = Path("benchmarks/searches.json")
 
 
 class System(NamedTuple):
@@ -73,6 +77,7 @@ def render() -> str:
             *engine.sections(),
             *_augmentation(),
             *_prediction(),
+            *_searches(),
         ]
     )
 
@@ -267,6 +272,58 @@ def _prediction() -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", *dict.fromkeys(f"{_where(entry)}; photos of {entry['photos']}." for entry in known), ""]
+
+
+def _searches() -> list[str]:
+    known = _read(SEARCHES)
+    if not known:
+        return []
+    lines = ["## Searches", "", "`python -m benchmarks.searches`; medians with quartiles.", ""]
+    for entry in known:
+        changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
+        lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['points']} points: {_where(entry)}.", ""]
+        lines += [*{"compare": _compared, "overhead": _overhead, "killed": _killed}[entry["what"]](entry), ""]
+    return lines
+
+
+def _compared(entry: dict[str, Any]) -> list[str]:
+    """Where TPE did not reach random's best, it counts as later than all others."""
+    rows = entry["rows"]
+    missed = sum(row["tpe_epochs_to_best"] is None for row in rows)
+    tpe = [math.inf if row["tpe_epochs_to_best"] is None else row["tpe_epochs_to_best"] for row in rows]
+    return [
+        f"| epochs until random's best of {entry['points']} points, {entry['seeds']} seeds | median (quartiles) |",
+        "|---|---|",
+        f"| random, no pruning | {_quartiles([row['random_epochs_to_best'] for row in rows])} |",
+        f"| random, no pruning, all its points | {_quartiles([row['random_epochs'] for row in rows])} |",
+        f"| TPE, median pruner | {_quartiles(tpe)}; not reached within twice the points: {missed} of {len(rows)} |",
+    ]
+
+
+def _quartiles(values: Sequence[float]) -> str:
+    """Each a value that occurred: there may be infinite ones."""
+    first, median, third = np.quantile(values, [0.25, 0.5, 0.75], method="inverted_cdf")
+    return " ".join((_epochs(median), f"({_epochs(first)} to {_epochs(third)})"))
+
+
+def _epochs(value: float) -> str:
+    return "not reached" if math.isinf(value) else f"{value:.0f}"
+
+
+def _overhead(entry: dict[str, Any]) -> list[str]:
+    return [
+        f"A trial takes {median} ms ({low} to {high}) besides training, {words}."
+        for key, words in {"without_mlflow_ms": "without MLflow", "with_mlflow_ms": "with MLflow"}.items()
+        for median, low, high in [entry[key]]
+    ]
+
+
+def _killed(entry: dict[str, Any]) -> list[str]:
+    return [
+        f"{entry['workers']} workers on {entry['storage']}, {entry['kills']} kills in {entry['seconds']:.0f} s: of "
+        f"{entry['points']} points {entry['finished_once']} finished once, {entry['taken_over']} were taken over, "
+        f"{entry['failed']} failed; {entry['trained_beyond_the_last']} trained beyond the last.",
+    ]
 
 
 def _time(cell: dict[str, float] | str) -> str:

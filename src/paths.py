@@ -39,6 +39,12 @@ FIGURES = REPORTS / "figures"
 PAGE = REPORTS / "index.html"
 SEEDS = REPORTS / "seeds.csv"
 
+TUNING = REPORTS / "tuning"  # what a search found
+TRIALS = TUNING / "trials.csv"
+ATTEMPTS = TUNING / "attempts.csv"
+CONFIRMATION = TUNING / "confirmation.csv"
+BEST = TUNING / "best.json"
+
 
 def main_root() -> Path:
     """The clone's own root. `dvc exp run --temp` and `--queue` work in copies that are deleted afterwards; DVC names
@@ -65,3 +71,8 @@ def shown(path: Path) -> str:
     """As a message names it: short where it lies in the folder in which the user is."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def searches() -> Path:
+    """Optuna's journal of all searches. It outlives the copies of temporary experiments, and reruns of the stage."""
+    return main_root() / ".cache" / "searches"

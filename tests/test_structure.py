@@ -24,9 +24,19 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.prediction", "src.comparison", "src.revision"),
+    ("src.prediction", "src.search", "src.comparison", "src.revision"),
     ("src.review",),
-    ("src.summary", "src.seeds", "src.recover", "src.predict", "src.export", "src.track", "src.report", "src.promote"),
+    (
+        "src.summary",
+        "src.seeds",
+        "src.recover",
+        "src.tune",
+        "src.predict",
+        "src.export",
+        "src.track",
+        "src.report",
+        "src.promote",
+    ),
 ]
 
 # Code that stages import without depending on it, and why.
@@ -40,6 +50,7 @@ EXEMPT = {
 }
 
 PIPELINE = YAML(typ="safe", pure=True).load(Path("dvc.yaml"))["stages"]
+SEARCH = YAML(typ="safe", pure=True).load(Path("tune/dvc.yaml"))["stages"]
 GRAPH = grimp.build_graph("src", "stages", cache_dir=None)
 
 
@@ -71,10 +82,10 @@ def exempt(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in EXEMPT)
 
 
-def imported_code(stage: str) -> set[str]:
-    """Files that a stage's module imports, directly or not, without what only the exempt ones need."""
+def imported_code(start: str) -> set[str]:
+    """Files that a module imports, directly or not, without what only the exempt ones need."""
     found: set[str] = set()
-    todo = [f"stages.{stage}"]
+    todo = [start]
     while todo:
         module = todo.pop()
         if module in found or exempt(module):
@@ -85,11 +96,15 @@ def imported_code(stage: str) -> set[str]:
     return {f"{file}.py" for file in files if not file.is_dir()}
 
 
-@pytest.mark.parametrize("stage", PIPELINE)
+MODULES = {**{stage: f"stages.{stage}" for stage in PIPELINE}, "tune": "src.tune"}
+
+
+@pytest.mark.parametrize("stage", MODULES)
 def test_a_stage_lists_the_code_it_imports(stage: str) -> None:
-    listed = {dependency for dependency in PIPELINE[stage]["deps"] if dependency.startswith(("src/", "stages/"))}
+    dependencies = (PIPELINE | SEARCH)[stage]["deps"]
+    listed = {path for path in dependencies if path.startswith(("src/", "stages/")) and not path.endswith(".jinja")}
     folders = {entry for entry in listed if not entry.endswith(".py")}
-    imported = imported_code(stage)
+    imported = imported_code(MODULES[stage])
     inside = {str(file) for folder in folders for file in Path(folder).rglob("*.py") if file.name != "__init__.py"}
     assert (listed - folders) | inside == imported
 
@@ -128,11 +143,11 @@ def test_a_stage_is_thin(stage: str) -> None:
 
 
 def stage_inputs(stage: str) -> list[Any]:
-    return [entry for entry in PIPELINE[stage]["deps"] if "test." in entry]
+    return [entry for entry in (PIPELINE | SEARCH)[stage]["deps"] if "test." in entry]
 
 
 def test_only_evaluation_and_figures_depend_on_the_test_images() -> None:
-    assert {stage for stage in PIPELINE if stage_inputs(stage)} == {"evaluate", "visualize"}
+    assert {stage for stage in PIPELINE | SEARCH if stage_inputs(stage)} == {"evaluate", "visualize"}
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,19 @@
 """`reports/index.html`: the whole run on one page that needs no network, no script and no other file."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from src.atomic import write_text
 from src.data.prepared import Dataset
 from src.figures.gallery import Part
 from src.figures.run import Run
-from src.figures.style import DPI, percent
+from src.figures.shown import shown
+from src.figures.style import percent
 
-_CSS_INCH = 96  # CSS pixels
 _NAMES = {
     "top5_accuracy": "top-5 accuracy",
     "worst_class_accuracy": "accuracy of the worst class",
@@ -26,17 +23,6 @@ _NAMES = {
     "brier": "Brier score",
 }
 _SHARES = ("accuracy", "f1", "ece")  # what a metric's name ends with that is a share of 1
-
-
-class Shown(NamedTuple):
-    """A picture without its title and caption, which the page sets as text."""
-
-    name: str
-    title: str
-    caption: str
-    data: str  # base64 of a PNG
-    width: int  # CSS pixels at natural size
-    height: int
 
 
 class Metric(NamedTuple):
@@ -69,7 +55,7 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
         headline=_headline(run),
         cards=_cards(run, metrics),
         metrics=metrics,
-        parts={part: [_shown(file) for file in files] for part, files in drawn.items()},
+        parts={part: [shown(file) for file in files] for part, files in drawn.items()},
         data=list(_data(run.dataset)),
         settings=[
             (section, list(rows)) for section, rows in groupby(settings.items(), lambda row: row[0].split(".")[0])
@@ -77,18 +63,6 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
         environment=list(run.environment.items()),
     )
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
-
-
-def _shown(file: Path) -> Shown:
-    with Image.open(file) as picture:
-        words = picture.info
-        first, last = map(int, words["Rows"].split())
-        cut = picture.convert("RGB").crop((0, first, picture.width, last))
-    buffer = io.BytesIO()
-    cut.save(buffer, "png", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width, height = (round(pixels * _CSS_INCH / DPI) for pixels in cut.size)
-    return Shown(file.stem, words["Title"], words["Description"], data, width, height)
 
 
 def _headline(run: Run) -> tuple[str, str, str]:

@@ -11,9 +11,10 @@ from src.params.evaluation import Evaluate, Robustness
 from src.params.losses import Loss
 from src.params.model import Activation, Constants, Model
 from src.params.optimizers import Optimizer
-from src.params.reader import load, parse
+from src.params.reader import check, load, parse
 from src.params.schedules import Schedule
 from src.params.training import Train
+from src.params.tune import Tune
 from src.params.whole import Params, Report, Visualize
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Schedule",
     "Split",
     "Train",
+    "Tune",
     "Visualize",
+    "check",
     "load",
     "parse",
 ]

@@ -41,6 +41,11 @@ def parse(text: str, file: str) -> Params:
         raise Fault(f"{file}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise Fault(f"{file}: must hold keys such as 'seed:' and 'data:'; see {RECIPES}/digits.yaml")
+    return check(raw, file)
+
+
+def check(raw: dict[str, Any], file: str) -> Params:
+    """The parameters that the nested values make; `file` is where they come from, for messages. Raises `Fault`."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:

@@ -9,6 +9,7 @@ from src.params.evaluation import Evaluate
 from src.params.model import Model
 from src.params.section import Count, Section, Seed
 from src.params.training import Train
+from src.params.tune import Tune
 
 
 class Visualize(Section):
@@ -31,6 +32,7 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     visualize: Visualize
+    tune: Tune
     report: Report
 
     @model_validator(mode="after")

@@ -1,0 +1,36 @@
+"""A picture as a page shows it: without its title and caption, which the page sets as text."""
+
+import base64
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from src.figures.style import DPI
+
+_CSS_INCH = 96  # CSS pixels
+
+
+class Shown(NamedTuple):
+    """A picture without its title and caption, which the page sets as text."""
+
+    name: str
+    title: str
+    caption: str
+    data: str  # base64 of a PNG
+    width: int  # CSS pixels at natural size
+    height: int
+
+
+def shown(file: Path) -> Shown:
+    """A picture that `figures.style.drawing` wrote."""
+    with Image.open(file) as picture:
+        words = picture.info
+        first, last = map(int, words["Rows"].split())
+        cut = picture.convert("RGB").crop((0, first, picture.width, last))
+    buffer = io.BytesIO()
+    cut.save(buffer, "png", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    width, height = (round(pixels * _CSS_INCH / DPI) for pixels in cut.size)
+    return Shown(file.stem, words["Title"], words["Description"], data, width, height)

@@ -1,0 +1,120 @@
+"""Whether the best settings are better, or were lucky: they and the present ones, each trained with several seeds."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from src.params.tune import Scalar
+from src.search.plan import Confirmation
+from src.search.results import Result
+from src.statistics import LEVEL, mean_interval
+
+COVERS = (
+    "This covers the luck of training on these training and validation images; not that of the images themselves, by "
+    "which the settings were chosen."
+)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A setting and the objective of its trainings (s,), those that failed left out."""
+
+    name: str  # "present", or "point 7"
+    point: int | None
+    values: Mapping[str, Scalar]
+    results: NDArray[np.float64]
+    mean: float  # NaN without results
+    low: float  # ends of the 95 % interval of the mean (Student's t); NaN for fewer than two results
+    high: float
+    p: float  # Welch's test against the present settings; NaN for those
+    p_holm: float  # corrected for all settings that are tested
+
+
+def confirmed(
+    plan: Confirmation, names: Sequence[tuple[str, int | None]], results: Sequence[Result]
+) -> list[Confirmed]:
+    """The settings from the best mean on. names: of `plan.settings`, and the points they come from; the first is
+    "present"."""
+    seeds = len(plan.seeds)
+    groups = [
+        np.array([r.value for r in results if r.number // seeds == place and r.state == "complete"], dtype=np.float64)
+        for place in range(len(plan.settings))
+    ]
+    p_values = [welch(group, groups[0]) for group in groups[1:]]
+    corrected = [np.nan, *holm(p_values)]
+    rows = []
+    for place, ((name, point), group) in enumerate(zip(names, groups, strict=True)):
+        low, high = mean_interval(group, LEVEL) if len(group) > 1 else (np.nan, np.nan)
+        mean = float(group.mean()) if len(group) else np.nan
+        p = p_values[place - 1] if place else np.nan
+        rows.append(Confirmed(name, point, plan.settings[place], group, mean, low, high, p, corrected[place]))
+    sign = -1 if plan.maximize else 1
+    return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * row.mean, row.point is not None))
+
+
+def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or no spread
+    in either group (few images have few accuracies), by which a difference could be judged."""
+    from scipy.stats import ttest_ind
+
+    if min(len(group), len(other)) < 2 or (np.ptp(group) == 0 and np.ptp(other) == 0):
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding in one group: no loss in the p-value
+        return float(ttest_ind(group, other, equal_var=False).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrected for their number (S. Holm, Scandinavian Journal of Statistics 6, 1979). NaN counts as a test that
+    found nothing."""
+    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+
+    if not p_values:
+        return []
+    known = np.nan_to_num(np.array(p_values), nan=1.0)
+    return [
+        float("nan") if np.isnan(p) else float(corrected)
+        for p, corrected in zip(p_values, multipletests(known, method="holm")[1], strict=True)
+    ]
+
+
+def verdict(rows: Sequence[Confirmed], objective: str) -> str:
+    """What the confirmation says about the winner, its first row, in one sentence."""
+    winner, present = rows[0], next(row for row in rows if row.name == "present")
+    seeds = len(winner.results)
+    if np.isnan(winner.mean):
+        return "every training with other seeds failed: nothing is confirmed."
+    if winner is present:
+        return f"The present settings have the best mean of {seeds} seeds: there is nothing to change."
+    unit, digits = (100, 2) if objective == "accuracy" else (1, 4)
+    kind = "percentage points of accuracy" if objective == "accuracy" else "of loss"
+    if np.isnan(present.mean):
+        return f"{winner.name.capitalize()} has the best mean; every training of the present settings failed."
+    gain = f"{unit * abs(winner.mean - present.mean):.{digits}f} {kind}"
+    tested = "no spread to test it by" if np.isnan(winner.p_holm) else f"p = {winner.p_holm:.3g}, Welch, Holm"
+    if winner.p_holm < 1 - LEVEL:
+        better = f"{winner.name.capitalize()} is better than the present settings by {gain}"
+        return f"{better} (mean of {seeds} seeds, {tested})."
+    return (
+        f"{winner.name.capitalize()} has the best mean, {gain} from the present settings, and is not distinguishable "
+        f"from them ({seeds} seeds, {tested})."
+    )
+
+
+def table(rows: Sequence[Confirmed]) -> pandas.DataFrame:
+    """Columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, from the best mean on."""
+    return pandas.DataFrame(
+        {
+            "setting": [row.name for row in rows],
+            "runs": [len(row.results) for row in rows],
+            "mean": [row.mean for row in rows],
+            "ci_low": [row.low for row in rows],
+            "ci_high": [row.high for row in rows],
+            "p": [row.p for row in rows],
+            "p_holm": [row.p_holm for row in rows],
+        }
+    )

@@ -1,0 +1,74 @@
+"""`reports/tuning/index.html`: the search on one page, in the looks of the run's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from src.atomic import write_text
+from src.figures import shown
+from src.search.confirm import COVERS, Confirmed, verdict
+from src.search.look import Objective
+from src.search.plan import Search
+from src.search.results import Result, describe, ranked
+from src.tracking.identity import flatten
+
+_BEST = 10  # points in the table
+
+
+def page(
+    path: Path, plan: Search, results: Sequence[Result], rows: Sequence[Confirmed], pictures: Sequence[Path]
+) -> None:
+    """Writes the page of a search with at least one complete point; every value is escaped."""
+    objective = Objective(plan.params.tune.objective, plan.maximize)
+    templates = Path(shown.__file__).parent
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # The one style sheet stands in the page of the run.
+    style = (templates / "page.html.jinja").read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
+    best = ranked(results, maximize=plan.maximize)
+    states = [result.state for result in results]
+    text = environment.get_template("page.html.jinja").render(
+        style=style,
+        name=plan.name,
+        points=len(results),
+        space=list(plan.space),
+        headline=(
+            _words(objective, best[0].value),
+            f"best {objective.label}",
+            f"point {best[0].number}: {describe(best[0].values)}",
+        ),
+        verdict=verdict(rows, objective.name) if rows else "The best point was chosen from all by one training each: "
+        "its value is too good on average. It was not confirmed with other seeds.",
+        covers=COVERS if rows else "",
+        cards=[(state, str(states.count(state))) for state in ("complete", "pruned", "failed")]
+        + [("epochs", f"{sum(result.epochs for result in results):,}")],
+        confirmed=[
+            (
+                row.name,
+                describe(row.values),
+                len(row.results),
+                _words(objective, row.mean),
+                f"{_words(objective, row.low)} to {_words(objective, row.high)}" if not np.isnan(row.low) else "",
+                "" if np.isnan(row.p_holm) else f"{row.p_holm:.3g}",
+            )
+            for row in rows
+        ],
+        best=[(row.number, _words(objective, row.value), list(row.values.values())) for row in best[:_BEST]],
+        pictures=[shown.shown(file) for file in pictures],
+        settings=flatten({key: getattr(plan.params.tune, key) for key in ("sampler", "pruner", "objective")})
+        | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
+        | {key: str(entry) for key, entry in plan.space.items()},
+    )  # fmt: skip
+    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
+
+
+def _words(objective: Objective, value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else objective.words(value)

@@ -1,0 +1,120 @@
+"""What a plan's points gave, read from the storage, as tables and as `best.json`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas
+from optuna.trial import FrozenTrial, TrialState
+
+from src.params.tune import Scalar
+from src.search.plan import Plan
+from src.tracking import identity
+
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished point. `value`: the objective of the kept epoch; of a pruned trial, of its last epoch."""
+
+    number: int
+    state: str  # complete, pruned or failed
+    value: float | None
+    values: Mapping[str, Scalar]
+    seed: int | None
+    curves: Mapping[str, Sequence[float]]  # by the names of reports/history.csv
+    best_epoch: int | None
+    model_md5: str | None
+    reason: str
+    attempts: Sequence[str]  # how each ended, the last one too
+    began: datetime
+    ended: datetime
+    session: str  # the command that finished it, and its process
+    worker: str
+
+    @property
+    def epochs(self) -> int:
+        return len(self.curves.get("train_loss", ()))
+
+    def curve(self, plan: Plan) -> Sequence[float]:
+        return self.curves.get("validation_accuracy" if plan.maximize else "validation_loss", ())
+
+
+def finished(trials: Sequence[FrozenTrial]) -> list[Result]:
+    return [_result(trial) for trial in trials if trial.state.is_finished()]
+
+
+def _result(trial: FrozenTrial) -> Result:
+    found: Mapping[str, Any] = trial.user_attrs.get("result", {})
+    owner = trial.user_attrs["owner"] or {"session": "", "host": "", "pid": 0}
+    assert trial.datetime_start is not None
+    assert trial.datetime_complete is not None
+    state = STATES[trial.state]
+    return Result(
+        number=trial.number,
+        state=state,
+        value=trial.value,
+        values=found.get("values", trial.params),
+        seed=found.get("seed"),
+        curves=found.get("history", {}),
+        best_epoch=found.get("best_epoch"),
+        model_md5=found.get("model_md5"),
+        reason=found.get("reason", ""),
+        attempts=[*trial.user_attrs["attempts"], state],
+        began=trial.datetime_start,
+        ended=trial.datetime_complete,
+        session=owner["session"],
+        worker=f"{owner['host']} {owner['pid']}",
+    )
+
+
+def ranked(results: Sequence[Result], *, maximize: bool) -> list[Result]:
+    """Complete points from the best on; of equal ones the first."""
+    complete = [result for result in results if result.state == "complete" and result.value is not None]
+    return sorted(complete, key=lambda result: (-result.value if maximize else result.value, result.number))  # type: ignore[operator]
+
+
+def trials_table(results: Sequence[Result], plan: Plan) -> pandas.DataFrame:
+    """A row a point. Values of the space in full, as `params.yaml` would spell them."""
+    rows = [
+        {
+            "point": result.number,
+            "state": result.state,
+            f"validation_{plan.params.tune.objective}": result.value,
+            "epochs": result.epochs,
+            **{
+                key: identity.text(result.values[key]) if key in result.values else "" for key in plan.params.tune.space
+            },
+            "reason": result.reason,
+        }
+        for result in results
+    ]
+    columns = [
+        "point",
+        "state",
+        f"validation_{plan.params.tune.objective}",
+        "epochs",
+        *plan.params.tune.space,
+        "reason",
+    ]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def attempts_table(results: Sequence[Result]) -> pandas.DataFrame:
+    """A row an attempt: a point has several where its worker died."""
+    rows = [
+        {"point": result.number, "attempt": attempt, "ended": ended}
+        for result in results
+        for attempt, ended in enumerate(result.attempts, start=1)
+    ]
+    return pandas.DataFrame(rows, columns=["point", "attempt", "ended"])
+
+
+def describe(values: Mapping[str, Scalar]) -> str:
+    """Values on one line, numbers short: `lr 0.0123, weight_decay 1.2e-05`."""
+    return ", ".join(
+        f"{key.rpartition('.')[2]} {f'{value:.4g}' if isinstance(value, float) else identity.text(value)}"
+        for key, value in values.items()
+    )

@@ -1,0 +1,144 @@
+"""A search in MLflow: one parent run for a study, one child run for every trial, in a few calls each.
+
+Only the command that the user started writes here, from what the storage holds, so workers never wait for MLflow, and
+what could not be written is made up for the next time. No run here has the tag `model_md5`, by which the stages of the
+pipeline find a training: a search's model is kept nowhere.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from src.atomic import digest
+from src.faults import Fault
+from src.paths import DATASET
+from src.search.plan import Plan, Search
+from src.search.results import Result
+from src.tracking import identity
+from src.tracking.source import read_source
+from src.tracking.store import explained, open_store, placing, without_credentials
+
+_AT_ONCE = 1000  # metrics that MLflow takes in one call
+
+
+class Runs:
+    """Raises `Fault` only when it is made: later faults are told once, and the search goes on."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._broken = False
+        self._store = open_store()
+        self._client = self._store.client
+        with explained(self._store.uri):
+            self._parent = self._found() or self._created()
+            self._client.update_run(self._parent, status="RUNNING")
+            self._known = self._children()
+
+    def add(self, plan: Plan, results: Sequence[Result]) -> None:
+        """A child run for each of the plan's results that has none."""
+        new = [result for result in results if (plan.name, str(result.number)) not in self._known]
+        if not new or self._broken:
+            return
+        try:
+            with explained(self._store.uri):
+                for result in new:
+                    self._log(plan, result)
+                    self._known.add((plan.name, str(result.number)))
+        except Fault as fault:
+            self._broken = True
+            print(f"warning: the next search adds the trials from here on: {fault}", file=sys.stderr, flush=True)
+
+    def end(self, status: str, metrics: dict[str, float], folders: Sequence[Path], extra: Sequence[Path]) -> None:
+        """Closes the parent: FINISHED, FAILED or KILLED. folders: logged under their names; extra: into the first."""
+        try:
+            with explained(self._store.uri):
+                for name, value in metrics.items():
+                    self._client.log_metric(self._parent, name, value)
+                with placing(self._store.uri):
+                    for folder in folders:
+                        self._client.log_artifacts(self._parent, str(folder), folder.name)
+                    for file in extra:
+                        self._client.log_artifact(self._parent, str(file), folders[0].name)
+                self._client.set_terminated(self._parent, status)
+        except Fault as fault:
+            print(f"warning: the search's MLflow run stays open: {fault}", file=sys.stderr, flush=True)
+
+    def _found(self) -> str | None:
+        query = f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'"
+        found = self._client.search_runs([self._store.experiment_id], query, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def _created(self) -> str:
+        from mlflow.entities import Param
+
+        source, params = read_source(), self._search.params
+        tags = {
+            "tune.study": self._search.name,
+            "tune.part": "study",
+            "base_commit": source.commit,
+            "code_modified": source.modified,
+            "data_md5": digest(DATASET),
+            **{f"version.{name}": version for name, version in identity.versions().items()},
+            "mlflow.source.name": "src/tune.py",
+            "mlflow.source.type": "LOCAL",
+        }
+        name = f"search {self._search.name}"
+        run_id = str(self._client.create_run(self._store.experiment_id, tags=tags, run_name=name).info.run_id)
+        settings = identity.flatten(params.model_dump(include={"seed", "data", "split", "model", "train"}))
+        fixed = {key: without_credentials(value) for key, value in settings.items() if key not in self._search.space}
+        asked = {f"tune.{key}": getattr(params.tune, key) for key in ("sampler", "pruner", "objective")}
+        space = {f"tune.space.{key}": str(entry) for key, entry in self._search.space.items()}
+        flat = {**fixed, **asked, **space}
+        self._client.log_batch(run_id, params=[Param(key, value) for key, value in flat.items()])
+        return run_id
+
+    def _children(self) -> set[tuple[str, str]]:
+        """Study and number of the trials that have a run."""
+        found, token = set(), None
+        while True:
+            page = self._client.search_runs(
+                [self._store.experiment_id], f"tags.`mlflow.parentRunId` = '{self._parent}'", page_token=token
+            )
+            found |= {(run.data.tags["tune.study"], run.data.tags["tune.point"]) for run in page}
+            if not (token := page.token):
+                return found
+
+    def _log(self, plan: Plan, result: Result) -> None:
+        from mlflow.entities import Metric, Param
+
+        part = "trial" if isinstance(plan, Search) else "confirmation"
+        tags = {
+            "mlflow.parentRunId": self._parent,
+            "mlflow.source.name": "src/tune.py",
+            "mlflow.source.type": "LOCAL",
+            "tune.study": plan.name,
+            "tune.part": part,
+            "tune.point": str(result.number),
+            "tune.state": result.state,
+            "tune.attempts": str(len(result.attempts)),
+            **({"tune.reason": result.reason} if result.reason else {}),
+            **({"tune.model_md5": result.model_md5} if result.model_md5 else {}),
+        }
+        begin, end = _milliseconds(result.began), _milliseconds(result.ended)
+        run = self._client.create_run(
+            self._store.experiment_id, start_time=begin, tags=tags, run_name=f"{part} {result.number}"
+        )
+        flat: dict[str, Any] = {"seed": result.seed, **result.values}
+        params = [Param(key, identity.text(value)) for key, value in flat.items()]
+        metrics = [
+            Metric(name, float(value), end, step)
+            for name, curve in result.curves.items()
+            for step, value in enumerate(curve, start=1)
+        ]
+        if result.value is not None:
+            metrics.append(Metric("objective", result.value, end, 0))
+        self._client.log_batch(run.info.run_id, metrics=metrics[:_AT_ONCE], params=params)
+        for start in range(_AT_ONCE, len(metrics), _AT_ONCE):
+            self._client.log_batch(run.info.run_id, metrics=metrics[start : start + _AT_ONCE])
+        self._client.set_terminated(run.info.run_id, "FAILED" if result.state == "failed" else "FINISHED", end)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(1000 * moment.timestamp())

@@ -1,0 +1,118 @@
+"""Which values a point of the space has, and when a trial is stopped: a function of (seed, number, earlier points).
+
+Optuna stores no sampler's state: one with a seed begins anew in every process and repeats its first points after a
+resume. So every point gets a sampler of its own, seeded by its number.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from src.faults import Fault
+from src.params.tune import Scalar
+
+Space = Mapping[str, BaseDistribution]
+
+
+class Listed(BaseSampler):
+    """Gives values that are fixed beforehand."""
+
+    def __init__(self, values: Mapping[str, Scalar]) -> None:
+        self._values = values
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._values[param_name]
+
+
+def points(kind: str, space: Space, trials: int) -> int:
+    """How many points there are to try: `trials`, or the size of a smaller grid. Raises `Fault` where the sampler
+    cannot sample this space."""
+    if kind == "cmaes":
+        ranges = [entry for entry in space.values() if not isinstance(entry, CategoricalDistribution)]
+        if len(ranges) < max(2, len(space)):
+            raise Fault("tune.sampler is cmaes: it needs two or more ranges and no choices: set tpe")
+    if kind != "grid":
+        return trials
+    return min(trials, math.prod(len(_values(key, entry)) for key, entry in space.items()))
+
+
+def sampler(kind: str, space: Space, seed: int, number: int, *, crowded: bool) -> BaseSampler:
+    """The sampler of one point.
+
+    crowded: other points are being tried; TPE then keeps away from them. Alone it must not: a point whose sampling was
+    cut short would keep away from itself.
+    """
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        if kind == "tpe":
+            return TPESampler(seed=own, multivariate=True, constant_liar=crowded)
+        if kind == "cmaes":
+            return CmaEsSampler(seed=own)
+        if kind == "gp":
+            return GPSampler(seed=own)
+    return Listed(_combination(space, seed, number)) if kind == "grid" else RandomSampler(seed=own)
+
+
+def pruner(kind: str, epochs: int) -> BasePruner:
+    """The pruner of a search whose trials have so many epochs; it is asked after each."""
+    if kind == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    # A tenth: in the warm-up of the learning rate the order of the trials says little.
+    return MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 10) if kind == "median" else NopPruner()
+
+
+def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
+    """The trial's values; those that it has already stay."""
+    values: dict[str, Scalar] = {}
+    for key, entry in space.items():
+        if isinstance(entry, IntDistribution):
+            values[key] = trial.suggest_int(key, entry.low, entry.high, log=entry.log, step=entry.step)
+        elif isinstance(entry, FloatDistribution):
+            values[key] = trial.suggest_float(key, entry.low, entry.high, log=entry.log, step=entry.step)
+        elif isinstance(entry, CategoricalDistribution):
+            values[key] = trial.suggest_categorical(key, entry.choices)
+    return values
+
+
+def _combination(space: Space, seed: int, number: int) -> dict[str, Scalar]:
+    """Combination `number` of the grid, in an order that is drawn from the seed, so that its first part is spread."""
+    lists = {key: _values(key, entry) for key, entry in space.items()}
+    size = math.prod(map(len, lists.values()))
+    rest = int(np.random.default_rng(seed).permutation(size)[number])
+    chosen = {}
+    for key, values in lists.items():
+        rest, place = divmod(rest, len(values))
+        chosen[key] = values[place]
+    return chosen
+
+
+def _values(key: str, entry: BaseDistribution) -> list[Scalar]:
+    if isinstance(entry, CategoricalDistribution):
+        return list(entry.choices)
+    if isinstance(entry, IntDistribution) and not entry.log:
+        return list(range(entry.low, entry.high + 1, entry.step))
+    if isinstance(entry, FloatDistribution) and entry.step is not None:
+        count = round((entry.high - entry.low) / entry.step) + 1
+        return [round(entry.low + place * entry.step, 12) for place in range(count)]
+    raise Fault(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")

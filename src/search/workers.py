@@ -1,0 +1,134 @@
+"""Workers: this process, or several beside it. They take points until none is left, and stop when they are told to."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from optuna.storages import BaseStorage
+
+from src.faults import Fault, command
+from src.search.plan import Plan
+from src.search.points import Points
+from src.search.storage import open_storage
+from src.search.trial import Trainer, run
+
+_LOOK = 0.3  # seconds between two looks at what others do
+
+
+class Stop:
+    """Whether to stop: after the first Ctrl-C, or when the time is up. The second Ctrl-C interrupts at once."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.asked = False
+        self.late = None if seconds is None else time.monotonic() + seconds
+
+    def __call__(self) -> bool:
+        return self.asked or self.timed_out()
+
+    def timed_out(self) -> bool:
+        return self.late is not None and time.monotonic() > self.late
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """The first Ctrl-C inside the block only sets `asked`."""
+        before = signal.signal(signal.SIGINT, self._interrupted)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"\nstopping after the running trials; Ctrl-C again: at once\n")
+
+
+def work_here(
+    plan: Plan, storage: BaseStorage, url: str, session: str, trainer: Trainer, stop: Stop, look: Callable[[], None]
+) -> None:
+    """Takes points until none is left, those of workers that die elsewhere too; calls `look` after each."""
+    points = Points(storage, url, plan, session)
+    _take(points, plan, trainer, stop, look)
+
+
+def _take(points: Points, plan: Plan, trainer: Trainer, stop: Callable[[], bool], look: Callable[[], None]) -> None:
+    while not stop():
+        point = points.claim()
+        if point is None:
+            if points.done():
+                break
+            time.sleep(_LOOK)
+            continue
+        try:
+            run(point, plan, trainer)
+        except KeyboardInterrupt:
+            point.let_go()
+            raise
+        look()
+
+
+def work_apart(
+    plan: Plan, storage: BaseStorage, url: str | None, session: str, workers: int, stop: Stop, look: Callable[[], None]
+) -> None:
+    """The same by `workers` processes. One that is killed is replaced; one that fails ends the search."""
+    points = Points(storage, url or "", plan, session)
+    context = multiprocessing.get_context("spawn")
+    # Their progress bars would write over each other. Read when tqdm is imported.
+    os.environ["TQDM_DISABLE"] = "1"
+
+    def start() -> multiprocessing.context.SpawnProcess:
+        process = context.Process(target=_worker, args=(plan, url, session, os.getpid()), daemon=True)
+        process.start()
+        return process
+
+    processes = [start() for _ in range(workers)]
+    told = False
+    try:
+        while any(process.is_alive() for process in processes) or not (stop() or points.done()):
+            look()
+            for place, process in enumerate(processes):
+                if process.exitcode is not None and process.exitcode > 0:
+                    raise Fault("a worker failed, as said above; finished trials are kept: start again to go on")
+                if process.exitcode is not None and process.exitcode < 0 and not stop() and not points.done():
+                    processes[place] = start()
+            if stop() and not told:
+                told = True
+                for process in processes:
+                    process.terminate()  # they finish what they train: see _worker
+            time.sleep(_LOOK)
+    except BaseException:
+        for process in processes:
+            process.kill()
+            process.join()
+        points.release(session)
+        raise
+    finally:
+        del os.environ["TQDM_DISABLE"]
+    look()
+
+
+def _worker(plan: Plan, url: str | None, session: str, parent: int) -> None:
+    """A process of its own. SIGTERM: it stops after its trial. Ctrl-C reaches it too, and is left to its parent."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+    def main() -> None:
+        points = Points(open_storage(url), url or "", plan, session)
+        _take(points, plan, Trainer(plan.params), stopping.is_set, lambda: None)
+
+    command(main)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)  # nobody is left to tell it anything; its point is taken over when the search goes on

@@ -1,0 +1,56 @@
+"""Finds better settings, on the validation images alone: the search that `tune` in params.yaml describes.
+
+    python -m src.tune                                    or goes on with it, wherever it was stopped
+    python -m src.tune --trials 100 --timeout 1h --workers 4
+    python -m src.tune --storage postgresql://host/db     on several machines at once: one study
+    python -m src.tune --apply                            writes what was found into params.yaml, comments kept
+
+Ctrl-C stops after the running trial, pressed twice at once. Results are in reports/tuning/ and in MLflow.
+"""
+
+import argparse
+from typing import Any
+
+from src.faults import Fault, command
+from src.params import load
+from src.params.tune import seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, help="points in all, those that are known too (instead of tune.trials)")
+    parser.add_argument("--timeout", help="no trial begins after so long: 90s, 30m, 2h (instead of tune.timeout)")
+    parser.add_argument("--workers", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of the journal in .cache/searches")
+    parser.add_argument("--apply", action="store_true", help="write the values found into params.yaml, nothing else")
+    arguments = parser.parse_args()
+    params = load()
+    changes: dict[str, Any] = {}
+    if arguments.trials is not None:
+        changes["trials"] = _at_least_1("--trials", arguments.trials)
+    if arguments.timeout is not None:
+        try:
+            seconds(arguments.timeout)
+        except ValueError as error:
+            raise Fault(f"--timeout is {arguments.timeout}: {error}") from None
+        changes["timeout"] = arguments.timeout
+    _at_least_1("--workers", arguments.workers)
+    params = params.model_copy(update={"tune": params.tune.model_copy(update=changes)})
+
+    from src.search import session  # optuna and pandas: seconds that --help need not wait for
+
+    if arguments.apply:
+        session.write_best(params)
+    else:
+        session.prepare_data()
+        session.find(params, arguments.storage, arguments.workers)
+
+
+def _at_least_1(name: str, value: int) -> int:
+    if value < 1:
+        raise Fault(f"{name} is {value}: must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    command(main)

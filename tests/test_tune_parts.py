@@ -1,0 +1,220 @@
+"""Parts of a search that need no training: the space, new values in params.yaml, what a confirmation says."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from scipy.stats import ttest_ind
+from tune_samples import params
+
+from src.faults import Fault
+from src.params import Params, parse
+from src.search import confirm, sampling, space
+from src.search.plan import Confirmation, Search, confirmation
+from src.search.results import Result
+from src.search.rewrite import rewritten, spelled
+
+RECIPES = sorted(Path("recipes").glob("*.yaml"))
+DIGITS = Path("recipes/digits.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_space_of_every_recipe_can_be_searched_and_holds_its_settings(recipe: Path) -> None:
+    found = parse(recipe.read_text(encoding="utf-8"), str(recipe))
+    entries = space.distributions(found)
+    assert set(entries) == {"train.optimizer.lr", "train.optimizer.weight_decay", "model.dropout"}
+    rate = entries["train.optimizer.lr"]
+    assert rate._contains(rate.to_internal_repr(found.train.optimizer.lr))
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"low": 0, "high": 0.5}, FloatDistribution(0, 0.5)),
+        ({"low": 0.0, "high": 0.45, "step": 0.1}, FloatDistribution(0, 0.4, step=0.1)),
+        ({"choices": [0.1, 0.2]}, CategoricalDistribution([0.1, 0.2])),
+    ],
+)
+def test_ranges_of_a_share(entry: dict[str, Any], expected: object) -> None:
+    assert space.distributions(params(space={"model.dropout": entry})) == {"model.dropout": expected}
+
+
+def test_whole_numbers_stay_whole_where_the_schema_wants_them_only() -> None:
+    entries = space.distributions(
+        params(
+            space={
+                "train.batch_size": {"low": 8, "high": 60, "step": 8},
+                "train.augment.rotate": {"low": 0, "high": 20},
+            }
+        )
+    )
+    assert entries == {
+        "train.batch_size": IntDistribution(8, 56, step=8),
+        "train.augment.rotate": FloatDistribution(0, 20),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{low: 1, high: 0}", "tune.space.model.dropout: low must be less than high"),
+        ("{low: 0, high: 0.5, log: true}", "low must be above 0 with log: true"),
+        ("{low: 0, high: 0.5, step: 1}", "step must be above 0, at most high - low"),
+        ("{low: 0, hihg: 0.5}", "unknown key hihg: allowed are low, high, log and step"),
+        ("{low: 0}", "must hold low and high, or choices"),
+        ("{low: .nan, high: 1}", "low must be a number"),
+        ("{choices: [1]}", "choices must list at least two values"),
+        ("{choices: [1, 1]}", "choices must differ"),
+        ("3", "must hold low and high, or choices"),
+    ],
+)
+def test_a_faulty_range_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(Fault, match=re.escape(message)) as fault:
+        parse(DIGITS.replace("{low: 0.0, high: 0.5}", text), "params.yaml")
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("text", ["3", "-1h", "0s", "1d", "soon"])
+def test_a_faulty_time_is_one_line(text: str) -> None:
+    with pytest.raises(Fault, match=r"params.yaml: tune.timeout"):
+        parse(DIGITS.replace("timeout: null", f"timeout: {text}"), "params.yaml")
+
+
+def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial() -> None:
+    entries = {"train.batch_size": {"choices": [32, 36]}, "train.accumulate": {"choices": [1, 8]}}
+    with pytest.raises(Fault, match="batch_size must be a multiple of accumulate, not 36 / 8"):
+        space.distributions(params(space=entries))
+
+
+@pytest.mark.parametrize(
+    ("key", "high", "message"),
+    [
+        ("model.dropout", 1.5, "params.yaml: tune.space: model.dropout is 1.5: must be less than 1"),
+        ("model.droput", 0.5, "unknown key model.droput: did you mean model.dropout?"),
+        ("train.optimiser.lr", 0.5, "unknown key train.optimiser: did you mean train.optimizer?"),
+        ("train.optimizer.momentum", 0.5, "unknown key train.optimizer.momentum: allowed here: name, lr"),
+        ("model.name.lr", 0.5, "model.name.lr does not exist: name holds no keys"),
+        ("split.validation", 0.5, "split.validation cannot be searched: only keys of model and train can"),
+        ("model", 0.5, "model cannot be searched: only keys of model and train can"),
+        ("train.threads", 2, "train.threads cannot be searched: all trials share it"),
+        ("train.epochs", 2, "train.epochs cannot be searched: tune.epochs sets it"),
+    ],
+)
+def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, message: str) -> None:
+    with pytest.raises(Fault, match=re.escape(message)) as fault:
+        space.distributions(params(space={key: {"low": 0.1, "high": high}}))
+    assert "\n" not in str(fault.value)
+
+
+def test_a_grid_needs_steps() -> None:
+    with pytest.raises(Fault, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
+        sampling.points("grid", space.distributions(params()), 10)
+
+
+def test_cmaes_needs_ranges() -> None:
+    entries = space.distributions(params(space={"train.batch_size": {"choices": [32, 64]}}))
+    with pytest.raises(Fault, match="two or more ranges and no choices"):
+        sampling.points("cmaes", entries, 10)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    lr=st.floats(1e-12, 1e3),
+    dropout=st.floats(0, 0.99),
+    activation=st.sampled_from([None, "relu", "gelu"]),
+    flip=st.booleans(),
+)
+def test_only_the_values_change_and_are_read_as_they_were(
+    lr: float, dropout: float, activation: str | None, flip: bool
+) -> None:
+    values = {
+        "train.optimizer.lr": lr,
+        "model.dropout": dropout,
+        "model.activation": activation,
+        "train.augment.flip": flip,
+    }
+    text = rewritten(DIGITS, values)
+    changed = [(old, new) for old, new in zip(DIGITS.splitlines(), text.splitlines(), strict=True) if old != new]
+    assert len(changed) <= 4
+    assert all(old.partition("#")[2] == new.partition("#")[2] for old, new in changed)
+    read = parse(text, "params.yaml")
+    found = (read.train.optimizer.lr, read.model.dropout, read.model.activation, read.train.augment.flip)
+    assert found == (lr, dropout, activation, flip)
+
+
+def test_a_value_within_braces_is_replaced_in_its_place() -> None:
+    text = DIGITS.replace("    name: adam\n    lr: 4.0e-3\n", "    name: adam\n    lr: 4.0e-3  # the step\n")
+    assert "    lr: 1.0e-05 # the step\n" in rewritten(text, {"train.optimizer.lr": 1e-5})
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e-5, "1.0e-05"), (None, "null"), ("null", '"null"'), (2, "2")])
+def test_values_are_spelled_so_that_every_reader_agrees(value: Any, text: str) -> None:
+    assert spelled(value) == text
+
+
+def test_what_cannot_be_written_is_left_alone() -> None:
+    with pytest.raises(Fault):
+        rewritten(DIGITS, {"model.dropout": 2.0})
+
+
+def result(number: int, value: float | None) -> Result:
+    state = "failed" if value is None else "complete"
+    now = datetime(2020, 1, 1)
+    return Result(number, state, value, {}, 1, {}, None, None, "", [state], now, now, "", "")
+
+
+def compared(*groups: list[float | None]) -> list[confirm.Confirmed]:
+    seeds = range(1, len(groups[0]) + 1)
+    chosen = [{"model.dropout": 0.1 * number} for number in range(len(groups))]
+    plan = Confirmation(params(), "name", "{}", len(groups) * len(seeds), chosen, list(seeds))
+    flat = [value for group in groups for value in group]
+    names = [("present", None), *((f"point {number}", number) for number in range(1, len(groups)))]
+    return confirm.confirmed(plan, names, [result(number, value) for number, value in enumerate(flat)])
+
+
+def test_a_clear_winner_is_told_with_welchs_test_corrected_by_holm() -> None:
+    present, good, fair = [0.90, 0.91, 0.90, 0.92, 0.91], [0.95, 0.96, 0.95, 0.94, 0.96], [0.90, 0.92, 0.93, 0.9, 0.91]
+    rows = compared([*present], [*good], [*fair])
+    assert [row.name for row in rows] == ["point 1", "point 2", "present"]
+    expected = ttest_ind(good, present, equal_var=False).pvalue
+    assert rows[0].p == pytest.approx(expected)
+    assert rows[0].p_holm == pytest.approx(2 * expected)
+    assert rows[1].p_holm == pytest.approx(rows[1].p)
+    assert rows[0].low < rows[0].mean < rows[0].high
+    said = confirm.verdict(rows, "accuracy")
+    assert "Point 1 is better than the present settings by 4.40 percentage points" in said
+
+
+def test_a_winner_by_luck_is_called_not_distinguishable() -> None:
+    rows = compared([0.90, 0.92, 0.91, 0.93, 0.90], [0.91, 0.93, 0.90, 0.93, 0.91])
+    assert rows[0].name == "point 1"
+    assert "is not distinguishable from them" in confirm.verdict(rows, "accuracy")
+
+
+def test_present_settings_that_are_best_stay() -> None:
+    rows = compared([0.95, 0.96, 0.95, 0.95, 0.96], [0.90, 0.91, 0.90, 0.90, 0.91])
+    assert "nothing to change" in confirm.verdict(rows, "accuracy")
+
+
+def test_without_spread_nothing_is_tested_and_failed_trainings_are_left_out() -> None:
+    rows = compared([0.9] * 5, [0.91] * 5, [None] * 5)
+    assert np.isnan(rows[0].p_holm)
+    assert "no spread to test it by" in confirm.verdict(rows, "accuracy")
+    assert len(rows[-1].results) == 0
+    assert rows[-1].name == "point 2"
+
+
+def test_every_setting_gets_every_seed_but_the_searchs() -> None:
+    raised = Params.model_validate(params().model_dump() | {"seed": 2})
+    search = Search(raised, "search", "{}", 1, {})
+    plan = confirmation(search, [{"model.dropout": 0.1}, {"model.dropout": 0.2}])
+    assert list(plan.seeds) == [0, 1, 3, 4, 5]
+    assert plan.points == 10
+    assert plan.propose(Mock(number=7)) == ({"model.dropout": 0.2}, 3)
