@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -232,6 +232,7 @@ ANYTHING = st.recursive(
 
 @settings(deadline=None)  # on a busy machine reading a file takes half a second
 @given(path=st.sampled_from([path for path in leaves(RAW) if path]), value=ANYTHING)
+@example(path=("evaluate", "robustness"), value={"a.b.": None})
 def test_any_value_anywhere_is_accepted_or_a_fault(path: tuple[str, ...], value: object) -> None:
     changed = YAML(typ="safe", pure=True).load(DIGITS)
     section = changed

@@ -54,8 +54,9 @@ def check(raw: dict[str, Any], file: str) -> Params:
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
     details = [(detail, *_locate(detail, raw)) for detail in error.errors(include_url=False)]
-    suggested = {_nearest(key, raw) for detail, key, _ in details if detail["type"] == "extra_forbidden"}
-    for detail, key, value in details:
+    suggested = {_nearest(keys, raw) for detail, keys, _ in details if detail["type"] == "extra_forbidden"}
+    for detail, keys, value in details:
+        key = ".".join(keys)
         kind, message = detail["type"], detail["msg"]
         message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
         message = message.replace("Input should", "must").replace("String should", "must")
@@ -64,7 +65,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
                 continue  # one fault, not two
             yield f"{key} is missing: {RECIPES}/digits.yaml shows what it may be"
         elif kind == "extra_forbidden":
-            yield f"unknown key {key}: {_nearest(key, raw)}"
+            yield f"unknown key {key}: {_nearest(keys, raw)}"
         elif kind == "union_tag_invalid":
             yield f"{key}.name is {value.get('name')!r}: must be one of {detail['ctx']['expected_tags']}"
         elif kind == "union_tag_not_found":
@@ -79,8 +80,8 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
             yield f"{key} is {value!r}: {message}"
 
 
-def _locate(detail: ErrorDetails, raw: Any) -> tuple[str, Any]:
-    """The dotted key and the value that pydantic complains of, without the names of union members in its path."""
+def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:
+    """The keys on the way to, and the value that pydantic complains of, without the names of union members in its path."""
     keys: list[str] = []
     value = raw
     for part in detail["loc"]:
@@ -89,12 +90,13 @@ def _locate(detail: ErrorDetails, raw: Any) -> tuple[str, Any]:
             value = value[part]
         if inside or (detail["type"] == "missing" and part == detail["loc"][-1]):
             keys.append(str(part))
-    return ".".join(keys), value
+    return keys, value
 
 
-def _nearest(key: str, raw: dict[str, Any]) -> str:
+def _nearest(keys: Sequence[str], raw: dict[str, Any]) -> str:
+    """What an unknown key may have meant. `keys`: on the way to it, itself the last; it may hold dots."""
     section: Any = Params
-    *parents, name = key.split(".")
+    *parents, name = keys
     value: Any = raw
     for parent in parents:
         value = value[parent]
