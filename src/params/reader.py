@@ -81,7 +81,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:
-    """The keys on the way to, and the value that pydantic complains of, without the names of union members in its path."""
+    """The keys on the way to the value that pydantic complains of, without the names of union members; the value."""
     keys: list[str] = []
     value = raw
     for part in detail["loc"]:
