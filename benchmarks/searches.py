@@ -10,7 +10,7 @@ Each adds its result to `benchmarks/searches.json`; `python -m benchmarks.report
 compare: for every seed, random search without pruning tries the points; then TPE with the median pruner has twice as
 many, and stops where a complete trial is as good as random's best. What counts is how many epochs each needs until
 then, those of pruned trials too. overhead: what a trial takes besides training, with the journal as storage. killed:
-four workers, of which one is killed every 3 s.
+four workers, of which one is killed every 5 s.
 """
 
 import argparse
@@ -46,7 +46,7 @@ from src.training.results import Epoch
 
 ROOT = Path.cwd()
 RESULTS = ROOT / "benchmarks/searches.json"
-EVERY = 3.0  # seconds between two kills
+EVERY = 5.0  # seconds between two kills
 
 
 def main() -> None:
