@@ -17,8 +17,8 @@ import sys, time
 from src.faults import command
 
 def main():
-    print("working", flush=True)
     try:
+        print("working", flush=True)
         time.sleep(60)
     finally:
         time.sleep({cleaning})
