@@ -170,7 +170,7 @@ def _comparisons() -> list[str]:
             *(f"`{variant}`" for variant in entry["variants"]),
             ", ".join(f"`{change}`" for change in entry["changed"]),
             str(entry["seeds"]),
-            *(f"{mean:.2%}" for mean in means),
+            *(f"{100 * mean:.2f} %" for mean in means),
             f"{mean} ({low} to {high})",
         ]
         lines.append(f"| {' | '.join(cells)} |")

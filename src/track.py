@@ -37,7 +37,7 @@ def main() -> None:
     show.add_argument("name", metavar="MODEL|RUN|REV")
     check = commands.add_parser("verify", help="whether models and runs belong together")
     check.add_argument("--fix", action="store_true", help="close runs whose process is gone")
-    commands.add_parser("sync", help="make the run that the model at hand lacks")
+    commands.add_parser("sync", help="send what waits for MLflow; make the run that the model at hand lacks")
     again = commands.add_parser("rebuild", help="make a model again, and compare")
     again.add_argument("name", metavar="REV|RUN")
     arguments = parser.parse_args()
@@ -96,8 +96,11 @@ def _rest(items: Sequence[object]) -> None:
 
 
 def _sync() -> bool:
+    from src.tracking.sender import send
     from src.tracking.sync import sync  # and with it torch
 
+    for name in send():
+        print(f"sent the run {name}, which waited in .cache/outbox")
     made = sync()
     if made is None:
         print(f"{MODEL} has its run: nothing to do")

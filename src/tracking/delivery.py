@@ -10,7 +10,7 @@ from src.tracking.outbox import Entry, Letter
 from src.tracking.store import Refused, Store, explained, placing
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, Param
 
 SESSION = "training.session"  # the tag by which a run is found whose creation was not confirmed, or that goes on
 
@@ -46,6 +46,9 @@ class Delivery:
                 self._log(entry["metrics"], 0, {}, entry["time"])
             case "tags":
                 self._log({}, 0, entry["tags"], entry["time"])
+            case "parameters":
+                with explained(self.store.uri):
+                    client.log_batch(run_id, params=_params(entry))
             case "attached":
                 self._log({}, 0, {**entry["tags"], f"{entry['stage']}.run": run_id}, entry["time"])
             case "artifact":
@@ -69,13 +72,11 @@ class Delivery:
 
     def _begin(self, entry: Entry) -> None:
         """A new run, or the one that goes on; then those are closed whose process is gone."""
-        from mlflow.entities import Param
-
         run_id = self._created(entry)
         client = self.store.client
         try:
             with explained(self.store.uri):
-                client.log_batch(run_id, params=[Param(key, value) for key, value in entry["params"].items()])
+                client.log_batch(run_id, params=_params(entry))
                 client.log_inputs(run_id, [_dataset_input(entry["dataset"])])
                 with placing(self.store.uri):
                     client.log_artifacts(run_id, str(self.letter.folder / entry["copy"]))
@@ -151,6 +152,12 @@ class Delivery:
                 metrics=[Metric(key, float(value), moment, step, model_id=model) for key, value in metrics.items()],
                 tags=[RunTag(key, value) for key, value in tags.items()],
             )
+
+
+def _params(entry: Entry) -> "list[Param]":
+    from mlflow.entities import Param
+
+    return [Param(key, value) for key, value in entry["params"].items()]
 
 
 def _dataset_input(record: Mapping[str, Any]) -> "DatasetInput":

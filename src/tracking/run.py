@@ -53,6 +53,10 @@ class Run:
         """Numbers of the whole run; logged again, the latest counts."""
         self._add("metrics", metrics=dict(metrics))
 
+    def log_parameters(self, flat: Mapping[str, str]) -> None:
+        """What the model was trained with, where no training says it; MLflow refuses other values later."""
+        self._add("parameters", params=dict(flat))
+
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Values as `params.yaml` would spell them. Replaces what earlier calls said."""
         self._add("tags", tags={key: identity.text(value) for key, value in tags.items()})

@@ -19,7 +19,6 @@ from src.tracking.history import State
 from src.tracking.identity import parameters_digest
 from src.tracking.run import Run, attach
 from src.tracking.runs import existing_store, runs_of
-from src.tracking.store import explained, open_store
 
 _TRAINING = (paths.HISTORY, paths.STEPS, paths.TRAINING, paths.ENVIRONMENT, paths.VALIDATION_PREDICTIONS)
 _LATER: Mapping[str, Sequence[Path]] = {
@@ -79,12 +78,8 @@ def _whole(run: Any) -> bool:
 
 def _log_training(run: Run, states: Sequence[State], results: "_Results") -> None:
     """Parameters, curves, files and the model. The code is that of the commit that has the model, if one has."""
-    from mlflow.entities import Param
-
     parameters = dict(states[0].parameters)
-    store = open_store()
-    with explained(store.uri):
-        store.client.log_batch(run.id, params=[Param(key, value) for key, value in parameters.items()])
+    run.log_parameters(parameters)
     tags = {"params_digest": parameters_digest(parameters)}
     if commit := states[-1].commit:
         code = history.code_digest(commit, "train") or "unknown"
