@@ -41,7 +41,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 # What lesser processors have, and how oneDNN is told to behave like one.
 LESSER = {"cpu avx512_bf16": "AVX512_CORE_BF16", "cpu": "AVX512_CORE"}
 FASTER = 1.1  # than float32, to be chosen instead
-LARGEST_BATCH = 32  # of 224×224 pixels: a step of it takes seconds
+LARGEST_BATCH = 8  # of 224×224 pixels: where bfloat16 is emulated, an image takes a second
 ROUND = 0.3  # seconds that a round of one kind takes at least
 
 

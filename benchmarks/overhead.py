@@ -162,9 +162,9 @@ def opening(training_run: Callable[..., Any], seen: dict[str, float]) -> Callabl
     """The run, with the seconds until it is open, MLflow's imports among them, and those that its end takes."""
 
     @contextmanager
-    def opened(params: Any) -> Iterator[Any]:
+    def opened(*arguments: Any) -> Iterator[Any]:
         started = time.perf_counter()
-        with training_run(params) as run:
+        with training_run(*arguments) as run:
             seen["opening"] = time.perf_counter() - started
             yield run
             started = time.perf_counter()
@@ -181,7 +181,7 @@ class _Nothing:
 
 
 @contextmanager
-def untracked(params: Any) -> Iterator[_Nothing]:
+def untracked(*_: Any) -> Iterator[_Nothing]:
     yield _Nothing()
 
 

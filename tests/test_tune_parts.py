@@ -89,7 +89,7 @@ def test_a_faulty_time_is_one_line(text: str) -> None:
 
 def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial() -> None:
     entries = {"train.batch_size": {"choices": [32, 36]}, "train.accumulate": {"choices": [1, 8]}}
-    with pytest.raises(Fault, match="batch_size must be a multiple of accumulate, not 36 / 8"):
+    with pytest.raises(Fault, match="batch_size must be a multiple of processes × accumulate, not 36 / \\(1 × 8\\)"):
         space.distributions(params(space=entries))
 
 
