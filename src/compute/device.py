@@ -54,6 +54,8 @@ def prepare(train: params.Train, network: str) -> Compute:
     torch.set_num_threads(train.threads)
     # The flag of use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
     torch.set_deterministic_debug_mode("error" if train.deterministic else "default")
+    # With it torch would also fill all memory that it reserves, a tenth of a step, to show reads of what nothing wrote.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not train.deterministic
     # cuBLAS reads this when it first computes, and is only then deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -29,6 +29,7 @@ class Learner:
         self.classifier = processes.synchronized(compute.place(classifier), compute.device)
         if section.optimizer.name == "lbfgs":  # lays all gradients end to end: torch only does so with contiguous ones
             self.classifier.to(memory_format=torch.contiguous_format)
+        self.weights = list(self.classifier.parameters())
         self.section, self.compute = section, compute
         self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
@@ -104,12 +105,13 @@ class Learner:
 
     def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
         """Leaves the whole gradient at the weights; loss, correct answers and penalty."""
-        self.classifier.zero_grad(set_to_none=True)
+        for weight in self.weights:
+            weight.grad = None
         loss, correct = self._accumulate(images, target)
         self.scaler.unscale_(self.optimiser)
         penalty = self._penalise()
         if self.section.clip_gradient is not None:
-            clip_grad_norm_(self.classifier.parameters(), self.section.clip_gradient)
+            clip_grad_norm_(self.weights, self.section.clip_gradient)
         return loss, correct, penalty
 
     def _accumulate(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
