@@ -12,6 +12,7 @@ Keeps `benchmarks/overhead.json`, one entry per recipe with its changes.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any
 from benchmarks.common import hardware, keep, summary, versions
 from benchmarks.pipeline import clean_environment, cloned
 from src.faults import command
+from src.paths import states
 
 RESULTS = Path("benchmarks/overhead.json")
 STAGES = ("download", "split", "train", "evaluate", "visualize")
@@ -110,6 +112,7 @@ def clocked(stage: str, tracked: bool, started: float) -> None:
     from src.models.classifier import Classifier
     from src.tracking import Run
 
+    shutil.rmtree(states(), ignore_errors=True)  # else the training before would count as this one, interrupted
     module: Any = importlib.import_module(f"stages.{stage}")
     seen: dict[str, float] = {"imports": time.time() - started}
     forward = Classifier.forward
