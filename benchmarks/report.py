@@ -181,9 +181,10 @@ def _choices() -> list[str]:
     lines = [
         "## What `train.precision: auto` picks",
         "",
-        "`python -m benchmarks.choices`: images per second of training steps, medians. It has not measured the other rows",
-        "of the table: processors with bf16 instructions but no AMX take bfloat16, because a prototype of this loop was",
-        "1.15 to 2 times as fast with it on an AMD EPYC (Zen 5); GPUs that compute in it are assumed to gain by it.",
+        "`python -m benchmarks.choices`: images per second of training steps, medians. It has not measured the other",
+        "rows of the table: processors with bf16 instructions but no AMX take bfloat16, because a prototype of this",
+        "loop was 1.15 to 2 times as fast with it on an AMD EPYC (Zen 5); GPUs that compute in it are assumed to gain",
+        "by it.",
         "",
         "| capability | network | float32 | bfloat16 | auto |",
         "|---|---|---|---|---|",
