@@ -54,5 +54,7 @@ def command(main: Callable[[], None]) -> NoReturn:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    # In one piece: several processes may say what is wrong at the same moment.
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.flush()
     sys.exit(code)

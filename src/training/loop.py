@@ -116,7 +116,11 @@ def _train_epoch(
     together = 1 if section.augment.mixes else max(1, AUGMENTED_TOGETHER // (size * height * width * channels))
 
     steps = -(-len(order) // size)
-    batch_losses, right, seen = [], [], []  # of each batch: mean loss and correct answers, on the device; images
+    # Of each batch: mean loss and correct answers, on the device. Two tensors for all: small ones that stay would lie
+    # between the large ones that go, whose memory could then not be used again (2 GiB for a million images).
+    batch_losses = torch.zeros(steps, device=compute.device)
+    right = torch.zeros(steps, device=compute.device, dtype=torch.int64)
+    seen: list[int] = []  # images of each batch
     recorded, records = (0, 0), []
 
     learner.classifier.train()
@@ -135,19 +139,19 @@ def _train_epoch(
             loss, correct = learner.step(images, target, lr, step_of_all)
             if watch is not None:
                 watch(step, loss, lr)
-            batch_losses.append(loss)
-            right.append(correct)
+            batch_losses[step - 1] = loss
+            right[step - 1] = correct
             seen.append(len(images))
             bar.update(len(images) * processes.count())
             if section.record_every and step_of_all % section.record_every == 0:
-                now = int(processes.total(torch.stack(right).sum()).item()), sum(seen) * processes.count()
+                now = int(processes.total(right.sum()).item()), sum(seen) * processes.count()
                 train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
                 held_out = measure(learner.kept, validation, compute)[1]
                 learner.classifier.train()
                 records.append(Errors(step_of_all, number, train_error, None if held_out is None else 1 - held_out))
                 recorded = now
-    loss_sum = (torch.stack(batch_losses) * torch.tensor(seen, device=compute.device)).sum()
-    sums = processes.total(torch.stack([loss_sum, torch.stack(right).sum()]))
+    loss_sum = (batch_losses * torch.tensor(seen, device=compute.device)).sum()
+    sums = processes.total(torch.stack([loss_sum, right.sum()]))
     loss, accuracy = (sums / (sum(seen) * processes.count())).tolist()
     return loss, accuracy, records
 
