@@ -36,7 +36,7 @@ def test_every_class_is_divided_in_the_shares(case: tuple[list[int], float, floa
         assert (abs(got - np.array(counts) * share) <= rounding).all()
         assert (got > 0).all() == (share > 0)
         if share * min(counts) >= 1:
-            assert len(indices) == round(share * len(labels))
+            assert abs(len(indices) - share * len(labels)) < 1  # the other share rounds, too
         assert (np.diff(indices) > 0).all()
     again = divide(labels, *alone(len(labels)), validation, test, seed)
     assert all((left == right).all() for left, right in zip(division, again, strict=True))

@@ -35,10 +35,17 @@ subprocess.run(["sh", "-c", sys.argv[1]], check=False)
 STAGE = "import stages, time; time.sleep(1); print('stages.x', flush=True); time.sleep(60)"
 
 
+def heeding_signals() -> None:
+    """What a background shell or nohup makes its children ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(code: str, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heeding_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline()
