@@ -5,14 +5,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from src.atomic import write_text
 from src.data.prepared import Dataset
 from src.figures.gallery import Part
 from src.figures.run import Run
 from src.figures.shown import shown
 from src.figures.style import percent
+from src.figures.template import templates
 
 _NAMES = {
     "top5_accuracy": "top-5 accuracy",
@@ -38,29 +37,25 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
 
     Every value is escaped: class and file names may hold anything.
     """
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     metrics = list(_metrics(run.metrics))
-    text = environment.get_template("page.html.jinja").render(
-        name=run.dataset.name,
-        network=settings["model.name"],
-        classes=len(run.dataset.classes),
-        training_images=run.dataset.splits["train"].count,
-        headline=_headline(run),
-        cards=_cards(run, metrics),
-        metrics=metrics,
-        parts={part: [shown(file) for file in files] for part, files in drawn.items()},
-        data=list(_data(run.dataset)),
-        settings=[
-            (section, list(rows)) for section, rows in groupby(settings.items(), lambda row: row[0].split(".")[0])
-        ],
-        environment=list(run.environment.items()),
+    text = (
+        templates(Path(__file__).parent)
+        .get_template("page.html.jinja")
+        .render(
+            name=run.dataset.name,
+            network=settings["model.name"],
+            classes=len(run.dataset.classes),
+            training_images=run.dataset.splits["train"].count,
+            headline=_headline(run),
+            cards=_cards(run, metrics),
+            metrics=metrics,
+            parts={part: [shown(file) for file in files] for part, files in drawn.items()},
+            data=list(_data(run.dataset)),
+            settings=[
+                (section, list(rows)) for section, rows in groupby(settings.items(), lambda row: row[0].split(".")[0])
+            ],
+            environment=list(run.environment.items()),
+        )
     )
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from src.atomic import digest
 from src.comparison import Flip
 from src.data.prepared import array_paths
+from src.figures.template import templates
 from src.review.gather import Review
 from src.review.view import Line, Link, Name, Section, Table, view
 from src.revision import Revision
@@ -91,14 +91,7 @@ def _code(text: str) -> str:
 def as_html(review: Review, revisions: Sequence[Revision]) -> str:
     """One page without scripts or other files. With thumbnails of flipped images where data/prepared holds the images
     that one of the revisions was validated on."""
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.tests["name"] = lambda text: isinstance(text, Name)
     environment.tests["link"] = lambda text: isinstance(text, Link)
     shown = view(review)

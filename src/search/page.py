@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.atomic import write_text
 from src.figures import shown
+from src.figures.template import templates
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.look import Objective
 from src.search.plan import Search
@@ -22,21 +22,9 @@ def page(
 ) -> None:
     """Writes the page of a search with at least one complete point; every value is escaped."""
     objective = Objective(plan.params.tune.objective, plan.maximize)
-    templates = Path(shown.__file__).parent
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    # The one style sheet stands in the page of the run.
-    style = (templates / "page.html.jinja").read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
     best = ranked(results, maximize=plan.maximize)
     states = [result.state for result in results]
-    text = environment.get_template("page.html.jinja").render(
-        style=style,
+    text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         name=plan.name,
         points=len(results),
         space=list(plan.space),
