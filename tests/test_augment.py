@@ -228,3 +228,15 @@ def test_faults_of_the_section_are_told(value: str, message: str) -> None:
     with pytest.raises(Fault, match=message) as caught:
         parse(text, "params.yaml")
     assert "train.augment" in str(caught.value)
+
+
+def test_alternating_flips_show_every_image_both_ways_in_two_epochs() -> None:
+    order = torch.randperm(1000)
+    first, second, third = (augment.alternating(order, 1000, seed=3, epoch=epoch) for epoch in (1, 2, 3))
+    assert torch.equal(first, ~second)
+    assert torch.equal(first, third)
+    assert 400 < first.sum() < 600
+    again = torch.arange(1000)
+    assert torch.equal(augment.alternating(again, 1000, seed=3, epoch=1)[order], first)  # the image's, not the place's
+    draws = augment.draw(settings(flip="alternate"), 1000, (8, 8), torch.Generator().manual_seed(0), first)
+    assert torch.equal(draws.flip[:, 1], first)

@@ -153,5 +153,5 @@ def synchronized(network: Module, device: torch.device) -> Module:
 def same_statistics(network: nn.Module) -> None:
     """Gives every process the running statistics of process 0, so that all evaluate, and keep, the same network."""
     if count() > 1:
-        for buffer in network.state_dict().values():
+        for buffer in network.buffers():
             dist.broadcast(buffer, 0)

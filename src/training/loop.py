@@ -105,7 +105,9 @@ def _train_epoch(
     generator = _seed_epoch(seed, number)
     order = _whole_parts(torch.randperm(len(training), generator=generator), learner)
     height, width, channels = training.image_shape
-    alternate = augment.alternating(order, len(training), seed, number)
+    alternate = None
+    if section.augment.flip == "alternate":
+        alternate = augment.alternating(order, len(training), seed, number)
     draws = augment.draw(section.augment, len(order), (height, width), generator, alternate)
     # Drawn for whole batches, of which every process computes its part.
     part = processes.share(len(order), section.batch_size)

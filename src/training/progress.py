@@ -1,6 +1,5 @@
 """Where a training stands between two epochs: all that another process needs to go on to the same bits."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -21,7 +20,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
-        self.best_weights: Mapping[str, Any] | None = None  # only where a worse epoch can follow
+        self.best_weights: Mapping[str, Any] | None = None  # on the CPU; only where a worse epoch can follow
         self._learner: Learner | None = None
         self._copy: dict[str, Any] | None = None  # of the learner's state after `_copied` epochs, on the CPU
         self._copied = 0
@@ -55,14 +54,14 @@ class Progress:
         self.epochs.append(epoch)
         if epoch.best and epoch.validation_accuracy is not None and self._learner is not None:
             # A copy, since training goes on in place.
-            self.best_weights = copy.deepcopy(self._learner.kept.state_dict())
+            self.best_weights = _copied(self._learner.kept.state_dict())
 
     def state(self) -> dict[str, Any]:
-        """A copy in plain containers and tensors on the CPU."""
+        """In plain containers and tensors on the CPU, which nothing changes any more."""
         if self._learner is not None:
             self._copy, self._copied = _copied(self._learner.state()), len(self.epochs)
         epochs = [asdict(epoch) for epoch in self.epochs]
-        return {"epochs": epochs, "best_weights": _copied(self.best_weights), "learner": self._copy}
+        return {"epochs": epochs, "best_weights": self.best_weights, "learner": self._copy}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Before training starts."""

@@ -66,11 +66,11 @@ def draw(
 ) -> Draws:
     """Draws for `count` images of the given height and width, each within the bounds of the `augment` section.
 
-    alternate: which images are mirrored where `augment.flip` is `alternate`; without it that is drawn, too.
+    alternate: which images are mirrored, where that is not to be drawn (`alternating`).
     """
     uniform = torch.rand(2, count, generator=generator) * 2 - 1
     mirrored = torch.rand(count, generator=generator) < 0.5
-    if augment.flip == "alternate" and alternate is not None:
+    if alternate is not None:
         mirrored = alternate
     shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves the draws of the other groups as they are.
