@@ -19,14 +19,15 @@ from ruamel.yaml.error import YAMLError
 
 from src.faults import Fault
 from src.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
+from src.tracking.source import blobs, versions
 
 _NAMES = dict.fromkeys(("name", "label", "prediction", "recipe"), str)  # whatever they look like
 
 
-def git(*arguments: str, answer: bytes = b"") -> bytes:
+def git(*arguments: str) -> bytes:
     """What git prints. Raises `Fault` with git's own reason where it refuses."""
     try:
-        run = subprocess.run(["git", "--no-optional-locks", *arguments], input=answer, capture_output=True, check=False)
+        run = subprocess.run(["git", "--no-optional-locks", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         raise Fault("git is not installed: revisions cannot be read") from None
     if run.returncode:
@@ -59,8 +60,8 @@ class Revision:
         paths = list(paths)
         if self.commit is None:
             return {path: path.read_bytes() for path in paths if path.is_file()}
-        return {path: found for path, found in zip(paths, blobs([(self.commit, path) for path in paths]), strict=True)
-                if found is not None}  # fmt: skip
+        contents = blobs([f"{self.commit}:./{path.as_posix()}" for path in paths])
+        return {path: content for path, content in zip(paths, contents, strict=True) if content is not None}
 
     def _one(self, path: Path) -> bytes | None:
         return self.read([path]).get(path)
@@ -157,25 +158,9 @@ def merge_base(first: Revision, second: Revision) -> Revision:
     return first if commit == first.commit else Revision(f"{commit[:9]}, on which {second.name} builds", commit)
 
 
-def blobs(places: Iterable[tuple[str, Path]]) -> list[bytes | None]:
-    """Contents of files at commits, in one call of git; None for each that does not exist."""
-    requests = "".join(f"{commit}:./{path.as_posix()}\n" for commit, path in places).encode()
-    output = io.BytesIO(git("cat-file", "--batch", answer=requests))
-    found: list[bytes | None] = []
-    while header := output.readline():
-        if header.endswith(b" missing\n"):
-            found.append(None)
-            continue
-        found.append(output.read(int(header.rsplit(b" ", 1)[1])))
-        output.read(1)
-    return found
-
-
 def locks() -> dict[str, str]:
     """Every `dvc.lock` that git's history holds, on any branch, by commit; the newest first."""
-    commits = git("log", "--all", "--full-history", "--format=%H", "--", LOCK.as_posix()).decode().split()
-    contents = blobs([(commit, LOCK) for commit in commits])
-    return {c: text.decode(errors="replace") for c, text in zip(commits, contents, strict=True) if text is not None}
+    return {commit: text.decode(errors="replace") for commit, text in versions(LOCK)}
 
 
 def recorded(lock: str, stage: str, path: Path) -> str | None:

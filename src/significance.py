@@ -134,7 +134,7 @@ def macro_f1_interval(
     return after - before - half, after - before + half
 
 
-def holm(p_values: Sequence[float]) -> Floats:
+def holm(p_values: Sequence[float] | Floats) -> Floats:
     """P-values adjusted for having asked several questions at once: each may be held against ALPHA.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).

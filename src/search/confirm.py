@@ -59,27 +59,22 @@ def confirmed(
 def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or no spread
     in either group (few images have few accuracies), by which a difference could be judged."""
-    from scipy.stats import ttest_ind
+    from src.significance import welch as test  # scipy.stats and statsmodels take a second to import
 
     if min(len(group), len(other)) < 2 or (np.ptp(group) == 0 and np.ptp(other) == 0):
         return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding in one group: no loss in the p-value
-        return float(ttest_ind(group, other, equal_var=False).pvalue)
+        return test(other, group)[0]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected for their number (S. Holm, Scandinavian Journal of Statistics 6, 1979). NaN counts as a test that
-    found nothing."""
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+    """Corrected for their number. NaN counts as a test that found nothing."""
+    from src.significance import holm as adjusted
 
-    if not p_values:
-        return []
-    known = np.nan_to_num(np.array(p_values), nan=1.0)
-    return [
-        float("nan") if np.isnan(p) else float(corrected)
-        for p, corrected in zip(p_values, multipletests(known, method="holm")[1], strict=True)
-    ]
+    known = np.array(p_values, dtype=np.float64)
+    corrected = adjusted(np.nan_to_num(known, nan=1.0))
+    return [float(number) for number in np.where(np.isnan(known), np.nan, corrected)]
 
 
 def verdict(rows: Sequence[Confirmed], objective: str) -> str:

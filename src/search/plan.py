@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,7 +25,7 @@ _CODE = ("plan.py", "points.py", "sampling.py", "space.py", "trial.py")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(ABC):
     """`params.train.epochs` is the number of epochs of a trial."""
 
     params: Params
@@ -42,15 +43,15 @@ class Plan:
         assert value is not None
         return value
 
-    def sampler(self, number: int, *, crowded: bool) -> BaseSampler:
-        raise NotImplementedError
+    @abstractmethod
+    def sampler(self, number: int, *, crowded: bool) -> BaseSampler: ...
 
-    def pruner(self) -> BasePruner:
-        raise NotImplementedError
+    @abstractmethod
+    def pruner(self) -> BasePruner: ...
 
+    @abstractmethod
     def propose(self, trial: optuna.Trial) -> tuple[Mapping[str, Scalar], int]:
         """Values by dotted key, and the seed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

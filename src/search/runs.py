@@ -17,6 +17,7 @@ from src.paths import DATASET
 from src.search.plan import Plan, Search
 from src.search.results import Result
 from src.tracking import identity
+from src.tracking.runs import find_runs
 from src.tracking.source import read_source
 from src.tracking.store import explained, open_store, placing, without_credentials
 
@@ -96,14 +97,8 @@ class Runs:
 
     def _children(self) -> set[tuple[str, str]]:
         """Study and number of the trials that have a run."""
-        found, token = set(), None
-        while True:
-            page = self._client.search_runs(
-                [self._store.experiment_id], f"tags.`mlflow.parentRunId` = '{self._parent}'", page_token=token
-            )
-            found |= {(run.data.tags["tune.study"], run.data.tags["tune.point"]) for run in page}
-            if not (token := page.token):
-                return found
+        children = find_runs(self._store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
+        return {(run.data.tags["tune.study"], run.data.tags["tune.point"]) for run in children}
 
     def _log(self, plan: Plan, result: Result) -> None:
         from mlflow.entities import Metric, Param

@@ -14,6 +14,7 @@ import pandas
 from src.evaluation import tables
 from src.faults import Fault
 from src.paths import VALIDATION_PREDICTIONS
+from src.tracking.runs import runs_of
 from src.tracking.store import Store, explained, without_credentials
 
 ALIAS = "champion"
@@ -58,11 +59,7 @@ class Registry:
 
     def trained(self, model_md5: str) -> Trained:
         """The newest run that trained this model. Raises `Fault` where the store has none."""
-        with explained(self._store.uri):
-            query = f"tags.model_md5 = '{model_md5}'"
-            order = ["attributes.start_time DESC"]
-            runs = self._store.client.search_runs([self._store.experiment_id], query, order_by=order)
-        for run in runs:
+        for run in runs_of(self._store, model_md5):
             if run.outputs and run.outputs.model_outputs:
                 return Trained(run.info.run_id, run.outputs.model_outputs[-1].model_id)
         where = without_credentials(self._store.uri)

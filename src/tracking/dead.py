@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from src.tracking.runs import find_runs
 from src.tracking.store import Store, explained
 
 if TYPE_CHECKING:
@@ -35,19 +36,8 @@ def gone(tags: Mapping[str, str]) -> bool:
 
 def dead_runs(store: Store) -> list["Run"]:
     """The experiment's runs, children too, that are RUNNING though their process on this host is gone; oldest first."""
-    found: list[Run] = []
-    token: str | None = None
-    with explained(store.uri):
-        while token != "":
-            page = store.client.search_runs(
-                [store.experiment_id],
-                "attributes.status = 'RUNNING'",
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            found += page
-            token = page.token or ""
-    return [run for run in found if gone(run.data.tags)]
+    running = find_runs(store, "attributes.status = 'RUNNING'")
+    return [run for run in reversed(running) if gone(run.data.tags)]
 
 
 def close_dead(store: Store, spared: Collection[str] = ()) -> list[str]:

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +10,9 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from src.faults import Fault
 from src.paths import DATASET, LOCK, MODEL, PARAMS, PIPELINE
 from src.tracking.identity import flatten
-from src.tracking.source import git
+from src.tracking.source import blobs, git, versions
 from src.tracking.store import without_credentials
 
 # Those that make the model; only their parameters and code count here.
@@ -37,10 +35,7 @@ def states(model_md5: str = "") -> list[State]:
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
     if git("rev-parse", "--verify", "--quiet", "HEAD"):
-        # Full: also what lies on a side of a merge whose result was not taken.
-        log = git("log", "--all", "--full-history", "--date-order", "--format=%H", "--", LOCK.as_posix())
-        commits = log.split()
-        found += [(commit, text) for commit, text in zip(commits, contents(commits, LOCK), strict=True) if text]
+        found += versions(LOCK)
     read = (_state(commit, text) for commit, text in found if model_md5.encode() in text)
     return [state for state in read if state is not None and model_md5 in ("", state.model_md5)]
 
@@ -114,7 +109,7 @@ def code_digest(commit: str, stage: str) -> str | None:
         return None
     listed = git("ls-tree", "-r", "-z", "--name-only", commit, "--", *pipeline[stage].get("deps", []))
     files = sorted(Path(name) for name in listed.split("\0") if name.endswith(".py"))
-    texts = _read([f"{commit}:./{file.as_posix()}" for file in files])
+    texts = blobs([f"{commit}:./{file.as_posix()}" for file in files])
     digests = {file.as_posix(): hashlib.md5(code or b"").hexdigest() for file, code in zip(files, texts, strict=True)}
     return hashlib.md5(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
@@ -131,22 +126,4 @@ def describe(commit: str) -> str:
 
 def contents(commits: Iterable[str], path: Path) -> list[bytes | None]:
     """Of a file in each of the commits; None where it is missing."""
-    return list(_read([f"{commit}:./{path.as_posix()}" for commit in commits]))
-
-
-def _read(names: Sequence[str]) -> Iterator[bytes | None]:
-    """The contents of git objects, by one process; None for those that are missing."""
-    request = "".join(f"{name}\n" for name in names).encode()
-    output = subprocess.run(["git", "cat-file", "--batch"], input=request, stdout=subprocess.PIPE, check=False).stdout
-    at = 0
-    for name in names:
-        end = output.find(b"\n", at)
-        if end < 0:
-            raise Fault(f"git cat-file ends before {name}: run git fsck")
-        header, at = output[at:end].split(), end + 1
-        if header[-1] == b"missing":
-            yield None
-            continue
-        size = int(header[-1])
-        yield output[at : at + size]
-        at += size + 1
+    return blobs([f"{commit}:./{path.as_posix()}" for commit in commits])

@@ -1,7 +1,14 @@
-"""The code's place in git: the commit it is based on and what differs from it. Works, saying less, without git."""
+"""The code's place in git: the commit it is based on and what differs from it; and what git keeps of files.
+
+Works, saying less, without git.
+"""
 
 import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+from src.faults import Fault
 
 # Code and what decides how it runs. Results (reports/, dvc.lock) and data change with every run and are not code.
 _CODE = ("src", "stages", "dvc.yaml", "pyproject.toml", "requirements.lock")
@@ -42,3 +49,34 @@ def git(*arguments: str) -> str:
     except FileNotFoundError:
         return ""
     return output.decode("utf-8", errors="surrogateescape")
+
+
+def versions(path: Path) -> list[tuple[str, bytes]]:
+    """A file as the commits of all branches and experiments left it that changed it, with the commit; newest first."""
+    # Full: also what lies on a side of a merge whose result was not taken.
+    log = git("log", "--all", "--full-history", "--date-order", "--format=%H", "--", path.as_posix())
+    commits = log.split()
+    contents = blobs([f"{commit}:./{path.as_posix()}" for commit in commits])
+    return [(commit, content) for commit, content in zip(commits, contents, strict=True) if content is not None]
+
+
+def blobs(names: Sequence[str]) -> list[bytes | None]:
+    """The contents of git objects (`<commit>:./<path>`), by one process; None for those that are missing."""
+    return list(_blobs(names)) if names else []
+
+
+def _blobs(names: Sequence[str]) -> Iterator[bytes | None]:
+    request = "".join(f"{name}\n" for name in names).encode()
+    output = subprocess.run(["git", "cat-file", "--batch"], input=request, stdout=subprocess.PIPE, check=False).stdout
+    at = 0
+    for name in names:
+        end = output.find(b"\n", at)
+        if end < 0:
+            raise Fault(f"git cat-file ends before {name}: run git fsck")
+        header, at = output[at:end].split(), end + 1
+        if header[-1] == b"missing":
+            yield None
+            continue
+        size = int(header[-1])
+        yield output[at : at + size]
+        at += size + 1
