@@ -14,30 +14,27 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.common import hardware, keep, versions
+from benchmarks.problems import synthetic
 from src.compute.device import CHOICES, Compute, capability
-from src.data.prepared import ImageFormat
-from src.models.build import build
-from src.params import Model, Params, load
-from src.paths import RECIPES
 from src.training.learner import Learner
 from src.training.losses import Target
 
 RESULTS = Path("benchmarks/choices.json")
-# The network of which recipe, and the images it is for; resnet18 stands for all that torchvision has.
-NETWORKS = {
-    "cifar_basic": ("cifar10-basic", (32, 32, 3)),
-    "fashion_net": ("fashion-mnist", (28, 28, 1)),
-    "mnist_convnet": ("mnist", (28, 28, 1)),
-    "cifar_vgg": ("cifar10-vgg", (32, 32, 3)),
-    "others": ("dogs-vs-cats", (224, 224, 3)),
+# Where a network is trained; resnet18 stands for all that torchvision has.
+RECIPES = {
+    "cifar_basic": "cifar10-basic",
+    "fashion_net": "fashion-mnist",
+    "mnist_convnet": "mnist",
+    "cifar_vgg": "cifar10-vgg",
+    "others": "dogs-vs-cats",
 }
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 FASTER = 1.1  # than float32, to be chosen instead
 LARGEST_BATCH = 8  # of 224×224 pixels: enough to fill a processor
+LARGEST = 1024  # of small images: no recipe has more in a batch
 ROUND = 0.3  # seconds that a round of one kind takes at least
 
 
@@ -49,7 +46,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     torch.set_num_threads(1)
     able = capability(device)
-    speeds = {network: measure(network, device, arguments.rounds) for network in NETWORKS}
+    speeds = {network: measure(network, device, arguments.rounds) for network in RECIPES}
     result = {
         "capability": able,
         "device": device.type,
@@ -69,15 +66,15 @@ def main() -> None:
 
 def measure(network: str, device: torch.device, rounds: int) -> dict[str, list[float]]:
     """Images per second of training steps by precision, a number for each round."""
-    recipe, (height, width, channels) = NETWORKS[network]
-    recipe_params = load(RECIPES / f"{recipe}.yaml")
-    batch_size = min(recipe_params.train.batch_size, LARGEST_BATCH if height == 224 else 1024)
-    numbers = np.random.default_rng(0)
-    images = torch.from_numpy(numbers.integers(0, 256, (batch_size, height, width, channels), dtype=np.uint8)).to(
-        device
-    )
-    target = Target.of(torch.from_numpy(numbers.integers(0, 2, batch_size)).to(device), None)
-    learners = {name: learner(recipe_params, (height, width, channels), device, name) for name in PRECISIONS}
+    known = synthetic(RECIPES[network], LARGEST_BATCH if network == "others" else LARGEST)
+    section = known.params.train
+    batch_size = min(section.batch_size, len(known.training.labels))
+    images, labels = (torch.from_numpy(values[:batch_size]).to(device) for values in known.training)
+    target = Target.of(labels, None)
+    learners = {
+        name: Learner(known.classifier().train(), section, labels, Compute(device, autocast))
+        for name, autocast in PRECISIONS.items()
+    }
     speeds: dict[str, list[float]] = {name: [] for name in PRECISIONS}
     for number in range(rounds + 1):
         for name in PRECISIONS:
@@ -85,16 +82,6 @@ def measure(network: str, device: torch.device, rounds: int) -> dict[str, list[f
             if number:  # the first warms up
                 speeds[name].append(round(speed, 1))
     return speeds
-
-
-def learner(recipe: Params, shape: tuple[int, int, int], device: torch.device, precision: str) -> Learner:
-    height, width, channels = shape
-    torch.manual_seed(0)
-    model = Model.model_validate(recipe.model.model_dump() | {"weights": "none", "normalize": "half"})
-    image = ImageFormat(height=height, width=width, channels=channels, resize=None)
-    classifier = build(model, image, 10, [0.5] * channels, [0.25] * channels).train()
-    compute = Compute(device, PRECISIONS[precision])
-    return Learner(classifier, recipe.train, torch.zeros(10, dtype=torch.int64), compute)
 
 
 def steps_per_second(learner: Learner, images: torch.Tensor, target: Target, device: torch.device) -> float:

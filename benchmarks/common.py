@@ -40,8 +40,17 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {key: round(value) if value >= 1000 else float(f"{value:.4g}") for key, value in found.items()}
 
 
+def kept(results: Path) -> list[dict[str, Any]]:
+    """The results of a JSON list; none where nothing was measured yet."""
+    return json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+
+
+def where(entry: dict[str, Any]) -> str:
+    """On what a result was measured, and with what."""
+    return f"{entry['hardware']}; " + ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
+
+
 def keep(results: Path, result: dict[str, Any], same: tuple[str, ...]) -> None:
     """Adds a result to a JSON list; it replaces an older one with equal values of the keys `same`."""
-    known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
-    kept = [entry for entry in known if any(entry[key] != result[key] for key in same)]
-    results.write_text(json.dumps([*kept, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    others = [entry for entry in kept(results) if any(entry[key] != result[key] for key in same)]
+    results.write_text(json.dumps([*others, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,8 +9,6 @@ in `benchmarks/compare.json`. Test images are not looked at: recipes are chosen 
 """
 
 import argparse
-import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import hardware, keep, versions
-from benchmarks.pipeline import ROOT, substitute
+from benchmarks.pipeline import ROOT, clean_environment, cloned, configure
 from benchmarks.systems import ARCHIVES
 from src.evaluation import tables
-from src.paths import PARAMS, SEEDS
+from src.paths import SEEDS
 from src.statistics import mean_interval
 
 RESULTS = ROOT / "benchmarks/compare.json"
@@ -56,20 +54,17 @@ def main() -> None:
 
 def compare(variants: list[str], changes: list[str], seeds: int, data: Path) -> dict[str, list[float]]:
     """Validation accuracies by variant, in the order of the seeds."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     accuracies = {}
     with tempfile.TemporaryDirectory() as temporary:
-        clone = Path(temporary, "clone")
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+        clone = cloned(Path(temporary, "clone"), "digits", [])  # one for both: what they share is prepared once
         for variant in variants:
             recipe, _, own = variant.partition(":")
-            shutil.copy(ROOT / "recipes" / f"{recipe}.yaml", clone / PARAMS)
             archive = data / next(name for system, name in ARCHIVES.items() if recipe.startswith(system))
-            for change in [f"data.source={archive}", *changes, *filter(None, own.split(","))]:
-                key, _, value = change.partition("=")
-                substitute(clone / PARAMS, key, value)
+            configure(clone, recipe, [f"data.source={archive}", *changes, *filter(None, own.split(","))])
             (clone / SEEDS).unlink(missing_ok=True)
-            subprocess.run(["python", "-m", "src.seeds", "--runs", str(seeds)], cwd=clone, env=environment, check=True)
+            subprocess.run(
+                ["python", "-m", "src.seeds", "--runs", str(seeds)], cwd=clone, env=clean_environment(), check=True
+            )
             accuracies[variant] = tables.read(clone / SEEDS)["validation_accuracy"].tolist()
     return accuracies
 

@@ -1,9 +1,10 @@
 """The part of `benchmarks/README.md` that is about the training engine; `benchmarks.report` puts the page together."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.common import kept, where
 
 FOLDER = Path("benchmarks")
 AIRBENCH = [
@@ -53,13 +54,11 @@ _OVERHEAD = [
 
 def _section(title: str, name: str, text: list[str], render: Callable[[dict[str, Any]], list[str]]) -> list[str]:
     """The section of one JSON file; what is not measured is named."""
-    results = FOLDER / f"{name}.json"
-    entries = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+    entries = kept(FOLDER / f"{name}.json")
     lines = [f"## {title}", "", f"`python -m benchmarks.{name}`", "", *text, ""]
     for entry in entries:
-        where = f"{entry['hardware']}; " + ", ".join(f"{key} {number}" for key, number in entry["versions"].items())
         head, *rows = render(entry)
-        lines += [f"{head}; {where}.", "", *rows, ""]
+        lines += [f"{head}; {where(entry)}.", "", *rows, ""]
     if not entries:
         lines += ["Not yet measured.", ""]
     elif all(entry.get("device") == "cpu" for entry in entries):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +80,18 @@ def run(recipe: str, changes: list[str], results: Callable[[Path], Any] = report
 def cloned(clone: Path, recipe: str, changes: list[str]) -> Path:
     """The repository as it is committed, with the recipe as its parameters, some of their values changed."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    configure(clone, recipe, changes)
+    return clone
+
+
+def configure(clone: Path, recipe: str, changes: Iterable[str]) -> None:
+    """Makes the recipe the clone's parameters, some of their values changed."""
     shutil.copy(ROOT / "recipes" / f"{recipe}.yaml", clone / "params.yaml")
     for change in changes:
         # A source is relative to the repository, which the copy is not beside.
         key, _, value = change.partition("=")
         value = str((ROOT / value).resolve()) if key == "data.source" and "://" not in value else value
         substitute(clone / "params.yaml", key, value)
-    return clone
 
 
 def clean_environment() -> dict[str, str]:

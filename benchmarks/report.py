@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import engine
+from benchmarks.common import kept, where
 from src.compute.device import CHOICES
 from src.params import load
 from src.paths import RECIPES
@@ -83,7 +84,7 @@ def render() -> str:
 
 
 def _systems() -> list[str]:
-    known = _read(SYSTEMS)
+    known = kept(SYSTEMS)
     lines = [
         "## The tutorials' systems: published against ours",
         "",
@@ -99,13 +100,13 @@ def _systems() -> list[str]:
     for recipe, system in PUBLISHED.items():
         entries = [entry for entry in known if entry["recipe"] == recipe]
         # What was timed need not be run again: benchmarks.pipeline keeps its results too.
-        entries = entries or [_timed(entry) for entry in _read(PIPELINE) if entry["recipe"] == recipe]
+        entries = entries or [_timed(entry) for entry in kept(PIPELINE) if entry["recipe"] == recipe]
         lines += of_system(recipe, entries)
         shown += entries
         if system.note:
             notes.setdefault(system.note, []).append(f"`{recipe}`")
     lines += ["", *(f"- {', '.join(recipes)}: {note}" for note, recipes in notes.items()), ""]
-    return [*lines, *dict.fromkeys(f"{_where(entry)}." for entry in shown), ""]
+    return [*lines, *dict.fromkeys(f"{where(entry)}." for entry in shown), ""]
 
 
 def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -163,7 +164,7 @@ def _comparisons() -> list[str]:
         "| first | second | both with | seeds | first | second | difference in points (interval) |",
         "|---|---|---|---|---|---|---|",
     ]
-    for entry in _read(COMPARISONS):
+    for entry in kept(COMPARISONS):
         means = [sum(values) / len(values) for values in entry["validation_accuracy"].values()]
         mean, low, high = (f"{100 * number:+.2f}" for number in entry["difference"])
         cells = [
@@ -174,7 +175,7 @@ def _comparisons() -> list[str]:
             f"{mean} ({low} to {high})",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *dict.fromkeys(f"{_where(entry)}." for entry in _read(COMPARISONS)), ""]
+    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in kept(COMPARISONS)), ""]
 
 
 def _choices() -> list[str]:
@@ -190,12 +191,12 @@ def _choices() -> list[str]:
         "|---|---|---|---|---|",
     ]
     table = json.loads(CHOICES.read_text(encoding="utf-8"))
-    for entry in _read(MEASURED_CHOICES):
+    for entry in kept(MEASURED_CHOICES):
         for network, speeds in entry["images_per_second"].items():
             numbers = (f"{statistics.median(speeds[name]):,.0f}" for name in ("float32", "bfloat16"))
             chosen = table[entry["capability"]][network]
             lines.append(f"| {entry['capability']} | {network} | {' | '.join(numbers)} | {chosen} |")
-    return [*lines, "", *dict.fromkeys(f"{_runs(entry)}; {_where(entry)}." for entry in _read(MEASURED_CHOICES)), ""]
+    return [*lines, "", *dict.fromkeys(f"{_runs(entry)}; {where(entry)}." for entry in kept(MEASURED_CHOICES)), ""]
 
 
 def _accuracy(split: dict[str, Any] | None) -> str:
@@ -215,9 +216,9 @@ def _pipeline() -> list[str]:
         "`dvc repro` from nothing and once more with nothing to do. Of several runs the median (and the extremes).",
         "",
     ]
-    for entry in _read(PIPELINE):
+    for entry in kept(PIPELINE):
         changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
-        lines += [f"**`{entry['recipe']}`**{changed}: {_runs(entry)}; {_where(entry)}.", ""]
+        lines += [f"**`{entry['recipe']}`**{changed}: {_runs(entry)}; {where(entry)}.", ""]
         lines += ["| stage | seconds | MiB |", "|---|---|---|"]
         for stage, row in entry["stages"].items():
             extremes = f" ({row['seconds_min']} to {row['seconds_max']})" if entry["runs"] > 1 else ""
@@ -235,9 +236,9 @@ def _augmentation() -> list[str]:
         "",
     ]
     libraries = ("ours", "kornia", "torchvision per image")
-    for entry in _read(AUGMENTATION):
+    for entry in kept(AUGMENTATION):
         threads = f"{entry['threads']} thread" + ("s" if entry["threads"] > 1 else "")
-        lines += [f"**{entry['device']}**, {entry['unit']}: {_runs(entry)}, {threads}; {_where(entry)}.", ""]
+        lines += [f"**{entry['device']}**, {entry['unit']}: {_runs(entry)}, {threads}; {where(entry)}.", ""]
         lines += [f"| operator | batch | {' | '.join(libraries)} |", "|---|---|---|---|---|"]
         for row in entry["rows"]:
             lines.append(
@@ -248,7 +249,7 @@ def _augmentation() -> list[str]:
 
 
 def _prediction() -> list[str]:
-    known = _read(PREDICTION)
+    known = kept(PREDICTION)
     if not known:
         return []
     lines = [
@@ -272,17 +273,17 @@ def _prediction() -> list[str]:
             str(entry["runs"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *dict.fromkeys(f"{_where(entry)}; photos of {entry['photos']}." for entry in known), ""]
+    return [*lines, "", *dict.fromkeys(f"{where(entry)}; photos of {entry['photos']}." for entry in known), ""]
 
 
 def _searches() -> list[str]:
-    known = _read(SEARCHES)
+    known = kept(SEARCHES)
     if not known:
         return []
     lines = ["## Searches", "", "`python -m benchmarks.searches`; medians with quartiles.", ""]
     for entry in known:
         changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
-        lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['points']} points: {_where(entry)}.", ""]
+        lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['points']} points: {where(entry)}.", ""]
         lines += [*{"compare": _compared, "overhead": _overhead, "killed": _killed}[entry["what"]](entry), ""]
     return lines
 
@@ -335,14 +336,6 @@ def _time(cell: dict[str, float] | str) -> str:
 
 def _runs(entry: dict[str, Any]) -> str:
     return "1 run" if entry["runs"] == 1 else f"{entry['runs']} runs"
-
-
-def _where(entry: dict[str, Any]) -> str:
-    return f"{entry['hardware']}; " + ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
-
-
-def _read(results: Path) -> list[dict[str, Any]]:
-    return json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
 
 
 if __name__ == "__main__":

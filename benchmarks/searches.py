@@ -16,7 +16,6 @@ four workers, of which one is killed every 5 s.
 import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import hardware, keep, versions
-from benchmarks.pipeline import substitute
+from benchmarks.pipeline import ROOT, cloned
 from src.models.classifier import Classifier
 from src.params import Params, load
 from src.search import results, space
@@ -44,7 +43,6 @@ from src.search.trial import Trainer, run
 from src.search.workers import Stop, work_apart, work_here
 from src.training.results import Epoch
 
-ROOT = Path.cwd()
 RESULTS = ROOT / "benchmarks/searches.json"
 EVERY = 5.0  # seconds between two kills
 
@@ -83,13 +81,7 @@ def main() -> None:
 def prepared(recipe: str, changes: list[str]) -> Iterator[None]:
     """In a copy of the repository, its data prepared by the recipe."""
     with tempfile.TemporaryDirectory() as temporary:
-        clone = Path(temporary, "clone")
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        shutil.copy(ROOT / "recipes" / f"{recipe}.yaml", clone / "params.yaml")
-        for change in changes:
-            key, _, value = change.partition("=")
-            value = str((ROOT / value).resolve()) if key == "data.source" and "://" not in value else value
-            substitute(clone / "params.yaml", key, value)
+        clone = cloned(Path(temporary, "clone"), recipe, changes)
         subprocess.run(["dvc", "repro", "--quiet", "split"], cwd=clone, check=True)
         os.chdir(clone)
         try:
