@@ -3,7 +3,6 @@
 Nothing here needs data, models, a DVC remote or a network.
 """
 
-import io
 import json
 import re
 import subprocess
@@ -17,11 +16,10 @@ import pandas
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from src.evaluation import tables
 from src.faults import Fault
 from src.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.tracking.source import blobs, versions
-
-_NAMES = dict.fromkeys(("name", "label", "prediction", "recipe"), str)  # whatever they look like
 
 
 def git(*arguments: str) -> bytes:
@@ -88,8 +86,7 @@ class Revision:
         if content is None:
             return None
         try:
-            return pandas.read_csv(io.BytesIO(content), dtype=_NAMES, keep_default_na=False, na_values={
-                "validation_accuracy": [""], "test_accuracy": [""]})  # fmt: skip
+            return tables.parse(content)
         except ValueError as error:  # pandas' parser errors are such
             raise Fault(f"{path} of {self.name} is not a table ({error}): run dvc repro") from None
 

@@ -1,5 +1,6 @@
 """Tables in `reports/`: small CSV files that git diffs line by line and that keep class names as they are."""
 
+import io
 from pathlib import Path
 
 import pandas
@@ -7,7 +8,7 @@ import pandas
 from src import atomic
 
 # Text, even where it reads "007", "NA" or "1e5".
-_NAMES = ("class", "name", "label", "prediction", "group", "kind", "direction")
+_NAMES = ("class", "name", "label", "prediction", "group", "kind", "direction", "recipe")
 
 
 def write(path: Path, table: pandas.DataFrame) -> None:
@@ -18,10 +19,15 @@ def write(path: Path, table: pandas.DataFrame) -> None:
 
 def read(path: Path) -> pandas.DataFrame:
     """The table as it was written: names are text whatever they look like, empty number fields are NaN."""
-    header = pandas.read_csv(path, nrows=0).columns
+    return parse(path.read_bytes())
+
+
+def parse(content: bytes) -> pandas.DataFrame:
+    """As `read`, from a file's content. Raises `ValueError` where it is not a table."""
+    header = pandas.read_csv(io.BytesIO(content), nrows=0).columns
     numbers = [column for column in header if column not in _NAMES]
     return pandas.read_csv(
-        path,
+        io.BytesIO(content),
         dtype={column: str for column in header if column in _NAMES},
         keep_default_na=False,
         na_values={column: [""] for column in numbers},
