@@ -1,13 +1,19 @@
 """Training by several processes: the same as by one. Two processes on this machine, by gloo."""
 
 import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import chaos
 import numpy as np
 import pytest
 import torch
 from augment_samples import NO_AUGMENT
+from clones import call, copy_of_the_repository, substitute
 from training_samples import CPU, digits, new_classifier, section, weights
 
 from src.compute import device, processes
@@ -113,3 +119,35 @@ def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytes
 def test_measured_over_all_images_alone() -> None:
     classifier = new_classifier()
     assert measure(classifier, Batches(digits(0, 0), CPU.device), CPU) == (None, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """What started the processes is killed alone, and they end with it."""
+    clone = copy_of_the_repository(tmp_path / "clone")
+    substitute(clone / "params.yaml", "processes: 1", "processes: 2")
+    substitute(clone / "params.yaml", "epochs: 30", "epochs: 4 ")
+    python = (sys.executable, "-u", "-m")
+    call(clone, *python, "stages.download")
+    call(clone, *python, "stages.split")
+    call(clone, *python, "stages.train")
+    undisturbed = {name: (clone / name).read_bytes() for name in ("models/model.safetensors", "reports/history.csv")}
+    shutil.rmtree(clone / ".cache/state")
+
+    environment = os.environ | {"DVC_STAGE": "train", "MLFLOW_TRACKING_URI": ""}
+    first = subprocess.Popen(
+        [*python, "stages.train"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert first.stdout is not None
+    assert any(line.startswith("epoch   2") for line in first.stdout), "it told of the second epoch"
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    deadline = time.monotonic() + 20
+    while chaos.group(first.pid):
+        assert time.monotonic() < deadline, "an orphan goes on"
+        time.sleep(0.05)
+    told = call(clone, *python, "stages.train")
+    assert "going on after epoch" in told
+    assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
+    assert [steps for _, steps in chaos.runs(clone)] == [[1, 2, 3, 4], [1, 2, 3, 4]], "the second run is the killed one"
