@@ -26,6 +26,8 @@ COMPARISONS = Path("benchmarks/compare.json")
 MEASURED_CHOICES = Path("benchmarks/choices.json")
 PREDICTION = Path("benchmarks/prediction.json")
 SEARCHES = Path("benchmarks/searches.json")
+VERDICTS = Path("benchmarks/verdicts.json")
+TROUBLE = Path("benchmarks/tracking_trouble.json")
 
 
 class System(NamedTuple):
@@ -79,6 +81,8 @@ def render() -> str:
             *_augmentation(),
             *_prediction(),
             *_searches(),
+            *_verdicts(),
+            *_trouble(),
         ]
     )
 
@@ -326,6 +330,55 @@ def _killed(entry: dict[str, Any]) -> list[str]:
         f"{entry['points']} points {entry['finished_once']} finished once, {entry['taken_over']} were taken over, "
         f"{entry['failed']} failed; {entry['trained_beyond_the_last']} trained beyond the last.",
     ]
+
+
+def _verdicts() -> list[str]:
+    known = kept(VERDICTS)
+    if not known:
+        return []
+    lines = [
+        "## Verdicts of the report",
+        "",
+        "`python -m benchmarks.verdicts`: simulated pairs of models. Without a difference, their answers are swapped",
+        "at random, image by image; with one, the second has 2 points more and 15 % of the images change sides.",
+        "",
+        "| images | pairs | better or worse, without | better, with | seconds of a report (Markdown; HTML) |",
+        "|---|---|---|---|---|",
+    ]
+    for entry in known:
+        *markdown, html = entry["seconds of a report, validation and test"]
+        cells = [
+            f"{entry['images']:,}",
+            str(entry["pairs"]),
+            str(entry["better or worse without a difference"]),
+            str(entry["better with 2 points of difference"]),
+            f"{', '.join(map(str, markdown))}; {html}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in known), ""]
+
+
+def _trouble() -> list[str]:
+    known = kept(TROUBLE)
+    if not known:
+        return []
+    lines = [
+        "## A tracking server that is killed and started again",
+        "",
+        "`python -m benchmarks.tracking_trouble`: `digits` trained in turn with a server that works and one that is",
+        "killed after a third of the time and back after two thirds. Seconds from the first epoch's end to the last's.",
+        "",
+        "| epochs | runs | undisturbed, median (all) | killed, median (all) | slower | same metrics in MLflow |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in known:
+        seconds = [
+            f"{statistics.median(entry['seconds'][kind]):.1f} ({', '.join(map(str, entry['seconds'][kind]))})"
+            for kind in ("undisturbed", "killed")
+        ]
+        cells = [str(entry["epochs"]), str(entry["pairs"]), *seconds, f"{100 * entry['slower']:+.1f} %"]
+        lines.append(f"| {' | '.join(cells)} | {'yes' if entry['same_metrics'] else 'no'} |")
+    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in known), ""]
 
 
 def _time(cell: dict[str, float] | str) -> str:

@@ -1,6 +1,6 @@
 """A tracking server that is killed and started again during training: what that costs, and whether anything is lost.
 
-    python -m benchmarks.tracking_trouble --pairs 5 --epochs 150
+    python -m benchmarks.tracking_trouble --pairs 5 --epochs 400
 
 Trains the digits recipe in turn with a server that works and one that dies after a third of the time and comes back
 after two thirds. Prints the medians, and whether both runs hold the same metrics; adds the result to
@@ -31,7 +31,7 @@ RESULTS = ROOT / "benchmarks/tracking_trouble.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5, help="trainings of each kind (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=150, help="so many that a training takes a minute")
+    parser.add_argument("--epochs", type=int, default=400, help="so many that a training takes a minute")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         server = Server(Path(temporary, "server"))
