@@ -1,7 +1,8 @@
 """Two revisions → everything that a reviewer is told about them, as values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from src.tracking.lookup import find_run
 from src.tracking.store import tracking_uri, without_credentials
 
 _FEWEST_SEEDS = 3
-_ANSWERS = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}
+_ANSWERS: Mapping[SplitName, Path] = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class Review:
 def review(base: Revision, head: Revision) -> Review:
     """Raises `Fault` where neither revision has a margin, or a file is damaged."""
     margin, margin_from = _margin(base, head)
-    validation, test = (_answers(base, head, split, margin) for split in ("validation", "test"))
+    answers = {split: _answers(base, head, split, margin) for split in _ANSWERS}
+    validation, test = answers["validation"], answers["test"]
     recipes, recipes_obstacle = _recipes(base, head, margin)
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     verdict = validation.comparison.verdict if validation.comparison else None
@@ -99,7 +101,7 @@ def review(base: Revision, head: Revision) -> Review:
         judged=_judged(head),
         recipes=recipes,
         recipes_obstacle=recipes_obstacle,
-        metrics=changes.metrics(base, head),
+        metrics=changes.metrics(base, head, [split for split, found in answers.items() if not found.comparison]),
         parameters=changes.parameters(base, head),
         data=changes.data(base, head),
         code=changes.code(base, head),
