@@ -45,6 +45,8 @@ def main() -> None:
     for path in arguments.paths:
         if not path.exists():
             raise Fault(f"{path} is missing: name photos or folders of photos")
+        if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
+            raise Fault(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
     predictions = Predictions(model, arguments.paths, arguments.resize, arguments.explain)
     rows = predictions.rows(arguments.top)
