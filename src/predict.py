@@ -51,13 +51,9 @@ def main() -> None:
     predictions = Predictions(model, arguments.paths, arguments.resize, arguments.explain)
     rows = predictions.rows(arguments.top)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    try:
-        for line in lines(rows, arguments.format, model.card.classes, arguments.top):
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    for line in lines(rows, arguments.format, model.card.classes, arguments.top):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
     predictions.finish()
 
 

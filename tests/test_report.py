@@ -240,6 +240,25 @@ def test_the_margin_is_the_bases(folder: Path, tell: Any) -> None:
     assert "The base has no report.margin" in tell("--base", "main", "--head", "HEAD^", "--exact")
 
 
+def test_files_that_are_not_whole_are_one_line(folder: Path, tell: Any) -> None:
+    """As a merge leaves them, or an editor."""
+    answers, lock_file = folder / "reports/validation_predictions.csv", folder / "dvc.lock"
+    rows = answers.read_text().splitlines(keepends=True)
+    for lines, message in (
+        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has no probability of its label: run dvc repro"),
+        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",nan,1\n"], "row 2 has no probability"),
+        (["index,name\n", "0,a\n"], "has no column label: run dvc repro"),
+    ):
+        answers.write_text("".join(lines))
+        with pytest.raises(Fault, match=message):
+            tell()
+    answers.write_text("".join(rows))
+    for text in ("stages: 3\n", "stages: [train]\n"):
+        lock_file.write_text(text)
+        with pytest.raises(Fault, match=r"dvc\.lock of the working tree has no stages that can be read"):
+            tell()
+
+
 def test_without_results_or_git(folder: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in (folder / "reports").iterdir():
         file.unlink()

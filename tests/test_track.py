@@ -148,6 +148,7 @@ def test_what_is_no_model_is_one_line(clone: Clone) -> None:
         "HEAD~2": "its dvc.lock lists none",
         "models:/digits": "must be models:/NAME@ALIAS",
         "--output=x": "is not a file",
+        "README.md": "README.md is no model that",
     }.items():
         with pytest.raises(Fault, match=reason):
             track._show(name)

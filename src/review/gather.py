@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas
 
 from src.comparison import Comparison, Verdict, compare, obstacle
 from src.data.prepared import SplitName, array_paths
@@ -141,7 +142,7 @@ def _side(revision: Revision) -> Side:
 
 def _answers(base: Revision, head: Revision, split: SplitName, margin: float) -> Answers:
     path = _ANSWERS[split]
-    before, after = base.table(path), head.table(path)
+    before, after = _read(base, path), _read(head, path)
     if before is None or after is None:
         return Answers(None, f"the {'base' if before is None else 'head'} has no {path}", False)
     reason = obstacle(before, after)
@@ -154,6 +155,21 @@ def _answers(base: Revision, head: Revision, split: SplitName, margin: float) ->
     if reason is not None:
         return Answers(None, reason, False)
     return Answers(compare(before, after, margin), None, not same_arrays)
+
+
+def _read(revision: Revision, path: Path) -> pandas.DataFrame | None:
+    """A table of answers. Raises `Fault` where it is not whole, as amid a merge."""
+    table = revision.table(path)
+    if table is None:
+        return None
+    missing = sorted({"index", "name", "label", "prediction", "label_probability"} - set(table.columns))
+    if missing:
+        raise Fault(f"{path} of {revision.name} has no column {missing[0]}: run dvc repro")
+    shares = pandas.to_numeric(table["label_probability"], errors="coerce")
+    if not shares.between(0, 1).all():
+        row = int((~shares.between(0, 1)).to_numpy().argmax())
+        raise Fault(f"{path} of {revision.name}: row {row + 2} has no probability of its label: run dvc repro")
+    return table
 
 
 def _judged(head: Revision) -> int:

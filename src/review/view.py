@@ -95,7 +95,8 @@ def _warnings(review: Review) -> Iterator[Line]:
         what = "its numbers are stale" if side.numbers_stale else "its figures are stale, its numbers are not"
         line = [Name(side.name), f": {what}: dvc.lock was not made with the present"]
         for stage, reasons in side.stale.items():
-            shown = [", " if number else f" {stage} (" for number in range(min(len(reasons), _MOST))]
+            first = f"{' ' if stage == next(iter(side.stale)) else ', '}{stage} ("
+            shown = [", " if number else first for number in range(min(len(reasons), _MOST))]
             line += [part for text, reason in zip(shown, reasons, strict=False) for part in (text, Name(reason))]
             line.append(f", {len(reasons) - _MOST} more)" if len(reasons) > _MOST else ")")
         yield [*line, ". Run dvc repro and commit what it changes."]
