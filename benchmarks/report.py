@@ -25,6 +25,7 @@ AUGMENTATION = Path("benchmarks/augmentation.json")
 COMPARISONS = Path("benchmarks/compare.json")
 MEASURED_CHOICES = Path("benchmarks/choices.json")
 PREDICTION = Path("benchmarks/prediction.json")
+VERDICTS = Path("benchmarks/verdicts.json")
 SEARCHES = Path("benchmarks/searches.json")
 
 
@@ -78,6 +79,7 @@ def render() -> str:
             *engine.sections(),
             *_augmentation(),
             *_prediction(),
+            *_verdicts(),
             *_searches(),
         ]
     )
@@ -274,6 +276,31 @@ def _prediction() -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", *dict.fromkeys(f"{where(entry)}; photos of {entry['photos']}." for entry in known), ""]
+
+
+def _verdicts() -> list[str]:
+    known = kept(VERDICTS)
+    if not known:
+        return []
+    lines = [
+        "## The report's verdicts",
+        "",
+        "`python -m benchmarks.verdicts`: pairs of simulated models; `python -m src.report` in a clone, as Markdown",
+        "twice and as a page, its start included. The machine had other work too: the seconds are upper bounds.",
+        "",
+        "| images | pairs | better or worse, where no difference is | better, where 2 points are | a report |",
+        "|---|---|---|---|---|",
+    ]
+    for entry in known:
+        cells = [
+            f"{entry['images']:,}",
+            str(entry["pairs"]),
+            f"{entry['better or worse without a difference']} of {entry['pairs']}",
+            f"{entry['better with 2 points of difference']} of {entry['pairs']}",
+            f"{', '.join(map(str, entry['seconds of a report, validation and test']))} s",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in known), ""]
 
 
 def _searches() -> list[str]:
