@@ -96,9 +96,10 @@ def _worktree(commit: str) -> Iterator[Path]:
         yield folder
     finally:
         with lifetime.undisturbed():
+            # Not `prune`: it would forget the user's own worktrees too that are on no mounted disk now.
+            git("worktree", "remove", "--force", "--force", str(folder))
             if folder.is_dir():
                 shutil.rmtree(folder)
-            git("worktree", "prune")
 
 
 def _lay_on(folder: Path, run_id: str, wanted: Source) -> None:
@@ -171,4 +172,4 @@ def _kill(dvc: psutil.Process) -> None:
     for process in (*started, dvc):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(started, timeout=5)
+    psutil.wait_procs(started, timeout=1)  # they are dead at once; who reaps them is another matter
