@@ -80,8 +80,8 @@ def render() -> str:
             *engine.sections(),
             *_augmentation(),
             *_prediction(),
-            *_searches(),
             *_verdicts(),
+            *_searches(),
             *_trouble(),
         ]
     )
@@ -280,6 +280,32 @@ def _prediction() -> list[str]:
     return [*lines, "", *dict.fromkeys(f"{where(entry)}; photos of {entry['photos']}." for entry in known), ""]
 
 
+def _verdicts() -> list[str]:
+    known = kept(VERDICTS)
+    if not known:
+        return []
+    lines = [
+        "## Verdicts of the report",
+        "",
+        "`python -m benchmarks.verdicts`: simulated pairs of models. Without a difference, their answers are swapped",
+        "at random, image by image; with one, the second has 2 points more and 15 % of the images change sides.",
+        "",
+        "| images | pairs | better or worse, without | better, with | seconds of a report (Markdown; HTML) |",
+        "|---|---|---|---|---|",
+    ]
+    for entry in known:
+        *markdown, html = entry["seconds of a report, validation and test"]
+        cells = [
+            f"{entry['images']:,}",
+            str(entry["pairs"]),
+            str(entry["better or worse without a difference"]),
+            str(entry["better with 2 points of difference"]),
+            f"{', '.join(map(str, markdown))}; {html}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in known), ""]
+
+
 def _searches() -> list[str]:
     known = kept(SEARCHES)
     if not known:
@@ -330,32 +356,6 @@ def _killed(entry: dict[str, Any]) -> list[str]:
         f"{entry['points']} points {entry['finished_once']} finished once, {entry['taken_over']} were taken over, "
         f"{entry['failed']} failed; {entry['trained_beyond_the_last']} trained beyond the last.",
     ]
-
-
-def _verdicts() -> list[str]:
-    known = kept(VERDICTS)
-    if not known:
-        return []
-    lines = [
-        "## Verdicts of the report",
-        "",
-        "`python -m benchmarks.verdicts`: simulated pairs of models. Without a difference, their answers are swapped",
-        "at random, image by image; with one, the second has 2 points more and 15 % of the images change sides.",
-        "",
-        "| images | pairs | better or worse, without | better, with | seconds of a report (Markdown; HTML) |",
-        "|---|---|---|---|---|",
-    ]
-    for entry in known:
-        *markdown, html = entry["seconds of a report, validation and test"]
-        cells = [
-            f"{entry['images']:,}",
-            str(entry["pairs"]),
-            str(entry["better or worse without a difference"]),
-            str(entry["better with 2 points of difference"]),
-            f"{', '.join(map(str, markdown))}; {html}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in known), ""]
 
 
 def _trouble() -> list[str]:

@@ -1,6 +1,8 @@
 """Faults that the user can mend: one line on the terminal, exit code 2, no traceback."""
 
 import errno
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -28,7 +30,8 @@ def command(main: Callable[[], None]) -> NoReturn:
     """Runs `main` as a command line: a `Fault` becomes one line on stderr and exit code 2.
 
     A full disk, a read-only folder and a refused permission are told likewise, with the file's name. Every other
-    exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect.
+    exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect,
+    and a program whose output nobody reads any more with 141.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.follow_parent`
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,9 +41,13 @@ def command(main: Callable[[], None]) -> NoReturn:
             raise Fault(f"commands run from the repository's root: cd {root}")
         with lifetime.ended_by_signals():
             main()
+            sys.stdout.flush()
     except Fault as fault:
         _leave(str(fault), 2)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
         if error.errno not in _OPERATING_SYSTEM:
             raise
         # Copying and renaming name two files; what cannot be written is the second.
@@ -51,6 +58,13 @@ def command(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     sys.exit(0)
+
+
+def _unread() -> bool:
+    """Whether the reader of our output (head, less) has seen enough and is gone."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -43,6 +43,24 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Holds Ctrl-C, SIGTERM and SIGHUP back until the block has ended. Ignored signals stay ignored."""
+    waiting: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda came, _: waiting.append(came))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
+
+
 def _end(number: int, _: FrameType | None) -> None:
     for other in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)

@@ -45,17 +45,15 @@ def main() -> None:
     for path in arguments.paths:
         if not path.exists():
             raise Fault(f"{path} is missing: name photos or folders of photos")
+        if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
+            raise Fault(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
     predictions = Predictions(model, arguments.paths, arguments.resize, arguments.explain)
     rows = predictions.rows(arguments.top)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    try:
-        for line in lines(rows, arguments.format, model.card.classes, arguments.top):
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    for line in lines(rows, arguments.format, model.card.classes, arguments.top):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
     predictions.finish()
 
 

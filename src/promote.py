@@ -25,7 +25,7 @@ from src.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
 from src.review.stale import leads_to, stale
 from src.revision import Revision, at, locks, recorded, working_tree
 from src.significance import EQUIVALENCE_LEVEL, accuracy_interval, images_for_margin
-from src.tracking.champion import ALIAS, Registry, Version
+from src.tracking.champion import ALIAS, Registry, Version, one_at_a_time
 from src.tracking.store import open_store
 
 # What must agree, one of them at least, for two models to have answered the same images.
@@ -57,10 +57,13 @@ def main() -> None:
     if arguments.force is not None and not arguments.force.strip():
         raise Fault("--force needs a reason, which is kept with the version")
     if arguments.rollback:
-        gone, champion = Registry(open_store(), name).rollback()
+        with one_at_a_time():
+            gone, champion = Registry(open_store(), name).rollback()
         _say("champion", f"{name} version {champion.number} again, not version {gone.number} any more")
         return
-    _promote(_candidate(working_tree()), name, params.report.margin / 100, arguments.force)
+    candidate = _candidate(working_tree())
+    with one_at_a_time():
+        _promote(candidate, name, params.report.margin / 100, arguments.force)
 
 
 def _promote(candidate: Candidate, name: str, margin: float, reason: str | None) -> None:
@@ -82,7 +85,7 @@ def _promote(candidate: Candidate, name: str, margin: float, reason: str | None)
     tags |= {"validation_accuracy": f"{candidate.accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
     if objections and reason is not None:
         tags |= {f"{ALIAS}.forced": reason, f"{ALIAS}.objections": "; ".join(objections)}
-    version = registry.promote(trained, candidate.model_md5, tags)
+    version = registry.promote(trained, candidate.model_md5, tags, champion)
     _say("champion", f"{name} version {version.number}: models:/{name}@{ALIAS}")
     _say("run", trained.run_id)
     _say("commit", commit or "none")

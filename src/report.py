@@ -27,6 +27,8 @@ def main() -> None:
     form.add_argument("--json", action="store_true", help="every number, for programs")
     parser.add_argument("--fail-on", choices=["worse"], help="exit code 1 at this verdict")
     arguments = parser.parse_args()
+    # Names of files may be in any encoding.
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     head = at(arguments.head) if arguments.head else working_tree()
     base = at(arguments.base)
     if not arguments.exact:

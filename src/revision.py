@@ -99,12 +99,18 @@ class Revision:
 
     @cached_property
     def pipeline(self) -> dict[str, Any]:
-        return dict(self.yaml(PIPELINE).get("stages") or {})
+        return self._stages(PIPELINE)
 
     @cached_property
     def lock(self) -> dict[str, Any]:
         """The stages of `dvc.lock`."""
-        return dict(self.yaml(LOCK).get("stages") or {})
+        return self._stages(LOCK)
+
+    def _stages(self, path: Path) -> dict[str, Any]:
+        try:
+            return _keys(self.yaml(path).get("stages"))
+        except ValueError:
+            raise Fault(f"{path} of {self.name} has no stages that can be read: git log -p {path} shows why") from None
 
     @cached_property
     def numbers(self) -> dict[str, Any]:

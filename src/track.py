@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from src.faults import command
 from src.paths import ENVIRONMENT, MODEL
 from src.tracking import history
-from src.tracking.dead import close_dead
+from src.tracking.dead import close
 from src.tracking.lineage import lines, trace
 from src.tracking.rebuild import rebuild, source
 from src.tracking.runs import existing_store
@@ -73,12 +73,11 @@ def _verify(fix: bool) -> bool:
     _list("orphaned: their model is in no dvc.lock", found.orphaned)
     _list("from changed code that no commit with their model has", found.modified)
     _list("RUNNING though their process is gone", found.dead)
-    closed = close_dead(store) if fix and store and found.dead else []
-    if closed:
-        print(f"            closed as KILLED: {len(closed)}")
+    if found.dead and fix and store:
+        print(f"            closed as KILLED: {close(store, found.dead)}")
     elif found.dead:
         print("            python -m src.track verify --fix closes them")
-    return not found.unmatched and len(closed) == len(found.dead)
+    return not found.unmatched and (fix or not found.dead)
 
 
 def _list(what: str, runs: Sequence["Run"]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from src.tracking.dead import close_dead, dead_runs, gone
+from src.tracking.dead import close, close_dead, dead_runs, gone
+from src.tracking.runs import find_runs
 from src.tracking.store import Store, open_store
 
 
@@ -71,9 +72,11 @@ def test_runs_of_dead_processes_are_closed_at_their_last_sign_of_life(
     for step, timestamp in enumerate((5000, 7000)):
         client.log_metric(logged, "train_loss", 0.5, timestamp, step)
 
-    assert [run.info.run_id for run in dead_runs(store)] == [logged, silent, resumed]
-    assert close_dead(store, spared=[resumed]) == [logged, silent]
+    listed = dead_runs(find_runs(store))
+    assert [run.info.run_id for run in listed] == [resumed, silent, logged]
+    close_dead(store, spared=resumed)
     found = {run_id: client.get_run(run_id).info for run_id in (logged, silent, resumed, alive, finished)}
     assert [info.status for info in found.values()] == ["KILLED", "KILLED", "RUNNING", "RUNNING", "FINISHED"]
     assert (found[logged].end_time, found[silent].end_time) == (7000, 2000)
-    assert close_dead(store, spared=[resumed]) == []
+    assert close(store, listed) == 1, "those that ended since they were listed stay as they are"
+    assert client.get_run(silent).info.end_time == 2000

@@ -101,3 +101,20 @@ def test_what_is_not_the_users_fault_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         command(main)
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "told"),
+    [
+        ("for number in range(100_000): print(number)", 141, ""),
+        ("raise BrokenPipeError(32, 'another pipe')", 1, "BrokenPipeError: [Errno 32] another pipe"),
+    ],
+)
+def test_a_reader_that_has_seen_enough_is_no_fault_but_another_broken_pipe_is(work: str, code: int, told: str) -> None:
+    program = f"from src.faults import command\ndef main():\n    print(0)\n    {work}\ncommand(main)"
+    reader = "head -n 1" if code == 141 else "cat"
+    line = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" | {reader}', sys.executable, program]
+    run = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (code, "0\n")
+    assert run.stderr.strip().endswith(told)
+    assert bool(run.stderr) == bool(told)

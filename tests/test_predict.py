@@ -155,6 +155,8 @@ def test_faults_are_told_before_any_work(tmp_path: Path, monkeypatch: pytest.Mon
         run_predict(monkeypatch, "empty", "--top", "0")
     with pytest.raises(Fault, match="trained on photos brought to its size by crop"):
         run_predict(monkeypatch, "empty", "--resize", "pad")
+    with pytest.raises(Fault, match="--explain empty/maps lies in empty, which is classified"):
+        run_predict(monkeypatch, "empty", "--explain", "empty/maps")  # the next time maps would be photos
     with pytest.raises(Fault, match="has no runs yet"):
         run_predict(monkeypatch, "empty", "--model", "models:/digits@champion")
 

@@ -14,7 +14,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from src import promote
 from src.faults import Fault
 from src.paths import VALIDATION_PREDICTIONS
-from src.tracking.champion import Registry, Version
+from src.tracking.champion import Registry, Version, one_at_a_time
 from src.tracking.store import open_store
 
 BASE = answered(2_000, 0.8, seed=1)
@@ -149,6 +149,32 @@ def test_uncommitted_code_is_refused(folder: Path, run: Any) -> None:
     with pytest.raises(Fault, match="no commit holds"):
         run()
     git(folder, "commit", "-qam", "the code, later")
+    assert "version 1" in run()
+
+
+def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: Any) -> None:
+    """As by a promotion on another machine, between the comparison and its end."""
+    trained(folder, "first", BASE)
+    run()
+    second = trained(folder, "second", BASE)
+    registry = Registry(open_store(), "digits")
+    with pytest.raises(Fault, match=r"changed meanwhile \(version 1 has the title now\): promote again"):
+        registry.promote(registry.trained(second), second, {}, against=None)
+    assert (found := champion()) is not None
+    assert found.number == "1"
+    assert [version.number for version in registry.line()] == ["1"]
+    assert "digits version 2: models" in run()
+    assert "digits version 1 again" in run("--rollback")
+
+
+def test_promotions_in_a_clone_wait_for_each_other(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(folder, "first", BASE)
+    monkeypatch.setattr("src.tracking.champion._WAIT", 0.1)
+    with one_at_a_time():
+        for arguments in ((), ("--rollback",)):
+            with pytest.raises(Fault, match="another promotion has been running"):
+                run(*arguments)
+    assert champion() is None
     assert "version 1" in run()
 
 

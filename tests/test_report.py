@@ -1,6 +1,7 @@
 """The report of two revisions, in repositories made by hand: quick, and every guard with its own."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -123,7 +124,9 @@ def test_other_images_get_no_paired_test(folder: Path, tell: Any) -> None:
     assert "2,000 images became 1,500" in out
     assert "other images under the same names" in out  # test: as many, but other digests
     assert "| `data/prepared/validation.images.npy` |" in out
-    assert json.loads(tell("--json"))["verdict"] is None
+    found = json.loads(tell("--json"))
+    assert found["verdict"] is None
+    assert {c["direction"] for c in found["metrics"]} <= {"up", "down"}, "of other images neither better nor worse"
 
 
 def test_the_same_photos_prepared_otherwise_are_paired_and_that_is_said(folder: Path, tell: Any) -> None:
@@ -148,6 +151,31 @@ def test_code_without_dvc_repro_is_stale(folder: Path, tell: Any) -> None:
     assert "| `src/models/untracked.py` | +1 -0 lines | train |" in tell()
     commit(folder, "code alone")
     assert "train (`src/models`)" in tell("--base", "HEAD^", "--head", "HEAD")
+
+
+def test_a_file_whose_name_is_not_utf8(folder: Path, tell: Any) -> None:
+    name = os.fsdecode(b"src/models/caf\xe9.py")
+    (folder / name).write_text("layers = 2\n")
+    assert "| `src/models/caf\\udce9.py` | +1 -0 lines | train |" in tell()
+    lock(folder)
+    commit(folder, "its name in Latin-1")
+    out = tell("--base", "HEAD^", "--head", "HEAD")
+    assert "stale" not in out
+    assert "| `src/models/caf\\udce9.py` | +1 -0 lines | train |" in out
+
+
+def test_a_repository_below_the_root_of_git(tmp_path: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = repository(tmp_path / "inner")
+    shutil.rmtree(inner / ".git")
+    git(tmp_path, "init", "-q", "-b", "main")
+    results(inner, VALIDATION, TEST, "first model")
+    commit(tmp_path, "base")
+    monkeypatch.chdir(inner)
+    write(inner / "src/models/net.py", "layers = 2\n")
+    found = json.loads(tell("--json"))
+    assert found["code"] == [{"file": "src/models/net.py", "added": 1, "removed": 1, "stages": ["train"]}]
+    assert found["head"]["stale"] == {"train": ["src/models"]}
+    assert found["judged"] == 1
 
 
 def test_parameters_commands_and_results_that_are_not_the_locks_are_stale(folder: Path, tell: Any) -> None:
@@ -210,6 +238,25 @@ def test_the_margin_is_the_bases(folder: Path, tell: Any) -> None:
     with pytest.raises(Fault, match=r"report\.margin is missing"):
         tell("--base", "main", "--head", "main")
     assert "The base has no report.margin" in tell("--base", "main", "--head", "HEAD^", "--exact")
+
+
+def test_files_that_are_not_whole_are_one_line(folder: Path, tell: Any) -> None:
+    """As a merge leaves them, or an editor."""
+    answers, lock_file = folder / "reports/validation_predictions.csv", folder / "dvc.lock"
+    rows = answers.read_text().splitlines(keepends=True)
+    for lines, message in (
+        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has no probability of its label: run dvc repro"),
+        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",nan,1\n"], "row 2 has no probability"),
+        (["index,name\n", "0,a\n"], "has no column label: run dvc repro"),
+    ):
+        answers.write_text("".join(lines))
+        with pytest.raises(Fault, match=message):
+            tell()
+    answers.write_text("".join(rows))
+    for text in ("stages: 3\n", "stages: [train]\n"):
+        lock_file.write_text(text)
+        with pytest.raises(Fault, match=r"dvc\.lock of the working tree has no stages that can be read"):
+            tell()
 
 
 def test_without_results_or_git(folder: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,6 +148,7 @@ def test_what_is_no_model_is_one_line(clone: Clone) -> None:
         "HEAD~2": "its dvc.lock lists none",
         "models:/digits": "must be models:/NAME@ALIAS",
         "--output=x": "is not a file",
+        "README.md": "README.md is no model that",
     }.items():
         with pytest.raises(Fault, match=reason):
             track._show(name)
@@ -210,6 +212,33 @@ def test_what_was_never_committed_is_rebuilt_from_its_run(clone: Clone) -> None:
     output = rebuild(clone, clone.tried.run)
     assert f"the model is bit-identical: {clone.tried.model}\nof 2 results 0 differ\n" in output
     assert state(clone.root) == before
+
+
+def test_a_rebuild_that_is_ended_leaves_nothing_either(clone: Clone) -> None:
+    before = state(clone.root)
+    command = [sys.executable, "-m", "src.track", "rebuild", "HEAD~1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        started: list[psutil.Process] = []
+        while not any("stages." in words_of(each) for each in started):
+            assert process.poll() is None
+            time.sleep(0.05)
+            started = descendants(process)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[-1]) == (143, "error: ended by SIGTERM")
+    assert not [each for each in started if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert state(clone.root) == before
+
+
+def descendants(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def words_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
 
 
 def test_a_rebuild_that_fails_leaves_nothing_either(clone: Clone) -> None:

@@ -1,12 +1,12 @@
 """What differs between two revisions besides the answers: metrics, parameters, data, code, packages, environment."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from src.data.prepared import SPLITS, array_paths
+from src.data.prepared import SPLITS, SplitName, array_paths
 from src.paths import DATASET, PIPELINE, RAW, REQUIREMENTS
 from src.revision import Revision, git
 from src.tracking.identity import flatten
@@ -37,22 +37,29 @@ class CodeChange:
     stages: tuple[str, ...]  # those that use it
 
 
-def metrics(base: Revision, head: Revision) -> list[Change]:
-    """Numbers of training and test that differ, without the ends of their intervals."""
+def metrics(base: Revision, head: Revision, otherwise: Collection[SplitName]) -> list[Change]:
+    """Numbers of training and test that differ, without the ends of their intervals.
+
+    otherwise: splits that have other images now; that a number of theirs went up is neither better nor worse.
+    """
     before, after = (
         {key: value for key, value in each.numbers.items() if isinstance(value, (int, float)) and "_ci_" not in key}
         for each in (base, head)
     )
     return [
-        _metric(key, before.get(key), after.get(key))
+        _metric(key, before.get(key), after.get(key), judged=_split(key) not in otherwise)
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
 
 
-def _metric(key: str, before: Any, after: Any) -> Change:
+def _split(key: str) -> SplitName:
+    return "test" if key.startswith("test_") else "validation"
+
+
+def _metric(key: str, before: Any, after: Any, judged: bool) -> Change:
     name = key.removesuffix("_calibrated")
-    good = next((sign for end, sign in _GOOD.items() if name.endswith(end)), 0)
+    good = next((sign for end, sign in _GOOD.items() if name.endswith(end)), 0) if judged else 0
     share = name.endswith(("accuracy", "f1", "ece"))
 
     def shown(value: Any) -> str | None:
@@ -64,8 +71,8 @@ def _metric(key: str, before: Any, after: Any) -> Change:
     direction: Direction = "up" if difference > 0 else "down"
     if good:
         direction = "better" if difference * good > 0 else "worse"
-    text = f"{100 * difference:+.2f} points" if share else f"{difference:+,.4g}"
-    return Change(key, shown(before), shown(after), direction, text)
+    number = f"{difference:+,}" if isinstance(difference, int) else f"{difference:+,.4g}"
+    return Change(key, shown(before), shown(after), direction, f"{100 * difference:+.2f} points" if share else number)
 
 
 def parameters(base: Revision, head: Revision) -> list[Change]:
@@ -123,7 +130,8 @@ def _order(text: str) -> tuple[float, ...]:
 def code(base: Revision, head: Revision) -> list[CodeChange]:
     """Files of the code and the pipeline that differ, those that a stage uses first."""
     ends = [revision.commit for revision in (base, head) if revision.commit]
-    output = git("diff", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "-z", *ends, "--", *_CODE)
+    options = ("--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
+    output = git("diff", *options, *ends, "--", *_CODE)
     rows = [row.split("\t") for row in output.decode("utf-8", errors="surrogateescape").split("\0") if row]
     counts = {name: (_count(added), _count(removed)) for added, removed, name in rows}
     if head.commit is None:

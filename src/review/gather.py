@@ -1,10 +1,12 @@
 """Two revisions → everything that a reviewer is told about them, as values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas
 
 from src.comparison import Comparison, Verdict, compare, obstacle
 from src.data.prepared import SplitName, array_paths
@@ -21,7 +23,7 @@ from src.tracking.lookup import find_run
 from src.tracking.store import tracking_uri, without_credentials
 
 _FEWEST_SEEDS = 3
-_ANSWERS = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}
+_ANSWERS: Mapping[SplitName, Path] = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Review:
 def review(base: Revision, head: Revision) -> Review:
     """Raises `Fault` where neither revision has a margin, or a file is damaged."""
     margin, margin_from = _margin(base, head)
-    validation, test = (_answers(base, head, split, margin) for split in ("validation", "test"))
+    answers = {split: _answers(base, head, split, margin) for split in _ANSWERS}
+    validation, test = answers["validation"], answers["test"]
     recipes, recipes_obstacle = _recipes(base, head, margin)
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     verdict = validation.comparison.verdict if validation.comparison else None
@@ -99,7 +102,7 @@ def review(base: Revision, head: Revision) -> Review:
         judged=_judged(head),
         recipes=recipes,
         recipes_obstacle=recipes_obstacle,
-        metrics=changes.metrics(base, head),
+        metrics=changes.metrics(base, head, [split for split, found in answers.items() if not found.comparison]),
         parameters=changes.parameters(base, head),
         data=changes.data(base, head),
         code=changes.code(base, head),
@@ -139,7 +142,7 @@ def _side(revision: Revision) -> Side:
 
 def _answers(base: Revision, head: Revision, split: SplitName, margin: float) -> Answers:
     path = _ANSWERS[split]
-    before, after = base.table(path), head.table(path)
+    before, after = _read(base, path), _read(head, path)
     if before is None or after is None:
         return Answers(None, f"the {'base' if before is None else 'head'} has no {path}", False)
     reason = obstacle(before, after)
@@ -152,6 +155,21 @@ def _answers(base: Revision, head: Revision, split: SplitName, margin: float) ->
     if reason is not None:
         return Answers(None, reason, False)
     return Answers(compare(before, after, margin), None, not same_arrays)
+
+
+def _read(revision: Revision, path: Path) -> pandas.DataFrame | None:
+    """A table of answers. Raises `Fault` where it is not whole, as amid a merge."""
+    table = revision.table(path)
+    if table is None:
+        return None
+    missing = sorted({"index", "name", "label", "prediction", "label_probability"} - set(table.columns))
+    if missing:
+        raise Fault(f"{path} of {revision.name} has no column {missing[0]}: run dvc repro")
+    shares = pandas.to_numeric(table["label_probability"], errors="coerce")
+    if not shares.between(0, 1).all():
+        row = int((~shares.between(0, 1)).to_numpy().argmax())
+        raise Fault(f"{path} of {revision.name}: row {row + 2} has no probability of its label: run dvc repro")
+    return table
 
 
 def _judged(head: Revision) -> int:

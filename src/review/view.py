@@ -95,7 +95,8 @@ def _warnings(review: Review) -> Iterator[Line]:
         what = "its numbers are stale" if side.numbers_stale else "its figures are stale, its numbers are not"
         line = [Name(side.name), f": {what}: dvc.lock was not made with the present"]
         for stage, reasons in side.stale.items():
-            shown = [", " if number else f" {stage} (" for number in range(min(len(reasons), _MOST))]
+            first = f"{' ' if stage == next(iter(side.stale)) else ', '}{stage} ("
+            shown = [", " if number else first for number in range(min(len(reasons), _MOST))]
             line += [part for text, reason in zip(shown, reasons, strict=False) for part in (text, Name(reason))]
             line.append(f", {len(reasons) - _MOST} more)" if len(reasons) > _MOST else ")")
         yield [*line, ". Run dvc repro and commit what it changes."]
@@ -124,7 +125,8 @@ def _validation(review: Review) -> Section:
 
 def _test(review: Review) -> Section:
     lines, tables = _paired(review.test, review)
-    judged = f"These test images have judged at least {review.judged} distinct models, by dvc.lock's history"
+    models = f"{review.judged:,} distinct model{'s' * (review.judged != 1)}"
+    judged = f"These test images have judged at least {models}, by dvc.lock's history"
     first = [f"Not for choosing, and no part of the verdict. {judged}: the more, the less a best one means."]
     return Section("Test", [first, *lines], tables)
 
@@ -140,7 +142,8 @@ def _paired(answers: Answers, review: Review) -> tuple[list[Line], list[Table]]:
         f"{found.images:,} images: {len(found.broken):,} newly wrong, {len(found.fixed):,} newly right.",
         f"90 % interval of the difference of accuracy {_points(low)} to {_points(high)} points;",
         f"the margin is ±{_margin(review)}.",
-        f"The smallest difference that so many images could have shown: {100 * found.smallest:.2f} points.",
+        f"The smallest difference that so many images, so many of them changed, could have shown: "
+        f"{100 * found.smallest:.2f} points.",
     )
     lines: list[Line] = [[" ".join(sentences)]]
     columns = ["", "base", "head", "difference", "95 % interval, unadjusted", "p", "p, Holm", ""]
@@ -186,7 +189,7 @@ def _changes(review: Review) -> Iterator[Section]:
     unused = sum(not change.stages for change in review.code)
     lines: list[Line] = [] if some else [["No parameters, no data, and no code that a stage uses."]]
     if unused:
-        lines.append([f"{unused:,} files of code that no stage uses."])
+        lines.append([f"{unused:,} file{'s' * (unused > 1)} of code that no stage uses."])
     yield Section("What was changed", lines, some)
     for title, changes in (("Metrics", review.metrics), ("Packages", review.packages)):
         if changes:

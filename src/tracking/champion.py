@@ -5,21 +5,24 @@ A version's tags tell its part in that: `champion.promoted` counts promotions, t
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
+from filelock import FileLock, Timeout
 
 from src.evaluation import tables
 from src.faults import Fault
-from src.paths import VALIDATION_PREDICTIONS
+from src.paths import VALIDATION_PREDICTIONS, promotion
 from src.tracking.runs import runs_of
 from src.tracking.store import Store, explained, without_credentials
 
 ALIAS = "champion"
 _PROMOTED = f"{ALIAS}.promoted"
 _ROLLED_BACK = f"{ALIAS}.rolled_back"
+_WAIT = 60  # seconds
 
 
 class Version(NamedTuple):
@@ -37,6 +40,18 @@ class Trained(NamedTuple):
 
     run_id: str
     model_id: str
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Of the promotions in this clone; others wait for a minute. Raises `Fault` where one takes longer."""
+    lock = promotion()
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=_WAIT):
+            yield
+    except Timeout:
+        raise Fault(f"another promotion has been running for {_WAIT} s: wait for it, or end it") from None
 
 
 class Registry:
@@ -71,8 +86,12 @@ class Registry:
             path = VALIDATION_PREDICTIONS.as_posix()
             return tables.read(Path(self._store.client.download_artifacts(version.run_id, path, folder)))
 
-    def promote(self, trained: Trained, model_md5: str, tags: Mapping[str, str]) -> Version:
-        """Makes the model the champion; a version that it has already is used again."""
+    def promote(self, trained: Trained, model_md5: str, tags: Mapping[str, str], against: Version | None) -> Version:
+        """Makes the model the champion; a version that it has already is used again.
+
+        Raises `Fault` where the champion is not the one any more `against` which the model was judged: MLflow has no
+        locks, and a promotion may run on another machine.
+        """
         client = self._store.client
         with explained(self._store.uri):
             if not client.search_registered_models(f"name = '{self.name}'"):
@@ -83,13 +102,20 @@ class Registry:
                 source = f"models:/{trained.model_id}"
                 made = client.create_model_version(self.name, source, trained.run_id, model_id=trained.model_id)
                 number = str(made.version)
-            else:
-                client.delete_model_version_tag(self.name, number, _ROLLED_BACK)
             count = 1 + max((_order(version) for version in every), default=0)
-            for key, value in {**tags, "model_md5": model_md5, _PROMOTED: str(count)}.items():
+            for key, value in {**tags, "model_md5": model_md5}.items():
                 client.set_model_version_tag(self.name, number, key, value)
+            self._unmoved(against)
+            client.set_model_version_tag(self.name, number, _PROMOTED, str(count))
+            client.delete_model_version_tag(self.name, number, _ROLLED_BACK)
             client.set_registered_model_alias(self.name, ALIAS, number)
         return next(version for version in self._versions() if version.number == number)
+
+    def _unmoved(self, champion: Version | None) -> None:
+        present = self.champion()
+        if (present and present.number) != (champion and champion.number):
+            now = f"version {present.number}" if present else "none"
+            raise Fault(f"the champion of {self.name} changed meanwhile ({now} has the title now): promote again")
 
     def rollback(self) -> tuple[Version, Version]:
         """Gives the alias back to the champion before; the present one leaves the line. Returns both.

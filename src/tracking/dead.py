@@ -1,7 +1,7 @@
 """Runs that MLflow shows as RUNNING although the process that wrote them is gone: nothing but we can close them."""
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import psutil
@@ -34,26 +34,29 @@ def gone(tags: Mapping[str, str]) -> bool:
         return True
 
 
-def dead_runs(store: Store) -> list["Run"]:
-    """The experiment's runs, children too, that are RUNNING though their process on this host is gone; oldest first."""
+def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
+    """Those that are RUNNING though their process on this host is gone."""
+    return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
+
+
+def close_dead(store: Store, spared: str) -> None:
+    """Closes the experiment's dead runs, children too. `spared` stays, since a resumed training goes on writing it."""
     running = find_runs(store, "attributes.status = 'RUNNING'")
-    return [run for run in reversed(running) if gone(run.data.tags)]
+    close(store, [run for run in dead_runs(running) if run.info.run_id != spared])
 
 
-def close_dead(store: Store, spared: Collection[str] = ()) -> list[str]:
-    """Closes them as KILLED, at their last sign of life, and returns their ids.
-
-    spared: ids of runs that stay as they are, since a resumed training goes on writing them.
-    """
-    closed = []
-    for run in dead_runs(store):
-        run_id = run.info.run_id
-        if run_id not in spared:
-            with explained(store.uri):
-                # All curves of an epoch are logged together, so that any of them tells.
-                curve = next(iter(run.data.metrics), None)
-                points = store.client.get_metric_history(run_id, curve) if curve else []
-                end = max([run.info.start_time, *(point.timestamp for point in points)])
-                store.client.set_terminated(run_id, "KILLED", end)
-            closed.append(run_id)
+def close(store: Store, dead: Iterable["Run"]) -> int:
+    """Closes runs as KILLED, at their last sign of life; how many. One that ended properly meanwhile is left alone."""
+    closed = 0
+    for run_id in [run.info.run_id for run in dead]:
+        with explained(store.uri):
+            run = store.client.get_run(run_id)
+            if run.info.status != "RUNNING":
+                continue
+            # All curves of an epoch are logged together, so that any of them tells.
+            curve = next(iter(run.data.metrics), None)
+            points = store.client.get_metric_history(run_id, curve) if curve else []
+            end = max([run.info.start_time, *(point.timestamp for point in points)])
+            store.client.set_terminated(run_id, "KILLED", end)
+        closed += 1
     return closed

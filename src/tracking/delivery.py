@@ -84,7 +84,7 @@ class Delivery:
             with explained(self.store.uri):
                 client.set_terminated(run_id, "FAILED")
             raise
-        close_dead(self.store, spared=[run_id])
+        close_dead(self.store, spared=run_id)
 
     def _attach(self, entry: Entry) -> None:
         """The newest run that trained the model; without one, a new run."""

@@ -36,7 +36,10 @@ def trace(name: str) -> Lineage:
     """Of a model's file, its MD5, `models:/NAME@ALIAS`, a run's id, or a commit. Raises `Fault` where it is none."""
     store = existing_store()
     if Path(name).is_file():
-        return _of_model(store, digest(Path(name)))
+        found = _of_model(store, digest(Path(name)))
+        if not found.states and not found.runs:
+            raise Fault(f"{name} is no model that dvc.lock's history or a run holds")
+        return found
     if name.startswith("models:/"):
         if store is None:
             raise Fault(f"MLflow at {without_credentials(tracking_uri())} has no runs yet: {name} cannot be looked up")

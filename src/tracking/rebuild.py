@@ -5,18 +5,20 @@ It has a DVC cache and an MLflow store of its own, and goes with them.
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 from ruamel.yaml import YAML
 
-from src import paths
+from src import lifetime, paths
 from src.faults import Fault
 from src.tracking import history
 from src.tracking.identity import flatten
@@ -82,17 +84,22 @@ def rebuild(wanted: Source) -> Rebuilt:
 def _worktree(commit: str) -> Iterator[Path]:
     root = Path.cwd()
     beside = root.parent if os.access(root.parent, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-rebuild-", dir=beside))
+    folder = (beside or Path(tempfile.gettempdir())) / f".{root.name}-rebuild-{secrets.token_hex(4)}"
     # Hooks of the user (DVC's own checks data out) have no business there.
     command = ["git", "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(folder), commit]
     try:
-        run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        with lifetime.undisturbed():  # git locks a worktree that is not whole yet, and would keep it
+            folder.mkdir(mode=0o700)
+            run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:
             raise Fault(f"git worktree: {run.stderr.strip()}")
         yield folder
     finally:
-        shutil.rmtree(folder)
-        git("worktree", "prune")
+        with lifetime.undisturbed():
+            # Not `prune`: it would forget the user's own worktrees too that are on no mounted disk now.
+            git("worktree", "remove", "--force", "--force", str(folder))
+            if folder.is_dir():
+                shutil.rmtree(folder)
 
 
 def _lay_on(folder: Path, run_id: str, wanted: Source) -> None:
@@ -150,4 +157,19 @@ def _dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
 
 
 def _run_dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> int:
-    return subprocess.run(["dvc", *arguments], cwd=folder, env=environment, stdout=sys.stderr, check=False).returncode
+    with subprocess.Popen(["dvc", *arguments], cwd=folder, env=environment, stdout=sys.stderr) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            _kill(psutil.Process(process.pid))
+            raise
+
+
+def _kill(dvc: psutil.Process) -> None:
+    """With all that it started: a stage would write on into the folder that is being removed. Nothing there is kept."""
+    dvc.suspend()  # or it would start the next stage
+    started = dvc.children(recursive=True)
+    for process in (*started, dvc):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(started, timeout=1)  # they are dead at once; who reaps them is another matter

@@ -66,7 +66,7 @@ def blobs(names: Sequence[str]) -> list[bytes | None]:
 
 
 def _blobs(names: Sequence[str]) -> Iterator[bytes | None]:
-    request = "".join(f"{name}\n" for name in names).encode()
+    request = "".join(f"{name}\n" for name in names).encode("utf-8", errors="surrogateescape")
     output = subprocess.run(["git", "cat-file", "--batch"], input=request, stdout=subprocess.PIPE, check=False).stdout
     at = 0
     for name in names:

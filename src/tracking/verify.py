@@ -46,7 +46,7 @@ def verify(store: Store | None) -> Found:
         models=len(by_model),
         unmatched=list(_unmatched(by_model, trained)),
         runs=len(runs),
-        dead=dead_runs(store) if store else [],
+        dead=dead_runs(runs),
         orphaned=[run for md5, found in trained.items() if md5 not in by_model for run in found],
         modified=[
             run
