@@ -55,6 +55,21 @@ def trials(clone: Path) -> pandas.DataFrame:
     return pandas.read_csv(clone / "reports/tuning/trials.csv")
 
 
+def best_study(clone: Path) -> str:
+    return str(json.loads((clone / "reports/tuning/best.json").read_text())["study"])
+
+
+def children(clone: Path, study: str) -> list[str]:
+    """Numbers of the trials that MLflow has a run of."""
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    experiment = client.get_experiment_by_name("image-classification")
+    assert experiment is not None
+    runs = client.search_runs(
+        [experiment.experiment_id], f"tags.`tune.study` = '{study}' and tags.`tune.part` = 'trial'"
+    )
+    return sorted(run.data.tags["tune.point"] for run in runs)
+
+
 def test_a_killed_search_goes_on_and_finds_what_it_would_have_found(clone: Path) -> None:
     process = search(clone, until=r"^point +1 ")
     os.killpg(process.pid, signal.SIGKILL)
@@ -106,6 +121,9 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.status == "FINISHED"
+    best = json.loads((clone / "reports/tuning/best.json").read_text())
+    assert parent.data.tags["mlflow.note.content"] == best["winner"]["verdict"]
+    assert parent.data.params["tune.space.model.dropout"] == "{low: 0.0, high: 0.5}"
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     searched = [run for run in children if run.data.tags["tune.part"] == "trial"]
     assert sorted(run.data.tags["tune.point"] for run in searched) == [str(number) for number in range(6)]
@@ -124,11 +142,12 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
 
 
 def test_a_changed_question_is_a_new_study_and_a_longer_search_is_not(clone: Path) -> None:
-    name = json.loads((clone / "reports/tuning/best.json").read_text())["study"]
-    output = call(clone, *SEARCH, "--trials", "7")
+    name = best_study(clone)
+    output = call(clone, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", *SEARCH, "--trials", "7")
+    assert "warning: searching without MLflow: " in output
     assert "6 of 7 points are known already" in output
     assert len(trials(clone)) == 7
-    assert json.loads((clone / "reports/tuning/best.json").read_text())["study"] == name
+    assert best_study(clone) == name
     substitute(clone / "params.yaml", "batch_size: 32", "batch_size: 64")
     fault = call(clone, *SEARCH, "--apply", fails=True)
     assert f"best.json is of the search {name}, not of the present" in fault
@@ -159,7 +178,11 @@ def test_plain_repro_starts_no_search_and_the_stage_goes_on_with_one(clone: Path
     assert "stage 'tune" not in call(clone, "dvc", "repro", "--dry")
     known = trials(clone)
     substitute(clone / "params.yaml", "trials: 6 ", "trials: 7 ")
+    assert children(clone, best_study(clone)) == [str(number) for number in range(6)]
     output = call(clone, "dvc", "repro", "tune/dvc.yaml")
+    assert children(clone, best_study(clone)) == [str(number) for number in range(7)], (
+        "what MLflow missed is made up for"
+    )
     assert "7 of 7 points are known already" in output
     pandas.testing.assert_frame_equal(trials(clone), known)
     assert "Running stage" not in call(clone, "dvc", "repro", "tune/dvc.yaml")
@@ -171,11 +194,15 @@ def test_workers_lose_no_point_and_a_failed_trial_says_why(clone: Path) -> None:
     substitute(clone / "params.yaml", "sampler: tpe ", "sampler: random ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
     process = search(clone, "--workers", "2", until=r"^point ")
+    other = search(clone, until=r"^search ")  # a second command, as on another machine
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
     worker = [pid for pid in map(int, children.split()) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(worker[-1], signal.SIGKILL)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
+    other.communicate(timeout=300)
+    assert other.returncode == 0
+    assert children(clone, best_study(clone)) == [str(number) for number in range(6)], "each adds its own alone"
     table = trials(clone)
     assert table["point"].tolist() == list(range(6))
     failed = table[table["state"] == "failed"]
