@@ -110,7 +110,7 @@ def test_its_results_say_what_was_found_and_how_sure_that_is(clone: Path) -> Non
     assert "<script" not in page
     pictures = {path.stem for path in (clone / "reports/tuning").glob("*.png")}
     assert pictures == {
-        "confirmation", "history", "intermediate_values", "importance", "slice", "contour", "parallel_coordinates",
+        "confirmation", "history", "intermediate_values", "slice", "contour", "parallel_coordinates",
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """One command's search, from the first point to the page: what `python -m src.tune` does."""
 
+import statistics
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -70,9 +71,11 @@ class _Session:
         self._verdict = ""
         self.place = without_credentials(url or str(storage.journal()))
 
-    def take(self, plan: Plan, stop: Stop, workers: int | None) -> list[Result]:
-        """Trains what is left of the plan's points and returns all that are finished. workers: None for as many as
-        there is room for, where the trainings do not depend on each other."""
+    def take(self, plan: Plan, stop: Stop, workers: int, seconds: float = 0.0) -> list[Result]:
+        """Trains what is left of the plan's points and returns all that are finished.
+
+        seconds: that one takes, where they do not depend on each other; then there may be more workers.
+        """
         asked = plan.name, plan.question
         storage.patiently(self.place, lambda: storage.create_study(self._store, *asked, maximize=plan.maximize))
         points = Points(self._store, self.place, plan, self._token)
@@ -88,7 +91,8 @@ class _Session:
             from src.search.trial import Trainer  # torch: seconds that a search without anything to train need not wait
             from src.search.workers import room, work_apart, work_here
 
-            workers = room(plan.params, plan.points - len(found)) if workers is None else workers
+            left = plan.points - len(found)
+            workers = max(workers, room(plan.params, left, left * seconds))
             if workers > 1:
                 work_apart(plan, self._store, self._url, self._token, workers, stop, look)
             else:
@@ -118,7 +122,8 @@ class _Session:
             f"{plan.params.train.epochs} epochs, with the seeds {seeds}",
             flush=True,
         )
-        got = self.take(plan, stop, workers if workers > 1 else None)
+        epoch = statistics.median((one.ended - one.began).total_seconds() / one.epochs for one in chosen)
+        got = self.take(plan, stop, workers, epoch * plan.params.train.epochs)
         return confirm.confirmed(plan, names, got) if len(got) == plan.points else []
 
     def write(self, found: Sequence[Result], rows: Sequence[confirm.Confirmed]) -> None:

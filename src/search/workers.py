@@ -20,11 +20,15 @@ from src.search.storage import open_storage
 from src.search.trial import Trainer, run
 
 _LOOK = 0.3  # seconds between two looks at what others do
+_WORTH = 20.0  # seconds of work for which more processes are started; each first imports torch for 3 to 5
 
 
-def room(params: Params, trainings: int) -> int:
+def room(params: Params, trainings: int, seconds: float) -> int:
     """How many trainings whose results do not depend on each other go on at once: as many as there are processors for
-    and, by what this process has taken so far, memory. On a GPU one."""
+    and, by what this process has taken so far, memory. One on a GPU, and where all of them take so few `seconds` that
+    processes would not be worth their start."""
+    if seconds < _WORTH:
+        return 1
     if device.prepare(params.train, params.model.name).device.type != "cpu":
         return 1
     process = psutil.Process()
