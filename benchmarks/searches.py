@@ -201,7 +201,7 @@ def overhead(points: int) -> dict[str, Any]:
     for name, seed in {"without_mlflow": 1, "with_mlflow": 2}.items():
         plan = asked(params, points + 3, seed=seed, pruner="none")
         own = studied(plan)
-        runs = Runs(plan, open_store()) if name == "with_mlflow" else None
+        runs = Runs(plan, open_store(), "benchmark") if name == "with_mlflow" else None
         moments: list[tuple[float, float]] = []
 
         def look(plan: Search = plan, own: Points = own, runs: Runs | None = runs, moments: Any = moments) -> None:

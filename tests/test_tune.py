@@ -100,6 +100,7 @@ def test_its_results_say_what_was_found_and_how_sure_that_is(clone: Path) -> Non
     complete = table[table["state"] == "complete"]
     assert best["best"]["value"] == pytest.approx(complete["validation_accuracy"].max(), abs=1e-6)
     assert sum(best["points"].values()) == 6
+    assert best["repeatable"]
     confirmation = pandas.read_csv(clone / "reports/tuning/confirmation.csv")
     assert set(confirmation["setting"]) == {"present", f"point {best['best']['point']}"}
     assert confirmation["runs"].tolist() == [5, 5]
@@ -194,17 +195,14 @@ def test_workers_lose_no_point_and_a_failed_trial_says_why(clone: Path) -> None:
     substitute(clone / "params.yaml", "sampler: tpe ", "sampler: random ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
     process = search(clone, "--workers", "2", until=r"^point ")
-    other = search(clone, until=r"^search ")  # a second command, as on another machine
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
     worker = [pid for pid in map(int, children.split()) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(worker[-1], signal.SIGKILL)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    other.communicate(timeout=300)
-    assert other.returncode == 0
-    assert children(clone, best_study(clone)) == [str(number) for number in range(6)], "each adds its own alone"
     table = trials(clone)
     assert table["point"].tolist() == list(range(6))
+    assert not json.loads((clone / "reports/tuning/best.json").read_text())["repeatable"]
     failed = table[table["state"] == "failed"]
     assert set(failed["train.optimizer.lr"]) == {1e30}
     assert failed["reason"].str.contains("loss became").all()

@@ -167,7 +167,7 @@ def test_what_cannot_be_written_is_left_alone() -> None:
 def result(number: int, value: float | None) -> Result:
     state = "failed" if value is None else "complete"
     now = datetime(2020, 1, 1)
-    return Result(number, state, value, {}, 1, {}, None, None, "", [state], now, now, "", "")
+    return Result(number, state, value, {}, 1, {}, None, None, "", False, [state], now, now, "", "")
 
 
 def compared(*groups: list[float | None]) -> list[confirm.Confirmed]:

@@ -12,7 +12,8 @@ from src.search.results import STATES, Result, ranked
 def best_of(plan: Search, found: Sequence[Result], rows: Sequence[Confirmed]) -> dict[str, Any]:
     """`winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best point.
 
-    `model_md5` is that of the file that the stage train writes with these values, the search's seed and epochs.
+    `repeatable`: the points were tried one after the other, so that the same search finds them again. `model_md5` is
+    that of the file that the stage train writes with these values, the search's seed and epochs.
     """
     best = ranked(found, maximize=plan.maximize)[0]
     winner = rows[0] if rows and not math.isnan(rows[0].mean) else None
@@ -22,6 +23,7 @@ def best_of(plan: Search, found: Sequence[Result], rows: Sequence[Confirmed]) ->
         "study": plan.name,
         "objective": f"validation_{plan.params.tune.objective}",
         "epochs": plan.params.train.epochs,
+        "repeatable": not any(result.crowded for result in found),
         "points": {state: states.count(state) for state in STATES.values()},
         "best": {
             "point": best.number,

@@ -51,6 +51,7 @@ def page(
         pictures=[shown.shown(file) for file in pictures],
         settings=flatten({key: getattr(plan.params.tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
+        | {"repeatable": "no: several workers" if any(result.crowded for result in results) else "yes: one worker"}
         | {key: entry.words() for key, entry in plan.params.tune.space.items()},
     )  # fmt: skip
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))

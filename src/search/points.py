@@ -149,7 +149,7 @@ class Point:
     """
 
     def __init__(self, points: Points, trial_id: int, number: int, *, crowded: bool) -> None:
-        self._points, self._id, self.number, self._crowded = points, trial_id, number, crowded
+        self._points, self._id, self.number, self.crowded = points, trial_id, number, crowded
         self._reported = max(points._storage.get_trial(trial_id).intermediate_values, default=0)
         self._study: Study
         self._trial: optuna.Trial
@@ -164,7 +164,7 @@ class Point:
         def ask() -> tuple[Any, int]:
             # Anew at every try: a sampler that was interrupted would go on with other random numbers. A study of its
             # own: it remembers trials for the sampler, and forgets them only in Optuna's own `ask`.
-            sampler = plan.sampler(self.number, crowded=self._crowded)
+            sampler = plan.sampler(self.number, crowded=self.crowded)
             self._study = optuna.load_study(
                 study_name=plan.name, storage=storage, sampler=sampler, pruner=plan.pruner()
             )

@@ -30,6 +30,7 @@ class Result:
     best_epoch: int | None
     model_md5: str | None
     reason: str
+    crowded: bool  # others were being tried at the same time: what it is depends on which was faster
     attempts: Sequence[str]  # how each ended, the last one too
     began: datetime
     ended: datetime
@@ -85,6 +86,7 @@ def _result(trial: FrozenTrial) -> Result:
         best_epoch=found.get("best_epoch"),
         model_md5=found.get("model_md5"),
         reason=found.get("reason", ""),
+        crowded=found.get("crowded", False),
         attempts=[*trial.user_attrs["attempts"], state],
         began=trial.datetime_start,
         ended=trial.datetime_complete,

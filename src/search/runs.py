@@ -26,8 +26,8 @@ from src.tracking.store import Store, explained, placing, without_credentials
 class Runs:
     """Raises `Fault` only when it is made: later faults are told once, and the search goes on."""
 
-    def __init__(self, search: Search, store: Store) -> None:
-        self._search, self._store, self._client = search, store, store.client
+    def __init__(self, search: Search, store: Store, session: str) -> None:
+        self._search, self._store, self._client, self._session = search, store, store.client, session
         self._broken = False
         with explained(self._store.uri):
             self._parent = self._found() or self._created()
@@ -35,7 +35,11 @@ class Runs:
             self._known = self._children()
 
     def add(self, plan: Plan, results: Sequence[Result]) -> None:
-        """A child run for each of the plan's results that has none."""
+        """A child run for each of the plan's results that this session's workers finished."""
+        self.make_up(plan, [result for result in results if result.session == self._session])
+
+    def make_up(self, plan: Plan, results: Sequence[Result]) -> None:
+        """A child run for each of the plan's results that had none when the session began."""
         new = [result for result in results if (plan.name, str(result.number)) not in self._known]
         if not new or self._broken:
             return

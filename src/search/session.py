@@ -33,7 +33,7 @@ def find(params: Params, url: str | None, workers: int, store: Store | None) -> 
     """
     plan = search(params, space.distributions(params))
     check_writable(paths.TUNING)
-    session = _Session(plan, storage.open_storage(url), url, Runs(plan, store) if store else None)
+    session = _Session(plan, storage.open_storage(url), url, store)
     tune = params.tune
     print(
         f"search {plan.name}: {plan.points} points, {tune.sampler}, {tune.pruner} pruner, kept in {session.place}",
@@ -63,9 +63,10 @@ def find(params: Params, url: str | None, workers: int, store: Store | None) -> 
 
 
 class _Session:
-    def __init__(self, plan: Search, store: BaseStorage, url: str | None, runs: Runs | None) -> None:
-        self._plan, self._store, self._url, self._runs = plan, store, url, runs
+    def __init__(self, plan: Search, store: BaseStorage, url: str | None, mlflow: Store | None) -> None:
+        self._plan, self._store, self._url = plan, store, url
         self._token = uuid.uuid4().hex
+        self._runs = Runs(plan, mlflow, self._token) if mlflow else None
         self._trainer: Any = None
         self._found: Sequence[Result] = []
         self._verdict = ""
@@ -80,12 +81,14 @@ class _Session:
         storage.patiently(self.place, lambda: storage.create_study(self._store, *asked, maximize=plan.maximize))
         points = Points(self._store, self.place, plan, self._token)
         found = results.finished(points.all())
-        self._record(plan, found)
+        if self._runs is not None:
+            self._runs.make_up(plan, found)
         progress = Progress(plan, found)
 
         def look() -> None:
-            own = [one for one in progress(results.finished(points.all())) if one.session == self._token]
-            self._record(plan, own)
+            new = progress(results.finished(points.all()))
+            if self._runs is not None:
+                self._runs.add(plan, new)
 
         if not points.done() and not stop():
             from src.search.trial import Trainer  # torch: seconds that a search without anything to train need not wait
@@ -101,10 +104,6 @@ class _Session:
             look()
             found = results.finished(points.all())
         return found
-
-    def _record(self, plan: Plan, found: Sequence[Result]) -> None:
-        if self._runs is not None:
-            self._runs.add(plan, found)
 
     def compared(self, found: Sequence[Result], stop: Stop, workers: int) -> list[confirm.Confirmed]:
         """The best settings and the present ones, from the best mean on; nothing where it was stopped."""

@@ -62,7 +62,7 @@ class Trainer:
 def run(point: Point, plan: Plan, trainer: Trainer) -> None:
     """Trains the point and records what came of it, also that it failed; not that the storage does."""
     values, seed = point.propose()
-    result: dict[str, Any] = {"values": dict(values), "seed": seed}
+    result: dict[str, Any] = {"values": dict(values), "seed": seed, "crowded": point.crowded}
     history: list[Epoch] = []
     with point.beating():
         try:
