@@ -8,7 +8,10 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import create_trial
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from src.atomic import replacing
 from src.search import figures, figures_space
 from src.search.confirm import Confirmed
 from src.search.look import dimensions
@@ -26,8 +29,20 @@ def draw_all(folder: Path, plan: Search, results: Sequence[Result], rows: Sequen
     drawn = []
     for name, draw in _pictures(plan, results, rows):
         draw(folder / f"{name}.png")
+        _shrink(folder / f"{name}.png")
         drawn.append(folder / f"{name}.png")
     return drawn
+
+
+def _shrink(path: Path) -> None:
+    """A third of the bytes, since git keeps these pictures: 128 colours, which no eye tells from all of them here."""
+    with Image.open(path) as picture:
+        words = PngInfo()
+        for key in ("Title", "Description", "Rows"):  # for the page
+            words.add_text(key, picture.info[key])
+        few = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    with replacing(path) as temporary:
+        few.save(temporary, "png", optimize=True, pnginfo=words)
 
 
 def _pictures(
