@@ -207,7 +207,7 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
     sampler: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Points that stood between two values when it went away get the values that they would have got."""
-    search = plan(16, sampler=sampler)
+    search = plan(12, sampler=sampler)
     work(opened(None, search)[1])
     expected = table(opened(None, search)[1].all())
     monkeypatch.setattr("src.search.storage._AGAIN", 0.0)
@@ -232,7 +232,7 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
         sometimes(name)
     work(points)
     assert table(points.all()) == expected
-    assert len(storage.get_all_trials(points._study)) == 16
+    assert len(storage.get_all_trials(points._study)) == 12
     assert "the server closed the connection; finished trials are kept; trying again" in capsys.readouterr().err
 
 
