@@ -314,7 +314,28 @@ def _searches() -> list[str]:
     for entry in known:
         changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
         lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['points']} points: {where(entry)}.", ""]
-        lines += [*{"compare": _compared, "overhead": _overhead, "killed": _killed}[entry["what"]](entry), ""]
+        lines += [
+            *{"search": _searched, "compare": _compared, "overhead": _overhead, "killed": _killed}[entry["what"]](
+                entry
+            ),
+            "",
+        ]
+    return lines
+
+
+def _searched(entry: dict[str, Any]) -> list[str]:
+    states = ", ".join(f"{count} {state}" for state, count in entry["states"].items() if count)
+    lines = [
+        f"`python -m src.tune` took {entry['seconds']:.0f} s from its start to its page: {states} points, then "
+        f"{entry['trainings']} trainings with other seeds. {entry['verdict']}",
+        "",
+        f"| setting | trainings | mean {entry['objective'].replace('_', ' ')} (95 % interval) | p (Welch, Holm) |",
+        "|---|---|---|---|",
+    ]
+    for row in entry["rows"]:
+        p = "" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        interval = f"{row['mean']:.4f} ({row['ci_low']:.4f} to {row['ci_high']:.4f})"
+        lines.append(f"| {row['setting']} | {row['runs']} | {interval} | {p} |")
     return lines
 
 

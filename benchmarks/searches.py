@@ -1,5 +1,6 @@
 """Searches: TPE with pruning against random search without, the overhead of a trial, and workers that are killed.
 
+    python -m benchmarks.searches search digits --points 30
     python -m benchmarks.searches compare fashion-mnist --set data.source=../shared/datasets/fashion-mnist-idx.tar.xz \\
         --set data.limit=2000 --set train.epochs=8 --set train.batch_size=64 --seeds 10 --points 20
     python -m benchmarks.searches overhead digits --points 30 --set train.epochs=10
@@ -7,17 +8,20 @@
 
 Each adds its result to `benchmarks/searches.json`; `python -m benchmarks.report` writes `benchmarks/README.md` from it.
 
-compare: for every seed, random search without pruning tries the points; then TPE with the median pruner has twice as
-many, and stops where a complete trial is as good as random's best. What counts is how many epochs each needs until
-then, those of pruned trials too. overhead: what a trial takes besides training, with the journal as storage. killed:
-four workers, of which one is killed every 5 s.
+search: what `python -m src.tune` takes, from its start to its page, and what the confirmation says of the winner and
+the recipe's own settings. compare: for every seed, random search without pruning tries the points; then TPE with the
+median pruner has twice as many, and stops where a complete trial is as good as random's best. What counts is how many
+epochs each needs until then, those of pruned trials too. overhead: what a trial takes besides training, with the
+journal as storage. killed: four workers, of which one is killed every 5 s.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -29,18 +33,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 
 from benchmarks.common import hardware, keep, versions
-from benchmarks.pipeline import ROOT, cloned
+from benchmarks.pipeline import ROOT, clean_environment, cloned
 from src.models.classifier import Classifier
 from src.params import Params, load
+from src.paths import BEST, CONFIRMATION
 from src.search import results, space
 from src.search.plan import Search, search
 from src.search.points import Points
 from src.search.runs import Runs
+from src.search.stop import Stop
 from src.search.storage import create_study, open_storage
 from src.search.trial import Trainer, run
-from src.search.workers import Stop, work_apart, work_here
+from src.search.workers import work_apart, work_here
+from src.tracking.store import open_store
 from src.training.results import Epoch
 
 RESULTS = ROOT / "benchmarks/searches.json"
@@ -49,7 +57,7 @@ EVERY = 5.0  # seconds between two kills
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["compare", "overhead", "killed"])
+    parser.add_argument("what", choices=["search", "compare", "overhead", "killed"])
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter to change")
     parser.add_argument("--points", type=int, default=20)
@@ -58,6 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with prepared(arguments.recipe, arguments.set):
         measured = {
+            "search": lambda: whole(arguments.points),
             "compare": lambda: compare(arguments.points, arguments.seeds),
             "overhead": lambda: overhead(arguments.points),
             "killed": lambda: killed(arguments.points, arguments.storage),
@@ -102,6 +111,24 @@ def studied(plan: Search, url: str | None = None) -> Points:
     storage = open_storage(url)
     create_study(storage, plan.name, plan.question, maximize=plan.maximize)
     return Points(storage, url or "journal", plan, "benchmark")
+
+
+def whole(points: int) -> dict[str, Any]:
+    """One search, in a process of its own as a user's is."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "src.tune", "--trials", str(points)]
+    subprocess.run(command, env=clean_environment(), check=True)
+    seconds = time.perf_counter() - started
+    best = json.loads(BEST.read_text(encoding="utf-8"))
+    confirmed = pandas.read_csv(CONFIRMATION)
+    return {
+        "seconds": round(seconds, 1),
+        "states": best["points"],
+        "trainings": int(confirmed["runs"].sum()),
+        "objective": best["objective"],
+        "verdict": best["winner"]["verdict"],
+        "rows": confirmed.astype(object).where(confirmed.notna(), None).to_dict("records"),
+    }
 
 
 def compare(points: int, seeds: int) -> dict[str, Any]:
@@ -174,7 +201,7 @@ def overhead(points: int) -> dict[str, Any]:
     for name, seed in {"without_mlflow": 1, "with_mlflow": 2}.items():
         plan = asked(params, points + 3, seed=seed, pruner="none")
         own = studied(plan)
-        runs = Runs(plan) if name == "with_mlflow" else None
+        runs = Runs(plan, open_store(), "benchmark") if name == "with_mlflow" else None
         moments: list[tuple[float, float]] = []
 
         def look(plan: Search = plan, own: Points = own, runs: Runs | None = runs, moments: Any = moments) -> None:

@@ -9,8 +9,14 @@ Ctrl-C stops after the running trial, pressed twice at once. Results are in repo
 """
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
 from typing import Any
 
+from src.data.prepared import read_dataset
 from src.faults import Fault, command
 from src.params import load
 from src.params.tune import seconds
@@ -20,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, help="points in all, those that are known too (instead of tune.trials)")
     parser.add_argument("--timeout", help="no trial begins after so long: 90s, 30m, 2h (instead of tune.timeout)")
-    parser.add_argument("--workers", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that search on this machine (default: 1)")
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of the journal in .cache/searches")
     parser.add_argument("--apply", action="store_true", help="write the values found into params.yaml, nothing else")
     arguments = parser.parse_args()
@@ -37,13 +43,39 @@ def main() -> None:
     _at_least_1("--workers", arguments.workers)
     params = params.model_copy(update={"tune": params.tune.model_copy(update=changes)})
 
-    from src.search import session  # optuna and pandas: seconds that --help need not wait for
-
     if arguments.apply:
-        session.write_best(params)
+        from src.search.applying import write_best
+
+        write_best(params)
+        return
+    from src.search import space
+
+    space.distributions(params)  # a fault in it is told at once
+    with _prepared():
+        from src.search import session  # what takes seconds, while DVC looks whether the data are the right ones
+        from src.tracking.store import open_store
+
+        try:
+            store = open_store()
+        except Fault as fault:  # as training does: what is searched meanwhile is recorded by the next search
+            print(f"warning: searching without MLflow: {fault}", file=sys.stderr, flush=True)
+            store = None
+    session.find(params, arguments.storage, arguments.workers, store)
+
+
+@contextmanager
+def _prepared() -> Iterator[None]:
+    """Makes the prepared data those of the present parameters meanwhile. As a stage, DVC has done so, and holds its
+    lock."""
+    if "DVC_STAGE" in os.environ:
+        yield
     else:
-        session.prepare_data()
-        session.find(params, arguments.storage, arguments.workers)
+        with Popen(["dvc", "repro", "--quiet", "split"]) as dvc:
+            yield
+        if dvc.returncode:
+            raise Fault("dvc repro split failed: mend what it says above")
+    if not read_dataset().splits["validation"].count:
+        raise Fault("a search chooses by validation images, and there are none: set split.validation above 0")
 
 
 def _at_least_1(name: str, value: int) -> int:

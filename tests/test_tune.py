@@ -55,6 +55,21 @@ def trials(clone: Path) -> pandas.DataFrame:
     return pandas.read_csv(clone / "reports/tuning/trials.csv")
 
 
+def best_study(clone: Path) -> str:
+    return str(json.loads((clone / "reports/tuning/best.json").read_text())["study"])
+
+
+def children(clone: Path, study: str) -> list[str]:
+    """Numbers of the trials that MLflow has a run of."""
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    experiment = client.get_experiment_by_name("image-classification")
+    assert experiment is not None
+    runs = client.search_runs(
+        [experiment.experiment_id], f"tags.`tune.study` = '{study}' and tags.`tune.part` = 'trial'"
+    )
+    return sorted(run.data.tags["tune.point"] for run in runs)
+
+
 def test_a_killed_search_goes_on_and_finds_what_it_would_have_found(clone: Path) -> None:
     process = search(clone, until=r"^point +1 ")
     os.killpg(process.pid, signal.SIGKILL)
@@ -85,6 +100,7 @@ def test_its_results_say_what_was_found_and_how_sure_that_is(clone: Path) -> Non
     complete = table[table["state"] == "complete"]
     assert best["best"]["value"] == pytest.approx(complete["validation_accuracy"].max(), abs=1e-6)
     assert sum(best["points"].values()) == 6
+    assert best["repeatable"]
     confirmation = pandas.read_csv(clone / "reports/tuning/confirmation.csv")
     assert set(confirmation["setting"]) == {"present", f"point {best['best']['point']}"}
     assert confirmation["runs"].tolist() == [5, 5]
@@ -95,7 +111,7 @@ def test_its_results_say_what_was_found_and_how_sure_that_is(clone: Path) -> Non
     assert "<script" not in page
     pictures = {path.stem for path in (clone / "reports/tuning").glob("*.png")}
     assert pictures == {
-        "confirmation", "history", "intermediate_values", "importance", "slice", "contour", "parallel_coordinates",
+        "confirmation", "history", "intermediate_values", "slice", "contour", "parallel_coordinates",
     }  # fmt: skip
 
 
@@ -106,6 +122,9 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.status == "FINISHED"
+    best = json.loads((clone / "reports/tuning/best.json").read_text())
+    assert parent.data.tags["mlflow.note.content"] == best["winner"]["verdict"]
+    assert parent.data.params["tune.space.model.dropout"] == "{low: 0.0, high: 0.5}"
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     searched = [run for run in children if run.data.tags["tune.part"] == "trial"]
     assert sorted(run.data.tags["tune.point"] for run in searched) == [str(number) for number in range(6)]
@@ -124,11 +143,12 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
 
 
 def test_a_changed_question_is_a_new_study_and_a_longer_search_is_not(clone: Path) -> None:
-    name = json.loads((clone / "reports/tuning/best.json").read_text())["study"]
-    output = call(clone, *SEARCH, "--trials", "7")
+    name = best_study(clone)
+    output = call(clone, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", *SEARCH, "--trials", "7")
+    assert "warning: searching without MLflow: " in output
     assert "6 of 7 points are known already" in output
     assert len(trials(clone)) == 7
-    assert json.loads((clone / "reports/tuning/best.json").read_text())["study"] == name
+    assert best_study(clone) == name
     substitute(clone / "params.yaml", "batch_size: 32", "batch_size: 64")
     fault = call(clone, *SEARCH, "--apply", fails=True)
     assert f"best.json is of the search {name}, not of the present" in fault
@@ -159,7 +179,11 @@ def test_plain_repro_starts_no_search_and_the_stage_goes_on_with_one(clone: Path
     assert "stage 'tune" not in call(clone, "dvc", "repro", "--dry")
     known = trials(clone)
     substitute(clone / "params.yaml", "trials: 6 ", "trials: 7 ")
+    assert children(clone, best_study(clone)) == [str(number) for number in range(6)]
     output = call(clone, "dvc", "repro", "tune/dvc.yaml")
+    assert children(clone, best_study(clone)) == [str(number) for number in range(7)], (
+        "what MLflow missed is made up for"
+    )
     assert "7 of 7 points are known already" in output
     pandas.testing.assert_frame_equal(trials(clone), known)
     assert "Running stage" not in call(clone, "dvc", "repro", "tune/dvc.yaml")
@@ -178,6 +202,7 @@ def test_workers_lose_no_point_and_a_failed_trial_says_why(clone: Path) -> None:
     assert process.returncode == 0, output
     table = trials(clone)
     assert table["point"].tolist() == list(range(6))
+    assert not json.loads((clone / "reports/tuning/best.json").read_text())["repeatable"]
     failed = table[table["state"] == "failed"]
     assert set(failed["train.optimizer.lr"]) == {1e30}
     assert failed["reason"].str.contains("loss became").all()

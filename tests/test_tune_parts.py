@@ -17,9 +17,9 @@ from tune_samples import params
 from src.faults import Fault
 from src.params import Params, parse
 from src.search import confirm, sampling, space
+from src.search.applying import rewritten, spelled
 from src.search.plan import Confirmation, Search, confirmation
 from src.search.results import Result
-from src.search.rewrite import rewritten, spelled
 
 RECIPES = sorted(Path("recipes").glob("*.yaml"))
 DIGITS = Path("recipes/digits.yaml").read_text(encoding="utf-8")
@@ -167,7 +167,7 @@ def test_what_cannot_be_written_is_left_alone() -> None:
 def result(number: int, value: float | None) -> Result:
     state = "failed" if value is None else "complete"
     now = datetime(2020, 1, 1)
-    return Result(number, state, value, {}, 1, {}, None, None, "", [state], now, now, "", "")
+    return Result(number, state, value, {}, 1, {}, None, None, "", False, [state], now, now, "", "")
 
 
 def compared(*groups: list[float | None]) -> list[confirm.Confirmed]:
@@ -213,7 +213,7 @@ def test_without_spread_nothing_is_tested_and_failed_trainings_are_left_out() ->
 
 def test_every_setting_gets_every_seed_but_the_searchs() -> None:
     raised = Params.model_validate(params().model_dump() | {"seed": 2})
-    search = Search(raised, "search", "{}", 1, {})
+    search = Search(raised, "search", "{}", 1, {}, 30)
     plan = confirmation(search, [{"model.dropout": 0.1}, {"model.dropout": 0.2}])
     assert list(plan.seeds) == [0, 1, 3, 4, 5]
     assert plan.points == 10

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from mounts import small_disk
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from tune_samples import accuracy, opened, plan, train, work
 
@@ -86,7 +88,7 @@ def test_a_point_is_not_taken_from_a_worker_that_lives() -> None:
     assert first is not None
     assert second is not None
     assert (first.number, second.number) == (0, 1)
-    assert mine.claim() is None, "no third point"
+    assert opened(None, search)[1].claim() is None, "no third point"
     train(first)
     train(second)
     assert mine.done()
@@ -101,7 +103,7 @@ def test_a_worker_of_another_machine_is_dead_when_its_counter_stands_still(monke
     monkeypatch.setattr("src.search.points.GRACE", 0.3)
     here = opened(None, search)[1]
     for count in range(4):  # it lives as long as it counts
-        storage.set_trial_user_attr(lost._trial._trial_id, "beat", count)
+        storage.set_trial_user_attr(lost._id, "beat", count)
         assert here.claim() is None
         time.sleep(0.2)
     time.sleep(0.3)
@@ -198,6 +200,49 @@ def test_a_storage_that_cannot_be_used_is_one_line(url: str, message: str) -> No
         open_storage(url)
     assert "s3cret" not in str(fault.value)
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_storage_that_is_away_for_a_moment_is_waited_for(
+    sampler: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Points that stood between two values when it went away get the values that they would have got."""
+    search = plan(12, sampler=sampler)
+    work(opened(None, search)[1])
+    expected = table(opened(None, search)[1].all())
+    monkeypatch.setattr("src.search.storage._AGAIN", 0.0)
+    url = "sqlite:///" + str(journal().with_name("away.db"))
+    storage, points = opened(url, search)
+    answers = 0
+
+    def sometimes(name: str) -> None:
+        ask = getattr(storage, name)
+
+        def answer(*arguments: Any, **named: Any) -> Any:
+            nonlocal answers
+            answers += 1
+            given = ask(*arguments, **named) if answers % 7 else None  # lost on the way there,
+            if answers % 7 == 0 or answers % 11 == 0:  # or on the way back
+                raise StorageInternalError("the server closed the connection")
+            return given
+
+        monkeypatch.setattr(storage, name, answer)
+
+    for name in ("create_new_trial", "set_trial_param", "set_trial_intermediate_value", "set_trial_state_values"):
+        sometimes(name)
+    work(points)
+    assert table(points.all()) == expected
+    assert len(storage.get_all_trials(points._study)) == 12
+    assert "the server closed the connection; finished trials are kept; trying again" in capsys.readouterr().err
+
+
+def test_a_storage_that_stays_away_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, points = opened(None, plan(2))
+    monkeypatch.setattr("src.search.storage._AGAIN", 0.0)
+    monkeypatch.setattr("src.search.storage.PATIENCE", 0.1)
+    monkeypatch.setattr(storage, "get_all_trials", Mock(side_effect=StorageInternalError("gone")))
+    with pytest.raises(Fault, match="gone; finished trials are kept"):
+        points.claim()
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def params(**tune: Any) -> Params:
 def plan(points: int, **tune: Any) -> Search:
     settings = params(**tune)
     entries = space.distributions(settings)
-    return Search(settings, "sample", "{}", sized(settings.tune.sampler, entries, points), entries)
+    return Search(settings, "sample", "{}", sized(settings.tune.sampler, entries, points), entries, EPOCHS)
 
 
 def accuracy(values: dict[str, Any], epoch: int) -> float:

@@ -1,5 +1,6 @@
 """Section `tune`: which settings a search tries, and how."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,10 +25,17 @@ class Range:
     log: bool
     step: int | float | None
 
+    def words(self) -> str:
+        extra = (", log: true" if self.log else "") + (f", step: {self.step}" if self.step is not None else "")
+        return f"{{low: {self.low}, high: {self.high}{extra}}}"
+
 
 @dataclass(frozen=True)
 class Choices:
     choices: tuple[Scalar, ...]
+
+    def words(self) -> str:
+        return f"{{choices: {json.dumps(self.choices, ensure_ascii=False)}}}"
 
 
 def seconds(text: str) -> float:

@@ -8,24 +8,23 @@ from matplotlib.ticker import MaxNLocator
 
 from src.figures.style import BLUE, GREEN, QUIET, drawing, only_bottom
 from src.search.confirm import COVERS, Confirmed, verdict
-from src.search.look import COLOURS, MARKERS, Objective, quiet_grid, window
-from src.search.results import Result
+from src.search.look import COLOURS, MARKERS, complete, quiet_grid, scale, values_of, window
+from src.search.results import Objective, Result
 
 
 def history(path: Path, results: Sequence[Result], objective: Objective) -> None:
     """The objective by point, and the best of the complete ones so far."""
     valued = [result for result in results if result.value is not None]
-    values = np.array([result.value for result in valued], dtype=np.float64)
-    complete = np.array([v if r.state == "complete" else np.nan for r, v in zip(valued, values, strict=True)])
-    best = objective.best(complete)
+    of_complete = [result.value if result.state == "complete" else np.nan for result in valued]
+    best = objective.best(np.array(of_complete, dtype=np.float64))
     title = f"Points in order: the best reaches {objective.words(best[-1])} {objective.label}"
     caption = (
         "A dot is a point of the space. A pruned one has the value of its last epoch, so it may have become better. "
-        "Points far worse than the middle stand at the edge."
+        "Points far worse than the middle of the complete ones stand at the edge."
     )
     with drawing(path, 8.0, 3.4, title, caption) as (figure, _):
         axes = figure.subplots()
-        limits = window(values, objective)
+        limits = window(values_of(complete(valued)), objective)
         for state in COLOURS:
             numbers = [result.number for result in valued if result.state == state]
             if numbers:
@@ -33,7 +32,7 @@ def history(path: Path, results: Sequence[Result], objective: Objective) -> None
                 axes.plot(numbers, shown, MARKERS[state], color=COLOURS[state], label=state, markersize=5)
         axes.step([r.number for r in valued], best, where="post", color=GREEN, label="best so far")
         axes.set(xlabel="point", ylabel=objective.label, ylim=limits)
-        objective.scale(axes, "y")
+        scale(axes.yaxis, objective)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         quiet_grid(axes)
         axes.legend(loc="best")
@@ -55,7 +54,7 @@ def intermediate(path: Path, curves: Sequence[tuple[Result, Sequence[float]]], o
                 axes.plot(epochs[-1], curve[-1], MARKERS[result.state], color=COLOURS[result.state], markersize=5)
         axes.set(xlabel="epoch", ylabel=objective.label)
         axes.set_ylim(window(np.concatenate([np.asarray(curve) for _, curve in curves]), objective))
-        objective.scale(axes, "y")
+        scale(axes.yaxis, objective)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         quiet_grid(axes)
 
@@ -96,5 +95,5 @@ def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) ->
         axes.set_yticks(range(len(shown)), [row.name for row in shown])
         axes.set_ylim(len(shown) - 0.45, -0.5)
         axes.set_xlabel(objective.label)
-        objective.scale(axes, "x")
+        scale(axes.xaxis, objective)
         only_bottom(axes)

@@ -5,39 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from src.figures.style import BLUE, FAINT, ORANGE, VERMILLION, percent, percent_tick
+from src.figures.style import BLUE, FAINT, ORANGE, VERMILLION, percent_tick
 from src.params.tune import Scalar
-from src.search.results import Result
+from src.search.results import Objective, Result
 from src.tracking.identity import text
 
 COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}
 MARKERS = {"complete": "o", "pruned": "v", "failed": "x"}
-
-
-@dataclass(frozen=True)
-class Objective:
-    name: str  # accuracy or loss, of the validation images
-    maximize: bool
-
-    @property
-    def label(self) -> str:
-        return f"validation {self.name}"
-
-    def words(self, value: float) -> str:
-        return percent(value, 2) if self.name == "accuracy" else f"{value:.4f}"
-
-    def best(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The best of each value and those before it (N,)."""
-        return (np.fmax if self.maximize else np.fmin).accumulate(values)
-
-    def scale(self, axes: Axes, which: str) -> None:
-        axis = axes.xaxis if which == "x" else axes.yaxis
-        if self.name == "accuracy":
-            axis.set_major_formatter(percent_tick)
 
 
 @dataclass(frozen=True)
@@ -101,11 +80,26 @@ def quiet_grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def scale(axis: Axis, objective: Objective) -> None:
+    if objective.name == "accuracy":
+        axis.set_major_formatter(percent_tick)
+
+
+def complete(results: Sequence[Result]) -> list[Result]:
+    return [result for result in results if result.state == "complete"]
+
+
+def values_of(results: Sequence[Result]) -> NDArray[np.float64]:
+    """Of points that have one (N,)."""
+    return np.array([result.value for result in results], dtype=np.float64)
+
+
 def window(values: NDArray[np.float64], objective: Objective) -> tuple[float, float]:
-    """Limits that show the better half well: what is far worse than the middle is cut off at the edge."""
+    """Limits that show the better half of the values well: what is far worse is drawn at the edge."""
     best = values.max() if objective.maximize else values.min()
     middle = float(np.median(values))
     room = max(abs(best - middle), 1e-3)
     up = 1 if objective.maximize else -1
-    ends = sorted((best + up * 0.2 * room, middle - up * 1.5 * room))
-    return max(ends[0], values.min() - 0.2 * room), min(ends[1], values.max() + 0.2 * room)
+    low, high = sorted((best + up * 0.2 * room, middle - up * 1.5 * room))
+    low, high = max(low, values.min() - 0.2 * room), min(high, values.max() + 0.2 * room)
+    return (low, min(high, 1 + 0.02 * (high - low))) if objective.name == "accuracy" else (low, high)

@@ -1,5 +1,6 @@
 """`reports/tuning/index.html`: the search on one page, in the looks of the run's own."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,8 @@ from src.atomic import write_text
 from src.figures import shown
 from src.figures.template import templates
 from src.search.confirm import COVERS, Confirmed, verdict
-from src.search.look import Objective
 from src.search.plan import Search
-from src.search.results import Result, describe, ranked
+from src.search.results import Objective, Result, describe, ranked
 from src.tracking.identity import flatten
 
 _BEST = 10  # points in the table
@@ -21,18 +21,15 @@ def page(
     path: Path, plan: Search, results: Sequence[Result], rows: Sequence[Confirmed], pictures: Sequence[Path]
 ) -> None:
     """Writes the page of a search with at least one complete point; every value is escaped."""
-    objective = Objective(plan.params.tune.objective, plan.maximize)
+    objective = Objective.of(plan)
     best = ranked(results, maximize=plan.maximize)
     states = [result.state for result in results]
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         name=plan.name,
         points=len(results),
         space=list(plan.space),
-        headline=(
-            _words(objective, best[0].value),
-            f"best {objective.label}",
-            f"point {best[0].number}: {describe(best[0].values)}",
-        ),
+        headline=_headline(objective, best[0], rows),
+        label=objective.label,
         verdict=verdict(rows, objective.name) if rows else "The best point was chosen from all by one training each: "
         "its value is too good on average. It was not confirmed with other seeds.",
         covers=COVERS if rows else "",
@@ -49,13 +46,24 @@ def page(
             )
             for row in rows
         ],
+        failed=list(Counter(result.reason for result in results if result.reason).items()),
         best=[(row.number, _words(objective, row.value), list(row.values.values())) for row in best[:_BEST]],
         pictures=[shown.shown(file) for file in pictures],
         settings=flatten({key: getattr(plan.params.tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
-        | {key: str(entry) for key, entry in plan.space.items()},
+        | {"repeatable": "no: several workers" if any(result.crowded for result in results) else "yes: one worker"}
+        | {key: entry.words() for key, entry in plan.params.tune.space.items()},
     )  # fmt: skip
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
+
+
+def _headline(objective: Objective, best: Result, rows: Sequence[Confirmed]) -> tuple[str, str, str]:
+    """Number, what it is, of which values. What is confirmed goes before the best of many, which was lucky too."""
+    if not rows or np.isnan(rows[0].mean):
+        return _words(objective, best.value), f"best {objective.label}", f"point {best.number}: {describe(best.values)}"
+    winner = rows[0]
+    what = f"{objective.label}, mean of {len(winner.results)} other seeds"
+    return _words(objective, winner.mean), what, f"{winner.name}: {describe(winner.values)}"
 
 
 def _words(objective: Objective, value: float | None) -> str:

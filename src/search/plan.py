@@ -57,6 +57,7 @@ class Plan(ABC):
 @dataclass(frozen=True)
 class Search(Plan):
     space: Mapping[str, BaseDistribution]
+    epochs: int  # of the stage train: for so many settings are confirmed
 
     def sampler(self, number: int, *, crowded: bool) -> BaseSampler:
         return sampling.sampler(self.params.tune.sampler, self.space, self.params.seed, number, crowded=crowded)
@@ -105,14 +106,19 @@ def search(params: Params, space: Mapping[str, BaseDistribution]) -> Search:
     del asked["parameters"]["train.epochs"]
     question = json.dumps(asked, sort_keys=True)
     name = f"{params.data.name}-{params.model.name}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
-    of_a_trial = params.model_copy(update={"train": params.train.model_copy(update={"epochs": asked["epochs"]})})
-    return Search(of_a_trial, name, question, sampling.points(tune.sampler, space, tune.trials), space)
+    points = sampling.points(tune.sampler, space, tune.trials)
+    return Search(_with_epochs(params, asked["epochs"]), name, question, points, space, params.train.epochs)
 
 
 def confirmation(of: Search, settings: Sequence[Mapping[str, Scalar]]) -> Confirmation:
-    """Trainings of the settings with seeds that the search has not seen."""
+    """Trainings of the settings, as the stage train would train them, with seeds that the search has not seen."""
     wanted = of.params.tune.confirm.seeds
     seeds = [seed for seed in range(wanted + 1) if seed != of.params.seed][:wanted]
-    question = json.dumps({"search": of.name, "settings": list(settings), "seeds": seeds}, sort_keys=True)
+    asked = {"search": of.name, "epochs": of.epochs, "settings": list(settings), "seeds": seeds}
+    question = json.dumps(asked, sort_keys=True)
     name = f"{of.name}-confirmation-{hashlib.md5(question.encode()).hexdigest()[:8]}"
-    return Confirmation(of.params, name, question, len(settings) * len(seeds), settings, seeds)
+    return Confirmation(_with_epochs(of.params, of.epochs), name, question, len(settings) * len(seeds), settings, seeds)
+
+
+def _with_epochs(params: Params, epochs: int) -> Params:
+    return params.model_copy(update={"train": params.train.model_copy(update={"epochs": epochs})})

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from src.faults import Fault
 from src.search.plan import Plan
-from src.search.storage import PATIENCE, explained
+from src.search.storage import Answer, explained, patiently
 
 ATTEMPTS = 5  # of a point whose workers die; it is probably what kills them
 BEAT = 15.0  # seconds
@@ -60,8 +59,10 @@ class Points:
             self._study = storage.get_study_id_from_name(plan.name)
 
     def all(self) -> list[FrozenTrial]:
-        with explained(self._url):
-            return self._storage.get_all_trials(self._study, deepcopy=False)[: self._plan.points]
+        return patiently(self._url, self._all)
+
+    def _all(self) -> list[FrozenTrial]:
+        return self._storage.get_all_trials(self._study, deepcopy=False)[: self._plan.points]
 
     def done(self) -> bool:
         trials = self.all()
@@ -69,25 +70,29 @@ class Points:
 
     def claim(self) -> "Point | None":
         """The first point whose worker died, else a new one; None where others are at work on all that are left."""
-        with explained(self._url):
-            trials = self._storage.get_all_trials(self._study, deepcopy=False)[: self._plan.points]
-            running = [trial for trial in trials if not trial.state.is_finished()]
-            for trial in running:
-                if self._abandoned(trial) and self._taken_over(trial):
-                    return self._point(trial._trial_id, crowded=len(running) > 1)
-            if len(trials) == self._plan.points:
-                return None
-            template = create_trial(state=TrialState.RUNNING, user_attrs={"owner": self._owner, "attempts": []})
-            new = self._storage.create_new_trial(self._study, template)
-            if self._storage.get_trial_number_from_id(new) >= self._plan.points:
-                self._storage.set_trial_user_attr(new, "owner", None)  # for a later search with more points
-                return None
-            return self._point(new, crowded=bool(running))
+        return patiently(self._url, self._claim)
+
+    def _claim(self) -> "Point | None":
+        trials = self._all()
+        running = [trial for trial in trials if not trial.state.is_finished()]
+        for trial in running:
+            # Who asks has no point: it has one only where the storage gave it, but could not say so.
+            if self._owned(trial) or (self._abandoned(trial) and self._taken_over(trial)):
+                return Point(self, trial._trial_id, trial.number, crowded=len(running) > 1)
+        if len(trials) == self._plan.points:
+            return None
+        template = create_trial(state=TrialState.RUNNING, user_attrs={"owner": self._owner, "attempts": []})
+        new = self._storage.create_new_trial(self._study, template)
+        number = self._storage.get_trial_number_from_id(new)
+        if number >= self._plan.points:
+            self._storage.set_trial_user_attr(new, "owner", None)  # for a later search with more points
+            return None
+        return Point(self, new, number, crowded=bool(running))
 
     def release(self, session: str) -> None:
         """Lets go of the unfinished points of a session whose workers were stopped, for others to take over."""
         with explained(self._url):
-            for trial in self.all():
+            for trial in self._all():
                 owner = trial.user_attrs["owner"]
                 if not trial.state.is_finished() and owner and owner["session"] == session:
                     self._let_go(trial)
@@ -130,68 +135,74 @@ class Points:
         return False
 
     def _owns(self, trial_id: int) -> bool:
-        owner = self._storage.get_trial(trial_id).user_attrs["owner"]
-        return owner is not None and bool(owner["token"] == self._owner["token"])
+        return self._owned(self._storage.get_trial(trial_id))
 
-    def _point(self, trial_id: int, *, crowded: bool) -> "Point":
-        number = self._storage.get_trial_number_from_id(trial_id)
-        # A study of its own: it remembers trials for the sampler, and forgets them only in Optuna's own `ask`.
-        study = optuna.load_study(
-            study_name=self._plan.name,
-            storage=self._storage,
-            sampler=self._plan.sampler(number, crowded=crowded),
-            pruner=self._plan.pruner(),
-        )
-        return Point(self, study, optuna.Trial(study, trial_id))
+    def _owned(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs["owner"]
+        return owner is not None and bool(owner["token"] == self._owner["token"])
 
 
 class Point:
-    """A point that this process owns, as long as `report` does not say otherwise."""
+    """A point that this process owns, as long as `mine` does not say otherwise.
 
-    def __init__(self, points: Points, study: Study, trial: optuna.Trial) -> None:
-        self._points, self._study, self._trial = points, study, trial
-        self._reported = max(points._storage.get_trial(trial._trial_id).intermediate_values, default=0)
-        self.number = trial.number
+    crowded: others are being tried at the same time.
+    """
+
+    def __init__(self, points: Points, trial_id: int, number: int, *, crowded: bool) -> None:
+        self._points, self._id, self.number, self.crowded = points, trial_id, number, crowded
+        self._reported = max(points._storage.get_trial(trial_id).intermediate_values, default=0)
+        self._study: Study
+        self._trial: optuna.Trial
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        return patiently(self._points._url, ask)
 
     def propose(self) -> tuple[Any, int]:
-        with explained(self._points._url):
-            return self._points._plan.propose(self._trial)
+        """The point's values and the seed of its training; before all else."""
+        plan, storage = self._points._plan, self._points._storage
+
+        def ask() -> tuple[Any, int]:
+            # Anew at every try: a sampler that was interrupted would go on with other random numbers. A study of its
+            # own: it remembers trials for the sampler, and forgets them only in Optuna's own `ask`.
+            sampler = plan.sampler(self.number, crowded=self.crowded)
+            self._study = optuna.load_study(
+                study_name=plan.name, storage=storage, sampler=sampler, pruner=plan.pruner()
+            )
+            self._trial = optuna.Trial(self._study, self._id)
+            return plan.propose(self._trial)
+
+        return self._patiently(ask)
 
     def mine(self) -> bool:
-        with explained(self._points._url):
-            return self._points._owns(self._trial._trial_id)
+        return self._patiently(lambda: self._points._owns(self._id))
 
     def report(self, epoch: int, value: float) -> bool:
         """Records an epoch and returns whether the trial should stop here. What an earlier attempt recorded stays, and
         so does what was decided on it."""
         if epoch < self._reported:
             return False
-        with explained(self._points._url):
+
+        def ask() -> bool:
             if epoch > self._reported:
                 self._trial.report(value, epoch)
             return self._trial.should_prune()
 
-    def finish(self, state: TrialState, value: float | None, result: dict[str, Any]) -> None:
-        """Records how the trial ended; a trial that another worker has finished meanwhile stays as it is.
+        return self._patiently(ask)
 
-        A server that does not answer is tried for a minute: what hangs on it may have taken hours.
-        """
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with explained(self._points._url), suppress(UpdateFinishedTrialError):
-                    self._trial.set_user_attr("result", result)
-                    self._study.tell(self._trial, value, state, skip_if_finished=True)
-                return
-            except Fault:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(2)
+    def finish(self, state: TrialState, value: float | None, result: dict[str, Any]) -> None:
+        """Records how the trial ended; a trial that another worker has finished meanwhile stays as it is."""
+
+        def ask() -> None:
+            with suppress(UpdateFinishedTrialError):
+                self._trial.set_user_attr("result", result)
+                self._study.tell(self._trial, value, state, skip_if_finished=True)
+
+        self._patiently(ask)
 
     def let_go(self) -> None:
         with explained(self._points._url):
-            if self.mine():
-                self._points._let_go(self._points._storage.get_trial(self._trial._trial_id))
+            if self._points._owns(self._id):
+                self._points._let_go(self._points._storage.get_trial(self._id))
 
     @contextmanager
     def beating(self) -> Iterator[None]:
@@ -204,7 +215,7 @@ class Point:
                 count += 1
                 # A storage that refuses is told by the trial's own next call.
                 with suppress(Exception):
-                    self._points._storage.set_trial_user_attr(self._trial._trial_id, "beat", count)
+                    self._points._storage.set_trial_user_attr(self._id, "beat", count)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()

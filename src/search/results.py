@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from src.params.tune import Scalar
@@ -28,11 +30,12 @@ class Result:
     best_epoch: int | None
     model_md5: str | None
     reason: str
+    crowded: bool  # others were being tried at the same time: what it is depends on which was faster
     attempts: Sequence[str]  # how each ended, the last one too
     began: datetime
     ended: datetime
-    session: str  # the command that finished it, and its process
-    worker: str
+    session: str  # of the command that finished it
+    worker: str  # its machine and process
 
     @property
     def epochs(self) -> int:
@@ -40,6 +43,27 @@ class Result:
 
     def curve(self, plan: Plan) -> Sequence[float]:
         return self.curves.get("validation_accuracy" if plan.maximize else "validation_loss", ())
+
+
+@dataclass(frozen=True)
+class Objective:
+    name: str  # accuracy or loss, of the validation images
+    maximize: bool
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Objective":
+        return cls(plan.params.tune.objective, plan.maximize)
+
+    @property
+    def label(self) -> str:
+        return f"validation {self.name}"
+
+    def words(self, value: float) -> str:
+        return f"{100 * value:.2f} %" if self.name == "accuracy" else f"{value:.4f}"
+
+    def best(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The best of each value and those before it (N,)."""
+        return (np.fmax if self.maximize else np.fmin).accumulate(values)
 
 
 def finished(trials: Sequence[FrozenTrial]) -> list[Result]:
@@ -62,6 +86,7 @@ def _result(trial: FrozenTrial) -> Result:
         best_epoch=found.get("best_epoch"),
         model_md5=found.get("model_md5"),
         reason=found.get("reason", ""),
+        crowded=found.get("crowded", False),
         attempts=[*trial.user_attrs["attempts"], state],
         began=trial.datetime_start,
         ended=trial.datetime_complete,
@@ -78,27 +103,12 @@ def ranked(results: Sequence[Result], *, maximize: bool) -> list[Result]:
 
 def trials_table(results: Sequence[Result], plan: Plan) -> pandas.DataFrame:
     """A row a point. Values of the space in full, as `params.yaml` would spell them."""
-    rows = [
-        {
-            "point": result.number,
-            "state": result.state,
-            f"validation_{plan.params.tune.objective}": result.value,
-            "epochs": result.epochs,
-            **{
-                key: identity.text(result.values[key]) if key in result.values else "" for key in plan.params.tune.space
-            },
-            "reason": result.reason,
-        }
-        for result in results
-    ]
-    columns = [
-        "point",
-        "state",
-        f"validation_{plan.params.tune.objective}",
-        "epochs",
-        *plan.params.tune.space,
-        "reason",
-    ]
+    space = list(plan.params.tune.space)
+    columns = ["point", "state", f"validation_{plan.params.tune.objective}", "epochs", *space, "reason"]
+    rows = []
+    for result in results:
+        values = [identity.text(result.values[key]) if key in result.values else "" for key in space]
+        rows.append([result.number, result.state, result.value, result.epochs, *values, result.reason])
     return pandas.DataFrame(rows, columns=columns)
 
 

@@ -1,12 +1,13 @@
 """A search in MLflow: one parent run for a study, one child run for every trial, in a few calls each.
 
-Only the command that the user started writes here, from what the storage holds, so workers never wait for MLflow, and
-what could not be written is made up for the next time. No run here has the tag `model_md5`, by which the stages of the
-pipeline find a training: a search's model is kept nowhere.
+Only the command that the user started writes here, from what the storage holds, so workers never wait for MLflow. Of
+several commands each adds the trials of its own workers; what could not be written is made up for the next time. No run
+here has the tag `model_md5`, by which the stages of the pipeline find a training: a search's model is kept nowhere.
 """
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,26 @@ from src.search.results import Result
 from src.tracking import identity
 from src.tracking.runs import find_runs
 from src.tracking.source import read_source
-from src.tracking.store import explained, open_store, placing, without_credentials
-
-_AT_ONCE = 1000  # metrics that MLflow takes in one call
+from src.tracking.store import Store, explained, placing, without_credentials
 
 
 class Runs:
     """Raises `Fault` only when it is made: later faults are told once, and the search goes on."""
 
-    def __init__(self, search: Search) -> None:
-        self._search = search
+    def __init__(self, search: Search, store: Store, session: str) -> None:
+        self._search, self._store, self._client, self._session = search, store, store.client, session
         self._broken = False
-        self._store = open_store()
-        self._client = self._store.client
         with explained(self._store.uri):
             self._parent = self._found() or self._created()
             self._client.update_run(self._parent, status="RUNNING")
             self._known = self._children()
 
     def add(self, plan: Plan, results: Sequence[Result]) -> None:
-        """A child run for each of the plan's results that has none."""
+        """A child run for each of the plan's results that this session's workers finished."""
+        self.make_up(plan, [result for result in results if result.session == self._session])
+
+    def make_up(self, plan: Plan, results: Sequence[Result]) -> None:
+        """A child run for each of the plan's results that had none when the session began."""
         new = [result for result in results if (plan.name, str(result.number)) not in self._known]
         if not new or self._broken:
             return
@@ -51,25 +52,37 @@ class Runs:
             self._broken = True
             print(f"warning: the next search adds the trials from here on: {fault}", file=sys.stderr, flush=True)
 
-    def end(self, status: str, metrics: dict[str, float], folders: Sequence[Path], extra: Sequence[Path]) -> None:
-        """Closes the parent: FINISHED, FAILED or KILLED. folders: logged under their names; extra: into the first."""
+    def end(
+        self,
+        status: str,
+        metrics: Mapping[str, float] | None = None,
+        verdict: str = "",
+        folder: Path | None = None,
+        *extra: Path,
+    ) -> None:
+        """Closes the parent: FINISHED, FAILED or KILLED. folder: logged under its name, with the extra files in it;
+        verdict: what MLflow shows as the run's description."""
+        from mlflow.entities import Metric, RunTag
+
+        now = int(1000 * time.time())
+        values = [Metric(name, value, now, 0) for name, value in (metrics or {}).items()]
         try:
             with explained(self._store.uri):
-                for name, value in metrics.items():
-                    self._client.log_metric(self._parent, name, value)
+                self._client.log_batch(self._parent, values, tags=[RunTag("mlflow.note.content", verdict)])
                 with placing(self._store.uri):
-                    for folder in folders:
+                    if folder is not None:
                         self._client.log_artifacts(self._parent, str(folder), folder.name)
-                    for file in extra:
-                        self._client.log_artifact(self._parent, str(file), folders[0].name)
+                        for file in extra:
+                            self._client.log_artifact(self._parent, str(file), folder.name)
                 self._client.set_terminated(self._parent, status)
         except Fault as fault:
             print(f"warning: the search's MLflow run stays open: {fault}", file=sys.stderr, flush=True)
 
     def _found(self) -> str | None:
+        """The oldest, if several machines once made theirs at the same moment."""
         query = f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'"
-        found = self._client.search_runs([self._store.experiment_id], query, max_results=1)
-        return str(found[0].info.run_id) if found else None
+        found = find_runs(self._store, query)
+        return str(found[-1].info.run_id) if found else None
 
     def _created(self) -> str:
         from mlflow.entities import Param
@@ -90,9 +103,12 @@ class Runs:
         settings = identity.flatten(params.model_dump(include={"seed", "data", "split", "model", "train"}))
         fixed = {key: without_credentials(value) for key, value in settings.items() if key not in self._search.space}
         asked = {f"tune.{key}": getattr(params.tune, key) for key in ("sampler", "pruner", "objective")}
-        space = {f"tune.space.{key}": str(entry) for key, entry in self._search.space.items()}
+        space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
         flat = {**fixed, **asked, **space}
         self._client.log_batch(run_id, params=[Param(key, value) for key, value in flat.items()])
+        if (first := self._found()) not in (None, run_id):  # another machine was faster
+            self._client.delete_run(run_id)
+            return str(first)
         return run_id
 
     def _children(self) -> set[tuple[str, str]]:
@@ -129,9 +145,7 @@ class Runs:
         ]
         if result.value is not None:
             metrics.append(Metric("objective", result.value, end, 0))
-        self._client.log_batch(run.info.run_id, metrics=metrics[:_AT_ONCE], params=params)
-        for start in range(_AT_ONCE, len(metrics), _AT_ONCE):
-            self._client.log_batch(run.info.run_id, metrics=metrics[start : start + _AT_ONCE])
+        self._client.log_batch(run.info.run_id, metrics=metrics, params=params)
         self._client.set_terminated(run.info.run_id, "FAILED" if result.state == "failed" else "FINISHED", end)
 
 

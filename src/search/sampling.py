@@ -44,6 +44,30 @@ class Listed(BaseSampler):
         return self._values[param_name]
 
 
+class Whole(BaseSampler):
+    """Draws all values of a point at once, those that it has already too: where its worker died between two of them,
+    the next one would else go on with the random numbers of the first."""
+
+    def __init__(self, sampler: BaseSampler, space: Space) -> None:
+        self._sampler, self._space = sampler, dict(space)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._space
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        together = self._sampler.infer_relative_search_space(study, trial)
+        values = self._sampler.sample_relative(study, trial, together)
+        alone = {key: entry for key, entry in search_space.items() if key not in values}
+        return values | {key: self._sampler.sample_independent(study, trial, key, alone[key]) for key in alone}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
 def points(kind: str, space: Space, trials: int) -> int:
     """How many points there are to try: `trials`, or the size of a smaller grid. Raises `Fault` where the sampler
     cannot sample this space."""
@@ -66,12 +90,12 @@ def sampler(kind: str, space: Space, seed: int, number: int, *, crowded: bool) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if kind == "tpe":
-            return TPESampler(seed=own, multivariate=True, constant_liar=crowded)
+            return Whole(TPESampler(seed=own, multivariate=True, constant_liar=crowded), space)
         if kind == "cmaes":
-            return CmaEsSampler(seed=own)
+            return Whole(CmaEsSampler(seed=own), space)
         if kind == "gp":
-            return GPSampler(seed=own)
-    return Listed(_combination(space, seed, number)) if kind == "grid" else RandomSampler(seed=own)
+            return Whole(GPSampler(seed=own), space)
+    return Listed(_combination(space, seed, number)) if kind == "grid" else Whole(RandomSampler(seed=own), space)
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:

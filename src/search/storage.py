@@ -7,11 +7,12 @@ half a line, which a full disk leaves, is removed before the next is written; Op
 
 import json
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock
@@ -29,6 +30,9 @@ from src.tracking.store import without_credentials
 # What must survive a power cut: that a trial began and how it ended. Its epochs are trained again.
 _DURABLE = (JournalOperation.CREATE_STUDY, JournalOperation.CREATE_TRIAL, JournalOperation.SET_TRIAL_STATE_VALUES)
 PATIENCE = 60.0  # seconds for a database that is locked or away
+_AGAIN = 2.0  # seconds between two tries
+
+Answer = TypeVar("Answer")
 
 
 class Journal(JournalFileBackend):
@@ -129,3 +133,21 @@ def explained(url: str) -> Iterator[None]:
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
         reason = without_credentials(lines[0])[:300]
         raise Fault(f"the search's storage {without_credentials(url)}: {reason}; finished trials are kept") from None
+
+
+def patiently(url: str, ask: Callable[[], Answer]) -> Answer:
+    """What the storage answers. One that is locked or away is asked again for `PATIENCE` seconds: a server is started
+    again, and on the answer may hang hours of training. `ask` may have been done although the answer was lost."""
+    started = time.monotonic()
+    told = False
+    while True:
+        try:
+            with explained(url):
+                return ask()
+        except Fault as fault:
+            if time.monotonic() - started > PATIENCE:
+                raise
+            if not told:
+                told = True
+                print(f"warning: {fault}; trying again for {PATIENCE:.0f} s", file=sys.stderr, flush=True)
+            time.sleep(_AGAIN)

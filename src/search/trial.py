@@ -2,9 +2,8 @@
 
 import gc
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ class Trainer:
 def run(point: Point, plan: Plan, trainer: Trainer) -> None:
     """Trains the point and records what came of it, also that it failed; not that the storage does."""
     values, seed = point.propose()
-    result: dict[str, Any] = {"values": dict(values), "seed": seed}
+    result: dict[str, Any] = {"values": dict(values), "seed": seed, "crowded": point.crowded}
     history: list[Epoch] = []
     with point.beating():
         try:
@@ -73,16 +72,16 @@ def run(point: Point, plan: Plan, trainer: Trainer) -> None:
                     if not point.mine():
                         return
                     history.append(epoch)
-                    result["history"] = {name: [asdict(row)[name] for row in history] for name in _CURVES}
                     if point.report(epoch.number, plan.objective(epoch)) and epoch.number < params.train.epochs:
-                        point.finish(TrialState.PRUNED, None, result)
+                        point.finish(TrialState.PRUNED, None, result | _curves(history))
                         return
         except Failed as failed:
             trainer.free()
-            point.finish(TrialState.FAIL, None, {**result, "reason": str(failed)})
+            point.finish(TrialState.FAIL, None, result | _curves(history) | {"reason": str(failed)})
             return
         kept = next(epoch for epoch in reversed(history) if epoch.best)
-        result |= {"best_epoch": kept.number, "model_md5": _digest(classifier, trainer.card(params))}
+        result |= _curves(history) | {"best_epoch": kept.number}
+        result["model_md5"] = _digest(classifier, trainer.card(params))
         point.finish(TrialState.COMPLETE, plan.objective(kept), result)
 
 
@@ -102,6 +101,10 @@ def _guarded(epochs: Iterator[Epoch]) -> Generator[Epoch]:
         yield from epochs
     except (Fault, MemoryError, RuntimeError) as error:
         raise Failed(_line(error)) from None
+
+
+def _curves(history: Sequence[Epoch]) -> dict[str, Any]:
+    return {"history": {name: [getattr(epoch, name) for epoch in history] for name in _CURVES}}
 
 
 def _line(error: BaseException) -> str:

@@ -5,49 +5,36 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
+import psutil
 from optuna.storages import BaseStorage
 
+from src.compute import device
 from src.faults import Fault, command
+from src.params import Params
 from src.search.plan import Plan
 from src.search.points import Points
+from src.search.stop import Stop
 from src.search.storage import open_storage
 from src.search.trial import Trainer, run
 
 _LOOK = 0.3  # seconds between two looks at what others do
+_WORTH = 20.0  # seconds of work for which more processes are started; each first imports torch for 3 to 5
 
 
-class Stop:
-    """Whether to stop: after the first Ctrl-C, or when the time is up. The second Ctrl-C interrupts at once."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.asked = False
-        self.late = None if seconds is None else time.monotonic() + seconds
-
-    def __call__(self) -> bool:
-        return self.asked or self.timed_out()
-
-    def timed_out(self) -> bool:
-        return self.late is not None and time.monotonic() > self.late
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """The first Ctrl-C inside the block only sets `asked`."""
-        before = signal.signal(signal.SIGINT, self._interrupted)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nstopping after the running trials; Ctrl-C again: at once\n")
+def room(params: Params, trainings: int, seconds: float) -> int:
+    """How many trainings whose results do not depend on each other go on at once: as many as there are processors for
+    and, by what this process has taken so far, memory. One on a GPU, and where all of them take so few `seconds` that
+    processes would not be worth their start."""
+    if seconds < _WORTH:
+        return 1
+    if device.prepare(params.train, params.model.name).device.type != "cpu":
+        return 1
+    process = psutil.Process()
+    processors = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
+    memory = psutil.virtual_memory().available // process.memory_info().rss
+    return max(1, min(trainings, processors // params.train.threads, memory))
 
 
 def work_here(

@@ -1,4 +1,5 @@
-"""New values in `params.yaml`: only their characters change, so that the difference is those lines."""
+"""What a search found, written into `params.yaml`: only the values' characters change, so that the difference is those
+lines."""
 
 import json
 from collections.abc import Mapping
@@ -7,12 +8,34 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
+from src.atomic import write_text
 from src.faults import Fault
-from src.params import parse
+from src.params import Params, parse
 from src.params.tune import Scalar
-from src.paths import PARAMS
-from src.search.space import apply
+from src.paths import BEST, PARAMS
+from src.search.plan import search
+from src.search.space import apply, distributions, present
 from src.tracking import identity
+
+
+def write_best(params: Params) -> None:
+    """Writes the winner of `best.json` into `params.yaml`. Raises `Fault` where it belongs to another search."""
+    if not BEST.is_file():
+        raise Fault(f"{BEST} is missing: run python -m src.tune first")
+    found = json.loads(BEST.read_text(encoding="utf-8"))
+    plan = search(params, distributions(params))
+    if found["study"] != plan.name:
+        raise Fault(f"{BEST} is of the search {found['study']}, not of the present {plan.name}: search again")
+    winner = found["winner"]
+    print(winner["verdict"])
+    old, new = present(params), winner["values"]
+    if old == new:
+        print(f"{PARAMS} has these values already")
+        return
+    write_text(PARAMS, rewritten(PARAMS.read_text(encoding="utf-8"), new))
+    for key, value in new.items():
+        print(f"{key}: {spelled(old[key])} → {spelled(value)}")
+    print(f"written to {PARAMS}: git diff shows it, dvc repro trains with it")
 
 
 def rewritten(text: str, values: Mapping[str, Scalar]) -> str:
