@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from src.addresses import without_credentials
 from src.comparison import Comparison, Verdict, compare, obstacle
 from src.data.prepared import SplitName, array_paths
 from src.faults import Fault
@@ -18,7 +19,7 @@ from src.revision import Revision, locks, recorded
 from src.significance import ALPHA, EQUIVALENCE_LEVEL, welch
 from src.tracking.identity import recipe_digest
 from src.tracking.lookup import find_run
-from src.tracking.store import tracking_uri, without_credentials
+from src.tracking.store import tracking_uri
 
 _FEWEST_SEEDS = 3
 _ANSWERS = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}

@@ -13,6 +13,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from src import paths
+from src.addresses import without_credentials
 from src.atomic import check_writable, write_json, write_text
 from src.data.prepared import read_dataset
 from src.evaluation import tables
@@ -25,7 +26,6 @@ from src.search.plan import Confirmation, Plan, Search, confirmation, search
 from src.search.points import Points
 from src.search.results import Result, describe, ranked
 from src.search.runs import Runs
-from src.tracking.store import without_credentials
 
 
 def prepare_data() -> None:
