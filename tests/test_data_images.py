@@ -154,10 +154,10 @@ def test_a_tiff_whose_strips_share_their_bytes_is_refused() -> None:
     data = encoded(picture(0, 64), "TIFF", compression="tiff_lzw", tiffinfo={278: 1})
     assert decode(data, None).shape == (64, 64, 3)
     with Image.open(io.BytesIO(data)) as image:
-        counts = struct.pack("<64I", *image.tag_v2[279])  # type: ignore[attr-defined]
+        counts = struct.pack("<64H", *image.tag_v2[279])  # type: ignore[attr-defined]
     assert counts in data
     with pytest.raises(Unreadable, match="share their bytes"):
-        decode(data.replace(counts, struct.pack("<64I", *[len(data)] * 64)), None)
+        decode(data.replace(counts, struct.pack("<64H", *[len(data)] * 64)), None)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
