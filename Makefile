@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: repro test lint lock env
+.PHONY: repro test lint audit lock env
 
 repro: $(READY)  ## set up, run the pipeline, say what came out
 	@$(RUN) python -m src.params && python -m src.recover && { git rev-parse -q --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true; }
@@ -15,6 +15,9 @@ test: $(READY)  ## set up, run every test
 
 lint: $(READY)  ## style, types
 	@$(RUN) ruff check . && ruff format --check . && mypy
+
+audit: $(READY)  ## known vulnerabilities of what the lock names, where their database can be reached
+	@$(RUN) python .ci/audit.py
 
 env: $(READY)  ## only set up
 

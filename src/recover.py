@@ -10,10 +10,8 @@ import json
 import time
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from src.atomic import write_text
+from src.documents import read_yaml
 from src.faults import command
 from src.paths import LOCK, RWLOCK
 from src.tracking.source import git
@@ -49,9 +47,9 @@ def _broken_json(path: Path) -> bool:
 def _whole(content: bytes) -> bool:
     """Whether DVC can read it: a mapping with stages, each of which has a command."""
     try:
-        lock = YAML(typ="safe", pure=True).load(content)
+        lock = read_yaml(content)
         return not content or all("cmd" in stage for stage in lock["stages"].values())
-    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return False
 
 

@@ -3,7 +3,6 @@
 Nothing here needs data, models, a DVC remote or a network.
 """
 
-import json
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from src.documents import read_json, read_yaml
 from src.evaluation import tables
 from src.faults import Fault
 from src.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
@@ -68,7 +66,7 @@ class Revision:
         """Its keys and values; none where the file is missing."""
         content = self._one(path)
         try:
-            return _keys(None if content is None else json.loads(content))
+            return _keys(None if content is None else read_json(content))
         except ValueError as error:
             raise Fault(f"{path} of {self.name} is not a JSON object ({error}): run dvc repro") from None
 
@@ -76,8 +74,8 @@ class Revision:
         """Its keys and values; none where the file is missing."""
         content = self._one(path)
         try:
-            return _keys(None if content is None else YAML(typ="safe", pure=True).load(content))
-        except (YAMLError, ValueError) as error:
+            return _keys(None if content is None else read_yaml(content))
+        except ValueError as error:
             raise Fault(f"{path} of {self.name} is not valid YAML: {error}") from None
 
     def table(self, path: Path) -> pandas.DataFrame | None:

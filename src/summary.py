@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from src.addresses import without_credentials
 from src.atomic import digest
+from src.documents import read_yaml
 from src.evaluation.sentence import accuracy_sentence
 from src.faults import Fault, command
 from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
 from src.tracking.lookup import find_run
 from src.tracking.sender import unsent
 from src.tracking.source import git, read_source
-from src.tracking.store import tracking_uri, without_credentials
+from src.tracking.store import tracking_uri
 
 _NAMED = 3  # changed numbers that are named, of each file
 
@@ -70,7 +70,7 @@ def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
             more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
             yield f"{path}: {', '.join(lines[:_NAMED])}{more}"
     inputs = {
-        "params.yaml": _yaml(_committed(PARAMS)) != _yaml(PARAMS.read_text(encoding="utf-8")),
+        "params.yaml": read_yaml(_committed(PARAMS)) != read_yaml(PARAMS.read_text(encoding="utf-8")),
         "code": source.modified == "true",
         "data": _data(_committed(LOCK)) != _data(LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""),
     }
@@ -103,13 +103,9 @@ def _committed_json(path: Path) -> dict[str, Any] | None:
     return json.loads(text) if text else None
 
 
-def _yaml(text: str) -> Any:
-    return YAML(typ="safe", pure=True).load(text)
-
-
 def _data(lock: str) -> str | None:
     """The digest of the prepared data set that a `dvc.lock` holds."""
-    stages = (_yaml(lock) or {}).get("stages", {})
+    stages = (read_yaml(lock) or {}).get("stages", {})
     outputs = stages.get("split", {}).get("outs", [])
     return next((output["md5"] for output in outputs if output["path"] == DATASET.as_posix()), None)
 

@@ -4,6 +4,7 @@ python -m stages.visualize
 """
 
 from src import paths, tracking
+from src.addresses import without_credentials
 from src.anatomy.examine import table
 from src.evaluation import tables
 from src.faults import command
@@ -12,7 +13,6 @@ from src.figures.page import page
 from src.figures.run import read_run
 from src.params import load
 from src.tracking.identity import flatten
-from src.tracking.store import without_credentials
 
 
 def main() -> None:

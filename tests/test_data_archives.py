@@ -180,6 +180,38 @@ def _samples() -> list[bytes]:
     return [*samples, buffer.getvalue()]
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_that_are_unpacked_whole_are_refused(tmp_path: Path, method: int) -> None:
+    """zipfile asks these for all that a piece unpacks to, gigabytes of 100 KiB, before the length it knows counts."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
+        archive.writestr("a/1.png", bytes(1000))
+    with pytest.raises(Fault, match="pack it by the usual one, deflate"):
+        contents(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize(("place", "value"), [(16, 2**31), (28, 0)])
+def test_a_zip_whose_directory_lies_is_a_fault(tmp_path: Path, place: int, value: int) -> None:
+    """A directory that would begin before the file; an entry without a name."""
+    path = pack_zip(tmp_path / "x.zip", {"a/1.png": b"x"})
+    data = bytearray(path.read_bytes())
+    mark = b"PK\5\6" if place == 16 else b"PK\1\2"
+    at = data.index(mark) + (12 if place == 16 else place)  # the directory's size, the name's length
+    data[at : at + 4 if place == 16 else at + 2] = value.to_bytes(4 if place == 16 else 2, "little")
+    path.write_bytes(data)
+    with pytest.raises(Fault):
+        contents(path)
+
+
+def test_a_message_about_damage_is_short(tmp_path: Path) -> None:
+    path = pack_zip(tmp_path / "x.zip", {"a/1.png": random.Random(0).randbytes(9000)})
+    data = bytearray(path.read_bytes())
+    data[26:28] = (5000).to_bytes(2, "little")  # the name's length in the local header; the message would hold it all
+    path.write_bytes(data)
+    with pytest.raises(Fault) as caught:
+        contents(path)
+    assert len(str(caught.value)) < 400
+
+
 @given(st.sampled_from(_samples()), st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mutated_archives_are_read_or_refused(tmp_path: Path, sample: bytes, changes: list[tuple[float, int]]) -> None:

@@ -15,7 +15,8 @@ import pytest
 from data_samples import class_folders, pack_tar, run_stages
 
 import src.data.fetch
-from src.data.fetch import Checksum, fetch, shown
+from src.addresses import without_credentials
+from src.data.fetch import Checksum, fetch
 from src.faults import Fault
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -27,7 +28,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.script: list[str] = []  # break (half-way) | drop (at once) | slow | 500 | 404 | whole (ignores Range)
+        self.script: list[str] = []  # break (half-way) | drop (at once) | slow | 500 | 404 | a URL | whole
         self.ranges: list[str | None] = []
         self.content = CONTENT
         self.tag = '"one"'
@@ -45,6 +46,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             state.ranges.append(wanted)
             if act.isdecimal():
                 self.send_error(int(act))
+                return
+            if "://" in act:
+                _lead(self, act)
                 return
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
             unchanged = self.headers["If-Range"] in (None, state.tag)
@@ -291,8 +295,35 @@ def test_a_proxy_is_asked_instead(server: Server, tmp_path: Path, monkeypatch: p
     assert fetch(["http://any.invalid/file.tar"], tmp_path / "x", MD5, "").read_bytes() == CONTENT
 
 
-def test_secrets_in_urls_are_not_shown() -> None:
-    assert shown("https://me:secret@host.example:8443/a/b.zip?token=secret#x") == "https://host.example:8443/a/b.zip"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:secret@host.example:8443/a/b.zip?token=secret#x", "https://host.example:8443/a/b.zip"),
+        ("https://me:sec/ret@host/a", "https://host/a"),
+        ("https://me:s?ec#ret@host/a", "https://host/a"),
+        ("https://secret@host/a@2.zip", "https://host/a@2.zip"),
+        ("https://host:5000/a@2.zip", "https://host:5000/a@2.zip"),
+        ("postgresql://host/db?user=me&password=secret", "postgresql://host/db"),
+        ("source: 'https://me:secret@host/a?secret'  # ours", "source: 'https://host/a'  # ours"),
+        ("cp a@b models:/digits@champion", "cp a@b models:/digits@champion"),
+    ],
+)
+def test_secrets_in_urls_are_not_shown(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
+
+
+def test_a_server_leads_to_no_file_and_sends_no_more_than_is_bearable(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "private").write_bytes(CONTENT)
+    server.script = [(tmp_path / "private").as_uri()] * 8
+    with pytest.raises(Fault, match="not a valid URL"):
+        fetch([server.url], tmp_path / "x", MD5, "")
+    server.script = []
+    monkeypatch.setattr(src.data.fetch, "MOST_BYTES", len(CONTENT) - 1)
+    with pytest.raises(Fault, match="more than 0 GiB"):
+        fetch([server.url], tmp_path / "x", MD5, "")
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.fixture
@@ -309,10 +340,8 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_server_whose_certificate_nobody_signed_is_refused(
-    certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     key, cert = certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
@@ -329,4 +358,13 @@ def test_a_server_whose_certificate_nobody_signed_is_refused(
             fetch([url], tmp_path / "x", MD5, "")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))  # trusted by the user's own choice
         assert fetch([url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
+        monkeypatch.setattr(handler, "do_GET", lambda self: _lead(self, server.url))
+        with pytest.raises(Fault, match="leads to an address without TLS"):
+            fetch([url], tmp_path / "y", MD5, "")
         running.shutdown()
+
+
+def _lead(handler: http.server.BaseHTTPRequestHandler, url: str) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", url)
+    handler.end_headers()

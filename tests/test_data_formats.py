@@ -84,6 +84,28 @@ def test_nothing_in_a_pickle_runs(tmp_path: Path, where: str) -> None:
     assert (tmp_path / "proof").exists()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"Nr\xff\xff\xff\x7f0",  # a memo of 2,147,483,648 places, 32 GiB
+        b"\x96" + (2**40).to_bytes(8, "little"),  # a byte array of 1 TiB
+        b"}(" + b")" + b"\x85" * 1_000_000 + b"Nu0",  # tuples in each other as a key: hashed by recursion in C
+        b"]" + b"2" * 1000,
+        b"\x8f(Nq\x00\x90" + b"0",
+    ],
+)
+def test_a_pickle_that_asks_for_too_much_is_refused_before_it_is_read(code: bytes) -> None:
+    data = cifar(2)
+    with pytest.raises(Fault, match="not a whole CIFAR batch"):
+        read_own_file("cifar10", "x", data[:2] + code + data[2:])
+
+
+def test_a_damaged_table_of_digits_is_a_fault() -> None:
+    for table in (b"1,2,3\n", b"a,b\n", b""):
+        with pytest.raises(Fault, match=r"digits\.csv\.gz"):
+            read_own_file("digits", "digits.csv", table)
+
+
 @given(st.integers(0, 2000), st.binary(min_size=1, max_size=6))
 @settings(max_examples=300, deadline=None)
 def test_mutated_pickles_are_read_or_refused(place: int, change: bytes) -> None:

@@ -1,7 +1,9 @@
 """One image of every kind, good and bad."""
 
 import contextlib
+import io
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -121,6 +123,41 @@ def test_what_is_no_image_is_unreadable(data: bytes) -> None:
     assert not is_image(data)
     with pytest.raises(Unreadable):
         decode(data, None)
+
+
+def test_a_header_alone_takes_no_memory_for_its_pixels() -> None:
+    """Pillow's WebP decoder takes 8 bytes a pixel when it opens a file: 2 GiB for this one."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(encoded(picture(0, 16), "WEBP", exif=exif))
+    assert data[12:16] == b"VP8X"
+    data[24:30] = (16382).to_bytes(3, "little") * 2
+    with pytest.raises(Unreadable, match="too many"):
+        decode(bytes(data), Fit(8, "squash"))
+
+
+def test_a_jpeg_of_many_scans_is_refused_and_what_follows_its_end_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scan over 49 megapixels takes 0.1 s and 75 bytes: a file of 64 MiB would take a day."""
+    data = encoded(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(src.data.images, "MOST_SCANNED", 40 * 64 * 64)
+    assert decode(data[:-2] + scan * 20 + data[-2:], None).shape == (64, 64, 1)
+    assert decode(data + scan * 100, None).shape == (64, 64, 1)
+    for number in (41, 1000):
+        with pytest.raises(Unreadable, match="more scans than a photo has"):
+            decode(data[:-2] + scan * number + data[-2:], None)
+
+
+def test_a_tiff_whose_strips_share_their_bytes_is_refused() -> None:
+    data = encoded(picture(0, 64), "TIFF", compression="tiff_lzw", tiffinfo={278: 1})
+    assert decode(data, None).shape == (64, 64, 3)
+    with Image.open(io.BytesIO(data)) as image:
+        counts = struct.pack("<64H", *image.tag_v2[279])  # type: ignore[attr-defined]
+    assert counts in data
+    with pytest.raises(Unreadable, match="share their bytes"):
+        decode(data.replace(counts, struct.pack("<64H", *[len(data)] * 64)), None)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])

@@ -1,5 +1,7 @@
 """Networks: the published layers, any shape, any classifier of torchvision, and the model file."""
 
+import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +294,46 @@ def test_a_file_that_is_no_whole_model_is_told_in_one_line(damage: str, tmp_path
         path.unlink()
     with pytest.raises(Fault, match=r"model\.safetensors is (not a whole model|missing)"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": {"height": 10**6, "width": 10**6, "channels": 3, "resize": None}},  # weights of 64 TB
+        {"image": {"height": 4096, "width": 4096, "channels": 3, "resize": None}},  # of 32 GiB
+        {"image": {"height": 10**300, "width": 32, "channels": 3, "resize": None}},
+        {"image": {"height": 32, "width": 32, "channels": 0, "resize": None}, "mean": [], "std": []},
+        {"image": {"height": 2, "width": 2, "channels": 3, "resize": None}},
+        {"std": [0.2, 0.2]},
+        {"mean": [0.5, 0.5, "NaN"]},
+        {"classes": []},
+        {"classes": ["x"] * 10**6},
+        {"model": {"name": "vit_h_14", "weights": "none", "freeze": False, "activation": None, "dropout": 0.1,
+                   "normalize": "half"}},
+    ],
+)  # fmt: skip
+def test_a_card_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    content = {**card("cifar_basic").model_dump(), **change}
+    save_file(card("cifar_basic").build().state_dict(), path, metadata={"card": json.dumps(content)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Fault, match=r"model\.safetensors is not a whole model"):
+        load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_t"])
+def test_torchvisions_networks_come_back_from_their_file(name: str, tmp_path: Path) -> None:
+    """What they hold besides weights, such as indices, is in the file too."""
+    described = Card(
+        model=section(name, 0.1), classes=["a", "b"], image=shape(96, 96, 3), mean=[0.5] * 3, std=[0.2] * 3
+    )
+    classifier = described.build(0).eval()
+    save(tmp_path / "model.safetensors", classifier, described)
+    loaded, _ = load(tmp_path / "model.safetensors")
+    images = torch.randint(0, 256, (1, 96, 96, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), classifier(images))
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])

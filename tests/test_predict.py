@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,48 @@ def test_the_champion_gives_the_same_here_and_from_mlflows_server(
     photos = read(find([folder]), preparation(COLOUR, None), ahead=8)
     pixels = [photo.pixels.tolist() for photo in photos if photo.pixels is not None]
     np.testing.assert_allclose(served("models:/photos@champion", pixels, champion), found[0], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("pickle", "weights that can be read without running it: a weight is a pickle"),
+        ("shape", "weights that can be read without running it"),
+        ("card", "not logged by this repository, or by another version of it"),
+        ("code", "has no exported graph"),
+    ],
+)
+def test_nothing_that_a_store_holds_is_run(
+    champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, message: str
+) -> None:
+    """MLflow would import the module that a pickled model names, from the model's own folder, before it refuses it."""
+    (folder,) = (path.parent for path in tmp_path.glob("mlartifacts/**/MLmodel"))
+    graph, description = folder / "data" / "model.pt2", folder / "MLmodel"
+    with zipfile.ZipFile(graph) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    config = next(name for name in content if name.endswith("model_weights_config.json"))
+    if harm == "pickle":
+        content[config] = content[config].replace(b'"use_pickle": false', b'"use_pickle": true', 1)
+    elif harm == "shape":
+        content[config] = content[config].replace(b'"as_int": 32', b'"as_int": 3200000')
+    elif harm == "card":
+        description.write_text(description.read_text().replace("height: 24", "height: 24000"))
+    else:
+        graph.unlink()
+        (folder / "code").mkdir()
+        (folder / "code" / "evil.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')")
+        description.write_text(description.read_text().replace("code: null", "code: code"))
+        (folder / "data" / "model.pth").write_bytes(b"")
+        (folder / "data" / "pickle_module_info.txt").write_text("evil")
+    if harm != "code":
+        with zipfile.ZipFile(graph, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+    with pytest.raises(Fault, match=message):
+        run_predict(
+            monkeypatch, write_files(tmp_path / "photos", {"1.jpg": photo(1)}), "--model", "models:/photos@champion"
+        )
+    assert not (tmp_path / "harmed").exists()
 
 
 def served(model: str, images: list[Any], store: Store) -> list[list[float]]:

@@ -143,14 +143,14 @@ def test_code_without_dvc_repro_is_stale(folder: Path, tell: Any) -> None:
     out = tell()
     assert "## Equivalent (the same model), by stale numbers" in out
     assert "`the working tree`: its numbers are stale" in out
-    assert "train (`src/models`)" in out
-    assert "| `src/models/net.py` | +2 -1 lines | train |" in out
+    assert "`train` (`src/models`)" in out
+    assert "| `src/models/net.py` | +2 -1 lines | `train` |" in out
     git(folder, "checkout", "-q", ".")
     write(folder / "src/models/untracked.py", "layers = 2\n")
-    assert "train (`src/models`)" in tell()
-    assert "| `src/models/untracked.py` | +1 -0 lines | train |" in tell()
+    assert "`train` (`src/models`)" in tell()
+    assert "| `src/models/untracked.py` | +1 -0 lines | `train` |" in tell()
     commit(folder, "code alone")
-    assert "train (`src/models`)" in tell("--base", "HEAD^", "--head", "HEAD")
+    assert "`train` (`src/models`)" in tell("--base", "HEAD^", "--head", "HEAD")
 
 
 def test_a_file_whose_name_is_not_utf8(folder: Path, tell: Any) -> None:
@@ -195,7 +195,7 @@ def test_a_stage_that_read_other_data_than_are_locked_is_stale(folder: Path, tel
     old = md5((folder / "data/prepared/validation.images.npy").read_bytes())
     first = text.index(old)  # of split; train read the one that follows
     (folder / "dvc.lock").write_text(text[:first] + md5(b"new") + text[first + 32 :])
-    assert "train (`data/prepared/validation.images.npy`)" in tell()
+    assert "`train` (`data/prepared/validation.images.npy`)" in tell()
 
 
 def test_a_figure_alone_leaves_the_numbers_fresh(folder: Path, tell: Any) -> None:
@@ -211,7 +211,7 @@ def test_photos_count_where_dvc_tracks_them(folder: Path, tell: Any) -> None:
     (folder / "data/images/cat.1.jpg").unlink()  # as in a fresh clone
     assert "split (" not in tell()
     write(folder / "data/images.dvc", {"outs": [{"md5": "0123.dir", "path": "images"}]})
-    assert "split (`data/images`)" in tell()
+    assert "`split` (`data/images`)" in tell()
 
 
 def test_another_environment_and_packages_are_told(folder: Path, tell: Any) -> None:
@@ -219,7 +219,7 @@ def test_another_environment_and_packages_are_told(folder: Path, tell: Any) -> N
     substitute(folder / "requirements.lock", "torch==2.14.1", "torch==2.15.0")
     substitute(folder / "requirements.lock", "numpy==2.3.0\n", "")
     out = tell()
-    assert "torch `2.14.1` → `2.15.0`" in out
+    assert "`torch` `2.14.1` → `2.15.0`" in out
     assert "| `torch` | `2.14.1` | `2.15.0` | ↑ |" in out
     assert "| `numpy` | `2.3.0` | `none` |  |" in out
 
@@ -341,6 +341,20 @@ def test_names_are_never_markup(folder: Path, tell: Any) -> None:
     page = Page()
     page.feed(tell("--html"))
     assert "script" not in page.tags
+
+
+def test_keys_and_stages_that_a_branch_invents_are_never_markup(folder: Path, tell: Any) -> None:
+    image, link = "<img src=x>", "[click](http://evil.example)"
+    environment = json.loads((folder / "reports/environment.json").read_text(encoding="utf-8"))
+    (folder / "reports/environment.json").write_text(json.dumps({**environment, image: "1"}))
+    pipeline = (folder / "dvc.yaml").read_text(encoding="utf-8")
+    (folder / "dvc.yaml").write_text(f"{pipeline.rstrip()}\n  '{link}':\n    cmd: x\n    deps: [src]\n")
+    (folder / "src").mkdir(exist_ok=True)
+    (folder / "src/new.py").write_text("x = 1\n")
+    out = tell()
+    for harm in (image, link):
+        assert f"`{harm}`" in out
+        assert harm not in out.replace(f"`{harm}`", "")
 
 
 def test_thumbnails_where_the_images_are_the_locked_ones(folder: Path, tell: Any) -> None:

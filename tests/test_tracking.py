@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import stages.train
 from src import params
+from src.addresses import without_credentials
 from src.atomic import digest
 from src.data.prepare import prepare
 from src.data.prepared import ImageFormat
@@ -29,7 +30,7 @@ from src.models.file import Card, save
 from src.params import Params
 from src.paths import DATASET, ENVIRONMENT, MODEL
 from src.tracking import attach, training_run
-from src.tracking.store import EXPERIMENT, open_store, tracking_uri, without_credentials
+from src.tracking.store import EXPERIMENT, open_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,7 +56,7 @@ DATA = {
 
 
 def settings() -> Params:
-    source = f"https://joe:{PASSWORD}@example.org/mnist.tar"
+    source = f"https://joe:{PASSWORD}@example.org/mnist.tar?token={PASSWORD}"
     text = RECIPE.replace("name: digits", "name: mnist").replace("source: null", f"source: {source}")
     Path("params.yaml").write_text(text, encoding="utf-8")
     return params.load()

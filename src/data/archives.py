@@ -5,6 +5,7 @@ names, `..`, links and devices are refused, and what they unpack to is bounded. 
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -24,6 +25,8 @@ from src.faults import Fault
 MIB = 2**20
 # xz -9 needs 65 MiB to unpack; without a bound a header of 20 bytes may demand 4 GiB.
 XZ_MEMORY = 256 * MIB
+# zipfile unpacks these piece by piece; bzip2, LZMA and Zstandard it unpacks whole, whatever the directory says.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Names and attributes of one tar member. Real ones take below 10 KiB; the reader holds them in memory.
 HEADER_BYTES = MIB
 
@@ -126,6 +129,8 @@ def _zip(path: Path, called: str, limits: Limits) -> Iterator[Member]:
                 raise Fault(f"{called}: {name!r} is a link or a device: pack plain files only")
             if info.flag_bits & 1:
                 raise Fault(f"{called} is encrypted: pack it without a password")
+            if info.compress_type not in _ZIP_METHODS:
+                raise Fault(f"{called} is compressed by a method that is not read: pack it by the usual one, deflate")
             with archive.open(info) as content:
                 yield Member(name, info.file_size, _reading(called, name, info.file_size, content.read, limits))
 
@@ -234,6 +239,7 @@ def _faults(called: str) -> Iterator[None]:
         yield
     except (
         EOFError,
+        IndexError,
         MemoryError,
         NotImplementedError,
         OverflowError,
@@ -245,8 +251,13 @@ def _faults(called: str) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise Fault(f"{called} is truncated or damaged ({error}): fetch or pack it again") from None
+        raise _damaged(called, error) from None
     except OSError as error:
-        if error.errno is not None:  # gzip and bz2 report damage by one without a number
+        # gzip and bz2 report damage by one without a number; places before the file's start are refused by the system.
+        if error.errno not in (None, errno.EINVAL):
             raise
-        raise Fault(f"{called} is truncated or damaged ({error}): fetch or pack it again") from None
+        raise _damaged(called, error) from None
+
+
+def _damaged(called: str, error: Exception) -> Fault:
+    return Fault(f"{called} is truncated or damaged ({str(error)[:200]}): fetch or pack it again")

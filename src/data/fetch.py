@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from tqdm import tqdm
 
 from src import atomic
+from src.addresses import without_credentials
 from src.data.connecting import session
 from src.faults import Fault
 
@@ -27,6 +27,7 @@ FIRST_WAIT = 1.0  # seconds, doubled after each round
 TIMEOUT = (4.0, 30.0)  # seconds to connect, whatever addresses a host has; and without a byte
 SILENCES = 2  # a mirror that gave no answer in time so often is not asked again
 PATIENCE = 15.0  # seconds without an answer of any mirror, after which no other round begins
+MOST_BYTES = 256 * 2**30  # a server may send without an end; ImageNet has 150 GB
 _PIECE = 2**18
 
 
@@ -56,12 +57,6 @@ def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, remedy: st
         with atomic.replacing(path) as temporary:
             partial.replace(temporary)
     return path
-
-
-def shown(url: str) -> str:
-    """The URL without what may be secret: user, password, query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def _agrees(path: Path, checksum: Checksum | None) -> bool:
@@ -111,9 +106,9 @@ def _try_mirrors(urls: list[str], partial: Path, checksum: Checksum | None, reme
             if _size(partial) > longest:  # however often it breaks off, it gets on
                 longest = _size(partial)
                 rounds = 1
-            after = f", trying {shown(following)}" if following else ""
-            print(f"mirror {shown(url)}: {reasons[url]}{after}", file=sys.stderr, flush=True)
-    told = "; ".join(f"{shown(url)}: {reason}" for url, reason in reasons.items())
+            after = f", trying {without_credentials(following)}" if following else ""
+            print(f"mirror {without_credentials(url)}: {reasons[url]}{after}", file=sys.stderr, flush=True)
+    told = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
     raise Fault(f"cannot download ({told}): {remedy}")
 
 
@@ -135,6 +130,8 @@ def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> b
         if response.status_code in (400, 401, 403, 404, 410, 451):
             raise _Refused(f"{response.status_code} {response.reason}")
         response.raise_for_status()
+        if url.lower().startswith("https:") and not response.url.lower().startswith("https:"):
+            raise _Refused("it leads to an address without TLS")
         resumed = response.status_code == requests.codes.partial_content and response.headers.get(
             "Content-Range", ""
         ).startswith(f"bytes {start}-")
@@ -156,6 +153,8 @@ def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> b
         ):
             for piece in response.raw.stream(_PIECE, decode_content=False):
                 file.write(piece)
+                if file.tell() > MOST_BYTES:
+                    raise _Refused(f"more than {MOST_BYTES // 2**30} GiB")
                 bar.update(len(piece))
     return resumed
 

@@ -8,6 +8,7 @@ What is done with each kind:
 - Transparency is laid on white. Palettes, CMYK, YCbCr and others become RGB (without colour profiles); of 16 bits per
   colour Pillow keeps the upper 8.
 - Of an animation or a file of several pages the first is taken.
+- Refused: JPEGs that go over their pixels very often, TIFFs whose strips share their bytes: seconds for each kilobyte.
 - Refused: above `MAX_PIXELS` (`MAX_PIXELS_KEPT` where nothing is resized) or `MAX_FILE_BYTES`; 32-bit integers and
   floating point, whose range is unknown.
 
@@ -15,13 +16,16 @@ Resizing is bilinear with antialiasing, as torchvision's pretrained networks wer
 """
 
 import io
+import re
 import threading
 from contextlib import nullcontext
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from src.data.prepared import MAX_PIXELS_KEPT  # what is not made smaller is held several times
 
 # Pillow's plugins that decode photos and scans themselves; others start programs (EPS) or are rare and little tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -31,8 +35,13 @@ SUFFIXES = frozenset(
 )
 MAX_FILE_BYTES = 64 * 2**20  # a photo of 50 megapixels has 10 to 25 MiB as JPEG
 MAX_PIXELS = 50_000_000  # the largest ordinary cameras; decoding takes up to 9 bytes a pixel, so 0.5 GB
-MAX_PIXELS_KEPT = 4096 * 4096  # as large as image_size may be: what is not made smaller is held several times
 _LARGE_PIXELS = 4_000_000
+# Decoders of some formats take memory for the pixels as soon as a file is opened. Pillow refuses twice as many.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+MOST_SCANNED = 40 * MAX_PIXELS  # pixels times scans; 4 s. A progressive photo has about 10 scans
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+_STRIP_BYTES, _TILE_BYTES = 279, 325  # TIFF's tags: how many bytes each has
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
 
 Resize = Literal["crop", "squash", "pad"]
@@ -59,6 +68,7 @@ def decode(data: bytes, fit: Fit | None) -> NDArray[np.uint8]:
         if pixels > (MAX_PIXELS if fit else MAX_PIXELS_KEPT):
             hint = "" if fit else " without data.image_size"
             raise Unreadable(f"{image.width}×{image.height} pixels are too many{hint}")
+        _check_effort(image, data)
         with _one_large_image if pixels > _LARGE_PIXELS else nullcontext():
             if fit:
                 # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
@@ -68,10 +78,37 @@ def decode(data: bytes, fit: Fit | None) -> NDArray[np.uint8]:
             return to_array(to_fit(image, fit) if fit else image)
     except Unreadable:
         raise
+    except Image.DecompressionBombError:
+        raise Unreadable(f"more than {2 * MAX_PIXELS:,} pixels are too many") from None
     except UnidentifiedImageError:
         raise Unreadable("not an image, or a format that is not read") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from None
+
+
+def _check_effort(image: Image.Image, data: bytes) -> None:
+    """Raises `Unreadable` where decoding would take long, however few bytes and pixels there are."""
+    pixels = image.width * image.height
+    if data.startswith(b"\xff\xd8"):
+        # Counting bytes is fast, and enough for nearly all.
+        if pixels * data.count(_SCAN) > MOST_SCANNED and pixels * _scans(data) > MOST_SCANNED:
+            raise Unreadable("more scans than a photo has")
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        counts = [image.tag_v2.get(tag, ()) for tag in (_STRIP_BYTES, _TILE_BYTES)]
+        parts = [size for count in counts for size in (count if isinstance(count, tuple) else (count,))]
+        if sum(parts) > 2 * len(data):
+            raise Unreadable("its strips share their bytes")
+        if data.count(_SCAN) * pixels > MOST_SCANNED * max(1, len(parts)):  # JPEGs within
+            raise Unreadable("more scans than a photo has")
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG goes over its pixels. What follows its end, such as a film, does not count."""
+    at, scans = 2, 0
+    while (match := _JPEG_MARKER.search(data, at)) and match[0] != _END:
+        scans += match[0] == _SCAN
+        at = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
+    return scans
 
 
 def is_image(data: bytes) -> bool:

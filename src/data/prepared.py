@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from src.paths import DATASET, PREPARED
 
 SplitName = Literal["train", "validation", "test"]
+MAX_PIXELS_KEPT = 4096 * 4096  # as large as data.image_size may be
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -21,10 +22,16 @@ class _Record(BaseModel):
 class ImageFormat(_Record):
     """Height, width and channels (1 or 3) of every prepared image, and how photos were brought to that size."""
 
-    height: int
-    width: int
-    channels: int
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    channels: Literal[1, 3]
     resize: Literal["crop", "squash", "pad"] | None  # None: the images were this size already
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.height * self.width > MAX_PIXELS_KEPT:
+            raise ValueError(f"more than {MAX_PIXELS_KEPT:,} pixels")
+        return self
 
 
 class SplitRecord(_Record):

@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from src import atomic
+from src.addresses import without_credentials
 from src.data.archives import is_archive, members
-from src.data.fetch import Checksum, fetch, shown
+from src.data.fetch import Checksum, fetch
 from src.data.sources import SOURCES
 from src.faults import Fault
 from src.paths import IMAGES, RAW, downloads, main_root
@@ -60,10 +61,14 @@ def _digits() -> Path:
 
 def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> None:
     if source is not None and re.match(r"(?i)https?://", source):
-        where = shown(source)
+        where = without_credentials(source)
         archive = _fetch_source(source, sha256)
         copy = target / _plain_name(archive.name)
         _copy(archive, copy)
+    elif source is not None and "://" in source:
+        raise Fault(
+            f"data.source {without_credentials(source)}: only http and https are read: fetch it, and name the file"
+        )
     else:
         path = IMAGES if source is None else main_root() / source
         where = str(IMAGES) if source is None else f"data.source {source}"
@@ -104,7 +109,7 @@ def _fetch_source(url: str, sha256: str | None) -> Path:
     known = path.is_file() and checksum is None
     fetch([url], path, checksum, f"check the URL, {_PLACE} {_near(path)}, or set data.source to a file")
     if known:
-        print(f"{shown(url)} was fetched before: remove {_near(path)} to fetch it again")
+        print(f"{without_credentials(url)} was fetched before: remove {_near(path)} to fetch it again")
     return path
 
 

@@ -1,14 +1,15 @@
 """`models/model.safetensors`: the weights, and in its metadata all that is needed to use them. No pickle."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
+from torch import Tensor
 
 from src import params
 from src.atomic import replacing
@@ -21,13 +22,19 @@ from src.models.classifier import Classifier
 class Card(BaseModel):
     """What the weights belong to. `mean` and `std` are those of the training images, per channel, in [0, 1]."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: params.Model
-    classes: Sequence[str]
+    classes: Annotated[Sequence[str], Field(min_length=1)]
     image: ImageFormat
     mean: Sequence[float]
     std: Sequence[float]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.image.channels:
+            raise ValueError("mean and std must have a value for each channel")
+        return self
 
     @classmethod
     def of(cls, model: params.Model, dataset: Dataset) -> Self:
@@ -57,10 +64,26 @@ def load(path: Path) -> tuple[Classifier, Card]:
         with safe_open(path, framework="pt") as file:
             card = Card.model_validate_json((file.metadata() or {}).get("card", ""))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        # The weights are all in the file: nothing is to be downloaded again.
-        classifier = card.model_copy(update={"model": card.model.model_copy(update={"weights": "none"})}).build()
-        classifier.load_state_dict(weights)
-    except (SafetensorError, ValidationError, RuntimeError) as error:
+        classifier = filled(card, weights)
+    except (Fault, SafetensorError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise Fault(f"{path} is not a whole model of this repository: {reason}") from None
-    return classifier.eval(), card
+    return classifier, card
+
+
+def filled(card: Card, weights: Mapping[str, Tensor]) -> Classifier:
+    """The card's classifier with these weights, in evaluation mode. Raises `Fault` or `ValueError` if they do not fit.
+
+    What the card asks for takes no memory until the weights are known to be those of its network.
+    """
+    # The weights are all in the file: nothing is to be downloaded again.
+    model = card.model.model_copy(update={"weights": "none"})
+    with torch.device("meta"):  # shapes alone
+        classifier = card.model_copy(update={"model": model}).build()
+    wanted = {name: (tensor.dtype, tensor.shape) for name, tensor in classifier.state_dict().items()}
+    found = {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}
+    if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
+        raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
+    classifier.network.to_empty(device="cpu")
+    classifier.load_state_dict(dict(weights))
+    return classifier.eval()

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from src.documents import NotYaml, read_yaml
 from src.faults import Fault
 from src.params.section import Section
 from src.params.whole import Params
@@ -30,15 +29,12 @@ def load(path: Path = PARAMS) -> Params:
 def parse(text: str, file: str) -> Params:
     """The parameters in `text`; `file` is its name in messages.
 
-    YAML 1.2 by the reader that DVC uses, so that `lr: 1e-3` is the number it looks like for both. Raises `Fault`.
+    YAML 1.2, so that `lr: 1e-3` is the number it looks like, for DVC too. Raises `Fault`.
     """
     try:
-        raw = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Fault(f"{file}{line}: not valid YAML: {error.problem}") from None
-    except (YAMLError, ValueError) as error:
-        raise Fault(f"{file}: not valid YAML: {error}") from None
+        raw = read_yaml(text)
+    except NotYaml as error:
+        raise Fault(f"{file}{error.place}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise Fault(f"{file}: must hold keys such as 'seed:' and 'data:'; see {RECIPES}/digits.yaml")
     return check(raw, file)

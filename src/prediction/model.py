@@ -1,6 +1,5 @@
 """The model that predicts: a file of the pipeline, or what MLflow keeps. Neither holds a pickle."""
 
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -11,12 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from src.addresses import without_credentials
+from src.documents import read_yaml
 from src.faults import Fault
 from src.models import file
-from src.models.classifier import Probabilities
+from src.models.classifier import Classifier, Probabilities
 from src.models.file import Card
+from src.prediction.exported import read_weights
 from src.tracking.runs import existing_store
-from src.tracking.store import Store, explained, tracking_uri, without_credentials
+from src.tracking.store import Store, explained, tracking_uri
 
 
 class Model(NamedTuple):
@@ -28,8 +30,11 @@ class Model(NamedTuple):
 
     @torch.no_grad()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K) of images (N, H, W, C). Raises `Fault` if one is not a number."""
-        found: NDArray[np.float32] = self.module(torch.from_numpy(images).to(self.device)).cpu().numpy()
+        """(N, K) of images (N, H, W, C). Raises `Fault` if one is not a number, or if the network cannot compute it."""
+        try:
+            found: NDArray[np.float32] = self.module(torch.from_numpy(images).to(self.device)).cpu().numpy()
+        except (IndexError, RuntimeError) as error:  # a file may hold weights that fit each other and no image
+            raise Fault(f"the model cannot take its images: {str(error).splitlines()[0][:200]}") from None
         if not np.isfinite(found).all():
             raise Fault("the model's probabilities are not finite numbers: its training diverged")
         return found
@@ -38,16 +43,13 @@ class Model(NamedTuple):
 def load(name: str) -> Model:
     """The model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id. Raises `Fault`.
 
-    A file's network is computed on the accelerator where there is one; MLflow's exported graph on the CPU.
+    It is computed on the accelerator where there is one.
     """
     if name.startswith("models:/"):
         return _from_store(_store(), name)
     if re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():
         return _of_run(_store(), name)
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    device = accelerator if accelerator is not None else torch.device("cpu")
-    classifier, card = file.load(Path(name))
-    return Model(Probabilities(classifier).to(device).eval(), card, device)
+    return _placed(*file.load(Path(name)))
 
 
 def _store() -> Store:
@@ -67,14 +69,24 @@ def _of_run(store: Store, run_id: str) -> Model:
 
 
 def _from_store(store: Store, uri: str) -> Model:
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"  # a pickle runs what it likes; ours has none
+    """From the weights and the card alone: what else MLflow keeps of a model is code of sorts, and is not run."""
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
         import mlflow.artifacts
-        import mlflow.pytorch
-        from mlflow.models import Model as Description
 
-        place = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store.uri)
-        card = (Description.load(place).metadata or {}).get("card")
-        if card is None:
-            raise Fault(f"{uri} was not logged by this repository: its metadata has no card")
-        return Model(mlflow.pytorch.load_model(place), Card.model_validate(card), torch.device("cpu"))
+        place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store.uri))
+        graph, description = place / "data" / "model.pt2", place / "MLmodel"
+        if not (graph.is_file() and description.is_file()):
+            raise Fault(f"{uri} was not logged by this repository: it has no exported graph")
+        try:
+            card = Card.model_validate(read_yaml(description.read_bytes())["metadata"]["card"])
+            classifier = file.filled(card, read_weights(graph, uri))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise Fault(f"{uri} was not logged by this repository, or by another version of it: {reason}") from None
+    return _placed(classifier, card)
+
+
+def _placed(classifier: Classifier, card: Card) -> Model:
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    device = accelerator if accelerator is not None else torch.device("cpu")
+    return Model(Probabilities(classifier).to(device).eval(), card, device)

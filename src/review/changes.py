@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from src.addresses import without_credentials
 from src.data.prepared import SPLITS, SplitName, array_paths
 from src.paths import DATASET, PIPELINE, RAW, REQUIREMENTS
 from src.revision import Revision, git
@@ -76,7 +77,10 @@ def _metric(key: str, before: Any, after: Any, judged: bool) -> Change:
 
 
 def parameters(base: Revision, head: Revision) -> list[Change]:
-    return _between(flatten(base.params), flatten(head.params))
+    before, after = (
+        {key: without_credentials(value) for key, value in flatten(each.params).items()} for each in (base, head)
+    )
+    return _between(before, after)
 
 
 def environment(base: Revision, head: Revision) -> list[Change]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas
 
+from src.addresses import without_credentials
 from src.comparison import Comparison, Verdict, compare, obstacle
 from src.data.prepared import SplitName, array_paths
 from src.faults import Fault
@@ -20,7 +21,7 @@ from src.revision import Revision, locks, recorded
 from src.significance import ALPHA, EQUIVALENCE_LEVEL, welch
 from src.tracking.identity import recipe_digest
 from src.tracking.lookup import find_run
-from src.tracking.store import tracking_uri, without_credentials
+from src.tracking.store import tracking_uri
 
 _FEWEST_SEEDS = 3
 _ANSWERS: Mapping[SplitName, Path] = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}

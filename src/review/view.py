@@ -95,9 +95,9 @@ def _warnings(review: Review) -> Iterator[Line]:
         what = "its numbers are stale" if side.numbers_stale else "its figures are stale, its numbers are not"
         line = [Name(side.name), f": {what}: dvc.lock was not made with the present"]
         for stage, reasons in side.stale.items():
-            first = f"{' ' if stage == next(iter(side.stale)) else ', '}{stage} ("
-            shown = [", " if number else first for number in range(min(len(reasons), _MOST))]
-            line += [part for text, reason in zip(shown, reasons, strict=False) for part in (text, Name(reason))]
+            line += [", " if stage != next(iter(side.stale)) else " ", Name(stage), " ("]
+            for number, reason in enumerate(reasons[:_MOST]):
+                line += [", " if number else "", Name(reason)]
             line.append(f", {len(reasons) - _MOST} more)" if len(reasons) > _MOST else ")")
         yield [*line, ". Run dvc repro and commit what it changes."]
     for split, answers in (("validation", review.validation), ("test", review.test)):
@@ -108,7 +108,7 @@ def _warnings(review: Review) -> Iterator[Line]:
         for number, change in enumerate(review.environment):
             line += [
                 ", " if number else "",
-                change.name,
+                Name(change.name),
                 " ",
                 Name(change.base or "none"),
                 " → ",
@@ -199,7 +199,7 @@ def _changes(review: Review) -> Iterator[Section]:
 def _code(changes: Sequence[CodeChange]) -> Table:
     used = [change for change in changes if change.stages]
     rows = [
-        [Name(c.file), "binary" if c.added is None else f"+{c.added:,} -{c.removed:,} lines", ", ".join(c.stages)]
+        [Name(c.file), "binary" if c.added is None else f"+{c.added:,} -{c.removed:,} lines", Name(", ".join(c.stages))]
         for c in used[:_MOST]
     ]
     return Table("Code", ["", "", "stages that use it"], rows, max(0, len(used) - _MOST))

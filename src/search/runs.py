@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from src.addresses import without_credentials
 from src.atomic import digest
 from src.faults import Fault
 from src.paths import DATASET
@@ -20,7 +21,7 @@ from src.search.results import Result
 from src.tracking import identity
 from src.tracking.runs import find_runs
 from src.tracking.source import read_source
-from src.tracking.store import Store, explained, placing, without_credentials
+from src.tracking.store import Store, explained, placing
 
 
 class Runs:

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from src import paths
+from src.addresses import without_credentials
 from src.atomic import check_writable, write_json
 from src.evaluation import tables
 from src.faults import Fault
@@ -23,7 +24,7 @@ from src.search.progress import Progress
 from src.search.results import Result, ranked
 from src.search.runs import Runs
 from src.search.stop import Stop
-from src.tracking.store import Store, without_credentials
+from src.tracking.store import Store
 
 
 def find(params: Params, url: str | None, workers: int, store: Store | None) -> None:

@@ -22,10 +22,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import StudyDirection
 
+from src.addresses import without_credentials
 from src.atomic import naming
 from src.faults import Fault
 from src.paths import searches
-from src.tracking.store import without_credentials
 
 # What must survive a power cut: that a trial began and how it ended. Its epochs are trained again.
 _DURABLE = (JournalOperation.CREATE_STUDY, JournalOperation.CREATE_TRIAL, JournalOperation.SET_TRIAL_STATE_VALUES)

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import pandas
 from filelock import FileLock, Timeout
 
+from src.addresses import without_credentials
 from src.evaluation import tables
 from src.faults import Fault
 from src.paths import VALIDATION_PREDICTIONS, promotion
 from src.tracking.runs import runs_of
-from src.tracking.store import Store, explained, without_credentials
+from src.tracking.store import Store, explained
 
 ALIAS = "champion"
 _PROMOTED = f"{ALIAS}.promoted"

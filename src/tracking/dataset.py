@@ -3,9 +3,9 @@
 import json
 
 from src import params
+from src.addresses import without_credentials
 from src.data.prepared import read_dataset
 from src.tracking.identity import data_digest
-from src.tracking.store import without_credentials
 
 
 def dataset_record(data: params.Data) -> dict[str, str]:

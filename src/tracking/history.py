@@ -7,13 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from src.addresses import without_credentials
+from src.documents import read_yaml
 from src.paths import DATASET, LOCK, MODEL, PARAMS, PIPELINE
 from src.tracking.identity import flatten
 from src.tracking.source import blobs, git, versions
-from src.tracking.store import without_credentials
 
 # Those that make the model; only their parameters and code count here.
 _STAGES = ("download", "split", "train")
@@ -82,8 +80,8 @@ def outputs(locked: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
 def stages(text: bytes) -> dict[str, Any]:
     """The stages of a `dvc.lock`; none where it is not whole, as amid a merge."""
     try:
-        content = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+        content = read_yaml(text)
+    except ValueError:
         return {}
     return dict(content.get("stages") or {}) if isinstance(content, dict) else {}
 
@@ -104,7 +102,7 @@ def _value(text: str | None) -> Any:
 def code_digest(commit: str, stage: str) -> str | None:
     """What `identity.code_digest` gives in a checkout of the commit; None where its `dvc.yaml` has no such stage."""
     (text,) = contents([commit], PIPELINE)
-    pipeline = YAML(typ="safe", pure=True).load(text)["stages"] if text else {}
+    pipeline = read_yaml(text)["stages"] if text else {}
     if stage not in pipeline:
         return None
     listed = git("ls-tree", "-r", "-z", "--name-only", commit, "--", *pipeline[stage].get("deps", []))

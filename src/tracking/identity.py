@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from src.atomic import digest
+from src.documents import read_yaml
 from src.faults import Fault
 from src.params import Params
 from src.paths import DATASET, PIPELINE
@@ -74,7 +73,7 @@ def code_digest(stage: str) -> str:
 def code_files(stage: str) -> Sequence[Path]:
     """The Python files among the stage's `deps`, those in listed folders too, sorted. Raises `Fault`."""
     try:
-        pipeline = YAML(typ="safe", pure=True).load(PIPELINE)
+        pipeline = read_yaml(PIPELINE.read_bytes())
     except FileNotFoundError:
         raise Fault(f"{PIPELINE} is missing: it says which code a stage runs") from None
     if stage not in pipeline["stages"]:

@@ -1,19 +1,20 @@
 """From a model, a run or a commit to what made it: data, parameters, code, commit, metrics; and how to rebuild it."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from src.addresses import without_credentials
 from src.atomic import digest
+from src.documents import read_json
 from src.faults import Fault
 from src.paths import METRICS, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.runs import existing_store, registered_run, run_by_id, runs_of
 from src.tracking.source import git
-from src.tracking.store import Store, tracking_uri, without_credentials
+from src.tracking.store import Store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -127,7 +128,7 @@ def _metrics(commit: str | None, run: "Run | None") -> dict[str, float]:
     if commit is not None:
         found = {}
         for path, prefix in ((TRAINING, ""), (METRICS, "test_")):
-            content = json.loads(git("show", f"{commit}:./{path.as_posix()}") or "{}")
+            content = read_json(git("show", f"{commit}:./{path.as_posix()}") or "{}")
             found |= {f"{prefix}{key}": value for key, value in content.items() if isinstance(value, int | float)}
     return {name: value for name, value in found.items() if "_ci_" not in name}
 

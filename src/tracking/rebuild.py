@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from ruamel.yaml import YAML
 
 from src import lifetime, paths
+from src.documents import read_yaml
 from src.faults import Fault
 from src.tracking import history
 from src.tracking.identity import flatten
@@ -141,7 +141,7 @@ def _raw_data(folder: Path, environment: Mapping[str, str]) -> bool:
         (folder / ".cache" / downloads.name).symlink_to(downloads)
     locked = history.stages((folder / paths.LOCK).read_bytes()).get("download", {})
     asked = history.parameters(locked)
-    now = flatten(YAML(typ="safe", pure=True).load(folder / paths.PARAMS))
+    now = flatten(read_yaml((folder / paths.PARAMS).read_bytes()))
     if not asked or any(now.get(key) != value for key, value in asked.items()):
         return False  # the run's own data are not those of the commit
     asking = subprocess.run(["dvc", "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True, check=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from src.addresses import without_credentials
 from src.atomic import digest
 from src.checkpoints import discard_recorded
 from src.faults import Fault
@@ -24,7 +25,7 @@ from src.tracking.delivery import SESSION
 from src.tracking.outbox import letter_of
 from src.tracking.sender import Sender
 from src.tracking.source import Source, read_source
-from src.tracking.store import tracking_uri, without_credentials
+from src.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     from torch import nn

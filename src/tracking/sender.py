@@ -5,11 +5,12 @@ import sys
 import threading
 import time
 
+from src.addresses import without_credentials
 from src.faults import Fault
 from src.paths import outbox, shown
 from src.tracking.delivery import Delivery
 from src.tracking.outbox import Letter, waiting
-from src.tracking.store import Refused, Store, import_client, open_store, tracking_uri, without_credentials
+from src.tracking.store import Refused, Store, import_client, open_store, tracking_uri
 
 PATIENCE = 30.0  # seconds that a beginning or an end may wait for the store,
 _PER_MIB = 1.0  # and for each MiB of files that are to be copied

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from src.addresses import without_credentials
 from src.faults import Fault
 from src.paths import main_root
 
@@ -63,11 +64,6 @@ def tracking_uri() -> str:
 def database(uri: str) -> Path | None:
     """The file of a SQLite store; None for a server or another database."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
-def without_credentials(text: str) -> str:
-    """The text with `user:password@` removed from every address in it."""
-    return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
 
 
 def open_store() -> Store:
