@@ -332,12 +332,11 @@ CASES = [
     line("src.predict README.md --top 0", "--top is 0"),
     line("src.predict README.md --format xml", "--format"),
     line("src.predict data/images", "no photos in data/images"),
-    line("src.predict README.md --model models:/digits@champion", "models:/digits@champion", environment=NOWHERE),
+    line("src.predict README.md --model models:/digits@champion", "MLflow at nonsense", environment=NOWHERE),
     line(f"src.predict README.md --model {'0' * 32}", "MLflow"),
     line("src.predict photo.png --explain README.md", "README.md", lambda f: write_files(f, {"photo.png": png(1, 8)})),
     line("src.export --output README.md/model.onnx", "README.md"),
     line("src.export --output models", "models"),
-    line("src.summary", "MLflow", environment=NOWHERE),
     *(Case("odd, and accepted", name, harm, DOWNLOAD) for name, harm in {
         "a fifo and a socket": both(photos(class_folders(TWO)), listening),
         "a link to a photo": both(photos(class_folders(TWO)), linked("photos/dog/x.png", "../cat/0.png")),

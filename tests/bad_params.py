@@ -71,7 +71,7 @@ def _walk(
     for name, field in section.model_fields.items():
         path = (*above, name)
         yield section, Key(path, field, raw)
-        members = [part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)]
+        members = [part for part in parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)]
         inner = value[name]
         if members and isinstance(inner, dict):
             fits = [member for member in members if member.model_fields.keys() == inner.keys()]
@@ -84,15 +84,15 @@ def _named(member: type[Section], name: str) -> bool:
     return name in get_args(member.model_fields["name"].annotation)
 
 
-def _parts(annotation: Any) -> Iterator[Any]:
+def parts(annotation: Any) -> Iterator[Any]:
     """The plain types and metadata that an annotation is made of."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
-        yield from _parts(inner)
+        yield from parts(inner)
         yield from metadata
     elif get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
-            yield from _parts(member)
+            yield from parts(member)
     else:
         yield annotation
 
@@ -100,7 +100,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 def allowed(field: FieldInfo) -> set[type]:
     """The types that a value may have."""
     found: set[type] = set()
-    for part in _parts(field.annotation):
+    for part in parts(field.annotation):
         if get_origin(part) is Literal:
             found |= {type(value) for value in get_args(part)}
         elif isinstance(part, type) and issubclass(part, Section | Range | Choices):
@@ -114,7 +114,7 @@ def allowed(field: FieldInfo) -> set[type]:
 
 def _bounds(field: FieldInfo) -> Iterator[float]:
     """Numbers just outside of what is allowed."""
-    for part in (*field.metadata, *(_parts(field.annotation))):
+    for part in (*field.metadata, *(parts(field.annotation))):
         if isinstance(part, FieldInfo):
             yield from _bounds(part)
         elif isinstance(part, Ge) and isinstance(part.ge, int | float):
@@ -134,7 +134,7 @@ def bad_parameters() -> Iterator[Bad]:
 
 def _of(key: Key) -> Iterator[Bad]:
     types = allowed(key.field)
-    free = not any(get_origin(part) is Literal for part in _parts(key.field.annotation))
+    free = not any(get_origin(part) is Literal for part in parts(key.field.annotation))
     for kind, value in SAMPLES.items():
         # A word is no surprise where any text may stand; a name that is not listed is one.
         if kind not in types or (kind is str and not free):

@@ -229,11 +229,14 @@ def write_best(params: Params) -> None:
 
     if not paths.BEST.is_file():
         raise Fault(f"{paths.BEST} is missing: run python -m src.tune first")
-    found = json.loads(paths.BEST.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(paths.BEST.read_text(encoding="utf-8"))
+        study, winner = found["study"], found["winner"]
+    except (ValueError, KeyError, TypeError):
+        raise Fault(f"{paths.BEST} is damaged: run python -m src.tune, which writes it again") from None
     plan = search(params, space.distributions(params))
-    if found["study"] != plan.name:
-        raise Fault(f"{paths.BEST} is of the search {found['study']}, not of the present {plan.name}: search again")
-    winner = found["winner"]
+    if study != plan.name:
+        raise Fault(f"{paths.BEST} is of the search {study}, not of the present {plan.name}: search again")
     print(winner["verdict"])
     old, new = space.present(params), winner["values"]
     if old == new:
