@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from bad_inputs import CHECKING, Case, Harm
@@ -78,7 +79,7 @@ def flipped(name: str | Path) -> Harm:
     return harm
 
 
-def array(name: str | Path, change: Callable[[np.ndarray], np.ndarray]) -> Harm:  # type: ignore[type-arg]
+def array(name: str | Path, change: Callable[[np.ndarray], np.ndarray]) -> Harm:
     return lambda folder: np.save(folder / name, change(np.load(folder / name)))
 
 
@@ -89,7 +90,8 @@ def folder_instead(name: str | Path) -> Harm:
 def photos(files: dict[str, bytes], **values: str) -> Harm:
     """A folder `photos`, and the parameters that name it."""
     return both(
-        lambda folder: write_files(folder / "photos", files), key(**{"name": "image_folder", "source": "photos", **values})
+        lambda folder: write_files(folder / "photos", files),
+        key(**{"name": "image_folder", "source": "photos", **values}),
     )
 
 
@@ -149,8 +151,8 @@ def choice(name: str, harm: Harm, told: str, command: str = TRAIN) -> Case:
     return Case("settings that do not fit", name, harm, command, told)
 
 
-def line(command: str, told: str, harm: Harm = nothing, **options: dict[str, str]) -> Case:
-    return Case("command lines", command, harm, command, told, **options)
+def line(command: str, told: str, harm: Harm = nothing, environment: Mapping[str, str] = MappingProxyType({})) -> Case:
+    return Case("command lines", command, harm, command, told, environment=environment)
 
 
 CONFLICT = "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n"
@@ -213,12 +215,14 @@ CASES = [
     source("another sha256", both(
         photos(class_folders(TWO)), key(sha256="'" + "0" * 64 + "'")), "data.sha256"),
     source("a source for digits", key(source="photos"), "source must be null", "src.params"),
-    source("labels outside the classes", both(labels_outside, key(name="mnist", source="mnist")), "outside of 0", SPLIT),
+    source("labels outside the classes", both(
+        labels_outside, key(name="mnist", source="mnist")), "outside of 0", SPLIT),
     source("half of MNIST", both(
         lambda folder: write_files(folder / "m", dict([*mnist_files(9, 9).items()][:2])),
         key(name="mnist", source="m")), "missing in the source", SPLIT),
     source("another data set's files", both(
-        lambda folder: write_files(folder / "m", mnist_files(9, 9)), key(name="cifar10", source="m")), "cifar10", SPLIT),
+        lambda folder: write_files(folder / "m", mnist_files(9, 9)),
+        key(name="cifar10", source="m")), "cifar10", SPLIT),
     *prepared("images cut off", cut(TRAIN_IMAGES), "train.images.npy is not a whole array", TRAIN, VISUALIZE),
     *prepared("test images cut off", cut(TEST_IMAGES), "test.images.npy is not a whole array", EVALUATE, VISUALIZE),
     *prepared("labels cut off", cut(TRAIN_LABELS), "train.labels.npy is not a whole array", TRAIN),
@@ -265,6 +269,7 @@ CASES = [
     choice("images too small", replaced("name: cifar_basic", "name: alexnet"), "alexnet cannot take images of 8×8"),
     choice("images not square enough", replaced("name: cifar_basic", "name: vit_b_16"), "vit_b_16 cannot take"),
     choice("constants of colour", key(normalize="{mean: [1, 1, 1], std: [1, 1, 1]}"), "model.normalize has 3 values"),
+    choice("shifts larger than the images", key(crop="8"), "train.augment.crop is 8"),
     choice("no such device", key(device="cuda:7"), "train.device is cuda:7"),
     choice("Apple's device", key(device="mps"), "train.device is mps"),
     choice("tf32 on a CPU", both(key(device="cpu"), replaced("precision: auto", "precision: tf32")), "tf32"),
@@ -273,7 +278,8 @@ CASES = [
     choice("single images with batch norm", both(
         replaced("name: cifar_basic", "name: cifar_vgg"), key(batch_size="1")), "at least 2"),
     choice("a rate that diverges", both(
-        replaced("lr: 4.0e-3", "lr: 1.0e+30"), replaced("warmup_epochs: 1", "warmup_epochs: 0")), "reduce train.optimizer.lr"),
+        replaced("lr: 4.0e-3", "lr: 1.0e+30"), replaced("warmup_epochs: 1", "warmup_epochs: 0")),
+        "reduce train.optimizer.lr"),
     choice("an image that is not there", key(image="99999"), "visualize.image is 99999", VISUALIZE),
     choice("a layer that is not there", key(layer="99"), "visualize.layer is 99", VISUALIZE),
     result("metrics gone", gone("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
@@ -299,12 +305,12 @@ CASES = [
     line("src.report --base nonsense", "nonsense"),
     line("src.report --base HEAD --head nonsense", "nonsense"),
     line("src.report --base --exact", "--base"),
-    line("src.promote", "dvc.lock records"),
+    line("src.promote", "dvc.lock records", flipped(MODEL)),
     line("src.promote --rollback --force why", "--rollback takes no --force"),
     line("src.promote --name a/b", "--name is 'a/b'"),
     line("src.promote --rollback", "MLflow", environment=NOWHERE),
     line("src.track show nonsense", "nonsense is not a file"),
-    line("src.track show models:/nothing@champion", "models:/nothing@champion"),
+    line("src.track show models:/nothing@champion", "nothing"),
     line("src.track rebuild nonsense", "nonsense"),
     line("src.track", "command"),
     line("src.track show HEAD", "MLflow", environment=NOWHERE),
@@ -325,7 +331,7 @@ CASES = [
     line("src.tune", "tune.space", replaced("  space: ", "  space: {}\n  spaces: ")),
     line("src.tune --apply", "best.json", lambda f: write_files(f, {"reports/tuning/best.json": b"{"})),
     line("src.tune --apply", "best.json", lambda f: write_files(f, {"reports/tuning/best.json": b"{}"})),
-    line("src.tune", "split.validation", both(key(validation="0.0"), gone("data/prepared")), environment=SEARCH)._replace(
+    line("src.tune", "split.validation", both(key(validation="0.0"), gone(PREPARED)), environment=SEARCH)._replace(
         before=(SPLIT,)),
     line("src.predict", "PATH"),
     line("src.predict nowhere.jpg", "nowhere.jpg is missing"),

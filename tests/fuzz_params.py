@@ -6,6 +6,7 @@ python tests/fuzz_params.py --examples 2000
 import argparse
 import copy
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -15,22 +16,23 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bad_params import allowed, keys, parts, read  # noqa: E402 (after the path)
-from training_samples import CPU, digits  # noqa: E402
+from bad_params import allowed, keys, parts, read
+from training_samples import CPU, digits
 
-from src.compute import device  # noqa: E402
-from src.compute.batches import Batches  # noqa: E402
-from src.data.prepared import ImageFormat  # noqa: E402
-from src.faults import Fault  # noqa: E402
-from src.models.build import build  # noqa: E402
-from src.params import Params, check  # noqa: E402
-from src.training.loop import train  # noqa: E402
+from src.compute import device
+from src.compute.batches import Batches
+from src.data.prepared import ImageFormat
+from src.faults import Fault
+from src.models.build import build
+from src.params import Params, check
+from src.training.loop import train
 
 Change = tuple[tuple[str, ...], Any]
 
 DIGITS = read(Path(__file__).resolve().parents[1] / "recipes/digits.yaml")
-# Mutated are those that a training reads, but what takes minutes: compiling, other processes, networks of torchvision.
-LEFT_OUT = {("train", "compile"), ("train", "processes"), ("model", "name"), ("train", "optimizer", "iterations")}
+# Mutated are those that a training reads, but what takes minutes, or the processor from all others.
+LEFT_OUT = {("model", "name"), ("train", "optimizer", "iterations")}
+LEFT_OUT |= {("train", name) for name in ("compile", "processes", "threads")}
 KEYS = {key.path: key for key in keys() if key.path[0] in ("seed", "model", "train") and key.path not in LEFT_OUT}
 WHOLE = st.integers(0, 40) | st.sampled_from([10**4, 10**12, 2**63, 10**30])
 REAL = st.floats(0, 1) | st.sampled_from([0.5, 2.0, 45.0, 1e-30, 1e30, 1e308])
@@ -43,7 +45,8 @@ ANYTHING = st.recursive(
 
 def _likely(path: tuple[str, ...]) -> st.SearchStrategy[Change]:
     """A key with a value of a type that it may have."""
-    types, kinds = allowed(KEYS[path].field), {bool: st.booleans(), int: WHOLE, float: REAL, NoneType: st.none()}
+    types = allowed(KEYS[path].field)
+    kinds: dict[type, st.SearchStrategy[Any]] = {bool: st.booleans(), int: WHOLE, float: REAL, NoneType: st.none()}
     named = [value for part in parts(KEYS[path].field.annotation) for value in get_args(part) if isinstance(value, str)]
     fitting = [kinds[kind] for kind in kinds if kind in types] + ([st.sampled_from(named)] if named else [])
     return st.tuples(st.just(path), st.one_of(fitting or [ANYTHING]))
@@ -51,7 +54,7 @@ def _likely(path: tuple[str, ...]) -> st.SearchStrategy[Change]:
 
 PATH = st.sampled_from(sorted(KEYS))
 LIKELY = PATH.flatmap(_likely)
-CHANGES = st.lists(LIKELY, min_size=1, max_size=3) | st.lists(LIKELY | st.tuples(PATH, ANYTHING), min_size=1, max_size=3)
+CHANGES = st.lists(LIKELY, min_size=1, max_size=3) | st.lists(st.tuples(PATH, ANYTHING), min_size=1, max_size=2)
 
 
 def attempt(changes: list[Change]) -> bool:
@@ -70,10 +73,8 @@ def attempt(changes: list[Change]) -> bool:
         assert len(told.splitlines()) == 1
         assert any(name in told for path, _ in changes for name in path), told
         return False
-    try:
+    with suppress(Fault):  # settings that do not fit these images
         _train(params)
-    except Fault as fault:
-        assert len(str(fault).splitlines()) == 1
     return True
 
 

@@ -49,11 +49,15 @@ def test_damage_of_images_is_found_beside_the_work_and_told_before_its_end(
     before = path.read_bytes()
     path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     assert open_checked(dataset, "train")[0].images.shape == open_split("train").images.shape
-    begun = []
-    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"), intact.intact(dataset, "train") as reading:
-        reading.thread.join()
-        for epoch in reading.during(range(3)):
-            begun.append(epoch)
+    begun: list[int] = []
+
+    def work() -> None:
+        with intact.intact(dataset, "train") as reading:
+            reading.thread.join()
+            begun.extend(reading.during(range(3)))
+
+    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"):
+        work()
     assert begun == [0], "training does not go on after the epoch in which it was found"
     with pytest.raises(Fault, match=r"train\.images\.npy is not the file"), intact.intact(dataset, "train"):
         pass

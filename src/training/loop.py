@@ -46,7 +46,7 @@ def train(
     arguments stood, whose next epoch is then the first one; it is kept up to date. Raises `Fault` when the loss is no
     longer finite, or memory does not suffice.
     """
-    augment.check(section.augment, training.image_shape[2])
+    augment.check(section.augment, training.image_shape)
     learner = Learner(classifier, section, training.labels, compute)
     progress = progress or Progress()
     progress.start(learner)
