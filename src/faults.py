@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from src import lifetime
 
+LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
+
 # What the operating system may refuse although the code is right, and what to do about it.
 _OPERATING_SYSTEM = {
     errno.ENOENT: "missing: run dvc repro, which makes what a stage needs",
@@ -19,6 +21,14 @@ _OPERATING_SYSTEM = {
     errno.EROFS: "the file system is read-only: mount it writable or move the repository",
     errno.EACCES: "permission denied: make it readable and writable for you",
     errno.EPERM: "not permitted: make it readable and writable for you",
+    errno.EISDIR: "a folder stands where a file should be: move it away",
+    errno.ENOTDIR: "a file stands where a folder should be: move it away",
+    errno.EEXIST: "a file stands where a folder should be: move it away",
+    errno.ENOTEMPTY: "another program writes into it: end that and start again",
+    errno.ELOOP: "symbolic links lead in a circle: remove them",
+    errno.ENAMETOOLONG: "the name is too long: shorten it",
+    errno.ENOMEM: f"out of memory: {LESS_MEMORY}",
+    errno.EIO: "the disk fails: check it, then start again",
 }
 
 
@@ -26,12 +36,21 @@ class Fault(Exception):
     """Something the user can mend. Its text is one line: what is wrong, and what to do."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Of Python, numpy or torch, which for the memory of a CPU raises a plain `RuntimeError`."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in told for words in ("out of memory", "not enough memory", "can't allocate memory"))
+    )
+
+
 def command(main: Callable[[], None]) -> NoReturn:
     """Runs `main` as a command line: a `Fault` becomes one line on stderr and exit code 2.
 
-    A full disk, a read-only folder and a refused permission are told likewise, with the file's name. Every other
-    exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect,
-    and a program whose output nobody reads any more with 141.
+    A full disk, a read-only folder and a refused permission are told likewise, with the file's name, and so is memory
+    that does not suffice. Every other exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130,
+    SIGTERM with 143, as shells expect, and a program whose output nobody reads any more with 141.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.follow_parent`
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,6 +72,10 @@ def command(main: Callable[[], None]) -> NoReturn:
         # Copying and renaming name two files; what cannot be written is the second.
         where = error.filename if error.filename2 is None else error.filename2
         _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _leave(f"out of memory: {LESS_MEMORY}", 2)
     except lifetime.Ended as ended:
         _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:

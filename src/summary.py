@@ -24,7 +24,10 @@ _NAMED = 3  # changed numbers that are named, of each file
 
 def main() -> None:
     metrics, training = _read(METRICS), _read(TRAINING)
-    rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
+    try:
+        rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
+    except KeyError as error:
+        raise Fault(f"{METRICS} or {TRAINING} is not the pipeline's, it lacks {error}: run dvc repro") from None
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():
         rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
@@ -38,11 +41,14 @@ def main() -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Fault(f"{path} is missing: run dvc repro") from None
     except ValueError as error:
         raise Fault(f"{path} is not JSON ({error}): run dvc repro") from None
+    if not isinstance(found, dict):
+        raise Fault(f"{path} holds no keys: run dvc repro")
+    return found
 
 
 def _validation(training: Mapping[str, Any]) -> str:

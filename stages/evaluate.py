@@ -11,7 +11,8 @@ from src.atomic import write_arrays, write_json
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import BATCH_SIZE, logits
-from src.data.prepared import open_split, read_dataset
+from src.data.intact import intact, open_checked
+from src.data.prepared import read_dataset
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
 from src.evaluation.classes import confusion, per_class, per_group
@@ -28,18 +29,21 @@ from src.params import load
 def main() -> None:
     params = load()
     dataset = read_dataset()
+    classifier, card = load_model(paths.MODEL)
+    card.check(dataset)
     compute = device.prepare(params.train, params.model.name)
-    classifier = compute.place(load_model(paths.MODEL)[0])
-    validation, test = (Batches(open_split(split), compute.device) for split in ("validation", "test"))
-    outputs, labels = logits(classifier, test, compute).cpu().numpy(), test.labels.cpu().numpy()
-    validation_outputs = logits(classifier, validation, compute).cpu().numpy()
-    temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
-    # The attack needs gradients, for which a training batch is known to leave memory enough.
-    batch_size = min(params.train.batch_size, BATCH_SIZE)
-    curves = robustness(classifier, test, compute, params.evaluate.robustness, batch_size)
+    classifier = compute.place(classifier)
+    validation, test = (Batches(split, compute.device) for split in open_checked(dataset, "validation", "test"))
+    with intact(dataset, "validation", "test"):
+        outputs, labels = logits(classifier, test, compute).cpu().numpy(), test.labels.cpu().numpy()
+        validation_outputs = logits(classifier, validation, compute).cpu().numpy()
+        temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
+        # The attack needs gradients, for which a training batch is known to leave memory enough.
+        batch_size = min(params.train.batch_size, BATCH_SIZE)
+        curves = robustness(classifier, test, compute, params.evaluate.robustness, batch_size)
+        augmented = tta_metrics(classifier, test, compute, params.evaluate)
 
-    metrics = measure(outputs, labels)
-    metrics |= tta_metrics(classifier, test, compute, params.evaluate)
+    metrics = measure(outputs, labels) | augmented
     metrics |= calibrated_metrics(outputs, labels, temperature) | headline(curves)
     table = predictions(outputs, labels, dataset.splits["test"].names, dataset.classes)
     written = {

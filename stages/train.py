@@ -9,7 +9,8 @@ from src.atomic import check_writable, digest, write_arrays
 from src.compute import device, processes
 from src.compute.batches import Batches
 from src.compute.forward import logits
-from src.data.prepared import open_split, read_dataset
+from src.data.intact import intact, open_checked
+from src.data.prepared import read_dataset
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
 from src.faults import command
@@ -36,7 +37,8 @@ def work() -> None:
     dataset = read_dataset()
     check_writable(paths.MODEL.parent, paths.REPORTS)
     compute = device.prepare(params.train, params.model.name)
-    training, validation = (Batches(open_split(split), compute.device) for split in ("train", "validation"))
+    arrays = open_checked(dataset, "train", "validation")
+    training, validation = (Batches(split, compute.device) for split in arrays)
     card = Card.of(params.model, dataset)
     classifier = card.build(params.seed)
     with processes.joined(compute.device):
@@ -51,11 +53,12 @@ def work() -> None:
         with state.alone(), tracking.training_run(params, state.session) as run:
             print(f"training {params.model.name} on {len(training):,} images, {compute}")
             run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
-            state.follow(epochs, lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
+            with intact(dataset, "train", "validation") as reading:
+                state.follow(reading.during(epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
 
             save(paths.MODEL, classifier, card)
             snapshots.save(paths.SNAPSHOTS)
-            shown = augment.preview(params.train.augment, open_split("train").images[0], PREVIEWS, params.seed)
+            shown = augment.preview(params.train.augment, training.images[0], PREVIEWS, params.seed)
             write_arrays(paths.AUGMENTATION, images=shown)
             record.write(progress.epochs, classifier.network, environment)
             outputs = logits(classifier, validation, compute).cpu().numpy()
@@ -63,7 +66,7 @@ def work() -> None:
             table = predictions(outputs, validation.labels.cpu().numpy(), names, dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)
 
-            run.log_model(Probabilities(classifier), open_split("train").images[:2], paths.MODEL)
+            run.log_model(Probabilities(classifier), training.images[:2], paths.MODEL)
             for file in (*record.FILES, paths.VALIDATION_PREDICTIONS):
                 run.log_artifact(file, "reports")
             state.finish(digest(paths.MODEL))

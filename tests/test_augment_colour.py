@@ -133,5 +133,5 @@ def test_noise_has_the_drawn_strength_and_no_more_than_asked_for() -> None:
 def test_colour_operators_need_colour() -> None:
     for key in NO_AUGMENT:
         section = settings(**{key: 0.1}) if key in ("brightness", "contrast") else settings()
-        augment.check(section, channels=1)
-    augment.check(settings(hue=0.1), channels=3)
+        augment.check(section, (8, 8, 1))
+    augment.check(settings(hue=0.1), (8, 8, 3))

@@ -34,7 +34,7 @@ def only_line(run: subprocess.CompletedProcess[str]) -> str:
         ("split", "data/raw"),
         ("train", "data/prepared/dataset.json"),
         ("evaluate", "data/prepared/dataset.json"),
-        ("visualize", "data/prepared/train.images.npy"),
+        ("visualize", "data/prepared/dataset.json"),
     ],
 )
 def test_a_stage_that_is_started_too_early_says_what_it_lacks(stage: str, missing: str, tmp_path: Path) -> None:

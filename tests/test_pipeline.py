@@ -129,14 +129,29 @@ def test_what_was_computed_before_is_not_computed_again(clone: Path) -> None:
 def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing(clone: Path) -> None:
     before = (clone / "models/model.safetensors").read_bytes()
     substitute(clone / "params.yaml", "lr: 4.0e-3", "lr: -4.0e-3")
+    assert "error: params.yaml: train.optimizer.lr is -0.004" in call(clone, "make", "repro", fails=True)
+    assert git(clone, "status", "--porcelain") == " M params.yaml\n", "make repro found it before DVC removed anything"
+    assert (clone / "models/model.safetensors").read_bytes() == before
     lines = call(clone, "dvc", "repro", fails=True).splitlines()
     fault = "error: params.yaml: train.optimizer.lr is -0.004: must be greater than 0"
     assert lines.index(fault) < min(number for number, line in enumerate(lines) if line.startswith("ERROR"))
     assert not any("Traceback" in line for line in lines)
-    assert fault in call(clone, "make", "repro", fails=True)
     git(clone, "checkout", "-q", "params.yaml")
     assert stages_run(call(clone, "dvc", "repro")) == []
     assert (clone / "models/model.safetensors").read_bytes() == before
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_results_damaged_by_hand_come_back_without_computing(clone: Path) -> None:
+    names = ["models/model.safetensors", "data/prepared/train.images.npy", "reports/metrics.json"]
+    before = [(clone / name).read_bytes() for name in names]
+    os.truncate(clone / names[0], 100)
+    flipped = bytearray(before[1])
+    flipped[-1] ^= 1
+    (clone / names[1]).write_bytes(flipped)
+    (clone / names[2]).unlink()
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert [(clone / name).read_bytes() for name in names] == before
     assert git(clone, "status", "--porcelain") == ""
 
 

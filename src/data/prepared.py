@@ -1,17 +1,18 @@
 """The prepared data set: uint8 arrays that are opened as memory maps, and `dataset.json`, which says what they are."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from src.faults import Fault
 from src.paths import DATASET, PREPARED
 
 SplitName = Literal["train", "validation", "test"]
 MAX_PIXELS_KEPT = 4096 * 4096  # as large as data.image_size may be
+DAMAGED = "remove it and run dvc repro, which brings it back"  # from DVC's cache, else from the source
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -73,9 +74,26 @@ def array_paths(split: SplitName) -> tuple[Path, Path]:
 
 
 def read_dataset() -> Dataset:
-    return Dataset.model_validate(json.loads(DATASET.read_text(encoding="utf-8")))
+    """Raises `Fault` where the file is not one that the split stage has written."""
+    try:
+        return Dataset.model_validate_json(DATASET.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Fault(f"{DATASET} is damaged ({where}{': ' if where else ''}{first['msg']}): {DAMAGED}") from None
 
 
 def open_split(split: SplitName) -> LabelledImages:
+    """Raises `Fault` where a file is no array of images or labels, or shorter than its header says."""
     images, labels = array_paths(split)
-    return LabelledImages(np.load(images, mmap_mode="r"), np.load(labels, mmap_mode="r"))
+    return LabelledImages(_map(images, np.dtype(np.uint8), 4), _map(labels, np.dtype(np.int64), 1))
+
+
+def _map(path: Path, dtype: "np.dtype[Any]", dimensions: int) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError) as error:  # numpy's reader, and that of literals in a header
+        raise Fault(f"{path} is not a whole array ({error}): {DAMAGED}") from None
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != dimensions:
+        raise Fault(f"{path} is not an array of {dtype} with {dimensions} dimensions: {DAMAGED}")
+    return array

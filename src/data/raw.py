@@ -19,7 +19,7 @@ from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
 from src.data.sources import SOURCES
 from src.faults import Fault
-from src.paths import IMAGES, RAW, downloads, main_root
+from src.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root
 
 _PLACE = "connect to the network, or put the file by hand at"
 
@@ -72,6 +72,7 @@ def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> N
     else:
         path = IMAGES if source is None else main_root() / source
         where = str(IMAGES) if source is None else f"data.source {source}"
+        _check_place(path, where)
         if not _exists(path):
             raise Fault(_no_photos() if source is None else f"{where} does not exist: name a folder, archive or URL")
         if path.is_dir():
@@ -92,6 +93,13 @@ def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> N
         raise Fault(f"{where} is an empty archive")
     if sha256 is None and source is not None:
         print(f"{where} has sha256 {digest}; without data.sha256 later changes of it go unnoticed")
+
+
+def _check_place(path: Path, where: str) -> None:
+    """What the pipeline itself writes is no source: DVC deletes it before the stage that would read it."""
+    for written in (RAW, PREPARED, MODEL.parent, REPORTS):
+        if Path(os.path.abspath(path)).is_relative_to((main_root() / written).absolute()):  # noqa: PTH100 (no look-up)
+            raise Fault(f"{where} lies in {written}, which the pipeline writes: name a place outside")
 
 
 def _exists(path: Path) -> bool:
@@ -171,6 +179,8 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[s
             real = path.resolve()
             if real in above:
                 raise Fault(f"{path} is a link to a folder that holds it: remove it")
+            if next(path.iterdir(), None) is None:  # a class whose photos were forgotten
+                raise Fault(f"{path} is an empty folder: put photos there, or remove it")
             yield from _walk(root, path, (*above, real))
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path

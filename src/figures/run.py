@@ -1,10 +1,13 @@
 """Everything that the pictures and the page show, read once from what the stages before have written."""
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas
@@ -13,7 +16,8 @@ from numpy.typing import NDArray
 
 from src import params, paths
 from src.anatomy.examine import Anatomy, examine
-from src.data.prepared import Dataset, LabelledImages, open_split, read_dataset
+from src.data.intact import open_checked
+from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
 from src.evaluation import tables
 from src.faults import Fault
 from src.models.file import load
@@ -44,7 +48,10 @@ class Run:
 
 def read_run(options: params.Visualize) -> Run:
     """Reads it all, and lets the network look at the chosen image. Raises `Fault` where that cannot be."""
-    train, test = open_split("train"), open_split("test")
+    dataset = read_dataset()
+    train, test = open_checked(dataset, "train", "test")
+    classifier, card = load(paths.MODEL)
+    card.check(dataset)
     images = test.images if len(test.labels) else train.images
     if options.image >= len(images):
         raise Fault(f"visualize.image is {options.image}, but there are {len(images):,} images, counted from 0")
@@ -53,17 +60,17 @@ def read_run(options: params.Visualize) -> Run:
     snapshots, augmented = _arrays(paths.SNAPSHOTS), _arrays(paths.AUGMENTATION)
     return Run(
         options=options,
-        dataset=read_dataset(),
+        dataset=dataset,
         train=train,
         test=test,
-        anatomy=examine(load(paths.MODEL)[0], images[options.image], options.shift, options.layer),
+        anatomy=examine(classifier, images[options.image], options.shift, options.layer),
         training=_json(paths.TRAINING),
         metrics=_json(paths.METRICS),
         environment=_json(paths.ENVIRONMENT),
-        history=tables.read(paths.HISTORY),
-        predictions=tables.read(paths.PREDICTIONS),
-        per_class=tables.read(paths.PER_CLASS),
-        confusion=tables.read(paths.CONFUSION),
+        history=_whole_table(paths.HISTORY),
+        predictions=_whole_table(paths.PREDICTIONS),
+        per_class=_whole_table(paths.PER_CLASS),
+        confusion=_whole_table(paths.CONFUSION),
         steps=_table(paths.STEPS),
         calibration=_table(paths.CALIBRATION),
         robustness=_table(paths.ROBUSTNESS),
@@ -72,18 +79,33 @@ def read_run(options: params.Visualize) -> Run:
     )
 
 
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turns what readers raise about a file's content into a `Fault`."""
+    try:
+        yield
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise Fault(f"{path} is damaged ({error}): {DAMAGED}") from None
+
+
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    with _damage(path):
+        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _whole_table(path: Path) -> pandas.DataFrame:
+    with _damage(path):
+        return tables.read(path)
 
 
 def _table(path: Path) -> pandas.DataFrame | None:
     """The table, None where there is none or only its header."""
-    table = tables.read(path) if path.is_file() else None
+    table = _whole_table(path) if path.is_file() else None
     return table if table is not None and len(table) else None
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     if not path.is_file():
         return None
-    with np.load(path) as file:
+    with _damage(path), np.load(path, allow_pickle=False) as file:
         return dict(file)

@@ -17,6 +17,7 @@ from src.data.prepared import Dataset, ImageFormat
 from src.faults import Fault
 from src.models.build import build
 from src.models.classifier import Classifier
+from src.paths import DATASET, MODEL
 
 
 class Card(BaseModel):
@@ -40,6 +41,16 @@ class Card(BaseModel):
     def of(cls, model: params.Model, dataset: Dataset) -> Self:
         """The card of a network for the classes and images of a prepared data set."""
         return cls(model=model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises `Fault` where a prepared data set has other images or classes than the network was trained for."""
+        own, theirs = (
+            f"{image.height}×{image.width}×{image.channels} images of {len(classes)} classes"
+            for image, classes in ((self.image, self.classes), (dataset.image, dataset.classes))
+        )
+        if own != theirs or list(self.classes) != dataset.classes:
+            other = theirs if own != theirs else "classes of other names"
+            raise Fault(f"{MODEL} was trained on {own}, and {DATASET} has {other}: run dvc repro, which trains again")
 
     def build(self, seed: int | None = None) -> Classifier:
         """The classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""

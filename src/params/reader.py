@@ -53,6 +53,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
     suggested = {_nearest(keys, raw) for detail, keys, _ in details if detail["type"] == "extra_forbidden"}
     for detail, keys, value in details:
         key = ".".join(keys)
+        key = key if key.isprintable() else repr(key)
         kind, message = detail["type"], detail["msg"]
         message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
         message = message.replace("Input should", "must").replace("String should", "must")

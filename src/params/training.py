@@ -10,14 +10,16 @@ from src.params.optimizers import Optimizer
 from src.params.schedules import Schedule
 from src.params.section import Count, NotNegative, Positive, Section
 
+Processors = Annotated[int, Field(ge=1, le=1024)]  # more has no machine; each takes memory from the start
+
 
 class Train(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     deterministic: bool
     compile: bool
-    threads: Count
-    processes: Count
+    threads: Processors
+    processes: Processors
     epochs: Count
     patience: Count | None
     batch_size: Count

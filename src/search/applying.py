@@ -22,11 +22,14 @@ def write_best(params: Params) -> None:
     """Writes the winner of `best.json` into `params.yaml`. Raises `Fault` where it belongs to another search."""
     if not BEST.is_file():
         raise Fault(f"{BEST} is missing: run python -m src.tune first")
-    found = json.loads(BEST.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(BEST.read_text(encoding="utf-8"))
+        study, winner = found["study"], found["winner"]
+    except (ValueError, KeyError, TypeError):
+        raise Fault(f"{BEST} is damaged: run python -m src.tune, which writes it again") from None
     plan = search(params, distributions(params))
-    if found["study"] != plan.name:
-        raise Fault(f"{BEST} is of the search {found['study']}, not of the present {plan.name}: search again")
-    winner = found["winner"]
+    if study != plan.name:
+        raise Fault(f"{BEST} is of the search {study}, not of the present {plan.name}: search again")
     print(winner["verdict"])
     old, new = present(params), winner["values"]
     if old == new:

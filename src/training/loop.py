@@ -15,7 +15,7 @@ from src.compute import processes
 from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.compute.forward import logits
-from src.faults import Fault
+from src.faults import LESS_MEMORY, Fault, out_of_memory
 from src.models.classifier import Classifier
 from src.training import augment
 from src.training.learner import Learner
@@ -46,7 +46,7 @@ def train(
     arguments stood, whose next epoch is then the first one; it is kept up to date. Raises `Fault` when the loss is no
     longer finite, or memory does not suffice.
     """
-    augment.check(section.augment, training.image_shape[2])
+    augment.check(section.augment, training.image_shape)
     learner = Learner(classifier, section, training.labels, compute)
     progress = progress or Progress()
     progress.start(learner)
@@ -60,8 +60,10 @@ def train(
             loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, progress.losses)
             trained = time.perf_counter()
             validation_loss, validation_accuracy = measure(learner.kept, validation, compute)
-        except torch.OutOfMemoryError:
-            raise Fault(f"{compute.device} is out of memory: reduce train.batch_size or data.image_size") from None
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise Fault(f"{compute.device} is out of memory: {LESS_MEMORY}") from None
         lr = learner.optimiser.param_groups[0]["lr"]
         for which, value in ("training", loss), ("validation", validation_loss):
             if value is not None and not np.isfinite(value):

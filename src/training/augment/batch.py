@@ -12,8 +12,15 @@ from src.training.augment.draws import Draws, draw
 from src.training.augment.rectangles import inside
 
 
-def check(augment: params.Augment, channels: int) -> None:
-    """Raises `Fault` where images of so many channels have no colour that the section could change."""
+def check(augment: params.Augment, shape: tuple[int, int, int]) -> None:
+    """Raises `Fault` where images of that shape, (H, W, C), have no colour that the section could change, or would be
+    shifted out of sight."""
+    height, width, channels = shape
+    if augment.crop >= max(2, min(height, width)):
+        raise Fault(
+            f"train.augment.crop is {augment.crop}, and the images have {height}×{width} pixels: nothing of them would "
+            "be left; make it smaller"
+        )
     for key in ("saturation", "hue", "grey"):
         if channels == 1 and getattr(augment, key):
             raise Fault(f"train.augment.{key} needs colour images, and these have one channel: set it to 0")

@@ -1,0 +1,106 @@
+"""Whether the prepared arrays are still those that `dataset.json` describes: what is truncated or flipped is told.
+
+The rule. DVC looks at sizes and dates of its files, not at their bits, and at nothing at all where a stage is started
+by hand. So a stage that learns from images, or judges by them, looks itself: at shapes, and at labels (8 bytes for each
+image), before it starts; at the bits of the images, of which there may be many GiB, in a thread beside its work. What
+that finds is told at the end of an epoch, and it is always waited for before results are written. It reads every array
+once, outside of Python's lock: as much as an epoch does.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from src.atomic import digest
+from src.data.prepared import DAMAGED, Dataset, LabelledImages, SplitName, array_paths, open_split
+from src.faults import Fault
+from src.paths import DATASET
+
+_PIECE = 2**20  # bytes
+
+Item = TypeVar("Item")
+
+
+def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
+    """The splits, opened. Raises `Fault` where number, size, channels or labels are not those of `dataset`."""
+    return [_open(dataset, split) for split in splits]
+
+
+def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
+    opened, record, image = open_split(split), dataset.splits[split], dataset.image
+    images_path, labels_path = array_paths(split)
+    expected = (record.count, image.height, image.width, image.channels)
+    if opened.images.shape != expected:
+        raise Fault(
+            f"{images_path} has images (N, H, W, C) of {opened.images.shape}, {DATASET} of {expected}: {DAMAGED}"
+        )
+    labels = opened.labels
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
+        wrong = int(labels[np.flatnonzero((labels < 0) | (labels >= len(dataset.classes)))[0]])
+        raise Fault(
+            f"{labels_path} has the label {wrong}, outside of 0 to {len(dataset.classes) - 1}, "
+            f"the classes of {DATASET}: {DAMAGED}"
+        )
+    if digest(labels_path) != record.labels_md5:
+        raise _changed(labels_path)
+    return opened
+
+
+class Reading:
+    """What the thread has found so far."""
+
+    def __init__(self, expected: dict[Path, str]) -> None:
+        self._expected = expected
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self.thread = threading.Thread(target=self._read, name="intact", daemon=True)
+
+    def during(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items (epochs); raises `Fault` after one where damage has been found meanwhile."""
+        for item in items:
+            yield item
+            self.tell()
+
+    def tell(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _read(self) -> None:
+        try:
+            for path, md5 in self._expected.items():
+                found = hashlib.md5(usedforsecurity=False)
+                with path.open("rb", buffering=0) as file:
+                    while piece := file.read(_PIECE):
+                        found.update(piece)
+                        if self._stop.is_set():
+                            return
+                if found.hexdigest() != md5:
+                    raise _changed(path)
+        except (Fault, OSError) as error:
+            self._failure = error
+
+
+@contextmanager
+def intact(dataset: Dataset, *splits: SplitName) -> Iterator[Reading]:
+    """Reads the splits' images beside the block, which writes nothing. Raises `Fault` at its end, at the latest, where
+    their bits are not those that the split stage wrote; `OSError` where they cannot be read."""
+    reading = Reading({array_paths(split)[0]: dataset.splits[split].images_md5 for split in splits})
+    reading.thread.start()
+    try:
+        yield reading
+        reading.thread.join()
+    finally:
+        reading.stop()
+    reading.tell()
+
+
+def _changed(path: Path) -> Fault:
+    return Fault(f"{path} is not the file that the split stage wrote, as {DATASET} has its MD5: {DAMAGED}")

@@ -1,0 +1,108 @@
+"""The short form of `tests/bad_inputs.py` and `tests/fuzz_params.py`; damaged arrays, memory that does not suffice."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz_params import fuzz
+from test_faults import only_line, run_stage
+from training_samples import CPU, digits, new_classifier, section
+
+from src.compute.batches import Batches
+from src.data import intact
+from src.data.intact import open_checked
+from src.data.prepare import prepare
+from src.data.prepared import array_paths, open_split
+from src.data.raw import fetch_raw
+from src.faults import Fault, command
+from src.params import Split
+from src.training.loop import train
+
+SPLIT = Split(seed=0, validation=0.2, test=0.2, validation_from_test=0, groups=None)
+
+
+def test_bad_inputs_are_told_in_one_line_and_lose_nothing() -> None:
+    run = subprocess.run(
+        [sys.executable, "tests/bad_inputs.py", "--short"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert "0 not told properly" in run.stdout
+
+
+def test_mutated_parameters_are_refused_or_train() -> None:
+    assert fuzz(100, derandomize=True) > 5
+
+
+def test_damage_of_images_is_found_beside_the_work_and_told_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fetch_raw("digits", None, None)
+    dataset = prepare("digits", None, "crop", None, False, SPLIT)
+    with intact.intact(dataset, "train", "validation") as reading:
+        assert list(reading.during(range(3))) == [0, 1, 2]
+    path = array_paths("train")[0]
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert open_checked(dataset, "train")[0].images.shape == open_split("train").images.shape
+    begun: list[int] = []
+
+    def work() -> None:
+        with intact.intact(dataset, "train") as reading:
+            reading.thread.join()
+            begun.extend(reading.during(range(3)))
+
+    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"):
+        work()
+    assert begun == [0], "training does not go on after the epoch in which it was found"
+    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"), intact.intact(dataset, "train"):
+        pass
+    with intact.intact(dataset, "validation"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("MPS backend out of memory"),
+    ],
+)
+def test_memory_that_does_not_suffice_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        command(main)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: out of memory: reduce train.batch_size")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space")
+def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> None:
+    images = digits(0, 1700)
+    large = images._replace(images=np.repeat(np.repeat(images.images, 8, axis=1), 8, axis=2))
+    batches = Batches(large, CPU.device)
+    epochs = train(new_classifier(), batches, batches, section(batch_size=1700), 0, CPU)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, before[1]))
+    try:
+        with pytest.raises(Fault, match=r"cpu is out of memory: reduce train\.batch_size"):
+            next(epochs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_real_process_says_it_too(tmp_path: Path) -> None:
+    for stage in ("download", "split"):
+        assert run_stage(stage, tmp_path).returncode == 0
+    labels = array_paths("train")[1]
+    np.save(tmp_path / labels, np.load(tmp_path / labels) + 5)
+    assert f"{labels} has the label" in only_line(run_stage("train", tmp_path))
+    assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())
