@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=2000)
     examples = parser.parse_args().examples
-    print(f"{examples} mutated files: {fuzz(examples)} accepted, which trained or ended in a Fault; the others were refused")
+    print(f"{examples} mutated files: {fuzz(examples)} accepted (trained, or ended in a Fault), the others refused")
 
 
 if __name__ == "__main__":
