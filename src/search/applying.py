@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from src.atomic import write_text
+from src.documents import read_yaml
 from src.faults import Fault
 from src.params import Params, parse
 from src.params.tune import Scalar
@@ -69,7 +70,7 @@ def spelled(value: Scalar) -> str:
     plain = identity.text(value)
     if isinstance(value, float) and "e" in plain and "." not in plain:
         plain = plain.replace("e", ".0e")
-    return plain if YAML(typ="safe", pure=True).load(plain) == value else json.dumps(value)
+    return plain if read_yaml(plain) == value else json.dumps(value)
 
 
 def _scalar(root: Any, key: str) -> ScalarNode:
