@@ -208,6 +208,8 @@ def series(clone: Path, plan: list[tuple[str, str, float]], rows: dict[str, Row]
     run = Repro(clone)
     if run.process.wait():
         yield f"the last dvc repro failed:\n{run.output}"
+    if "not in MLflow yet" in run.output:
+        yield f"the last dvc repro could not tell MLflow:\n{run.output}"
     yield from mended(run, before, told)
 
 
