@@ -416,6 +416,19 @@ def test_the_stage_tags_what_it_computed_with(tree: Path) -> None:
         assert run.data.tags[name] == str(environment[name])
 
 
+def test_a_store_that_was_killed_while_it_was_made_is_made_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._upgrade_db", killed)  # the tables are there, their version is not
+        with pytest.raises(KeyboardInterrupt):
+            open_store()
+    assert not (tree / "mlflow.db").exists()
+    assert open_store().client.search_runs(["0"]) == []
+    assert not list(tree.glob("mlflow.db.new-*"))
+
+
 def test_a_full_or_read_only_database_is_told_with_its_cause(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "big").touch()
     disk = tree / "disk"

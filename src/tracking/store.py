@@ -5,7 +5,9 @@ import importlib
 import logging
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -77,6 +79,7 @@ def open_store() -> Store:
         from mlflow import MlflowClient
 
         _check_database(uri)
+        _make(uri)
         client = MlflowClient(tracking_uri=uri)
         _follow_move(uri)
         return Store(client, _experiment(client, uri), uri)
@@ -160,6 +163,25 @@ def _check_database(uri: str) -> None:
             connection.rollback()
 
 
+def _make(uri: str) -> None:
+    """Makes a SQLite store that is missing, whole or not at all: one that was killed among its tables MLflow refuses
+    ever after."""
+    file = database(uri)
+    if file is None or (file.is_file() and file.stat().st_size):
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    prefix = f"{file.name}.new-"
+    for left in file.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=file.parent) as folder:
+        new = Path(folder, file.name)
+        SqlAlchemyStore(f"sqlite:///{new}", str(_artifacts(uri))).engine.dispose()  # type: ignore[no-untyped-call]
+        with new.open("rb") as whole:
+            os.fsync(whole.fileno())
+        new.replace(file)
+
+
 def _follow_move(uri: str) -> None:
     """After a clone was moved or copied, its store still points to the old place: MLflow keeps absolute ones.
 
@@ -214,7 +236,8 @@ def quieten() -> None:
     quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     for name, value in {**_PATIENCE, **quiet}.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
     logging.getLogger("mlflow.store.db.utils").addFilter(_not_raised)
 
