@@ -301,6 +301,7 @@ def test_a_proxy_is_asked_instead(server: Server, tmp_path: Path, monkeypatch: p
         ("https://me:secret@host.example:8443/a/b.zip?token=secret#x", "https://host.example:8443/a/b.zip"),
         ("https://me:sec/ret@host/a", "https://host/a"),
         ("https://me:s?ec#ret@host/a", "https://host/a"),
+        ("postgresql://me:sec@ret@host/db", "postgresql://host/db"),
         ("https://secret@host/a@2.zip", "https://host/a@2.zip"),
         ("https://host:5000/a@2.zip", "https://host:5000/a@2.zip"),
         ("postgresql://host/db?user=me&password=secret", "postgresql://host/db"),
