@@ -4,9 +4,9 @@
     python tests/bad_inputs.py --short      those that take little time, and a few of those made from the schema
 
 Told means: exit code 2, one `error:` line that holds the word given with the case, no traceback; models, reports, data
-and `dvc.lock` are as they were, and no training has kept a state. Each runs as the command itself does (`src.faults.command`), in a process forked from
-one that has imported everything. Prints a row for each kind (`docs/reliability.md` holds them); exits with 1 if any is
-not told.
+and `dvc.lock` are as they were, and no training has kept a state. Each runs as the command itself does
+(`src.faults.command`), in a process forked from one that has imported everything. Prints a row for each kind
+(`docs/reliability.md` holds them); exits with 1 if any is not told.
 """
 
 import argparse

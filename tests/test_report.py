@@ -156,12 +156,12 @@ def test_code_without_dvc_repro_is_stale(folder: Path, tell: Any) -> None:
 def test_a_file_whose_name_is_not_utf8(folder: Path, tell: Any) -> None:
     name = os.fsdecode(b"src/models/caf\xe9.py")
     (folder / name).write_text("layers = 2\n")
-    assert "| `src/models/caf\\udce9.py` | +1 -0 lines | train |" in tell()
+    assert "| `src/models/caf\\udce9.py` | +1 -0 lines | `train` |" in tell()
     lock(folder)
     commit(folder, "its name in Latin-1")
     out = tell("--base", "HEAD^", "--head", "HEAD")
     assert "stale" not in out
-    assert "| `src/models/caf\\udce9.py` | +1 -0 lines | train |" in out
+    assert "| `src/models/caf\\udce9.py` | +1 -0 lines | `train` |" in out
 
 
 def test_a_repository_below_the_root_of_git(tmp_path: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
