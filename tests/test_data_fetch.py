@@ -359,9 +359,14 @@ def test_a_server_whose_certificate_nobody_signed_is_refused(
             fetch([url], tmp_path / "x", MD5, "")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))  # trusted by the user's own choice
         assert fetch([url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
-        monkeypatch.setattr(handler, "do_GET", lambda self: _lead(self, server.url))
-        with pytest.raises(Fault, match="leads to an address without TLS"):
-            fetch([url], tmp_path / "y", MD5, "")
+        serve = http.server.SimpleHTTPRequestHandler.do_GET
+        monkeypatch.setattr(
+            handler, "do_GET", lambda self: serve(self) if self.path == "/file" else _lead(self, server.url)
+        )
+        for script in ([], [url] * 8):  # the second leads back to TLS
+            server.script = script
+            with pytest.raises(Fault, match="leads to an address without TLS"):
+                fetch([f"{url}s"], tmp_path / "y", MD5, "")
         running.shutdown()
 
 
