@@ -3,7 +3,7 @@
 import re
 
 # `user:password@` of an address; also where the password holds characters that should have been escaped.
-_LOGIN = re.compile(r"""(?<=://)(?:[^/?#\s'"@]*|[^/\s'":@]*:(?!\d+(?:/|$))[^\s'"]*)@""")
+_LOGIN = re.compile(r"""(?<=://)(?:[^/?#\s'"]*|[^/\s'":@]*:(?!\d+(?:/|$))[^\s'"]*)@""")
 # Keys and signatures stand in queries, and after `#`.
 _QUERY = re.compile(r"""(://[^\s'"?#]*)[?#][^\s'"]*""")
 

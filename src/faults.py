@@ -91,11 +91,10 @@ def _unread() -> bool:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    # In one piece: several processes may say what is wrong at the same moment.
     # What others named must not steer the terminal.
     line = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())
     )
-    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.write(f"error: {line}\n")  # in one piece: several processes may say what is wrong at the same moment
     sys.stderr.flush()
     sys.exit(code)

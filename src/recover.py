@@ -8,6 +8,7 @@ and stages that a damaged `dvc.lock` no longer knows come from DVC's cache of ru
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from src.atomic import write_text
@@ -20,18 +21,24 @@ _WRITING = 1.0  # seconds in which a living DVC has written its file
 
 
 def main() -> None:
-    if _broken_json(RWLOCK):
-        time.sleep(_WRITING)
-        if _broken_json(RWLOCK):
-            RWLOCK.unlink()
-            print(f"{RWLOCK} was half-written: removed")
-    if LOCK.is_file() and not _whole(LOCK.read_bytes()):
+    if _stays(_broken_json, RWLOCK):
+        RWLOCK.unlink()
+        print(f"{RWLOCK} was half-written: removed")
+    if _stays(_broken_lock, LOCK):
         committed = git("show", f"HEAD:./{LOCK}")
         if committed:
             write_text(LOCK, committed)
         else:
             LOCK.unlink()
         print(f"{LOCK} was half-written: {'the committed one is back' if committed else 'removed'}")
+
+
+def _stays(broken: Callable[[Path], bool], path: Path) -> bool:
+    """Whether the file is broken, and not because a living DVC is writing it."""
+    if not broken(path):
+        return False
+    time.sleep(_WRITING)
+    return broken(path)
 
 
 def _broken_json(path: Path) -> bool:
@@ -44,13 +51,15 @@ def _broken_json(path: Path) -> bool:
     return False
 
 
-def _whole(content: bytes) -> bool:
-    """Whether DVC can read it: a mapping with stages, each of which has a command."""
+def _broken_lock(path: Path) -> bool:
+    """Whether DVC cannot read it, as a mapping with stages, each of which has a command."""
     try:
-        lock = read_yaml(content)
-        return not content or all("cmd" in stage for stage in lock["stages"].values())
-    except (ValueError, TypeError, KeyError, AttributeError):
+        content = path.read_bytes()
+        return bool(content) and not all("cmd" in stage for stage in read_yaml(content)["stages"].values())
+    except FileNotFoundError:
         return False
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return True
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from src.documents import read_yaml
 from src.evaluation.sentence import accuracy_sentence
 from src.faults import Fault, command
 from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
+from src.tracking import history
 from src.tracking.lookup import find_run
 from src.tracking.sender import unsent
 from src.tracking.source import git, read_source
@@ -111,9 +112,7 @@ def _committed_json(path: Path) -> dict[str, Any] | None:
 
 def _data(lock: str) -> str | None:
     """The digest of the prepared data set that a `dvc.lock` holds."""
-    stages = (read_yaml(lock) or {}).get("stages", {})
-    outputs = stages.get("split", {}).get("outs", [])
-    return next((output["md5"] for output in outputs if output["path"] == DATASET.as_posix()), None)
+    return history.outputs(history.stages(lock.encode()), ["split"]).get(DATASET.as_posix())
 
 
 def _run() -> Iterator[tuple[str, str]]:

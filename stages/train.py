@@ -54,7 +54,7 @@ def work() -> None:
             print(f"training {params.model.name} on {len(training):,} images, {compute}")
             run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
             with intact(dataset, "train", "validation") as reading:
-                state.follow(reading.during(epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
+                state.follow(reading.before(epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
 
             save(paths.MODEL, classifier, card)
             snapshots.save(paths.SNAPSHOTS)

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import chaos
@@ -53,6 +54,7 @@ def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
 def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path(LOCK).read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recover, "_WRITING", 0.3)
     LOCK.write_text(whole, encoding="utf-8")
     committed(tmp_path)
     RWLOCK.parent.mkdir(parents=True)
@@ -68,6 +70,13 @@ def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pyt
         recover.main()
         assert not RWLOCK.exists()
         assert LOCK.read_text(encoding="utf-8") == whole
+    newer = whole.replace("md5: ", "md5: 0", 1)
+    LOCK.write_text(newer[: newer.index("hash") + 2], encoding="utf-8")
+    living = threading.Timer(0.1, LOCK.write_text, (newer,), {"encoding": "utf-8"})
+    living.start()
+    recover.main()
+    living.join()
+    assert LOCK.read_text(encoding="utf-8") == newer, "what a living DVC is writing is left alone"
     shutil.rmtree(".git")
     LOCK.write_text("stages: {train", encoding="utf-8")
     recover.main()

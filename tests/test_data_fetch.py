@@ -301,6 +301,7 @@ def test_a_proxy_is_asked_instead(server: Server, tmp_path: Path, monkeypatch: p
         ("https://me:secret@host.example:8443/a/b.zip?token=secret#x", "https://host.example:8443/a/b.zip"),
         ("https://me:sec/ret@host/a", "https://host/a"),
         ("https://me:s?ec#ret@host/a", "https://host/a"),
+        ("postgresql://me:sec@ret@host/db", "postgresql://host/db"),
         ("https://secret@host/a@2.zip", "https://host/a@2.zip"),
         ("https://host:5000/a@2.zip", "https://host:5000/a@2.zip"),
         ("postgresql://host/db?user=me&password=secret", "postgresql://host/db"),
@@ -358,9 +359,14 @@ def test_a_server_whose_certificate_nobody_signed_is_refused(
             fetch([url], tmp_path / "x", MD5, "")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))  # trusted by the user's own choice
         assert fetch([url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
-        monkeypatch.setattr(handler, "do_GET", lambda self: _lead(self, server.url))
-        with pytest.raises(Fault, match="leads to an address without TLS"):
-            fetch([url], tmp_path / "y", MD5, "")
+        serve = http.server.SimpleHTTPRequestHandler.do_GET
+        monkeypatch.setattr(
+            handler, "do_GET", lambda self: serve(self) if self.path == "/file" else _lead(self, server.url)
+        )
+        for script in ([], [url] * 8):  # the second leads back to TLS
+            server.script = script
+            with pytest.raises(Fault, match="leads to an address without TLS"):
+                fetch([f"{url}s"], tmp_path / "y", MD5, "")
         running.shutdown()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mounts import small_disk
 
 from src.faults import Fault, command
 
@@ -54,13 +55,9 @@ def prepared(tmp_path: Path) -> Path:
 @pytest.fixture
 def full(prepared: Path) -> Iterator[Path]:
     """The folder models/ on a real file system without a free page: root ignores permissions, but not that."""
-    disk = prepared / "models"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield prepared
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    (prepared / "models").mkdir()
+    with small_disk(prepared / "models", "64k"):
+        yield prepared
 
 
 def test_training_on_a_full_disk_is_one_line(full: Path) -> None:

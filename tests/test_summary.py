@@ -12,7 +12,7 @@ import pytest
 from src import summary
 from src.atomic import digest
 from src.faults import Fault
-from src.paths import ENVIRONMENT, FIGURES, METRICS, MODEL, PARAMS, TRAINING
+from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.tracking.store import open_store
 
 ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
@@ -111,6 +111,18 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     write(PARAMS, "seed: 1\n")
     write(Path("src/net.py"), "layers = 2\n")
     assert "what differs: params.yaml, code" in lines(capsys)
+
+
+def test_a_lock_amid_a_merge_holds_other_data(capsys: pytest.CaptureFixture[str]) -> None:
+    output = {"path": DATASET.as_posix(), "md5": "0" * 32}
+    write(LOCK, {"stages": {"split": {"outs": [output]}}})
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "results")
+    write(METRICS, ACCURACY | {"loss": 0.06})
+    assert "what differs" not in lines(capsys)
+    write(LOCK, "<<<<<<< HEAD\n")
+    assert "what differs: data" in lines(capsys)
 
 
 def test_the_newest_run_of_the_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:

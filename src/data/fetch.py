@@ -130,7 +130,8 @@ def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> b
         if response.status_code in (400, 401, 403, 404, 410, 451):
             raise _Refused(f"{response.status_code} {response.reason}")
         response.raise_for_status()
-        if url.lower().startswith("https:") and not response.url.lower().startswith("https:"):
+        secure = [step.url.lower().startswith("https:") for step in (*response.history, response)]
+        if secure[0] and not all(secure):  # on the way too: from there anybody could have led it anywhere
             raise _Refused("it leads to an address without TLS")
         resumed = response.status_code == requests.codes.partial_content and response.headers.get(
             "Content-Range", ""

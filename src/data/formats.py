@@ -95,7 +95,7 @@ def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]]
 def _read_digits(data: bytes) -> tuple[Images, Labels]:
     try:
         numbers = np.array([line.split(b",") for line in data.split()], np.int64)
-    except ValueError:  # rows of another length, or no numbers
+    except (OverflowError, ValueError):  # rows of another length, no numbers, or too large ones
         numbers = np.empty((0, 0), np.int64)
     if numbers.ndim != 2 or numbers.shape[1] != 65:
         raise Fault("digits.csv.gz is not the table of digits that scikit-learn carries: make env")

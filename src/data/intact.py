@@ -2,8 +2,8 @@
 
 The rule. DVC looks at sizes and dates of its files, not at their bits, and at nothing at all where a stage is started
 by hand. So a stage that learns from images, or judges by them, looks itself: at shapes, and at labels (8 bytes for each
-image), before it starts; at the bits of the images, of which there may be many GiB, in a thread beside its work. What
-that finds is told at the end of an epoch, and it is always waited for before results are written. It reads every array
+image), before it starts; at the bits of the images, of which there may be many GiB, in a thread beside its work, which
+is waited for before anything that was made of them is kept: the state after an epoch, or results. It reads every array
 once, outside of Python's lock: as much as an epoch does.
 """
 
@@ -52,21 +52,28 @@ def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
 
 
 class Reading:
-    """What the thread has found so far."""
+    """The thread that reads, and what it has found."""
 
     def __init__(self, expected: dict[Path, str]) -> None:
         self._expected = expected
         self._stop = threading.Event()
         self._failure: Exception | None = None
-        self.thread = threading.Thread(target=self._read, name="intact", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="intact", daemon=True)
+        self._thread.start()
 
-    def during(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items (epochs); raises `Fault` after one where damage has been found meanwhile."""
+    def before(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items (epochs), the first one when all is read; raises what `wait` raises instead of it.
+
+        A state that was learned from damaged images would be gone on with once the array is mended: its key holds
+        `dataset.json`, which stays as it is.
+        """
         for item in items:
+            self.wait()
             yield item
-            self.tell()
 
-    def tell(self) -> None:
+    def wait(self) -> None:
+        """Until all is read. Raises `Fault` where it is damaged, `OSError` where it cannot be read."""
+        self._thread.join()
         if self._failure is not None:
             raise self._failure
 
@@ -84,7 +91,7 @@ class Reading:
                             return
                 if found.hexdigest() != md5:
                     raise _changed(path)
-        except (Fault, OSError) as error:
+        except Exception as error:  # whatever it is: what was not read to its end is not known to be whole
             self._failure = error
 
 
@@ -93,13 +100,11 @@ def intact(dataset: Dataset, *splits: SplitName) -> Iterator[Reading]:
     """Reads the splits' images beside the block, which writes nothing. Raises `Fault` at its end, at the latest, where
     their bits are not those that the split stage wrote; `OSError` where they cannot be read."""
     reading = Reading({array_paths(split)[0]: dataset.splits[split].images_md5 for split in splits})
-    reading.thread.start()
     try:
         yield reading
-        reading.thread.join()
+        reading.wait()
     finally:
         reading.stop()
-    reading.tell()
 
 
 def _changed(path: Path) -> Fault:

@@ -16,11 +16,9 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # Not among the weights: they are stored as text with the model, where a reader finds them. On the CPU, even
-        # where the network is built on torch's device meta.
-        for name, values in (("mean", mean), ("std", std)):
-            constants = torch.tensor(values, dtype=torch.float32, device="cpu").view(1, -1, 1, 1)
-            self.register_buffer(name, constants, persistent=False)
+        # Not among the weights: they are stored as text with the model, where a reader finds them.
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std

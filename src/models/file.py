@@ -1,15 +1,16 @@
 """`models/model.safetensors`: the weights, and in its metadata all that is needed to use them. No pickle."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from src import params
 from src.atomic import replacing
@@ -59,6 +60,21 @@ class Card(BaseModel):
         return build(self.model, self.image, len(self.classes), self.mean, self.std)
 
 
+class Shapes(TorchFunctionMode):
+    """In its block layers get weights that have a shape alone: they lie on torch's device meta.
+
+    With all of torch on that device regnets could not be built: they compute their widths with tensors.
+    """
+
+    _EMPTY = (torch.empty, torch.zeros, torch.ones)  # from which layers make their weights, before they draw them
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        device = {"device": "meta"} if func in self._EMPTY else {}
+        return func(*args, **{**(kwargs or {}), **device})
+
+
 def save(path: Path, classifier: Classifier, card: Card) -> None:
     """Writes weights and card; equal weights give an identical file."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
@@ -89,7 +105,7 @@ def filled(card: Card, weights: Mapping[str, Tensor]) -> Classifier:
     """
     # The weights are all in the file: nothing is to be downloaded again.
     model = card.model.model_copy(update={"weights": "none"})
-    with torch.device("meta"):  # shapes alone
+    with Shapes():
         classifier = card.model_copy(update={"model": model}).build()
     wanted = {name: (tensor.dtype, tensor.shape) for name, tensor in classifier.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}

@@ -35,12 +35,12 @@ def torchvision_network(name: str, weights: str, image: ImageFormat, classes: in
 def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, classes: int) -> nn.Module:
     """The network, once it has shown that it takes images of this size: many fail only when they compute.
 
-    On torch's device meta, where only the shapes of its weights are asked for, it has nothing to show.
+    Where only the shapes of its weights are asked for (`src.models.file.Shapes`), it has nothing to show.
     """
 
     def attempt(size: ImageFormat) -> nn.Module:
         network = get_model(name, weights=None, num_classes=classes, **_arguments(name, size))
-        if torch.get_default_device().type != "meta":
+        if not next(network.parameters()).is_meta:
             with torch.no_grad():
                 network.eval()(torch.zeros(1, 3, size.height, size.width))
         return network

@@ -78,7 +78,9 @@ def _from_store(store: Store, uri: str) -> Model:
         if not (graph.is_file() and description.is_file()):
             raise Fault(f"{uri} was not logged by this repository: it has no exported graph")
         try:
-            card = Card.model_validate(read_yaml(description.read_bytes())["metadata"]["card"])
+            kept = read_yaml(description.read_bytes())["metadata"]["card"]
+            # Stores may still hold models whose card is no text but YAML of its own.
+            card = Card.model_validate_json(kept) if isinstance(kept, str) else Card.model_validate(kept)
             classifier = file.filled(card, read_weights(graph, uri))
         except (KeyError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -72,8 +72,9 @@ def send_model(store: Store, run_id: str, folder: Path) -> str:
 
 def _card(model_path: Path) -> dict[str, Any]:
     with safe_open(model_path, framework="pt") as file:
-        card = json.loads(file.metadata()["card"])
-    return {"classes": list(card["classes"]), "card": card}
+        card = file.metadata()["card"]
+    # As text: MLflow writes YAML 1.1, in which a class may be called 08 or 1e5, and YAML 1.2 reads these as numbers.
+    return {"classes": json.loads(card)["classes"], "card": card}
 
 
 def _signature(module: nn.Module, images: NDArray[np.uint8]) -> Any:

@@ -161,7 +161,8 @@ def _run_dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> i
         try:
             return process.wait()
         except BaseException:
-            _kill(psutil.Process(process.pid))
+            with suppress(psutil.NoSuchProcess):  # it had just ended
+                _kill(psutil.Process(process.pid))
             raise
 
 

@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
+from src.addresses import without_credentials
 from src.faults import Fault
 from src.tracking.store import Store, database, explained, open_store, tracking_uri
 
@@ -51,5 +52,5 @@ def registered_run(store: Store, uri: str) -> "Run":
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
     run = run_by_id(store, found.run_id) if found.run_id else None
     if run is None:
-        raise Fault(f"{uri}: the run that it came from is gone from {store.uri}")
+        raise Fault(f"{uri}: the run that it came from is gone from {without_credentials(store.uri)}")
     return run

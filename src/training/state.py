@@ -32,6 +32,7 @@ class Resumable:
         self._progress, self._snapshots = progress, snapshots
         self._writer = ThreadPoolExecutor(1, "checkpoints")
         self._written: Future[None] | None = None
+        self._kept = 0  # the epoch of the newest state on disk
         self._warned = False
 
     @contextmanager
@@ -46,8 +47,8 @@ class Resumable:
             try:
                 yield
             except Fault as fault:
-                if self._progress.epochs:
-                    kept = f"{shown(self._checkpoints.folder)} keeps the state after epoch {len(self._progress.epochs)}"
+                if self._kept:
+                    kept = f"{shown(self._checkpoints.folder)} keeps the state after epoch {self._kept}"
                     raise Fault(f"{fault}; {kept}") from None
                 raise
 
@@ -84,12 +85,14 @@ class Resumable:
         self.session = state["session"]
         self._progress.restore(state["progress"])
         self._snapshots.restore(state["snapshots"])
+        self._kept = len(self._progress.epochs)
 
     def _write(self, state: dict[str, Any], epoch: Epoch, log: Callable[[Epoch], None]) -> None:
         content = io.BytesIO()
         torch.save(state, content)
         try:
             self._checkpoints.write(epoch.number, content.getbuffer())
+            self._kept = epoch.number
         except OSError as error:  # training itself needs no disk before its end
             if not self._warned:
                 why = error.strerror or error
