@@ -333,7 +333,7 @@ def _searched(entry: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for row in entry["rows"]:
-        p = "" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        p = "" if row["p_holm"] is None else "below 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
         interval = f"{row['mean']:.4f} ({row['ci_low']:.4f} to {row['ci_high']:.4f})"
         lines.append(f"| {row['setting']} | {row['runs']} | {interval} | {p} |")
     return lines
