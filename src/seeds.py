@@ -19,7 +19,8 @@ from src import params
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.data.prepared import SPLITS, Dataset, SplitName, open_split, read_dataset
+from src.data.intact import open_checked
+from src.data.prepared import SPLITS, Dataset, SplitName, read_dataset
 from src.evaluation import tables
 from src.faults import Fault, command
 from src.models.file import Card
@@ -43,7 +44,9 @@ def main() -> None:
     if run(["dvc", "repro", "--quiet", "split"], check=False).returncode:
         raise Fault("dvc repro split failed: mend what it says above")
     compute = device.prepare(recipe.train, recipe.model.name)
-    dataset, images = read_dataset(), {split: Batches(open_split(split), compute.device) for split in SPLITS}
+    dataset = read_dataset()
+    opened = open_checked(dataset, *SPLITS)
+    images = {split: Batches(each, compute.device) for split, each in zip(SPLITS, opened, strict=True)}
     key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     own = table[table["recipe"] == key]

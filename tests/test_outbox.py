@@ -238,6 +238,20 @@ def test_a_killed_training_goes_on_in_its_run(monkeypatch: pytest.MonkeyPatch) -
     assert len(runs(client)) == 2
 
 
+@pytest.mark.parametrize("file", ["sent.json", "entries.jsonl"])
+def test_what_a_power_failure_cut_in_half_is_sent_all_the_same(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = content(open_store().client, train())
+    killed("same", monkeypatch, "run._sender.settle()")
+    (folder,) = outbox().glob("*-same")
+    os.truncate(folder / file, (folder / file).stat().st_size // 2)
+    client = open_store().client
+    left = runs(client)[0]
+    assert train("same") == left
+    assert content(client, left) == expected
+    assert len(runs(client)) == 2
+    assert not [*outbox().iterdir()]
+
+
 def test_a_letter_is_held_by_one_process_and_its_torn_end_is_cut_off() -> None:
     letter = letter_of("one")
     letter.add("begin", name="a run", store="s")

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from src.atomic import write_text
-from src.documents import read_yaml
+from src.documents import read_json, read_yaml
 from src.faults import Fault
 from src.params import Params, parse
 from src.params.tune import Scalar
@@ -24,15 +24,15 @@ def write_best(params: Params) -> None:
     if not BEST.is_file():
         raise Fault(f"{BEST} is missing: run python -m src.tune first")
     try:
-        found = json.loads(BEST.read_text(encoding="utf-8"))
-        study, winner = found["study"], found["winner"]
+        found = read_json(BEST.read_bytes())
+        study, told, new = found["study"], found["winner"]["verdict"], dict(found["winner"]["values"])
     except (ValueError, KeyError, TypeError):
         raise Fault(f"{BEST} is damaged: run python -m src.tune, which writes it again") from None
     plan = search(params, distributions(params))
     if study != plan.name:
         raise Fault(f"{BEST} is of the search {study}, not of the present {plan.name}: search again")
-    print(winner["verdict"])
-    old, new = present(params), winner["values"]
+    print(told)
+    old = present(params)
     if old == new:
         print(f"{PARAMS} has these values already")
         return

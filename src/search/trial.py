@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from src.atomic import digest
 from src.compute import device
 from src.compute.batches import Batches
-from src.data.prepared import open_split, read_dataset
+from src.data.intact import open_checked
+from src.data.prepared import read_dataset
 from src.faults import Fault
 from src.models.classifier import Classifier
 from src.models.file import Card, save
@@ -39,7 +40,7 @@ class Trainer:
         self._device = compute.device
         self._dataset = read_dataset()
         self._training, self._validation = (
-            Batches(open_split(split), compute.device) for split in ("train", "validation")
+            Batches(split, compute.device) for split in open_checked(self._dataset, "train", "validation")
         )
 
     def card(self, params: Params) -> Card:

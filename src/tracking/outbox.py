@@ -40,8 +40,7 @@ class Letter:
         self.closed = False
         self._file = self._held(wait)
         self.entries = self._read()
-        state = folder / "sent.json"
-        self.sent = Sent(**json.loads(state.read_text(encoding="utf-8"))) if state.is_file() else Sent()
+        self.sent = self._how_far()
 
     def _held(self, wait: bool) -> BinaryIO:
         path = self.folder / "entries.jsonl"
@@ -74,6 +73,15 @@ class Letter:
             whole += len(line)
         self._file.truncate(whole)
         return entries
+
+    def _how_far(self) -> Sent:
+        """After a power failure perhaps less than was sent, never more: what the store has already it is asked for."""
+        try:
+            sent = Sent(**json.loads((self.folder / "sent.json").read_bytes()))
+        except (FileNotFoundError, ValueError):  # nothing is sent yet, or the file was cut off
+            return Sent()
+        sent.entries = min(sent.entries, len(self.entries))
+        return sent
 
     def add(self, what: str, **entry: Any) -> None:
         """Writes an entry down, whatever becomes of this process. Raises `OSError`."""
