@@ -29,18 +29,21 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raises `Ended` in the block where a signal would end the process at once. Ignored signals (nohup) stay ignored.
+    """Raises `Ended` in the block where a signal would end the process at once, and KeyboardInterrupt at Ctrl-C.
 
-    The second one changes nothing: cleaning up takes `GRACE` seconds at most.
+    Cleaning up takes `GRACE` seconds at most. A second SIGTERM changes nothing, a second Ctrl-C ends the process at
+    once. Ignored signals (nohup) stay ignored.
     """
-    replaced = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    handlers = {signal.SIGTERM: _end, signal.SIGHUP: _end, signal.SIGINT: _interrupt}
+    before = {number: signal.getsignal(number) for number in handlers}
+    replaced = [number for number in handlers if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
     for number in replaced:
-        signal.signal(number, _end)
+        signal.signal(number, handlers[number])
     try:
         yield
     finally:
         for number in replaced:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 @contextmanager
@@ -66,6 +69,12 @@ def _end(number: int, _: FrameType | None) -> None:
         signal.signal(other, signal.SIG_IGN)
     signal.alarm(GRACE)
     raise Ended(number)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.alarm(GRACE)
+    raise KeyboardInterrupt
 
 
 def follow_parent() -> None:

@@ -88,12 +88,22 @@ def test_what_must_not_be_disturbed_is_done_before_the_signal_counts() -> None:
         assert process.returncode == code
 
 
-def test_cleaning_up_is_bounded() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_cleaning_up_is_bounded(number: signal.Signals) -> None:
     code = "from src import lifetime; lifetime.GRACE = 1\n" + WORK.format(cleaning=50)
     process = started(code)
-    process.terminate()
+    process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGALRM
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    process = started(WORK.format(cleaning=50))
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize("shell", ["exec {}", "{}; true"], ids=["no shell", "a shell"])
