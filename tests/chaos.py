@@ -149,6 +149,8 @@ def epochs_told(output: str) -> list[int]:
 
 def runs(clone: Path) -> list[tuple[str, list[int]]]:
     """Status of every run in the clone's store, and the steps of its curve."""
+    if not (clone / "mlflow.db").is_file():  # which a connection would make
+        return []
     with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
         found = connection.execute("SELECT run_uuid, status FROM runs ORDER BY start_time").fetchall()
         query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'train_loss' ORDER BY step"
