@@ -310,16 +310,12 @@ def _searches() -> list[str]:
     known = kept(SEARCHES)
     if not known:
         return []
+    shown = {"search": _searched, "compare": _compared, "overhead": _overhead, "killed": _killed}
     lines = ["## Searches", "", "`python -m benchmarks.searches`; medians with quartiles.", ""]
     for entry in known:
         changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
         lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['points']} points: {where(entry)}.", ""]
-        lines += [
-            *{"search": _searched, "compare": _compared, "overhead": _overhead, "killed": _killed}[entry["what"]](
-                entry
-            ),
-            "",
-        ]
+        lines += [*shown[entry["what"]](entry), ""]
     return lines
 
 
