@@ -86,7 +86,6 @@ def floor(problem: Problem, section: Train) -> Maker:
         optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
 
         def turn() -> Turn:
-            defaults(section.threads)
             classifier.train()
             seconds = timed(lambda: learn(classifier.network, images, labels, optimiser, compute, steps))
             return Turn(steps * len(labels) / seconds)
@@ -125,13 +124,9 @@ def learn(
         optimiser.step()
 
 
-def tutorial(problem: Problem, section: Train, workers: int = 0, files: bool = False) -> Maker:
+def tutorial(problem: Problem, section: Train, device: torch.device, workers: int = 0, files: bool = False) -> Maker:
     """The tutorial's own loop and network; with `files` from the photos themselves instead of decoded arrays."""
-    told, device, side = (
-        TUTORIALS[problem.recipe],
-        prepare(section, problem.params.model.name).device,
-        problem.card.image.height,
-    )
+    told, side = TUTORIALS[problem.recipe], problem.card.image.height
 
     def data(images: LabelledImages, count: int, training: bool) -> Dataset[Any]:
         transform = told.transform(side, training=training)
@@ -162,9 +157,8 @@ def tutorial(problem: Problem, section: Train, workers: int = 0, files: bool = F
     return make
 
 
-def plain(problem: Problem, section: Train, workers: int = 0) -> Maker:
+def plain(problem: Problem, section: Train, device: torch.device, workers: int = 0) -> Maker:
     """`DataLoader` and torchvision's v2 transforms of uint8 tensors, our network, no `.item()`."""
-    device = prepare(section, problem.params.model.name).device
 
     def make(steps: int) -> Entry:
         loader = v2_loader(problem, steps, section, workers, device)
@@ -189,9 +183,8 @@ def plain(problem: Problem, section: Train, workers: int = 0) -> Maker:
     return make
 
 
-def with_lightning(problem: Problem, section: Train, workers: int = 0) -> Maker:
+def with_lightning(problem: Problem, section: Train, device: torch.device, workers: int = 0) -> Maker:
     """The same in PyTorch Lightning, without logger, checkpoints and progress bar; only where it is installed."""
-    device = prepare(section, problem.params.model.name).device
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -4,9 +4,10 @@
     python -m benchmarks.loops --systems mnist cifar10-vgg --threads 2
     python -m benchmarks.loops --device cuda --workers 8
 
-The floor is forward, backward and optimiser on one resident batch (`benchmarks.contenders.learn`). All loops of a
-system take turns in one process, in an order that is reversed every round; a turn is a fixed number of steps that take
-about `--seconds`. Everything runs in float32 but the rows with the precision that `auto` picks, where that is another.
+The floor is forward, backward and optimiser on one resident batch (`benchmarks.contenders.learn`), in a process that is
+set up as ours. Each loop of a system has a process of its own, whose settings and memory no other changes. They take
+turns, in an order that is reversed every round, while the others rest. A turn is a fixed number of steps, of about
+`--seconds`. Everything runs in float32 but the rows with the precision that `auto` picks, where that is another.
 `--threads` is torch's; "2 workers" are two more processes that load, so that row uses more processor than the others.
 
 A whole epoch, with the evaluations of the tutorial, is computed from the turns: all training images at their rate and
@@ -15,7 +16,13 @@ all held-out images at theirs, as often as the tutorial looks at them. Prints a 
 """
 
 import argparse
+import threading
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +40,8 @@ from src.params import Train
 
 RESULTS = Path("benchmarks/loops.json")
 TUTORIAL, FLOOR, LIGHTNING = "tutorial", "floor", "PyTorch Lightning"
+
+_own = threading.local()  # in the process of a loop: the loop, warmed up
 
 
 class Contender(NamedTuple):
@@ -54,7 +63,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/datasets"), help="folder of the archives")
     arguments = parser.parse_args()
     for name in arguments.systems:
-        known = problem(name, arguments.data)
+        opening = partial(problem, name, arguments.data)
+        known = opening()
         section = settings(known, arguments.device, arguments.threads)
         result = {
             "system": name,
@@ -65,7 +75,7 @@ def main() -> None:
             "seconds_of_a_turn": arguments.seconds,
             "hardware": hardware(),
             "versions": versions("torch", "torchvision", "pytorch_lightning"),
-            **compare(known, section, arguments.rounds, arguments.seconds, arguments.workers),
+            **compare(opening, section, arguments.rounds, arguments.seconds, arguments.workers),
         }
         keep(RESULTS, result, same=("system", "device", "threads"))
         print(table(result), flush=True)
@@ -81,50 +91,88 @@ def device_name(known: Problem, section: Train) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def contestants(known: Problem, auto: Train, workers: int) -> dict[str, Contender]:
-    """Every loop that can run here, by the name of its row."""
-    full = auto.model_copy(update={"precision": "float32"})
+def contestants(known: Problem, section: Train, auto: str, workers: int) -> dict[str, Contender]:
+    """Every loop that can run here, by the name of its row; `auto` is the precision that is picked.
+
+    Changes nothing in the process, since what `prepare` sets is a part of ours.
+    """
+    device = torch.device(section.device)
     limit = f"{FLOOR}, float32"
     found = {
-        TUTORIAL: Contender(contenders.tutorial(known, full), limit, 0),
-        f"{TUTORIAL}, 2 workers": Contender(contenders.tutorial(known, full, workers=2), limit, contenders.warm(2)),
-        "DataLoader + v2": Contender(contenders.plain(known, full, workers), limit, contenders.warm(workers)),
+        TUTORIAL: Contender(contenders.tutorial(known, section, device), limit, 0),
+        f"{TUTORIAL}, 2 workers": Contender(
+            contenders.tutorial(known, section, device, workers=2), limit, contenders.warm(2)
+        ),
+        "DataLoader + v2": Contender(
+            contenders.plain(known, section, device, workers), limit, contenders.warm(workers)
+        ),
     }
     if known.photos:
-        found[f"{TUTORIAL}, from JPEG files"] = Contender(contenders.tutorial(known, full, files=True), limit, 0)
+        files = contenders.tutorial(known, section, device, files=True)
+        found[f"{TUTORIAL}, from JPEG files"] = Contender(files, limit, 0)
     if contenders.lightning is not None:
-        found[LIGHTNING] = Contender(contenders.with_lightning(known, full, workers), limit, contenders.warm(workers))
-    for section in (full, auto) if prepare(auto, known.params.model.name).precision != "float32" else (full,):
-        precision = prepare(section, known.params.model.name).precision
+        fitting = contenders.with_lightning(known, section, device, workers)
+        found[LIGHTNING] = Contender(fitting, limit, contenders.warm(workers))
+    for precision in dict.fromkeys(("float32", auto)):
+        own = section.model_copy(update={"precision": precision})
         limit = f"{FLOOR}, {precision}"
-        found[f"ours, {precision}"] = Contender(contenders.ours(known, section), limit, 0)
-        found[limit] = Contender(contenders.floor(known, section), limit, 0)
+        found[f"ours, {precision}"] = Contender(contenders.ours(known, own), limit, 0)
+        found[limit] = Contender(contenders.floor(known, own), limit, 0)
     return found
 
 
-def compare(known: Problem, section: Train, rounds: int, seconds: float, workers: int) -> dict[str, Any]:
-    """`rounds` alternated turns of every loop; medians, quartiles, and ratios taken round by round."""
-    found = contestants(known, section, workers)
-    most = max(1, len(known.training.labels) // section.batch_size)
-    entries: dict[str, Entry] = {}
+def apart() -> Executor:
+    """One process, a fresh interpreter."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def compare(
+    opening: Callable[[], Problem],
+    section: Train,
+    rounds: int,
+    seconds: float,
+    workers: int,
+    place: Callable[[], Executor] = apart,
+) -> dict[str, Any]:
+    """`rounds` alternated turns of every loop, each where `place` says; medians, quartiles, and ratios taken round by
+    round. What `opening` gives does not travel: every process opens it."""
+    known = opening()
+    auto = prepare(section, known.params.model.name).precision
+    found = contestants(known, section, auto, workers)
+    places: dict[str, Executor] = {}
     steps: dict[str, int] = {}
     turns: dict[str, list[Turn]] = {}
     missing = {} if contenders.lightning is not None else {LIGHTNING: "not installed"}
-    with warnings.catch_warnings():
-        # Lightning's advice on the number of workers, which is what is measured.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+    with ExitStack() as stack:
         for name, contender in found.items():
-            least = contender.warm + 1
-            if contender.warm and steps[TUTORIAL] < 2 * least:
+            if contender.warm and steps[TUTORIAL] < 2 * (contender.warm + 1):
                 missing[name] = f"its first {contender.warm} steps do not count, and a step takes too long"
                 continue
-            entries[name], steps[name] = fitted(contender.maker, section.batch_size, seconds, least, most)
+            places[name] = stack.enter_context(place())
+            steps[name] = places[name].submit(begin, opening, section, auto, workers, name, seconds).result()
             turns[name] = []
         for number in range(rounds):
-            for name in list(entries)[:: -1 if number % 2 else 1]:
-                turns[name].append(entries[name]())
+            for name in list(places)[:: -1 if number % 2 else 1]:
+                turns[name].append(places[name].submit(go_on).result())
     rows = {name: {"steps": steps[name], **row(name, found[name].floor, turns, known)} for name in turns}
-    return {"auto": prepare(section, known.params.model.name).precision, "rows": rows, "not_measured": missing}
+    return {"auto": auto, "rows": rows, "not_measured": missing}
+
+
+def begin(opening: Callable[[], Problem], section: Train, auto: str, workers: int, name: str, seconds: float) -> int:
+    """In its own process: warms one loop up; its steps in a turn."""
+    # Lightning's advice on the number of workers, which is what is measured.
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    known = opening()
+    contender = contestants(known, section, auto, workers)[name]
+    most = max(1, len(known.training.labels) // section.batch_size)
+    _own.entry, steps = fitted(contender.maker, section.batch_size, seconds, contender.warm + 1, most)
+    return steps
+
+
+def go_on() -> Turn:
+    """There: its next turn."""
+    turn: Turn = _own.entry()
+    return turn
 
 
 def fitted(maker: Maker, batch_size: int, seconds: float, least: int, most: int) -> tuple[Entry, int]:

@@ -4,10 +4,13 @@ The tests hold no time: only that numbers are there, positive and consistent.
 """
 
 import copy
+import functools
 import importlib
 import json
 import math
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +183,11 @@ def test_the_layout_of_a_network_is_found() -> None:
 # ---- the scripts ----
 
 
+def here(known: Problem, section: params.Train, rounds: int) -> dict[str, Any]:
+    """The comparison in threads of this process: a new one for each loop would take seconds."""
+    return loops.compare(lambda: known, section, rounds, 0.0, 0, lambda: ThreadPoolExecutor(1))
+
+
 def positive(found: dict[str, float]) -> bool:
     return 0 < found["min"] <= found["quartile_1"] <= found["median"] <= found["quartile_3"] <= found["max"] < math.inf
 
@@ -189,7 +197,7 @@ def test_every_loop_of_a_system_takes_its_turns(recipe: str, tmp_path: Path) -> 
     known, section = small(recipe)
     if recipe == "dogs-vs-cats":
         known = with_photos(known, tmp_path)
-    result = loops.compare(known, section, rounds=2, seconds=0.0, workers=0)
+    result = here(known, section, rounds=2)
     names = {"tutorial", "DataLoader + v2", "ours, float32", "floor, float32"}
     names |= {"tutorial, from JPEG files"} if known.photos else set()
     names |= {"PyTorch Lightning"} if contenders.lightning is not None else set()
@@ -208,16 +216,25 @@ def test_every_loop_of_a_system_takes_its_turns(recipe: str, tmp_path: Path) -> 
 
 def test_what_auto_picks_runs_beside_float32_against_a_floor_of_its_own() -> None:
     known, section = small("mnist", precision="bfloat16")
-    result = loops.compare(known, section, rounds=1, seconds=0.0, workers=0)
+    result = here(known, section, rounds=1)
     assert result["auto"] == "bfloat16"
     assert {"ours, float32", "floor, float32", "ours, bfloat16", "floor, bfloat16"} <= set(result["rows"])
     assert "of_floor" in result["rows"]["ours, bfloat16"]
 
 
+def test_a_loop_has_a_process_of_its_own() -> None:
+    section = small("mnist")[1]
+    with loops.apart() as place:
+        assert place.submit(os.getpid).result() != os.getpid()
+        opening = functools.partial(synthetic, "mnist", 32)
+        assert place.submit(loops.begin, opening, section, "float32", 0, "floor, float32", 0.0).result() == 1
+        assert place.submit(loops.go_on).result().training > 0
+
+
 def test_workers_load_for_the_tutorial_and_their_first_steps_do_not_count() -> None:
     known = synthetic("mnist", 32)
     section = small("mnist", batch_size=2)[1]
-    turn = contenders.tutorial(known, section, workers=2)(contenders.warm(2) + 2)()
+    turn = contenders.tutorial(known, section, CPU, workers=2)(contenders.warm(2) + 2)()
     assert turn.training > 0
     assert turn.evaluation
     data = Images(*known.training, TUTORIALS["mnist"].transform(28, training=True))
@@ -331,7 +348,7 @@ def test_the_page_shows_every_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
     times = {"median": 1.5, "quartile_1": 1.0, "quartile_3": 2.0, "min": 1.0, "max": 2.0}
     entries: dict[str, dict[str, Any]] = {
         "loops": {"system": "mnist", "device": "cpu", "threads": 1, "workers": 0, "rounds": 2}
-        | loops.compare(known, section, 2, 0.0, 0),
+        | here(known, section, rounds=2),
         "reaching": {"recipe": "mnist", "device": "cpu", "precision": "float32", "target": {"accuracy": 0.0}}
         | reaching.measured(known, section, reaching.Target(), 1, 1),
         "growth": {"device": "cpu", "threads": 1, "interpreter_mib": 5.0, "rows": []},

@@ -11,6 +11,7 @@ from torch import nn
 
 from src import params
 from src.compute import processes
+from src.compute.memory import keep_freed
 from src.faults import Fault
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
@@ -47,7 +48,7 @@ class Compute:
 
 
 def prepare(train: params.Train, network: str) -> Compute:
-    """Sets threads and determinism for the process and resolves the `auto` settings for the network of that name.
+    """Sets up the process (threads, determinism, memory) and resolves the `auto` settings for the network of that name.
 
     Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
     """
@@ -60,6 +61,8 @@ def prepare(train: params.Train, network: str) -> Compute:
     # cuBLAS reads this when it first computes, and is only then deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     device = processes.local(_device(train.device))
+    if device.type == "cpu":
+        keep_freed()
     able = capability(device)
     precision = choice(able, network) if train.precision == "auto" else train.precision
     _check(precision, device, able)
