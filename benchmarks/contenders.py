@@ -236,11 +236,12 @@ class _Tensors(Dataset[tuple[Tensor, int]]):
 
 
 class Timed(DataLoader[Any]):
-    """A loader that notes when its images were first asked for, or when `warm` steps were done."""
+    """A loader that notes when its images were first asked for, or when `warm` steps were done, and when the last step
+    was: what its worker processes take to end is no training."""
 
     def __init__(self, data: Dataset[Any], batch_size: int, warm: int = 0, **options: Any) -> None:
         super().__init__(data, batch_size, **options)
-        self.warm, self.started = warm, 0.0
+        self.warm, self.started, self.ended = warm, 0.0, 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.started = now()
@@ -248,11 +249,13 @@ class Timed(DataLoader[Any]):
             yield batch
             if number == self.warm:
                 self.started = now()
+            if number == len(self):
+                self.ended = now()
 
     def rate(self) -> float:
-        """Images per second from then until now."""
+        """Images per second between the two."""
         images = len(self.dataset) - self.warm * (self.batch_size or 1)  # type: ignore[arg-type]
-        return images / (now() - self.started)
+        return images / (self.ended - self.started)
 
 
 def v2_loader(problem: Problem, steps: int, section: Train, workers: int, device: torch.device) -> Timed:
