@@ -6,6 +6,7 @@ for is not timed, nor are the first `warm` steps where worker processes load: th
 
 import importlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -241,10 +242,10 @@ class Timed(DataLoader[Any]):
 
     def __init__(self, data: Dataset[Any], batch_size: int, warm: int = 0, **options: Any) -> None:
         super().__init__(data, batch_size, **options)
-        self.warm, self.started, self.ended = warm, 0.0, 0.0
+        self.warm, self.started, self.ended = warm, 0.0, math.inf
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.started = now()
+        self.started, self.ended = now(), math.inf
         for number, batch in enumerate(super().__iter__(), start=1):
             yield batch
             if number == self.warm:
@@ -253,9 +254,9 @@ class Timed(DataLoader[Any]):
                 self.ended = now()
 
     def rate(self) -> float:
-        """Images per second between the two."""
+        """Images per second between the two; until now for a loop that asks for nothing after its last batch."""
         images = len(self.dataset) - self.warm * (self.batch_size or 1)  # type: ignore[arg-type]
-        return images / (self.ended - self.started)
+        return images / (min(self.ended, now()) - self.started)
 
 
 def v2_loader(problem: Problem, steps: int, section: Train, workers: int, device: torch.device) -> Timed:

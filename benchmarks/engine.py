@@ -19,17 +19,18 @@ def sections() -> list[str]:
         *_section("Time to the published results", "reaching", _REACHING, _reaching),
         *_section("Resident and streamed images, and growth", "growth", _GROWTH, _growth),
         *_section("Precision, layout, compilation, threads, evaluation batches", "switches", _SWITCHES, _switches),
+        *_section("Memory that a step frees", "memory", _MEMORY, _memory),
         *_section("Several processes", "scaling", _SCALING, _scaling),
         *_section("Around the training", "overhead", _OVERHEAD, _overhead),
     ]
 
 
 _LOOPS = [
-    "Images per second of training, in alternated turns in one process: the same network, batch size, optimiser,",
-    "augmentation and images. The tutorials' loops are told again in `benchmarks/tutorials.py`; the floor is forward,",
-    "backward and optimiser on one resident batch. Ratios are medians over the rounds. A whole epoch is computed from",
-    "the rates of training and evaluation, with as many evaluations as the tutorial does. The row of 2 workers has two",
-    "more processes that load.",
+    "Images per second of training, in alternated turns, each loop in a process of its own: the same network, batch",
+    "size, optimiser, augmentation and images. The tutorials' loops are told again in `benchmarks/tutorials.py`; the",
+    "floor is forward, backward and optimiser on one resident batch. Ratios are medians over the rounds. A whole epoch",
+    "is computed from the rates of training and evaluation, with as many evaluations as the tutorial does. The row of",
+    "2 workers has two more processes that load.",
 ]
 _REACHING = [
     "Seconds of training until held-out images first show the published result, evaluations not counted.",
@@ -42,6 +43,10 @@ _GROWTH = [
 _SWITCHES = [
     "Images per second of the floor (training, the recipe's batch size) and of the forward pass alone (evaluation), on",
     "synthetic images. The fastest of each network in bold.",
+]
+_MEMORY = [
+    "The floor in two processes that take turns: one keeps the memory that a step frees, as our stages do on a CPU,",
+    "one gives it back, as glibc does by itself, and the kernel fills its pages anew. One thread; synthetic images.",
 ]
 _SCALING = [
     "Images per second of an epoch of one model, the batch divided among the processes; one thread each, on noise.",
@@ -136,6 +141,17 @@ def _switches(entry: dict[str, Any]) -> list[str]:
             compiled = f"yes, first step {row['first_step_seconds']} s" if row["compiled"] else "no"
             sizes = str(row["batch_size"]), str(row["threads"])
             lines.append(_row(part, *sizes, row["precision"], row["layout"], compiled, rate))
+    return lines
+
+
+def _memory(entry: dict[str, Any]) -> list[str]:
+    lines = [
+        f"**`{entry['system']}`**: {_count(entry['rounds'], 'round')}",
+        *_head("precision", "freed memory is", "images/s (quartiles)", "of given back", "pages a step", "MiB"),
+    ]
+    for row in entry["rows"]:
+        rates = _spread(row["images_per_second"]), _ratio(row["of_given_back"])
+        lines.append(_row(row["precision"], row["freed"], *rates, f"{row['pages']:,}", f"{row['resident_mib']:,}"))
     return lines
 
 

@@ -16,13 +16,13 @@ all held-out images at theirs, as often as the tutorial looks at them. Prints a 
 """
 
 import argparse
+import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ def contestants(known: Problem, section: Train, auto: str, workers: int) -> dict
 
 def apart() -> Executor:
     """One process, a fresh interpreter."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def compare(
@@ -160,6 +160,8 @@ def compare(
 
 def begin(opening: Callable[[], Problem], section: Train, auto: str, workers: int, name: str, seconds: float) -> int:
     """In its own process: warms one loop up; its steps in a turn."""
+    # Worker processes that load begin as they do by default: this one would hand on how it began itself.
+    multiprocessing.set_start_method(None, force=True)
     # Lightning's advice on the number of workers, which is what is measured.
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     known = opening()

@@ -22,7 +22,19 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from benchmarks import contenders, engine, everything, growth, loops, overhead, reaching, report, scaling, switches
+from benchmarks import (
+    contenders,
+    engine,
+    everything,
+    growth,
+    loops,
+    memory,
+    overhead,
+    reaching,
+    report,
+    scaling,
+    switches,
+)
 from benchmarks.pipeline import substitute
 from benchmarks.problems import Problem, synthetic
 from benchmarks.systems import ARCHIVES
@@ -231,6 +243,13 @@ def test_a_loop_has_a_process_of_its_own() -> None:
         assert place.submit(loops.go_on).result().training > 0
 
 
+def test_memory_compares_two_processes() -> None:
+    kept, given_back = memory.compare("mnist", "float32", rounds=1, seconds=0.0)
+    assert (kept["freed"], given_back["freed"]) == (memory.KEPT, memory.GIVEN_BACK)
+    assert positive(kept["of_given_back"])
+    assert given_back["resident_mib"] > 100
+
+
 def test_workers_load_for_the_tutorial_and_their_first_steps_do_not_count() -> None:
     known = synthetic("mnist", 32)
     section = small("mnist", batch_size=2)[1]
@@ -353,6 +372,13 @@ def test_the_page_shows_every_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
         | reaching.measured(known, section, reaching.Target(), 1, 1),
         "growth": {"device": "cpu", "threads": 1, "interpreter_mib": 5.0, "rows": []},
         "switches": {"system": "mnist", "device": "cpu", "rounds": 2, "training": rows, "evaluation": rows},
+        "memory": {"system": "mnist", "device": "cpu", "rounds": 1}
+        | {
+            "rows": [
+                {"precision": "float32", "freed": "kept", "pages": 1, "resident_mib": 2}
+                | dict.fromkeys(("images_per_second", "of_given_back"), times)
+            ]
+        },
         "scaling": {"system": "mnist", "device": "cpu", "runs": 2, "images_per_second": {"2": times}},
         "overhead": {"recipe": "digits", "changed": ["train.epochs=1"], "runs": 1, "imports": {"train": times}}
         | {"stages": {"evaluate": {"first_batch": times}}, "logging_of_training": times, "tracked_of_untracked": times},
@@ -383,7 +409,7 @@ def test_the_page_says_what_is_not_measured_and_what_was_published(
 
 
 def test_the_results_of_a_script_are_those_of_the_page() -> None:
-    for module in (loops, reaching, growth, switches, overhead):
+    for module in (loops, reaching, growth, switches, memory, overhead):
         assert module.RESULTS.parent == engine.FOLDER
         assert module.RESULTS.stem == module.__name__.rpartition(".")[2]
     assert report.README.parent == engine.FOLDER
