@@ -43,9 +43,9 @@ def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
 ) -> None:
     folder, expected, _ = undisturbed
     clone = folder / "clone"
-    first = chaos.Repro(clone, "--force", "--single-item", "train")
+    first = chaos.Repro(clone, "--force", LAST)
     assert first.reach("train"), first.output
-    told = call(clone, "dvc", "repro", "--force", "--single-item", "train", fails=True)
+    told = call(clone, "dvc", "repro", "--force", LAST, fails=True)
     assert f"(PID {first.process.pid}): " in told, told
     assert first.process.wait() == 0, first.output
     assert len(chaos.epochs_told(first.output)) == EPOCHS, "what is forced is computed, not taken from a checkpoint"

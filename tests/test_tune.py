@@ -15,6 +15,7 @@ from pathlib import Path
 import chaos
 import mlflow
 import pandas
+import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
 from ruamel.yaml import YAML
@@ -199,9 +200,8 @@ def test_workers_lose_no_point_and_a_failed_trial_says_why(clone: Path) -> None:
     substitute(clone / "params.yaml", "sampler: tpe ", "sampler: random ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
     process = search(clone, "--workers", "2", until=r"^point ")
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
-    worker = [pid for pid in map(int, children.split()) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(worker[-1], signal.SIGKILL)
+    children = psutil.Process(process.pid).children()
+    [child for child in children if any("spawn_main" in word for word in child.cmdline())][-1].kill()
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
     table = trials(clone)
