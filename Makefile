@@ -11,7 +11,7 @@ repro: $(READY)  ## set up, run the pipeline, say what came out
 	@$(RUN) dvc repro && python -m src.summary
 
 test: $(READY)  ## set up, run every test
-	@$(RUN) python -m pytest -n auto --dist loadfile
+	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## style, types
 	@$(RUN) ruff check . && ruff format --check . && mypy

@@ -10,6 +10,7 @@ other files in it are passed over. What cannot be read is told on stderr and ski
 import argparse
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class Predictions:
         self.wanted = preparation(model.card.image, resize)
         self.maps = maps
         self.root = Path(os.path.commonpath(list(map(_absolute, paths))))
+        self.written: dict[str, Path] = {}  # maps, by their names without case
         self.classified = self.unreadable = self.others = 0
 
     def rows(self, top: int) -> Iterator[Row]:
@@ -91,6 +93,12 @@ class Predictions:
         inside = _absolute(result.path).relative_to(self.root)
         name = inside.as_posix() if inside.parts else result.path.name
         picture = self.maps / f"{name}.png"
+        other = self.written.setdefault(unicodedata.normalize("NFC", str(picture)).casefold(), picture)
+        if other != picture and picture.exists() and picture.samefile(other):
+            raise Fault(
+                f"--explain: {printable(picture)} is the same file as {printable(other)}, as that file system does "
+                "not tell upper from lower case: rename a photo, or name a folder elsewhere"
+            )
         explain(picture, self.model, result.pixels, result.probabilities, printable(result.path))
 
     def finish(self) -> None:

@@ -41,7 +41,7 @@ def main() -> None:
         raise Fault(f"--runs is {runs}: must be at least 1")
     recipe = load()
     # The data must be those of the present parameters.
-    if run(["dvc", "repro", "--quiet", "split"], check=False).returncode:
+    if run(["dvc", "repro", "split"], check=False).returncode:
         raise Fault("dvc repro split failed: mend what it says above")
     compute = device.prepare(recipe.train, recipe.model.name)
     dataset = read_dataset()

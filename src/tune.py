@@ -70,7 +70,7 @@ def _prepared() -> Iterator[None]:
     if "DVC_STAGE" in os.environ:
         yield
     else:
-        with Popen(["dvc", "repro", "--quiet", "split"]) as dvc:
+        with Popen(["dvc", "repro", "split"]) as dvc:
             yield
         if dvc.returncode:
             raise Fault("dvc repro split failed: mend what it says above")

@@ -1,17 +1,29 @@
 """Bad inputs that users really make, written by hand, for `tests/bad_inputs.py`."""
 
-import os
-import re
-import shutil
-import socket
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import MappingProxyType
 
-import numpy as np
-from bad_inputs import CHECKING, Case, Harm
-from data_samples import class_folders, idx, mnist_files, png, write_files
-from safetensors.torch import load_file, save_file
+from bad_harms import (
+    array,
+    both,
+    content,
+    cut,
+    flipped,
+    folder_instead,
+    gone,
+    key,
+    labels_outside,
+    linked,
+    listening,
+    nothing,
+    other_network,
+    photos,
+    renamed_network,
+    replaced,
+)
+from bad_inputs import Case, Harm
+from data_samples import class_folders, mnist_files, png, write_files
+from forked import CHECKING
 
 from src.paths import DATASET, MODEL, PREPARED
 
@@ -21,109 +33,6 @@ TEST_IMAGES = PREPARED / "test.images.npy"
 TWO = {"cat": 8, "dog": 8}
 NOWHERE = {"MLFLOW_TRACKING_URI": "nonsense"}
 SEARCH = {"DVC_STAGE": "tune"}  # DVC has prepared the data, as for its stage
-
-
-def both(*harms: Harm) -> Harm:
-    return lambda folder: [harm(folder) for harm in harms]
-
-
-def nothing(_: Path) -> None:
-    pass
-
-
-def key(**values: str) -> Harm:
-    """Sets keys of params.yaml, found by their name alone: the first one of that name."""
-
-    def harm(folder: Path) -> None:
-        file = folder / "params.yaml"
-        text = file.read_text(encoding="utf-8")
-        for name, value in values.items():
-            text, found = re.subn(rf"(?m)^( *){name}: [^#\n]*", rf"\g<1>{name}: {value} ", text, count=1)
-            assert found, name
-        file.write_text(text, encoding="utf-8")
-
-    return harm
-
-
-def replaced(old: str, new: str) -> Harm:
-    def harm(folder: Path) -> None:
-        text = (folder / "params.yaml").read_text(encoding="utf-8")
-        assert old in text
-        (folder / "params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return harm
-
-
-def content(name: str | Path, data: bytes | str) -> Harm:
-    return lambda folder: (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-def gone(name: str | Path) -> Harm:
-    def harm(folder: Path) -> None:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-    return harm
-
-
-def cut(name: str | Path) -> Harm:
-    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
-
-
-def flipped(name: str | Path) -> Harm:
-    def harm(folder: Path) -> None:
-        data = bytearray((folder / name).read_bytes())
-        data[-9] ^= 16
-        (folder / name).write_bytes(data)
-
-    return harm
-
-
-def array(name: str | Path, change: Callable[[np.ndarray], np.ndarray]) -> Harm:
-    return lambda folder: np.save(folder / name, change(np.load(folder / name)))
-
-
-def folder_instead(name: str | Path) -> Harm:
-    return both(gone(name), lambda folder: (folder / name).mkdir())
-
-
-def photos(files: dict[str, bytes], **values: str) -> Harm:
-    """A folder `photos`, and the parameters that name it."""
-    return both(
-        lambda folder: write_files(folder / "photos", files),
-        key(**{"name": "image_folder", "source": "photos", **values}),
-    )
-
-
-def linked(name: str, target: str) -> Harm:
-    return lambda folder: (folder / name).symlink_to(target)
-
-
-def listening(folder: Path) -> None:
-    """A fifo and a socket among the photos: opening one would wait for ever."""
-    os.mkfifo(folder / "photos/cat/pipe.png")
-    here = Path.cwd()
-    os.chdir(folder / "photos/cat")  # a socket's path is short
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind("socket.png")
-    os.chdir(here)
-
-
-def other_network(folder: Path) -> None:
-    weights = load_file(folder / MODEL)
-    save_file({f"other.{name}": tensor for name, tensor in weights.items()}, folder / MODEL)
-
-
-def renamed_network(folder: Path) -> None:
-    data = (folder / MODEL).read_bytes()
-    assert b"cifar_basic" in data
-    (folder / MODEL).write_bytes(data.replace(b"cifar_basic", b"fashion_net"))
-
-
-def labels_outside(folder: Path) -> None:
-    files = mnist_files(30, 30, compress=False)
-    files["raw/train-labels-idx1-ubyte"] = idx(np.full(30, 12, np.uint8))
-    write_files(folder / "mnist", files)
 
 
 def params(name: str, harm: Harm, told: str, command: str = "src.params", *, user: bool = False) -> Case:
@@ -266,7 +175,8 @@ CASES = [
     model("text as weights", both(key(weights="README.md"), replaced("name: cifar_basic", "name: resnet18")),
           TRAIN, "cannot be read"),
     choice("an unknown network", replaced("name: cifar_basic", "name: resnet19"), "did you mean resnet"),
-    choice("images too small", replaced("name: cifar_basic", "name: alexnet"), "alexnet cannot take images of 8×8"),
+    choice("images too small", replaced("name: cifar_basic", "name: alexnet"), "alexnet cannot take images of 8×8",
+           )._replace(slow=True),
     choice("images not square enough", replaced("name: cifar_basic", "name: vit_b_16"), "vit_b_16 cannot take"),
     choice("constants of colour", key(normalize="{mean: [1, 1, 1], std: [1, 1, 1]}"), "model.normalize has 3 values"),
     choice("shifts larger than the images", key(crop="8"), "train.augment.crop is 8"),
@@ -323,7 +233,7 @@ CASES = [
     line("src.tune --apply", "reports/tuning/best.json is missing"),
     line("src.tune --storage nonsense", "nonsense", environment=SEARCH),
     line("src.tune --storage oracle://a:secret@b/c", "oracle", environment=SEARCH),
-    line("src.tune --storage sqlite:////nowhere/a.db", "sqlite", environment=SEARCH),
+    line("src.tune --storage sqlite:////nowhere/a.db", "sqlite", environment=SEARCH)._replace(slow=True),
     line("src.tune", "train.epoch", replaced("train.optimizer.lr: {", "train.epoch: {"), environment=SEARCH),
     line("src.tune", "data.limit cannot be searched", replaced("model.dropout: {low: 0.0, high: 0.5}",
          "data.limit: {low: 9, high: 99}"), environment=SEARCH),
@@ -341,8 +251,8 @@ CASES = [
     line("src.predict README.md --model models:/digits@champion", "MLflow at nonsense", environment=NOWHERE),
     line(f"src.predict README.md --model {'0' * 32}", "MLflow"),
     line("src.predict photo.png --explain README.md", "README.md", lambda f: write_files(f, {"photo.png": png(1, 8)})),
-    line("src.export --output README.md/model.onnx", "README.md"),
-    line("src.export --output models", "models"),
+    line("src.export --output README.md/model.onnx", "README.md")._replace(slow=True),
+    line("src.export --output models", "models")._replace(slow=True),
     *(Case("odd, and accepted", name, harm, DOWNLOAD) for name, harm in {
         "a fifo and a socket": both(photos(class_folders(TWO)), listening),
         "a link to a photo": both(photos(class_folders(TWO)), linked("photos/dog/x.png", "../cat/0.png")),

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,16 +34,16 @@ RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
 
 
 class Repro:
-    """`dvc repro` in a process group of its own, its output in a file."""
+    """`dvc repro`, or another command, in a process group of its own, its output in a file."""
 
-    def __init__(self, clone: Path, *options: str) -> None:
+    def __init__(self, clone: Path, *options: str, command: Sequence[str] = ("dvc", "repro")) -> None:
         self.clone = clone
         self.log = clone.parent / "output.txt"
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["dvc", "repro", *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
+                [*command, *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.started = time.monotonic()
 
@@ -169,26 +169,30 @@ def prepare(source: Path, folder: Path) -> Path:
     return Path(shutil.copytree(source, folder / "clone", symlinks=True))
 
 
-def undisturbed(source: Path, folder: Path) -> tuple[dict[str, bytes], dict[str, float]]:
-    """Results of a run that is left alone, and the seconds of each stage until the next began."""
-    run = Repro(prepare(source, folder))
+def undisturbed(source: Path, folder: Path, last: str = STAGES[-1]) -> tuple[dict[str, bytes], dict[str, float]]:
+    """Results of a run that is left alone, and the seconds of each stage, up to `last`, until the next began."""
+    run = Repro(prepare(source, folder), last)
+    stages = STAGES[: STAGES.index(last) + 1]
     moments = {}
-    for stage in STAGES:
+    for stage in stages:
         assert run.reach(stage), run.output
         moments[stage] = time.monotonic() - run.started
     assert run.process.wait() == 0, run.output
     ends = [*moments.values(), time.monotonic() - run.started][1:]
     seconds = {"start": moments["download"]}
-    seconds |= {stage: end - moments[stage] for stage, end in zip(STAGES, ends, strict=True)}
+    seconds |= {stage: end - moments[stage] for stage, end in zip(stages, ends, strict=True)}
     return results(run.clone), seconds
 
 
-def series(clone: Path, plan: list[tuple[str, str, float]], rows: dict[str, Row]) -> Iterator[str]:
-    """Runs the clone's pipeline to its end through the planned kills (stage, harm, seconds); yields what went wrong."""
+def series(
+    clone: Path, plan: list[tuple[str, str, float]], rows: dict[str, Row], last: str = STAGES[-1]
+) -> Iterator[str]:
+    """Runs the clone's pipeline to the end of the stage `last` through the planned kills (stage, harm, seconds); yields
+    what went wrong."""
     told: list[int] = []
     before: Row | None = None  # of the kill that the next run has to mend
     for stage, harm, delay in plan:
-        run = Repro(clone)
+        run = Repro(clone, last)
         if run.reach(stage):
             time.sleep(delay)
         damaged = None
@@ -207,7 +211,7 @@ def series(clone: Path, plan: list[tuple[str, str, float]], rows: dict[str, Row]
         before = row if run.process.returncode else None
         if damaged is not None and damaged.name.startswith("epoch-"):
             told.pop()  # the newest state itself: the one before is what remains
-    run = Repro(clone)
+    run = Repro(clone, last)
     if run.process.wait():
         yield f"the last dvc repro failed:\n{run.output}"
     if "not in MLflow yet" in run.output:

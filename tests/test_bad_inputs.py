@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzz_params import fuzz
-from test_faults import only_line, run_stage
 from training_samples import CPU, digits, new_classifier, section
 
 from src.compute.batches import Batches
@@ -98,10 +97,16 @@ def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> N
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def test_a_real_process_says_it_too(tmp_path: Path) -> None:
-    for stage in ("download", "split"):
-        assert run_stage(stage, tmp_path).returncode == 0
+def test_a_real_process_says_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("src", "stages", "dvc.yaml", "params.yaml", "requirements.lock"):
+        (tmp_path / name).symlink_to(Path.cwd() / name)
+    monkeypatch.chdir(tmp_path)
+    fetch_raw("digits", None, None)
+    prepare("digits", None, "crop", None, False, SPLIT)
     labels = array_paths("train")[1]
-    np.save(tmp_path / labels, np.load(tmp_path / labels) + 5)
-    assert f"{labels} has the label" in only_line(run_stage("train", tmp_path))
-    assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())
+    np.save(labels, np.load(labels) + 5)
+    run = subprocess.run([sys.executable, "-m", "stages.train"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert f"{labels} has the label" in line
+    assert list(Path("models").iterdir()) == []

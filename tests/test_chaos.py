@@ -15,13 +15,14 @@ from src import recover
 from src.paths import LOCK, RWLOCK
 
 EPOCHS = 4
+LAST = "evaluate"  # the pictures are made of what is compared here
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes], dict[str, float]]:
     folder = tmp_path_factory.mktemp("chaos")
-    return folder, *chaos.undisturbed(chaos.template(folder / "template", EPOCHS), folder)
+    return folder, *chaos.undisturbed(chaos.template(folder / "template", EPOCHS), folder, LAST)
 
 
 def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
@@ -33,7 +34,7 @@ def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
     plan = [("train", harm, chance.uniform(0.5, 1) * seconds["train"]) for harm in harms]
     rows: dict[str, chaos.Row] = {}
     clone = chaos.prepare(folder / "template", tmp_path)
-    assert [*chaos.series(clone, plan, rows), *chaos.check(clone, expected, EPOCHS)] == []
+    assert [*chaos.series(clone, plan, rows, LAST), *chaos.check(clone, expected, EPOCHS)] == []
     assert sum(row.kills for row in rows.values()) >= 1
 
 
@@ -42,9 +43,9 @@ def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
 ) -> None:
     folder, expected, _ = undisturbed
     clone = folder / "clone"
-    first = chaos.Repro(clone, "--force", "--single-item", "train")
+    first = chaos.Repro(clone, "--force", LAST)
     assert first.reach("train"), first.output
-    told = call(clone, "dvc", "repro", "--force", "--single-item", "train", fails=True)
+    told = call(clone, "dvc", "repro", "--force", LAST, fails=True)
     assert f"(PID {first.process.pid}): " in told, told
     assert first.process.wait() == 0, first.output
     assert len(chaos.epochs_told(first.output)) == EPOCHS, "what is forced is computed, not taken from a checkpoint"

@@ -1,32 +1,37 @@
 """What the user can mend is one line and exit code 2, from every stage: no traceback, nothing half-written."""
 
 import errno
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mounts import small_disk
+from clones import substitute
+from forked import Forked
+from mounts import fill, small_disk
 
 from src.faults import Fault, command
 
 ROOT = Path.cwd()
+FULL = "the disk is full: free some space and start again\n"
 
 
-def run_stage(stage: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    for name in ("src", "stages", "dvc.yaml", "params.yaml", "requirements.lock"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
-    return subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}"], cwd=folder, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    with Forked() as found:
+        yield found
 
 
-def only_line(run: subprocess.CompletedProcess[str]) -> str:
-    assert run.returncode == 2, run.stderr
-    (line,) = run.stderr.splitlines()
-    return line
+def linked(folder: Path) -> Path:
+    """What a stage needs of the repository."""
+    folder.mkdir(exist_ok=True)
+    for name in ("src", "stages", "dvc.yaml", "requirements.lock"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "params.yaml", folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -38,37 +43,59 @@ def only_line(run: subprocess.CompletedProcess[str]) -> str:
         ("visualize", "data/prepared/dataset.json"),
     ],
 )
-def test_a_stage_that_is_started_too_early_says_what_it_lacks(stage: str, missing: str, tmp_path: Path) -> None:
-    assert only_line(run_stage(stage, tmp_path)) == (
-        f"error: {missing}: missing: run dvc repro, which makes what a stage needs"
-    )
+def test_a_stage_that_is_started_too_early_says_what_it_lacks(
+    stage: str, missing: str, forked: Forked, tmp_path: Path
+) -> None:
+    told = forked.run(linked(tmp_path), f"stages.{stage}", 2)
+    assert told == f"error: {missing}: missing: run dvc repro, which makes what a stage needs\n"
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.fixture
-def prepared(tmp_path: Path) -> Path:
-    for stage in ("download", "split"):
-        assert run_stage(stage, tmp_path).returncode == 0
-    return tmp_path
+@pytest.fixture(scope="module")
+def finished(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages but the last, one epoch."""
+    folder = linked(tmp_path_factory.mktemp("finished"))
+    for old, new in {"epochs: 30": "epochs: 1 ", "samples: 40": "samples: 4 ", "mistakes: 20": "mistakes: 2 "}.items():
+        substitute(folder / "params.yaml", old, new)
+    for stage in ("download", "split", "train", "evaluate"):
+        forked.run(folder, f"stages.{stage}")
+    return folder
 
 
-@pytest.fixture
-def full(prepared: Path) -> Iterator[Path]:
-    """The folder models/ on a real file system without a free page: root ignores permissions, but not that."""
-    (prepared / "models").mkdir()
-    with small_disk(prepared / "models", "64k"):
-        yield prepared
+@pytest.mark.parametrize(
+    ("stage", "place", "kilobytes"),
+    [("train", "models", 0), ("evaluate", "reports", 0), ("evaluate", "reports", 32), ("visualize", "reports", 200)],
+)
+def test_a_stage_on_a_full_disk_is_one_line_and_what_it_leaves_is_whole(
+    stage: str, place: str, kilobytes: int, forked: Forked, finished: Path, tmp_path: Path
+) -> None:
+    """Full already, or after some of the outputs. On a real file system: root ignores permissions, but not that."""
+    folder, disk = tmp_path / "run", tmp_path / "run" / place
+    shutil.copytree(finished, folder, symlinks=True)
+    before = files(disk)
+    shutil.rmtree(disk)
+    disk.mkdir()
+    with small_disk(disk, "8m"):
+        if stage == "visualize":  # which needs the others' reports
+            shutil.copytree(finished / place, disk, dirs_exist_ok=True)
+        fill(disk)
+        os.truncate(disk / "filler", (disk / "filler").stat().st_size - kilobytes * 1024)
+        told = forked.run(folder, f"stages.{stage}", 2).splitlines(keepends=True)
+        assert told[-1].startswith(f"error: {place}")
+        assert told[-1].endswith(FULL)
+        assert [line for line in told if line.startswith(("error", "Traceback"))] == told[-1:]
+        (disk / "filler").unlink()
+        left = files(disk)
+        assert bool(left) == bool(kilobytes)
+        forked.run(folder, f"stages.{stage}")
+        after = files(disk)
+    assert left.items() <= after.items(), "no half of a file, no temporary one"
+    if stage != "visualize":
+        assert after.items() <= before.items()
 
 
-def test_training_on_a_full_disk_is_one_line(full: Path) -> None:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (full / "params.yaml").unlink()
-    (full / "params.yaml").write_text(text.replace("epochs: 30", "epochs: 1 "), encoding="utf-8")
-    run = run_stage("train", full)
-    assert run.returncode == 2
-    assert "the disk is full" in run.stderr.splitlines()[-1]
-    assert "Traceback" not in run.stderr
-    assert not list((full / "models").iterdir())
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from test_tracking import ROOT, make_model, make_tree, settings
+from tracking_samples import ROOT, make_model, make_tree, settings
 from tracking_server import Server
 
 from src.atomic import digest
@@ -198,7 +198,7 @@ def test_epochs_told_again_are_there_once_and_what_was_missing_is_filled() -> No
 KILLED = """
 import os
 from src.tracking import training_run
-from test_tracking import settings
+from tracking_samples import settings
 with training_run(settings(), {session!r}) as run:
     for epoch in (1, 2, 3):
         run.log_epoch(epoch, {{"train_loss": 1 / epoch, "validation_accuracy": 1 - 1 / epoch, "lr": 0.1}})

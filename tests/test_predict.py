@@ -235,6 +235,24 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
     assert Path("one/a.jpg.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_maps_whose_names_differ_by_case_only_do_not_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps may lie in a file system that does not tell case apart, a stick's: a link stands in for it."""
+    make_model(COLOUR, ["Cat", "cat"])
+    folder = write_files(tmp_path / "photos", {"Cat/1.jpg": photo(1), "cat/1.jpg": photo(2)})
+    if Path("photos/cat").samefile("photos/Cat"):
+        pytest.skip("photos whose names differ by case only cannot be here")
+    assert run_predict(monkeypatch, folder, "--explain", "apart") == 0
+    assert len(list(Path("apart").rglob("*.png"))) == 2
+    assert run_predict(monkeypatch, folder, "--explain", "apart") == 0, "older maps are written again"
+    Path("maps/Cat").mkdir(parents=True)
+    Path("maps/cat").symlink_to("Cat")
+    with pytest.raises(Fault, match=r"maps/cat/1\.jpg\.png is the same file as maps/Cat/1\.jpg\.png"):
+        run_predict(monkeypatch, folder, "--explain", "maps")
+    assert Path("maps/Cat/1.jpg.png").read_bytes() == Path("apart/Cat/1.jpg.png").read_bytes()
+
+
 # What MLflow keeps, and serves.
 
 

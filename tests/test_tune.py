@@ -12,11 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+import chaos
 import mlflow
 import pandas
+import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
 from ruamel.yaml import YAML
+
+from src.atomic import digest
+from src.paths import MODEL
 
 SEARCH = ("python", "-m", "src.tune")
 
@@ -195,9 +200,8 @@ def test_workers_lose_no_point_and_a_failed_trial_says_why(clone: Path) -> None:
     substitute(clone / "params.yaml", "sampler: tpe ", "sampler: random ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
     process = search(clone, "--workers", "2", until=r"^point ")
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
-    worker = [pid for pid in map(int, children.split()) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(worker[-1], signal.SIGKILL)
+    children = psutil.Process(process.pid).children()
+    [child for child in children if any("spawn_main" in word for word in child.cmdline())][-1].kill()
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
     table = trials(clone)
@@ -221,6 +225,39 @@ def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
     assert process.returncode == 130
     assert "error: interrupted" in output
     assert "Traceback" not in output
+    git(clone, "checkout", "-q", "params.yaml")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
+def test_a_search_and_a_training_at_once_lose_nothing(clone: Path) -> None:
+    """Both write one MLflow store. One that starts while `dvc repro` trains is told which process is in its way."""
+    substitute(clone / "params.yaml", "seed: 0 ", "seed: 3 ")
+    before = chaos.runs(clone)
+    process = search(clone, "--trials", "1000", until=r"^point +1 ")
+    training = chaos.Repro(clone, "--force", "--single-item", "train")
+    assert training.reach("train"), training.output
+    told = call(clone, *SEARCH, fails=True)
+    assert f"(PID {training.process.pid}): " in told, told
+    assert "error: dvc repro split failed: mend what it says above" in told
+    assert training.process.wait() == 0, training.output
+    assert process.poll() is None, "it searched all the time"
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, output
+    assert "not in MLflow" not in training.output + output
+
+    points = trials(clone)["point"].tolist()
+    assert points == list(range(len(points)))
+    assert sorted(children(clone, best_study(clone)), key=int) == [str(point) for point in points]
+    assert {status for status, _ in chaos.runs(clone)[len(before) :]} == {"FINISHED", "KILLED"}, "the search's own run"
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    experiment = client.get_experiment_by_name("image-classification")
+    assert experiment is not None
+    model = digest(clone / MODEL)
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.model_md5 = '{model}'")
+    assert run.info.status == "FINISHED"
+    curve = client.get_metric_history(run.info.run_id, "validation_accuracy")
+    assert [point.step for point in curve] == chaos.epochs_told(training.output) == [1, 2, 3, 4]
     git(clone, "checkout", "-q", "params.yaml")
 
 

@@ -10,7 +10,9 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from src import atomic
@@ -145,8 +147,24 @@ def _no_photos() -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with atomic.replacing(target) as temporary:
+    with _unchanged(source), atomic.replacing(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[IO[bytes]]:
+    """The open file. Raises `Fault` at the end of the block if it was written to meanwhile: what was read may be of two
+    versions. Another file under its name does no harm, the open one is whole."""
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        yield file
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise Fault(_changed(path))
+
+
+def _changed(path: Path) -> str:
+    return f"{path} changed while it was read: start again"
 
 
 def _pack(folder: Path, target: Path) -> int:
@@ -157,14 +175,14 @@ def _pack(folder: Path, target: Path) -> int:
     with atomic.replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
             info = tarfile.TarInfo(name)
-            with path.open("rb") as file:
+            with _unchanged(path) as file:
                 info.size = os.fstat(file.fileno()).st_size
                 try:
                     tar.addfile(info, file)
                 except OSError as error:
                     if error.errno is not None:
                         raise
-                    raise Fault(f"{path} changed while it was read: start again") from None
+                    raise Fault(_changed(path)) from None
     return len(files)
 
 

@@ -1,0 +1,28 @@
+"""How long the files of tests take, and which begin first."""
+
+from collections import defaultdict
+
+import pytest
+
+# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order).
+FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report_pipeline", "tracking", "figures", "processes"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = [f"test_{name}" for name in FIRST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Seconds of each file, over all processes."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section(f"{sum(seconds.values()):.0f} seconds, by file")
+    slowest = sorted(seconds.items(), key=lambda item: -item[1])
+    cells = [f"{took:6.1f}  {name.removeprefix('tests/'):<28}" for name, took in slowest]
+    rows = -(-len(cells) // 3)
+    for row in range(rows):
+        terminalreporter.write_line("".join(cells[row::rows]).rstrip())
