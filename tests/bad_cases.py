@@ -284,7 +284,7 @@ CASES = [
     choice("a layer that is not there", key(layer="99"), "visualize.layer is 99", VISUALIZE),
     result("metrics gone", gone("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
     result("metrics gone", gone("reports/metrics.json"), VISUALIZE, "reports/metrics.json"),
-    result("metrics cut off", cut("reports/metrics.json"), "src.summary", "reports/metrics.json is not JSON"),
+    result("metrics cut off", cut("reports/metrics.json"), "src.summary", "reports/metrics.json is damaged"),
     result("metrics cut off", cut("reports/metrics.json"), VISUALIZE, "reports/metrics.json is damaged"),
     result("metrics of others", content("reports/metrics.json", "{}"), "src.summary", "reports/metrics.json"),
     result("metrics a list", content("reports/metrics.json", "[]"), "src.summary", "reports/metrics.json"),

@@ -16,7 +16,8 @@ from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAM
 from src.tracking.store import open_store
 
 ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
-CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04}
+CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04, "parameters": 94154,
+          "size_mib": 0.36}  # fmt: skip
 
 
 def write(path: Path, value: Any) -> None:
@@ -81,7 +82,7 @@ def test_absent_and_null_numbers_are_both_none(capsys: pytest.CaptureFixture[str
 
 def test_missing_or_damaged_numbers_are_one_line() -> None:
     write(METRICS, "{")
-    with pytest.raises(Fault, match=r"metrics\.json is not JSON"):
+    with pytest.raises(Fault, match=r"metrics\.json is damaged"):
         summary.main()
     METRICS.unlink()
     with pytest.raises(Fault, match=r"metrics\.json is missing: run dvc repro"):
@@ -115,7 +116,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
 
 def test_a_lock_amid_a_merge_holds_other_data(capsys: pytest.CaptureFixture[str]) -> None:
     output = {"path": DATASET.as_posix(), "md5": "0" * 32}
-    write(LOCK, {"stages": {"split": {"outs": [output]}}})
+    write(LOCK, {"stages": {"split": {"cmd": "", "outs": [output]}}})
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "results")
