@@ -42,7 +42,7 @@ LIMIT = 120  # seconds of one command
 KEPT = ("data/raw", "data/prepared", "models", "reports", "dvc.lock", ".cache/state")
 CHECKING = ("src.params", *(f"stages.{name}" for name in ("download", "split", "train", "evaluate", "visualize")))
 MODULES = (*CHECKING, *(f"src.{name}" for name in ("predict", "export", "report", "promote", "track", "tune", "seeds")))
-MODULES += ("src.summary", "src.search.session", "src.tracking.sync", "torchvision.models")
+MODULES += ("src.recover", "src.summary", "src.search.session", "src.tracking.sync", "torchvision.models")
 LINKED = ("src", "stages", "recipes", "requirements.lock", "pyproject.toml")  # which no case changes
 
 Harm = Callable[[Path], object]

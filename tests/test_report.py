@@ -246,7 +246,7 @@ def test_files_that_are_not_whole_are_one_line(folder: Path, tell: Any) -> None:
     rows = answers.read_text().splitlines(keepends=True)
     for lines, message in (
         ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has the index '<<<<<<< HEAD'"),
-        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",nan,1\n"], "row 2 has no probability"),
+        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",nan,1\n"], "row 2 has the label_probability 'nan'"),
         ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",1.5,1\n"], "row 2 has no probability"),
         ([*rows[:1], *rows[2:]], "row 2 has no index that counts the rows"),
         ([*rows[:5], rows[5].rstrip() + ",1\n"], "Expected 7 fields in line 6, saw 8"),

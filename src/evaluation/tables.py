@@ -35,16 +35,18 @@ def read(path: Path, *columns: str) -> pandas.DataFrame:
 
 def parse(content: bytes, *columns: str) -> pandas.DataFrame:
     """As `read`, from a file's content. Raises `ValueError` where it is not a table with those columns."""
-    header = pandas.read_csv(io.BytesIO(content), nrows=0).columns
+    try:
+        header = pandas.read_csv(io.BytesIO(content), nrows=0).columns
+        table = pandas.read_csv(
+            io.BytesIO(content),
+            dtype={column: str for column in header if column in _NAMES},
+            keep_default_na=False,
+            na_values={column: [""] for column in header if column not in _NAMES},
+        )
+    except ValueError as error:  # pandas' own are such, and may have several lines
+        raise ValueError(" ".join(str(error).split())) from None
     if missing := [column for column in columns if column not in header]:
         raise ValueError(f"it has no column {missing[0]}")
-    numbers = [column for column in header if column not in _NAMES]
-    table = pandas.read_csv(
-        io.BytesIO(content),
-        dtype={column: str for column in header if column in _NAMES},
-        keep_default_na=False,
-        na_values={column: [""] for column in numbers},
-    )
     # What pandas makes of rows that are too long is an index, and of the last one, cut off, missing values.
     if not isinstance(table.index, pandas.RangeIndex):
         raise ValueError("its rows have more fields than its header")
@@ -67,5 +69,5 @@ def _wrong(values: "pandas.Series[Any]") -> NDArray[np.bool_]:
     numbers = np.asarray(pandas.to_numeric(values, errors="coerce"), np.float64)
     wrong: NDArray[np.bool_] = np.isinf(numbers) | (np.isnan(numbers) & ~absent)
     if values.name in _COUNTS:
-        wrong = ~((numbers >= 0) & (numbers % 1 == 0))
+        wrong |= (numbers < 0) | (numbers != np.floor(numbers))
     return wrong

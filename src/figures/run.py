@@ -73,7 +73,9 @@ def read_run(options: params.Visualize) -> Run:
     training, history = read_training(), tables.read(paths.HISTORY, *_HISTORY)
     if training["best_epoch"] not in history["epoch"].tolist():
         raise _apart(paths.HISTORY, f"{paths.TRAINING} keeps epoch {training['best_epoch']}")
-    predictions = tables.read(paths.PREDICTIONS, *_PREDICTIONS).dropna()
+    predictions = tables.read(paths.PREDICTIONS, *_PREDICTIONS)
+    if predictions.isna().any(axis=None):
+        raise _damaged(paths.PREDICTIONS, "a number is missing")
     if predictions["index"].tolist() != list(range(len(test.labels))):
         raise _apart(paths.PREDICTIONS, f"there are {len(test.labels):,} test images")
     per_class, confusion = _classes(predictions, dataset.classes)
@@ -149,11 +151,11 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     if not path.is_file():
         return None
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, NpzFile):
-            raise ValueError("a single array")
-        with file:
-            return dict(file)
+        with path.open("rb") as file:  # numpy leaves it open where it is no archive
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, NpzFile):
+                raise ValueError("a single array")
+            return dict(found)
     except (ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise _damaged(path, str(error)) from None
 
