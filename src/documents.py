@@ -1,10 +1,11 @@
 """YAML and JSON that others may have written: read with bounds, so that a short text stays small.
 
-Whatever is wrong with such a text is a `ValueError` of one line. YAML is 1.2, by the reader that DVC uses: both see the
-same numbers.
+Whatever is wrong with such a text is a `ValueError` of one line; with a file that a command makes again, a `Fault` that
+names both. YAML is 1.2, by the reader that DVC uses: both see the same numbers.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -12,7 +13,10 @@ from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
+from src.faults import Fault
+
 _BYTES = 2 * 2**20  # the reader takes 10 s for so many; a dvc.lock has some 20 KiB
+_JSON_BYTES = 8 * 2**20  # at most 0.3 GiB in memory; a list of the weights of a large network has 0.6 MiB
 _DEPTH = 50
 _ALIASES = 100
 _BITS = 64  # of a whole number: larger ones cannot be computed with, and thousands of digits not even be shown
@@ -42,10 +46,33 @@ def read_yaml(text: str | bytes) -> Any:
 
 
 def read_json(text: str | bytes) -> Any:
+    if len(text) > _JSON_BYTES:
+        raise ValueError(f"more than {_JSON_BYTES // 2**20} MiB")
     try:
         return _checked(json.loads(text))
     except RecursionError:
         raise ValueError(f"nested more than {_DEPTH} deep") from None
+
+
+def keys(content: Any) -> dict[str, Any]:
+    """What was read, as keys and values; an empty text has none. Raises `ValueError` for anything else."""
+    if content is not None and not isinstance(content, dict):
+        raise ValueError("it holds no keys")
+    return content or {}
+
+
+def read_object(path: Path, remedy: str = "run dvc repro") -> dict[str, Any]:
+    """Keys and values of a JSON file. Raises `Fault`, which ends with the `remedy`, where it is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            content = read_json(file.read(_JSON_BYTES + 1))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no keys")
+    except FileNotFoundError:
+        raise Fault(f"{path} is missing: {remedy}") from None
+    except ValueError as error:
+        raise Fault(f"{path} is damaged ({error}): {remedy}") from None
+    return content
 
 
 def _checked(value: Any, depth: int = 0) -> Any:
@@ -55,6 +82,8 @@ def _checked(value: Any, depth: int = 0) -> Any:
         raise ValueError(f"a number of more than {_BITS} bits")
     if isinstance(value, dict):
         for key, inner in value.items():
+            if not isinstance(key, str | int | float | None):
+                raise ValueError(f"a key that is no text ({type(key).__name__})")
             _checked(key, depth + 1)
             _checked(inner, depth + 1)
     elif isinstance(value, list | tuple):

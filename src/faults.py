@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from src import lifetime
 
-LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
+MORE_MEMORY = "end other programs, or use a machine with more"  # where no setting is known to need less
 
 # What the operating system may refuse although the code is right, and what to do about it.
 _OPERATING_SYSTEM = {
@@ -27,7 +27,6 @@ _OPERATING_SYSTEM = {
     errno.ENOTEMPTY: "another program writes into it: end that and start again",
     errno.ELOOP: "symbolic links lead in a circle: remove them",
     errno.ENAMETOOLONG: "the name is too long: shorten it",
-    errno.ENOMEM: f"out of memory: {LESS_MEMORY}",
     errno.EIO: "the disk fails: check it, then start again",
 }
 
@@ -45,12 +44,13 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def command(main: Callable[[], None]) -> NoReturn:
+def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
     """Runs `main` as a command line: a `Fault` becomes one line on stderr and exit code 2.
 
     A full disk, a read-only folder and a refused permission are told likewise, with the file's name, and so is memory
-    that does not suffice. Every other exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130,
-    SIGTERM with 143, as shells expect, and a program whose output nobody reads any more with 141.
+    that does not suffice, with what makes this command need `less_memory`. Every other exception is a bug and keeps its
+    traceback. Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody
+    reads any more with 141.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.follow_parent`
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -67,6 +67,8 @@ def command(main: Callable[[], None]) -> NoReturn:
         if isinstance(error, BrokenPipeError) and _unread():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
+        if error.errno == errno.ENOMEM:
+            _leave(f"out of memory: {less_memory}", 2)
         if error.errno not in _OPERATING_SYSTEM:
             raise
         # Copying and renaming name two files; what cannot be written is the second.
@@ -75,7 +77,7 @@ def command(main: Callable[[], None]) -> NoReturn:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        _leave(f"out of memory: {LESS_MEMORY}", 2)
+        _leave(f"out of memory: {less_memory}", 2)
     except lifetime.Ended as ended:
         _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:

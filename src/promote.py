@@ -108,7 +108,10 @@ def _commit(model_md5: str) -> str | None:
     """A commit from which the model can be trained again: its `dvc.lock` holds it, and so does its code."""
     holders = (commit for commit, lock in locks().items() if recorded(lock, "train", MODEL) == model_md5)
     for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
-        old = any(leads_to(stage, MODEL, revision.pipeline) for stage in stale(revision))
+        try:
+            old = any(leads_to(stage, MODEL, revision.pipeline) for stage in stale(revision))
+        except Fault:  # it cannot be read, so nobody could train again from it
+            continue
         if revision.model_md5 == model_md5 and not old:
             return revision.commit
     return None

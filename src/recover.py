@@ -3,19 +3,20 @@
     python -m src.recover
 
 `make repro` calls it first. Nothing of value is in them: `.dvc/tmp/rwlock` says which processes read and write what,
-and stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs.
+and stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs. What DVC can read is left alone,
+whatever its size, and so is what cannot be looked at, which is told.
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from src.atomic import write_text
-from src.documents import read_yaml
 from src.faults import command
 from src.paths import LOCK, RWLOCK
-from src.tracking.source import git
+from src.tracking import history
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
 
@@ -25,12 +26,12 @@ def main() -> None:
         RWLOCK.unlink()
         print(f"{RWLOCK} was half-written: removed")
     if _stays(_broken_lock, LOCK):
-        committed = git("show", f"HEAD:./{LOCK}")
-        if committed:
+        committed = _committed()
+        if committed is not None:
             write_text(LOCK, committed)
         else:
             LOCK.unlink()
-        print(f"{LOCK} was half-written: {'the committed one is back' if committed else 'removed'}")
+        print(f"{LOCK} was half-written: {'removed' if committed is None else 'the committed one is back'}")
 
 
 def _stays(broken: Callable[[Path], bool], path: Path) -> bool:
@@ -52,14 +53,31 @@ def _broken_json(path: Path) -> bool:
 
 
 def _broken_lock(path: Path) -> bool:
-    """Whether DVC cannot read it, as a mapping with stages, each of which has a command."""
+    """Whether DVC's own reader refuses it. Ours has bounds that DVC has not."""
+    from dvc.exceptions import DvcException
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils import strictyaml
+
     try:
-        content = path.read_bytes()
-        return bool(content) and not all("cmd" in stage for stage in read_yaml(content)["stages"].values())
+        if path.stat().st_size:
+            strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
     except FileNotFoundError:
         return False
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (DvcException, ValueError):
         return True
+    return False
+
+
+def _committed() -> str | None:
+    """The last commit's `dvc.lock`, if there is one that DVC can read."""
+    head = history.resolve("HEAD")
+    content = history.contents([head], LOCK)[0] if head else None
+    if not content:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / LOCK.name
+        copy.write_bytes(content)
+        return None if _broken_lock(copy) else content.decode("utf-8")
 
 
 if __name__ == "__main__":

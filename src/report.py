@@ -10,6 +10,7 @@ Reads only what git tracks. Exit code 1 with `--fail-on worse` where the model i
 
 import argparse
 import sys
+from dataclasses import replace
 
 from src.faults import command
 from src.review import render
@@ -33,6 +34,7 @@ def main() -> None:
     base = at(arguments.base)
     if not arguments.exact:
         base = merge_base(base, head)
+    base = replace(base, tolerant=True)
     found = review(base, head)
     if arguments.html:
         sys.stdout.write(render.as_html(found, (base, head)))

@@ -5,15 +5,16 @@ Nothing here needs data, models, a DVC remote or a network.
 
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas
 
-from src.documents import read_json, read_yaml
+from src.documents import keys, read_json, read_yaml
+from src.dvc_files import read_lock, read_pipeline
 from src.evaluation import tables
 from src.faults import Fault
 from src.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
@@ -34,10 +35,16 @@ def git(*arguments: str) -> bytes:
 
 @dataclass(frozen=True)
 class Revision:
-    """Files that git tracks (in the working tree also those that it would), read at a commit or as they are now."""
+    """Files that git tracks (in the working tree also those that it would), read at a commit or as they are now.
+
+    What is damaged is a `Fault`. But nobody can mend a commit that others build on: a `tolerant` revision lacks what is
+    damaged, and says why.
+    """
 
     name: str
     commit: str | None  # None: the working tree
+    tolerant: bool = False
+    damaged: dict[Path, str] = field(default_factory=dict, compare=False)  # why, as far as it was read
 
     def listed(self, paths: Iterable[Path]) -> list[Path]:
         """Files at or below the paths that exist and that git does not ignore."""
@@ -66,27 +73,36 @@ class Revision:
         """Its keys and values; none where the file is missing."""
         content = self._one(path)
         try:
-            return _keys(None if content is None else read_json(content))
+            return keys(None if content is None else read_json(content))
         except ValueError as error:
-            raise Fault(f"{path} of {self.name} is not a JSON object ({error}): run dvc repro") from None
+            self.refuse(path, f"is not a JSON object ({error})", "run dvc repro")
+            return {}
 
     def yaml(self, path: Path) -> dict[str, Any]:
         """Its keys and values; none where the file is missing."""
         content = self._one(path)
         try:
-            return _keys(None if content is None else read_yaml(content))
+            return keys(None if content is None else read_yaml(content))
         except ValueError as error:
-            raise Fault(f"{path} of {self.name} is not valid YAML: {error}") from None
+            self.refuse(path, f"is not valid YAML ({error})", "mend it")
+            return {}
 
-    def table(self, path: Path) -> pandas.DataFrame | None:
-        """A table as `src.evaluation.tables` writes it; None where the file is missing."""
+    def table(self, path: Path, *columns: str) -> pandas.DataFrame | None:
+        """A table as `src.evaluation.tables` writes it, which must have the columns; None where the file is missing."""
         content = self._one(path)
         if content is None:
             return None
         try:
-            return tables.parse(content)
-        except ValueError as error:  # pandas' parser errors are such
-            raise Fault(f"{path} of {self.name} is not a table ({error}): run dvc repro") from None
+            return tables.parse(content, *columns)
+        except ValueError as error:
+            self.refuse(path, f"is damaged ({error})", "run dvc repro")
+            return None
+
+    def refuse(self, path: Path, reason: str, remedy: str) -> None:
+        """A file is damaged. Raises `Fault` unless the revision is tolerant."""
+        if not self.tolerant:
+            raise Fault(f"{path} of {self.name} {reason}: {remedy}") from None
+        self.damaged[path] = reason
 
     def text(self, path: Path) -> str:
         return (self._one(path) or b"").decode("utf-8", errors="replace")
@@ -97,18 +113,19 @@ class Revision:
 
     @cached_property
     def pipeline(self) -> dict[str, Any]:
-        return self._stages(PIPELINE)
+        return self._stages(PIPELINE, read_pipeline)
 
     @cached_property
     def lock(self) -> dict[str, Any]:
         """The stages of `dvc.lock`."""
-        return self._stages(LOCK)
+        return self._stages(LOCK, read_lock)
 
-    def _stages(self, path: Path) -> dict[str, Any]:
+    def _stages(self, path: Path, read: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
         try:
-            return _keys(self.yaml(path).get("stages"))
-        except ValueError:
-            raise Fault(f"{path} of {self.name} has no stages that can be read: git log -p {path} shows why") from None
+            return read(self._one(path) or b"")
+        except ValueError as error:
+            self.refuse(path, f"has no stages that can be read ({error})", f"git log -p {path} shows why")
+            return {}
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
@@ -174,12 +191,6 @@ def recorded(lock: str, stage: str, path: Path) -> str | None:
         return None
     md5 = re.search(rf"- path: {re.escape(path.as_posix())}\n(?:      .*\n)*?      md5: (\S+)", block[1])
     return md5[1] if md5 else None
-
-
-def _keys(content: Any) -> dict[str, Any]:
-    if content is not None and not isinstance(content, dict):
-        raise ValueError("it holds no keys")
-    return content or {}
 
 
 def _texts(output: bytes) -> list[str]:

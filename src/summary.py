@@ -3,32 +3,29 @@
 python -m src.summary
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.addresses import without_credentials
 from src.atomic import digest
-from src.documents import read_yaml
+from src.documents import keys, read_json, read_object, read_yaml
 from src.evaluation.sentence import accuracy_sentence
-from src.faults import Fault, command
+from src.faults import command
 from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
+from src.results import read_metrics, read_training
 from src.tracking import history
 from src.tracking.lookup import find_run
 from src.tracking.sender import unsent
-from src.tracking.source import git, read_source
+from src.tracking.source import read_source
 from src.tracking.store import tracking_uri
 
 _NAMED = 3  # changed numbers that are named, of each file
 
 
 def main() -> None:
-    metrics, training = _read(METRICS), _read(TRAINING)
-    try:
-        rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
-    except KeyError as error:
-        raise Fault(f"{METRICS} or {TRAINING} is not the pipeline's, it lacks {error}: run dvc repro") from None
+    metrics, training = read_metrics(), read_training()
+    rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():
         rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
@@ -38,18 +35,6 @@ def main() -> None:
     for label, text in rows:
         print(f"{'' if label == last else label:<20}{text}")
         last = label
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Fault(f"{path} is missing: run dvc repro") from None
-    except ValueError as error:
-        raise Fault(f"{path} is not JSON ({error}): run dvc repro") from None
-    if not isinstance(found, dict):
-        raise Fault(f"{path} holds no keys: run dvc repro")
-    return found
 
 
 def _validation(training: Mapping[str, Any]) -> str:
@@ -64,11 +49,19 @@ def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
     source = read_source()
     if source.commit == "none":
         return
-    before = {path: _committed_json(path) for path in now}
-    if None in before.values():
+    contents = {path: _committed(path) for path in now}
+    if None in contents.values():
         yield "no numbers are committed yet"
         return
-    changed = {path: _differences(before[path] or {}, now[path]) for path in now}
+    before: dict[Path, dict[str, Any]] = {}
+    for path, content in contents.items():
+        try:
+            before[path] = keys(read_json(content or b""))
+        except ValueError as error:
+            yield f"the committed {path} cannot be read ({error}): commit the present one"
+    if len(before) < len(now):
+        return
+    changed = {path: _differences(before[path], now[path]) for path in now}
     if not any(changed.values()):
         yield "the numbers are the committed ones"
         return
@@ -77,14 +70,17 @@ def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
             more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
             yield f"{path}: {', '.join(lines[:_NAMED])}{more}"
     inputs = {
-        "params.yaml": read_yaml(_committed(PARAMS)) != read_yaml(PARAMS.read_text(encoding="utf-8")),
+        "params.yaml": _values(_committed(PARAMS)) != _values(_present(PARAMS)),
         "code": source.modified == "true",
-        "data": _data(_committed(LOCK)) != _data(LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""),
+        "data": _data(_committed(LOCK)) != _data(_present(LOCK)),
     }
     if any(inputs.values()):
         yield f"what differs: {', '.join(name for name, differs in inputs.items() if differs)}"
         return
-    elsewhere = _differences(_committed_json(ENVIRONMENT) or {}, _read(ENVIRONMENT))
+    try:
+        elsewhere = _differences(keys(read_json(_committed(ENVIRONMENT) or b"{}")), read_object(ENVIRONMENT))
+    except ValueError as error:
+        elsewhere = [f"the committed one cannot be read ({error})"]
     what = ", ".join(elsewhere) or "nothing in it differs, so it is the processor or its libraries"
     yield f"parameters, code and data do not differ; {ENVIRONMENT} explains it: {what}"
 
@@ -101,18 +97,26 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _committed(path: Path) -> str:
-    return git("show", f"HEAD:./{path.as_posix()}")
+def _committed(path: Path) -> bytes | None:
+    """None where it is in no commit."""
+    return history.contents(["HEAD"], path)[0]
 
 
-def _committed_json(path: Path) -> dict[str, Any] | None:
-    text = _committed(path)
-    return json.loads(text) if text else None
+def _present(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
-def _data(lock: str) -> str | None:
+def _values(params: bytes | None) -> Any:
+    """What a `params.yaml` says; of one that is damaged, its text."""
+    try:
+        return read_yaml(params or b"")
+    except ValueError:
+        return params
+
+
+def _data(lock: bytes | None) -> str | None:
     """The digest of the prepared data set that a `dvc.lock` holds."""
-    return history.outputs(history.stages(lock.encode()), ["split"]).get(DATASET.as_posix())
+    return history.outputs(history.stages(lock or b""), ["split"]).get(DATASET.as_posix())
 
 
 def _run() -> Iterator[tuple[str, str]]:

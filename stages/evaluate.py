@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, "reduce train.batch_size or data.image_size")

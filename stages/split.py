@@ -21,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, "reduce data.image_size")

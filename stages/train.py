@@ -19,7 +19,7 @@ from src.models.file import Card, save
 from src.params import load
 from src.tracking.identity import training_key
 from src.training import augment, record
-from src.training.loop import train
+from src.training.loop import LESS_MEMORY, train
 from src.training.progress import Progress
 from src.training.snapshots import Snapshots
 from src.training.state import Resumable
@@ -73,4 +73,4 @@ def work() -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, LESS_MEMORY)

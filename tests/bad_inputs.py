@@ -34,7 +34,7 @@ MEMORY = Path("/dev/shm")  # removing a case's folder from a disk takes longer t
 EVERY = 59  # short: of the cases that the schema makes, every so many
 KEPT = ("data/raw", "data/prepared", "models", "reports", "dvc.lock", ".cache/state")
 MODULES = (*CHECKING, *(f"src.{name}" for name in ("predict", "export", "report", "promote", "track", "tune", "seeds")))
-MODULES += ("src.summary", "src.search.session", "src.tracking.sync", "torchvision.models")
+MODULES += ("src.recover", "src.summary", "src.search.session", "src.tracking.sync", "torchvision.models")
 LINKED = ("src", "stages", "recipes", "requirements.lock", "pyproject.toml")  # which no case changes
 
 Harm = Callable[[Path], object]

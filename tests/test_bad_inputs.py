@@ -1,5 +1,6 @@
 """The short form of `tests/bad_inputs.py` and `tests/fuzz_params.py`; damaged arrays, memory that does not suffice."""
 
+import errno
 import resource
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def test_damage_of_images_is_found_beside_the_work_and_told_before_anything_is_k
     "error",
     [
         MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
         RuntimeError("MPS backend out of memory"),
     ],
@@ -78,7 +80,10 @@ def test_memory_that_does_not_suffice_is_one_line(error: Exception, capsys: pyte
     with pytest.raises(SystemExit) as left:
         command(main)
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("error: out of memory: reduce train.batch_size")
+    assert capsys.readouterr().err.startswith("error: out of memory: end other programs")
+    with pytest.raises(SystemExit):
+        command(main, "read less")
+    assert capsys.readouterr().err == "error: out of memory: read less\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space")

@@ -5,7 +5,9 @@ import gzip
 import io
 import lzma
 import random
+import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from data_samples import pack_tar, pack_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from src.data import archives
 from src.data.archives import Limits, gunzip, is_archive, members
 from src.faults import Fault
 
@@ -223,3 +226,42 @@ def test_mutated_archives_are_read_or_refused(tmp_path: Path, sample: bytes, cha
     with contextlib.suppress(Fault):
         if is_archive(path):
             contents(path)
+
+
+def directory(path: Path, entries: int, name: int, *, zip64: bool) -> None:
+    """A zip of hardly more than its directory, whose end says that it has a single entry."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 0, 20, *[0] * 8, name, *[0] * 6) + b"x" * name
+    size, start = len(entry) * entries, 30
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, *([2**32 - 1] * 2 if zip64 else [size, start]), 0)
+    if zip64:
+        where = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, start)
+        end = where + struct.pack("<4sLQL", b"PK\6\7", 0, start + size, 1) + end
+    path.write_bytes(b"PK\3\4" + bytes(26) + entry * entries + end)
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zips_directory_is_bounded_before_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zip64: bool
+) -> None:
+    path = tmp_path / "x.zip"
+    directory(path, 100_000, 7, zip64=zip64)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Fault, match=r"x\.zip holds more than 1,000 files$"):
+            contents(path, Limits(members=1000))
+        assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size, "listed, they take ten times as much"
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(archives, "DIRECTORY_BYTES", 5_000_000)
+    with pytest.raises(Fault, match=r"x\.zip has a directory of more than 5 MiB: pack it as \.tar$"):
+        contents(path)
+
+
+def test_a_zip_of_zips_is_not_counted_by_what_they_hold(tmp_path: Path) -> None:
+    inner = {f"{number}.bin": b"" for number in range(50)}
+    packed = pack_zip(tmp_path / "inner.zip", inner).read_bytes()
+    outer = {"a.zip": packed, "b.zip": packed}
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        for name, content in outer.items():
+            archive.writestr(name, content)
+    assert contents(tmp_path / "outer.zip", Limits(members=2)) == outer

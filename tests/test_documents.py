@@ -1,8 +1,11 @@
 """YAML and JSON of others: a short text stays small, and whatever is wrong is one line."""
 
+from pathlib import Path
+
 import pytest
 
-from src.documents import NotYaml, read_json, read_yaml
+from src.documents import NotYaml, read_json, read_object, read_yaml
+from src.dvc_files import read_lock, read_pipeline, read_pointer
 from src.faults import Fault
 from src.params import parse
 
@@ -24,6 +27,8 @@ BAD_YAML = {
     "a: \0": "not allowed",
     "a: 1\n---\nb: 2": "another document",
     "a: x\n" * 600_000: "more than 2 MiB",
+    "? [1, 2]\n: 3": "a key that is no text",
+    "a: [{2020-01-01: 1}]": "a key that is no text",
 }
 
 
@@ -58,9 +63,71 @@ def test_what_people_write_is_read() -> None:
         ("9" * 4000, "more than 64 bits"),
         ("9" * 5000, "4300 digits"),
         ("{", "property name"),
+        ("[" + "1," * 2**22 + "1]", "more than 8 MiB"),
     ],
 )
 def test_hostile_json_is_one_line(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_json(text)
     assert read_json('{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[]", "it holds no keys"),
+        (b"null", "it holds no keys"),
+        (b"", "Expecting value"),
+        (b"{", "property name"),
+        (b"\xff\xfe{}", "can't decode|Expecting value"),
+        (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "nested more than 50 deep"),
+        (b'{"a": ' + b"9" * 99 + b"}", "more than 64 bits"),
+        (b'{"a": "' + b"x" * 2**23 + b'"}', "more than 8 MiB"),
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+def test_a_file_that_is_no_object_is_told_with_its_name(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "metrics.json"
+    with pytest.raises(Fault, match=r"metrics\.json is missing: run dvc repro$"):
+        read_object(path)
+    path.write_bytes(content)
+    with pytest.raises(Fault, match=rf"metrics\.json is damaged \(.*({told}).*\): ask them$"):
+        read_object(path, "ask them")
+    path.write_bytes(b'{"a": 1}')
+    assert read_object(path) == {"a": 1}
+
+
+STAGES = {
+    "stages: [train]": "it holds no keys",
+    "stages: 3": "it holds no keys",
+    "- stages": "it holds no keys",
+    "stages: {train: 5}": r"stages\.train: Input should be a valid",
+    "stages: {train: {cmd: x, deps: ~}}": r"stages\.train\.deps: Input should be a valid list",
+    "stages: {train: {cmd: x, deps: [5]}}": r"stages\.train\.deps\.0: Input should be a valid",
+    "stages: {train: {cmd: x, outs: [[a]]}}": r"stages\.train\.outs\.0",
+}
+
+
+@pytest.mark.parametrize("text", STAGES)
+def test_what_dvc_did_not_write_is_one_line(text: str) -> None:
+    for read in (read_pipeline, read_lock):
+        with pytest.raises(ValueError, match=STAGES[text]) as caught:
+            read(text)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_dvc_writes_is_read() -> None:
+    assert read_pipeline(Path("dvc.yaml").read_bytes())["train"]["cmd"] == "python -m stages.train"
+    assert read_lock(Path("dvc.lock").read_bytes())["train"]["outs"][0]["path"] == "models/augmentation.npz"
+    assert read_lock("") == read_pipeline("") == {}
+    for text in (
+        "stages: {train: {deps: []}}",
+        "stages: {train: {cmd: x, outs: [{md5: a}]}}",
+        "stages: {a: {cmd: x, params: {b: 1}}}",
+    ):
+        with pytest.raises(ValueError, match=r"stages\."):
+            read_lock(text)
+    assert read_pointer("outs:\n- md5: 0a\n  path: images\n") == "0a"
+    for text in ("", "outs: []", "outs: [{path: images}]", "outs: {md5: a}"):
+        with pytest.raises(ValueError, match="outs"):
+            read_pointer(text)

@@ -245,9 +245,13 @@ def test_files_that_are_not_whole_are_one_line(folder: Path, tell: Any) -> None:
     answers, lock_file = folder / "reports/validation_predictions.csv", folder / "dvc.lock"
     rows = answers.read_text().splitlines(keepends=True)
     for lines, message in (
-        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has no probability of its label: run dvc repro"),
-        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",nan,1\n"], "row 2 has no probability"),
-        (["index,name\n", "0,a\n"], "has no column label: run dvc repro"),
+        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has the index '<<<<<<< HEAD'"),
+        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",nan,1\n"], "row 2 has the label_probability 'nan'"),
+        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",1.5,1\n"], "row 2 has no probability"),
+        ([*rows[:1], *rows[2:]], "row 2 has no index that counts the rows"),
+        ([*rows[:5], rows[5].rstrip() + ",1\n"], "Expected 7 fields in line 6, saw 8"),
+        ([*rows[:5], rows[5][:9]], "it ends amid a row"),
+        (["index,name\n", "0,a\n"], r"has no column label\): run dvc repro"),
     ):
         answers.write_text("".join(lines))
         with pytest.raises(Fault, match=message):

@@ -13,8 +13,16 @@ from ruamel.yaml import YAML
 # From the bottom up; a module imports only from its own part and from parts above it in this list.
 LAYERS = [
     ("src.lifetime",),
-    ("src.faults", "src.documents"),
-    ("src.model_names", "src.paths", "src.atomic", "src.addresses", "src.statistics", "src.significance"),
+    ("src.faults", "src.documents", "src.dvc_files"),
+    (
+        "src.model_names",
+        "src.paths",
+        "src.atomic",
+        "src.addresses",
+        "src.results",
+        "src.statistics",
+        "src.significance",
+    ),
     ("src.checkpoints",),
     ("src.params",),
     ("src.data",),

@@ -16,7 +16,8 @@ from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAM
 from src.tracking.store import open_store
 
 ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
-CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04}
+CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04, "parameters": 94154,
+          "size_mib": 0.36}  # fmt: skip
 
 
 def write(path: Path, value: Any) -> None:
@@ -81,7 +82,7 @@ def test_absent_and_null_numbers_are_both_none(capsys: pytest.CaptureFixture[str
 
 def test_missing_or_damaged_numbers_are_one_line() -> None:
     write(METRICS, "{")
-    with pytest.raises(Fault, match=r"metrics\.json is not JSON"):
+    with pytest.raises(Fault, match=r"metrics\.json is damaged"):
         summary.main()
     METRICS.unlink()
     with pytest.raises(Fault, match=r"metrics\.json is missing: run dvc repro"):
@@ -115,7 +116,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
 
 def test_a_lock_amid_a_merge_holds_other_data(capsys: pytest.CaptureFixture[str]) -> None:
     output = {"path": DATASET.as_posix(), "md5": "0" * 32}
-    write(LOCK, {"stages": {"split": {"outs": [output]}}})
+    write(LOCK, {"stages": {"split": {"cmd": "", "outs": [output]}}})
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "results")
@@ -148,3 +149,52 @@ def test_an_unreachable_server_is_named_without_its_password(
     out = lines(capsys)
     assert "at http://127.0.0.1:9" in out
     assert "s3cret" not in out
+
+
+def test_numbers_that_evaluate_did_not_write_are_one_line() -> None:
+    for path, change, told in (
+        (METRICS, {"images": "many"}, "images: Input should be a valid integer"),
+        (METRICS, {"accuracy": [1]}, "accuracy: Input should be a valid number"),
+        (METRICS, {"accuracy": 1.5}, "accuracy: Input should be less than or equal to 1"),
+        (METRICS, {"brier": "low"}, "brier: Input should be a valid number"),
+        (TRAINING, {"validation_accuracy": "0.9"}, "validation_accuracy: Input should be a valid number"),
+        (TRAINING, {"best_epoch": None}, "best_epoch: Input should be a valid integer"),
+    ):
+        good = path.read_text(encoding="utf-8")
+        write(path, json.loads(good) | change)
+        with pytest.raises(Fault, match=rf"{path.name} is damaged \({told}\): run dvc repro"):
+            summary.main()
+        write(path, good)
+    write(METRICS, "[]")
+    with pytest.raises(Fault, match=r"metrics\.json is damaged \(it holds no keys\)"):
+        summary.main()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 99, "\udcff"])
+def test_damaged_files_of_the_commit_are_told_and_stop_nothing(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output = {"path": DATASET.as_posix(), "md5": "0" * 32}
+    write(LOCK, json.dumps({"stages": {"split": {"cmd": "", "outs": [output]}}}))
+    git("init", "-q")
+
+    def said(*damaged: Path) -> str:
+        """Where those of the commit are damaged, and what lies here is not, but has another loss."""
+        good = {path: path.read_bytes() for path in damaged}
+        for path in damaged:
+            path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        git("add", ".")
+        git("commit", "-q", "--allow-empty", "-m", "results")
+        for path, content in good.items():
+            path.write_bytes(content)
+        write(METRICS, ACCURACY | {"loss": 0.06})
+        out = lines(capsys)
+        write(METRICS, ACCURACY)
+        assert "98.33 %" in out
+        return out
+
+    out = said(METRICS)
+    assert f"the committed {METRICS} cannot be read (" in out
+    assert "): commit the present one" in out
+    out = said(ENVIRONMENT)
+    assert "loss 0.05 → 0.06" in out
+    assert f"{ENVIRONMENT} explains it: the committed one cannot be read (" in out
+    assert "what differs: params.yaml, data" in said(PARAMS, LOCK)

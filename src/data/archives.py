@@ -27,6 +27,8 @@ MIB = 2**20
 XZ_MEMORY = 256 * MIB
 # zipfile unpacks these piece by piece; bzip2, LZMA and Zstandard it unpacks whole, whatever the directory says.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What a zip's directory may have; zipfile reads it whole. That of ImageNet's 1.3 million files has below 200 MiB.
+DIRECTORY_BYTES = 256 * MIB
 # Names and attributes of one tar member. Real ones take below 10 KiB; the reader holds them in memory.
 HEADER_BYTES = MIB
 
@@ -117,7 +119,8 @@ def _tar(path: Path, called: str, limits: Limits) -> Iterator[Member]:
 
 
 def _zip(path: Path, called: str, limits: Limits) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
+    with _Listed(path, called, limits.members) as file, zipfile.ZipFile(file) as archive:
+        file.listed = True
         if sum(info.file_size for info in archive.infolist()) > limits.unpacked_bytes:
             raise _too_large(called, limits.unpacked_bytes)
         for info in archive.infolist():
@@ -146,6 +149,30 @@ def _reading(called: str, name: str, size: int, read: Callable[[int], bytes], li
             return data
 
     return whole
+
+
+class _Listed(io.BufferedReader):
+    """A zip as zipfile reads it, which refuses to give out a directory of too many bytes or entries.
+
+    zipfile holds 0.5 KiB for each entry before any can be counted, and how many there are only the archive says. So
+    what zipfile itself reads, wherever and however often it looks for its directory, is counted here.
+    """
+
+    _ENTRY = b"PK\1\2"  # begins each; a name may hold it too, but not by the million
+
+    def __init__(self, path: Path, called: str, most: int) -> None:
+        super().__init__(io.FileIO(path))
+        self.called, self.most, self.listed = called, most, False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.listed:
+            return super().read(size)
+        if size is not None and size > DIRECTORY_BYTES:
+            raise Fault(f"{self.called} has a directory of more than {DIRECTORY_BYTES / MIB:,.0f} MiB: pack it as .tar")
+        data = super().read(size)
+        if data.count(self._ENTRY) > self.most:
+            raise Fault(f"{self.called} holds more than {self.most:,} files")
+        return data
 
 
 class _Bounded:

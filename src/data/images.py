@@ -36,7 +36,8 @@ SUFFIXES = frozenset(
 MAX_FILE_BYTES = 64 * 2**20  # a photo of 50 megapixels has 10 to 25 MiB as JPEG
 MAX_PIXELS = 50_000_000  # the largest ordinary cameras; decoding takes up to 9 bytes a pixel, so 0.5 GB
 _LARGE_PIXELS = 4_000_000
-# Decoders of some formats take memory for the pixels as soon as a file is opened. Pillow refuses twice as many.
+# Pillow refuses twice as many while it opens a file, where we cannot: before WebP's decoder takes 8 bytes a pixel, and
+# for the tiles of a TIFF and the frames of a GIF, which may be larger than the image. There is no bound for one call.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 MOST_SCANNED = 40 * MAX_PIXELS  # pixels times scans; 4 s. A progressive photo has about 10 scans
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)

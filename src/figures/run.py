@@ -1,9 +1,10 @@
-"""Everything that the pictures and the page show, read once from what the stages before have written."""
+"""Everything that the pictures and the page show, read once from what the stages before have written.
 
-import json
+It is looked at here whether all of it belongs together, so that who draws may rely on it.
+"""
+
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,27 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas
 import torch
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from src import params, paths
 from src.anatomy.examine import Anatomy, examine
 from src.data.intact import open_checked
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
+from src.documents import read_object
 from src.evaluation import tables
 from src.faults import Fault
 from src.models.file import load
+from src.results import read_metrics, read_training
+
+# What is drawn of the tables.
+_HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
+_STEPS = ("step", "epoch", "train_error", "validation_error")
+_PREDICTIONS = ("index", "label", "prediction", "confidence", "label_probability")
+_PER_CLASS = ("class", "images", "accuracy", "ci_low", "ci_high")
+_BINS = ("images", "confidence", "accuracy")
+_CALIBRATION = ("bin_low", "bin_high", *_BINS, *(f"{column}_calibrated" for column in _BINS))
+_ROBUSTNESS = ("kind", "strength", "direction", "accuracy", "ci_low", "ci_high")
 
 
 @dataclass(frozen=True)
@@ -57,55 +70,95 @@ def read_run(options: params.Visualize) -> Run:
         raise Fault(f"visualize.image is {options.image}, but there are {len(images):,} images, counted from 0")
     # The order of sums, hence the last bits and the pictures, would depend on the number of cores.
     torch.set_num_threads(1)
-    snapshots, augmented = _arrays(paths.SNAPSHOTS), _arrays(paths.AUGMENTATION)
+    training, history = read_training(), tables.read(paths.HISTORY, *_HISTORY)
+    if training["best_epoch"] not in history["epoch"].tolist():
+        raise _apart(paths.HISTORY, f"{paths.TRAINING} keeps epoch {training['best_epoch']}")
+    predictions = tables.read(paths.PREDICTIONS, *_PREDICTIONS)
+    if predictions.isna().any(axis=None):
+        raise _damaged(paths.PREDICTIONS, "a number is missing")
+    if predictions["index"].tolist() != list(range(len(test.labels))):
+        raise _apart(paths.PREDICTIONS, f"there are {len(test.labels):,} test images")
+    per_class, confusion = _classes(predictions, dataset.classes)
     return Run(
         options=options,
         dataset=dataset,
         train=train,
         test=test,
         anatomy=examine(classifier, images[options.image], options.shift, options.layer),
-        training=_json(paths.TRAINING),
-        metrics=_json(paths.METRICS),
-        environment=_json(paths.ENVIRONMENT),
-        history=_whole_table(paths.HISTORY),
-        predictions=_whole_table(paths.PREDICTIONS),
-        per_class=_whole_table(paths.PER_CLASS),
-        confusion=_whole_table(paths.CONFUSION),
-        steps=_table(paths.STEPS),
-        calibration=_table(paths.CALIBRATION),
-        robustness=_table(paths.ROBUSTNESS),
-        snapshots=snapshots,
-        augmented=augmented["images"] if augmented else None,
+        training=training,
+        metrics=read_metrics(),
+        environment=read_object(paths.ENVIRONMENT),
+        history=history,
+        predictions=predictions,
+        per_class=per_class,
+        confusion=confusion,
+        steps=_table(paths.STEPS, *_STEPS),
+        calibration=_table(paths.CALIBRATION, *_CALIBRATION),
+        robustness=_table(paths.ROBUSTNESS, *_ROBUSTNESS),
+        snapshots=_snapshots(),
+        augmented=_augmented(),
     )
 
 
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Turns what readers raise about a file's content into a `Fault`."""
-    try:
-        yield
-    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise Fault(f"{path} is damaged ({error}): {DAMAGED}") from None
+def _classes(predictions: pandas.DataFrame, classes: Sequence[str]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """The tables by class. Raises `Fault` where they are of other classes, or of other predictions."""
+    per_class = tables.read(paths.PER_CLASS, *_PER_CLASS)
+    if per_class["class"].tolist() != list(classes):
+        raise _apart(paths.PER_CLASS, f"{paths.DATASET} has other classes")
+    confusion = tables.read(paths.CONFUSION, "label", "prediction", "count")
+    if not set(classes).issuperset({*predictions["label"], *predictions["prediction"]}):
+        raise _apart(paths.PREDICTIONS, f"{paths.DATASET} has other classes")
+    pairs = ["label", "prediction"]
+    if confusion.set_index(pairs)["count"].to_dict() != predictions.groupby(pairs).size().to_dict():
+        raise _apart(paths.CONFUSION, f"{paths.PREDICTIONS} has other predictions")
+    return per_class, confusion
 
 
-def _json(path: Path) -> dict[str, Any]:
-    with _damage(path):
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+def _apart(path: Path, reason: str) -> Fault:
+    return Fault(f"{path} is of another run ({reason}): run dvc repro")
 
 
-def _whole_table(path: Path) -> pandas.DataFrame:
-    with _damage(path):
-        return tables.read(path)
-
-
-def _table(path: Path) -> pandas.DataFrame | None:
+def _table(path: Path, *columns: str) -> pandas.DataFrame | None:
     """The table, None where there is none or only its header."""
-    table = _whole_table(path) if path.is_file() else None
+    table = tables.read(path, *columns) if path.is_file() else None
     return table if table is not None and len(table) else None
 
 
+def _snapshots() -> dict[str, NDArray[Any]] | None:
+    """Epochs (S,) and kernels (S, O, I, H, W), None where they were not recorded."""
+    found = _arrays(paths.SNAPSHOTS)
+    if found is None:
+        return None
+    kernels = [array for name, array in found.items() if name != "epochs"]
+    shapes = [len(array) == len(found.get("epochs", ())) and array.ndim == 5 for array in kernels]
+    if "first" not in found or not all(shapes) or not all(array.size for array in kernels):
+        raise _damaged(paths.SNAPSHOTS, "its arrays are not kernels by epoch")
+    return found
+
+
+def _augmented() -> NDArray[np.uint8] | None:
+    found = _arrays(paths.AUGMENTATION)
+    if found is None:
+        return None
+    images: NDArray[np.uint8] = found.get("images", np.empty(0))
+    if images.ndim != 4 or not images.size:
+        raise _damaged(paths.AUGMENTATION, "it holds no images")
+    return images
+
+
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """The arrays of a file, None where there is none."""
     if not path.is_file():
         return None
-    with _damage(path), np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    try:
+        with path.open("rb") as file:  # numpy leaves it open where it is no archive
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, NpzFile):
+                raise ValueError("a single array")
+            return dict(found)
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, reason: str) -> Fault:
+    return Fault(f"{path} is damaged ({reason}): {DAMAGED}")

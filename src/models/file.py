@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from src import params
 from src.atomic import replacing
 from src.data.prepared import Dataset, ImageFormat
-from src.faults import Fault
+from src.faults import Fault, out_of_memory
 from src.models.build import build
 from src.models.classifier import Classifier
 from src.paths import DATASET, MODEL
@@ -93,6 +93,8 @@ def load(path: Path) -> tuple[Classifier, Card]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         classifier = filled(card, weights)
     except (Fault, SafetensorError, RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise Fault(f"{path} is not a whole model of this repository: {reason}") from None
     return classifier, card

@@ -30,7 +30,7 @@ class Occlusion(NamedTuple):
 def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
     """What covering a part of `image` (H, W, C) by the training images' mean colour takes from class `label`."""
     height, width = image.shape[:2]
-    side = max(2, min(height, width) // _SQUARES)
+    side = min(height, width, max(2, min(height, width) // _SQUARES))
     corners = list(product(_starts(height, side), _starts(width, side)))
     colour = np.round(255 * np.asarray(model.card.mean)).astype(np.uint8)
     whole = float(model.probabilities(image[np.newaxis].copy())[0, label])

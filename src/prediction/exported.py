@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.data.archives import LIMITS, members
 from src.documents import read_json
-from src.faults import Fault
+from src.faults import Fault, out_of_memory
 
 _FOLDER = "/data/weights/"
 _CONFIG = "model_weights_config.json"
@@ -32,6 +32,8 @@ def read_weights(path: Path, called: str) -> dict[str, Tensor]:
         config = read_json(files[_CONFIG])["config"]
         return {name.removeprefix(_MODULE): _tensor(entry, files) for name, entry in config.items()}
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         raise Fault(f"{called} holds no weights that can be read without running it: {str(error)[:200]}") from None
 
 

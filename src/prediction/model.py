@@ -13,7 +13,7 @@ from torch import nn
 from src.addresses import without_credentials
 from src.compute.memory import keep_freed
 from src.documents import read_yaml
-from src.faults import Fault
+from src.faults import Fault, out_of_memory
 from src.models import file
 from src.models.classifier import Classifier, Probabilities
 from src.models.file import Card
@@ -35,6 +35,8 @@ class Model(NamedTuple):
         try:
             found: NDArray[np.float32] = self.module(torch.from_numpy(images).to(self.device)).cpu().numpy()
         except (IndexError, RuntimeError) as error:  # a file may hold weights that fit each other and no image
+            if out_of_memory(error):
+                raise
             raise Fault(f"the model cannot take its images: {str(error).splitlines()[0][:200]}") from None
         if not np.isfinite(found).all():
             raise Fault("the model's probabilities are not finite numbers: its training diverged")

@@ -16,6 +16,7 @@ Direction = Literal["better", "worse", "up", "down", ""]
 
 # By how a metric's name ends: +1 where more is better, −1 where less is. Of the others (parameters, size) neither.
 _GOOD = {"accuracy": 1, "f1": 1, "loss": -1, "ece": -1, "brier": -1}
+_LONGEST = 100  # digits of a number: Python refuses thousands
 _CODE = ("src", "stages", PIPELINE.as_posix())
 
 
@@ -103,7 +104,7 @@ def data(base: Revision, head: Revision) -> list[Change]:
 
 
 def _recorded(output: Mapping[str, Any]) -> str:
-    return f"{output['md5'][:9]}, {output['size']:,} bytes"
+    return f"{output.get('md5', 'unknown')[:9]}, {output.get('size', 0):,} bytes"
 
 
 def _between(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
@@ -123,7 +124,9 @@ def _direction(before: str | None, after: str | None) -> Direction:
 
 
 def _order(text: str) -> tuple[float, ...]:
-    if re.fullmatch(r"[-+]?[\d.]+([eE][-+]?\d+)?", text) and text.count(".") <= 1:
+    if len(text) > _LONGEST:
+        return ()
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
         return (float(text),)
     if re.fullmatch(r"\d+(\.\d+)+.*", text):
         return tuple(int(part) for part in re.findall(r"\d+", text))

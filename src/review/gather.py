@@ -36,6 +36,7 @@ class Side:
     show: str | None  # the command that shows its run
     stale: dict[str, list[str]]  # by stage: what dvc.lock was not made with
     numbers_stale: bool
+    damaged: dict[str, str]  # by file: why it was taken for missing
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,15 @@ def review(base: Revision, head: Revision) -> Review:
     recipes, recipes_obstacle = _recipes(base, head, margin)
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     verdict = validation.comparison.verdict if validation.comparison else None
+    differing = {
+        "metrics": changes.metrics(base, head, [split for split, found in answers.items() if not found.comparison]),
+        "parameters": changes.parameters(base, head),
+        "data": changes.data(base, head),
+        "packages": changes.packages(base, head),
+        "environment": changes.environment(base, head),
+    }
     return Review(
+        # After all that reads them: a side tells what of it is damaged.
         base=_side(base),
         head=_side(head),
         # A model is what it is, however few images there are to tell.
@@ -103,12 +112,8 @@ def review(base: Revision, head: Revision) -> Review:
         judged=_judged(head),
         recipes=recipes,
         recipes_obstacle=recipes_obstacle,
-        metrics=changes.metrics(base, head, [split for split, found in answers.items() if not found.comparison]),
-        parameters=changes.parameters(base, head),
-        data=changes.data(base, head),
         code=changes.code(base, head),
-        packages=changes.packages(base, head),
-        environment=changes.environment(base, head),
+        **differing,
     )
 
 
@@ -116,7 +121,8 @@ def _margin(base: Revision, head: Revision) -> tuple[float, Literal["base", "hea
     """The base's: a change must not widen what it is measured by."""
     sides: Sequence[tuple[Revision, Literal["base", "head"]]] = ((base, "base"), (head, "head"))
     for revision, side in sides:
-        points: Any = (revision.params.get("report") or {}).get("margin")
+        section = revision.params.get("report")
+        points: Any = section.get("margin") if isinstance(section, Mapping) else None
         if points is not None:
             if not isinstance(points, (int, float)) or not 0 < points < 100:
                 raise Fault(f"{PARAMS} of {revision.name}: report.margin is {points!r}: must be between 0 and 100")
@@ -138,6 +144,7 @@ def _side(revision: Revision) -> Side:
         show=f"python -m src.track show {md5}" if md5 else None,
         stale=found,
         numbers_stale=any(leads_to(stage, METRICS, revision.pipeline) for stage in found),
+        damaged={path.as_posix(): reason for path, reason in revision.damaged.items()},
     )
 
 
@@ -160,16 +167,17 @@ def _answers(base: Revision, head: Revision, split: SplitName, margin: float) ->
 
 def _read(revision: Revision, path: Path) -> pandas.DataFrame | None:
     """A table of answers. Raises `Fault` where it is not whole, as amid a merge."""
-    table = revision.table(path)
+    table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
     if table is None:
         return None
-    missing = sorted({"index", "name", "label", "prediction", "label_probability"} - set(table.columns))
-    if missing:
-        raise Fault(f"{path} of {revision.name} has no column {missing[0]}: run dvc repro")
-    shares = pandas.to_numeric(table["label_probability"], errors="coerce")
-    if not shares.between(0, 1).all():
-        row = int((~shares.between(0, 1)).to_numpy().argmax())
-        raise Fault(f"{path} of {revision.name}: row {row + 2} has no probability of its label: run dvc repro")
+    for whole, what in (
+        (table["label_probability"].between(0, 1), "probability of its label"),
+        (table["index"] == table.index, "index that counts the rows"),
+    ):
+        if not whole.all():
+            row = int((~whole).to_numpy().argmax())
+            revision.refuse(path, f"is damaged (row {row + 2} has no {what})", "run dvc repro")
+            return None
     return table
 
 
@@ -185,7 +193,7 @@ def _recipes(base: Revision, head: Revision, margin: float) -> tuple[Recipes | N
     """Nothing where a side has too few seeds, or where both have the same: equal recipes need no comparison."""
     sides = []
     for revision in (base, head):
-        table = revision.table(SEEDS)
+        table = revision.table(SEEDS, "recipe", "validation_accuracy")
         if table is None:
             return None, None
         try:

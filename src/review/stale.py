@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.dvc_files import read_pointer
 from src.paths import PARAMS
 from src.revision import Revision
 
@@ -22,7 +23,7 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     them. Data count by their digests: a stage that read another output than the one that `dvc.lock` has now.
     """
     found = {}
-    made = {entry["path"]: entry["md5"] for stage in revision.lock.values() for entry in stage.get("outs", [])}
+    made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
     for name, stage in revision.pipeline.items():
         locked = revision.lock.get(name)
         reasons = ["it never ran"] if locked is None else list(_reasons(revision, stage, locked, made))
@@ -42,21 +43,23 @@ def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
 
 
 def _reasons(
-    revision: Revision, stage: Mapping[str, Any], locked: Mapping[str, Any], made: Mapping[str, str]
+    revision: Revision, stage: Mapping[str, Any], locked: Mapping[str, Any], made: Mapping[str, str | None]
 ) -> Iterator[str]:
-    if stage["cmd"] != locked["cmd"]:
+    if stage.get("cmd") != locked["cmd"]:
         yield "its command"
     before = locked.get("params", {}).get(PARAMS.as_posix(), {})
     for key in stage.get("params", []):
+        if not isinstance(key, str):
+            continue  # those of another file
         if before.get(key, _ABSENT) != _value(revision.params, key):
             yield f"{PARAMS}: {key}"
-    dependencies = {entry["path"]: entry["md5"] for entry in locked.get("deps", [])}
+    dependencies = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
     present = _digests(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
     for path in stage.get("deps", []):
         now = made.get(path) or present.get(path)
         if path not in dependencies or (now is not None and now != dependencies[path]):
             yield path
-    outputs = {entry["path"]: entry["md5"] for entry in locked.get("outs", [])}
+    outputs = {entry["path"]: entry.get("md5") for entry in locked.get("outs", [])}
     kept = [path for path in _paths(stage.get("metrics", []), stage.get("plots", [])) if path.as_posix() in outputs]
     for path, content in revision.read(kept).items():
         if hashlib.md5(content).hexdigest() != outputs[path.as_posix()]:
@@ -87,9 +90,12 @@ def _digests(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
     listed = revision.listed(paths)
     contents = revision.read(listed)
     for path in paths:
-        if path.with_name(f"{path.name}.dvc") in pointers:
-            outputs = revision.yaml(path.with_name(f"{path.name}.dvc"))["outs"]
-            found[path.as_posix()] = outputs[0]["md5"]
+        pointer = path.with_name(f"{path.name}.dvc")
+        if pointer in pointers:
+            try:
+                found[path.as_posix()] = read_pointer(pointers[pointer])
+            except ValueError as error:
+                revision.refuse(pointer, f"cannot be read ({error})", f"run dvc add {path}")
         elif path in contents:
             found[path.as_posix()] = hashlib.md5(contents[path]).hexdigest()
         elif files := {file.relative_to(path): contents[file] for file in listed if file.is_relative_to(path)}:

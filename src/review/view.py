@@ -100,6 +100,9 @@ def _warnings(review: Review) -> Iterator[Line]:
                 line += [", " if number else "", Name(reason)]
             line.append(f", {len(reasons) - _MOST} more)" if len(reasons) > _MOST else ")")
         yield [*line, ". Run dvc repro and commit what it changes."]
+    for side in (review.head, review.base):
+        for path, reason in side.damaged.items():
+            yield [Name(side.name), ": ", Name(path), " counts as missing, since it ", Name(reason), "."]
     for split, answers in (("validation", review.validation), ("test", review.test)):
         if answers.prepared_otherwise:
             yield [f"The {split} images are the same photos, prepared otherwise: what differs may come from that."]

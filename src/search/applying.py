@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from src.atomic import write_text
-from src.documents import read_json, read_yaml
+from src.documents import read_object, read_yaml
 from src.faults import Fault
 from src.params import Params, parse
 from src.params.tune import Scalar
@@ -21,13 +21,11 @@ from src.tracking import identity
 
 def write_best(params: Params) -> None:
     """Writes the winner of `best.json` into `params.yaml`. Raises `Fault` where it belongs to another search."""
-    if not BEST.is_file():
-        raise Fault(f"{BEST} is missing: run python -m src.tune first")
+    found = read_object(BEST, "run python -m src.tune, which writes it")
     try:
-        found = read_json(BEST.read_bytes())
         study, told, new = found["study"], found["winner"]["verdict"], dict(found["winner"]["values"])
     except (ValueError, KeyError, TypeError):
-        raise Fault(f"{BEST} is damaged: run python -m src.tune, which writes it again") from None
+        raise Fault(f"{BEST} is damaged: run python -m src.tune, which writes it") from None
     plan = search(params, distributions(params))
     if study != plan.name:
         raise Fault(f"{BEST} is of the search {study}, not of the present {plan.name}: search again")

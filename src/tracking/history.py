@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from src.addresses import without_credentials
-from src.documents import read_yaml
+from src.dvc_files import read_lock, read_pipeline
 from src.paths import DATASET, LOCK, MODEL, PARAMS, PIPELINE
 from src.tracking.identity import flatten
 from src.tracking.source import blobs, git, versions
@@ -80,10 +80,9 @@ def outputs(locked: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
 def stages(text: bytes) -> dict[str, Any]:
     """The stages of a `dvc.lock`; none where it is not whole, as amid a merge."""
     try:
-        content = read_yaml(text)
+        return read_lock(text)
     except ValueError:
         return {}
-    return dict(content.get("stages") or {}) if isinstance(content, dict) else {}
 
 
 def differences(run: Mapping[str, str], state: State) -> list[str]:
@@ -100,9 +99,13 @@ def _value(text: str | None) -> Any:
 
 
 def code_digest(commit: str, stage: str) -> str | None:
-    """What `identity.code_digest` gives in a checkout of the commit; None where its `dvc.yaml` has no such stage."""
+    """What `identity.code_digest` gives in a checkout of the commit; None where its `dvc.yaml` has no such stage, or
+    is not whole."""
     (text,) = contents([commit], PIPELINE)
-    pipeline = read_yaml(text)["stages"] if text else {}
+    try:
+        pipeline = read_pipeline(text or b"")
+    except ValueError:
+        return None
     if stage not in pipeline:
         return None
     listed = git("ls-tree", "-r", "-z", "--name-only", commit, "--", *pipeline[stage].get("deps", []))

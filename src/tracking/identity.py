@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from src.atomic import digest
-from src.documents import read_yaml
+from src.dvc_files import read_pipeline
 from src.faults import Fault
 from src.params import Params
 from src.paths import DATASET, PIPELINE
@@ -29,13 +29,13 @@ def flatten(section: Mapping[str, object], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = text(value)
+            flat[f"{prefix}{key}"] = text(value)
     return flat
 
 
 def text(value: object) -> str:
     """A parameter as `params.yaml` would spell it: null, true, 0.001, [0.5, 0.5]; a text without quotes."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)  # YAML has dates
 
 
 def parameters_digest(flat: Mapping[str, str]) -> str:
@@ -73,13 +73,15 @@ def code_digest(stage: str) -> str:
 def code_files(stage: str) -> Sequence[Path]:
     """The Python files among the stage's `deps`, those in listed folders too, sorted. Raises `Fault`."""
     try:
-        pipeline = read_yaml(PIPELINE.read_bytes())
+        pipeline = read_pipeline(PIPELINE.read_bytes())
     except FileNotFoundError:
         raise Fault(f"{PIPELINE} is missing: it says which code a stage runs") from None
-    if stage not in pipeline["stages"]:
+    except ValueError as error:
+        raise Fault(f"{PIPELINE}, which says which code a stage runs, cannot be read: {error}") from None
+    if stage not in pipeline:
         raise Fault(f"{PIPELINE} has no stage {stage!r}")
     files: set[Path] = set()
-    for entry in map(Path, pipeline["stages"][stage].get("deps", [])):
+    for entry in map(Path, pipeline[stage].get("deps", [])):
         files.update(entry.rglob("*.py") if entry.is_dir() else [entry])
     return sorted(file for file in files if file.suffix == ".py")
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from src.addresses import without_credentials
 from src.atomic import digest
-from src.documents import read_json
+from src.documents import keys, read_json
 from src.faults import Fault
 from src.paths import METRICS, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.runs import existing_store, registered_run, run_by_id, runs_of
-from src.tracking.source import git
 from src.tracking.store import Store, tracking_uri
 
 if TYPE_CHECKING:
@@ -88,8 +87,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     if run is None:
         yield "run", f"none at {without_credentials(tracking_uri())}: python -m src.track sync makes one"
     yield from (("code", text) for text in _code(tags, lineage))
-    metrics = _metrics(lineage.commit, run)
-    yield from (("metrics", f"{name} {value:g}") for name, value in sorted(metrics.items()))
+    yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
     yield from (("rebuild", command) for command in commands(lineage))
@@ -122,15 +120,21 @@ def _code(tags: Mapping[str, str], lineage: Lineage) -> Iterator[str]:
         yield f"ran on top of {base[:7]}, {changed}"
 
 
-def _metrics(commit: str | None, run: "Run | None") -> dict[str, float]:
+def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
     """The committed ones, of the epoch that was kept; without a commit the run's last ones. Intervals are left out."""
-    found: dict[str, float] = dict(run.data.metrics) if run is not None else {}
-    if commit is not None:
-        found = {}
+    found: dict[str, float] = {}
+    if commit is None:
+        found = dict(run.data.metrics) if run is not None else {}
+    else:
         for path, prefix in ((TRAINING, ""), (METRICS, "test_")):
-            content = read_json(git("show", f"{commit}:./{path.as_posix()}") or "{}")
-            found |= {f"{prefix}{key}": value for key, value in content.items() if isinstance(value, int | float)}
-    return {name: value for name, value in found.items() if "_ci_" not in name}
+            (content,) = history.contents([commit], path)
+            try:
+                numbers = keys(read_json(content or b"{}"))
+            except ValueError as error:
+                yield f"{path} of the commit cannot be read: {error}"
+                continue
+            found |= {f"{prefix}{key}": value for key, value in numbers.items() if isinstance(value, int | float)}
+    yield from (f"{name} {value:g}" for name, value in sorted(found.items()) if "_ci_" not in name)
 
 
 def commands(lineage: Lineage) -> list[str]:

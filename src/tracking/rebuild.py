@@ -18,7 +18,7 @@ from typing import NamedTuple
 import psutil
 
 from src import lifetime, paths
-from src.documents import read_yaml
+from src.documents import keys, read_yaml
 from src.faults import Fault
 from src.tracking import history
 from src.tracking.identity import flatten
@@ -141,7 +141,10 @@ def _raw_data(folder: Path, environment: Mapping[str, str]) -> bool:
         (folder / ".cache" / downloads.name).symlink_to(downloads)
     locked = history.stages((folder / paths.LOCK).read_bytes()).get("download", {})
     asked = history.parameters(locked)
-    now = flatten(read_yaml((folder / paths.PARAMS).read_bytes()))
+    try:
+        now = flatten(keys(read_yaml((folder / paths.PARAMS).read_bytes())))
+    except ValueError as error:
+        raise Fault(f"it cannot be rebuilt: its {paths.PARAMS} cannot be read ({error})") from None
     if not asked or any(now.get(key) != value for key, value in asked.items()):
         return False  # the run's own data are not those of the commit
     asking = subprocess.run(["dvc", "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True, check=True)

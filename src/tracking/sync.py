@@ -1,6 +1,5 @@
 """A run for the model at hand that has none: it was pulled, or came out of DVC's cache of earlier runs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import pandas
 from src import paths
 from src.atomic import digest
 from src.data.prepared import open_split
+from src.documents import read_object
 from src.evaluation import tables
 from src.faults import Fault
 from src.models import file
@@ -63,7 +63,7 @@ def sync() -> Made | None:
         if present := results.present(files):
             with attach(paths.MODEL, stage, results.section(stage)) as run:
                 if paths.METRICS in present:
-                    measured = json.loads(paths.METRICS.read_text(encoding="utf-8"))
+                    measured = read_object(paths.METRICS)
                     run.log_metrics({f"test_{name}": value for name, value in measured.items() if value is not None})
                 for result in present:
                     run.log_artifact(result, "reports")

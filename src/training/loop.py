@@ -15,7 +15,7 @@ from src.compute import processes
 from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.compute.forward import logits
-from src.faults import LESS_MEMORY, Fault, out_of_memory
+from src.faults import Fault, out_of_memory
 from src.models.classifier import Classifier
 from src.training import augment
 from src.training.learner import Learner
@@ -23,6 +23,8 @@ from src.training.losses import Target
 from src.training.progress import Progress, Watch
 from src.training.results import Epoch, Errors
 from src.training.schedules import lr_factor
+
+LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 
 # Values of pixels: a few MB as float32, which stay in a processor's cache.
 AUGMENTED_TOGETHER = 2**20

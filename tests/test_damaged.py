@@ -1,0 +1,267 @@
+"""Results and history that are damaged: told in one line, or where the value would stand; never by a traceback."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from answer_tables import answered, commit, repository, results, write
+from clones import ROOT
+
+from src import paths, promote, recover, report
+from src.atomic import write_arrays
+from src.data.prepare import prepare
+from src.data.prepared import read_dataset
+from src.data.raw import fetch_raw
+from src.faults import Fault
+from src.figures.run import read_run
+from src.models.file import Card, save
+from src.params import load
+from src.tracking import history
+from src.tracking.lineage import Lineage, lines
+from src.training.snapshots import Snapshots
+
+TABLE, OTHER = answered(200, 0.8, seed=1), answered(200, 0.8, seed=2)
+GARBAGE = ["{", "[]", "3", "[" * 99, "\xff", "stages: [train]", "stages: {train: 5}", "<<<<<<< HEAD"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(repository(tmp_path))
+    results(tmp_path, TABLE, TABLE, "first model")
+    return tmp_path
+
+
+def spoiled(folder: Path, text: str, *damaged: Path) -> str:
+    """A commit in which these files are damaged; those that lie here are whole again."""
+    good = {path: path.read_bytes() for path in damaged}
+    for path in damaged:
+        path.write_text(text, encoding="latin-1")
+    made = commit(folder, "damaged")
+    for path, content in good.items():
+        path.write_bytes(content)
+    return made
+
+
+@pytest.mark.parametrize("text", GARBAGE)
+def test_an_old_commit_that_is_damaged_is_shown_all_the_same(folder: Path, text: str) -> None:
+    model = history.states()[0].model_md5
+    whole = commit(folder, "whole")
+    damaged = spoiled(folder, text, paths.METRICS, paths.PIPELINE)
+    assert history.code_digest(whole, "train")
+    assert history.code_digest(damaged, "train") is None
+    state = history.state_of(damaged)
+    assert state is not None
+    shown = list(lines(Lineage(model, [state], [])))
+    told = [text for label, text in shown if label == "metrics"]
+    assert any(text.startswith("validation_accuracy 0.") for text in told)
+    assert any(text.startswith(f"{paths.METRICS} of the commit cannot be read: ") for text in told)
+    spoiled(folder, text, paths.LOCK)
+    assert {state.commit for state in history.states(model)} == {"", whole}, "a lock that is not whole holds no model"
+
+
+@pytest.mark.parametrize("text", GARBAGE)
+def test_a_report_on_a_base_that_is_damaged_says_so(
+    folder: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (paths.METRICS, paths.LOCK, paths.PIPELINE, paths.PARAMS, paths.VALIDATION_PREDICTIONS)
+    spoiled(folder, text, *names)
+    results(folder, OTHER, OTHER, "second model")
+    for form in ("--json", "--html"):
+        monkeypatch.setattr(sys, "argv", ["report", form])
+        report.main()
+        out = capsys.readouterr().out
+        if form == "--json":
+            found = json.loads(out)
+            assert found["validation"]["obstacle"] == f"the base has no {paths.VALIDATION_PREDICTIONS}"
+            assert found["head"]["damaged"] == {}
+            assert set(found["base"]["damaged"]) >= {path.as_posix() for path in names if path != paths.PARAMS}
+    assert "counts as missing, since it" in out
+    commit(folder, "head")
+    spoiled(folder, text, paths.METRICS)
+    paths.METRICS.write_text(text, encoding="latin-1")
+    with pytest.raises(Fault, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
+        report.main()
+
+
+def test_what_others_write_into_a_branch_is_compared(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values that a float or JSON cannot take: dots alone, thousands of digits, dates, keys that are numbers."""
+    monkeypatch.setattr(sys, "argv", ["report"])
+    for before, after in ((".", ".."), ("1." + "1" * 5000, "2." + "1" * 5000), ("a", "b")):
+        text = "data: {{source: {!r}, 1: 2020-01-0{}}}\nreport: {{margin: 1.0}}\n"
+        write(paths.PARAMS, text.format(before, 1))
+        commit(folder, "before")
+        write(paths.PARAMS, text.format(after, 2))
+        report.main()
+        out = capsys.readouterr().out
+        assert "data.source" in out
+        assert "`2020-01-01` | `2020-01-02`" in out.replace('"', "")
+    write(folder / "data/images.dvc", "outs: []\n")
+    with pytest.raises(Fault, match=r"data/images\.dvc of the working tree cannot be read .*: run dvc add data/images"):
+        report.main()
+
+
+def test_a_model_is_promoted_from_a_commit_that_can_be_read(folder: Path) -> None:
+    model = history.states()[0].model_md5
+    whole = commit(folder, "whole")
+    assert promote._commit(model) == whole
+    spoiled(folder, "stages: [", paths.PIPELINE)
+    assert promote._commit(model) == whole
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Real data, the committed reports, and a model that has learned nothing."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(ROOT / "reports", folder / "reports")
+    shutil.copy(ROOT / "params.yaml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        params = load()
+        fetch_raw("digits", None, None)
+        prepare("digits", None, "crop", None, False, params.split)
+        dataset = read_dataset()
+        card = Card.of(params.model, dataset)
+        classifier = card.build(0)
+        save(paths.MODEL, classifier, card)
+        Snapshots(classifier.network).save(paths.SNAPSHOTS)
+        write_arrays(paths.AUGMENTATION, images=np.zeros((24, 8, 8, 1), np.uint8))
+        yield folder
+
+
+def replaced(old: str, new: str) -> Callable[[Path], object]:
+    def harm(path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return harm
+
+
+def without_row(number: int) -> Callable[[Path], object]:
+    def harm(path: Path) -> None:
+        rows = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(rows[:number] + rows[number + 1 :]))
+
+    return harm
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 3)
+
+
+def arrays(**content: object) -> Callable[[Path], object]:
+    return lambda path: np.savez(path, **content)  # type: ignore[arg-type]
+
+
+def single(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+HARM: list[tuple[Path, Callable[[Path], object], str]] = [
+    (paths.METRICS, lambda path: path.write_text("[]"), "it holds no keys"),
+    (paths.METRICS, replaced('"accuracy": 0.', '"accuracy": "9", "x": 0.'), "accuracy: Input should be a valid number"),
+    (paths.METRICS, replaced('"images"', '"image"'), "images: Field required"),
+    (paths.METRICS, replaced('"brier": ', '"brier": 1e999, "b": '), "brier: Input should be a finite number"),
+    (paths.TRAINING, replaced('"epochs": ', '"epochs": null, "e": '), "epochs: Input should be a valid integer"),
+    (paths.TRAINING, replaced('"best_epoch": ', '"best_epoch": 99, "e": '), "training.json keeps epoch 99"),
+    (paths.ENVIRONMENT, cut, "environment.json is damaged"),
+    (paths.HISTORY, cut, "it ends amid a row"),
+    (paths.HISTORY, replaced("lr\n", "rate\n"), "it has no column lr"),
+    (paths.HISTORY, replaced("\n1,", "\n1.5,"), "row 2 has the epoch '1.5'"),
+    (paths.HISTORY, replaced("\n2,", "\n2,<<<<"), "row 3 has the train_loss '<<<<"),
+    (paths.HISTORY, replaced(",0.155700,", ",1e999,"), "row 2 has the train_accuracy 'inf'"),
+    (paths.HISTORY, lambda path: path.write_text("epoch\n"), "it has no column train_loss"),
+    (paths.PREDICTIONS, without_row(1), "there are 359 test images"),
+    (paths.PREDICTIONS, without_row(359), "there are 359 test images"),
+    (paths.PREDICTIONS, replaced(",2,2,", ",2,12,"), "dataset.json has other classes"),
+    (paths.PREDICTIONS, replaced(",2,2,0.999834,", ",2,2,,"), "a number is missing"),
+    (paths.PREDICTIONS, replaced(",2,2,0", ",2,2,0,0,0"), "Expected 7 fields in line 2, saw 9|more fields"),
+    (paths.PER_CLASS, without_row(3), "dataset.json has other classes"),
+    (paths.CONFUSION, without_row(3), "predictions.csv has other predictions"),
+    (paths.CONFUSION, replaced("0,0,36", "0,0,-36"), "row 2 has the count '-36'"),
+    (paths.CALIBRATION, replaced("bin_low", "low"), "it has no column bin_low"),
+    (paths.ROBUSTNESS, replaced("left,359", "left,many"), "row 2 has the images 'many'"),
+    (paths.SNAPSHOTS, cut, "snapshots.npz is damaged"),
+    (paths.SNAPSHOTS, single, "a single array"),
+    (paths.SNAPSHOTS, arrays(epochs=np.arange(3), first=np.zeros((2, 4, 1, 3, 3))), "not kernels by epoch"),
+    (paths.SNAPSHOTS, arrays(first=np.zeros((2, 4, 1, 3, 3))), "not kernels by epoch"),
+    (paths.AUGMENTATION, arrays(pictures=np.zeros(3)), "it holds no images"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "harm", "told"), HARM, ids=lambda value: str(value)[:40])
+def test_results_that_are_damaged_or_do_not_belong_together_are_one_line(
+    finished: Path, path: Path, harm: Callable[[Path], object], told: str
+) -> None:
+    good = path.read_bytes()
+    harm(path)
+    try:
+        with pytest.raises(Fault, match=told) as caught:
+            read_run(load().visualize)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    finally:
+        path.write_bytes(good)
+    assert len(read_run(load().visualize).predictions) == 359
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """In a folder with the repository's own `dvc.lock`, committed."""
+    whole = (ROOT / paths.LOCK).read_text(encoding="utf-8")
+    monkeypatch.chdir(repository(tmp_path))
+    monkeypatch.setattr(recover, "_WRITING", 0.01)
+    paths.LOCK.write_text(whole, encoding="utf-8")
+    commit(tmp_path, "whole")
+    return whole
+
+
+def test_a_lock_that_dvc_can_read_is_left_alone_however_large(locked: str) -> None:
+    for sound in (f"{locked}  more:\n    cmd: {'x' * 2**22}\n", f"{locked}datasets: [{'[' * 60}{']' * 60}]\n"):
+        paths.LOCK.write_text(sound, encoding="utf-8")
+        recover.main()
+        assert paths.LOCK.read_text(encoding="utf-8") == sound
+
+
+@pytest.mark.parametrize("cut", ["cmd:", "      size:", "deps:\n", "params.yaml:\n"])
+def test_a_lock_that_dvc_refuses_is_mended_also_where_it_is_yaml(locked: str, cut: str) -> None:
+    paths.LOCK.write_text(locked[: locked.rindex(cut) + len(cut)], encoding="utf-8")
+    recover.main()
+    assert paths.LOCK.read_text(encoding="utf-8") == locked
+
+
+def test_a_committed_lock_that_is_no_better_is_not_taken(locked: str, tmp_path: Path) -> None:
+    paths.LOCK.write_text("stages: {train", encoding="utf-8")
+    commit(tmp_path, "broken")
+    recover.main()
+    assert not paths.LOCK.exists()
+
+
+def test_files_that_may_not_be_read_are_left_alone(locked: str, tmp_path: Path) -> None:
+    paths.RWLOCK.parent.mkdir(parents=True)
+    paths.RWLOCK.write_text("{", encoding="utf-8")
+    tmp_path.chmod(0o777)
+    user = os.geteuid()
+    for path, other in ((paths.LOCK, "{}"), (paths.RWLOCK, "{")):
+        paths.RWLOCK.write_text(other, encoding="utf-8")
+        path.chmod(0)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError):
+                recover.main()
+        finally:
+            os.seteuid(user)
+        path.chmod(0o644)
+    assert paths.RWLOCK.read_text(encoding="utf-8") == "{"
+    assert paths.LOCK.read_text(encoding="utf-8") == locked
