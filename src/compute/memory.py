@@ -11,8 +11,8 @@ def keep_freed() -> None:
     """Has glibc keep freed memory for the rest of the process; elsewhere nothing is changed.
 
     By itself glibc gives large blocks back as soon as they are free. A network takes the same ones again at its next
-    step, and each time the kernel fills their pages with zeros: up to a quarter of a step on a CPU. The price is
-    memory: a large network holds up to a third more (`python -m benchmarks.memory`).
+    step, and each time the kernel fills their pages with zeros, which may take a third of a step on a CPU. The price
+    is memory: large networks hold more of it (`python -m benchmarks.memory`).
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_MMAP_MAX, 0)
