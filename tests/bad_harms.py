@@ -58,6 +58,16 @@ def gone(name: str | Path) -> Harm:
     return harm
 
 
+def single_array(name: str | Path) -> Harm:
+    """One array where several belong."""
+
+    def harm(folder: Path) -> None:
+        with (folder / name).open("wb") as file:
+            np.save(file, np.zeros(3))
+
+    return harm
+
+
 def cut(name: str | Path) -> Harm:
     return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
 

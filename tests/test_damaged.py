@@ -199,7 +199,7 @@ HARM: list[tuple[Path, Callable[[Path], object], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "harm", "told"), HARM, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("path", "harm", "told"), HARM, ids=lambda value: "" if callable(value) else str(value)[:40])
 def test_results_that_are_damaged_or_do_not_belong_together_are_one_line(
     finished: Path, path: Path, harm: Callable[[Path], object], told: str
 ) -> None:
