@@ -205,7 +205,7 @@ CASES = [
     result("confusion of another run", content("reports/confusion.csv", "label,prediction,count\n0,1,9\n"), VISUALIZE,
            "reports/confusion.csv is of another run"),
     result("predictions cut off", cut("reports/predictions.csv"), VISUALIZE, "reports/predictions.csv is damaged"),
-    result("kernels a single array", single_array("models/snapshots.npz"), VISUALIZE, "models/snapshots.npz is damaged"),
+    result("kernels a single array", single_array("models/snapshots.npz"), VISUALIZE, "snapshots.npz is damaged"),
     result("dvc.yaml in conflict", content("dvc.yaml", CONFLICT * 2), TRAIN, "dvc.yaml, which says which code"),
     result("dvc.lock not readable", lambda f: (f / "dvc.lock").chmod(0), "src.recover", "dvc.lock: permission denied",
            user=True),
