@@ -19,6 +19,7 @@ import torch
 from benchmarks.common import hardware, keep, versions
 from benchmarks.problems import synthetic
 from src.compute.device import CHOICES, Compute, capability
+from src.compute.memory import keep_freed
 from src.training.learner import Learner
 from src.training.losses import Target
 
@@ -45,6 +46,8 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.set_num_threads(1)
+    if device.type == "cpu":
+        keep_freed()
     able = capability(device)
     speeds = {network: measure(network, device, arguments.rounds) for network in RECIPES}
     result = {

@@ -26,7 +26,8 @@ def parts(device: str, data: str) -> dict[str, list[list[str]]]:
     both = {"growth": [on], "augmentation": [on]}
     if device == "cpu":
         threads = [[*on, *images, "--threads", count] for count in ("1", "2")]
-        return {"loops": threads, "switches": [on], "memory": [[]], "scaling": [[]], "choices": [[]], **both, **quick}
+        alone: dict[str, list[list[str]]] = {"memory": [[]], "scaling": [[]], "choices": [[]]}
+        return {"loops": threads, "switches": [[*on, "--compile"]], **alone, **both, **quick}
     workers = str(min(8, os.cpu_count() or 1))
     small = [name for name in ARCHIVES if name != "dogs-vs-cats"]  # which has too few photos to fill so many queues
     switches = [*on, "--threads", "1", "--compile", "--precisions", "float32", "bfloat16", "float16"]
