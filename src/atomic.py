@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary file, fsync, rename."""
+"""Files that are whole or absent, after a power failure too: temporary file, fsync, rename, fsync of the folder."""
 
 import hashlib
 import json
@@ -33,11 +33,19 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with naming(path, temporary):
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync(temporary)
             temporary.replace(path)
+            _sync(path.parent)  # which holds the name
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextmanager

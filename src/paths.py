@@ -52,6 +52,16 @@ def main_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
+def dvc_cache() -> Path:
+    """What DVC keeps of every version of every output, by MD5."""
+    return main_root() / ".dvc" / "cache" / "files" / "md5"
+
+
+def synced() -> Path:
+    """Tells since when all is on the disk."""
+    return main_root() / ".cache" / "synced"
+
+
 def downloads() -> Path:
     """Fetched files: they survive every rerun, whereas DVC deletes a stage's outputs before it runs the stage."""
     return main_root() / ".cache" / "downloads"

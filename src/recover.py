@@ -1,10 +1,10 @@
-"""Mends the two files of DVC that a kill or a power failure may leave half-written, which DVC itself refuses to read.
+"""Mends what a kill or a power failure may leave half-written of DVC's own files, which DVC refuses or, worse, trusts.
 
     python -m src.recover
 
-`make repro` calls it first. Nothing of value is in them: `.dvc/tmp/rwlock` says which processes read and write what,
-and stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs. What DVC can read is left alone,
-whatever its size, and so is what cannot be looked at, which is told.
+`make repro` calls it first. Nothing of value is lost: `.dvc/tmp/rwlock` says which processes read and write what,
+stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs, and what is damaged in its cache of
+results is made again. What DVC can read is left alone, and so is what cannot be looked at, which is told.
 """
 
 import json
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from src import durable
 from src.atomic import write_text
 from src.faults import command
 from src.paths import LOCK, RWLOCK
@@ -22,6 +23,8 @@ _WRITING = 1.0  # seconds in which a living DVC has written its file
 
 
 def main() -> None:
+    if damaged := durable.settle():
+        print(durable.told(damaged))
     if _stays(_broken_json, RWLOCK):
         RWLOCK.unlink()
         print(f"{RWLOCK} was half-written: removed")
@@ -59,8 +62,7 @@ def _broken_lock(path: Path) -> bool:
     from dvc.utils import strictyaml
 
     try:
-        if path.stat().st_size:
-            strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
+        strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
     except FileNotFoundError:
         return False
     except (DvcException, ValueError):

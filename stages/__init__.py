@@ -1,8 +1,14 @@
-"""The pipeline's programs: `python -m stages.train`. Started by DVC, one ends when DVC does."""
+"""The pipeline's programs: `python -m stages.train`.
+
+Started by DVC, one ends when DVC does, and begins by bringing to the disk what DVC wrote before.
+"""
 
 import os
+import sys
 
-from src import lifetime
+from src import durable, lifetime
 
 if "DVC_STAGE" in os.environ:
     lifetime.follow_parent()
+    if damaged := durable.settle():
+        print(durable.told(damaged), file=sys.stderr, flush=True)

@@ -1,10 +1,14 @@
 """Kills real pipeline runs at random moments, over all stages, and compares what comes out with an undisturbed run.
 
     python tests/chaos.py --kills 50 --seed 0
+    python tests/chaos.py --kills 50 --disk
 
 Nothing is repaired by hand: after each kill only `dvc repro` is started again. Where DVC refuses a file of its own that
 was left half-written, `python -m src.recover` runs first, as in `make repro`: how often is told. Prints a row for each
 kind of harm (`docs/reliability.md` holds them), and exits with 1 if anything was lost. Linux only.
+
+With `--disk` every harm is a power failure of a disk: each clone stands on an ext4 file system of its own, which is
+shut down together with all processes, and comes back with what had reached the disk. Needs the right to mount.
 """
 
 import argparse
@@ -18,11 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mounts
 import psutil
 from clones import committed, copy_of_the_repository, substitute
 
@@ -31,6 +36,8 @@ STAGES = ["download", "split", "train", "evaluate", "visualize"]
 # Where each run of a series is killed: the start of DVC itself, or a stage.
 SERIES = ["start", "download", "split", "train", "train", "train", "evaluate", "evaluate", "visualize", "visualize"]
 AFTERWARDS = 1.15  # of a stage's time: until DVC has recorded it
+DISK = "power loss of a disk"
+MARK = Path(".cache/synced")  # the start of the machine, and the moment, up to which all is on the disk
 RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
 
 
@@ -101,9 +108,15 @@ def interrupt(run: Repro) -> None:
     os.killpg(run.process.pid, signal.SIGINT)
 
 
-def lose_power(run: Repro) -> Path:
-    """Kills all and cuts the file that was written last in half, as a disk may without a sync. Returns which.
-    SQLite itself syncs its files, which are left out."""
+def synced(clone: Path) -> int | None:
+    """Since when, in ns, all is on the disk."""
+    mark = clone / MARK
+    return int(mark.read_text().split()[1]) if mark.is_file() else None
+
+
+def lose_power(run: Repro) -> Path | None:
+    """Kills all and cuts the file that was written last in half, as a disk may without a sync. Returns which, or None
+    if all are older than the last sync. SQLite itself syncs its files, which are left out."""
     kill_both(run)
     while group(run.process.pid):
         time.sleep(0.01)
@@ -111,14 +124,18 @@ def lose_power(run: Repro) -> Path:
         path
         for folder in ("data", "models", "reports", ".cache/state", ".cache/outbox", "dvc.lock", ".dvc/tmp/rwlock")
         for path in [run.clone / folder, *(run.clone / folder).rglob("*")]
-        if path.is_file() and not path.name.startswith(".git")
+        if path.is_file() and not path.name.startswith(".git") and path.stat().st_mtime_ns > (synced(run.clone) or 0)
     ]
+    if not files:
+        return None
     last = max(files, key=lambda path: path.stat().st_mtime_ns)
     os.truncate(last, last.stat().st_size // 2)
     return last
 
 
-HARMS: dict[str, Callable[[Repro], Path | None]] = {
+Harm = Callable[[Repro], Path | None]  # of `dvc repro`; the file that it damaged
+
+HARMS: dict[str, Harm] = {
     "`kill -9` of the stage": kill_stage,
     "`kill -9` of `dvc`": kill_dvc,
     "`kill -9` of both": kill_both,
@@ -148,14 +165,14 @@ def epochs_told(output: str) -> list[int]:
     return [int(number) for number in re.findall(r"^epoch +(\d+) +train", output, re.MULTILINE)]
 
 
-def runs(clone: Path) -> list[tuple[str, list[int]]]:
-    """Status of every run in the clone's store, and the steps of its curve."""
+def runs(clone: Path) -> list[tuple[str, str, list[int]]]:
+    """Every run in the clone's store: name of its folder, status, the steps of its curve."""
     if not (clone / "mlflow.db").is_file():  # which a connection would make
         return []
     with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
         found = connection.execute("SELECT run_uuid, status FROM runs ORDER BY start_time").fetchall()
         query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'train_loss' ORDER BY step"
-        return [(status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
+        return [(run, status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
 
 
 def template(folder: Path, epochs: int) -> Path:
@@ -167,7 +184,30 @@ def template(folder: Path, epochs: int) -> Path:
 
 
 def prepare(source: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(source, folder / "clone", symlinks=True))
+    return Path(shutil.copytree(source, folder / "clone", symlinks=True, dirs_exist_ok=True))
+
+
+@contextmanager
+def prepared(source: Path, folder: Path, disk: bool) -> Iterator[tuple[Path, Mapping[str, Harm]]]:
+    """A clone in the folder, on a disk of its own where that is wanted, and what may be done to it."""
+    if not disk:
+        yield prepare(source, folder), HARMS
+        return
+    with mounts.disk(folder / "clone") as own:
+
+        def fail(run: Repro) -> None:
+            own.fail()
+            kill_both(run)
+            run.process.wait()
+            while group(run.process.pid):
+                time.sleep(0.005)
+            own.restart()
+            if (moment := synced(run.clone)) is not None:
+                (run.clone / MARK).write_text(f"an-earlier-start {moment}")
+
+        clone = prepare(source, folder)
+        os.sync()  # what a user cloned long ago
+        yield clone, {DISK: fail}
 
 
 def undisturbed(source: Path, folder: Path, last: str = STAGES[-1]) -> tuple[dict[str, bytes], dict[str, float]]:
@@ -191,6 +231,7 @@ def series(
     rows: dict[str, Row],
     refused: list[str],
     last: str = STAGES[-1],
+    harms: Mapping[str, Harm] = HARMS,
 ) -> Iterator[str]:
     """Runs the clone's pipeline to the end of the stage `last` through the planned kills (stage, harm, seconds); yields
     what went wrong. `refused` gets what DVC would not read until it was mended."""
@@ -203,7 +244,7 @@ def series(
         damaged = None
         if run.process.poll() is None:
             row, killed = rows.setdefault(harm, Row()), time.monotonic()
-            damaged = HARMS[harm](run)
+            damaged = harms[harm](run)
             run.process.wait()
             while group(run.process.pid):
                 time.sleep(0.005)
@@ -252,12 +293,18 @@ def check(clone: Path, expected: dict[str, bytes], epochs: int) -> Iterator[str]
         if expected.get(name) != found.get(name):
             yield f"{name} differs"
     kept = runs(clone)
-    if any(status == "RUNNING" for status, _ in kept):
+    if any(status == "RUNNING" for _, status, _ in kept):
         yield f"a run is left RUNNING: {kept}"
-    if not any(steps == list(range(1, epochs + 1)) for _, steps in kept):
+    if not any(steps == list(range(1, epochs + 1)) for _, _, steps in kept):
         yield f"no curve is whole: {kept}"
-    if any(len(steps) != len(set(steps)) for _, steps in kept):
+    if any(len(steps) != len(set(steps)) for _, _, steps in kept):
         yield f"a curve has double points: {kept}"
+    for run, status, _ in kept:
+        logged = clone / "mlartifacts" / run / "artifacts"
+        for file in logged.rglob("*") if status == "FINISHED" else ():
+            name = file.relative_to(logged).as_posix()
+            if name in expected and file.read_bytes() != expected[name]:
+                yield f"{name} of the run {run} differs"
     if left := [path for path in clone.glob(".cache/*/*/*") if "downloads" not in path.parts]:
         yield f"left behind: {left}"
 
@@ -275,6 +322,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--disk", action="store_true", help="power failures of real disks")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     # Started in the background by a script, we would ignore Ctrl-C, and so would what we start.
@@ -289,14 +337,16 @@ def main() -> None:
         print("undisturbed:", ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()), flush=True)
         while sum(row.kills for row in rows.values()) < arguments.kills:
             number += 1
-            # Every kind of harm in turn, so that each meets every stage.
-            turn = [*HARMS][number % len(HARMS) :] + [*HARMS][: number % len(HARMS)]
-            plan = [
-                (stage, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds[stage]))
-                for place, stage in enumerate(SERIES)
-            ]
-            clone = prepare(source, Path(temporary, str(number)))
-            faults = [*series(clone, plan, rows, refused), *check(clone, expected, arguments.epochs)]
+            folder = Path(temporary, str(number))
+            folder.mkdir()
+            with prepared(source, folder, arguments.disk) as (clone, harms):
+                # Every kind of harm in turn, so that each meets every stage.
+                turn = [*harms][number % len(harms) :] + [*harms][: number % len(harms)]
+                plan = [
+                    (stage, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds[stage]))
+                    for place, stage in enumerate(SERIES)
+                ]
+                faults = [*series(clone, plan, rows, refused, harms=harms), *check(clone, expected, arguments.epochs)]
             wrong += faults
             kills = sum(row.kills for row in rows.values())
             print(f"series {number}: {kills} kills so far, {len(faults)} faults", *faults, sep="\n", flush=True)

@@ -38,6 +38,19 @@ def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
     assert sum(row.kills for row in rows.values()) >= 1
 
 
+def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
+    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
+) -> None:
+    folder, expected, seconds = undisturbed
+    chance = random.Random(os.urandom(8))
+    plan = [(stage, chaos.DISK, chance.uniform(0.3, 1) * seconds[stage]) for stage in ("train", "evaluate")]
+    rows: dict[str, chaos.Row] = {}
+    with chaos.prepared(folder / "template", tmp_path, disk=True) as (clone, harms):
+        faults = [*chaos.series(clone, plan, rows, [], LAST, harms), *chaos.check(clone, expected, EPOCHS)]
+    assert faults == []
+    assert rows[chaos.DISK].kills >= 1
+
+
 def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
     undisturbed: tuple[Path, dict[str, bytes], dict[str, float]],
 ) -> None:
@@ -59,15 +72,15 @@ def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pyt
     LOCK.write_text(whole, encoding="utf-8")
     committed(tmp_path)
     RWLOCK.parent.mkdir(parents=True)
-    for lock, rwlock in ((whole, "{}"), ("", None)):
+    for lock, rwlock in ((whole, "{}"), ("schema: '2.0'\n", None)):
         LOCK.write_text(lock, encoding="utf-8")
         if rwlock is not None:
             RWLOCK.write_text(rwlock, encoding="utf-8")
         recover.main()
         assert LOCK.read_text(encoding="utf-8") == lock, "what DVC can read is left alone"
-    for cut in ("", '{"wri'):
-        LOCK.write_text(whole[: whole.index("hash") + 2], encoding="utf-8")
-        RWLOCK.write_text(cut, encoding="utf-8")
+    for lock, rwlock in ((whole[: whole.index("hash") + 2], '{"wri'), ("", "")):
+        LOCK.write_text(lock, encoding="utf-8")
+        RWLOCK.write_text(rwlock, encoding="utf-8")
         recover.main()
         assert not RWLOCK.exists()
         assert LOCK.read_text(encoding="utf-8") == whole

@@ -150,4 +150,4 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     told = call(clone, *python, "stages.train")
     assert "going on after epoch" in told
     assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
-    assert [steps for _, steps in chaos.runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"
+    assert [steps for _, _, steps in chaos.runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"

@@ -249,7 +249,8 @@ def test_a_search_and_a_training_at_once_lose_nothing(clone: Path) -> None:
     points = trials(clone)["point"].tolist()
     assert points == list(range(len(points)))
     assert sorted(children(clone, best_study(clone)), key=int) == [str(point) for point in points]
-    assert {status for status, _ in chaos.runs(clone)[len(before) :]} == {"FINISHED", "KILLED"}, "the search's own run"
+    statuses = {status for _, status, _ in chaos.runs(clone)[len(before) :]}
+    assert statuses == {"FINISHED", "KILLED"}, "the search's own run"
     client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
     experiment = client.get_experiment_by_name("image-classification")
     assert experiment is not None

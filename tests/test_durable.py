@@ -1,0 +1,117 @@
+"""What survives a power failure, on a disk whose power really fails, and what is looked at after one."""
+
+import errno
+import hashlib
+import os
+import threading
+import time
+from pathlib import Path
+
+import mounts
+import pytest
+
+from src import durable
+from src.atomic import write_text
+from src.paths import dvc_cache, synced
+
+
+@pytest.fixture(autouse=True)
+def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(durable, "_boot", lambda: "this")
+
+
+def kept(content: bytes, suffix: str = "") -> Path:
+    """An object of DVC's cache."""
+    name = hashlib.md5(content).hexdigest()
+    path = dvc_cache() / name[:2] / f"{name[2:]}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def settled() -> int:
+    removed = durable.settle()
+    for thread in threading.enumerate():
+        if thread.name == "sync":
+            thread.join()
+    return removed
+
+
+def marked(boot: str, moment: int = 0) -> None:
+    synced().parent.mkdir(exist_ok=True)
+    synced().write_text(f"{boot} {moment}")
+
+
+def test_what_is_replaced_or_synced_is_there_after_a_power_failure(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    with mounts.disk(place) as disk:
+        for number in range(3):
+            write_text(place / "replaced", f"{number} " * 10_000)
+        (place / "written").write_text("written")
+        os.chdir(place)
+        durable.sync()
+        (place / "later").write_text("later")
+        os.chdir(tmp_path)
+        disk.fail()
+        disk.restart()
+        assert (place / "replaced").read_text() == "2 " * 10_000
+        assert (place / "written").read_text() == "written"
+        assert not (place / "later").exists() or not (place / "later").read_text(), "else no power failed"
+
+
+def test_a_file_is_replaced_for_good_without_another_sync(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    with mounts.disk(place) as disk:
+        write_text(place / "name", "new")
+        disk.fail()
+        disk.restart()
+        assert (place / "name").read_text() == "new"
+
+
+def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine() -> None:
+    old = kept(b"old")
+    os.truncate(old, 0)
+    moment = old.stat().st_ctime_ns
+    whole, listing, damaged, cut_listing = kept(b"whole"), kept(b"[]", ".dir"), kept(b"damaged"), kept(b"[{}]", ".dir")
+    for path in (damaged, cut_listing):
+        os.truncate(path, 2)
+    copied = damaged.with_name("tmp")
+    copied.write_bytes(b"what DVC is copying")
+    for path in (whole, listing, damaged, cut_listing):
+        while path.stat().st_ctime_ns <= moment:
+            path.touch()
+    marked("this")
+    assert settled() == 0, "this machine has not lost power"
+    marked("earlier", moment)
+    assert settled() == 2
+    assert not damaged.exists()
+    assert not cut_listing.exists()
+    assert all(path.exists() for path in (old, whole, listing, copied))
+
+
+def test_the_mark_is_of_this_start_and_of_before_the_sync() -> None:
+    before = time.time_ns()
+    assert settled() == 0
+    boot, moment = synced().read_text().split()
+    assert boot == "this"
+    assert before - 10**9 < int(moment) < before
+
+
+@pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0"])
+def test_without_a_whole_mark_everything_is_looked_at(mark: str | None) -> None:
+    if mark is not None:
+        synced().parent.mkdir()
+        synced().write_text(mark)
+    os.truncate(kept(b"content"), 3)
+    assert settled() == 1
+
+
+def test_a_sync_that_fails_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(durable, "_sync", fails)
+    assert settled() == 0
+    assert not synced().exists()
+    assert "Input/output error" in capsys.readouterr().err
