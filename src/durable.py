@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.atomic import digest, write_text
-from src.paths import dvc_cache, main_root, synced
+from src.paths import LOCK, dvc_objects, dvc_runs, main_root, synced
 
-_OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")  # in a folder of the first two digits: named by the MD5 of what it holds
+_OBJECT = re.compile("[0-9a-f]{32}")  # named by the MD5 of what it holds
 _MARGIN = 20_000_000  # ns; the clock by which files are dated is up to 10 ms behind
 
 
@@ -32,20 +32,21 @@ def sync() -> bool:
 
 
 def settle() -> int:
-    """Removes from DVC's cache what a power failure damaged, and begins to sync what is there. Returns how many objects
-    it removed."""
+    """Removes from DVC's cache what a power failure damaged, and begins to sync what is there.
+
+    Returns how many objects it removed. Where there are any, `dvc.lock` and the entries of DVC's cache of runs go too
+    if they are as young: DVC may have handed out empty files since, and taken them for results.
+    """
     now = time.time_ns() - _MARGIN
-    mark = _read_mark()
-    boot = _boot()
-    damaged = [] if mark is not None and mark[0] == boot else _damaged(0 if mark is None else mark[1])
-    for path in damaged:
-        path.unlink()
+    boot, (marked, since) = _boot(), _read_mark()
+    damaged = _mend(since) if boot != marked else 0
     threading.Thread(target=_sync_and_mark, args=(boot, now), name="sync").start()
-    return len(damaged)
+    return damaged
 
 
 def told(damaged: int) -> str:
-    return f"{damaged} files of DVC's cache were damaged by a power failure: removed, to be made again"
+    """What is said of `settle`'s result."""
+    return f"damaged in DVC's cache by a power failure, removed, to be made again: {damaged} file{'s' * (damaged > 1)}"
 
 
 def _sync() -> None:
@@ -67,19 +68,37 @@ def _sync_and_mark(boot: str, now: int) -> None:
             write_text(synced(), f"{boot} {now}\n")
 
 
-def _read_mark() -> tuple[str, int] | None:
+def _read_mark() -> tuple[str, int]:
+    """The start of the machine in which it was made, and the moment up to which all is on the disk."""
     try:
         boot, moment = synced().read_text(encoding="utf-8").split()
         return boot, int(moment)
     except (FileNotFoundError, ValueError):
-        return None
+        return "never", 0
 
 
-def _damaged(since: int) -> list[Path]:
-    """Those of the objects younger than the moment that are not what they are named by."""
-    objects = (path for path in dvc_cache().glob("??/*") if _OBJECT.fullmatch(path.name))
-    young = [path for path in objects if path.stat().st_ctime_ns > since]
-    return [path for path in young if path.parent.name + path.name.removesuffix(".dir") != digest(path)]
+def _mend(since: int) -> int:
+    damaged = [path for path in _young(dvc_objects(), "??/*", since) if _is_damaged(path)]
+    if damaged:
+        for path in [*damaged, *_young(dvc_runs(), "??/*/*", since), *_young(LOCK.parent, LOCK.name, since)]:
+            path.unlink()
+    for folder in dvc_runs().glob("??/*"):
+        if not any(folder.iterdir()):
+            folder.rmdir()  # DVC does not expect empty ones
+    return len(damaged)
+
+
+def _young(folder: Path, pattern: str, since: int) -> list[Path]:
+    return [path for path in folder.glob(pattern) if path.stat().st_ctime_ns > since]
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether it is an object of DVC's, and not what it is named by. What cannot be read DVC itself complains of."""
+    name = path.parent.name + path.name.removesuffix(".dir")
+    try:
+        return _OBJECT.fullmatch(name) is not None and name != digest(path)
+    except OSError:
+        return False
 
 
 def _boot() -> str:

@@ -10,5 +10,9 @@ from src import durable, lifetime
 
 if "DVC_STAGE" in os.environ:
     lifetime.follow_parent()
-    if damaged := durable.settle():
+    try:
+        damaged = durable.settle()
+    except OSError as error:
+        sys.exit(f"error: {error}: make it writable for you")
+    if damaged:
         print(durable.told(damaged), file=sys.stderr, flush=True)

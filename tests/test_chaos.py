@@ -51,6 +51,26 @@ def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
     assert rows[chaos.DISK].kills >= 1
 
 
+def test_what_a_power_failure_left_empty_in_dvcs_cache_is_made_again(
+    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
+) -> None:
+    """DVC itself hands empty files out for what they are named by, and records them as results."""
+    folder, expected, _ = undisturbed
+    clone = Path(shutil.copytree(folder / "clone", tmp_path / "clone", symlinks=True))
+    prepared = [name for name in expected if name.startswith("data/prepared/")]
+    objects = (clone / ".dvc/cache/files/md5").glob("??/*")
+    kept = [path for path in objects if path.stat().st_size and not path.name.endswith(".dir")]
+    for path in kept + [clone / name for name in prepared]:
+        path.unlink()
+        path.touch(0o444)  # what DVC has made read-only it does not look at again
+    (clone / LOCK).unlink()
+    (clone / chaos.MARK).write_text("an-earlier-start 0")
+    assert "data/prepared/dataset.json' is empty" in call(clone, "dvc", "repro", "split")
+    assert f"removed, to be made again: {len(kept)} files" in call(clone, "python", "-m", "src.recover")
+    call(clone, "dvc", "repro", "split")
+    assert {name: chaos.results(clone)[name] for name in prepared} == {name: expected[name] for name in prepared}
+
+
 def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
     undisturbed: tuple[Path, dict[str, bytes], dict[str, float]],
 ) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import mounts
 import pytest
 
-from src import durable
+from src import durable, recover
 from src.atomic import write_text
-from src.paths import dvc_cache, synced
+from src.paths import LOCK, dvc_objects, dvc_runs, synced
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def kept(content: bytes, suffix: str = "") -> Path:
     """An object of DVC's cache."""
     name = hashlib.md5(content).hexdigest()
-    path = dvc_cache() / name[:2] / f"{name[2:]}{suffix}"
+    path = dvc_objects() / name[:2] / f"{name[2:]}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -90,12 +90,40 @@ def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine()
     assert all(path.exists() for path in (old, whole, listing, copied))
 
 
+def test_with_damaged_objects_what_may_name_them_goes_too() -> None:
+    entries = [dvc_runs() / "ab" / "abcd" / name for name in ("old", "young")]
+    for path in (*entries, LOCK):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("outs")
+    moment = entries[0].stat().st_ctime_ns
+    for path in (entries[1], LOCK, kept(b"whole")):
+        while path.stat().st_ctime_ns <= moment:
+            path.touch()
+    marked("earlier", moment)
+    assert settled() == 0
+    assert LOCK.exists()
+    os.truncate(kept(b"content"), 0)
+    marked("earlier", moment)
+    assert settled() == 1
+    assert [path.exists() for path in (*entries, LOCK)] == [True, False, False]
+    entries[0].unlink()
+    marked("earlier", moment)
+    assert settled() == 0
+    assert not entries[0].parent.exists(), "DVC fails at an empty one"
+
+
 def test_the_mark_is_of_this_start_and_of_before_the_sync() -> None:
     before = time.time_ns()
     assert settled() == 0
     boot, moment = synced().read_text().split()
     assert boot == "this"
     assert before - 10**9 < int(moment) < before
+
+
+def test_recover_tells_what_it_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    os.truncate(kept(b"content"), 0)
+    recover.main()
+    assert "removed, to be made again: 1 file\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0"])
@@ -105,6 +133,15 @@ def test_without_a_whole_mark_everything_is_looked_at(mark: str | None) -> None:
         synced().write_text(mark)
     os.truncate(kept(b"content"), 3)
     assert settled() == 1
+
+
+def test_what_cannot_be_read_is_left_to_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    kept(b"content")
+    monkeypatch.setattr(durable, "digest", refuses)
+    assert settled() == 0
 
 
 def test_a_sync_that_fails_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
