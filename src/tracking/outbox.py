@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src import durable
 from src.atomic import write_text
 from src.paths import outbox
 
@@ -139,12 +138,8 @@ class Letter:
         return ", ".join(parts)
 
     def close(self) -> None:
-        """Lets go of the letter; where all of it is sent, nothing is left of it.
-
-        First what MLflow wrote is synced, which it does for its database alone.
-        """
+        """Lets go of the letter; where all of it is sent, nothing is left of it."""
         self.closed = True
-        durable.sync()
         if not self.unsent:
             shutil.rmtree(self.folder)
         self._file.close()
