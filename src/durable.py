@@ -46,7 +46,8 @@ def settle() -> int:
 
 def told(damaged: int) -> str:
     """What is said of `settle`'s result."""
-    return f"damaged in DVC's cache by a power failure, removed, to be made again: {damaged} file{'s' * (damaged > 1)}"
+    files = f"{damaged} file{'s' * (damaged > 1)}"
+    return f"damaged in DVC's cache, as by a power failure, removed, to be made again: {files}"
 
 
 def _sync() -> None:
@@ -81,7 +82,7 @@ def _mend(since: int) -> int:
     damaged = [path for path in _young(dvc_objects(), "??/*", since) if _is_damaged(path)]
     if damaged:
         for path in [*damaged, *_young(dvc_runs(), "??/*/*", since), *_young(LOCK.parent, LOCK.name, since)]:
-            path.unlink()
+            path.unlink(missing_ok=True)
     for folder in dvc_runs().glob("??/*"):
         if not any(folder.iterdir()):
             folder.rmdir()  # DVC does not expect empty ones
@@ -89,7 +90,12 @@ def _mend(since: int) -> int:
 
 
 def _young(folder: Path, pattern: str, since: int) -> list[Path]:
-    return [path for path in folder.glob(pattern) if path.stat().st_ctime_ns > since]
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):  # another DVC renames what it has copied
+            if path.stat().st_ctime_ns > since:
+                found.append(path)
+    return found
 
 
 def _is_damaged(path: Path) -> bool:
