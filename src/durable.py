@@ -2,7 +2,8 @@
 
 They sync no files: for half a minute `dvc.lock` may name results whose copies in DVC's cache are empty after a power
 failure, and DVC trusts its cache. So every stage begins to sync what the ones before it left, and a mark tells up to
-when that is done. After a start of the machine, what is younger than the mark is looked at first.
+when that is done. After another start of the machine, stages refuse to build on what is younger than the mark and
+damaged; `src.recover` removes it.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.atomic import digest, write_text
-from src.paths import LOCK, dvc_objects, dvc_runs, main_root, synced
+from src.paths import dvc_objects, dvc_runs, main_root, synced
 
 _OBJECT = re.compile("[0-9a-f]{32}")  # named by the MD5 of what it holds
 _MARGIN = 20_000_000  # ns; the clock by which files are dated is up to 10 ms behind
@@ -31,23 +32,29 @@ def sync() -> bool:
     return True
 
 
-def settle() -> int:
-    """Removes from DVC's cache what a power failure damaged, and begins to sync what is there.
-
-    Returns how many objects it removed. Where there are any, `dvc.lock` and the entries of DVC's cache of runs go too
-    if they are as young: DVC may have handed out empty files since, and taken them for results.
-    """
+def sync_beside() -> None:
+    """Begins to sync what is there, in a thread; the mark is made when that is done."""
     now = time.time_ns() - _MARGIN
-    boot, (marked, since) = _boot(), _read_mark()
-    damaged = _mend(since) if boot != marked else 0
-    threading.Thread(target=_sync_and_mark, args=(boot, now), name="sync").start()
-    return damaged
+    threading.Thread(target=_sync_and_mark, args=(_boot(), now), name="sync").start()
 
 
-def told(damaged: int) -> str:
-    """What is said of `settle`'s result."""
-    files = f"{damaged} file{'s' * (damaged > 1)}"
-    return f"damaged in DVC's cache, as by a power failure, removed, to be made again: {files}"
+def damaged() -> list[Path]:
+    """The objects of DVC's cache that a power failure damaged: younger than the mark, which is of an earlier start."""
+    boot, since = _read_mark()
+    return [path for path in _young(dvc_objects(), "??/*", since) if _is_damaged(path)] if boot != _boot() else []
+
+
+def remove(objects: list[Path]) -> None:
+    """Removes damaged objects, and the entries of DVC's cache of runs that are as young: DVC may have handed damaged
+    files out since, and taken them for results. Not while DVC runs."""
+    _, since = _read_mark()
+    for path in [*objects, *_young(dvc_runs(), "??/*/*", since)]:
+        path.unlink(missing_ok=True)
+
+
+def told(objects: list[Path]) -> str:
+    """What is said of damaged objects."""
+    return f"damaged in DVC's cache, as by a power failure: {len(objects)} file{'s' * (len(objects) > 1)}"
 
 
 def _sync() -> None:
@@ -73,20 +80,10 @@ def _read_mark() -> tuple[str, int]:
     """The start of the machine in which it was made, and the moment up to which all is on the disk."""
     try:
         boot, moment = synced().read_text(encoding="utf-8").split()
-        return boot, int(moment)
+        since = int(moment)
     except (FileNotFoundError, ValueError):
         return "never", 0
-
-
-def _mend(since: int) -> int:
-    damaged = [path for path in _young(dvc_objects(), "??/*", since) if _is_damaged(path)]
-    if damaged:
-        for path in [*damaged, *_young(dvc_runs(), "??/*/*", since), *_young(LOCK.parent, LOCK.name, since)]:
-            path.unlink(missing_ok=True)
-    for folder in dvc_runs().glob("??/*"):
-        if not any(folder.iterdir()):
-            folder.rmdir()  # DVC does not expect empty ones
-    return len(damaged)
+    return (boot, since) if since < time.time_ns() else ("never", 0)  # a clock that was set back tells nothing
 
 
 def _young(folder: Path, pattern: str, since: int) -> list[Path]:
@@ -108,7 +105,8 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _boot() -> str:
-    """Another one after every start of the machine; elsewhere than on Linux never the same."""
-    if sys.platform != "linux":
+    """Another one after every start of the machine; where Linux does not tell, never the same."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
         return f"unknown-{time.time_ns()}"
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()

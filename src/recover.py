@@ -16,25 +16,34 @@ from pathlib import Path
 from src import durable
 from src.atomic import write_text
 from src.faults import command
-from src.paths import LOCK, RWLOCK
+from src.paths import LOCK, RWLOCK, dvc_runs
 from src.tracking import history
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
 
 
 def main() -> None:
-    if damaged := durable.settle():
-        print(durable.told(damaged))
+    damaged = durable.damaged()
+    if damaged:
+        durable.remove(damaged)
+        print(f"{durable.told(damaged)}: removed, to be made again")
+    durable.sync_beside()
+    for folder in dvc_runs().glob("??/*"):
+        if not any(folder.iterdir()):
+            folder.rmdir()  # DVC fails at empty ones
     if _stays(_broken_json, RWLOCK):
         RWLOCK.unlink()
         print(f"{RWLOCK} was half-written: removed")
-    if _stays(_broken_lock, LOCK):
+    broken = _stays(_broken_lock, LOCK)
+    # What DVC recorded since the failure may be of damaged files.
+    if broken or (damaged and LOCK.is_file() and LOCK.read_text(encoding="utf-8") != _committed()):
         committed = _committed()
         if committed is not None:
             write_text(LOCK, committed)
         else:
             LOCK.unlink()
-        print(f"{LOCK} was half-written: {'removed' if committed is None else 'the committed one is back'}")
+        why = "was half-written" if broken else "may name them"
+        print(f"{LOCK} {why}: {'removed' if committed is None else 'the committed one is back'}")
 
 
 def _stays(broken: Callable[[Path], bool], path: Path) -> bool:

@@ -10,9 +10,6 @@ from src import durable, lifetime
 
 if "DVC_STAGE" in os.environ:
     lifetime.follow_parent()
-    try:
-        damaged = durable.settle()
-    except OSError as error:
-        sys.exit(f"error: {error}: make it writable for you")
-    if damaged:
-        print(durable.told(damaged), file=sys.stderr, flush=True)
+    if damaged := durable.damaged():
+        sys.exit(f"error: {durable.told(damaged)}: run make repro, which makes them again")
+    durable.sync_beside()

@@ -66,7 +66,9 @@ def test_what_a_power_failure_left_empty_in_dvcs_cache_is_made_again(
     (clone / LOCK).unlink()
     (clone / chaos.MARK).write_text("an-earlier-start 0")
     assert "data/prepared/dataset.json' is empty" in call(clone, "dvc", "repro", "split")
-    assert f"removed, to be made again: {len(kept)} files" in call(clone, "python", "-m", "src.recover")
+    told = f"damaged in DVC's cache, as by a power failure: {len(kept)} files"
+    assert f"error: {told}: run make repro" in call(clone, "dvc", "repro", "--force", "split", fails=True)
+    assert told in call(clone, "python", "-m", "src.recover")
     call(clone, "dvc", "repro", "split")
     assert {name: chaos.results(clone)[name] for name in prepared} == {name: expected[name] for name in prepared}
 

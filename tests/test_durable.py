@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import clones
 import mounts
 import pytest
 
@@ -30,12 +31,14 @@ def kept(content: bytes, suffix: str = "") -> Path:
     return path
 
 
-def settled() -> int:
-    removed = durable.settle()
+def found() -> int:
+    """How many objects are damaged; then a sync, and its end."""
+    damaged = durable.damaged()
+    durable.sync_beside()
     for thread in threading.enumerate():
         if thread.name == "sync":
             thread.join()
-    return removed
+    return len(damaged)
 
 
 def marked(boot: str, moment: int = 0) -> None:
@@ -82,57 +85,60 @@ def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine()
         while path.stat().st_ctime_ns <= moment:
             path.touch()
     marked("this")
-    assert settled() == 0, "this machine has not lost power"
+    assert found() == 0, "this machine has not lost power"
     marked("earlier", moment)
-    assert settled() == 2
-    assert not damaged.exists()
-    assert not cut_listing.exists()
-    assert all(path.exists() for path in (old, whole, listing, copied))
+    assert set(durable.damaged()) == {damaged, cut_listing}
 
 
 def test_with_damaged_objects_what_may_name_them_goes_too() -> None:
     entries = [dvc_runs() / "ab" / "abcd" / name for name in ("old", "young")]
-    for path in (*entries, LOCK):
+    for path in entries:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("outs")
     moment = entries[0].stat().st_ctime_ns
-    for path in (entries[1], LOCK, kept(b"whole")):
-        while path.stat().st_ctime_ns <= moment:
-            path.touch()
+    while entries[1].stat().st_ctime_ns <= moment:
+        entries[1].touch()
+    empty = kept(b"content")
+    os.truncate(empty, 0)
     marked("earlier", moment)
-    assert settled() == 0
-    assert LOCK.exists()
-    os.truncate(kept(b"content"), 0)
-    marked("earlier", moment)
-    assert settled() == 1
-    assert [path.exists() for path in (*entries, LOCK)] == [True, False, False]
-    entries[0].unlink()
-    marked("earlier", moment)
-    assert settled() == 0
-    assert not entries[0].parent.exists(), "DVC fails at an empty one"
+    durable.remove([empty])
+    assert [path.exists() for path in (*entries, empty)] == [True, False, False]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_recover_removes_and_tells(capsys: pytest.CaptureFixture[str], *, committed: bool) -> None:
+    lock = "schema: '2.0'\n"
+    LOCK.write_text(lock, encoding="utf-8")
+    clones.committed(Path.cwd())
+    if not committed:
+        LOCK.write_text(lock + "stages: {}\n", encoding="utf-8")
+    empty = kept(b"content")
+    os.truncate(empty, 0)
+    (dvc_runs() / "ab" / "abcd").mkdir(parents=True)
+    recover.main()
+    told = capsys.readouterr().out
+    assert "by a power failure: 1 file: removed, to be made again\n" in told
+    assert ("may name them: the committed one is back" in told) != committed
+    assert LOCK.read_text(encoding="utf-8") == lock
+    assert not empty.exists()
+    assert not any((dvc_runs() / "ab").iterdir()), "DVC fails at an empty folder of runs"
 
 
 def test_the_mark_is_of_this_start_and_of_before_the_sync() -> None:
     before = time.time_ns()
-    assert settled() == 0
+    assert found() == 0
     boot, moment = synced().read_text().split()
     assert boot == "this"
     assert before - 10**9 < int(moment) < before
 
 
-def test_recover_tells_what_it_removed(capsys: pytest.CaptureFixture[str]) -> None:
-    os.truncate(kept(b"content"), 0)
-    recover.main()
-    assert "removed, to be made again: 1 file\n" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0"])
+@pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0", "this 99999999999999999999"])
 def test_without_a_whole_mark_everything_is_looked_at(mark: str | None) -> None:
     if mark is not None:
         synced().parent.mkdir()
         synced().write_text(mark)
     os.truncate(kept(b"content"), 3)
-    assert settled() == 1
+    assert found() == 1
 
 
 def test_what_cannot_be_read_is_left_to_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +147,7 @@ def test_what_cannot_be_read_is_left_to_dvc(monkeypatch: pytest.MonkeyPatch) -> 
 
     kept(b"content")
     monkeypatch.setattr(durable, "digest", refuses)
-    assert settled() == 0
+    assert found() == 0
 
 
 def test_a_sync_that_fails_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +155,6 @@ def test_a_sync_that_fails_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, capsy
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(durable, "_sync", fails)
-    assert settled() == 0
+    assert found() == 0
     assert not synced().exists()
     assert "Input/output error" in capsys.readouterr().err

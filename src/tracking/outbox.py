@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from src import durable
 from src.atomic import write_text
 from src.paths import outbox
 
@@ -99,6 +100,7 @@ class Letter:
         for path in paths:
             copy = shutil.copytree if path.is_dir() else shutil.copy
             copy(path, self.folder / name / path.name)
+        durable.sync()  # before an entry names them
         return name
 
     def advance(self) -> None:
