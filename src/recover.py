@@ -35,9 +35,9 @@ def main() -> None:
         RWLOCK.unlink()
         print(f"{RWLOCK} was half-written: removed")
     broken = _stays(_broken_lock, LOCK)
+    committed = _committed() if broken or damaged else None
     # What DVC recorded since the failure may be of damaged files.
-    if broken or (damaged and LOCK.is_file() and LOCK.read_text(encoding="utf-8") != _committed()):
-        committed = _committed()
+    if broken or (damaged and LOCK.is_file() and LOCK.read_text(encoding="utf-8") != committed):
         if committed is not None:
             write_text(LOCK, committed)
         else:
