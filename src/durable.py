@@ -1,7 +1,7 @@
 """What DVC and MLflow write is on the disk, and not in memory alone, before anything builds on it.
 
 They sync no files: for half a minute `dvc.lock` may name results whose copies in DVC's cache are empty after a power
-failure, and DVC trusts its cache. So every stage begins to sync what the ones before it left, and a mark tells up to
+failure, and DVC trusts its cache. So what DVC wrote is synced as soon as it has (`src.guard`), and a mark tells up to
 when that is done. After another start of the machine, stages refuse to build on what is younger than the mark and
 damaged; `src.recover` removes it.
 """
@@ -10,7 +10,6 @@ import ctypes
 import os
 import re
 import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from src.atomic import digest, write_text
 from src.paths import dvc_objects, dvc_runs, main_root, synced
 
 _OBJECT = re.compile("[0-9a-f]{32}")  # named by the MD5 of what it holds
+_LARGE = 2**30  # bytes; they take some 2 s
 _MARGIN = 20_000_000  # ns; the clock by which files are dated is up to 10 ms behind
 
 
@@ -32,16 +32,23 @@ def sync() -> bool:
     return True
 
 
-def sync_beside() -> None:
-    """Begins to sync what is there, in a thread; the mark is made when that is done."""
+def settle() -> None:
+    """Syncs, and marks up to when all is on the disk. After `damaged` found nothing in this start of the machine."""
     now = time.time_ns() - _MARGIN
-    threading.Thread(target=_sync_and_mark, args=(_boot(), now), name="sync").start()
+    if sync():
+        with suppress(OSError):  # a full disk, say: without the mark more is looked at later
+            write_text(synced(), f"{_boot()} {now}\n")
 
 
 def damaged() -> list[Path]:
     """The objects of DVC's cache that a power failure damaged: younger than the mark, which is of an earlier start."""
     boot, since = _read_mark()
-    return [path for path in _young(dvc_objects(), "??/*", since) if _is_damaged(path)] if boot != _boot() else []
+    if boot == _boot():
+        return []
+    young = _young(dvc_objects(), "??/*", since)
+    if (size := sum(young.values())) > _LARGE:
+        print(f"looking whether a power failure damaged DVC's cache: {size / 2**30:.1f} GiB", flush=True)
+    return [path for path in young if _is_damaged(path)]
 
 
 def remove(objects: list[Path]) -> None:
@@ -70,12 +77,6 @@ def _sync() -> None:
         os.close(folder)
 
 
-def _sync_and_mark(boot: str, now: int) -> None:
-    if sync():
-        with suppress(OSError):  # a full disk, say: without the mark more is looked at later
-            write_text(synced(), f"{boot} {now}\n")
-
-
 def _read_mark() -> tuple[str, int]:
     """The start of the machine in which it was made, and the moment up to which all is on the disk."""
     try:
@@ -86,12 +87,14 @@ def _read_mark() -> tuple[str, int]:
     return (boot, since) if since < time.time_ns() else ("never", 0)  # a clock that was set back tells nothing
 
 
-def _young(folder: Path, pattern: str, since: int) -> list[Path]:
-    found = []
+def _young(folder: Path, pattern: str, since: int) -> dict[Path, int]:
+    """With the size of each."""
+    found = {}
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):  # another DVC renames what it has copied
-            if path.stat().st_ctime_ns > since:
-                found.append(path)
+            state = path.stat()
+            if state.st_ctime_ns > since:
+                found[path] = state.st_size
     return found
 
 

@@ -62,26 +62,26 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
             main()
             sys.stdout.flush()
     except Fault as fault:
-        _leave(str(fault), 2)
+        leave(str(fault), 2)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _unread():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         if error.errno == errno.ENOMEM:
-            _leave(f"out of memory: {less_memory}", 2)
+            leave(f"out of memory: {less_memory}", 2)
         if error.errno not in _OPERATING_SYSTEM:
             raise
         # Copying and renaming name two files; what cannot be written is the second.
         where = error.filename if error.filename2 is None else error.filename2
-        _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+        leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        _leave(f"out of memory: {less_memory}", 2)
+        leave(f"out of memory: {less_memory}", 2)
     except lifetime.Ended as ended:
-        _leave(f"ended by {ended}", ended.code)
+        leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:
-        _leave("interrupted", 130)
+        leave("interrupted", 130)
     sys.exit(0)
 
 
@@ -92,7 +92,8 @@ def _unread() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
-def _leave(message: str, code: int) -> NoReturn:
+def leave(message: str, code: int) -> NoReturn:
+    """Ends the process with one line on stderr."""
     # What others named must not steer the terminal.
     line = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())

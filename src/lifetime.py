@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 GRACE = 10  # seconds in which an ended program closes its run; then the kernel ends it, whatever it does
 _LOOK = 0.5  # seconds between two looks at the processes that started us
+_STARTED = ("stages.", "src.tune")  # what DVC starts
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -101,8 +102,9 @@ def _follow(parent: int) -> None:
         while process is not None:
             starters.append(process)
             # A shell that waits for us has our command in its own: then what started the shell counts too.
-            process = process.parent() if any("stages." in word for word in process.cmdline()) else None
-        while os.getppid() == parent and all(_lives(process) for process in starters):
+            ours = any(program in word for word in process.cmdline() for program in _STARTED)
+            process = process.parent() if ours else None
+        while os.getppid() == parent and all(lives(process) for process in starters):
             time.sleep(_LOOK)
     except psutil.NoSuchProcess:
         pass  # it ended while we looked
@@ -111,7 +113,8 @@ def _follow(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _lives(process: "psutil.Process") -> bool:
+def lives(process: "psutil.Process") -> bool:
+    """Whether it is still there, and not another one that was given its number, nor a zombie."""
     import psutil
 
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

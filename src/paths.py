@@ -8,6 +8,7 @@ RECIPES = Path("recipes")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
+GUARD = Path(".dvc/tmp/guard")  # locked by `src.guard`, which watches DVC
 REQUIREMENTS = Path("requirements.lock")
 
 IMAGES = Path("data/images")  # where users put their own

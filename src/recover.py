@@ -7,13 +7,11 @@ stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs, 
 results is made again. What DVC can read is left alone, and so is what cannot be looked at, which is told.
 """
 
-import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from src import durable
+from src import durable, rwlock
 from src.atomic import write_text
 from src.faults import command
 from src.paths import LOCK, RWLOCK, dvc_runs
@@ -23,48 +21,35 @@ _WRITING = 1.0  # seconds in which a living DVC has written its file
 
 
 def main() -> None:
-    damaged = durable.damaged()
-    if damaged:
+    if damaged := durable.damaged():
+        if LOCK.is_file():  # what DVC recorded since the failure may be of damaged files
+            _put_back("may name damaged files")
         durable.remove(damaged)
         print(f"{durable.told(damaged)}: removed, to be made again")
-    durable.sync_beside()
+    mend()
+    durable.settle()
+
+
+def mend() -> None:
+    """After a kill of DVC: what it refuses to read, or fails at."""
     for folder in dvc_runs().glob("??/*"):
         if not any(folder.iterdir()):
             folder.rmdir()  # DVC fails at empty ones
-    if _stays(_broken_json, RWLOCK):
-        RWLOCK.unlink()
-        print(f"{RWLOCK} was half-written: removed")
-    broken = _stays(_broken_lock, LOCK)
-    committed = _committed() if broken or damaged else None
-    # What DVC recorded since the failure may be of damaged files.
-    if broken or (damaged and LOCK.is_file() and LOCK.read_text(encoding="utf-8") != committed):
-        if committed is not None:
-            write_text(LOCK, committed)
-        else:
-            LOCK.unlink()
-        why = "was half-written" if broken else "may name them"
-        print(f"{LOCK} {why}: {'removed' if committed is None else 'the committed one is back'}")
+    if rwlock.clear():
+        print(f"{RWLOCK} was half-written, or of a process that is gone: removed")
+    if _stays_broken():
+        _put_back("was half-written")
 
 
-def _stays(broken: Callable[[Path], bool], path: Path) -> bool:
-    """Whether the file is broken, and not because a living DVC is writing it."""
-    if not broken(path):
+def _stays_broken() -> bool:
+    """Whether `dvc.lock` is broken, and not because a living DVC is writing it."""
+    if not _broken(LOCK):
         return False
     time.sleep(_WRITING)
-    return broken(path)
+    return _broken(LOCK)
 
 
-def _broken_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return True
-    return False
-
-
-def _broken_lock(path: Path) -> bool:
+def _broken(path: Path) -> bool:
     """Whether DVC's own reader refuses it. Ours has bounds that DVC has not."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -79,7 +64,19 @@ def _broken_lock(path: Path) -> bool:
     return False
 
 
-def _committed() -> str | None:
+def _put_back(why: str) -> None:
+    """The committed `dvc.lock`, or none."""
+    committed = _committed()
+    if committed is None:
+        LOCK.unlink()
+    elif committed == LOCK.read_bytes():
+        return
+    else:
+        write_text(LOCK, committed.decode("utf-8"))
+    print(f"{LOCK} {why}: {'removed' if committed is None else 'the committed one is back'}")
+
+
+def _committed() -> bytes | None:
     """The last commit's `dvc.lock`, if there is one that DVC can read."""
     head = history.resolve("HEAD")
     content = history.contents([head], LOCK)[0] if head else None
@@ -88,7 +85,7 @@ def _committed() -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / LOCK.name
         copy.write_bytes(content)
-        return None if _broken_lock(copy) else content.decode("utf-8")
+        return None if _broken(copy) else content
 
 
 if __name__ == "__main__":

@@ -1,15 +1,9 @@
-"""The pipeline's programs: `python -m stages.train`.
+"""The pipeline's programs: `python -m stages.train`."""
 
-Started by DVC, one ends when DVC does, and begins by bringing to the disk what DVC wrote before.
-"""
+from src import guard
+from src.faults import Fault, leave
 
-import os
-import sys
-
-from src import durable, lifetime
-
-if "DVC_STAGE" in os.environ:
-    lifetime.follow_parent()
-    if damaged := durable.damaged():
-        sys.exit(f"error: {durable.told(damaged)}: run make repro, which makes them again")
-    durable.sync_beside()
+try:
+    guard.begin()
+except Fault as fault:
+    leave(str(fault), 2)

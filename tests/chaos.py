@@ -4,7 +4,8 @@
     python tests/chaos.py --kills 50 --disk
 
 Nothing is repaired by hand: after each kill only `dvc repro` is started again. Where DVC refuses a file of its own that
-was left half-written, `python -m src.recover` runs first, as in `make repro`: how often is told. Prints a row for each
+was left half-written, `python -m src.recover` runs first, as in `make repro`: how often is told. Power fails also up to
+half a minute after a pipeline's end. Compared are results, what MLflow keeps, and DVC's cache. Prints a row for each
 kind of harm (`docs/reliability.md` holds them), and exits with 1 if anything was lost. Linux only.
 
 With `--disk` every harm is a power failure of a disk: each clone stands on an ext4 file system of its own, which is
@@ -12,6 +13,7 @@ shut down together with all processes, and comes back with what had reached the 
 """
 
 import argparse
+import hashlib
 import os
 import random
 import re
@@ -26,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import mounts
 import psutil
@@ -33,10 +36,12 @@ from clones import committed, copy_of_the_repository, substitute
 
 EPOCHS = 8
 STAGES = ["download", "split", "train", "evaluate", "visualize"]
-# Where each run of a series is killed: the start of DVC itself, or a stage.
-SERIES = ["start", "download", "split", "train", "train", "train", "evaluate", "evaluate", "visualize", "visualize"]
+# Where each run of a series is killed: the start of DVC itself, a stage, or the epochs of the training.
+SERIES = ["start", "download", "split", "train", "epochs", "epochs", "evaluate", "evaluate", "visualize", "visualize"]
 AFTERWARDS = 1.15  # of a stage's time: until DVC has recorded it
-DISK = "power loss of a disk"
+LATER = 30.0  # seconds in which a kernel writes by itself
+POWER, DISK = "power loss", "power loss of a disk"
+EPOCH = re.compile(r"^epoch +(\d+) +train", re.MULTILINE)
 MARK = Path(".cache/synced")  # the start of the machine, and the moment, up to which all is on the disk
 RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
 
@@ -49,6 +54,7 @@ class Repro:
         self.log = clone.parent / "output.txt"
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+        environment["DVC_SITE_CACHE_DIR"] = str(clone / ".dvc/tmp/site")  # on the disk that fails, too
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -60,23 +66,44 @@ class Repro:
         return self.log.read_text(errors="replace")
 
     def reach(self, stage: str) -> bool:
-        """Whether the stage began, before the whole ended."""
-        while stage != "start" and f"Running stage '{stage}'" not in self.output:
+        """Whether the stage began, an epoch or the whole ended, or not before the whole did."""
+        while not self._reached(stage):
             if self.process.poll() is not None:
                 return False
             time.sleep(0.01)
         return True
 
+    def _reached(self, stage: str) -> bool:
+        if stage == "end":
+            return self.process.poll() is not None
+        if stage == "epochs":
+            return bool(epochs_told(self.output))
+        return stage == "start" or f"Running stage '{stage}'" in self.output
+
     def stage_processes(self) -> list[psutil.Process]:
         return [child for child in group(self.process.pid) if child.pid != self.process.pid]
+
+    def guards(self) -> list[psutil.Process]:
+        """What stays beside DVC in a session of its own."""
+        return living(lambda process: "src.guard" in process.cmdline() and process.cwd() == str(self.clone))
+
+    def gone(self) -> None:
+        """Waits for the last process."""
+        self.process.wait()
+        while group(self.process.pid) or self.guards():
+            time.sleep(0.005)
 
 
 def group(leader: int) -> list[psutil.Process]:
     """The living processes of the group, orphans too."""
+    return living(lambda process: os.getpgid(process.pid) == leader)
+
+
+def living(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+            if wanted(process) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
@@ -94,6 +121,15 @@ def kill_dvc(run: Repro) -> None:
 
 def kill_both(run: Repro) -> None:
     os.killpg(run.process.pid, signal.SIGKILL)
+
+
+def kill_all(run: Repro) -> None:
+    """As a power failure does."""
+    for guard in run.guards():
+        guard.kill()
+    if group(run.process.pid):
+        kill_both(run)
+    run.gone()
 
 
 def terminate_dvc(run: Repro) -> None:
@@ -117,9 +153,7 @@ def synced(clone: Path) -> int | None:
 def lose_power(run: Repro) -> Path | None:
     """Kills all and cuts the file that was written last in half, as a disk may without a sync. Returns which, or None
     if all are older than the last sync. SQLite itself syncs its files, which are left out."""
-    kill_both(run)
-    while group(run.process.pid):
-        time.sleep(0.01)
+    kill_all(run)
     files = [
         path
         for folder in ("data", "models", "reports", ".cache/state", ".cache/outbox", "dvc.lock", ".dvc/tmp/rwlock")
@@ -142,8 +176,16 @@ HARMS: dict[str, Harm] = {
     "SIGTERM to `dvc`": terminate_dvc,
     "SIGTERM to both": terminate_both,
     "Ctrl-C": interrupt,
-    "power loss": lose_power,
+    POWER: lose_power,
 }
+
+
+class Undisturbed(NamedTuple):
+    """A pipeline that was left alone."""
+
+    results: dict[str, bytes]
+    logged: dict[str, bytes]
+    seconds: dict[str, float]  # of each stage, until the next began; of epochs, from the end of the first to the last's
 
 
 @dataclass
@@ -161,8 +203,14 @@ def results(clone: Path) -> dict[str, bytes]:
     return {path.relative_to(clone).as_posix(): path.read_bytes() for path in files}
 
 
+def logged(clone: Path, run: str) -> dict[str, bytes]:
+    """The files that MLflow keeps of a run."""
+    root = clone / "mlartifacts" / run / "artifacts"
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 def epochs_told(output: str) -> list[int]:
-    return [int(number) for number in re.findall(r"^epoch +(\d+) +train", output, re.MULTILINE)]
+    return [int(number) for number in EPOCH.findall(output)]
 
 
 def runs(clone: Path) -> list[tuple[str, str, list[int]]]:
@@ -197,10 +245,7 @@ def prepared(source: Path, folder: Path, disk: bool) -> Iterator[tuple[Path, Map
 
         def fail(run: Repro) -> None:
             own.fail()
-            kill_both(run)
-            run.process.wait()
-            while group(run.process.pid):
-                time.sleep(0.005)
+            kill_all(run)
             own.restart()
             if (moment := synced(run.clone)) is not None:
                 (run.clone / MARK).write_text(f"an-earlier-start {moment}")
@@ -210,19 +255,27 @@ def prepared(source: Path, folder: Path, disk: bool) -> Iterator[tuple[Path, Map
         yield clone, {DISK: fail}
 
 
-def undisturbed(source: Path, folder: Path, last: str = STAGES[-1]) -> tuple[dict[str, bytes], dict[str, float]]:
-    """Results of a run that is left alone, and the seconds of each stage, up to `last`, until the next began."""
+def undisturbed(source: Path, folder: Path, epochs: int, last: str = STAGES[-1]) -> Undisturbed:
+    """The run to the end of the stage `last`, in the folder's clone."""
     run = Repro(prepare(source, folder), last)
     stages = STAGES[: STAGES.index(last) + 1]
     moments = {}
     for stage in stages:
         assert run.reach(stage), run.output
         moments[stage] = time.monotonic() - run.started
+        if stage == "train":
+            assert run.reach("epochs"), run.output
+            first = time.monotonic()
+            while len(epochs_told(run.output)) < epochs:
+                time.sleep(0.01)
+            trained = time.monotonic() - first
     assert run.process.wait() == 0, run.output
+    run.gone()
     ends = [*moments.values(), time.monotonic() - run.started][1:]
-    seconds = {"start": moments["download"]}
+    seconds = {"start": moments["download"], "epochs": trained}
     seconds |= {stage: end - moments[stage] for stage, end in zip(stages, ends, strict=True)}
-    return results(run.clone), seconds
+    ((name, _, _),) = runs(run.clone)
+    return Undisturbed(results(run.clone), logged(run.clone, name), seconds)
 
 
 def series(
@@ -242,12 +295,10 @@ def series(
         if run.reach(stage):
             time.sleep(delay)
         damaged = None
-        if run.process.poll() is None:
+        if run.process.poll() is None or (stage == "end" and run.process.returncode == 0):
             row, killed = rows.setdefault(harm, Row()), time.monotonic()
             damaged = harms[harm](run)
-            run.process.wait()
-            while group(run.process.pid):
-                time.sleep(0.005)
+            run.gone()
             row.ended.append(time.monotonic() - killed)
             row.kills += 1
             row.stages[stage] = row.stages.get(stage, 0) + 1
@@ -287,10 +338,10 @@ def mended(run: Repro, before: Row | None, told: list[int]) -> Iterator[str]:
         told.append(epoch)
 
 
-def check(clone: Path, expected: dict[str, bytes], epochs: int) -> Iterator[str]:
+def check(clone: Path, expected: Undisturbed, epochs: int) -> Iterator[str]:
     found = results(clone)
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+    for name in sorted(expected.results.keys() | found.keys()):
+        if expected.results.get(name) != found.get(name):
             yield f"{name} differs"
     kept = runs(clone)
     if any(status == "RUNNING" for _, status, _ in kept):
@@ -299,14 +350,29 @@ def check(clone: Path, expected: dict[str, bytes], epochs: int) -> Iterator[str]
         yield f"no curve is whole: {kept}"
     if any(len(steps) != len(set(steps)) for _, _, steps in kept):
         yield f"a curve has double points: {kept}"
-    for run, status, _ in kept:
-        logged = clone / "mlartifacts" / run / "artifacts"
-        for file in logged.rglob("*") if status == "FINISHED" else ():
-            name = file.relative_to(logged).as_posix()
-            if name in expected and file.read_bytes() != expected[name]:
+    finished = {run: logged(clone, run) for run, status, _ in kept if status == "FINISHED"}
+    for run, files in finished.items():
+        for name in files.keys() & expected.logged.keys():
+            if files[name] != expected.logged[name]:
                 yield f"{name} of the run {run} differs"
+    if not any(files.keys() == expected.logged.keys() for files in finished.values()):
+        yield f"no run has all files: {expected.logged.keys() - set().union(*finished.values())}"
+    local, *others = (predicted(clone, model) for model in ("models/model.safetensors", *finished))
+    if not local or any(other != local for other in others):
+        yield f"a model in MLflow says something else: {local} {others}"
+    for path in clone.glob(".dvc/cache/files/md5/??/*"):
+        name = path.parent.name + path.name.removesuffix(".dir")
+        if re.fullmatch("[0-9a-f]{32}", name) and hashlib.md5(path.read_bytes()).hexdigest() != name:
+            yield f"damaged in DVC's cache: {path}"
     if left := [path for path in clone.glob(".cache/*/*/*") if "downloads" not in path.parts]:
         yield f"left behind: {left}"
+
+
+def predicted(clone: Path, model: str) -> str:
+    """What a model, or that of a run, says of a picture."""
+    photo = "docs/robustness.png"
+    command = ["-m", "src.predict", "--model", model, "--resize", "squash", "--format", "csv", "--top", "3", photo]
+    return subprocess.run([sys.executable, *command], cwd=clone, capture_output=True, text=True, check=False).stdout
 
 
 def table(rows: dict[str, Row]) -> str:
@@ -333,8 +399,10 @@ def main() -> None:
     number = 0
     with tempfile.TemporaryDirectory() as temporary:
         source = template(Path(temporary, "template"), arguments.epochs)
-        expected, seconds = undisturbed(source, Path(temporary, "undisturbed"))
-        print("undisturbed:", ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()), flush=True)
+        expected = undisturbed(source, Path(temporary, "undisturbed"), arguments.epochs)
+        print(
+            "undisturbed:", ", ".join(f"{stage} {value:.1f} s" for stage, value in expected.seconds.items()), flush=True
+        )
         while sum(row.kills for row in rows.values()) < arguments.kills:
             number += 1
             folder = Path(temporary, str(number))
@@ -343,9 +411,10 @@ def main() -> None:
                 # Every kind of harm in turn, so that each meets every stage.
                 turn = [*harms][number % len(harms) :] + [*harms][: number % len(harms)]
                 plan = [
-                    (stage, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds[stage]))
+                    (stage, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * expected.seconds[stage]))
                     for place, stage in enumerate(SERIES)
                 ]
+                plan.append(("end", DISK if arguments.disk else POWER, chance.uniform(0, LATER)))
                 faults = [*series(clone, plan, rows, refused, harms=harms), *check(clone, expected, arguments.epochs)]
             wrong += faults
             kills = sum(row.kills for row in rows.values())

@@ -1,8 +1,10 @@
 """Kills of real pipeline runs, a few (`python tests/chaos.py` for many), and two runs at once."""
 
+import json
 import os
 import random
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -20,18 +22,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups 
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes], dict[str, float]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, chaos.Undisturbed]:
     folder = tmp_path_factory.mktemp("chaos")
-    return folder, *chaos.undisturbed(chaos.template(folder / "template", EPOCHS), folder, LAST)
+    return folder, chaos.undisturbed(chaos.template(folder / "template", EPOCHS), folder, EPOCHS, LAST)
 
 
 def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
-    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
 ) -> None:
-    folder, expected, seconds = undisturbed
+    folder, expected = undisturbed
     chance = random.Random(os.urandom(8))
     harms = ["`kill -9` of `dvc`", "power loss", "SIGTERM to both"]
-    plan = [("train", harm, chance.uniform(0.5, 1) * seconds["train"]) for harm in harms]
+    plan = [("epochs", harm, chance.uniform(0, 0.5) * expected.seconds["epochs"]) for harm in harms]
     rows: dict[str, chaos.Row] = {}
     clone = chaos.prepare(folder / "template", tmp_path)
     assert [*chaos.series(clone, plan, rows, [], LAST), *chaos.check(clone, expected, EPOCHS)] == []
@@ -39,11 +41,12 @@ def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
 
 
 def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
-    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
 ) -> None:
-    folder, expected, seconds = undisturbed
+    folder, expected = undisturbed
     chance = random.Random(os.urandom(8))
-    plan = [(stage, chaos.DISK, chance.uniform(0.3, 1) * seconds[stage]) for stage in ("train", "evaluate")]
+    plan = [(stage, chaos.DISK, chance.uniform(0.3, 1) * expected.seconds[stage]) for stage in ("train", "evaluate")]
+    plan.append(("end", chaos.DISK, chance.uniform(0, 5)))
     rows: dict[str, chaos.Row] = {}
     with chaos.prepared(folder / "template", tmp_path, disk=True) as (clone, harms):
         faults = [*chaos.series(clone, plan, rows, [], LAST, harms), *chaos.check(clone, expected, EPOCHS)]
@@ -52,12 +55,12 @@ def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
 
 
 def test_what_a_power_failure_left_empty_in_dvcs_cache_is_made_again(
-    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]], tmp_path: Path
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
 ) -> None:
     """DVC itself hands empty files out for what they are named by, and records them as results."""
-    folder, expected, _ = undisturbed
+    folder, expected = undisturbed
     clone = Path(shutil.copytree(folder / "clone", tmp_path / "clone", symlinks=True))
-    prepared = [name for name in expected if name.startswith("data/prepared/")]
+    prepared = [name for name in expected.results if name.startswith("data/prepared/")]
     objects = (clone / ".dvc/cache/files/md5").glob("??/*")
     kept = [path for path in objects if path.stat().st_size and not path.name.endswith(".dir")]
     for path in kept + [clone / name for name in prepared]:
@@ -70,13 +73,45 @@ def test_what_a_power_failure_left_empty_in_dvcs_cache_is_made_again(
     assert f"error: {told}: run make repro" in call(clone, "dvc", "repro", "--force", "split", fails=True)
     assert told in call(clone, "python", "-m", "src.recover")
     call(clone, "dvc", "repro", "split")
-    assert {name: chaos.results(clone)[name] for name in prepared} == {name: expected[name] for name in prepared}
+    assert {name: chaos.results(clone)[name] for name in prepared} == {
+        name: expected.results[name] for name in prepared
+    }
+
+
+def test_what_a_killed_dvc_left_half_written_is_mended_behind_it(
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
+) -> None:
+    folder, expected = undisturbed
+    clone = Path(shutil.copytree(folder / "clone", tmp_path / "clone", symlinks=True))
+    run = chaos.Repro(clone, "--force", LAST)
+    assert run.reach("split"), run.output
+    while not run.guards():
+        assert run.process.poll() is None, run.output
+    run.process.send_signal(signal.SIGSTOP)
+    for file in (LOCK, RWLOCK):
+        os.truncate(clone / file, (clone / file).stat().st_size // 2)
+    run.process.kill()
+    run.gone()
+    call(clone, "dvc", "repro", LAST)
+    assert chaos.results(clone) == expected.results
+
+
+def test_what_dvc_waits_for_though_it_is_gone_is_cleared(
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
+) -> None:
+    """After another start of the machine its number is soon another process's."""
+    clone = Path(shutil.copytree(undisturbed[0] / "clone", tmp_path / "clone", symlinks=True))
+    gone = {"pid": 1, "cmd": f"{sys.prefix}/bin/dvc repro"}
+    (clone / RWLOCK).write_text(json.dumps({"write": {str(clone / "data/prepared"): gone}}))
+    assert "is busy" in call(clone, "dvc", "repro", "--force", "--single-item", "split", fails=True)
+    assert f"{RWLOCK} was half-written, or of a process that is gone" in call(clone, "python", "-m", "src.recover")
+    call(clone, "dvc", "repro", "split")
 
 
 def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
-    undisturbed: tuple[Path, dict[str, bytes], dict[str, float]],
+    undisturbed: tuple[Path, chaos.Undisturbed],
 ) -> None:
-    folder, expected, _ = undisturbed
+    folder, expected = undisturbed
     clone = folder / "clone"
     first = chaos.Repro(clone, "--force", LAST)
     assert first.reach("train"), first.output
@@ -84,7 +119,7 @@ def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
     assert f"(PID {first.process.pid}): " in told, told
     assert first.process.wait() == 0, first.output
     assert len(chaos.epochs_told(first.output)) == EPOCHS, "what is forced is computed, not taken from a checkpoint"
-    assert chaos.results(clone) == expected
+    assert chaos.results(clone) == expected.results
 
 
 def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

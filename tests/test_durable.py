@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-import threading
+import sys
 import time
 from pathlib import Path
 
@@ -32,12 +32,9 @@ def kept(content: bytes, suffix: str = "") -> Path:
 
 
 def found() -> int:
-    """How many objects are damaged; then a sync, and its end."""
+    """How many objects are damaged; then a sync."""
     damaged = durable.damaged()
-    durable.sync_beside()
-    for thread in threading.enumerate():
-        if thread.name == "sync":
-            thread.join()
+    durable.settle()
     return len(damaged)
 
 
@@ -118,7 +115,7 @@ def test_recover_removes_and_tells(capsys: pytest.CaptureFixture[str], *, commit
     recover.main()
     told = capsys.readouterr().out
     assert "by a power failure: 1 file: removed, to be made again\n" in told
-    assert ("may name them: the committed one is back" in told) != committed
+    assert ("may name damaged files: the committed one is back" in told) != committed
     assert LOCK.read_text(encoding="utf-8") == lock
     assert not empty.exists()
     assert not any((dvc_runs() / "ab").iterdir()), "DVC fails at an empty folder of runs"
@@ -158,3 +155,20 @@ def test_a_sync_that_fails_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, capsy
     assert found() == 0
     assert not synced().exists()
     assert "Input/output error" in capsys.readouterr().err
+
+
+def test_reading_much_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    kept(b"content")
+    durable.damaged()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(durable, "_LARGE", 6)
+    durable.damaged()
+    assert "0.0 GiB" in capsys.readouterr().out
+
+
+def test_a_start_of_the_machine_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    if sys.platform == "linux":
+        assert durable._boot() == durable._boot() != ""
+    else:
+        assert durable._boot() != durable._boot()

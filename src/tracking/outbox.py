@@ -86,6 +86,8 @@ class Letter:
 
     def add(self, what: str, **entry: Any) -> None:
         """Writes an entry down, whatever becomes of this process. Raises `OSError`."""
+        if "copy" in entry:
+            durable.sync()  # before the entry names the files
         entry = {"what": what, "time": time.time_ns() // 1_000_000} | entry
         self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(entry).encode() + b"\n")
@@ -100,7 +102,6 @@ class Letter:
         for path in paths:
             copy = shutil.copytree if path.is_dir() else shutil.copy
             copy(path, self.folder / name / path.name)
-        durable.sync()  # before an entry names them
         return name
 
     def advance(self) -> None:
@@ -143,6 +144,7 @@ class Letter:
         """Lets go of the letter; where all of it is sent, nothing is left of it."""
         self.closed = True
         if not self.unsent:
+            durable.sync()  # as MLflow does for its database, and not for files
             shutil.rmtree(self.folder)
         self._file.close()
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from src import durable
 from src.addresses import without_credentials
 from src.atomic import digest
 from src.checkpoints import discard_recorded
@@ -158,7 +157,6 @@ def _ending(run: Run, end: Callable[[str], None]) -> Iterator[None]:
         raise
     end("FINISHED")
     run._sender.conclude()
-    durable.sync()  # MLflow does so for its database, and not for artifacts
 
 
 def _name(name: str) -> dict[str, str]:

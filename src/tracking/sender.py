@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 
-from src import durable
 from src.addresses import without_credentials
 from src.faults import Fault
 from src.paths import outbox, shown
@@ -119,7 +118,6 @@ def deliver_waiting(store: Store) -> list[str]:
         if letter.unsent and letter.store == without_credentials(store.uri):
             try:
                 Delivery(store, letter, _warn).deliver()
-                durable.sync()  # MLflow does so for its database, and not for artifacts
                 sent.append(letter.name)
             except Refused as refused:
                 _warn(f"{refused}: {letter.name} stays in {letter.folder}, until you remove it")

@@ -1,0 +1,78 @@
+"""What a program does first when DVC started it as a stage, and the process that stays beside DVC until it has ended.
+
+    python -m src.guard        started by every stage; one of them stays
+
+DVC syncs nothing that it writes, and a kill may leave its own files half-written. The guard brings to the disk what DVC
+writes as soon as it has, and mends what DVC leaves behind. It has a session of its own: what kills DVC and its stages,
+and Ctrl-C, spares it. It says nothing, since nobody may be there any more, and ends a moment after DVC.
+"""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from src import durable, lifetime, rwlock
+from src.faults import Fault, command
+from src.paths import GUARD, LOCK, RWLOCK
+
+_LOOK = 0.05  # seconds between two looks at DVC and its files
+
+
+def begin() -> None:
+    """Where DVC started this process: it ends when DVC does, and has a guard. Raises `Fault` where a power failure
+    damaged what DVC keeps."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    lifetime.follow_parent()
+    if damaged := durable.damaged():
+        raise Fault(f"{durable.told(damaged)}: run make repro, which makes them again")
+    silent = subprocess.DEVNULL
+    subprocess.Popen(
+        [sys.executable, "-m", "src.guard"], stdin=silent, stdout=silent, stderr=silent, start_new_session=True
+    )
+
+
+def main() -> None:
+    from src import recover
+
+    with suppress(BlockingIOError):
+        with _alone():
+            _watch()
+        recover.mend()
+        durable.settle()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other guard watches in the block. Raises `BlockingIOError` where one does."""
+    GUARD.parent.mkdir(parents=True, exist_ok=True)
+    with GUARD.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _watch() -> None:
+    """Until no DVC works here any more."""
+    watched: set[psutil.Process] = set()
+    synced = None
+    while True:
+        written = [path.stat().st_mtime_ns for path in (RWLOCK, LOCK) if path.is_file()]
+        with suppress(ValueError):  # half-written, for a moment or by a DVC that was killed
+            watched |= set(rwlock.working())
+        watched = {process for process in watched if lifetime.lives(process)}
+        if not watched:
+            return
+        if written != synced:
+            durable.settle()
+            synced = written
+        time.sleep(_LOOK)
+
+
+if __name__ == "__main__":
+    command(main)
