@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from src.atomic import replacing, write_text
 from src.paths import LOCK, states
@@ -81,8 +81,9 @@ def discard_recorded() -> None:
     """Removes what finished trainings left whose model is in `dvc.lock`, as it is when a later stage runs."""
     recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     for file in states().glob(f"*/{_FINISHED}"):
-        if file.read_text(encoding="utf-8") in recorded:
-            shutil.rmtree(file.parent)
+        with suppress(FileNotFoundError):  # another process does the same
+            if file.read_text(encoding="utf-8") in recorded:
+                shutil.rmtree(file.parent)
 
 
 def _forget() -> None:
