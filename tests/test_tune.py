@@ -229,6 +229,21 @@ def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
+def test_a_search_ends_with_the_dvc_that_started_it(clone: Path) -> None:
+    substitute(clone / "params.yaml", "epochs: 4  ", "epochs: 5000")
+    dvc = chaos.Repro(clone, "tune/dvc.yaml")
+    while not re.search("^search ", dvc.output, re.MULTILINE):
+        assert dvc.process.poll() is None, dvc.output
+        time.sleep(0.05)
+    (stage,) = (process for process in dvc.stage_processes() if "src.tune" in process.cmdline())
+    dvc.process.kill()
+    dvc.process.wait()
+    stage.wait(timeout=60)
+    assert "error: ended by SIGTERM" in dvc.output
+    git(clone, "checkout", "-q", "params.yaml")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
 def test_a_search_and_a_training_at_once_lose_nothing(clone: Path) -> None:
     """Both write one MLflow store. One that starts while `dvc repro` trains is told which process is in its way."""
     substitute(clone / "params.yaml", "seed: 0 ", "seed: 3 ")
