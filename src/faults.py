@@ -82,6 +82,8 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
         leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:
         leave("interrupted", 130)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python forgets a Ctrl-C that comes while it shuts down
     sys.exit(0)
 
 

@@ -68,10 +68,10 @@ def _watch() -> None:
         watched = {process for process in watched if lifetime.lives(process)}
         if not watched:
             return
+        time.sleep(_LOOK)
         if written != synced:
             durable.settle()
             synced = written
-        time.sleep(_LOOK)
 
 
 if __name__ == "__main__":

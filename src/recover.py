@@ -35,8 +35,8 @@ def mend() -> None:
     for folder in dvc_runs().glob("??/*"):
         if not any(folder.iterdir()):
             folder.rmdir()  # DVC fails at empty ones
-    if rwlock.clear():
-        print(f"{RWLOCK} was half-written, or of a process that is gone: removed")
+    if why := rwlock.clear():
+        print(f"{RWLOCK} {why}: removed")
     if _stays_broken():
         _put_back("was half-written")
 

@@ -15,9 +15,9 @@ def working() -> list[psutil.Process]:
     return [process for process in found if process is not None]
 
 
-def clear() -> bool:
+def clear() -> str:
     """Removes it where DVC would not read it, or only processes that are gone stand in it: after another start of the
-    machine, or of a container, their numbers are soon others', for which DVC would wait. Whether it did."""
+    machine, or of a container, their numbers are soon others', for which DVC would wait. Why it did; else ""."""
     try:
         with RWLOCK.with_name("rwlock.lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does while it writes
@@ -25,17 +25,17 @@ def clear() -> bool:
     except FileNotFoundError:
         return _clear()
     except BlockingIOError:
-        return False  # somebody is alive
+        return ""  # somebody is alive
 
 
-def _clear() -> bool:
+def _clear() -> str:
     try:
-        useless = bool(_named()) and not working()
+        why = "names only processes that are gone" if _named() and not working() else ""
     except ValueError:
-        useless = True
-    if useless:
+        why = "was half-written"
+    if why:
         RWLOCK.unlink()
-    return useless
+    return why
 
 
 def _named() -> dict[int, str]:

@@ -304,7 +304,7 @@ def series(
             row.stages[stage] = row.stages.get(stage, 0) + 1
         elif run.process.returncode:
             if half_written := recovered(clone):
-                refused.append(half_written)
+                refused.append(f"in {stage}, {half_written}, of {last_line(run.output)}")
                 continue
             yield f"dvc repro failed before {harm} in {stage}:\n{run.output}"
         yield from mended(run, before, told)
@@ -313,13 +313,17 @@ def series(
             told.pop()  # the newest state itself: the one before is what remains
     run = Repro(clone, last)
     if run.process.wait() and (half_written := recovered(clone)):
-        refused.append(half_written)
+        refused.append(f"at the end, {half_written}, of {last_line(run.output)}")
         run = Repro(clone, last)
     if run.process.wait():
         yield f"the last dvc repro failed:\n{run.output}"
     if "not in MLflow yet" in run.output:
         yield f"the last dvc repro could not tell MLflow:\n{run.output}"
     yield from mended(run, before, told)
+
+
+def last_line(output: str) -> str:
+    return next((line for line in reversed(output.splitlines()) if line.startswith("ERROR")), "")
 
 
 def recovered(clone: Path) -> str:

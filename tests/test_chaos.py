@@ -104,7 +104,7 @@ def test_what_dvc_waits_for_though_it_is_gone_is_cleared(
     gone = {"pid": 1, "cmd": f"{sys.prefix}/bin/dvc repro"}
     (clone / RWLOCK).write_text(json.dumps({"write": {str(clone / "data/prepared"): gone}}))
     assert "is busy" in call(clone, "dvc", "repro", "--force", "--single-item", "split", fails=True)
-    assert f"{RWLOCK} was half-written, or of a process that is gone" in call(clone, "python", "-m", "src.recover")
+    assert f"{RWLOCK} names only processes that are gone: removed" in call(clone, "python", "-m", "src.recover")
     call(clone, "dvc", "repro", "split")
 
 

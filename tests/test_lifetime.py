@@ -106,6 +106,15 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     assert process.returncode == -signal.SIGINT
 
 
+def test_ctrl_c_counts_while_python_shuts_down() -> None:
+    """A stage whose Ctrl-C is forgotten lets DVC go on with the next one."""
+    ending = "import atexit, time\natexit.register(lambda: [print('shutting down', flush=True), time.sleep(10)])\n"
+    process = started(ending + "from src.faults import command\ncommand(lambda: None)")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGINT
+
+
 @pytest.mark.parametrize("shell", ["exec {}", "{}; true"], ids=["no shell", "a shell"])
 def test_a_stage_ends_with_what_started_it(shell: str) -> None:
     process = started(STARTER, shell.format(f'{sys.executable} -c "{STAGE}"'), DVC_STAGE="x")
