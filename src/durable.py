@@ -2,8 +2,8 @@
 
 They sync no files: for half a minute `dvc.lock` may name results whose copies in DVC's cache are empty after a power
 failure, and DVC trusts its cache. So what DVC wrote is synced as soon as it has (`src.guard`), and a mark tells up to
-when that is done. After another start of the machine, stages refuse to build on what is younger than the mark and
-damaged; `src.recover` removes it.
+when that is done. After another start of the machine, what is younger than the mark and damaged is removed before
+anything builds on it (`src.recover`).
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.atomic import digest, write_text
-from src.paths import dvc_objects, dvc_runs, main_root, synced
+from src.paths import LOCK, dvc_objects, dvc_runs, main_root, synced
 
 _OBJECT = re.compile("[0-9a-f]{32}")  # named by the MD5 of what it holds
 _LARGE = 2**30  # bytes; they take some 2 s
@@ -51,17 +51,24 @@ def damaged() -> list[Path]:
     return [path for path in young if _is_damaged(path)]
 
 
+def in_use(objects: list[Path]) -> bool:
+    """Whether `dvc.lock` names one of them, itself or in a folder: then DVC may have handed it out for a result."""
+    known = LOCK.read_text(encoding="utf-8", errors="replace") if LOCK.is_file() else ""
+    for name in re.findall(rf"({_OBJECT.pattern})\.dir", known):
+        folder = dvc_objects() / name[:2] / f"{name[2:]}.dir"
+        known += folder.read_text(encoding="utf-8", errors="replace") if folder.is_file() else ""
+    return any(_name(path) in known for path in objects)
+
+
 def remove(objects: list[Path]) -> None:
-    """Removes damaged objects, and the entries of DVC's cache of runs that are as young: DVC may have handed damaged
-    files out since, and taken them for results. Not while DVC runs."""
+    """Removes damaged objects, and the entries of DVC's cache of runs that are as young, which may name them."""
     _, since = _read_mark()
-    for path in [*objects, *_young(dvc_runs(), "??/*/*", since)]:
+    for path in objects:
         path.unlink(missing_ok=True)
-
-
-def told(objects: list[Path]) -> str:
-    """What is said of damaged objects."""
-    return f"damaged in DVC's cache, as by a power failure: {len(objects)} file{'s' * (len(objects) > 1)}"
+    for path in _young(dvc_runs(), "??/*/*", since):
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds others
+            path.parent.rmdir()  # DVC fails at empty ones
 
 
 def _sync() -> None:
@@ -100,11 +107,15 @@ def _young(folder: Path, pattern: str, since: int) -> dict[Path, int]:
 
 def _is_damaged(path: Path) -> bool:
     """Whether it is an object of DVC's, and not what it is named by. What cannot be read DVC itself complains of."""
-    name = path.parent.name + path.name.removesuffix(".dir")
+    name = _name(path)
     try:
         return _OBJECT.fullmatch(name) is not None and name != digest(path)
     except OSError:
         return False
+
+
+def _name(path: Path) -> str:
+    return path.parent.name + path.name.removesuffix(".dir")
 
 
 def _boot() -> str:

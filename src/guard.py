@@ -25,13 +25,16 @@ _LOOK = 0.05  # seconds between two looks at DVC and its files
 
 
 def begin() -> None:
-    """Where DVC started this process: it ends when DVC does, and has a guard. Raises `Fault` where a power failure
-    damaged what DVC keeps."""
+    """Where DVC started this process: it ends when DVC does, and has a guard. Raises `Fault` where DVC may have handed
+    out what a power failure damaged."""
     if "DVC_STAGE" not in os.environ:
         return
     lifetime.follow_parent()
     if damaged := durable.damaged():
-        raise Fault(f"{durable.told(damaged)}: run make repro, which makes them again")
+        from src import recover  # a quarter of a second
+
+        if recover.restore(damaged):
+            raise Fault("DVC may have taken damaged files for results: start it again")
     silent = subprocess.DEVNULL
     subprocess.Popen(
         [sys.executable, "-m", "src.guard"], stdin=silent, stdout=silent, stderr=silent, start_new_session=True

@@ -22,19 +22,27 @@ _WRITING = 1.0  # seconds in which a living DVC has written its file
 
 def main() -> None:
     if damaged := durable.damaged():
-        if LOCK.is_file():  # what DVC recorded since the failure may be of damaged files
-            _put_back("may name damaged files")
-        durable.remove(damaged)
-        print(f"{durable.told(damaged)}: removed, to be made again")
+        restore(damaged)
     mend()
     durable.settle()
+
+
+def restore(damaged: list[Path]) -> bool:
+    """After a power failure: removes what it damaged in DVC's cache. Whether DVC may have taken that for results: the
+    committed `dvc.lock` is back then, and what stages read cannot be trusted until DVC has run again."""
+    if in_use := durable.in_use(damaged):
+        _put_back("names damaged files")
+    durable.remove(damaged)
+    files = f"{len(damaged)} file{'s' * (len(damaged) > 1)}"
+    print(f"damaged in DVC's cache, as by a power failure: {files}, removed to be made again", flush=True)
+    return in_use
 
 
 def mend() -> None:
     """After a kill of DVC: what it refuses to read, or fails at."""
     for folder in dvc_runs().glob("??/*"):
         if not any(folder.iterdir()):
-            folder.rmdir()  # DVC fails at empty ones
+            folder.rmdir()  # a power failure took what was in it
     if why := rwlock.clear():
         print(f"{RWLOCK} {why}: removed")
     if _stays_broken():

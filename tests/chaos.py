@@ -3,9 +3,9 @@
     python tests/chaos.py --kills 50 --seed 0
     python tests/chaos.py --kills 50 --disk
 
-Nothing is repaired by hand: after each kill only `dvc repro` is started again. Where DVC refuses a file of its own that
-was left half-written, `python -m src.recover` runs first, as in `make repro`: how often is told. Power fails also up to
-half a minute after a pipeline's end. Compared are results, what MLflow keeps, and DVC's cache. Prints a row for each
+Nothing is repaired by hand: after each kill only `dvc repro` is started again. Where that refuses what was left and has
+to be started once more, `python -m src.recover` runs first, as in `make repro`: how often is told. Power fails also up
+to half a minute after a pipeline's end. Compared are results, what MLflow keeps, and DVC's cache. Prints a row for each
 kind of harm (`docs/reliability.md` holds them), and exits with 1 if anything was lost. Linux only.
 
 With `--disk` every harm is a power failure of a disk: each clone stands on an ext4 file system of its own, which is
@@ -287,7 +287,7 @@ def series(
     harms: Mapping[str, Harm] = HARMS,
 ) -> Iterator[str]:
     """Runs the clone's pipeline to the end of the stage `last` through the planned kills (stage, harm, seconds); yields
-    what went wrong. `refused` gets what DVC would not read until it was mended."""
+    what went wrong. `refused` gets why one had to be started again."""
     told: list[int] = []
     before: Row | None = None  # of the kill that the next run has to mend
     for stage, harm, delay in plan:
@@ -303,8 +303,8 @@ def series(
             row.kills += 1
             row.stages[stage] = row.stages.get(stage, 0) + 1
         elif run.process.returncode:
-            if half_written := recovered(clone):
-                refused.append(f"in {stage}, {half_written}, of {last_line(run.output)}")
+            if why := refusal(run):
+                refused.append(why)
                 continue
             yield f"dvc repro failed before {harm} in {stage}:\n{run.output}"
         yield from mended(run, before, told)
@@ -312,8 +312,8 @@ def series(
         if damaged is not None and damaged.name.startswith("epoch-"):
             told.pop()  # the newest state itself: the one before is what remains
     run = Repro(clone, last)
-    if run.process.wait() and (half_written := recovered(clone)):
-        refused.append(f"at the end, {half_written}, of {last_line(run.output)}")
+    if run.process.wait() and (why := refusal(run)):
+        refused.append(why)
         run = Repro(clone, last)
     if run.process.wait():
         yield f"the last dvc repro failed:\n{run.output}"
@@ -322,14 +322,12 @@ def series(
     yield from mended(run, before, told)
 
 
-def last_line(output: str) -> str:
-    return next((line for line in reversed(output.splitlines()) if line.startswith("ERROR")), "")
-
-
-def recovered(clone: Path) -> str:
-    """What `src.recover` says that it mended, in one line; empty where nothing was half-written."""
-    run = [sys.executable, "-m", "src.recover"]
-    return "; ".join(subprocess.run(run, cwd=clone, capture_output=True, text=True, check=True).stdout.splitlines())
+def refusal(run: Repro) -> str:
+    """Why it has to be started again: by its own words, or for what `src.recover` mended. Empty where neither is so."""
+    told = re.findall("^error: .*start it again$", run.output, re.MULTILINE)
+    recover = [sys.executable, "-m", "src.recover"]
+    told += subprocess.run(recover, cwd=run.clone, capture_output=True, text=True, check=True).stdout.splitlines()
+    return "; ".join(told)
 
 
 def mended(run: Repro, before: Row | None, told: list[int]) -> Iterator[str]:
@@ -426,7 +424,7 @@ def main() -> None:
     print(table(rows))
     kills = sum(row.kills for row in rows.values())
     print(
-        f"{kills} kills in {number} series, {len(wrong)} faults, {len(refused)} times refused by plain dvc repro",
+        f"{kills} kills in {number} series, {len(wrong)} faults, {len(refused)} times started once more",
         *refused,
         sep="\n",
     )

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import sys
 import time
@@ -102,23 +103,30 @@ def test_with_damaged_objects_what_may_name_them_goes_too() -> None:
     assert [path.exists() for path in (*entries, empty)] == [True, False, False]
 
 
-@pytest.mark.parametrize("committed", [True, False])
-def test_recover_removes_and_tells(capsys: pytest.CaptureFixture[str], *, committed: bool) -> None:
-    lock = "schema: '2.0'\n"
-    LOCK.write_text(lock, encoding="utf-8")
+@pytest.mark.parametrize("named", ["itself", "in a folder", "in a lost folder", ""])
+def test_recover_removes_and_tells(capsys: pytest.CaptureFixture[str], named: str) -> None:
+    committed = "schema: '2.0'\n"
+    LOCK.write_text(committed, encoding="utf-8")
     clones.committed(Path.cwd())
-    if not committed:
-        LOCK.write_text(lock + "stages: {}\n", encoding="utf-8")
     empty = kept(b"content")
+    name = empty.parent.name + empty.name
+    folder = kept(json.dumps([{"md5": name, "relpath": "file"}]).encode(), ".dir")
+    recorded = {"itself": name, "": "1a" * 16}.get(named, folder.parent.name + folder.name)
+    LOCK.write_text(f"{committed}stages: {{a: {{cmd: a, outs: [{{path: a, md5: {recorded}}}]}}}}\n", encoding="utf-8")
+    newer = LOCK.read_text(encoding="utf-8")
     os.truncate(empty, 0)
+    if named == "in a lost folder":
+        os.truncate(folder, 0)
     (dvc_runs() / "ab" / "abcd").mkdir(parents=True)
     recover.main()
     told = capsys.readouterr().out
-    assert "by a power failure: 1 file: removed, to be made again\n" in told
-    assert ("may name damaged files: the committed one is back" in told) != committed
-    assert LOCK.read_text(encoding="utf-8") == lock
+    assert f"by a power failure: {2 if named == 'in a lost folder' else 1} file" in told
+    assert ("names damaged files: the committed one is back" in told) == bool(named)
+    assert LOCK.read_text(encoding="utf-8") == (committed if named else newer)
     assert not empty.exists()
     assert not any((dvc_runs() / "ab").iterdir()), "DVC fails at an empty folder of runs"
+    recover.main()
+    assert capsys.readouterr().out == ""
 
 
 def test_the_mark_is_of_this_start_and_of_before_the_sync() -> None:
