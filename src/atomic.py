@@ -1,5 +1,6 @@
 """Files that are whole or absent, after a power failure too: temporary file, fsync, rename, fsync of the folder."""
 
+import glob
 import hashlib
 import json
 import os
@@ -26,9 +27,12 @@ def check_writable(*folders: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; at the end of the block it is synced and renamed to `path`.
 
-    If the block raises, the temporary file is removed and `path` is as it was.
+    If the block raises, the temporary file is removed and `path` is as it was. What killed processes left is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not _lives(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path, temporary):
@@ -38,6 +42,16 @@ def replacing(path: Path) -> Iterator[Path]:
             _sync(path.parent)  # which holds the name
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError, OverflowError):  # another user's, or no number of a process
+        pass
+    return True
 
 
 def _sync(path: Path) -> None:

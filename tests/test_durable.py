@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_a_file_is_replaced_for_good_without_another_sync(tmp_path: Path) -> Non
         disk.fail()
         disk.restart()
         assert (place / "name").read_text() == "new"
+
+
+def test_what_killed_processes_left_beside_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = f".a[1].{dead.pid}.tmp", f".a[1].{os.getppid()}.tmp", ".a[1].b.tmp", f".a1.{dead.pid}.tmp"
+    left = [tmp_path / name for name in names]
+    for path in left:
+        path.touch()
+    write_text(tmp_path / "a[1]", "new")
+    assert [path.exists() for path in left] == [False, True, True, True]
 
 
 def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine() -> None:
