@@ -7,6 +7,7 @@ anything builds on it (`src.recover`).
 """
 
 import ctypes
+import errno
 import os
 import re
 import sys
@@ -32,10 +33,10 @@ def sync() -> bool:
     return True
 
 
-def settle() -> None:
+def mark() -> None:
     """Syncs, and marks up to when all is on the disk. After `damaged` found nothing in this start of the machine."""
     now = time.time_ns() - _MARGIN
-    if sync():
+    if sync() and synced().parent.is_dir():  # else the clone was removed meanwhile
         with suppress(OSError):  # a full disk, say: without the mark more is looked at later
             write_text(synced(), f"{_boot()} {now}\n")
 
@@ -79,7 +80,9 @@ def _sync() -> None:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.syncfs(folder):  # of all mounted file systems, as by `os.sync`, the slowest would be waited for
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(main_root()))
+            if ctypes.get_errno() not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(main_root()))
+            os.sync()
     finally:
         os.close(folder)
 
@@ -89,7 +92,7 @@ def _read_mark() -> tuple[str, int]:
     try:
         boot, moment = synced().read_text(encoding="utf-8").split()
         since = int(moment)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return "never", 0
     return (boot, since) if since < time.time_ns() else ("never", 0)  # a clock that was set back tells nothing
 

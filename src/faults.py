@@ -5,7 +5,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,46 +46,56 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
-    """Runs `main` as a command line: a `Fault` becomes one line on stderr and exit code 2.
+    """Runs `main` as a command line, and ends the process: with exit code 0, or as `told` does.
 
-    A full disk, a read-only folder and a refused permission are told likewise, with the file's name, and so is memory
-    that does not suffice, with what makes this command need `less_memory`. Every other exception is a bug and keeps its
-    traceback. Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody
-    reads any more with 141.
+    Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody reads any
+    more with 141.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.follow_parent`
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with told(less_memory):
         if not Path("src/faults.py").is_file():
             root = Path(__file__).resolve().parents[1]
             raise Fault(f"commands run from the repository's root: cd {root}")
         with lifetime.ended_by_signals():
             main()
             sys.stdout.flush()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python forgets a Ctrl-C that comes while it shuts down
+    sys.exit(0)
+
+
+@contextmanager
+def told(less_memory: str = MORE_MEMORY) -> Iterator[None]:
+    """Ends the process where the block raises a `Fault`: with one line on stderr and exit code 2.
+
+    A full disk, a read-only folder and a refused permission are told likewise, with the file's name, and so is memory
+    that does not suffice, with what makes the program need `less_memory`. Every other exception is a bug and keeps its
+    traceback.
+    """
+    try:
+        yield
     except Fault as fault:
-        leave(str(fault), 2)
+        _leave(str(fault), 2)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _unread():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         if error.errno == errno.ENOMEM:
-            leave(f"out of memory: {less_memory}", 2)
+            _leave(f"out of memory: {less_memory}", 2)
         if error.errno not in _OPERATING_SYSTEM:
             raise
         # Copying and renaming name two files; what cannot be written is the second.
         where = error.filename if error.filename2 is None else error.filename2
-        leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+        _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        leave(f"out of memory: {less_memory}", 2)
+        _leave(f"out of memory: {less_memory}", 2)
     except lifetime.Ended as ended:
-        leave(f"ended by {ended}", ended.code)
+        _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:
-        leave("interrupted", 130)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python forgets a Ctrl-C that comes while it shuts down
-    sys.exit(0)
+        _leave("interrupted", 130)
 
 
 def _unread() -> bool:
@@ -94,8 +105,7 @@ def _unread() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
-def leave(message: str, code: int) -> NoReturn:
-    """Ends the process with one line on stderr."""
+def _leave(message: str, code: int) -> NoReturn:
     # What others named must not steer the terminal.
     line = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())

@@ -14,19 +14,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
 from src import durable, lifetime, rwlock
 from src.faults import Fault, command
-from src.paths import GUARD, LOCK, RWLOCK
+from src.paths import GUARD, LOCKS, RWLOCK, synced
 
-_LOOK = 0.05  # seconds between two looks at DVC and its files
+_LOOK = 0.1  # seconds between two looks at DVC and its files; they take 0.5 % of a core
+_IDLE = 10.0  # seconds after which a program that used DVC, and lives on, does not any more
 
 
 def begin() -> None:
     """Where DVC started this process: it ends when DVC does, and has a guard. Raises `Fault` where DVC may have handed
-    out what a power failure damaged."""
+    out what a power failure damaged, `OSError` where that cannot be mended."""
     if "DVC_STAGE" not in os.environ:
         return
     lifetime.follow_parent()
@@ -36,9 +38,13 @@ def begin() -> None:
         if recover.restore(damaged):
             raise Fault("DVC may have taken damaged files for results: start it again")
     silent = subprocess.DEVNULL
-    subprocess.Popen(
-        [sys.executable, "-m", "src.guard"], stdin=silent, stdout=silent, stderr=silent, start_new_session=True
-    )
+    try:
+        synced().parent.mkdir(exist_ok=True)
+        subprocess.Popen(
+            [sys.executable, "-m", "src.guard"], stdin=silent, stdout=silent, stderr=silent, start_new_session=True
+        )
+    except OSError as error:
+        print(f"warning: {error}: a power failure may cost what DVC writes", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -48,7 +54,7 @@ def main() -> None:
         with _alone():
             _watch()
         recover.mend()
-        durable.settle()
+        durable.mark()
 
 
 @contextmanager
@@ -63,18 +69,28 @@ def _alone() -> Iterator[None]:
 def _watch() -> None:
     """Until no DVC works here any more."""
     watched: set[psutil.Process] = set()
-    synced = None
-    while True:
-        written = [path.stat().st_mtime_ns for path in (RWLOCK, LOCK) if path.is_file()]
+    marked = None
+    seen = time.monotonic()
+    while time.monotonic() < seen + _IDLE:
+        written = [_written(path) for path in (RWLOCK, *LOCKS)]
         with suppress(ValueError):  # half-written, for a moment or by a DVC that was killed
-            watched |= set(rwlock.working())
+            if working := rwlock.working():
+                seen = time.monotonic()
+                watched |= set(working)
         watched = {process for process in watched if lifetime.lives(process)}
         if not watched:
             return
         time.sleep(_LOOK)
-        if written != synced:
-            durable.settle()
-            synced = written
+        if written != marked:
+            durable.mark()
+            marked = written
+
+
+def _written(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
+LOCKS = (LOCK, Path("tune/dvc.lock"))  # of both pipelines; DVC reads both, whichever it runs
 RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
 GUARD = Path(".dvc/tmp/guard")  # locked by `src.guard`, which watches DVC
 REQUIREMENTS = Path("requirements.lock")

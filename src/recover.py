@@ -4,34 +4,40 @@
 
 `make repro` calls it first. Nothing of value is lost: `.dvc/tmp/rwlock` says which processes read and write what,
 stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs, and what is damaged in its cache of
-results is made again. What DVC can read is left alone, and so is what cannot be looked at, which is told.
+results is made again. What DVC can read is left alone, and so are conflicts that git leaves to its user, and what
+cannot be looked at, which is told.
 """
 
+import re
+import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from src import durable, rwlock
 from src.atomic import write_text
 from src.faults import command
-from src.paths import LOCK, RWLOCK, dvc_runs
+from src.paths import LOCK, LOCKS, RWLOCK, dvc_runs, synced
 from src.tracking import history
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
+_CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
 
 
 def main() -> None:
     if damaged := durable.damaged():
         restore(damaged)
     mend()
-    durable.settle()
+    synced().parent.mkdir(exist_ok=True)
+    durable.mark()
 
 
 def restore(damaged: list[Path]) -> bool:
     """After a power failure: removes what it damaged in DVC's cache. Whether DVC may have taken that for results: the
     committed `dvc.lock` is back then, and what stages read cannot be trusted until DVC has run again."""
     if in_use := durable.in_use(damaged):
-        _put_back("names damaged files")
+        _put_back(LOCK, "names damaged files")
     durable.remove(damaged)
     files = f"{len(damaged)} file{'s' * (len(damaged) > 1)}"
     print(f"damaged in DVC's cache, as by a power failure: {files}, removed to be made again", flush=True)
@@ -39,59 +45,70 @@ def restore(damaged: list[Path]) -> bool:
 
 
 def mend() -> None:
-    """After a kill of DVC: what it refuses to read, or fails at."""
-    for folder in dvc_runs().glob("??/*"):
-        if not any(folder.iterdir()):
-            folder.rmdir()  # a power failure took what was in it
+    """After a kill of DVC: what it refuses to read, or fails at. While one works here, that is its own."""
     if why := rwlock.clear():
         print(f"{RWLOCK} {why}: removed")
-    if _stays_broken():
-        _put_back("was half-written")
+    try:
+        if rwlock.working():
+            return
+    except ValueError:  # it is being written
+        return
+    for folder in dvc_runs().glob("??/*"):
+        with suppress(OSError):
+            folder.rmdir()  # a power failure took what was in it, and DVC fails at empty ones; the others stay
+    for path in LOCKS:
+        if _stays_broken(path):
+            _put_back(path, "was half-written")
 
 
-def _stays_broken() -> bool:
-    """Whether `dvc.lock` is broken, and not because a living DVC is writing it."""
-    if not _broken(LOCK):
+def _stays_broken(path: Path) -> bool:
+    """Whether DVC's own reader refuses it, and not because a living DVC is writing it. Ours has bounds that DVC has
+    not."""
+    if not _broken(path):
         return False
     time.sleep(_WRITING)
-    return _broken(LOCK)
+    return _broken(path)
 
 
 def _broken(path: Path) -> bool:
-    """Whether DVC's own reader refuses it. Ours has bounds that DVC has not."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml
 
     try:
+        if _CONFLICT.search(path.read_bytes()):
+            return False
         strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
     except FileNotFoundError:
         return False
-    except (DvcException, ValueError):
+    except (DvcException, ValueError, RecursionError):
         return True
     return False
 
 
-def _put_back(why: str) -> None:
-    """The committed `dvc.lock`, or none."""
-    committed = _committed()
-    if committed is None:
-        LOCK.unlink()
-    elif committed == LOCK.read_bytes():
+def _put_back(path: Path, why: str) -> None:
+    """The committed one, or none. What was there is kept."""
+    committed = _committed(path)
+    if committed == path.read_bytes():
         return
+    kept = RWLOCK.with_name(f"{'-'.join(path.parts)}.damaged")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, kept)
+    if committed is None:
+        path.unlink()
     else:
-        write_text(LOCK, committed.decode("utf-8"))
-    print(f"{LOCK} {why}: {'removed' if committed is None else 'the committed one is back'}")
+        write_text(path, committed.decode("utf-8"))
+    print(f"{path} {why}: {'removed' if committed is None else 'the committed one is back'}; it is kept in {kept}")
 
 
-def _committed() -> bytes | None:
-    """The last commit's `dvc.lock`, if there is one that DVC can read."""
+def _committed(path: Path) -> bytes | None:
+    """The last commit's, if there is one that DVC can read."""
     head = history.resolve("HEAD")
-    content = history.contents([head], LOCK)[0] if head else None
+    content = history.contents([head], path)[0] if head else None
     if not content:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / LOCK.name
+        copy = Path(folder) / path.name
         copy.write_bytes(content)
         return None if _broken(copy) else content
 

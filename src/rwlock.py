@@ -2,22 +2,24 @@
 
 import fcntl
 import json
-from pathlib import Path
 
 import psutil
 
 from src.paths import RWLOCK
 
+_SAME = (
+    2.0  # seconds that the start of a process is uncertain by: the kernel counts from a time that moves with the clock
+)
+
 
 def working() -> list[psutil.Process]:
-    """The living DVC processes that it names. Raises `ValueError` where DVC would not read it."""
-    found = [_process(pid, command) for pid, command in _named().items()]
-    return [process for process in found if process is not None]
+    """The living processes that noted themselves. Raises `ValueError` where DVC would not read the file."""
+    return [process for process in _existing() if _wrote(process)]
 
 
 def clear() -> str:
-    """Removes it where DVC would not read it, or only processes that are gone stand in it: after another start of the
-    machine, or of a container, their numbers are soon others', for which DVC would wait. Why it did; else ""."""
+    """Removes it where DVC would not read it, or would wait for a process that never was DVC: after another start of
+    the machine numbers are soon others'. Why it did; else "". Those that are gone DVC itself takes out."""
     try:
         with RWLOCK.with_name("rwlock.lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does while it writes
@@ -30,7 +32,7 @@ def clear() -> str:
 
 def _clear() -> str:
     try:
-        why = "names only processes that are gone" if _named() and not working() else ""
+        why = "names only other programs" if _existing() and not working() else ""
     except ValueError:
         why = "was half-written"
     if why:
@@ -38,29 +40,31 @@ def _clear() -> str:
     return why
 
 
-def _named() -> dict[int, str]:
-    """Commands by number of their process."""
+def _existing() -> list[psutil.Process]:
+    """Processes that have the numbers now."""
+    found = []
+    for pid in _numbers():
+        try:
+            found.append(psutil.Process(pid))
+        except (psutil.NoSuchProcess, ValueError, OverflowError):
+            continue
+    return found
+
+
+def _wrote(process: psutil.Process) -> bool:
+    """Whether it can have: it was there when the file was last written."""
     try:
-        text = RWLOCK.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
+        return process.create_time() < RWLOCK.stat().st_mtime + _SAME
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
+
+
+def _numbers() -> set[int]:
     try:
-        content = json.loads(text)
+        content = json.loads(RWLOCK.read_text(encoding="utf-8"))
         readers = [reader for several in content.get("read", {}).values() for reader in several]
-        entries = [*content.get("write", {}).values(), *readers]
-        return {int(entry["pid"]): str(entry["cmd"]) for entry in entries}
-    except (AttributeError, KeyError, TypeError) as error:
+        return {int(entry["pid"]) for entry in [*content.get("write", {}).values(), *readers]}
+    except FileNotFoundError:
+        return set()
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{RWLOCK} has another form: {error}") from None
-
-
-def _process(pid: int, command: str) -> psutil.Process | None:
-    """That of DVC, not one that was given its number later."""
-    program = Path(command.split(" ")[0]).name
-    try:
-        process = psutil.Process(pid)
-        words = process.cmdline()
-    except (psutil.NoSuchProcess, ValueError, OverflowError):
-        return None
-    except psutil.AccessDenied:  # another user's, of which nothing can be known
-        return process
-    return process if any(program in word or "dvc" in word for word in words) else None

@@ -1,9 +1,6 @@
 """The pipeline's programs: `python -m stages.train`."""
 
-from src import guard
-from src.faults import Fault, leave
+from src import faults, guard
 
-try:
+with faults.told():
     guard.begin()
-except Fault as fault:
-    leave(str(fault), 2)

@@ -14,7 +14,7 @@ import pytest
 from clones import call, committed
 
 from src import recover
-from src.paths import LOCK, RWLOCK
+from src.paths import LOCK, LOCKS, RWLOCK
 
 EPOCHS = 4
 LAST = "evaluate"  # the pictures are made of what is compared here
@@ -36,7 +36,7 @@ def test_killed_runs_end_with_the_bits_of_an_undisturbed_one(
     plan = [("epochs", harm, chance.uniform(0, 0.5) * expected.seconds["epochs"]) for harm in harms]
     rows: dict[str, chaos.Row] = {}
     clone = chaos.prepare(folder / "template", tmp_path)
-    assert [*chaos.series(clone, plan, rows, [], LAST), *chaos.check(clone, expected, EPOCHS)] == []
+    assert [*chaos.series(clone, plan, rows, [], LAST), *chaos.check(clone, expected, EPOCHS)] == [], plan
     assert sum(row.kills for row in rows.values()) >= 1
 
 
@@ -50,7 +50,7 @@ def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
     rows: dict[str, chaos.Row] = {}
     with chaos.prepared(folder / "template", tmp_path, disk=True) as (clone, harms):
         faults = [*chaos.series(clone, plan, rows, [], LAST, harms), *chaos.check(clone, expected, EPOCHS)]
-    assert faults == []
+    assert faults == [], plan
     assert rows[chaos.DISK].kills >= 1
 
 
@@ -101,11 +101,23 @@ def test_what_dvc_waits_for_though_it_is_gone_is_cleared(
 ) -> None:
     """After another start of the machine its number is soon another process's."""
     clone = Path(shutil.copytree(undisturbed[0] / "clone", tmp_path / "clone", symlinks=True))
-    gone = {"pid": 1, "cmd": f"{sys.prefix}/bin/dvc repro"}
-    (clone / RWLOCK).write_text(json.dumps({"write": {str(clone / "data/prepared"): gone}}))
+    (clone / RWLOCK).write_text(
+        json.dumps({"write": {str(clone / "data/prepared"): {"pid": os.getpid(), "cmd": "dvc"}}})
+    )
+    os.utime(clone / RWLOCK, (0, 0))
     assert "is busy" in call(clone, "dvc", "repro", "--force", "--single-item", "split", fails=True)
-    assert f"{RWLOCK} names only processes that are gone: removed" in call(clone, "python", "-m", "src.recover")
+    assert f"{RWLOCK} names only other programs: removed" in call(clone, "python", "-m", "src.recover")
     call(clone, "dvc", "repro", "split")
+
+
+def test_a_program_that_uses_dvc_is_taken_for_it(undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path) -> None:
+    """A notebook, say: no word of its command line tells."""
+    folder, expected = undisturbed
+    clone = Path(shutil.copytree(folder / "clone", tmp_path / "clone", symlinks=True))
+    program = "from dvc.repo import Repo\nRepo('.').reproduce(['split'], force=True)\n"
+    (clone / "program.py").write_text(program, encoding="utf-8")
+    call(clone, "python", "-m", "program")
+    assert chaos.results(clone) == expected.results
 
 
 def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
@@ -141,6 +153,7 @@ def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pyt
         recover.main()
         assert not RWLOCK.exists()
         assert LOCK.read_text(encoding="utf-8") == whole
+        assert RWLOCK.with_name("dvc.lock.damaged").read_text(encoding="utf-8") == lock
     newer = whole.replace("md5: ", "md5: 0", 1)
     LOCK.write_text(newer[: newer.index("hash") + 2], encoding="utf-8")
     living = threading.Timer(0.1, LOCK.write_text, (newer,), {"encoding": "utf-8"})
@@ -148,6 +161,16 @@ def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pyt
     recover.main()
     living.join()
     assert LOCK.read_text(encoding="utf-8") == newer, "what a living DVC is writing is left alone"
+    conflict = f"{whole}<<<<<<< ours\n=======\n>>>>>>> theirs\n"
+    LOCK.write_text(conflict, encoding="utf-8")
+    recover.main()
+    assert LOCK.read_text(encoding="utf-8") == conflict, "what git leaves to its user is left to him"
+    LOCK.write_text(whole, encoding="utf-8")
+    search = LOCKS[1]
+    search.parent.mkdir()
+    search.touch()
+    recover.main()
+    assert not search.exists()
     shutil.rmtree(".git")
     LOCK.write_text("stages: {train", encoding="utf-8")
     recover.main()

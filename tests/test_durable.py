@@ -22,6 +22,7 @@ from src.paths import LOCK, dvc_objects, dvc_runs, synced
 def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(durable, "_boot", lambda: "this")
+    synced().parent.mkdir()
 
 
 def kept(content: bytes, suffix: str = "") -> Path:
@@ -36,12 +37,11 @@ def kept(content: bytes, suffix: str = "") -> Path:
 def found() -> int:
     """How many objects are damaged; then a sync."""
     damaged = durable.damaged()
-    durable.settle()
+    durable.mark()
     return len(damaged)
 
 
 def marked(boot: str, moment: int = 0) -> None:
-    synced().parent.mkdir(exist_ok=True)
     synced().write_text(f"{boot} {moment}")
 
 
@@ -152,7 +152,6 @@ def test_the_mark_is_of_this_start_and_of_before_the_sync() -> None:
 @pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0", "this 99999999999999999999"])
 def test_without_a_whole_mark_everything_is_looked_at(mark: str | None) -> None:
     if mark is not None:
-        synced().parent.mkdir()
         synced().write_text(mark)
     os.truncate(kept(b"content"), 3)
     assert found() == 1

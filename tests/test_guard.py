@@ -1,7 +1,9 @@
 """The process that stays beside DVC, and the file by which it knows DVC's processes."""
 
+import errno
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,70 +13,75 @@ from pathlib import Path
 import psutil
 import pytest
 
-from src import durable, guard, rwlock
-from src.paths import GUARD, LOCK, RWLOCK, synced
+from src import durable, guard, lifetime, recover, rwlock
+from src.paths import LOCK, RWLOCK, synced
 
 ROOT = Path.cwd()
-COMMAND = "/somewhere/bin/dvc repro"
 
 
 @pytest.fixture(autouse=True)
 def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     RWLOCK.parent.mkdir(parents=True)
+    synced().parent.mkdir()
 
 
 @pytest.fixture
 def dvc() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that looks like it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", "input()", "/somewhere/bin/dvc", "repro"], stdin=subprocess.PIPE
-    ) as dvc:
+    """A process that could be it: a notebook's has no such name."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as dvc:
         yield dvc
         dvc.kill()
 
 
 def noted(*pids: int) -> None:
     """As DVC notes what reads and writes, a process for each."""
-    entries = [{"pid": pid, "cmd": COMMAND} for pid in pids]
+    entries = [{"pid": pid, "cmd": "dvc repro"} for pid in pids]
     RWLOCK.write_text(json.dumps({"write": {"/a": entries[0]}, "read": {"/b": entries}}), encoding="utf-8")
 
 
 def watching() -> "subprocess.Popen[bytes]":
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(guard.__file__).parents[1])!r}); from src import guard; guard.main()"
-    )
-    return subprocess.Popen([sys.executable, "-c", code])
+    return subprocess.Popen([sys.executable, "-c", "from src import guard; guard.main()"])
 
 
-def test_working_are_the_living_processes_that_are_dvc(dvc: "subprocess.Popen[bytes]") -> None:
+def test_working_are_the_living_processes_that_were_there_when_it_was_written(dvc: "subprocess.Popen[bytes]") -> None:
     assert rwlock.working() == []
-    noted(dvc.pid, 1, 2**30, 2**80)
+    noted(dvc.pid, 2**30, 2**80)
     assert rwlock.working() == [psutil.Process(dvc.pid)]
+    os.utime(RWLOCK, (0, 0))
+    assert rwlock.working() == [], "a number that was given again"
+    noted(dvc.pid)
     dvc.kill()
     dvc.wait()
     assert rwlock.working() == []
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "3", '{"write": []}', '{"read": {"/a": [3]}}', '{"write": {"a": {}}}']
+    "content",
+    ["", "{", "[]", "3", '{"write": []}', '{"read": {"/a": [3]}}', '{"write": {"/a": {}}}', '{"write":' + "[" * 9999],
 )
 def test_what_dvc_would_not_read_is_cleared(content: str) -> None:
     RWLOCK.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=r"line|form"):
         rwlock.working()
-    assert rwlock.clear()
+    assert rwlock.clear() == "was half-written"
     assert not RWLOCK.exists()
 
 
-def test_what_a_living_dvc_notes_is_left_alone(dvc: "subprocess.Popen[bytes]") -> None:
+def test_what_dvc_would_wait_for_in_vain_is_cleared_and_nothing_else(dvc: "subprocess.Popen[bytes]") -> None:
     assert not rwlock.clear(), "there is none"
-    noted(1, dvc.pid)
-    assert not rwlock.clear()
+    noted(2**30, dvc.pid)
+    assert not rwlock.clear(), "it is alive"
+    noted(2**30)
+    os.utime(RWLOCK, (0, 0))
+    assert not rwlock.clear(), "DVC itself takes it out"
     RWLOCK.write_text("{}", encoding="utf-8")
     assert not rwlock.clear()
-    assert RWLOCK.exists()
+    noted(2**30, dvc.pid)
+    os.utime(RWLOCK, (0, 0))
+    assert rwlock.clear() == "names only other programs"
 
 
 def test_while_dvc_writes_nothing_is_cleared() -> None:
@@ -82,6 +89,9 @@ def test_while_dvc_writes_nothing_is_cleared() -> None:
     with RWLOCK.with_name("rwlock.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert not rwlock.clear()
+        LOCK.write_text("schema: '", encoding="utf-8")
+        recover.mend()
+        assert LOCK.exists()
     assert rwlock.clear()
 
 
@@ -95,6 +105,7 @@ def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subp
     LOCK.write_text("schema: '2.0'\n", encoding="utf-8")
     while synced().read_text() == before:
         time.sleep(0.01)
+    assert int(synced().read_text().split()[1]) > LOCK.stat().st_mtime_ns
     RWLOCK.write_text('{"wri', encoding="utf-8")  # DVC is killed while it writes
     assert first.poll() is None
     dvc.kill()
@@ -104,9 +115,41 @@ def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subp
     assert LOCK.read_text(encoding="utf-8") == "schema: '2.0'\n"
 
 
-def test_a_stage_has_a_guard_under_dvc_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_guard_stays_with_a_program_that_uses_dvc_no_more(
+    dvc: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted(dvc.pid)
+    monkeypatch.setattr(guard, "_IDLE", 0.3)
+    looks = iter(range(5))
+    monkeypatch.setattr(durable, "mark", lambda: next(looks) or RWLOCK.write_text("{}", encoding="utf-8"))
+    guard.main()
+    assert dvc.poll() is None
+
+
+def test_what_dvc_started_has_a_guard_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
+    monkeypatch.setattr(lifetime, "follow_parent", lambda: None)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     guard.begin()
-    monkeypatch.setattr(durable, "damaged", lambda: pytest.fail("nobody asked"))
+    assert started == []
+    monkeypatch.setenv("DVC_STAGE", "train")
     guard.begin()
-    assert not GUARD.exists()
+    assert started == [[sys.executable, "-m", "src.guard"]]
+
+
+def test_without_a_guard_a_stage_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", fails)
+    monkeypatch.setattr(lifetime, "follow_parent", lambda: None)
+    monkeypatch.setenv("DVC_STAGE", "train")
+    guard.begin()
+    assert "a power failure may cost what DVC writes" in capsys.readouterr().err
+
+
+def test_a_clone_that_was_removed_meanwhile_stays_so() -> None:
+    synced().parent.rmdir()
+    durable.mark()
+    assert not synced().parent.exists()

@@ -143,8 +143,7 @@ class Letter:
     def close(self) -> None:
         """Lets go of the letter; where all of it is sent, nothing is left of it."""
         self.closed = True
-        if not self.unsent:
-            durable.sync()  # as MLflow does for its database, and not for files
+        if not self.unsent and durable.sync():  # as MLflow does for its database, and not for files
             shutil.rmtree(self.folder)
         self._file.close()
 
