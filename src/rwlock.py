@@ -7,19 +7,18 @@ import psutil
 
 from src.paths import RWLOCK
 
-_SAME = (
-    2.0  # seconds that the start of a process is uncertain by: the kernel counts from a time that moves with the clock
-)
+_SAME = 2.0  # seconds by which the start of a process may be told wrong: its clock is not that of files
 
 
 def working() -> list[psutil.Process]:
-    """The living processes that noted themselves. Raises `ValueError` where DVC would not read the file."""
+    """The living processes that noted themselves. Raises `ValueError` where the file does not tell."""
     return [process for process in _existing() if _wrote(process)]
 
 
 def clear() -> str:
-    """Removes it where DVC would not read it, or would wait for a process that never was DVC: after another start of
-    the machine numbers are soon others'. Why it did; else "". Those that are gone DVC itself takes out."""
+    """Removes it where it is half-written, which DVC does not read, and where DVC would wait for a process that never
+    was DVC: after another start of the machine numbers are soon others'. Why it did; else "". Processes that are gone
+    DVC itself takes out."""
     try:
         with RWLOCK.with_name("rwlock.lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does while it writes
@@ -33,8 +32,10 @@ def clear() -> str:
 def _clear() -> str:
     try:
         why = "names only other programs" if _existing() and not working() else ""
-    except ValueError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         why = "was half-written"
+    except ValueError:
+        why = ""
     if why:
         RWLOCK.unlink()
     return why

@@ -58,16 +58,27 @@ def test_working_are_the_living_processes_that_were_there_when_it_was_written(dv
     assert rwlock.working() == []
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "[]", "3", '{"write": []}', '{"read": {"/a": [3]}}', '{"write": {"/a": {}}}', '{"write":' + "[" * 9999],
-)
-def test_what_dvc_would_not_read_is_cleared(content: str) -> None:
-    RWLOCK.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"line|form"):
+@pytest.mark.parametrize("content", ["", "{", '{"write": {"/a": {"pid', b"\xff"])
+def test_what_is_half_written_is_cleared(content: str | bytes) -> None:
+    RWLOCK.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=r"line|codec"):
         rwlock.working()
     assert rwlock.clear() == "was half-written"
     assert not RWLOCK.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", '{"write": []}', '{"read": {"/a": [3]}}', '{"write": {"/a": {}}}', '{"write":' + 9999 * "["],
+)
+def test_what_no_kill_of_dvc_wrote_is_left_alone(content: str) -> None:
+    RWLOCK.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="another form"):
+        rwlock.working()
+    assert rwlock.clear() == ""
+    LOCK.write_text("schema: '", encoding="utf-8")
+    recover.mend()
+    assert LOCK.exists()
 
 
 def test_what_dvc_would_wait_for_in_vain_is_cleared_and_nothing_else(dvc: "subprocess.Popen[bytes]") -> None:
