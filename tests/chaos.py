@@ -67,7 +67,7 @@ class Repro:
         return self.log.read_text(errors="replace")
 
     def reach(self, stage: str) -> bool:
-        """Whether the stage began, an epoch or the whole ended, or not before the whole did."""
+        """Waits until the stage began, an epoch or, with `end`, all ended. False where all ended before."""
         while not self._reached(stage):
             if self.process.poll() is not None:
                 return False
