@@ -31,7 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if not _lives(left.name.split(".")[-2]):
+        import psutil  # hardly ever
+
+        pid = left.name.split(".")[-2]
+        if pid.isdecimal() and len(pid) < 10 and not psutil.pid_exists(int(pid)):
             left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -42,16 +45,6 @@ def replacing(path: Path) -> Iterator[Path]:
             _sync(path.parent)  # which holds the name
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _lives(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, ValueError, OverflowError):  # another user's, or no number of a process
-        pass
-    return True
 
 
 def _sync(path: Path) -> None:

@@ -50,7 +50,7 @@ def prepare(
 ) -> Dataset:
     """Everything of the split stage. Raises `Fault`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
-    for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed
+    for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
         stale.unlink()
     # A file without a name, which vanishes with the process.
     with atomic.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
