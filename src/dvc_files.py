@@ -4,6 +4,8 @@ have the form that DVC gives them.
 What is wrong with one is a `ValueError` of one line.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -61,6 +63,12 @@ def read_pipeline(text: str | bytes) -> dict[str, Any]:
 def read_lock(text: str | bytes) -> dict[str, Any]:
     """The stages of a `dvc.lock` by name."""
     return _stages(text, _LOCK)
+
+
+def written(stage: Mapping[str, Any], *kinds: str) -> list[Path]:
+    """What a stage of a `dvc.yaml` writes, of all kinds (`outs`, `metrics`, `plots`) or of some."""
+    entries = [entry for kind in kinds or ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
 
 
 def read_pointer(text: str | bytes) -> str:

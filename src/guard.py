@@ -1,4 +1,5 @@
-"""What a program does first when DVC started it as a stage, and the process that stays beside DVC until it has ended.
+"""What a program does first and last when DVC started it as a stage, and the process that stays beside DVC until it has
+ended.
 
     python -m src.guard        started by every stage; one of them stays
 
@@ -18,9 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from src import durable, lifetime, rwlock
+from src import durable, dvc_cache, lifetime, rwlock
+from src.dvc_files import read_pipeline, written
 from src.faults import Fault, command
-from src.paths import GUARD, LOCKS, RWLOCK, synced
+from src.paths import GUARD, LOCKS, PIPELINE, RWLOCK, synced
 
 _LOOK = 0.1  # seconds between two looks at DVC and its files; they take 0.5 % of a core
 _IDLE = 10.0  # seconds after which a program that used DVC, and lives on, does not any more
@@ -32,7 +34,7 @@ def begin() -> None:
     if "DVC_STAGE" not in os.environ:
         return
     lifetime.follow_parent()
-    if damaged := durable.damaged():
+    if damaged := dvc_cache.damaged():
         from src import recover  # a quarter of a second
 
         if recover.restore(damaged):
@@ -45,6 +47,15 @@ def begin() -> None:
         )
     except OSError as error:
         print(f"warning: {error}: a power failure may cost what DVC writes", file=sys.stderr, flush=True)
+
+
+def end() -> None:
+    """Where DVC started this process: what the stage wrote survives a power failure, whatever DVC does with it next.
+    Raises `OSError` where it cannot be kept."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    stage = read_pipeline(PIPELINE.read_bytes()).get(os.environ["DVC_STAGE"], {})
+    dvc_cache.keep(path for path in written(stage) if path.exists())
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from src import durable, rwlock
+from src import durable, dvc_cache, rwlock
 from src.atomic import write_text
 from src.faults import command
-from src.paths import LOCK, LOCKS, RWLOCK, dvc_runs, synced
+from src.paths import LOCK, LOCKS, RWLOCK, synced
 from src.tracking import history
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
@@ -26,7 +26,7 @@ _CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
 
 
 def main() -> None:
-    if damaged := durable.damaged():
+    if damaged := dvc_cache.damaged():
         restore(damaged)
     mend()
     synced().parent.mkdir(exist_ok=True)
@@ -36,9 +36,9 @@ def main() -> None:
 def restore(damaged: list[Path]) -> bool:
     """After a power failure: removes what it damaged in DVC's cache. Whether DVC may have taken that for results: the
     committed `dvc.lock` is back then, and what stages read cannot be trusted until DVC has run again."""
-    if in_use := durable.in_use(damaged):
+    if in_use := dvc_cache.in_use(damaged):
         _put_back(LOCK, "names damaged files")
-    durable.remove(damaged)
+    dvc_cache.remove(damaged)
     files = f"{len(damaged)} file{'s' * (len(damaged) > 1)}"
     print(f"damaged in DVC's cache, as by a power failure: {files}, removed to be made again", flush=True)
     return in_use
@@ -53,7 +53,7 @@ def mend() -> None:
             return
     except ValueError:  # it is being written
         return
-    for folder in dvc_runs().glob("??/*"):
+    for folder in dvc_cache.runs().glob("??/*"):
         with suppress(OSError):
             folder.rmdir()  # a power failure took what was in it, and DVC fails at empty ones; the others stay
     for path in LOCKS:

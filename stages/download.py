@@ -4,8 +4,8 @@ python -m stages.download
 """
 
 from src.data.raw import fetch_raw
-from src.faults import command
 from src.params import load
+from stages import run
 
 
 def main() -> None:
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    run(main)

@@ -21,9 +21,9 @@ from src.evaluation.predictions import predictions
 from src.evaluation.robustness import headline, robustness
 from src.evaluation.sentence import accuracy_sentence
 from src.evaluation.tta import tta_metrics
-from src.faults import command
 from src.models.file import load as load_model
 from src.params import load
+from stages import run
 
 
 def main() -> None:
@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, "reduce train.batch_size or data.image_size")
+    run(main, "reduce train.batch_size or data.image_size")

@@ -4,8 +4,8 @@ python -m stages.split
 """
 
 from src.data.prepare import prepare
-from src.faults import command
 from src.params import load
+from stages import run
 
 
 def main() -> None:
@@ -21,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, "reduce data.image_size")
+    run(main, "reduce data.image_size")

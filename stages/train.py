@@ -13,7 +13,6 @@ from src.data.intact import intact, open_checked
 from src.data.prepared import read_dataset
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
-from src.faults import command
 from src.models.classifier import Probabilities
 from src.models.file import Card, save
 from src.params import load
@@ -23,6 +22,7 @@ from src.training.loop import LESS_MEMORY, train
 from src.training.progress import Progress
 from src.training.snapshots import Snapshots
 from src.training.state import Resumable
+from stages import run
 
 PREVIEWS = 24  # the original and 23 draws
 
@@ -73,4 +73,4 @@ def work() -> None:
 
 
 if __name__ == "__main__":
-    command(main, LESS_MEMORY)
+    run(main, LESS_MEMORY)

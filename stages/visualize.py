@@ -7,12 +7,12 @@ from src import paths, tracking
 from src.addresses import without_credentials
 from src.anatomy.examine import table
 from src.evaluation import tables
-from src.faults import command
 from src.figures.gallery import draw_all
 from src.figures.page import page
 from src.figures.run import read_run
 from src.params import load
 from src.tracking.identity import flatten
+from stages import run
 
 
 def main() -> None:
@@ -40,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, "reduce data.image_size")
+    run(main, "reduce data.image_size")

@@ -365,12 +365,17 @@ def check(clone: Path, expected: Undisturbed, epochs: int) -> Iterator[str]:
     local, *others = (predicted(clone, model) for model in ("models/model.safetensors", *finished))
     if not local or any(other != local for other in others):
         yield f"a model in MLflow says something else: {local} {others}"
+    yield from (f"damaged in DVC's cache: {path}" for path in damaged(clone))
+    if left := [path for path in clone.glob(".cache/*/*/*") if "downloads" not in path.parts]:
+        yield f"left behind: {left}"
+
+
+def damaged(clone: Path) -> Iterator[Path]:
+    """The objects of DVC's cache that are not what they are named by."""
     for path in clone.glob(".dvc/cache/files/md5/??/*"):
         name = path.parent.name + path.name.removesuffix(".dir")
         if re.fullmatch("[0-9a-f]{32}", name) and hashlib.md5(path.read_bytes()).hexdigest() != name:
-            yield f"damaged in DVC's cache: {path}"
-    if left := [path for path in clone.glob(".cache/*/*/*") if "downloads" not in path.parts]:
-        yield f"left behind: {left}"
+            yield path
 
 
 def predicted(clone: Path, model: str) -> str:

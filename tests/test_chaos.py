@@ -54,6 +54,24 @@ def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
     assert rows[chaos.DISK].kills >= 1
 
 
+def test_a_power_failure_costs_no_finished_stage_though_nothing_was_synced_after_it(
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
+) -> None:
+    """DVC itself syncs nothing, and on a busy disk its guard comes too late."""
+    folder, expected = undisturbed
+    with chaos.prepared(folder / "template", tmp_path, disk=True) as (clone, harms):
+        run = chaos.Repro(clone, "split")
+        while run.process.poll() is None or run.guards():
+            for guard in run.guards():
+                guard.kill()
+        assert run.process.returncode == 0, run.output
+        harms[chaos.DISK](run)
+        call(clone, "dvc", "repro", "split")
+        prepared = {name: content for name, content in expected.results.items() if name.startswith("data/prepared/")}
+        assert prepared.items() <= chaos.results(clone).items()
+        assert list(chaos.damaged(clone)) == []
+
+
 def test_what_a_power_failure_left_empty_in_dvcs_cache_is_made_again(
     undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
 ) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from src import durable, guard, lifetime, recover, rwlock
-from src.paths import LOCK, RWLOCK, synced
+from src import durable, dvc_cache, guard, lifetime, recover, rwlock
+from src.paths import LOCK, PIPELINE, RWLOCK, synced
 
 ROOT = Path.cwd()
 
@@ -147,6 +147,23 @@ def test_what_dvc_started_has_a_guard_and_nothing_else(monkeypatch: pytest.Monke
     monkeypatch.setenv("DVC_STAGE", "train")
     guard.begin()
     assert started == [[sys.executable, "-m", "src.guard"]]
+
+
+def test_what_dvc_will_keep_of_a_stage_is_kept_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Path] = []
+    monkeypatch.setattr(dvc_cache, "keep", kept.extend)
+    train = "outs: [a, {b: {cache: false}}, missing], metrics: [c: {cache: false}], plots: [d]"
+    PIPELINE.write_text(f"stages: {{train: {{cmd: a, deps: [e], {train}}}, other: {{cmd: b, outs: [f]}}}}")
+    for name in "abcdef":
+        Path(name).touch()
+    guard.end()
+    assert kept == [], "DVC did not start it"
+    monkeypatch.setenv("DVC_STAGE", "of a template")
+    guard.end()
+    assert kept == []
+    monkeypatch.setenv("DVC_STAGE", "train")
+    guard.end()
+    assert kept == [Path(name) for name in "abcd"]
 
 
 def test_without_a_guard_a_stage_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ LAYERS = [
         "src.statistics",
         "src.significance",
     ),
-    ("src.checkpoints",),
+    ("src.checkpoints", "src.dvc_cache"),
     ("src.params",),
     ("src.data",),
     ("src.models",),

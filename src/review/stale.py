@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.dvc_files import read_pointer
+from src.dvc_files import read_pointer, written
 from src.paths import PARAMS
 from src.revision import Revision
 
@@ -34,8 +34,7 @@ def stale(revision: Revision) -> dict[str, list[str]]:
 
 def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
     """Whether the output comes from the stage, or from one that follows it."""
-    entry = pipeline[stage]
-    outputs = {path.as_posix() for path in _paths(*(entry.get(kind, []) for kind in ("outs", "metrics", "plots")))}
+    outputs = {path.as_posix() for path in written(pipeline[stage])}
     if output.as_posix() in outputs:
         return True
     followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
@@ -60,15 +59,10 @@ def _reasons(
         if path not in dependencies or (now is not None and now != dependencies[path]):
             yield path
     outputs = {entry["path"]: entry.get("md5") for entry in locked.get("outs", [])}
-    kept = [path for path in _paths(stage.get("metrics", []), stage.get("plots", [])) if path.as_posix() in outputs]
+    kept = [path for path in written(stage, "metrics", "plots") if path.as_posix() in outputs]
     for path, content in revision.read(kept).items():
         if hashlib.md5(content).hexdigest() != outputs[path.as_posix()]:
             yield f"{path} is not the one that it wrote"
-
-
-def _paths(*lists: Sequence[Any]) -> list[Path]:
-    """Of outputs, which are text or {text: options}."""
-    return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entries in lists for entry in entries]
 
 
 def _value(params: Mapping[str, Any], key: str) -> Any:
