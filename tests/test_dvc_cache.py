@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import clones
@@ -11,6 +12,7 @@ import mounts
 import pytest
 
 from src import durable, dvc_cache, recover
+from src.faults import told
 from src.paths import LOCK, synced
 
 
@@ -86,13 +88,15 @@ def test_what_is_kept_is_there_after_a_power_failure(tmp_path: Path) -> None:
             assert hashlib.md5(path.read_bytes()).hexdigest() == name
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    Path("file").write_text("content")
-    Path(".dvc").mkdir()
-    Path(".dvc/cache").touch()
-    with pytest.raises(OSError, match=r"\.dvc/cache") as error:
+def test_a_cache_without_space_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / ".dvc/cache"
+    cache.mkdir(parents=True)
+    Path("file").write_bytes(os.urandom(2**20))
+    with mounts.small_disk(cache, "512k"), pytest.raises(SystemExit) as ended, told():
         dvc_cache.keep([Path("file")])
-    assert error.value.errno in (errno.ENOTDIR, errno.EEXIST)
+    assert ended.value.code == 2
+    told_line = capsys.readouterr().err
+    assert re.fullmatch(rf"error: {cache}/.*: the disk is full: free some space and start again\n", told_line)
 
 
 def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine() -> None:
