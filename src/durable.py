@@ -29,7 +29,7 @@ def sync() -> bool:
 
 
 def mark() -> None:
-    """Syncs, and marks up to when all is on the disk. After nothing damaged was found in this start of the machine."""
+    """Syncs, and marks up to when all is on the disk: after it was looked what the last power failure damaged."""
     now = time.time_ns() - _MARGIN
     if sync() and synced().parent.is_dir():  # else the clone was removed meanwhile
         with suppress(OSError):  # a full disk, say: without the mark more is looked at later

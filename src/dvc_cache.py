@@ -9,38 +9,47 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from src import durable
 from src.atomic import digest, on_disk
 from src.paths import LOCK, main_root
 
 _OBJECT = re.compile("[0-9a-f]{32}")  # named by the MD5 of what it holds
+_OBJECTS = ("files", "md5")
 _LARGE = 2**30  # bytes; they take some 2 s
 
 
 def keep(outputs: Iterable[Path]) -> None:
-    """Puts files and folders there as DVC does, which then does not, and waits until they are on the disk."""
+    """Puts files and folders there as DVC does, which then need not, and waits until they are on the disk.
+
+    What does not exist is left out; what `.dvcignore` names in a folder is, unlike by DVC, not. Raises `OSError`.
+    """
+    from dvc.config import Config, ConfigError
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.db.local import LocalHashFileDB
     from dvc_objects.fs.local import localfs
 
-    settings = _settings()
-    database = LocalHashFileDB(localfs, str(_objects(settings)), shared=settings.get("shared"))
-    for path in outputs:
-        _, _, listing = build(database, str(path), localfs, "md5", dry_run=True)
-        files = {listing.oid: str(path)}
+    try:
+        settings = Config(str(main_root() / ".dvc"))["cache"]
+    except ConfigError:  # DVC itself says why
+        return
+    place = Path(settings["dir"], *_OBJECTS) if "dir" in settings else objects()
+    database = LocalHashFileDB(localfs, str(place), **settings)
+    for path in filter(Path.exists, outputs):
+        _, _, built = build(database, str(path), localfs, "md5", dry_run=True)
+        sources = {}
         if path.is_dir():
-            files = {entry.value: str(path.joinpath(*name)) for name, _, entry in listing}
-        database.add([*files.values()], localfs, [*files])
-        database.add(listing.path, listing.fs, listing.oid)
-        for name in {*files, listing.oid}:
+            sources = {entry.value: (str(path.joinpath(*name)), localfs) for name, _, entry in built}
+        sources[built.oid] = (built.path, built.fs)  # the file, or the folder's listing
+        whole = database.oids_exist([*sources])  # which removes what is damaged and was not finished
+        for name, (source, files) in sources.items():
+            if name not in whole:
+                database.add(source, files, name, hardlink=database.cache_types[0] == "hardlink")
             on_disk(Path(database.oid_to_path(name)))
 
 
 def damaged() -> list[Path]:
-    """The objects that a power failure damaged: younger than the mark, which is of an earlier start of the
-    machine."""
+    """The objects that a power failure damaged: younger than the mark, which is of an earlier start of the machine."""
     if not durable.restarted():
         return []
     young = _young(objects(), "??/*")
@@ -52,15 +61,14 @@ def damaged() -> list[Path]:
 def in_use(damaged: list[Path]) -> bool:
     """Whether `dvc.lock` names one of them, itself or in a folder: then DVC may have handed it out for a result."""
     known = LOCK.read_text(encoding="utf-8", errors="replace") if LOCK.is_file() else ""
-    root = objects()
     for name in re.findall(rf"({_OBJECT.pattern})\.dir", known):
-        folder = root / name[:2] / f"{name[2:]}.dir"
+        folder = objects() / name[:2] / f"{name[2:]}.dir"
         known += folder.read_text(encoding="utf-8", errors="replace") if folder.is_file() else ""
     return any(_name(path) in known for path in damaged)
 
 
 def remove(damaged: list[Path]) -> None:
-    """Removes these objects, and the records of runs that are as young, which may name them."""
+    """Removes these objects, and the records of runs that are younger than the mark, which may name them."""
     for path in damaged:
         path.unlink(missing_ok=True)
     for path in _young(runs(), "??/*/*"):
@@ -70,31 +78,13 @@ def remove(damaged: list[Path]) -> None:
 
 
 def objects() -> Path:
-    """Where the versions of outputs are."""
-    return _objects(_settings())
+    """The versions of outputs in the clone's own cache; one that `cache.dir` names may be others', too."""
+    return main_root().joinpath(".dvc", "cache", *_OBJECTS)
 
 
 def runs() -> Path:
-    """Where the records of runs are."""
-    return _root(_settings()) / "runs"
-
-
-def _objects(settings: dict[str, Any]) -> Path:
-    return _root(settings) / "files" / "md5"
-
-
-def _root(settings: dict[str, Any]) -> Path:
-    return Path(settings.get("dir") or main_root() / ".dvc" / "cache")
-
-
-def _settings() -> dict[str, Any]:
-    """Of `dvc config`, section `cache`."""
-    from dvc.config import Config, ConfigError
-
-    try:
-        return dict(Config(str(main_root() / ".dvc"))["cache"])
-    except ConfigError:  # DVC itself says why
-        return {}
+    """The records of runs in the clone's own cache."""
+    return main_root() / ".dvc" / "cache" / "runs"
 
 
 def _young(folder: Path, pattern: str) -> dict[Path, int]:

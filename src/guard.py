@@ -1,5 +1,4 @@
-"""What a program does first and last when DVC started it as a stage, and the process that stays beside DVC until it has
-ended.
+"""What a program does first when DVC started it as a stage, and the process that stays beside DVC until it has ended.
 
     python -m src.guard        started by every stage; one of them stays
 
@@ -49,13 +48,16 @@ def begin() -> None:
         print(f"warning: {error}: a power failure may cost what DVC writes", file=sys.stderr, flush=True)
 
 
-def end() -> None:
-    """Where DVC started this process: what the stage wrote survives a power failure, whatever DVC does with it next.
-    Raises `OSError` where it cannot be kept."""
+def outputs() -> list[Path]:
+    """What the stage writes that DVC started as this process; none if it did not."""
     if "DVC_STAGE" not in os.environ:
-        return
-    stage = read_pipeline(PIPELINE.read_bytes()).get(os.environ["DVC_STAGE"], {})
-    dvc_cache.keep(path for path in written(stage) if path.exists())
+        return []
+    name = os.environ["DVC_STAGE"].rpartition(":")[2]  # before it may stand a path, from where the user is
+    try:
+        return written(read_pipeline(PIPELINE.read_bytes()).get(name, {}))
+    except (OSError, ValueError) as error:
+        print(f"warning: {PIPELINE}: {error}: a power failure may cost what DVC writes", file=sys.stderr, flush=True)
+        return []
 
 
 def main() -> None:

@@ -3,17 +3,18 @@
 from collections.abc import Callable
 from typing import NoReturn
 
-from src import faults, guard
+from src import dvc_cache, faults, guard
 
 with faults.told():
     guard.begin()
+    _OUTPUTS = guard.outputs()  # now: who waits for a stage may edit dvc.yaml
 
 
 def run(main: Callable[[], None], less_memory: str = faults.MORE_MEMORY) -> NoReturn:
-    """Runs a stage's `main` as a command line, and ends the process."""
+    """Runs a stage's `main` as a command line, and ends the process. What it wrote survives a power failure then."""
 
     def whole() -> None:
         main()
-        guard.end()
+        dvc_cache.keep(_OUTPUTS)
 
     faults.command(whole, less_memory)

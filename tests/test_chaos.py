@@ -54,7 +54,7 @@ def test_a_power_failure_of_a_real_disk_costs_nothing_but_time(
     assert rows[chaos.DISK].kills >= 1
 
 
-def test_a_power_failure_costs_no_finished_stage_though_nothing_was_synced_after_it(
+def test_a_power_failure_before_anything_was_synced_leaves_no_empty_result(
     undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
 ) -> None:
     """DVC itself syncs nothing, and on a busy disk its guard comes too late."""

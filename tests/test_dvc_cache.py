@@ -46,28 +46,47 @@ def marked(boot: str, moment: int = 0) -> None:
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_what_a_stage_keeps_dvc_does_not_write_again(tmp_path: Path, elsewhere: bool) -> None:
     clones.call(tmp_path, "dvc", "init", "--no-scm", "--quiet")
+    cache = tmp_path / ".dvc/cache"
     if elsewhere:
-        clones.call(tmp_path, "dvc", "cache", "dir", "--local", "../a cache")
+        cache = tmp_path / "a cache"
+        clones.call(tmp_path, "dvc", "cache", "dir", "--local", "a cache")
     contents = {"file": "1", "empty": "", "folder/a": "2", "folder/in/b": "3", "folder/in/c": "2"}
     for name, content in contents.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    dvc_cache.keep(map(Path, ("file", "empty", "folder")))
+    dvc_cache.keep(map(Path, ("file", "empty", "folder", "missing")))
 
     def stored() -> dict[Path, tuple[int, int, int]]:
-        files = [path for path in dvc_cache.objects().glob("*/*") if path.is_file()]
+        files = [path for path in cache.glob("files/md5/*/*") if path.is_file()]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_mode & 0o777) for path in files}
 
     before = stored()
     assert [mode for *_, mode in before.values()] == [0o444] * 5, "as many as there are contents, and a listing"
-    assert dvc_cache.objects().is_relative_to(tmp_path / ".dvc") is not elsewhere
     clones.call(tmp_path, "dvc", "add", "file", "empty", "folder")
     assert stored() == before
     for name in contents:
         (tmp_path / name).unlink()
     clones.call(tmp_path, "dvc", "checkout")
     assert {name: (tmp_path / name).read_text() for name in contents} == contents
+
+
+def test_what_a_kill_left_in_the_cache_is_not_taken_for_what_it_is_named_by() -> None:
+    left = kept(b"content")
+    os.truncate(left, 0)
+    Path("file").write_bytes(b"content")
+    dvc_cache.keep([Path("file")])
+    assert left.read_bytes() == b"content"
+    assert left.stat().st_mode & 0o777 == 0o444
+
+
+def test_where_dvc_links_nothing_is_copied() -> None:
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[cache]\n    type = hardlink\n")
+    Path("folder").mkdir()
+    Path("folder/file").write_text("content")
+    dvc_cache.keep([Path("folder")])
+    assert (dvc_cache.objects() / "9a/0364b9e99bb480dd25e1f0284c8555").samefile("folder/file")
 
 
 def test_what_is_kept_is_there_after_a_power_failure(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from src import durable, dvc_cache, guard, lifetime, recover, rwlock
+from src import durable, guard, lifetime, recover, rwlock
 from src.paths import LOCK, PIPELINE, RWLOCK, synced
 
 ROOT = Path.cwd()
@@ -149,21 +150,33 @@ def test_what_dvc_started_has_a_guard_and_nothing_else(monkeypatch: pytest.Monke
     assert started == [[sys.executable, "-m", "src.guard"]]
 
 
-def test_what_dvc_will_keep_of_a_stage_is_kept_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Path] = []
-    monkeypatch.setattr(dvc_cache, "keep", kept.extend)
-    train = "outs: [a, {b: {cache: false}}, missing], metrics: [c: {cache: false}], plots: [d]"
+@pytest.mark.parametrize(
+    ("stage", "outputs"),
+    [
+        (None, ""),
+        ("of a template", ""),
+        ("train", "a b c d"),
+        ("../dvc.yaml:train", "a b c d"),
+    ],
+)
+def test_what_a_stage_writes_is_known(monkeypatch: pytest.MonkeyPatch, stage: str | None, outputs: str) -> None:
+    train = "outs: [a, {b: {cache: false}}], metrics: [c: {cache: false}], plots: [d]"
     PIPELINE.write_text(f"stages: {{train: {{cmd: a, deps: [e], {train}}}, other: {{cmd: b, outs: [f]}}}}")
-    for name in "abcdef":
-        Path(name).touch()
-    guard.end()
-    assert kept == [], "DVC did not start it"
-    monkeypatch.setenv("DVC_STAGE", "of a template")
-    guard.end()
-    assert kept == []
+    if stage is not None:
+        monkeypatch.setenv("DVC_STAGE", stage)
+    assert guard.outputs() == [Path(name) for name in outputs.split()]
+
+
+@pytest.mark.parametrize("content", [None, "stages: {train: [", "stages: {train: {cmd: a, outs: 3}}"])
+def test_a_pipeline_that_is_just_edited_does_not_stop_a_stage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    if content is not None:
+        PIPELINE.write_text(content)
     monkeypatch.setenv("DVC_STAGE", "train")
-    guard.end()
-    assert kept == [Path(name) for name in "abcd"]
+    assert guard.outputs() == []
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"warning: dvc\.yaml: .*: a power failure may cost what DVC writes\n", told)
 
 
 def test_without_a_guard_a_stage_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

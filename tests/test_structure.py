@@ -57,6 +57,7 @@ EXEMPT = {
     "src.faults": "prints",
     "src.guard": "decides what a kill or a power failure leaves, not what a stage writes",
     "src.durable": "likewise",
+    "src.dvc_cache": "likewise",
     "src.lifetime": "decides when a stage ends, not what it writes",
     "src.paths": "a path that changes also changes in dvc.yaml",
     "src.tracking": "records what happened; of the outputs only the spelling of settings on the page is its",
