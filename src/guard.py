@@ -9,6 +9,7 @@ and Ctrl-C, spares it. It says nothing, since nobody may be there any more, and 
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,11 +29,16 @@ _IDLE = 10.0  # seconds after which a program that used DVC, and lives on, does 
 
 
 def begin() -> None:
-    """Where DVC started this process: it ends when DVC does, and has a guard. Raises `Fault` where DVC may have handed
-    out what a power failure damaged, `OSError` where that cannot be mended."""
+    """Where DVC started this process: it ends when DVC does, and has a guard.
+
+    Raises `lifetime.Ended` where DVC is gone already, `Fault` where it may have handed out what a power failure
+    damaged, `OSError` where that cannot be mended.
+    """
     if "DVC_STAGE" not in os.environ:
         return
     lifetime.follow_parent()
+    if rwlock.abandoned():
+        raise lifetime.Ended(signal.SIGTERM)
     if damaged := dvc_cache.damaged():
         from src import recover  # a quarter of a second
 

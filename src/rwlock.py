@@ -15,6 +15,15 @@ def working() -> list[psutil.Process]:
     return [process for process in _existing() if _wrote(process)]
 
 
+def abandoned() -> bool:
+    """Whether processes are noted, and none of them started this one: DVC was killed before this one followed it."""
+    try:
+        noted = _numbers()
+    except ValueError:
+        return False
+    return bool(noted) and noted.isdisjoint(process.pid for process in psutil.Process().parents())
+
+
 def clear() -> str:
     """Removes it where it is half-written, which DVC does not read, and where DVC would wait for a process that never
     was DVC: after another start of the machine numbers are soon others'. Why it did; else "". Processes that are gone

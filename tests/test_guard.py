@@ -96,6 +96,20 @@ def test_what_dvc_would_wait_for_in_vain_is_cleared_and_nothing_else(dvc: "subpr
     assert rwlock.clear() == "names only other programs"
 
 
+def test_a_stage_whose_dvc_was_killed_before_it_began_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifetime, "follow_parent", lambda: None)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: None)
+    monkeypatch.setenv("DVC_STAGE", "train")
+    for content in ("{}", '{"wri'):
+        RWLOCK.write_text(content, encoding="utf-8")
+        guard.begin()
+    noted(os.getppid(), 2**30)
+    guard.begin()
+    noted(2**30)
+    with pytest.raises(lifetime.Ended):
+        guard.begin()
+
+
 def test_while_dvc_writes_nothing_is_cleared() -> None:
     RWLOCK.write_text("", encoding="utf-8")
     with RWLOCK.with_name("rwlock.lock").open("w") as held:
