@@ -8,6 +8,7 @@ results is made again. What DVC can read is left alone, and so are conflicts tha
 cannot be looked at, which is told.
 """
 
+import fcntl
 import re
 import shutil
 import tempfile
@@ -18,10 +19,11 @@ from pathlib import Path
 from src import durable, dvc_cache, rwlock
 from src.atomic import write_text
 from src.faults import command
-from src.paths import LOCK, LOCKS, RWLOCK, synced
+from src.paths import LOCK, LOCKS, MODEL, PREPARED, RAW, REPORTS, RWLOCK, synced
 from src.tracking import history
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
+_COPIED = re.compile(r"\.[\w-]{22}\.tmp")  # as DVC calls what it has not wholly copied
 _CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
 
 
@@ -59,6 +61,12 @@ def mend() -> None:
     for path in LOCKS:
         if _stays_broken(path):
             _put_back(path, "was half-written")
+    with suppress(FileNotFoundError, BlockingIOError), RWLOCK.with_name("lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as `dvc checkout` does while it copies
+        for folder in (RAW.parent, PREPARED, MODEL.parent, REPORTS):
+            for path in folder.glob(".*.tmp"):
+                if _COPIED.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
 
 def _stays_broken(path: Path) -> bool:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from src import durable, guard, lifetime, recover, rwlock
-from src.paths import LOCK, PIPELINE, RWLOCK, synced
+from src.paths import LOCK, PIPELINE, REPORTS, RWLOCK, synced
 
 ROOT = Path.cwd()
 
@@ -119,6 +119,20 @@ def test_while_dvc_writes_nothing_is_cleared() -> None:
         recover.mend()
         assert LOCK.exists()
     assert rwlock.clear()
+
+
+def test_what_a_killed_dvc_had_copied_in_part_goes_but_not_while_dvc_copies() -> None:
+    copied = REPORTS / ".VmXB7xBLGoEqC-P8NLAW_A.tmp"
+    others = [REPORTS / ".metrics.json.12.tmp", REPORTS / ".short.tmp", Path(".VmXB7xBLGoEqC-P8NLAW_A.tmp")]
+    for path in (copied, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with RWLOCK.with_name("lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        recover.mend()
+        assert copied.exists()
+    recover.mend()
+    assert [path.exists() for path in (copied, *others)] == [False, True, True, True]
 
 
 def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subprocess.Popen[bytes]") -> None:
