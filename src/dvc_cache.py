@@ -12,10 +12,9 @@ from pathlib import Path
 
 from src import durable
 from src.atomic import digest, on_disk
-from src.paths import LOCK, main_root
+from src.paths import LOCK, dvc_objects, dvc_runs, main_root
 
 _OBJECT = re.compile("[0-9a-f]{32}")  # named by the MD5 of what it holds
-_OBJECTS = ("files", "md5")
 _LARGE = 2**30  # bytes; they take some 2 s
 
 
@@ -33,7 +32,7 @@ def keep(outputs: Iterable[Path]) -> None:
         settings = Config(str(main_root() / ".dvc"))["cache"]
     except ConfigError:  # DVC itself says why
         return
-    place = Path(settings["dir"], *_OBJECTS) if "dir" in settings else objects()
+    place = Path(settings["dir"], "files", "md5") if "dir" in settings else dvc_objects()
     database = LocalHashFileDB(localfs, str(place), **settings)
     for path in filter(Path.exists, outputs):
         _, _, built = build(database, str(path), localfs, "md5", dry_run=True)
@@ -52,7 +51,7 @@ def damaged() -> list[Path]:
     """The objects that a power failure damaged: younger than the mark, which is of an earlier start of the machine."""
     if not durable.restarted():
         return []
-    young = _young(objects(), "??/*")
+    young = _young(dvc_objects(), "??/*")
     if (size := sum(young.values())) > _LARGE:
         print(f"looking whether a power failure damaged DVC's cache: {size / 2**30:.1f} GiB", flush=True)
     return [path for path in young if _is_damaged(path)]
@@ -62,7 +61,7 @@ def in_use(damaged: list[Path]) -> bool:
     """Whether `dvc.lock` names one of them, itself or in a folder: then DVC may have handed it out for a result."""
     known = LOCK.read_text(encoding="utf-8", errors="replace") if LOCK.is_file() else ""
     for name in re.findall(rf"({_OBJECT.pattern})\.dir", known):
-        folder = objects() / name[:2] / f"{name[2:]}.dir"
+        folder = dvc_objects() / name[:2] / f"{name[2:]}.dir"
         known += folder.read_text(encoding="utf-8", errors="replace") if folder.is_file() else ""
     return any(_name(path) in known for path in damaged)
 
@@ -71,20 +70,10 @@ def remove(damaged: list[Path]) -> None:
     """Removes these objects, and the records of runs that are younger than the mark, which may name them."""
     for path in damaged:
         path.unlink(missing_ok=True)
-    for path in _young(runs(), "??/*/*"):
+    for path in _young(dvc_runs(), "??/*/*"):
         path.unlink(missing_ok=True)
         with suppress(OSError):  # it holds others
             path.parent.rmdir()  # DVC fails at empty ones
-
-
-def objects() -> Path:
-    """The versions of outputs in the clone's own cache; one that `cache.dir` names may be others', too."""
-    return main_root().joinpath(".dvc", "cache", *_OBJECTS)
-
-
-def runs() -> Path:
-    """The records of runs in the clone's own cache."""
-    return main_root() / ".dvc" / "cache" / "runs"
 
 
 def _young(folder: Path, pattern: str) -> dict[Path, int]:

@@ -54,6 +54,16 @@ def main_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
+def dvc_objects() -> Path:
+    """What DVC keeps of every version of every output, by MD5, in the clone; a cache elsewhere may be others', too."""
+    return main_root() / ".dvc" / "cache" / "files" / "md5"
+
+
+def dvc_runs() -> Path:
+    """What DVC keeps of every run of a stage: which outputs came of which dependencies."""
+    return main_root() / ".dvc" / "cache" / "runs"
+
+
 def synced() -> Path:
     """Tells since when all is on the disk."""
     return main_root() / ".cache" / "synced"

@@ -19,7 +19,7 @@ from pathlib import Path
 from src import durable, dvc_cache, rwlock
 from src.atomic import write_text
 from src.faults import command
-from src.paths import LOCK, LOCKS, MODEL, PREPARED, RAW, REPORTS, RWLOCK, synced
+from src.paths import LOCK, LOCKS, MODEL, PREPARED, RAW, REPORTS, RWLOCK, dvc_runs, synced
 from src.tracking import history
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
@@ -55,7 +55,7 @@ def mend() -> None:
             return
     except ValueError:  # it is being written
         return
-    for folder in dvc_cache.runs().glob("??/*"):
+    for folder in dvc_runs().glob("??/*"):
         with suppress(OSError):
             folder.rmdir()  # a power failure took what was in it, and DVC fails at empty ones; the others stay
     for path in LOCKS:

@@ -13,7 +13,7 @@ import pytest
 
 from src import durable, dvc_cache, recover
 from src.faults import told
-from src.paths import LOCK, synced
+from src.paths import LOCK, dvc_objects, dvc_runs, synced
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def kept(content: bytes, suffix: str = "") -> Path:
     """An object of DVC's cache."""
     name = hashlib.md5(content).hexdigest()
-    path = dvc_cache.objects() / name[:2] / f"{name[2:]}{suffix}"
+    path = dvc_objects() / name[:2] / f"{name[2:]}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -86,7 +86,7 @@ def test_where_dvc_links_nothing_is_copied() -> None:
     Path("folder").mkdir()
     Path("folder/file").write_text("content")
     dvc_cache.keep([Path("folder")])
-    assert (dvc_cache.objects() / "9a/0364b9e99bb480dd25e1f0284c8555").samefile("folder/file")
+    assert (dvc_objects() / "9a/0364b9e99bb480dd25e1f0284c8555").samefile("folder/file")
 
 
 def test_what_is_kept_is_there_after_a_power_failure(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine()
 
 
 def test_with_damaged_objects_what_may_name_them_goes_too() -> None:
-    entries = [dvc_cache.runs() / "ab" / "abcd" / name for name in ("old", "young")]
+    entries = [dvc_runs() / "ab" / "abcd" / name for name in ("old", "young")]
     for path in entries:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("outs")
@@ -165,14 +165,14 @@ def test_recover_removes_and_tells(capsys: pytest.CaptureFixture[str], named: st
     os.truncate(empty, 0)
     if named == "in a lost folder":
         os.truncate(folder, 0)
-    (dvc_cache.runs() / "ab" / "abcd").mkdir(parents=True)
+    (dvc_runs() / "ab" / "abcd").mkdir(parents=True)
     recover.main()
     told = capsys.readouterr().out
     assert f"by a power failure: {2 if named == 'in a lost folder' else 1} file" in told
     assert ("names damaged files: the committed one is back" in told) == bool(named)
     assert LOCK.read_text(encoding="utf-8") == (committed if named else newer)
     assert not empty.exists()
-    assert not any((dvc_cache.runs() / "ab").iterdir()), "DVC fails at an empty folder of runs"
+    assert not any((dvc_runs() / "ab").iterdir()), "DVC fails at an empty folder of runs"
     recover.main()
     assert capsys.readouterr().out == ""
 
