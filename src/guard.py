@@ -1,14 +1,20 @@
 """What a program does first when DVC started it as a stage, and the process that stays beside DVC until it has ended.
 
-    python -m src.guard        started by every stage; one of them stays
+    python -m src.guard GROUP        started by every stage, with its process group; one of them stays
 
 DVC syncs nothing that it writes, and a kill may leave its own files half-written. The guard brings to the disk what DVC
 writes as soon as it has, and mends what DVC leaves behind. It has a session of its own: what kills DVC and its stages,
 and Ctrl-C, spares it. It says nothing, since nobody may be there any more, and ends a moment after DVC.
+
+DVC ignores Ctrl-C while a stage runs, which is to end by it. One that comes when the stage has ended, and DVC has not
+seen that yet, would be forgotten: freeing the memory of a training takes the kernel 30 ms. So a canary stays in DVC's
+process group, `cat`, which reads the guard's output and ends with it, or by Ctrl-C. The guard then ends what DVC starts
+next.
 """
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -47,9 +53,16 @@ def begin() -> None:
     silent = subprocess.DEVNULL
     try:
         synced().parent.mkdir(exist_ok=True)
-        subprocess.Popen(
-            [sys.executable, "-m", "src.guard"], stdin=silent, stdout=silent, stderr=silent, start_new_session=True
-        )
+        ends = os.pipe()
+        with os.fdopen(ends[0]) as heard, os.fdopen(ends[1], "w") as said:  # by the guard alone
+            subprocess.Popen(["cat"], stdin=heard, stdout=silent, stderr=silent)
+            subprocess.Popen(
+                [sys.executable, "-m", "src.guard", str(os.getpgrp())],
+                stdin=silent,
+                stdout=said,
+                stderr=silent,
+                start_new_session=True,
+            )
     except OSError as error:
         print(f"warning: {error}: a power failure may cost what DVC writes", file=sys.stderr, flush=True)
 
@@ -71,7 +84,7 @@ def main() -> None:
 
     with suppress(BlockingIOError):
         with _alone():
-            _watch()
+            _watch(int(sys.argv[1]))
         recover.mend()
         durable.mark()
 
@@ -85,10 +98,11 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _watch() -> None:
+def _watch(group: int) -> None:
     """Until no DVC works here any more."""
     watched: set[psutil.Process] = set()
     marked = None
+    canary = _Canary(group)
     seen = time.monotonic()
     while time.monotonic() < seen + _IDLE:
         written = [_written(path) for path in (RWLOCK, *LOCKS)]
@@ -99,10 +113,43 @@ def _watch() -> None:
         watched = {process for process in watched if lifetime.lives(process)}
         if not watched:
             return
-        time.sleep(_LOOK)
+        canary.heed(watched)
         if written != marked:
             durable.mark()
             marked = written
+
+
+class _Canary:
+    """Dies of what DVC's process group is sent; that DVC starts something afterwards shows that it did not hear it."""
+
+    def __init__(self, group: int) -> None:
+        self._group = group
+        self._death = select.poll()
+        self._death.register(sys.stdout, 0)
+        self._heard: set[psutil.Process] | None = None  # what ran when it died, and was sent the same
+
+    def heed(self, dvc: set[psutil.Process]) -> None:
+        """Waits for its death for `_LOOK` seconds, and after it ends what these processes start next, once."""
+        if self._death.poll(_LOOK * 1000):
+            self._death.unregister(sys.stdout)
+            self._heard = self._started(dvc)
+        if self._heard is None or not (late := self._started(dvc) - self._heard):
+            return
+        self._heard = None
+        for process in late:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()  # not SIGINT, of which Python makes a traceback while it starts
+
+    def _started(self, by: set[psutil.Process]) -> set[psutil.Process]:
+        """The processes of the group that these started."""
+        found = set()
+        for process in by:
+            with suppress(psutil.NoSuchProcess):
+                for child in process.children():
+                    with suppress(ProcessLookupError):
+                        if os.getpgid(child.pid) == self._group:
+                            found.add(child)
+        return found
 
 
 def _written(path: Path) -> int | None:

@@ -82,7 +82,9 @@ class Repro:
         return stage == "start" or f"Running stage '{stage}'" in self.output
 
     def stage_processes(self) -> list[psutil.Process]:
-        return [child for child in group(self.process.pid) if child.pid != self.process.pid]
+        """Without the guard's canary."""
+        dvc = self.process.pid
+        return living(lambda process: os.getpgid(process.pid) == dvc != process.pid and process.name() != "cat")
 
     def guards(self) -> list[psutil.Process]:
         """What stays beside DVC in a session of its own."""

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import chaos
@@ -126,6 +127,26 @@ def test_what_dvc_waits_for_though_it_is_gone_is_cleared(
     assert "is busy" in call(clone, "dvc", "repro", "--force", "--single-item", "split", fails=True)
     assert f"{RWLOCK} names only other programs: removed" in call(clone, "python", "-m", "src.recover")
     call(clone, "dvc", "repro", "split")
+
+
+def test_a_ctrl_c_that_comes_before_dvc_has_seen_a_stages_end_is_not_forgotten(
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path
+) -> None:
+    """DVC ignores it, and the stage has ended."""
+    clone = Path(shutil.copytree(undisturbed[0] / "clone", tmp_path / "clone", symlinks=True))
+    run = chaos.Repro(clone, "--force", LAST)
+    while not any("stages.split" in process.cmdline() for process in run.stage_processes()):
+        assert run.process.poll() is None, run.output
+    time.sleep(0.05)  # DVC ignores Ctrl-C a moment after it has started a stage
+    run.process.send_signal(signal.SIGSTOP)
+    while run.stage_processes():
+        time.sleep(0.01)
+    chaos.interrupt(run)
+    run.process.send_signal(signal.SIGCONT)
+    run.gone()
+    assert run.process.returncode != 0, run.output
+    assert "Running stage 'train'" in run.output, "DVC itself has not noticed"
+    assert "training" not in run.output, run.output
 
 
 def test_a_program_that_uses_dvc_is_taken_for_it(undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path) -> None:

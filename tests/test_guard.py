@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -44,7 +45,7 @@ def noted(*pids: int) -> None:
 
 
 def watching() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", "from src import guard; guard.main()"])
+    return subprocess.Popen([sys.executable, "-c", "from src import guard; guard.main()", str(os.getpgrp())])
 
 
 def test_working_are_the_living_processes_that_were_there_when_it_was_written(dvc: "subprocess.Popen[bytes]") -> None:
@@ -98,7 +99,7 @@ def test_what_dvc_would_wait_for_in_vain_is_cleared_and_nothing_else(dvc: "subpr
 
 def test_a_stage_whose_dvc_was_killed_before_it_began_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifetime, "follow_parent", lambda: None)
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: None)
+    monkeypatch.setattr(subprocess, "Popen", Mock())
     monkeypatch.setenv("DVC_STAGE", "train")
     for content in ("{}", '{"wri'):
         RWLOCK.write_text(content, encoding="utf-8")
@@ -160,22 +161,38 @@ def test_no_guard_stays_with_a_program_that_uses_dvc_no_more(
 ) -> None:
     noted(dvc.pid)
     monkeypatch.setattr(guard, "_IDLE", 0.3)
+    monkeypatch.setattr(sys, "argv", ["src.guard", str(os.getpgrp())])
     looks = iter(range(5))
     monkeypatch.setattr(durable, "mark", lambda: next(looks) or RWLOCK.write_text("{}", encoding="utf-8"))
     guard.main()
     assert dvc.poll() is None
 
 
+def test_a_canary_ends_with_its_guard_though_the_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "train")
+    stage = """
+import psutil
+from src import guard, lifetime
+guard.begin()
+while any(lifetime.lives(child) for child in psutil.Process().children()):
+    pass
+"""
+    subprocess.run([sys.executable, "-c", stage], check=True, timeout=60)
+
+
 def test_what_dvc_started_has_a_guard_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
+    started = Mock()
+    monkeypatch.setattr(subprocess, "Popen", started)
     monkeypatch.setattr(lifetime, "follow_parent", lambda: None)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     guard.begin()
-    assert started == []
+    started.assert_not_called()
     monkeypatch.setenv("DVC_STAGE", "train")
     guard.begin()
-    assert started == [[sys.executable, "-m", "src.guard"]]
+    assert [call.args[0] for call in started.call_args_list] == [
+        ["cat"],
+        [sys.executable, "-m", "src.guard", str(os.getpgrp())],
+    ]
 
 
 @pytest.mark.parametrize(
