@@ -26,11 +26,11 @@ from pathlib import Path
 import psutil
 
 from src import durable, dvc_cache, lifetime, rwlock
-from src.dvc_files import read_pipeline, written
 from src.faults import Fault, command
 from src.paths import GUARD, LOCKS, PIPELINE, RWLOCK, synced
 
-_LOOK = 0.1  # seconds between two looks at DVC and its files; they take 0.5 % of a core
+_LOOK = 0.25  # seconds between two looks at DVC
+_CHANGE = 0.05  # seconds between two looks whether it has written; all looks take 0.4 % of a core
 _IDLE = 10.0  # seconds after which a program that used DVC, and lives on, does not any more
 
 
@@ -53,6 +53,7 @@ def begin() -> None:
     silent = subprocess.DEVNULL
     try:
         synced().parent.mkdir(exist_ok=True)
+        durable.mark()  # half a second before the guard can
         ends = os.pipe()
         with os.fdopen(ends[0]) as heard, os.fdopen(ends[1], "w") as said:  # by the guard alone
             subprocess.Popen(["cat"], stdin=heard, stdout=silent, stderr=silent)
@@ -71,6 +72,8 @@ def outputs() -> list[Path]:
     """What the stage writes that DVC started as this process; none if it did not."""
     if "DVC_STAGE" not in os.environ:
         return []
+    from src.dvc_files import read_pipeline, written  # a tenth of a second, in which `begin` has synced
+
     name = os.environ["DVC_STAGE"].rpartition(":")[2]  # before it may stand a path, from where the user is
     try:
         return written(read_pipeline(PIPELINE.read_bytes()).get(name, {}))
@@ -105,7 +108,6 @@ def _watch(group: int) -> None:
     canary = _Canary(group)
     seen = time.monotonic()
     while time.monotonic() < seen + _IDLE:
-        written = [_written(path) for path in (RWLOCK, *LOCKS)]
         with suppress(ValueError):  # half-written, for a moment or by a DVC that was killed
             if working := rwlock.working():
                 seen = time.monotonic()
@@ -113,10 +115,13 @@ def _watch(group: int) -> None:
         watched = {process for process in watched if lifetime.lives(process)}
         if not watched:
             return
-        canary.heed(watched)
-        if written != marked:
-            durable.mark()
-            marked = written
+        next_look = time.monotonic() + _LOOK
+        while time.monotonic() < next_look:
+            written = [_written(path) for path in (RWLOCK, *LOCKS)]
+            canary.heed(watched)
+            if written != marked:
+                durable.mark()
+                marked = written
 
 
 class _Canary:
@@ -129,8 +134,8 @@ class _Canary:
         self._heard: set[psutil.Process] | None = None  # what ran when it died, and was sent the same
 
     def heed(self, dvc: set[psutil.Process]) -> None:
-        """Waits for its death for `_LOOK` seconds, and after it ends what these processes start next, once."""
-        if self._death.poll(_LOOK * 1000):
+        """Waits for its death for `_CHANGE` seconds, and after it ends what these processes start next, once."""
+        if self._death.poll(_CHANGE * 1000):
             self._death.unregister(sys.stdout)
             self._heard = self._started(dvc)
         if self._heard is None or not (late := self._started(dvc) - self._heard):

@@ -117,4 +117,7 @@ def lives(process: "psutil.Process") -> bool:
     """Whether it is still there, and not another one that was given its number, nor a zombie."""
     import psutil
 
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended in between
+        return False

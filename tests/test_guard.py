@@ -187,8 +187,10 @@ def test_what_dvc_started_has_a_guard_and_nothing_else(monkeypatch: pytest.Monke
     monkeypatch.delenv("DVC_STAGE", raising=False)
     guard.begin()
     started.assert_not_called()
+    assert durable.restarted()
     monkeypatch.setenv("DVC_STAGE", "train")
     guard.begin()
+    assert not durable.restarted(), "what DVC has written is on the disk before the guard has started"
     assert [call.args[0] for call in started.call_args_list] == [
         ["cat"],
         [sys.executable, "-m", "src.guard", str(os.getpgrp())],

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
+
+from src import lifetime
 
 ROOT = Path.cwd()
 
@@ -124,3 +127,9 @@ def test_a_stage_ends_with_what_started_it(shell: str) -> None:
     process.communicate(timeout=30)  # until the last that holds its output is gone
     stage.wait(timeout=20)
     assert not stage.is_running()
+
+
+def test_a_process_that_ends_while_it_is_looked_at_lives_no_more() -> None:
+    process = Mock(is_running=lambda: True)
+    process.status.side_effect = psutil.NoSuchProcess(1)
+    assert not lifetime.lives(process)
