@@ -8,14 +8,13 @@ import ctypes
 import errno
 import os
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from src.atomic import write_text
 from src.paths import main_root, synced
-
-_MARGIN = 20_000_000  # ns; the clock by which files are dated is up to 10 ms behind
 
 
 def sync() -> bool:
@@ -30,8 +29,8 @@ def sync() -> bool:
 
 def mark() -> None:
     """Syncs, and marks up to when all is on the disk: after it was looked what the last power failure damaged."""
-    now = time.time_ns() - _MARGIN
-    if sync() and synced().parent.is_dir():  # else the clone was removed meanwhile
+    now = _clock()
+    if sync() and now is not None:
         with suppress(OSError):  # a full disk, say: without the mark more is looked at later
             write_text(synced(), f"{_boot()} {now}\n")
 
@@ -42,8 +41,18 @@ def restarted() -> bool:
 
 
 def marked() -> int:
-    """Up to when, in ns, all is on the disk."""
+    """All that the file system dates before this moment, in ns, is on the disk."""
     return _read_mark()[1]
+
+
+def _clock() -> int | None:
+    """By which the file system dates files now: it may be a server's. None where none can be written, or the clone was
+    removed meanwhile."""
+    try:
+        with tempfile.TemporaryFile(dir=synced().parent) as file:
+            return os.fstat(file.fileno()).st_ctime_ns
+    except OSError:
+        return None
 
 
 def _sync() -> None:
@@ -68,7 +77,9 @@ def _read_mark() -> tuple[str, int]:
         since = int(moment)
     except (OSError, ValueError):
         return "never", 0
-    return (boot, since) if since < time.time_ns() else ("never", 0)  # a clock that was set back tells nothing
+    if boot != _boot() and since > time.time_ns():
+        return "never", 0  # a clock that was set back tells nothing
+    return boot, since
 
 
 def _boot() -> str:

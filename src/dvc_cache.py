@@ -83,7 +83,7 @@ def _young(folder: Path, pattern: str) -> dict[Path, int]:
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):  # another DVC renames what it has copied
             state = path.stat()
-            if state.st_ctime_ns > since:
+            if state.st_ctime_ns >= since:
                 found[path] = state.st_size
     return found
 

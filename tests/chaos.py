@@ -161,7 +161,7 @@ def lose_power(run: Repro) -> Path | None:
         path
         for folder in ("data", "models", "reports", ".cache/state", ".cache/outbox", "dvc.lock", ".dvc/tmp/rwlock")
         for path in [run.clone / folder, *(run.clone / folder).rglob("*")]
-        if path.is_file() and not path.name.startswith(".git") and path.stat().st_mtime_ns > (synced(run.clone) or 0)
+        if path.is_file() and not path.name.startswith(".git") and path.stat().st_mtime_ns >= (synced(run.clone) or 0)
     ]
     if not files:
         return None

@@ -59,12 +59,14 @@ def test_what_killed_processes_left_beside_a_file_goes_when_it_is_written_again(
     assert [path.exists() for path in left] == [False, True, True, True]
 
 
-def test_the_mark_is_of_this_start_and_of_before_the_sync() -> None:
-    before = time.time_ns()
+def test_the_mark_is_of_this_start_and_of_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, during = Path("before"), Path("during")
+    before.touch()
+    time.sleep(0.02)
+    monkeypatch.setattr(durable, "_sync", during.touch)
     durable.mark()
-    boot, moment = synced().read_text().split()
-    assert boot == "this"
-    assert before - 10**9 < int(moment) < before
+    assert not durable.restarted()
+    assert before.stat().st_ctime_ns < durable.marked() <= during.stat().st_ctime_ns
 
 
 def test_a_sync_that_fails_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

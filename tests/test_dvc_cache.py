@@ -121,14 +121,14 @@ def test_a_cache_without_space_is_one_line(tmp_path: Path, capsys: pytest.Captur
 def test_damaged_objects_younger_than_the_mark_go_after_a_start_of_the_machine() -> None:
     old = kept(b"old")
     os.truncate(old, 0)
-    moment = old.stat().st_ctime_ns
+    moment = old.stat().st_ctime_ns + 1
     whole, listing, damaged, cut_listing = kept(b"whole"), kept(b"[]", ".dir"), kept(b"damaged"), kept(b"[{}]", ".dir")
     for path in (damaged, cut_listing):
         os.truncate(path, 2)
     copied = damaged.with_name("tmp")
     copied.write_bytes(b"what DVC is copying")
     for path in (whole, listing, damaged, cut_listing):
-        while path.stat().st_ctime_ns <= moment:
+        while path.stat().st_ctime_ns < moment:
             path.touch()
     marked("this")
     assert found() == 0, "this machine has not lost power"
@@ -141,8 +141,8 @@ def test_with_damaged_objects_what_may_name_them_goes_too() -> None:
     for path in entries:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("outs")
-    moment = entries[0].stat().st_ctime_ns
-    while entries[1].stat().st_ctime_ns <= moment:
+    moment = entries[0].stat().st_ctime_ns + 1
+    while entries[1].stat().st_ctime_ns < moment:
         entries[1].touch()
     empty = kept(b"content")
     os.truncate(empty, 0)
@@ -177,7 +177,7 @@ def test_recover_removes_and_tells(capsys: pytest.CaptureFixture[str], named: st
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0", "this 99999999999999999999"])
+@pytest.mark.parametrize("mark", [None, "", "one", "two words", "earlier 0", "earlier 99999999999999999999"])
 def test_without_a_whole_mark_everything_is_looked_at(mark: str | None) -> None:
     if mark is not None:
         synced().write_text(mark)

@@ -44,8 +44,9 @@ def noted(*pids: int) -> None:
     RWLOCK.write_text(json.dumps({"write": {"/a": entries[0]}, "read": {"/b": entries}}), encoding="utf-8")
 
 
-def watching() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", "from src import guard; guard.main()", str(os.getpgrp())])
+def watching(look: float = guard._LOOK) -> "subprocess.Popen[bytes]":
+    program = f"from src import guard; guard._LOOK = {look}; guard.main()"
+    return subprocess.Popen([sys.executable, "-c", program, str(os.getpgrp())])
 
 
 def test_working_are_the_living_processes_that_were_there_when_it_was_written(dvc: "subprocess.Popen[bytes]") -> None:
@@ -154,6 +155,22 @@ def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subp
     assert first.wait() == 0
     assert not RWLOCK.exists()
     assert LOCK.read_text(encoding="utf-8") == "schema: '2.0'\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the guard looks")
+def test_a_guard_is_woken_by_what_dvc_writes(dvc: "subprocess.Popen[bytes]") -> None:
+    noted(dvc.pid)
+    with watching(look=1000) as first:
+        while not synced().exists():
+            assert first.poll() is None
+        for _ in range(2):
+            before = synced().read_text()
+            noted(dvc.pid)
+            while synced().read_text() == before:
+                time.sleep(0.01)
+        dvc.kill()
+        dvc.wait()
+        noted(dvc.pid)
 
 
 def test_no_guard_stays_with_a_program_that_uses_dvc_no_more(
