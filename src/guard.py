@@ -55,8 +55,8 @@ def begin() -> None:
     silent = subprocess.DEVNULL
     try:
         synced().parent.mkdir(exist_ok=True)
-        with suppress(BlockingIOError), _alone():
-            durable.mark()  # half a second before the first guard can
+        if (_written(RWLOCK) or 0) >= durable.marked():  # a guard has done it, but for the first stage's
+            durable.mark()
         ends = os.pipe()
         with os.fdopen(ends[0]) as heard, os.fdopen(ends[1], "w") as said:  # by the guard alone
             subprocess.Popen(["cat"], stdin=heard, stdout=silent, stderr=silent)
@@ -108,9 +108,10 @@ def _watch(group: int) -> None:
     """Until no DVC works here any more."""
     watched: set[psutil.Process] = set()
     marked = None
-    canary = _Canary(group)
     events = select.poll()
     events.register(sys.stdout, 0)  # the canary's death
+    # What was sent the same as a canary that died. Where it had died before, none is known to have been.
+    heard = set[psutil.Process]() if events.poll(0) else None
     changes = _changes()
     if changes is not None:
         events.register(changes, select.POLLIN)
@@ -123,7 +124,11 @@ def _watch(group: int) -> None:
         watched = {process for process in watched if lifetime.lives(process)}
         if not watched:
             return
-        canary.heed(watched)
+        if heard is not None and (late := _started(watched, group) - heard):
+            heard = None
+            for process in late:
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()  # not SIGINT, of which Python makes a traceback while it starts
         if (written := [_written(path) for path in (RWLOCK, *LOCKS)]) != marked:
             time.sleep(_TICK)
             durable.mark()
@@ -133,7 +138,19 @@ def _watch(group: int) -> None:
                 os.read(changes, 2**16)
             else:
                 events.unregister(descriptor)
-                canary.died(watched)
+                heard = _started(watched, group)
+
+
+def _started(dvc: set[psutil.Process], group: int) -> set[psutil.Process]:
+    """The living processes of the group that these started."""
+    found = set()
+    for process in dvc:
+        with suppress(psutil.NoSuchProcess):
+            for child in process.children():
+                with suppress(ProcessLookupError):
+                    if os.getpgid(child.pid) == group and lifetime.lives(child):
+                        found.add(child)
+    return found
 
 
 def _changes() -> int | None:
@@ -147,37 +164,6 @@ def _changes() -> int | None:
     for path in (RWLOCK, *LOCKS):
         libc.inotify_add_watch(descriptor, os.fsencode(path.parent), _IN_CLOSE_WRITE | _IN_MOVED_TO)
     return descriptor
-
-
-class _Canary:
-    """Dies of what DVC's process group is sent; that DVC starts something afterwards shows that it did not hear it."""
-
-    def __init__(self, group: int) -> None:
-        self._group = group
-        self._heard: set[psutil.Process] | None = None  # what ran when it died, and was sent the same
-
-    def died(self, dvc: set[psutil.Process]) -> None:
-        self._heard = self._started(dvc)
-
-    def heed(self, dvc: set[psutil.Process]) -> None:
-        """After its death, ends what these processes start next, once."""
-        if self._heard is None or not (late := self._started(dvc) - self._heard):
-            return
-        self._heard = None
-        for process in late:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()  # not SIGINT, of which Python makes a traceback while it starts
-
-    def _started(self, by: set[psutil.Process]) -> set[psutil.Process]:
-        """The processes of the group that these started."""
-        found = set()
-        for process in by:
-            with suppress(psutil.NoSuchProcess):
-                for child in process.children():
-                    with suppress(ProcessLookupError):
-                        if os.getpgid(child.pid) == self._group:
-                            found.add(child)
-        return found
 
 
 def _written(path: Path) -> int | None:

@@ -32,8 +32,8 @@ class Ended(KeyboardInterrupt):
 def ended_by_signals() -> Iterator[None]:
     """Raises `Ended` in the block where a signal would end the process at once, and KeyboardInterrupt at Ctrl-C.
 
-    Cleaning up takes `GRACE` seconds at most. A second SIGTERM changes nothing, a second Ctrl-C ends the process at
-    once. Ignored signals (nohup) stay ignored.
+    Cleaning up takes `GRACE` seconds at most. SIGTERM then changes nothing, a second Ctrl-C ends the process at once.
+    Ignored signals (nohup) stay ignored.
     """
     handlers = {signal.SIGTERM: _end, signal.SIGHUP: _end, signal.SIGINT: _interrupt}
     before = {number: signal.getsignal(number) for number in handlers}
@@ -66,16 +66,21 @@ def undisturbed() -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    for other in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)
-    signal.alarm(GRACE)
+    _clean_up()
     raise Ended(number)
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.alarm(GRACE)
+    _clean_up()
     raise KeyboardInterrupt
+
+
+def _clean_up() -> None:
+    """What follows is disturbed by Ctrl-C alone, and takes `GRACE` seconds at most."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.alarm(GRACE)
 
 
 def follow_parent() -> None:

@@ -5,11 +5,13 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import psutil
@@ -44,9 +46,9 @@ def noted(*pids: int) -> None:
     RWLOCK.write_text(json.dumps({"write": {"/a": entries[0]}, "read": {"/b": entries}}), encoding="utf-8")
 
 
-def watching(look: float = guard._LOOK) -> "subprocess.Popen[bytes]":
+def watching(look: float = guard._LOOK, **options: Any) -> "subprocess.Popen[bytes]":
     program = f"from src import guard; guard._LOOK = {look}; guard.main()"
-    return subprocess.Popen([sys.executable, "-c", program, str(os.getpgrp())])
+    return subprocess.Popen([sys.executable, "-c", program, str(os.getpgrp())], **options)
 
 
 def test_working_are_the_living_processes_that_were_there_when_it_was_written(dvc: "subprocess.Popen[bytes]") -> None:
@@ -183,6 +185,32 @@ def test_no_guard_stays_with_a_program_that_uses_dvc_no_more(
     monkeypatch.setattr(durable, "mark", lambda: next(looks) or RWLOCK.write_text("{}", encoding="utf-8"))
     guard.main()
     assert dvc.poll() is None
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_starts_after_a_ctrl_c_that_dvc_has_not_heard_ends_once(early: bool) -> None:
+    """A guard needs half a second to start, and may find its canary dead."""
+    program = "import subprocess; [print(subprocess.call(['sleep', line])) for line in iter(input, '')]"
+    canary, said = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-uc", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as dvc:
+        assert dvc.stdin
+        assert dvc.stdout
+        noted(dvc.pid)
+        if early:
+            os.close(canary)
+        with watching(stdout=said):
+            os.close(said)
+            if not early:
+                while not synced().exists():
+                    time.sleep(0.01)
+                os.close(canary)
+                time.sleep(1)  # a guard that has seen it
+            for seconds, code in ((60, -signal.SIGTERM), (1, 0)):
+                dvc.stdin.write(f"{seconds}\n")
+                assert dvc.stdout.readline() == f"{code}\n"
+            dvc.stdin.write("\n")
 
 
 def test_a_canary_ends_with_its_guard_though_the_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

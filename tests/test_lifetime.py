@@ -70,13 +70,14 @@ def test_a_signal_ends_a_program_cleanly(number: signal.Signals, code: int, line
     assert (process.returncode, output, errors) == (code, "cleaned up\n", line)
 
 
-def test_a_second_sigterm_does_not_disturb_the_cleaning_up() -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sigterm_does_not_disturb_the_cleaning_up(number: signal.Signals, code: int) -> None:
     process = started(WORK.format(cleaning=1))
-    for _ in range(3):
-        process.send_signal(signal.SIGTERM)
+    for sent in (number, signal.SIGTERM, signal.SIGTERM):
+        process.send_signal(sent)
         time.sleep(0.2)
     assert process.communicate(timeout=30)[0] == "cleaned up\n"
-    assert process.returncode == 143
+    assert process.returncode == code
 
 
 def test_what_must_not_be_disturbed_is_done_before_the_signal_counts() -> None:
