@@ -1,6 +1,6 @@
 """What a program does first when DVC started it as a stage, and the process that stays beside DVC until it has ended.
 
-    python -m src.guard GROUP        started by every stage, with its process group; one of them stays
+    python -m src.guard GROUP CANARY        started by every stage; one of them stays
 
 DVC syncs nothing that it writes, and a kill may leave its own files half-written. The guard brings to the disk what DVC
 writes as soon as it has, and mends what DVC leaves behind. It has a session of its own: what kills DVC and its stages,
@@ -8,7 +8,7 @@ and Ctrl-C, spares it. It says nothing, since nobody may be there any more, and 
 
 DVC ignores Ctrl-C while a stage runs, which is to end by it. One that comes when the stage has ended, and DVC has not
 seen that yet, would be forgotten: freeing the memory of a training takes the kernel 30 ms. So a canary stays in DVC's
-process group, `cat`, which reads the guard's output and ends with it, or by Ctrl-C. The guard then ends what DVC starts
+process group, `cat`, which reads from the guard, and ends with it or by Ctrl-C. The guard then ends what DVC starts
 next.
 """
 
@@ -20,8 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -33,6 +32,7 @@ from src.paths import GUARD, LOCKS, PIPELINE, RWLOCK, synced
 _LOOK = 0.25  # seconds between two looks at DVC; they take 0.3 % of a core
 _TICK = 0.01  # seconds; two files that are written within have the same date, at most
 _IN_CLOSE_WRITE, _IN_MOVED_TO = 0x8, 0x80  # linux/inotify.h
+_BETWEEN = 2.0  # seconds between two stages of a pipeline, at most
 _IDLE = 10.0  # seconds after which a program that used DVC, and lives on, does not any more
 
 
@@ -55,16 +55,15 @@ def begin() -> None:
     silent = subprocess.DEVNULL
     try:
         synced().parent.mkdir(exist_ok=True)
-        if (_written(RWLOCK) or 0) >= durable.marked():  # a guard has done it, but for the first stage's
-            durable.mark()
         ends = os.pipe()
-        with os.fdopen(ends[0]) as heard, os.fdopen(ends[1], "w") as said:  # by the guard alone
-            subprocess.Popen(["cat"], stdin=heard, stdout=silent, stderr=silent)
+        with os.fdopen(ends[0]) as read, os.fdopen(ends[1], "w") as canary:
+            subprocess.Popen(["cat"], stdin=read, stdout=silent, stderr=silent)
             subprocess.Popen(
-                [sys.executable, "-m", "src.guard", str(os.getpgrp())],
+                [sys.executable, "-m", "src.guard", str(os.getpgrp()), str(canary.fileno())],
                 stdin=silent,
-                stdout=said,
+                stdout=silent,
                 stderr=silent,
+                pass_fds=[canary.fileno()],
                 start_new_session=True,
             )
     except OSError as error:
@@ -75,7 +74,7 @@ def outputs() -> list[Path]:
     """What the stage writes that DVC started as this process; none if it did not."""
     if "DVC_STAGE" not in os.environ:
         return []
-    from src.dvc_files import read_pipeline, written  # a tenth of a second, in which `begin` has synced
+    from src.dvc_files import read_pipeline, written  # a tenth of a second, in which the guard starts
 
     name = os.environ["DVC_STAGE"].rpartition(":")[2]  # before it may stand a path, from where the user is
     try:
@@ -86,32 +85,31 @@ def outputs() -> list[Path]:
 
 
 def main() -> None:
-    from src import recover
-
-    with suppress(BlockingIOError):
-        with _alone():
-            _watch(int(sys.argv[1]))
-        recover.mend()
-        durable.mark()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """No other guard watches in the block. Raises `BlockingIOError` where one does."""
+    group, canary = map(int, sys.argv[1:])
     GUARD.parent.mkdir(parents=True, exist_ok=True)
     with GUARD.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another guard watches
+            return
+        durable.mark()
+        from src import recover  # a quarter of a second
+
+        _watch(group, canary)
+    recover.mend()
+    durable.mark()
 
 
-def _watch(group: int) -> None:
+def _watch(group: int, canary: int) -> None:
     """Until no DVC works here any more."""
     watched: set[psutil.Process] = set()
     marked = None
     events = select.poll()
-    events.register(sys.stdout, 0)  # the canary's death
-    # What was sent the same as a canary that died. Where it had died before, none is known to have been.
-    heard = set[psutil.Process]() if events.poll(0) else None
+    events.register(canary, 0)  # its death
+    spared: set[psutil.Process] | None = None  # after it: what was sent the same, or is not known not to have been
+    if events.poll(0):
+        events.unregister(canary)
+        spared = set()
     changes = _changes()
     if changes is not None:
         events.register(changes, select.POLLIN)
@@ -124,12 +122,15 @@ def _watch(group: int) -> None:
         watched = {process for process in watched if lifetime.lives(process)}
         if not watched:
             return
-        if heard is not None and (late := _started(watched, group) - heard):
-            heard = None
-            for process in late:
-                with suppress(psutil.NoSuchProcess):
-                    process.terminate()  # not SIGINT, of which Python makes a traceback while it starts
-        if (written := [_written(path) for path in (RWLOCK, *LOCKS)]) != marked:
+        running = None
+        if time.monotonic() > seen + _BETWEEN:
+            spared = None  # the pipeline has ended
+        if spared is not None:
+            if late := _stages(watched, group) - spared:
+                spared = None
+                _end(late)
+        elif (written := [_written(path) for path in (RWLOCK, *LOCKS)]) != marked:
+            running = _stages(watched, group)  # what begins during the sync does not count
             time.sleep(_TICK)
             durable.mark()
             marked = written
@@ -137,20 +138,28 @@ def _watch(group: int) -> None:
             if descriptor == changes:
                 os.read(changes, 2**16)
             else:
-                events.unregister(descriptor)
-                heard = _started(watched, group)
+                events.unregister(canary)
+                spared = running if running is not None else _stages(watched, group)
 
 
-def _started(dvc: set[psutil.Process], group: int) -> set[psutil.Process]:
-    """The living processes of the group that these started."""
+def _stages(dvc: set[psutil.Process], group: int) -> set[psutil.Process]:
+    """The living processes of the group that these started as stages."""
     found = set()
     for process in dvc:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             for child in process.children():
-                with suppress(ProcessLookupError):
-                    if os.getpgid(child.pid) == group and lifetime.lives(child):
+                with suppress(psutil.Error, ProcessLookupError):
+                    if os.getpgid(child.pid) == group and lifetime.lives(child) and "DVC_STAGE" in child.environ():
                         found.add(child)
     return found
+
+
+def _end(stages: set[psutil.Process]) -> None:
+    for stage in stages:
+        with suppress(psutil.Error):
+            for process in [stage, *stage.children(recursive=True)]:  # the first may be a shell
+                with suppress(psutil.Error):
+                    process.terminate()  # not SIGINT, of which Python makes a traceback while it starts
 
 
 def _changes() -> int | None:
@@ -169,7 +178,7 @@ def _changes() -> int | None:
 def _written(path: Path) -> int | None:
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -107,10 +107,11 @@ def test_what_a_killed_dvc_left_half_written_is_mended_behind_it(
     assert run.reach("split"), run.output
     while not run.guards():
         assert run.process.poll() is None, run.output
+        time.sleep(0.01)
     run.process.send_signal(signal.SIGSTOP)
     for file in (LOCK, RWLOCK):
         os.truncate(clone / file, (clone / file).stat().st_size // 2)
-    run.process.kill()
+    chaos.kill_both(run)
     run.gone()
     call(clone, "dvc", "repro", LAST)
     assert chaos.results(clone) == expected.results

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
+import chaos
 import psutil
 import pytest
 
@@ -46,9 +46,19 @@ def noted(*pids: int) -> None:
     RWLOCK.write_text(json.dumps({"write": {"/a": entries[0]}, "read": {"/b": entries}}), encoding="utf-8")
 
 
-def watching(look: float = guard._LOOK, **options: Any) -> "subprocess.Popen[bytes]":
-    program = f"from src import guard; guard._LOOK = {look}; guard.main()"
-    return subprocess.Popen([sys.executable, "-c", program, str(os.getpgrp())], **options)
+def watching(look: float = guard._LOOK, canary: int | None = None) -> "subprocess.Popen[bytes]":
+    with Path(os.devnull).open() as immortal:
+        canary = canary or immortal.fileno()
+        program = f"from src import guard; guard._LOOK = {look}; guard.main()"
+        return subprocess.Popen([sys.executable, "-c", program, str(os.getpgrp()), str(canary)], pass_fds=[canary])
+
+
+def marked_after(write: Callable[[], object]) -> None:
+    """Waits for the guard's next mark."""
+    before = synced().read_text() if synced().exists() else None
+    write()
+    while not synced().exists() or synced().read_text() == before:
+        time.sleep(0.01)
 
 
 def test_working_are_the_living_processes_that_were_there_when_it_was_written(dvc: "subprocess.Popen[bytes]") -> None:
@@ -141,35 +151,27 @@ def test_what_a_killed_dvc_had_copied_in_part_goes_but_not_while_dvc_copies() ->
 
 def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subprocess.Popen[bytes]") -> None:
     noted(dvc.pid)
-    first = watching()
-    while not synced().exists():
+    with watching() as first:
+        marked_after(lambda: None)
+        assert watching().wait() == 0, "one is enough"
+        marked_after(lambda: LOCK.write_text("schema: '2.0'\n", encoding="utf-8"))
+        assert durable.marked() > LOCK.stat().st_mtime_ns
+        RWLOCK.write_text('{"wri', encoding="utf-8")  # DVC is killed while it writes
+        time.sleep(2 * guard._LOOK)
         assert first.poll() is None
-    assert watching().wait() == 0, "one is enough"
-    before = synced().read_text()
-    LOCK.write_text("schema: '2.0'\n", encoding="utf-8")
-    while synced().read_text() == before:
-        time.sleep(0.01)
-    assert int(synced().read_text().split()[1]) > LOCK.stat().st_mtime_ns
-    RWLOCK.write_text('{"wri', encoding="utf-8")  # DVC is killed while it writes
-    assert first.poll() is None
-    dvc.kill()
-    dvc.wait()
-    assert first.wait() == 0
+        dvc.kill()
+        dvc.wait()
+    assert first.returncode == 0
     assert not RWLOCK.exists()
     assert LOCK.read_text(encoding="utf-8") == "schema: '2.0'\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the guard looks")
+@pytest.mark.skipif(guard._changes() is None, reason="here the guard has to look")
 def test_a_guard_is_woken_by_what_dvc_writes(dvc: "subprocess.Popen[bytes]") -> None:
     noted(dvc.pid)
-    with watching(look=1000) as first:
-        while not synced().exists():
-            assert first.poll() is None
-        for _ in range(2):
-            before = synced().read_text()
-            noted(dvc.pid)
-            while synced().read_text() == before:
-                time.sleep(0.01)
+    with watching(look=1000):
+        for _ in range(4):
+            marked_after(lambda: noted(dvc.pid))
         dvc.kill()
         dvc.wait()
         noted(dvc.pid)
@@ -180,18 +182,22 @@ def test_no_guard_stays_with_a_program_that_uses_dvc_no_more(
 ) -> None:
     noted(dvc.pid)
     monkeypatch.setattr(guard, "_IDLE", 0.3)
-    monkeypatch.setattr(sys, "argv", ["src.guard", str(os.getpgrp())])
-    looks = iter(range(5))
-    monkeypatch.setattr(durable, "mark", lambda: next(looks) or RWLOCK.write_text("{}", encoding="utf-8"))
-    guard.main()
-    assert dvc.poll() is None
+    marks = iter(range(9))
+    monkeypatch.setattr(durable, "mark", lambda: next(marks) == 1 and RWLOCK.write_text("{}", encoding="utf-8"))
+    with Path(os.devnull).open() as canary:
+        monkeypatch.setattr(sys, "argv", ["src.guard", str(os.getpgrp()), str(canary.fileno())])
+        guard.main()
+    assert next(marks) == 4, "as it began, of both contents, and as it ended"
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_what_starts_after_a_ctrl_c_that_dvc_has_not_heard_ends_once(early: bool) -> None:
+def test_what_starts_after_a_ctrl_c_that_dvc_has_not_heard_ends_once(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A guard needs half a second to start, and may find its canary dead."""
-    program = "import subprocess; [print(subprocess.call(['sleep', line])) for line in iter(input, '')]"
-    canary, said = os.pipe()
+    monkeypatch.setenv("DVC_STAGE", "train")
+    program = "import subprocess; [print(subprocess.call(['sh', '-c', line])) for line in iter(input, '')]"
+    alive, canary = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-uc", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as dvc:
@@ -199,28 +205,50 @@ def test_what_starts_after_a_ctrl_c_that_dvc_has_not_heard_ends_once(early: bool
         assert dvc.stdout
         noted(dvc.pid)
         if early:
-            os.close(canary)
-        with watching(stdout=said):
-            os.close(said)
-            if not early:
-                while not synced().exists():
-                    time.sleep(0.01)
+            os.close(alive)
+        with watching(canary=canary):
+            try:
                 os.close(canary)
-                time.sleep(1)  # a guard that has seen it
-            for seconds, code in ((60, -signal.SIGTERM), (1, 0)):
-                dvc.stdin.write(f"{seconds}\n")
-                assert dvc.stdout.readline() == f"{code}\n"
-            dvc.stdin.write("\n")
+                if not early:
+                    for _ in range(4):
+                        marked_after(lambda: noted(dvc.pid))
+                    os.close(alive)
+                    time.sleep(1)  # a guard that has seen it
+                for stage, code in (("sleep 61; true", -signal.SIGTERM), ("sleep 1", 0)):
+                    dvc.stdin.write(f"{stage}\n")
+                    assert dvc.stdout.readline() == f"{code}\n"
+            finally:
+                dvc.kill()
+    assert not chaos.living(lambda process: process.cmdline() == ["sleep", "61"]), "what a shell had started"
+
+
+def test_what_follows_a_ctrl_c_much_later_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC heard it, and the program that uses DVC goes on."""
+    monkeypatch.setenv("DVC_STAGE", "train")
+    program = "import subprocess; input(); print(subprocess.call(['sleep', '1']))"
+    alive, canary = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-uc", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as dvc:
+        noted(dvc.pid)
+        os.close(alive)
+        with watching(canary=canary):
+            os.close(canary)
+            marked_after(lambda: None)
+            RWLOCK.write_text("{}", encoding="utf-8")
+            time.sleep(guard._BETWEEN + 1)
+            assert dvc.communicate("\n")[0] == "0\n"
 
 
 def test_a_canary_ends_with_its_guard_though_the_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "train")
     stage = """
 import psutil
-from src import guard, lifetime
+from src import guard
 guard.begin()
-while any(lifetime.lives(child) for child in psutil.Process().children()):
-    pass
+started = psutil.Process().children()
+assert len(started) == 2, started
+psutil.wait_procs(started)
 """
     subprocess.run([sys.executable, "-c", stage], check=True, timeout=60)
 
@@ -232,14 +260,11 @@ def test_what_dvc_started_has_a_guard_and_nothing_else(monkeypatch: pytest.Monke
     monkeypatch.delenv("DVC_STAGE", raising=False)
     guard.begin()
     started.assert_not_called()
-    assert durable.restarted()
     monkeypatch.setenv("DVC_STAGE", "train")
     guard.begin()
-    assert not durable.restarted(), "what DVC has written is on the disk before the guard has started"
-    assert [call.args[0] for call in started.call_args_list] == [
-        ["cat"],
-        [sys.executable, "-m", "src.guard", str(os.getpgrp())],
-    ]
+    canary, watching = (call.args[0] for call in started.call_args_list)
+    assert canary == ["cat"]
+    assert watching[:-1] == [sys.executable, "-m", "src.guard", str(os.getpgrp())]
 
 
 @pytest.mark.parametrize(
