@@ -58,8 +58,9 @@ class Repro:
         environment["DVC_SITE_CACHE_DIR"] = str(clone / ".dvc/tmp/site")  # on the disk that fails, too
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*command, *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+                [*command, *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=heeding_signals,
+            )  # fmt: skip
         self.started = time.monotonic()
 
     @property
@@ -95,6 +96,12 @@ class Repro:
         self.process.wait()
         while group(self.process.pid) or self.guards():
             time.sleep(0.005)
+
+
+def heeding_signals() -> None:
+    """What a background shell or nohup makes its children ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def group(leader: int) -> list[psutil.Process]:
@@ -403,8 +410,6 @@ def main() -> None:
     parser.add_argument("--disk", action="store_true", help="power failures of real disks")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
-    # Started in the background by a script, we would ignore Ctrl-C, and so would what we start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows: dict[str, Row] = {}
     wrong: list[str] = []
     refused: list[str] = []

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import chaos
 import psutil
 import pytest
 
@@ -38,17 +39,11 @@ subprocess.run(["sh", "-c", sys.argv[1]], check=False)
 STAGE = "import stages, time; time.sleep(1); print('stages.x', flush=True); time.sleep(60)"
 
 
-def heeding_signals() -> None:
-    """What a background shell or nohup makes its children ignore."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def started(code: str, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=heeding_signals,
+        preexec_fn=chaos.heeding_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline()
