@@ -132,14 +132,25 @@ def _watch(group: int, canary: int) -> None:
         elif (written := [_written(path) for path in (RWLOCK, *LOCKS)]) != marked:
             running = _stages(watched, group)  # what begins during the sync does not count
             time.sleep(_TICK)
-            durable.mark()
-            marked = written
+            if not _writes(watched):  # a sync would put on the disk what is half-written
+                durable.mark()
+                marked = written
         for descriptor, _ in events.poll(_LOOK * 1000):
             if descriptor == changes:
                 os.read(changes, 2**16)
             else:
                 events.unregister(canary)
                 spared = running if running is not None else _stages(watched, group)
+
+
+def _writes(dvc: set[psutil.Process]) -> bool:
+    """Whether one of them has a `dvc.lock` open: DVC empties it first, and takes 60 ms."""
+    locks = {str(path.resolve()) for path in LOCKS}
+    opened: set[str] = set()
+    for process in dvc:
+        with suppress(psutil.Error):
+            opened.update(file.path for file in process.open_files())
+    return not locks.isdisjoint(opened)
 
 
 def _stages(dvc: set[psutil.Process], group: int) -> set[psutil.Process]:

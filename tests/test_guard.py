@@ -166,6 +166,24 @@ def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subp
     assert LOCK.read_text(encoding="utf-8") == "schema: '2.0'\n"
 
 
+def test_what_dvc_is_writing_is_not_synced_before_it_is_whole() -> None:
+    program = "input(); lock = open('dvc.lock', 'w'); print(flush=True); input(); lock.close(); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True, bufsize=1) as dvc:
+        assert dvc.stdin
+        assert dvc.stdout
+        with watching(), dvc.stdin:
+            for _ in range(2):
+                marked_after(lambda: noted(dvc.pid))
+            dvc.stdin.write("\n")
+            dvc.stdout.readline()
+            time.sleep(0.1)  # a sync that had begun
+            before = durable.marked()
+            time.sleep(3 * guard._LOOK)
+            assert durable.marked() == before
+            marked_after(lambda: dvc.stdin and dvc.stdin.write("\n"))
+
+
 @pytest.mark.skipif(guard._changes() is None, reason="here the guard has to look")
 def test_a_guard_is_woken_by_what_dvc_writes(dvc: "subprocess.Popen[bytes]") -> None:
     noted(dvc.pid)
