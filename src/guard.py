@@ -129,10 +129,10 @@ def _watch(group: int, canary: int) -> None:
             if late := _stages(watched, group) - spared:
                 spared = None
                 _end(late)
-        elif (written := [_written(path) for path in (RWLOCK, *LOCKS)]) != marked:
+        elif (written := _written()) != marked:
             running = _stages(watched, group)  # what begins during the sync does not count
             time.sleep(_TICK)
-            if not _writes(watched):  # a sync would put on the disk what is half-written
+            if _written() == written and not _writes(watched):  # a sync puts on the disk what is half-written, too
                 durable.mark()
                 marked = written
         for descriptor, _ in events.poll(_LOOK * 1000):
@@ -144,8 +144,8 @@ def _watch(group: int, canary: int) -> None:
 
 
 def _writes(dvc: set[psutil.Process]) -> bool:
-    """Whether one of them has a `dvc.lock` open: DVC empties it first, and takes 60 ms."""
-    locks = {str(path.resolve()) for path in LOCKS}
+    """Whether one of them has a file of DVC's own open: it empties a `dvc.lock` 60 ms before it is whole again."""
+    locks = {str(path.resolve()) for path in (RWLOCK, *LOCKS)}
     opened: set[str] = set()
     for process in dvc:
         with suppress(psutil.Error):
@@ -186,11 +186,15 @@ def _changes() -> int | None:
     return descriptor
 
 
-def _written(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None
+def _written() -> list[int | None]:
+    """When DVC wrote each of its own files, in ns."""
+    moments: list[int | None] = []
+    for path in (RWLOCK, *LOCKS):
+        try:
+            moments.append(path.stat().st_mtime_ns)
+        except OSError:
+            moments.append(None)
+    return moments
 
 
 if __name__ == "__main__":

@@ -46,10 +46,12 @@ def noted(*pids: int) -> None:
     RWLOCK.write_text(json.dumps({"write": {"/a": entries[0]}, "read": {"/b": entries}}), encoding="utf-8")
 
 
-def watching(look: float = guard._LOOK, canary: int | None = None) -> "subprocess.Popen[bytes]":
+def watching(
+    look: float = guard._LOOK, tick: float = guard._TICK, canary: int | None = None
+) -> "subprocess.Popen[bytes]":
     with Path(os.devnull).open() as immortal:
         canary = canary or immortal.fileno()
-        program = f"from src import guard; guard._LOOK = {look}; guard.main()"
+        program = f"from src import guard; guard._LOOK = {look}; guard._TICK = {tick}; guard.main()"
         return subprocess.Popen([sys.executable, "-c", program, str(os.getpgrp()), str(canary)], pass_fds=[canary])
 
 
@@ -182,6 +184,21 @@ def test_what_dvc_is_writing_is_not_synced_before_it_is_whole() -> None:
             time.sleep(3 * guard._LOOK)
             assert durable.marked() == before
             marked_after(lambda: dvc.stdin and dvc.stdin.write("\n"))
+
+
+def test_dvcs_writes_in_a_row_are_synced_after_the_last(dvc: "subprocess.Popen[bytes]") -> None:
+    noted(dvc.pid)
+    with watching(tick=1):
+        for _ in range(2):
+            marked_after(lambda: noted(dvc.pid))
+        before = durable.marked()
+        for _ in range(20):
+            noted(dvc.pid)
+            time.sleep(0.1)
+        meanwhile = durable.marked()
+        marked_after(lambda: None)
+        dvc.kill()
+    assert meanwhile == before
 
 
 @pytest.mark.skipif(guard._changes() is None, reason="here the guard has to look")
