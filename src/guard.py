@@ -144,13 +144,13 @@ def _watch(group: int, canary: int) -> None:
 
 
 def _writes(dvc: set[psutil.Process]) -> bool:
-    """Whether one of them has a file of DVC's own open: it empties a `dvc.lock` 60 ms before it is whole again."""
-    locks = {str(path.resolve()) for path in (RWLOCK, *LOCKS)}
-    opened: set[str] = set()
+    """Whether one of them writes a file of DVC's own: it empties a `dvc.lock` 60 ms before it is whole again."""
+    own = {str(path.resolve()) for path in (RWLOCK, *LOCKS)}
+    written: set[str] = set()
     for process in dvc:
-        with suppress(psutil.Error):
-            opened.update(file.path for file in process.open_files())
-    return not locks.isdisjoint(opened)
+        with suppress(psutil.Error):  # only Linux tells reading from writing
+            written.update(file.path for file in process.open_files() if getattr(file, "mode", "w") != "r")
+    return not own.isdisjoint(written)
 
 
 def _stages(dvc: set[psutil.Process], group: int) -> set[psutil.Process]:
