@@ -63,6 +63,12 @@ def marked_after(write: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def wait_until_marked(path: Path) -> None:
+    """Waits until the guard has synced what the file holds."""
+    while durable.marked() <= path.stat().st_mtime_ns:
+        time.sleep(0.01)
+
+
 def test_working_are_the_living_processes_that_were_there_when_it_was_written(dvc: "subprocess.Popen[bytes]") -> None:
     assert rwlock.working() == []
     noted(dvc.pid, 2**30, 2**80)
@@ -156,8 +162,8 @@ def test_one_guard_stays_until_dvc_has_ended_and_syncs_what_it_writes(dvc: "subp
     with watching() as first:
         marked_after(lambda: None)
         assert watching().wait() == 0, "one is enough"
-        marked_after(lambda: LOCK.write_text("schema: '2.0'\n", encoding="utf-8"))
-        assert durable.marked() > LOCK.stat().st_mtime_ns
+        LOCK.write_text("schema: '2.0'\n", encoding="utf-8")
+        wait_until_marked(LOCK)
         RWLOCK.write_text('{"wri', encoding="utf-8")  # DVC is killed while it writes
         time.sleep(2 * guard._LOOK)
         assert first.poll() is None
@@ -175,12 +181,12 @@ def test_what_dvc_is_writing_is_not_synced_before_it_is_whole() -> None:
         assert dvc.stdin
         assert dvc.stdout
         with watching(), dvc.stdin:
-            for _ in range(2):
-                marked_after(lambda: noted(dvc.pid))
+            marked_after(lambda: noted(dvc.pid))  # as it starts
+            noted(dvc.pid)
+            wait_until_marked(RWLOCK)
+            before = durable.marked()
             dvc.stdin.write("\n")
             dvc.stdout.readline()
-            time.sleep(0.1)  # a sync that had begun
-            before = durable.marked()
             time.sleep(3 * guard._LOOK)
             assert durable.marked() == before
             marked_after(lambda: dvc.stdin and dvc.stdin.write("\n"))
@@ -189,8 +195,9 @@ def test_what_dvc_is_writing_is_not_synced_before_it_is_whole() -> None:
 def test_dvcs_writes_in_a_row_are_synced_after_the_last(dvc: "subprocess.Popen[bytes]") -> None:
     noted(dvc.pid)
     with watching(tick=1):
-        for _ in range(2):
-            marked_after(lambda: noted(dvc.pid))
+        marked_after(lambda: noted(dvc.pid))  # as it starts
+        noted(dvc.pid)
+        wait_until_marked(RWLOCK)
         before = durable.marked()
         for _ in range(20):
             noted(dvc.pid)
