@@ -157,11 +157,11 @@ def timed(call: Callable[[], object], repeats: int, device: torch.device) -> flo
         for _ in range(repeats):
             call()
         return (time.process_time() - started) / repeats
-    torch.accelerator.synchronize()
+    torch.accelerator.synchronize(device)
     started = time.perf_counter()
     for _ in range(repeats):
         call()
-    torch.accelerator.synchronize()
+    torch.accelerator.synchronize(device)
     return (time.perf_counter() - started) / repeats
 
 

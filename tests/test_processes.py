@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import chaos
 import numpy as np
@@ -101,6 +102,21 @@ def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(processes, "exchanging", lambda *_: None)
     with pytest.raises(Fault, match=r"train\.batch_size is 64: must be a multiple of 3 processes times"):
         Learner(new_classifier(), section(), torch.zeros(10, dtype=torch.int64), CPU)
+
+
+@pytest.mark.parametrize(
+    ("place", "backend", "settings"),
+    [("cuda:1", "nccl", {"device_id": torch.device("cuda:1")}), ("cpu", "gloo", {})],
+)
+def test_every_process_says_which_gpu_is_its_own(
+    place: str, backend: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Mock()
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with processes.joined(torch.device(place)):
+        begin.assert_called_once_with(backend, **settings)
 
 
 def fail() -> None:

@@ -1,9 +1,12 @@
 """The training loop: it learns, its randomness is a function of (seed, epoch), and it keeps the best weights."""
 
 import copy
+import platform
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +23,10 @@ from src.faults import Fault
 from src.models.classifier import Classifier
 from src.training import loop, record
 from src.training.augment import Mix
+from src.training.learner import Learner, compile_options
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
+from src.training.muon import MuonAndAdamW
 
 SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 
@@ -190,6 +195,64 @@ def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
     torch.testing.assert_close(weights(half), weights(single), rtol=0, atol=2e-4)
 
 
+def scaled_learner(*, scaled: bool, **changes: Any) -> Learner:
+    """One with Muon in float32, with or without float16's factor: a power of two, which by itself changes no bit."""
+    muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
+    wanted = section(optimizer=muon, **changes)
+    learner = Learner(new_classifier(dropout=0.0), wanted, torch.zeros(1, dtype=torch.int64), CPU)
+    learner.scaler = torch.GradScaler("cpu", enabled=scaled)
+    return learner
+
+
+def step(learner: Learner) -> None:
+    data = digits(0, 64)
+    learner.step(torch.from_numpy(data.images), Target.of(torch.from_numpy(data.labels), None), 1e-2, 1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip_gradient": 0.1}, {"l1_penalty": 1e-2}], ids=str)
+def test_the_factor_of_float16_changes_nothing_of_a_step_of_muon(changes: dict[str, float]) -> None:
+    """It is taken out of the gradients of all weights before they are clipped and penalised."""
+    plain, scaled = (scaled_learner(scaled=chosen, **changes) for chosen in (False, True))
+    for learner in (plain, scaled):
+        step(learner)
+    assert (plain.scaler.get_scale(), scaled.scaler.get_scale()) == (1, 65_536)
+    for weight, expected in zip(scaled.weights, plain.weights, strict=True):
+        assert weight.grad is not None
+        assert expected.grad is not None
+        assert torch.equal(weight.grad, expected.grad)
+    assert torch.equal(weights(scaled.classifier), weights(plain.classifier))
+
+
+def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
+    learner = scaled_learner(scaled=True)
+    assert isinstance(learner.optimiser, MuonAndAdamW)
+    learner.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
+    before = weights(learner.classifier)
+    step(learner)
+    assert torch.equal(weights(learner.classifier), before)
+    assert learner.scaler.get_scale() == 32_768, "smaller for the next"
+
+
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "world_size", "graphs"),
+    [("cuda", 1, 1, True), ("cuda", 2, 1, False), ("cuda", 1, 2, False), ("cpu", 1, 1, False)],
+)
+def test_cuda_graphs_are_taken_where_no_gradient_outlives_the_next_run(
+    kind: str, accumulate: int, world_size: int, graphs: bool
+) -> None:
+    options = compile_options(section(accumulate=accumulate), torch.device(kind), world_size)
+    assert options["triton.cudagraphs"] is graphs
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_compiler_is_told_whether_to_be_deterministic(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the test after this one: by the name that torch's compiler knows."""
+    told = {}
+    monkeypatch.setattr(torch, "compile", lambda module, **settings: told.update(settings) or module)
+    Learner(new_classifier(), section(compile=True, deterministic=deterministic), torch.zeros(1), CPU)
+    assert told["options"]["deterministic"] is deterministic
+
+
 def test_compiled_it_learns_the_same() -> None:
     eager, compiled = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
     expected = run(eager, section(epochs=1), images=128)
@@ -211,6 +274,37 @@ def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, float32"
     with pytest.raises(Fault, match=r"train\.precision is tf32, which only CUDA devices have, not cpu"):
         device.prepare(section(precision="tf32"), "cifar_vgg")
+
+
+def test_the_wanted_gpu_is_the_one_that_is_asked_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pretended ones, of which the second has bfloat16."""
+    present = [0]
+
+    @contextmanager
+    def of(chosen: torch.device) -> Iterator[None]:
+        before, present[0] = present[0], chosen.index
+        yield
+        present[0] = before
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", of)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: present.__setitem__(0, index))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: present[0] == 1)
+    assert [device.capability(torch.device("cuda", index)) for index in (0, 1)] == ["cuda", "cuda bfloat16"]
+    for wanted, index in (("cuda:1", 1), ("cuda:0", 0), ("cuda:1", 1), ("cuda", 0)):
+        device.prepare(section(device=wanted), "cifar_basic")
+        assert present == [index]
+
+
+@pytest.mark.parametrize(
+    ("has", "able"), [({"amx_tile", "avx512_bf16"}, "cpu amx"), ({"avx512_bf16"}, "cpu avx512_bf16"), (set(), "cpu")]
+)
+def test_the_capability_of_a_cpu_is_torchs(has: set[str], able: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = set(torch.cpu.get_capabilities())
+    assert {"amx_tile", "avx512_bf16"} <= known or platform.machine() != "x86_64"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True))
+    assert device.capability(CPU.device) == able
 
 
 def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:

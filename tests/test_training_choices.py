@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_samples import CPU, digits, new_classifier, run, section, weights
 
 from src.compute import device
@@ -128,6 +130,38 @@ def test_muon_updates_convolutions_as_matrices() -> None:
         optimiser.step()
         for (weight, _), reference in zip(optimiser.weights, expected, strict=True):
             torch.testing.assert_close(weight.detach(), reference, atol=2e-4, rtol=1e-3)  # bfloat16 inside Muon
+
+
+class Reads(TorchDispatchMode):
+    """Notes on which device each number lies that the host reads. Fake tensors have none: 0.5 stands for it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.devices: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.devices.append(args[0].device.type)
+            return 0.5
+        return func(*args, **(kwargs or {}))
+
+
+# SGD is one fused operation, which has no form for fake tensors; L-BFGS asks whether its loss has fallen.
+@pytest.mark.parametrize(
+    "values", [v for v in OPTIMIZERS if v["name"] not in ("sgd", "lbfgs")], ids=lambda values: values["name"]
+)
+def test_no_optimiser_waits_for_the_gpu(values: dict[str, Any]) -> None:
+    """On tensors that only seem to lie on a GPU, for which torch takes its loops over single weights."""
+    with FakeTensorMode():
+        with torch.device("cuda"):
+            network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(4, 3))
+        optimiser = optimizer(section(optimizer=values).optimizer, network, False)
+        with Reads() as reads:
+            for _ in range(2):
+                for weight in network.parameters():
+                    weight.grad = torch.ones_like(weight)
+                optimiser.step()
+    assert "cuda" not in reads.devices
 
 
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
@@ -259,7 +293,7 @@ SCHEDULES: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "multi_step", "at": [1, 3], "factor": 0.5}, [1, 0.5, 0.5, 0.25, 0.25]),
     ({"name": "exponential", "factor": 0.5}, [1, 0.5, 0.25, 0.125, 0.0625]),
     ({"name": "cosine"}, [1, 0.8536, 0.5, 0.1464, 0]),
-    ({"name": "plateau", "patience": 1, "factor": 0.5}, [1, 1, 1, 0.5, 0.5]),
+    ({"name": "plateau", "patience": 0, "factor": 0.5}, [1, 1, 1, 0.5, 0.5]),
 ]
 
 
@@ -294,17 +328,19 @@ def test_one_cycle_is_torchs() -> None:
             reference.step()
 
 
-def test_plateaus_are_torchs() -> None:
-    losses = np.random.default_rng(0).uniform(0, 1, 40).tolist()
-    for patience in (1, 2, 5):
+@pytest.mark.parametrize("patience", [0, 1, 2, 5])
+def test_plateaus_are_torchs(patience: int) -> None:
+    generator = np.random.default_rng(patience)
+    for decimals in (1, 8):  # with equal losses, and without
+        losses = generator.uniform(0, 1, 60).round(decimals).tolist()
         optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        # torch waits for more than its patience, we for as many epochs as train.patience would.
         reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, factor=0.5, patience=patience - 1, threshold=0, eps=0
+            optimiser, factor=0.5, patience=patience, threshold=0, eps=0
         )
         for count, loss in enumerate(losses, start=1):
             reference.step(loss)
             assert 0.5 ** plateaus(losses[:count], patience) == optimiser.param_groups[0]["lr"]
+        assert plateaus(losses, patience) > 2
 
 
 @pytest.mark.parametrize(

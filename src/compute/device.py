@@ -61,6 +61,9 @@ def prepare(train: params.Train, network: str) -> Compute:
     # cuBLAS reads this when it first computes, and is only then deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     device = processes.local(_device(train.device))
+    if device.type == "cuda":
+        # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.
+        torch.cuda.set_device(device.index or 0)
     if device.type == "cpu":
         keep_freed()
     able = capability(device)
@@ -74,11 +77,14 @@ def prepare(train: params.Train, network: str) -> Compute:
 def capability(device: torch.device) -> str:
     """What of the device decides how to compute on it fastest, by the names of the table."""
     if device.type == "cuda":
-        return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
-        return "cpu amx"
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        return "cpu avx512_bf16"
+        with torch.cuda.device(device):
+            return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        if able.get("amx_tile"):
+            return "cpu amx"
+        if able.get("avx512_bf16"):
+            return "cpu avx512_bf16"
     return device.type
 
 

@@ -80,8 +80,9 @@ def joined(device: torch.device) -> Iterator[None]:
         yield
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl", device_id=device)  # else NCCL guesses the GPU from the rank
+    else:
+        dist.init_process_group("gloo")
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ class Exponential(Warm):
 
 class Plateau(Warm):
     name: Literal["plateau"]
-    patience: Count
+    patience: Annotated[int, Field(ge=0)]
     factor: Positive
 
 

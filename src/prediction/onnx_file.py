@@ -55,6 +55,7 @@ def _exported(model: Model) -> "ModelProto":
         with warnings.catch_warnings():
             # MLflow's graph has no modes: it is what was exported for prediction.
             warnings.filterwarnings("ignore", ".*in training mode", UserWarning)
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)  # torch 2.11's own code
             program = torch.onnx.export(
                 model.module,
                 (example,),

@@ -13,7 +13,8 @@ def best_of(plan: Search, found: Sequence[Result], rows: Sequence[Confirmed]) ->
     """`winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best point.
 
     `repeatable`: the points were tried one after the other, so that the same search finds them again. `model_md5` is
-    that of the file that the stage train writes with these values, the search's seed and epochs.
+    that of the file that the stage train writes with these values, the search's seed and epochs: it keeps the weights
+    of the best accuracy, in `best_epoch`, also where `value` is the lowest loss of any epoch.
     """
     best = ranked(found, maximize=plan.maximize)[0]
     winner = rows[0] if rows and not math.isnan(rows[0].mean) else None

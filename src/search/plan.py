@@ -43,6 +43,10 @@ class Plan(ABC):
         assert value is not None
         return value
 
+    def best(self, history: Sequence[Epoch]) -> float:
+        """Return the objective of a trained point: the highest accuracy, or the lowest loss, of any of its epochs."""
+        return (max if self.maximize else min)(self.objective(epoch) for epoch in history)
+
     @abstractmethod
     def sampler(self, number: int, *, crowded: bool) -> BaseSampler: ...
 

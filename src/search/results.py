@@ -19,7 +19,11 @@ STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSta
 
 @dataclass(frozen=True)
 class Result:
-    """A finished point. `value`: the objective of the kept epoch; of a pruned trial, of its last epoch."""
+    """A finished point.
+
+    value: the best objective of any epoch; of a pruned trial, that of its last one. best_epoch, model_md5: of the
+    weights that the stage train would keep, those of the best accuracy whatever the objective.
+    """
 
     number: int
     state: str  # complete, pruned or failed

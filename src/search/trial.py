@@ -3,7 +3,7 @@
 import gc
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.data.intact import open_checked
 from src.data.prepared import read_dataset
-from src.faults import Fault
+from src.faults import Fault, out_of_memory
 from src.models.classifier import Classifier
 from src.models.file import Card, save
 from src.params import Params
@@ -65,51 +65,61 @@ def run(point: Point, plan: Plan, trainer: Trainer) -> None:
     values, seed = point.propose()
     result: dict[str, Any] = {"values": dict(values), "seed": seed, "crowded": point.crowded}
     history: list[Epoch] = []
+    reason = None
     with point.beating():
         try:
-            params, classifier = _begin(plan, trainer, values, seed)
-            with closing(_guarded(trainer.epochs(classifier, params, seed))) as epochs:
-                for epoch in epochs:
-                    if not point.mine():
-                        return
-                    history.append(epoch)
-                    if point.report(epoch.number, plan.objective(epoch)) and epoch.number < params.train.epochs:
-                        point.finish(TrialState.PRUNED, None, result | _curves(history))
-                        return
+            _train(point, plan, trainer, result, history)
         except Failed as failed:
+            reason = str(failed)
+        if reason is not None:
+            # Not before the exception is gone: what raised it, and so network and optimiser, live as long as it does.
             trainer.free()
-            point.finish(TrialState.FAIL, None, result | _curves(history) | {"reason": str(failed)})
-            return
-        kept = next(epoch for epoch in reversed(history) if epoch.best)
-        result |= _curves(history) | {"best_epoch": kept.number}
-        result["model_md5"] = _digest(classifier, trainer.card(params))
-        point.finish(TrialState.COMPLETE, plan.objective(kept), result)
+            point.finish(TrialState.FAIL, None, result | _curves(history) | {"reason": reason})
 
 
-def _begin(plan: Plan, trainer: Trainer, values: Any, seed: int) -> tuple[Params, Classifier]:
-    """The parameters with the point's values, and the untrained network."""
-    try:
-        params = apply(plan.params, values)
-        return params, trainer.build(params, seed)
-    except (Fault, MemoryError, RuntimeError) as error:
-        raise Failed(_line(error)) from None
+def _train(point: Point, plan: Plan, trainer: Trainer, result: dict[str, Any], history: list[Epoch]) -> None:
+    """Train the point to its end, or until it is pruned or another worker has taken it over.
+
+    history: gains its epochs. Raises `Failed`.
+    """
+    with _as_failed():
+        params = apply(plan.params, result["values"])
+        classifier = trainer.build(params, result["seed"])
+    with closing(_guarded(trainer.epochs(classifier, params, result["seed"]))) as epochs:
+        for epoch in epochs:
+            if not point.mine():
+                return
+            history.append(epoch)
+            if point.report(epoch.number, plan.objective(epoch)) and epoch.number < params.train.epochs:
+                point.finish(TrialState.PRUNED, None, result | _curves(history))
+                return
+    kept = next(epoch for epoch in reversed(history) if epoch.best)
+    kept_result = {"best_epoch": kept.number, "model_md5": _digest(classifier, trainer.card(params))}
+    point.finish(TrialState.COMPLETE, plan.best(history), result | _curves(history) | kept_result)
 
 
 def _guarded(epochs: Iterator[Epoch]) -> Generator[Epoch]:
-    """The epochs; what training raises (a loss that is not finite, memory, a network too deep for its images) as
-    `Failed`. torch says most of it with `RuntimeError`."""
-    try:
+    with _as_failed():
         yield from epochs
+
+
+@contextmanager
+def _as_failed() -> Iterator[None]:
+    """Raise as `Failed` what a training raises: a loss that is not finite, memory, a network too deep for its images.
+
+    torch says most of it with `RuntimeError`. An error of the accelerator other than too little memory passes: no later
+    trial of this process could compute there.
+    """
+    try:
+        yield
     except (Fault, MemoryError, RuntimeError) as error:
-        raise Failed(_line(error)) from None
+        if isinstance(error, torch.AcceleratorError) and not out_of_memory(error):
+            raise
+        raise Failed(" ".join(str(error).split())[:300] or type(error).__name__) from None
 
 
 def _curves(history: Sequence[Epoch]) -> dict[str, Any]:
     return {"history": {name: [getattr(epoch, name) for epoch in history] for name in _CURVES}}
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _digest(classifier: Classifier, card: Card) -> str:

@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 import psutil
+import torch
 from optuna.storages import BaseStorage
 
 from src.compute import device
@@ -20,6 +22,7 @@ from src.search.storage import open_storage
 from src.search.trial import Trainer, run
 
 _LOOK = 0.3  # seconds between two looks at what others do
+_DEVICE_LOST = 3  # exit code of a worker whose accelerator no longer computes for it
 _WORTH = 20.0  # seconds of work for which more processes are started; each first imports torch for 3 to 5
 
 
@@ -64,7 +67,8 @@ def _take(points: Points, plan: Plan, trainer: Trainer, stop: Callable[[], bool]
 def work_apart(
     plan: Plan, storage: BaseStorage, url: str | None, session: str, workers: int, stop: Stop, look: Callable[[], None]
 ) -> None:
-    """The same by `workers` processes. One that is killed is replaced; one that fails ends the search."""
+    """The same by `workers` processes. One that is killed, or loses its device, is replaced; one that fails ends the
+    search."""
     points = Points(storage, url or "", plan, session)
     context = multiprocessing.get_context("spawn")
     # Their progress bars would write over each other. Read when tqdm is imported.
@@ -81,9 +85,11 @@ def work_apart(
         while any(process.is_alive() for process in processes) or not (stop() or points.done()):
             look()
             for place, process in enumerate(processes):
-                if process.exitcode is not None and process.exitcode > 0:
+                if process.exitcode is None or process.exitcode == 0:
+                    continue
+                if process.exitcode > 0 and process.exitcode != _DEVICE_LOST:
                     raise Fault("a worker failed, as said above; finished trials are kept: start again to go on")
-                if process.exitcode is not None and process.exitcode < 0 and not stop() and not points.done():
+                if not stop() and not points.done():
                     processes[place] = start()
             if stop() and not told:
                 told = True
@@ -112,7 +118,11 @@ def _worker(plan: Plan, url: str | None, session: str, parent: int) -> None:
         points = Points(open_storage(url), url or "", plan, session)
         _take(points, plan, Trainer(plan.params), stopping.is_set, lambda: None)
 
-    command(main)
+    try:
+        command(main)
+    except torch.AcceleratorError as error:  # another process may compute: its point is taken over, as of a killed one
+        print(f"warning: point given up: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        os._exit(_DEVICE_LOST)  # at once: clearing up would ask the device again
 
 
 def _end_with(parent: int) -> None:

@@ -52,9 +52,12 @@ class Learner:
             )
         self.exchanging = processes.exchanging(self.classifier, compute.device)
         forward = self.exchanging or self.classifier
-        # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
-        mode = "reduce-overhead" if compute.device.type == "cuda" else None  # CUDA graphs
-        self.forward = torch.compile(forward, dynamic=False, mode=mode) if section.compile else forward
+        if section.compile:
+            # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
+            options = compile_options(section, compute.device, processes.count())
+            self.forward = torch.compile(forward, dynamic=False, options=options)
+        else:
+            self.forward = forward
 
     def state(self) -> dict[str, Any]:
         """What changes while it learns: the tensors themselves, not copies."""
@@ -66,7 +69,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` gave, on any device."""
+        """Goes on from what `state` gave, on any device of the same kind."""
         self.classifier.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -139,3 +142,16 @@ class Learner:
         penalty = self.section.l1_penalty * torch.stack(sizes).sum()
         penalty.backward()  # type: ignore[no-untyped-call]
         return penalty.detach()
+
+
+def compile_options(section: params.Train, device: torch.device, world_size: int) -> dict[str, Any]:
+    """Choose what the compiler is told: CUDA graphs where they are safe, deterministic kernels where those are wanted.
+
+    A CUDA graph leaves gradients in memory that its next run writes over: parts of a batch would not add up
+    (pytorch#169545, #96693). With several processes graphs have crashed (pytorch#128218). L-BFGS, which runs the graph
+    several times a step, copies each gradient before the next run.
+    The debug mode that makes eager operators deterministic does not keep the compiler from choosing by timing among
+    kernels whose sums differ in the last bits.
+    """
+    graphs = device.type == "cuda" and section.accumulate == 1 and world_size == 1
+    return {"triton.cudagraphs": graphs, "deterministic": bool(section.deterministic)}

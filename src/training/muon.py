@@ -31,18 +31,30 @@ class MuonAndAdamW(Optimizer):
         self.matrices = [nn.Parameter(view) for view in views]
         muon = Muon(self.matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
         self.parts: tuple[Optimizer, ...] = (muon, AdamW(others, lr, weight_decay=weight_decay, fused=True))
-        # The groups themselves, not copies: a learning rate set here is set there.
-        super().__init__([group for part in self.parts for group in part.param_groups], {})
+        super().__init__(self._groups(), {})
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return Muon's group with the weights in place of the matrices, and AdamW's groups themselves.
+
+        A gradient scaler unscales the gradients that it finds here, and skips the step where one is not finite: they
+        must be those of the weights, since the matrices have theirs only during a step.
+        """
+        muon, adamw = self.parts
+        (group,) = muon.param_groups
+        return [group | {"params": [weight for weight, _ in self.weights]}, *adamw.param_groups]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.parts[0].param_groups[0]["lr"] = self.param_groups[0]["lr"]
         for matrix, (weight, axes) in zip(self.matrices, self.weights, strict=True):
             matrix.grad = None if weight.grad is None else weight.grad.permute(axes).flatten(1)
         for part in self.parts:
             part.step()
+        for matrix in self.matrices:
+            matrix.grad = None  # else the gradient's memory would not be free for the next one
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -51,7 +63,7 @@ class MuonAndAdamW(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+        self.param_groups = self._groups()
 
 
 def _axes(weight: Tensor) -> tuple[int, ...]:

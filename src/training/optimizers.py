@@ -1,5 +1,6 @@
 """Optimisers by name."""
 
+import warnings
 from typing import Any
 
 from torch import Tensor, nn, optim
@@ -37,6 +38,11 @@ def optimizer(section: params.Optimizer, network: nn.Module, decay_biases: bool)
         return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), **settings)
     if section.name in _FUSED:
         settings["fused"] = True
+    if section.name == "asgd" and next(network.parameters()).device.type == "cuda":
+        # Its counters lie beside the weights, and the host would wait for each of them at each step; made for CUDA
+        # graphs, it computes with them there instead. All other optimisers keep on the host what they read there.
+        settings["capturable"] = True
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
     return _CLASSES[section.name](_groups(network, decay_biases), **settings)
 
 

@@ -51,11 +51,14 @@ def _steps(section: params.Schedule, epoch: int, losses: Sequence[float]) -> flo
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """How many times `patience` epochs in a row brought no lower loss than the lowest before them."""
+    """Count the times that more than `patience` epochs in a row brought no lower loss than the lowest before them.
+
+    As torch's ReduceLROnPlateau with threshold 0.
+    """
     found, waited, lowest = 0, 0, math.inf
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1
         lowest = min(lowest, loss)
-        if waited == patience:
+        if waited > patience:
             found, waited = found + 1, 0
     return found
