@@ -86,7 +86,7 @@ def test_it_says_what_evaluation_says_of_the_same_images(
     dataset = read_dataset()
     classifier = make_model(dataset.image, dataset.classes)
     test = Batches(open_split("test"), CPU.device)
-    outputs = logits(classifier, test, CPU).numpy()
+    outputs = logits(classifier, test).numpy()
     names = dataset.splits["test"].names
     expected = predictions(outputs, test.labels.numpy(), names, dataset.classes).set_index("name")
     capsys.readouterr()
