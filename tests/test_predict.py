@@ -44,10 +44,12 @@ GREY = ImageFormat(height=24, width=24, channels=1, resize=None)
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    torch.set_deterministic_debug_mode("default")
 
 
 def photo(number: int, width: int = 40, height: int = 30, mode: str = "RGB") -> bytes:
