@@ -15,9 +15,9 @@ FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report_pipeline", "tr
 def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
     """Stops a test that opens what the user edits or what a run left here: after the next edit it would fail."""
     if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
-        name = os.fsdecode(arguments[0])
-        if USERS.search(name) and USERS.fullmatch(os.path.relpath(os.path.realpath(name), ROOT)):
-            raise AssertionError(f"{name} is the user's: take recipes/digits.yaml, or results of the test's own")
+        path = os.path.realpath(os.fsdecode(arguments[0]))
+        if path.startswith(f"{ROOT}/") and USERS.fullmatch(path[len(f"{ROOT}/") :]):
+            raise AssertionError(f"{path} is the user's: take recipes/digits.yaml, or results of the test's own")
 
 
 sys.addaudithook(_leave_to_the_user)
