@@ -69,7 +69,7 @@ def ours(problem: Problem, section: Train) -> Maker:
         def turn() -> Turn:
             prepare(section, problem.params.model.name)
             epoch = next(epochs)
-            seconds = timed(lambda: measure(classifier, evaluation, compute))
+            seconds = timed(lambda: measure(classifier, evaluation))
             return Turn(epoch.images_per_second, len(evaluation) / seconds)
 
         return turn

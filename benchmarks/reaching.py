@@ -109,7 +109,7 @@ def once(system: Problem, section: Train, target: Target, epochs: int, seed: int
     started = now()
     for epoch in train(classifier, training, nothing, section, seed, compute):
         report["seconds"] = round(report["seconds"] + now() - started, 3)
-        loss, accuracy = measure(classifier, held_out, compute)
+        loss, accuracy = measure(classifier, held_out)
         report |= {"epochs": epoch.number, "loss": loss, "accuracy": accuracy}
         if loss is not None and accuracy is not None and target.reached(loss, accuracy):
             report["reached"] = True

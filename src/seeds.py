@@ -69,7 +69,7 @@ def train_once(
     classifier = Card.of(recipe.model, dataset).build(seed)
     for _ in train(classifier, images["train"], images["validation"], recipe.train, seed, compute):
         pass
-    return measure(classifier, images["validation"], compute)[1], measure(classifier, images["test"], compute)[1]
+    return measure(classifier, images["validation"])[1], measure(classifier, images["test"])[1]
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:

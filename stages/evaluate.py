@@ -35,13 +35,13 @@ def main() -> None:
     classifier = compute.place(classifier)
     validation, test = (Batches(split, compute.device) for split in open_checked(dataset, "validation", "test"))
     with intact(dataset, "validation", "test"):
-        outputs, labels = logits(classifier, test, compute).cpu().numpy(), test.labels.cpu().numpy()
-        validation_outputs = logits(classifier, validation, compute).cpu().numpy()
+        outputs, labels = logits(classifier, test).cpu().numpy(), test.labels.cpu().numpy()
+        validation_outputs = logits(classifier, validation).cpu().numpy()
         temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
         # The attack needs gradients, for which a training batch is known to leave memory enough.
         batch_size = min(params.train.batch_size, BATCH_SIZE)
-        curves = robustness(classifier, test, compute, params.evaluate.robustness, batch_size)
-        augmented = tta_metrics(classifier, test, compute, params.evaluate)
+        curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
+        augmented = tta_metrics(classifier, test, params.evaluate)
 
     metrics = measure(outputs, labels) | augmented
     metrics |= calibrated_metrics(outputs, labels, temperature) | headline(curves)

@@ -61,7 +61,7 @@ def work() -> None:
             shown = augment.preview(params.train.augment, training.images[0], PREVIEWS, params.seed)
             write_arrays(paths.AUGMENTATION, images=shown)
             record.write(progress.epochs, classifier.network, environment)
-            outputs = logits(classifier, validation, compute).cpu().numpy()
+            outputs = logits(classifier, validation).cpu().numpy()
             names = dataset.splits["validation"].names
             table = predictions(outputs, validation.labels.cpu().numpy(), names, dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)

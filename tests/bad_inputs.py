@@ -53,7 +53,9 @@ class Case(NamedTuple):
 
 
 def good_run(folder: Path, *, whole: bool) -> Path:
-    """A clone with a finished run of one epoch; if not `whole`, without its pictures, the cache and lock of DVC."""
+    """A clone with a finished run of one epoch; if not `whole`, without its pictures and DVC's cache, and with the lock
+    of another run."""
+    from answer_tables import lock
     from clones import committed, copy_of_the_repository, substitute
 
     copy_of_the_repository(folder)
@@ -73,6 +75,7 @@ def good_run(folder: Path, *, whole: bool) -> Path:
     for name in ("tests", "benchmarks", "docs", ".github"):
         shutil.rmtree(folder / name)
     if not whole:
+        lock(folder)
         for module in ("stages.download", "stages.split", "stages.train", "stages.evaluate"):
             code, output = run(folder, module)
             assert code == 0, output

@@ -237,7 +237,6 @@ def template(folder: Path, epochs: int) -> Path:
     """The repository as it is now, with few epochs and nothing known of earlier runs."""
     copy_of_the_repository(folder)
     substitute(folder / "params.yaml", "epochs: 30", f"epochs: {epochs} ")
-    (folder / "dvc.lock").unlink()
     return committed(folder)
 
 

@@ -1,12 +1,16 @@
 """The repository as a user gets it, in a folder of its own, and commands that run there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path.cwd()
+DIGITS = ROOT / "recipes/digits.yaml"
+# What users edit and what their runs leave, photos that DVC tracks too: the tests pass whatever it is.
+USERS = re.compile(r"params\.yaml|(tune/)?dvc\.lock|(data|models|reports)/.*(?<!/\.gitignore)|data/\.gitignore")
 COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
 
 
@@ -31,19 +35,36 @@ def substitute(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def copy_of_the_repository(target: Path) -> Path:
-    """The files of the working tree that git tracks or would, as a user gets them, without results."""
+def own_files() -> list[str]:
+    """Names of the files of the working tree that git tracks or would, without those that are the user's."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    return [name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file() and not USERS.fullmatch(name)]
+
+
+def copy_of_the_repository(target: Path) -> Path:
+    """The repository as it is, with the parameters of the recipe digits, without photos, results and `dvc.lock`."""
+    for name in own_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+    shutil.copy(DIGITS, target / "params.yaml")
+    (target / "data/.gitignore").write_text("/raw\n")
+    (target / "data/images").mkdir()
+    (target / "data/images/.gitkeep").touch()
     # `make` finds the environment of this test run.
     (target / ".venv").symlink_to(Path(sys.prefix).resolve())
     return target
+
+
+def linked(folder: Path) -> Path:
+    """What a stage needs of the repository, and the parameters of the recipe digits."""
+    folder.mkdir(exist_ok=True)
+    for name in ("src", "stages", "dvc.yaml", "requirements.lock"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(DIGITS, folder / "params.yaml")
+    return folder
 
 
 def committed(folder: Path) -> Path:

@@ -1,11 +1,26 @@
-"""How long the files of tests take, and which begin first."""
+"""What no test may read; how long the files of tests take, and which begin first."""
 
+import os
+import sys
 from collections import defaultdict
+from typing import Any
 
 import pytest
+from clones import ROOT, USERS
 
 # Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order).
 FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report_pipeline", "tracking", "figures", "processes"]
+
+
+def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
+    """Stops a test that opens what the user edits or what a run left here: after the next edit it would fail."""
+    if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        path = os.path.realpath(os.fsdecode(arguments[0]))
+        if path.startswith(f"{ROOT}/") and USERS.fullmatch(path[len(f"{ROOT}/") :]):
+            raise AssertionError(f"{path} is the user's: take recipes/digits.yaml, or results of the test's own")
+
+
+sys.addaudithook(_leave_to_the_user)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clones import linked
 from fuzz_params import fuzz
 from training_samples import CPU, digits, new_classifier, section
 
@@ -103,9 +104,7 @@ def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> N
 
 
 def test_a_real_process_says_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("src", "stages", "dvc.yaml", "params.yaml", "requirements.lock"):
-        (tmp_path / name).symlink_to(Path.cwd() / name)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(linked(tmp_path))
     fetch_raw("digits", None, None)
     prepare("digits", None, "crop", None, False, SPLIT)
     labels = array_paths("train")[1]

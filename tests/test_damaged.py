@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,20 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from answer_tables import answered, commit, repository, results, write
-from clones import ROOT
+from clones import linked, substitute
+from forked import Forked
 
 from src import paths, promote, recover, report
-from src.atomic import write_arrays
-from src.data.prepare import prepare
-from src.data.prepared import read_dataset
-from src.data.raw import fetch_raw
 from src.faults import Fault
 from src.figures.run import read_run
-from src.models.file import Card, save
 from src.params import load
 from src.tracking import history
 from src.tracking.lineage import Lineage, lines
-from src.training.snapshots import Snapshots
 
 TABLE, OTHER = answered(200, 0.8, seed=1), answered(200, 0.8, seed=2)
 GARBAGE = ["{", "[]", "3", "[" * 99, "\xff", "stages: [train]", "stages: {train: 5}", "<<<<<<< HEAD"]
@@ -119,21 +113,14 @@ def test_a_model_is_promoted_from_a_commit_that_can_be_read(folder: Path) -> Non
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Real data, the committed reports, and a model that has learned nothing."""
-    folder = tmp_path_factory.mktemp("finished")
-    shutil.copytree(ROOT / "reports", folder / "reports")
-    shutil.copy(ROOT / "params.yaml", folder)
+    """All stages but the last, two epochs."""
+    folder = linked(tmp_path_factory.mktemp("finished"))
+    substitute(folder / "params.yaml", "epochs: 30", "epochs: 2 ")
+    with Forked() as forked:
+        for stage in ("download", "split", "train", "evaluate"):
+            forked.run(folder, f"stages.{stage}")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        params = load()
-        fetch_raw("digits", None, None)
-        prepare("digits", None, "crop", None, False, params.split)
-        dataset = read_dataset()
-        card = Card.of(params.model, dataset)
-        classifier = card.build(0)
-        save(paths.MODEL, classifier, card)
-        Snapshots(classifier.network).save(paths.SNAPSHOTS)
-        write_arrays(paths.AUGMENTATION, images=np.zeros((24, 8, 8, 1), np.uint8))
         yield folder
 
 
@@ -142,6 +129,19 @@ def replaced(old: str, new: str) -> Callable[[Path], object]:
         text = path.read_text(encoding="utf-8")
         assert old in text
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return harm
+
+
+def field(row: int, column: str, value: str) -> Callable[[Path], object]:
+    """Another value in a row of a table, counted from 1, the header's; no name in these tables holds a comma."""
+
+    def harm(path: Path) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        fields = lines[row - 1].split(",")
+        fields[lines[0].split(",").index(column)] = value
+        lines[row - 1] = ",".join(fields)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     return harm
 
@@ -169,7 +169,7 @@ def single(path: Path) -> None:
 
 HARM: list[tuple[Path, Callable[[Path], object], str]] = [
     (paths.METRICS, lambda path: path.write_text("[]"), "it holds no keys"),
-    (paths.METRICS, replaced('"accuracy": 0.', '"accuracy": "9", "x": 0.'), "accuracy: Input should be a valid number"),
+    (paths.METRICS, replaced('"accuracy": ', '"accuracy": "9", "x": '), "accuracy: Input should be a valid number"),
     (paths.METRICS, replaced('"images"', '"image"'), "images: Field required"),
     (paths.METRICS, replaced('"brier": ', '"brier": 1e999, "b": '), "brier: Input should be a finite number"),
     (paths.TRAINING, replaced('"epochs": ', '"epochs": null, "e": '), "epochs: Input should be a valid integer"),
@@ -177,20 +177,20 @@ HARM: list[tuple[Path, Callable[[Path], object], str]] = [
     (paths.ENVIRONMENT, cut, "environment.json is damaged"),
     (paths.HISTORY, cut, "it ends amid a row"),
     (paths.HISTORY, replaced("lr\n", "rate\n"), "it has no column lr"),
-    (paths.HISTORY, replaced("\n1,", "\n1.5,"), "row 2 has the epoch '1.5'"),
-    (paths.HISTORY, replaced("\n2,", "\n2,<<<<"), "row 3 has the train_loss '<<<<"),
-    (paths.HISTORY, replaced(",0.155700,", ",1e999,"), "row 2 has the train_accuracy 'inf'"),
+    (paths.HISTORY, field(2, "epoch", "1.5"), "row 2 has the epoch '1.5'"),
+    (paths.HISTORY, field(3, "train_loss", "<<<<"), "row 3 has the train_loss '<<<<"),
+    (paths.HISTORY, field(2, "train_accuracy", "1e999"), "row 2 has the train_accuracy 'inf'"),
     (paths.HISTORY, lambda path: path.write_text("epoch\n"), "it has no column train_loss"),
     (paths.PREDICTIONS, without_row(1), "there are 359 test images"),
     (paths.PREDICTIONS, without_row(359), "there are 359 test images"),
-    (paths.PREDICTIONS, replaced(",2,2,", ",2,12,"), "dataset.json has other classes"),
-    (paths.PREDICTIONS, replaced(",2,2,0.999834,", ",2,2,,"), "a number is missing"),
-    (paths.PREDICTIONS, replaced(",2,2,0", ",2,2,0,0,0"), "Expected 7 fields in line 2, saw 9|more fields"),
+    (paths.PREDICTIONS, field(2, "prediction", "12"), "dataset.json has other classes"),
+    (paths.PREDICTIONS, field(2, "confidence", ""), "a number is missing"),
+    (paths.PREDICTIONS, field(2, "confidence", "0,0,0"), "Expected 7 fields in line 2, saw 9|more fields"),
     (paths.PER_CLASS, without_row(3), "dataset.json has other classes"),
     (paths.CONFUSION, without_row(3), "predictions.csv has other predictions"),
-    (paths.CONFUSION, replaced("0,0,36", "0,0,-36"), "row 2 has the count '-36'"),
+    (paths.CONFUSION, field(2, "count", "-36"), "row 2 has the count '-36'"),
     (paths.CALIBRATION, replaced("bin_low", "low"), "it has no column bin_low"),
-    (paths.ROBUSTNESS, replaced("left,359", "left,many"), "row 2 has the images 'many'"),
+    (paths.ROBUSTNESS, field(2, "images", "many"), "row 2 has the images 'many'"),
     (paths.SNAPSHOTS, cut, "snapshots.npz is damaged"),
     (paths.SNAPSHOTS, single, "a single array"),
     (paths.SNAPSHOTS, arrays(epochs=np.arange(3), first=np.zeros((2, 4, 1, 3, 3))), "not kernels by epoch"),
@@ -217,13 +217,12 @@ def test_results_that_are_damaged_or_do_not_belong_together_are_one_line(
 
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """In a folder with the repository's own `dvc.lock`, committed."""
-    whole = (ROOT / paths.LOCK).read_text(encoding="utf-8")
+    """In a folder with a `dvc.lock`, committed."""
     monkeypatch.chdir(repository(tmp_path))
     monkeypatch.setattr(recover, "_WRITING", 0.01)
-    paths.LOCK.write_text(whole, encoding="utf-8")
+    results(tmp_path, TABLE, TABLE, "model")
     commit(tmp_path, "whole")
-    return whole
+    return paths.LOCK.read_text(encoding="utf-8")
 
 
 def test_a_lock_that_dvc_can_read_is_left_alone_however_large(locked: str) -> None:

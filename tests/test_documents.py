@@ -116,9 +116,35 @@ def test_what_dvc_did_not_write_is_one_line(text: str) -> None:
         assert "\n" not in str(caught.value)
 
 
+LOCK = """\
+schema: '2.0'
+stages:
+  train:
+    cmd: python -m stages.train
+    deps:
+    - path: src/models
+      hash: md5
+      md5: 6ffbaaad7b4ac6e1afabed19a80b2560.dir
+      size: 25511
+      nfiles: 7
+    params:
+      params.yaml:
+        seed: 0
+        train:
+          patience:
+          optimizer:
+            lr: 0.004
+    outs:
+    - path: models/model.safetensors
+      hash: md5
+      md5: 292882aafc26f13d2405a156e74d7f0b
+      size: 378520
+"""
+
+
 def test_what_dvc_writes_is_read() -> None:
     assert read_pipeline(Path("dvc.yaml").read_bytes())["train"]["cmd"] == "python -m stages.train"
-    assert read_lock(Path("dvc.lock").read_bytes())["train"]["outs"][0]["path"] == "models/augmentation.npz"
+    assert read_lock(LOCK)["train"]["outs"][0]["path"] == "models/model.safetensors"
     assert read_lock("") == read_pipeline("") == {}
     for text in (
         "stages: {train: {deps: []}}",

@@ -1,6 +1,7 @@
 """ONNX files against PyTorch, through onnxruntime, and what they say of themselves."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ CLASSES = ["cat", "dög", "owl"]
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["export"])
+    yield
+    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", ["cifar_vgg", "fashion_net"])

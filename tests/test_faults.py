@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import substitute
+from clones import linked, substitute
 from forked import Forked
 from mounts import fill, small_disk
 
@@ -23,15 +23,6 @@ FULL = "the disk is full: free some space and start again\n"
 def forked() -> Iterator[Forked]:
     with Forked() as found:
         yield found
-
-
-def linked(folder: Path) -> Path:
-    """What a stage needs of the repository."""
-    folder.mkdir(exist_ok=True)
-    for name in ("src", "stages", "dvc.yaml", "requirements.lock"):
-        (folder / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "params.yaml", folder)
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from clones import committed, copy_of_the_repository, substitute
+from clones import committed, copy_of_the_repository, own_files, substitute
 from data_samples import class_folders, pack_tar
 
 FILES = [file for folder in ("src", "stages", "benchmarks", ".ci") for file in sorted(Path(folder).rglob("*.py"))]
@@ -119,8 +119,7 @@ def test_the_rules_see_what_they_are_for(source: str) -> None:
 
 
 def test_servers_listen_on_loopback_only() -> None:
-    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split()
-    texts = {name: Path(name).read_bytes() for name in listed if name != "requirements.lock" and Path(name).is_file()}
+    texts = {name: Path(name).read_bytes() for name in own_files() if name != "requirements.lock"}
     everywhere = re.compile(
         rb"0\.0\.0\.0|--host[ =](?!127\.0\.0\.1)|Server\(\(\s*['\"](?!127\.0\.0\.1)|bind\(\(['\"](?!127)"
     )

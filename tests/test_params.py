@@ -42,10 +42,6 @@ def test_every_key_of_a_recipe_has_a_comment(recipe: Path) -> None:
             assert "#" in line or indent == 4, f"{recipe}: no comment at {line!r}"
 
 
-def test_the_default_is_the_digits_recipe() -> None:
-    assert Path("params.yaml").read_text(encoding="utf-8") == DIGITS
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -98,10 +98,7 @@ print(model.predict(np.load("{clone}/data/prepared/test.images.npy")).max(axis=1
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     ).stdout
     confidences = pandas.read_csv(clone / "reports/predictions.csv")["confidence"]
-    # The logged model computes in float32, the pipeline in what `auto` picks for this processor.
-    precision = json.loads((clone / "reports/environment.json").read_text())["precision"]
-    rounding = {"float32": 2e-6, "bfloat16": 2e-2}[precision]
-    assert json.loads(output.splitlines()[-1]) == pytest.approx(confidences.tolist(), abs=rounding)
+    assert json.loads(output.splitlines()[-1]) == pytest.approx(confidences.tolist(), abs=2e-6)  # six decimals
 
 
 def test_a_second_time_nothing_runs(clone: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytes
 
 def test_measured_over_all_images_alone() -> None:
     classifier = new_classifier()
-    assert measure(classifier, Batches(digits(0, 0), CPU.device), CPU) == (None, None)
+    assert measure(classifier, Batches(digits(0, 0), CPU.device)) == (None, None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")

@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 import pytest
 from answer_tables import answered, commit, md5, repository, results, with_flips, write
-from clones import ROOT, git, substitute
+from clones import DIGITS, git, substitute
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
 from src import promote
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(repository(tmp_path))
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copy(DIGITS, tmp_path / "params.yaml")
     shutil.copy(store, tmp_path)
     return tmp_path
 

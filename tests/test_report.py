@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 import pytest
 from answer_tables import answered, commit, lock, md5, repository, results, with_flips, write
-from clones import ROOT, git, substitute
+from clones import DIGITS, git, substitute
 from scipy import stats
 
 from src import report
@@ -283,7 +283,7 @@ def seeds(recipe: str, values: list[float]) -> pandas.DataFrame:
 
 def test_recipes_are_compared_over_seeds(folder: Path, tell: Any) -> None:
     before, after = [0.90, 0.91, 0.92], [0.94, 0.95, 0.97, 0.95]
-    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(DIGITS, folder / "params.yaml")
     lock(folder)
     first = recipe_digest(load(), digest(folder / "data/prepared/dataset.json"))
     write(folder / "reports/seeds.csv", seeds(first, before))

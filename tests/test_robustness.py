@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.compute.batches import Batches
-from src.compute.device import Compute
 from src.data.prepared import LabelledImages
 from src.evaluation import disturb
 from src.evaluation.robustness import headline, robustness
@@ -28,9 +27,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def curves(data: LabelledImages, classifier: Classifier, compute: Compute = CPU, **options: Any) -> pandas.DataFrame:
+def curves(data: LabelledImages, classifier: Classifier, **options: Any) -> pandas.DataFrame:
     batch_size = options.pop("batch_size", 128)
-    return robustness(classifier, Batches(data, CPU.device), compute, section(**options).robustness, batch_size)
+    return robustness(classifier, Batches(data, CPU.device), section(**options).robustness, batch_size)
 
 
 def moved(image: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
@@ -229,13 +228,6 @@ def test_nothing_to_measure(count: int, options: dict[str, Any]) -> None:
     assert len(table) == 0
     assert table.columns[0] == "kind"
     assert headline(table) == {}
-
-
-def test_bfloat16_gives_nearly_the_same_curves() -> None:
-    data, classifier = digits(300), linear_classifier()
-    table = curves(data, classifier, **EVERYTHING)
-    half = curves(data, classifier, Compute(torch.device("cpu"), torch.bfloat16), **EVERYTHING)
-    np.testing.assert_allclose(half["accuracy"], table["accuracy"], atol=0.03)
 
 
 def test_it_leaves_weights_and_mode_as_evaluation_needs_them() -> None:

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from src import track
 from src.atomic import digest
 from src.faults import Fault
-from src.paths import LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.paths import METRICS, MODEL, PARAMS, TRAINING
 from src.prediction.model import load
 from src.tracking.store import Store, open_store
 
@@ -43,7 +43,6 @@ class Clone(NamedTuple):
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     root = copy_of_the_repository(tmp_path_factory.mktemp("track") / "a clone")
-    (root / LOCK).unlink()  # it holds a model that has no run here
     substitute(root / PARAMS, "epochs: 30", "epochs: 1 ")
     substitute(root / PARAMS, "shifts: 3", "shifts: 0")
     substitute(root / PARAMS, "fgsm: [0.005, 0.02, 0.05, 0.1]", "fgsm: []")

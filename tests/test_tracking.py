@@ -1,7 +1,6 @@
 """Tracking against a real MLflow store, a real git repository and real models, in temporary folders."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -13,18 +12,14 @@ import mounts
 import numpy as np
 import pytest
 import torch
-from data_samples import split_params
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tracking_samples import PASSWORD, RECIPE, ROOT, make_model, make_tree, settings
+from tracking_samples import PASSWORD, ROOT, make_model, make_tree, settings
 
-import stages.train
 from src.addresses import without_credentials
 from src.atomic import digest
-from src.data.prepare import prepare
-from src.data.raw import fetch_raw
 from src.faults import Fault
-from src.paths import DATASET, ENVIRONMENT, MODEL
+from src.paths import DATASET, MODEL
 from src.tracking import attach, training_run
 from src.tracking.store import EXPERIMENT, open_store, tracking_uri
 
@@ -346,21 +341,6 @@ def told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     assert last.startswith("not in MLflow yet: mnist cifar_basic: ")
     return [first, last]
-
-
-def test_the_stage_tags_what_it_computed_with(tree: Path) -> None:
-    fetch_raw("digits", None, None)
-    prepare("digits", None, "crop", 200, False, split_params())
-    text = re.sub(r"(?m)^  (epochs|precision): \w+", r"  \1: @\1", RECIPE)
-    Path("params.yaml").write_text(text.replace("@epochs", "1").replace("@precision", "bfloat16"), encoding="utf-8")
-    stages.train.main()
-    torch.set_deterministic_debug_mode("default")
-    store = open_store()
-    (run,) = store.client.search_runs([store.experiment_id])
-    environment = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
-    assert environment["precision"] == "bfloat16"
-    for name in ("device", "precision", "threads"):
-        assert run.data.tags[name] == str(environment[name])
 
 
 def test_a_store_that_was_killed_while_it_was_made_is_made_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_the_best_weights_are_kept_as_a_copy() -> None:
     best = int(np.argmax(accuracies))
     assert best < 4, "choose a setting whose last epoch is not its best"
     assert all(torch.equal(tensor, states[best][name]) for name, tensor in classifier.state_dict().items())
-    assert measure(classifier, validation, CPU)[1] == max(accuracies)
+    assert measure(classifier, validation)[1] == max(accuracies)
 
 
 def test_patience_stops_after_epochs_without_improvement() -> None:
@@ -162,7 +162,7 @@ def test_training_loss_and_accuracy_are_exact() -> None:
     )
     classifier = new_classifier(dropout=0.0)
     images = Batches(digits(0, 120), CPU.device)
-    expected = measure(classifier, images, CPU)
+    expected = measure(classifier, images)
     epochs = run(classifier, still, images=120)
     assert (epochs[0].train_loss, epochs[0].train_accuracy) == pytest.approx(expected, rel=1e-5)
 
@@ -171,7 +171,7 @@ def test_logits_do_not_depend_on_the_batch() -> None:
     classifier = new_classifier().eval()
     data = digits(0, BATCH_SIZE + 3)
     whole = classifier(torch.from_numpy(data.images))
-    torch.testing.assert_close(logits(classifier, Batches(data, CPU.device), CPU), whole)
+    torch.testing.assert_close(logits(classifier, Batches(data, CPU.device)), whole)
 
 
 def test_bfloat16_trains() -> None:

@@ -382,7 +382,7 @@ def test_the_average_is_what_is_validated_and_kept() -> None:
     epochs = run(averaged, section(epochs=3, ema=0.9))
     assert [epoch.train_loss for epoch in epochs] == [epoch.train_loss for epoch in plain_epochs]
     assert not torch.equal(weights(raw), weights(averaged))
-    accuracy = measure(averaged, Batches(digits(1000, 1400), CPU.device), CPU)[1]
+    accuracy = measure(averaged, Batches(digits(1000, 1400), CPU.device))[1]
     assert accuracy == max(epoch.validation_accuracy or 0 for epoch in epochs)
 
 

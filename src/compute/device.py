@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,20 +25,24 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how to compute. `autocast` is None for float32 throughout."""
+    """Where to compute, and in which precision to train: `autocast` is None for float32 throughout, or for tf32.
+
+    Evaluation and prediction are float32 whatever this is.
+    """
 
     device: torch.device
     autocast: torch.dtype | None
+    tf32: bool = False
 
     @property
     def precision(self) -> str:
-        return str(self.autocast or torch.float32).removeprefix("torch.")
+        return "tf32" if self.tf32 else str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
         return f"{self.device}, {self.precision}"
 
     def autocasting(self) -> torch.autocast:
-        """The context in which forward passes run."""
+        """The context in which the forward passes of training run."""
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def place(self, network: Module) -> Module:
@@ -48,30 +54,52 @@ class Compute:
 
 
 def prepare(train: params.Train, network: str) -> Compute:
-    """Sets up the process (threads, determinism, memory) and resolves the `auto` settings for the network of that name.
+    """Sets up the process to train the network of that name, or to evaluate it, and resolves the `auto` settings.
 
     Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
     """
-    torch.set_num_threads(train.threads)
-    # The flag of use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
-    torch.set_deterministic_debug_mode("error" if train.deterministic else "default")
-    # With it torch would also fill all memory that it reserves, a tenth of a step, to show reads of what nothing wrote.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = not train.deterministic
-    # cuBLAS reads this when it first computes, and is only then deterministic.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    device = processes.local(_device(train.device))
+    device = processes.local(set_up(train.device, deterministic=train.deterministic, threads=train.threads))
     if device.type == "cuda":
         # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.
         torch.cuda.set_device(device.index or 0)
-    if device.type == "cpu":
-        keep_freed()
     able = capability(device)
     precision = choice(able, network) if train.precision == "auto" else train.precision
     _check(precision, device, able)
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return Compute(device, _AUTOCAST[precision])
+    _allow_tf32(precision == "tf32")
+    return Compute(device, _AUTOCAST[precision], precision == "tf32")
+
+
+def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | None = None) -> torch.device:
+    """Sets up the process (threads, determinism, memory, float32 without tf32) and resolves the name of its device.
+
+    Stages do so by `prepare`, whoever uses a trained model directly. threads: None leaves torch its own number. Raises
+    `Fault` where the device is absent.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # The flag of use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    # With it torch would also fill all memory that it reserves, a tenth of a step, to show reads of what nothing wrote.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = not deterministic
+    # cuBLAS reads this when it first computes, and is only then deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _allow_tf32(False)
+    device = _device(name)
+    if device.type == "cpu":
+        keep_freed()
+    return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Within it all is float32, though training may use tf32: what is measured is what the saved weights give."""
+    tf32 = torch.get_float32_matmul_precision() == "high"
+    _allow_tf32(False)
+    try:
+        yield
+    finally:
+        _allow_tf32(tf32)
 
 
 def capability(device: torch.device) -> str:
@@ -92,6 +120,12 @@ def choice(able: str, network: str) -> str:
     """The precision that the table has for a capability and a network, or for all networks that it does not list."""
     networks: dict[str, str] = json.loads(CHOICES.read_text(encoding="utf-8"))[able]
     return networks.get(network, networks["others"])
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """torch itself allows it to convolutions, and not to matrix products."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _check(precision: str, device: torch.device, able: str) -> None:

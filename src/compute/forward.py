@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from src.compute.batches import Batches
-from src.compute.device import Compute
+from src.compute.device import full_precision
 from src.models.classifier import Classifier
 
 # Larger ones are no faster on a CPU (`python -m benchmarks.switches`), and take more memory.
@@ -12,13 +12,14 @@ BATCH_SIZE = 128
 
 
 @torch.no_grad()
-def logits(classifier: Classifier, images: Batches, compute: Compute, order: Tensor | None = None) -> Tensor:
+@full_precision()
+def logits(classifier: Classifier, images: Batches, order: Tensor | None = None) -> Tensor:
     """float32 logits (N, K) on the device, of all images or of those with the indices `order` (N,), in that order.
 
-    Leaves the classifier in evaluation mode.
+    Computed in float32 whatever precision training has: a number that is reported is what the saved weights give, in
+    `src.predict`, in an exported graph and on a server too. Leaves the classifier in evaluation mode.
     """
     classifier.eval()
     order = torch.arange(len(images)) if order is None else order
-    with compute.autocasting():
-        batches = [classifier(batch).float() for batch, _ in images.take(order, BATCH_SIZE)]
-    return torch.cat(batches) if batches else torch.empty(0, 0, device=compute.device)
+    batches = [classifier(batch) for batch, _ in images.take(order, BATCH_SIZE)]
+    return torch.cat(batches) if batches else torch.empty(0, 0, device=images.device)

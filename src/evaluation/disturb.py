@@ -73,8 +73,7 @@ def gradient_signs(classifier: Classifier, images: Tensor, labels: Tensor) -> Te
     """Sign (−1, 0 or 1) of the cross entropy's gradient at each pixel, float32 (N, H, W, C), for `attack`.
 
     The gradient of −log p_y is 1 − p_y times that of log Σ_{k≠y} exp(z_k) − z_y, so both have one sign. The first
-    rounds to 0 for images that the network is sure of, as if they could not be attacked; the second never does. For
-    the same reason it is computed in float32, without autocast.
+    rounds to 0 for images that the network is sure of, as if they could not be attacked; the second never does.
     """
     pixels = images.float().requires_grad_()
     with torch.enable_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import Compute
+from src.compute.device import full_precision
 from src.evaluation import disturb
 from src.models.classifier import Classifier
 from src.statistics import wilson
@@ -28,8 +28,9 @@ _UNCHANGED = Point("", 0)
 
 
 @torch.no_grad()
+@full_precision()
 def robustness(
-    classifier: Classifier, images: Batches, compute: Compute, section: params.Robustness, batch_size: int
+    classifier: Classifier, images: Batches, section: params.Robustness, batch_size: int
 ) -> pandas.DataFrame:
     """Columns `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, one row for each point of each curve.
 
@@ -43,8 +44,7 @@ def robustness(
     correct: dict[Point, Tensor] = {}
     for numbers, (batch, labels) in zip(torch.split(chosen, batch_size), images.take(chosen, batch_size), strict=True):
         for point, disturbed in _disturbed(classifier, batch, labels, numbers.tolist(), section):
-            with compute.autocasting():
-                right = (classifier(disturbed).argmax(dim=1) == labels).sum()
+            right = (classifier(disturbed).argmax(dim=1) == labels).sum()
             correct[point] = correct[point] + right if point in correct else right
     return _table({point: int(count) for point, count in correct.items()}, len(chosen))
 

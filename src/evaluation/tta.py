@@ -8,30 +8,29 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import Compute
+from src.compute.device import full_precision
 from src.compute.forward import BATCH_SIZE
 from src.evaluation.disturb import DIRECTIONS, shift
 from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
 
 
-def tta_metrics(
-    classifier: Classifier, images: Batches, compute: Compute, section: params.Evaluate
-) -> dict[str, float | int]:
+def tta_metrics(classifier: Classifier, images: Batches, section: params.Evaluate) -> dict[str, float | int]:
     """`tta_accuracy` and `tta_loss` with the ends of their intervals, as `measure` has them without augmentation.
 
     Nothing where it is switched off or there are no images.
     """
     if section.tta == "none" or not len(images):
         return {}
-    scores = log_mean_probabilities(classifier, images, compute, section).cpu().numpy()
+    scores = log_mean_probabilities(classifier, images, section).cpu().numpy()
     result = measure(scores, images.labels.cpu().numpy())
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
 
 @torch.no_grad()
+@full_precision()
 def log_mean_probabilities(
-    classifier: Classifier, images: Batches, compute: Compute, section: params.Evaluate, batch_size: int = BATCH_SIZE
+    classifier: Classifier, images: Batches, section: params.Evaluate, batch_size: int = BATCH_SIZE
 ) -> Tensor:
     """Logarithm of the mean over the copies of the class probabilities: float32 (N, K), in the order of the images.
 
@@ -40,8 +39,7 @@ def log_mean_probabilities(
     classifier.eval()
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
-        with compute.autocasting():
-            scores = [classifier(copy).float().log_softmax(dim=1) for copy in copies(batch, section)]
+        scores = [classifier(copy).log_softmax(dim=1) for copy in copies(batch, section)]
         batches.append(torch.stack(scores).logsumexp(dim=0) - math.log(len(scores)))
     return torch.cat(batches)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from src.addresses import without_credentials
-from src.compute.memory import keep_freed
+from src.compute.device import set_up
 from src.documents import read_yaml
 from src.faults import Fault, out_of_memory
 from src.models import file
@@ -92,8 +92,5 @@ def _from_store(store: Store, uri: str) -> Model:
 
 
 def _placed(classifier: Classifier, card: Card) -> Model:
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    device = accelerator if accelerator is not None else torch.device("cpu")
-    if device.type == "cpu":
-        keep_freed()
+    device = set_up()
     return Model(Probabilities(classifier).to(device).eval(), card, device)

@@ -61,7 +61,7 @@ def train(
         try:
             loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, progress.losses)
             trained = time.perf_counter()
-            validation_loss, validation_accuracy = measure(learner.kept, validation, compute)
+            validation_loss, validation_accuracy = measure(learner.kept, validation)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -152,7 +152,7 @@ def _train_epoch(
             if section.record_every and step_of_all % section.record_every == 0:
                 now = int(processes.total(right.sum()).item()), sum(seen) * processes.count()
                 train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
-                held_out = measure(learner.kept, validation, compute)[1]
+                held_out = measure(learner.kept, validation)[1]
                 learner.classifier.train()
                 records.append(Errors(step_of_all, number, train_error, None if held_out is None else 1 - held_out))
                 recorded = now
@@ -194,18 +194,19 @@ def _seed_epoch(seed: int, number: int) -> Generator:
     return torch.Generator().manual_seed(int(draws))
 
 
-def measure(classifier: Classifier, images: Batches, compute: Compute) -> tuple[float | None, float | None]:
+def measure(classifier: Classifier, images: Batches) -> tuple[float | None, float | None]:
     """Mean cross entropy of the softmax probabilities in nats and accuracy; None for both where there are no images.
 
-    Over all images, of which every process evaluates a part; all then have the same numbers.
+    In float32, whatever precision training has. Over all images, of which every process evaluates a part; all then have
+    the same numbers.
     """
     if not len(images):
         return None, None
     processes.same_statistics(classifier)
     order = processes.own(len(images))
-    sums = torch.zeros(2, device=compute.device)
+    sums = torch.zeros(2, device=images.device)
     if len(order):
-        outputs, labels = logits(classifier, images, compute, order), images.labels[order.to(images.labels.device)]
+        outputs, labels = logits(classifier, images, order), images.labels[order.to(images.labels.device)]
         sums[0] = F.cross_entropy(outputs, labels, reduction="sum")
         sums[1] = (outputs.argmax(dim=1) == labels).sum()
     loss, correct = (processes.total(sums) / len(images)).tolist()
