@@ -85,7 +85,7 @@ def _state(name: str, part: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _run(run: dict[str, Any]) -> tuple[Any, ...]:
-    reached = "not reached" if run["seconds_to_target"] is None else run["seconds_to_target"]
+    reached = run["seconds_to_target"] or ("not reached" if run["target"] else "none was published")
     accuracy = f"{100 * run['accuracy']:.2f} %"
     return (
         *(run[key] for key in ("seed", "precision")),

@@ -1,63 +1,35 @@
-"""How fast a device is: its ceilings, every loop in every precision, whole trainings, sizes of batches, airbench.
+"""How fast a device is: its ceilings, every loop in every precision, sizes of batches.
 
 Each function is the work of a part (`benchmarks.gpu.runner`): it yields what it found so far.
 """
 
 import statistics
 import subprocess
-import sys
-import tempfile
 import traceback
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from benchmarks import loops
 from benchmarks.common import hardware, summary, versions
 from benchmarks.contenders import Turn, spread, timed
-from benchmarks.gpu.pack import AIRBENCH
 from benchmarks.gpu.runner import Place
 from benchmarks.loops import COMPILED, FLOOR, PLAIN, TUTORIAL, Contender
 from benchmarks.problems import ARCHIVES, Problem, prepared, problem, synthetic
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import capability, prepare
-from src.data.prepared import LabelledImages
 from src.params import Train
 from src.paths import RECIPES
 from src.training import augment
-from src.training.loop import train
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # from the finest to the coarsest
 ROUNDS, TURN = 3, 0.3  # alternated turns of each loop, and about how many seconds each
 WORKERS = 8  # processes that load for the plain loader
-SEEDS = 3
-AIRBENCH_RUNS = 5
 EVALUATION = (128, 512, 2048, 8192)  # images of a batch
 TOGETHER = (2**20, 2**22, 2**24, 2**26, 2**28)  # values of pixels that are augmented at once
 DRAWN = 50_000  # images of an epoch whose augmentation is timed
-
-
-class Target(NamedTuple):
-    """Reached at this accuracy or above, and at this loss or below, on held-out images."""
-
-    accuracy: float = 0.0
-    loss: float = float("inf")
-
-
-# The published results; `mnist` was published with curves only, so its whole training is timed.
-TARGETS = {
-    "cifar10-basic": Target(accuracy=0.72),
-    "cifar10-vgg": Target(accuracy=0.8647),
-    "cifar10-vgg-modern": Target(accuracy=0.8647),
-    "fashion-mnist": Target(loss=0.57),
-    "fashion-mnist-modern": Target(loss=0.57),
-    "mnist": Target(accuracy=1.1),
-    "mnist-modern": Target(accuracy=1.1),
-}
-SPEED = Target(accuracy=0.94)
 
 
 def real(recipe: str, place: Place) -> bool:
@@ -179,100 +151,6 @@ def alternated(
         for name in list(entries)[:: -1 if number % 2 else 1]:
             turns[name].append(entries[name]())
     yield {name: {"steps": steps[name], **loops.row(name, found[name].floor, turns, known)} for name in entries}
-
-
-# ---- whole trainings ----
-
-
-def reaching(place: Place, _: str) -> Iterator[dict[str, Any]]:
-    """Train the recipes to their published results, a seed of all before the next of one."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for seed in range(1 if place.small else SEEDS):
-        for recipe, target in TARGETS.items():
-            if not place.small and not real(recipe, place):
-                yield {recipe: "skipped: its images are not in the pack"}
-                continue
-            known = opened(recipe, place)
-            section = settings(known, place)
-            if seed == 0:
-                once(known, section.model_copy(update={"epochs": 1}), target, seed)  # warms up
-            rows.setdefault(recipe, []).append(once(known, section, target, seed))
-            yield {recipe: rows[recipe]}
-
-
-def speed(place: Place, _: str) -> Iterator[dict[str, Any]]:
-    """Train `cifar10-speed` to its end with several seeds, eager and compiled; the first training of each tells how
-    long compiling, tuning and recording take."""
-    known = opened("cifar10-speed", place)
-    yield {"real_images": real("cifar10-speed", place)}
-    for name in ("eager",) if place.small else ("eager", COMPILED):
-        section = settings(known, place, compile=name == COMPILED)
-        first = once(known, section.model_copy(update={"epochs": 1}), SPEED, 0)
-        runs = []
-        for seed in range(1 if place.small else SEEDS):
-            runs.append(once(known, section, SPEED, seed, whole=True))
-            yield {name: {"first_epoch_seconds": first["seconds"], "runs": runs}}
-
-
-def once(known: Problem, section: Train, target: Target, seed: int, *, whole: bool = False) -> dict[str, Any]:
-    """Train until the held-out images show the target, or to the recipe's end; seconds are those of training alone."""
-    compute = prepare(section, known.params.model.name)
-    training, held_out = (Batches(data, compute.device) for data in (known.training, known.evaluation))
-    section = section.model_copy(update={"record_every": 0, "patience": None})
-    seconds, peak, reached = 0.0, 0.0, None
-    for epoch in train(known.card.build(seed), training, held_out, section, seed, compute):
-        seconds += len(training) / epoch.images_per_second
-        peak = max(peak, epoch.peak_gpu_memory_gib or 0.0)
-        accuracy, loss = epoch.validation_accuracy or 0.0, epoch.validation_loss or 0.0
-        if reached is None and accuracy >= target.accuracy and loss <= target.loss:
-            reached = round(seconds, 3)
-            if not whole:
-                break
-    return {
-        "seed": seed,
-        "precision": compute.precision,
-        "seconds_to_target": reached,
-        "seconds": round(seconds, 3),
-        "epochs": epoch.number,
-        "accuracy": accuracy,
-        "loss": round(loss, 4),
-        "peak_gib": round(peak, 3) or None,
-    }
-
-
-def airbench(place: Place, _: str) -> Iterator[dict[str, Any]]:
-    """Run airbench's own script, a few times instead of 200, on the images of `cifar10-speed`."""
-    script = place.pack / "airbench" / AIRBENCH
-    if place.device != "cuda" or not script.exists():
-        yield {"skipped": "it computes on CUDA alone" if script.exists() else "it is not in the pack"}
-        return
-    known = opened("cifar10-speed", place)
-    with tempfile.TemporaryDirectory() as temporary:
-        data = Path(temporary, "cifar10")
-        data.mkdir()
-        for name, split in {"train": known.training, "test": known.evaluation}.items():
-            torch.save(as_airbench_reads(split, known.card.classes), data / f"{name}.pt")
-        code = script.read_text(encoding="utf-8")
-        if "range(200)" not in code:
-            raise RuntimeError(f"{AIRBENCH} is another version: it has no range(200)")
-        Path(temporary, AIRBENCH).write_text(code.replace("range(200)", f"range({AIRBENCH_RUNS})"), encoding="utf-8")
-        done = subprocess.run([sys.executable, AIRBENCH], cwd=temporary, capture_output=True, text=True, check=False)
-    yield airbench_result(done.stdout)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-
-
-def as_airbench_reads(data: LabelledImages, classes: Iterable[str]) -> dict[str, Any]:
-    """uint8 (N, H, W, C), int64 (N,) and the classes' names: what its loader would have saved."""
-    images, labels = (torch.from_numpy(part.copy()) for part in data)
-    return {"images": images, "labels": labels, "classes": list(classes)}
-
-
-def airbench_result(printed: str) -> dict[str, Any]:
-    """Read accuracies (with its test-time augmentation) and seconds from its table; the first run warms up."""
-    rows = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in printed.splitlines()]
-    last = [row for row in rows if "eval" in row][1:]
-    return {"accuracy": [float(row[-2]) for row in last], "seconds": [float(row[-1]) for row in last]}
 
 
 # ---- sizes of batches ----
