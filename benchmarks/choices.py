@@ -3,9 +3,10 @@
     python -m benchmarks.choices [--device cuda] [--rounds 5]
 
 Times steps of training (random images, the recipe's batch size and optimiser) in both precisions, in alternation; keeps
-the images per second in `benchmarks/choices.json` and the choices in `src/compute/choices.json`. bfloat16 is chosen
-where it is at least a tenth faster. Only what is measured is rewritten: other rows stay. (Telling oneDNN not to use AMX
-does not make a processor without it: where bfloat16 has no AMX, an AMD EPYC gains by it and this Intel Xeon loses.)
+the images per second in `benchmarks/choices.json` and the choices in `src/compute/choices.json`. A precision is chosen
+where it is at least a tenth faster than the finer ones. Only what is measured is rewritten: other rows stay. (Telling
+oneDNN not to use AMX does not make a processor without it: where bfloat16 has no AMX, an AMD EPYC gains by it and this
+Intel Xeon loses.) `python -m benchmarks.gpu choices` writes both files from what a GPU measured.
 """
 
 import argparse
@@ -13,10 +14,11 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.common import hardware, keep, versions
+from benchmarks.common import hardware, kept, replace, versions
 from benchmarks.problems import synthetic
 from src.compute.device import CHOICES, Compute, capability
 from src.compute.memory import keep_freed
@@ -33,7 +35,7 @@ RECIPES = {
     "others": "dogs-vs-cats",
 }
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-FASTER = 1.1  # than float32, to be chosen instead
+FASTER = 1.1  # than a finer precision, to be chosen instead
 LARGEST_BATCH = 8  # of 224×224 pixels: enough to fill a processor
 LARGEST = 1024  # of small images: no recipe has more in a batch
 ROUND = 0.3  # seconds that a round of one kind takes at least
@@ -58,13 +60,24 @@ def main() -> None:
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else hardware(),
         "versions": versions("torch"),
     }
-    keep(RESULTS, result, same=("capability",))
+    print(write(result), flush=True)
+
+
+def write(result: dict[str, Any]) -> str:
+    """Keep the result, and make what it chooses its capability's row of the table. Return a line for each network.
+
+    The table has one row for a capability, so a result replaces that of any other hardware of the same one.
+    """
+    able = result["capability"]
+    replace(RESULTS, [entry for entry in kept(RESULTS) if entry["capability"] != able], result)
     table = json.loads(CHOICES.read_text(encoding="utf-8"))
-    table[able] = {network: chosen(speed) for network, speed in speeds.items()}
+    table[able] = {network: chosen(speeds) for network, speeds in result["images_per_second"].items()}
     CHOICES.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    for network, speed in speeds.items():
-        compared = ", ".join(f"{name} {statistics.median(values):,.0f} images/s" for name, values in speed.items())
-        print(f"{able:<16} {network:<14} {compared}: {table[able][network]}", flush=True)
+    lines = []
+    for network, speeds in result["images_per_second"].items():
+        compared = ", ".join(f"{name} {statistics.median(values):,.0f} images/s" for name, values in speeds.items())
+        lines.append(f"{able:<16} {network:<14} {compared}: {table[able][network]}")
+    return "\n".join(lines)
 
 
 def measure(network: str, device: torch.device, rounds: int) -> dict[str, list[float]]:
@@ -100,9 +113,13 @@ def steps_per_second(learner: Learner, images: torch.Tensor, target: Target, dev
 
 
 def chosen(speeds: dict[str, list[float]]) -> str:
-    """The precision, by the medians."""
-    single, half = (statistics.median(speeds[name]) for name in ("float32", "bfloat16"))
-    return "bfloat16" if half >= FASTER * single else "float32"
+    """Choose a precision by the medians; `speeds` are in the order from the finest to the coarsest."""
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    best, *coarser = medians
+    for name in coarser:
+        if medians[name] >= FASTER * medians[best]:
+            best = name
+    return best
 
 
 if __name__ == "__main__":

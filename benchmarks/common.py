@@ -14,11 +14,14 @@ import psutil
 
 
 def hardware() -> str:
-    """Processor and memory, without the machine's name."""
+    """Name processor, memory and GPU, without the machine's name."""
+    import torch
+
     cpuinfo = Path("/proc/cpuinfo")
     name = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores of {name[1] if name else platform.processor()}, {memory:.0f} GiB"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()} cores of {name[1] if name else platform.processor()}, {memory:.0f} GiB{gpu}"
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -51,6 +54,14 @@ def where(entry: dict[str, Any]) -> str:
 
 
 def keep(results: Path, result: dict[str, Any], same: tuple[str, ...]) -> None:
-    """Adds a result to a JSON list; it replaces an older one with equal values of the keys `same`."""
-    others = [entry for entry in kept(results) if any(entry[key] != result[key] for key in same)]
+    """Add a result to a JSON list; it replaces an older one of the same hardware with equal values of the keys `same`.
+
+    What another processor or GPU gave stays.
+    """
+    keys = (*same, "hardware")
+    replace(results, [entry for entry in kept(results) if any(entry[key] != result[key] for key in keys)], result)
+
+
+def replace(results: Path, others: Sequence[dict[str, Any]], result: dict[str, Any]) -> None:
+    """Make a JSON list of what is to stay and a new result."""
     results.write_text(json.dumps([*others, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

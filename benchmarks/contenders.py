@@ -4,7 +4,7 @@ Every loop gets the same images, batch size, optimiser and augmentation. What ru
 for is not timed, nor are the first `warm` steps where worker processes load: they begin with full queues.
 """
 
-import importlib
+import importlib.util
 import logging
 import math
 import time
@@ -29,10 +29,8 @@ from src.training.learner import Learner
 from src.training.loop import measure, train
 from src.training.optimizers import optimizer
 
-try:
-    lightning: Any = importlib.import_module("pytorch_lightning")
-except ModuleNotFoundError:
-    lightning = None
+# Itself it is imported where it runs: it brings onnx and much else with it.
+LIGHTNING_INSTALLED = importlib.util.find_spec("pytorch_lightning") is not None
 
 EVALUATED = 4  # an image is evaluated for so many that train
 
@@ -87,6 +85,7 @@ def floor(problem: Problem, section: Train) -> Maker:
         optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
 
         def turn() -> Turn:
+            prepare(section, problem.params.model.name)
             classifier.train()
             seconds = timed(lambda: learn(classifier.network, images, labels, optimiser, compute, steps))
             return Turn(steps * len(labels) / seconds)
@@ -186,6 +185,7 @@ def plain(problem: Problem, section: Train, device: torch.device, workers: int =
 
 def with_lightning(problem: Problem, section: Train, device: torch.device, workers: int = 0) -> Maker:
     """The same in PyTorch Lightning, without logger, checkpoints and progress bar; only where it is installed."""
+    lightning: Any = importlib.import_module("pytorch_lightning")
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -290,6 +290,8 @@ def defaults(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
 
 
 def timed(call: Callable[[], object]) -> float:

@@ -19,7 +19,7 @@ import argparse
 import multiprocessing
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -39,7 +39,8 @@ from src.faults import command
 from src.params import Train
 
 RESULTS = Path("benchmarks/loops.json")
-TUTORIAL, FLOOR, LIGHTNING = "tutorial", "floor", "PyTorch Lightning"
+TUTORIAL, PLAIN, FLOOR, LIGHTNING = "tutorial", "DataLoader + v2", "floor", "PyTorch Lightning"
+COMPILED = "compiled"
 
 _own = threading.local()  # in the process of a loop: the loop, warmed up
 
@@ -91,8 +92,10 @@ def device_name(known: Problem, section: Train) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def contestants(known: Problem, section: Train, auto: str, workers: int) -> dict[str, Contender]:
-    """Every loop that can run here, by the name of its row; `auto` is the precision that is picked.
+def contestants(
+    known: Problem, section: Train, precisions: Sequence[str], workers: int, *, compiled: bool = False
+) -> dict[str, Contender]:
+    """Name every loop that can run here by its row; ours and the floor in all `precisions`, ours `compiled` too.
 
     Changes nothing in the process, since what `prepare` sets is a part of ours.
     """
@@ -103,21 +106,22 @@ def contestants(known: Problem, section: Train, auto: str, workers: int) -> dict
         f"{TUTORIAL}, 2 workers": Contender(
             contenders.tutorial(known, section, device, workers=2), limit, contenders.warm(2)
         ),
-        "DataLoader + v2": Contender(
-            contenders.plain(known, section, device, workers), limit, contenders.warm(workers)
-        ),
+        PLAIN: Contender(contenders.plain(known, section, device, workers), limit, contenders.warm(workers)),
     }
     if known.photos:
         files = contenders.tutorial(known, section, device, files=True)
         found[f"{TUTORIAL}, from JPEG files"] = Contender(files, limit, 0)
-    if contenders.lightning is not None:
+    if contenders.LIGHTNING_INSTALLED:
         fitting = contenders.with_lightning(known, section, device, workers)
         found[LIGHTNING] = Contender(fitting, limit, contenders.warm(workers))
-    for precision in dict.fromkeys(("float32", auto)):
+    for precision in precisions:
         own = section.model_copy(update={"precision": precision})
         limit = f"{FLOOR}, {precision}"
         found[f"ours, {precision}"] = Contender(contenders.ours(known, own), limit, 0)
         found[limit] = Contender(contenders.floor(known, own), limit, 0)
+        if compiled:
+            own = own.model_copy(update={"compile": True})
+            found[f"ours, {precision}, {COMPILED}"] = Contender(contenders.ours(known, own), limit, 0)
     return found
 
 
@@ -138,18 +142,19 @@ def compare(
     round. What `opening` gives does not travel: every process opens it."""
     known = opening()
     auto = prepare(section, known.params.model.name).precision
-    found = contestants(known, section, auto, workers)
+    precisions = tuple(dict.fromkeys(("float32", auto)))
+    found = contestants(known, section, precisions, workers)
     places: dict[str, Executor] = {}
     steps: dict[str, int] = {}
     turns: dict[str, list[Turn]] = {}
-    missing = {} if contenders.lightning is not None else {LIGHTNING: "not installed"}
+    missing = {} if contenders.LIGHTNING_INSTALLED else {LIGHTNING: "not installed"}
     with ExitStack() as stack:
         for name, contender in found.items():
             if contender.warm and steps[TUTORIAL] < 2 * (contender.warm + 1):
                 missing[name] = f"its first {contender.warm} steps do not count, and a step takes too long"
                 continue
             places[name] = stack.enter_context(place())
-            steps[name] = places[name].submit(begin, opening, section, auto, workers, name, seconds).result()
+            steps[name] = places[name].submit(begin, opening, section, precisions, workers, name, seconds).result()
             turns[name] = []
         for number in range(rounds):
             for name in list(places)[:: -1 if number % 2 else 1]:
@@ -158,14 +163,16 @@ def compare(
     return {"auto": auto, "rows": rows, "not_measured": missing}
 
 
-def begin(opening: Callable[[], Problem], section: Train, auto: str, workers: int, name: str, seconds: float) -> int:
+def begin(
+    opening: Callable[[], Problem], section: Train, precisions: Sequence[str], workers: int, name: str, seconds: float
+) -> int:
     """In its own process: warms one loop up; its steps in a turn."""
     # Worker processes that load begin as they do by default: this one would hand on how it began itself.
     multiprocessing.set_start_method(None, force=True)
     # Lightning's advice on the number of workers, which is what is measured.
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     known = opening()
-    contender = contestants(known, section, auto, workers)[name]
+    contender = contestants(known, section, precisions, workers)[name]
     most = max(1, len(known.training.labels) // section.batch_size)
     _own.entry, steps = fitted(contender.maker, section.batch_size, seconds, contender.warm + 1, most)
     return steps
@@ -178,11 +185,12 @@ def go_on() -> Turn:
 
 
 def fitted(maker: Maker, batch_size: int, seconds: float, least: int, most: int) -> tuple[Entry, int]:
-    """A loop, warmed up, with turns of about `seconds`, and their number of steps. A first turn is slower than the
-    others: the number is raised until it fits."""
+    """A loop, warmed up, with turns of about `seconds`, and their number of steps. A short turn says too little of a
+    long one: the number is raised until it fits. The first turn, which may compile and tune, says nothing."""
     steps = least
     while True:
         entry = maker(steps)
+        entry()
         wanted = min(most, round(seconds * entry().training / batch_size))
         if wanted < 2 * steps:
             return entry, steps

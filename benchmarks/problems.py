@@ -3,18 +3,20 @@
 The images are made from the archives by the project's own `download` and `split`, once, in `.cache/benchmarks/`.
 """
 
+import contextlib
+import functools
 import hashlib
+import importlib
+import multiprocessing
 import shutil
-import subprocess
-import sys
 import tarfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from ruamel.yaml import YAML
 
-from benchmarks.pipeline import substitute
-from benchmarks.systems import ARCHIVES
 from src import params
 from src.data.prepared import Dataset, LabelledImages
 from src.faults import Fault
@@ -24,6 +26,12 @@ from src.params import Params
 from src.paths import DATASET, PARAMS, PREPARED, RECIPES
 
 CACHE = Path(".cache/benchmarks")
+ARCHIVES = {  # by data.name
+    "mnist": "mnist-idx.tar.xz",
+    "fashion_mnist": "fashion-mnist-idx.tar.xz",
+    "cifar10": "cifar10.tar.xz",
+    "image_folder": "dogs-vs-cats.tar",
+}
 
 
 class Problem(NamedTuple):
@@ -46,7 +54,7 @@ def problem(recipe: str, archives: Path) -> Problem:
     """A system with its real images. ImageNet's weights are not fetched: they change no time."""
     chosen = params.load(RECIPES / f"{recipe}.yaml")
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
-    archive = archives / ARCHIVES[recipe]
+    archive = archives / ARCHIVES[chosen.data.name]
     folder = prepared(recipe, {"data.source": str(archive.resolve())})
     dataset = Dataset.model_validate_json((folder / DATASET).read_text(encoding="utf-8"))
     card = Card.of(chosen.model, dataset)
@@ -62,9 +70,7 @@ def prepared(recipe: str, changes: dict[str, str]) -> Path:
         raise Fault(f"{changes['data.source']} is missing: name the folder of the archives with --data")
     scratch = CACHE / "params.yaml"
     scratch.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(RECIPES / f"{recipe}.yaml", scratch)
-    for key, value in changes.items():
-        substitute(scratch, key, value)
+    change(RECIPES / f"{recipe}.yaml", scratch, changes)
     wanted = params.load(scratch)
     content = repr((wanted.data, wanted.split)).encode()  # recipes with the same images share them
     folder = CACHE / f"{wanted.data.name}-{hashlib.sha256(content).hexdigest()[:12]}"
@@ -74,12 +80,29 @@ def prepared(recipe: str, changes: dict[str, str]) -> Path:
         (folder / "data/images").mkdir(parents=True)
         for name in ("src", "stages"):
             (folder / name).symlink_to(Path(name).resolve())
-        for stage in ("download", "split"):
-            shutil.copy(scratch, folder / PARAMS)
-            subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True)
+        shutil.copy(scratch, folder / PARAMS)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+            apart.submit(prepare_in, folder).result()
         ready.touch()
     shutil.copy(scratch, folder / PARAMS)
     return folder
+
+
+def prepare_in(folder: Path) -> None:
+    """Do the work of `download` and `split` in the folder; without DVC, which a machine with a GPU may lack."""
+    with contextlib.chdir(folder):
+        for stage in ("download", "split"):
+            importlib.import_module(f"stages.{stage}").main()
+
+
+def change(recipe: Path, path: Path, changes: dict[str, Any]) -> None:
+    """Write a recipe with some values changed, as a program reads it: without comments, and without DVC."""
+    yaml = YAML(typ="safe", pure=True)
+    content = yaml.load(recipe)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        functools.reduce(dict.__getitem__, parents, content)[last] = value
+    yaml.dump(content, path)
 
 
 def open_split(folder: Path, split: str) -> LabelledImages:
@@ -102,9 +125,10 @@ def synthetic(recipe: str, count: int, size: int | None = None) -> Problem:
     chosen = params.load(RECIPES / f"{recipe}.yaml")
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
     random = np.random.default_rng(0)
-    side = size or chosen.data.image_size or (32 if "cifar" in recipe else 28)
-    shape = (count, side, side, 1 if "mnist" in recipe else 3)
-    classes = [str(number) for number in range(2 if recipe == "dogs-vs-cats" else 10)]
+    name = chosen.data.name
+    side = size or chosen.data.image_size or {"digits": 8, "mnist": 28, "fashion_mnist": 28}.get(name, 32)
+    shape = (count, side, side, 1 if name in ("digits", "mnist", "fashion_mnist") else 3)
+    classes = [str(number) for number in range({"image_folder": 2, "cifar100": 100}.get(name, 10))]
     data = LabelledImages(random.integers(256, size=shape, dtype=np.uint8), random.integers(len(classes), size=count))
     image = {"height": side, "width": side, "channels": shape[3], "resize": None}
     card = Card.model_validate({"model": chosen.model, "classes": classes, "image": image, "mean": [0.5] * shape[3],

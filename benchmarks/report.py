@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks import engine
 from benchmarks.common import kept, where
+from benchmarks.gpu import page
 from src.compute.device import CHOICES
 from src.params import load
 from src.paths import RECIPES
@@ -78,6 +79,7 @@ def render() -> str:
             *_choices(),
             *_pipeline(),
             *engine.sections(),
+            *page.section(),
             *_augmentation(),
             *_prediction(),
             *_verdicts(),
@@ -119,11 +121,14 @@ def of_system(recipe: str, entries: Sequence[dict[str, Any]]) -> list[str]:
     if not entries:
         return [f"| `{recipe}` | {system.published} | {' | '.join(['not run'] * 7)} |"]
     rows = []
+    several = len({entry["hardware"] for entry in entries}) > 1
     for entry in entries:
         changed = [change for change in entry["changed"] if not change.startswith("train.epochs=")]
         epochs = f"{entry['epochs']} of {entry['recipe_epochs']} epochs"
         cells = [
-            f"`{recipe}`" + (f" with {', '.join(f'`{change}`' for change in changed)}" if changed else ""),
+            f"`{recipe}`"
+            + (f" with {', '.join(f'`{change}`' for change in changed)}" if changed else "")
+            + (f" on {entry['hardware']}" if several else ""),
             system.published,
             epochs if entry["epochs"] < entry["recipe_epochs"] else f"all {entry['epochs']}",
             str(entry["seed"]),
@@ -186,18 +191,19 @@ def _choices() -> list[str]:
     lines = [
         "## What `train.precision: auto` picks",
         "",
-        "`python -m benchmarks.choices`: images per second of training steps, medians. It has not measured the other",
-        "rows of the table: processors with bf16 instructions but no AMX take bfloat16, because a prototype of this",
-        "loop was 1.15 to 2 times as fast with it on an AMD EPYC (Zen 5); GPUs that compute in it are assumed to gain",
-        "by it.",
+        "`python -m benchmarks.choices`: images per second of training steps, medians; on a GPU those of our loop, by",
+        "`python -m benchmarks.gpu`. Other rows of the table were not measured: processors with bf16 instructions but",
+        "no AMX take bfloat16, because a prototype of this loop was 1.15 to 2 times as fast with it on an AMD EPYC",
+        "(Zen 5); GPUs that compute in it are assumed to gain by it.",
         "",
-        "| capability | network | float32 | bfloat16 | auto |",
-        "|---|---|---|---|---|",
+        "| capability | network | float32 | tf32 | bfloat16 | auto |",
+        "|---|---|---|---|---|---|",
     ]
     table = json.loads(CHOICES.read_text(encoding="utf-8"))
     for entry in kept(MEASURED_CHOICES):
         for network, speeds in entry["images_per_second"].items():
-            numbers = (f"{statistics.median(speeds[name]):,.0f}" for name in ("float32", "bfloat16"))
+            medians = {name: f"{statistics.median(values):,.0f}" for name, values in speeds.items()}
+            numbers = (medians.get(name, "") for name in ("float32", "tf32", "bfloat16"))
             chosen = table[entry["capability"]][network]
             lines.append(f"| {entry['capability']} | {network} | {' | '.join(numbers)} | {chosen} |")
     return [*lines, "", *dict.fromkeys(f"{_runs(entry)}; {where(entry)}." for entry in kept(MEASURED_CHOICES)), ""]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas
 
-from benchmarks import pipeline, report
+from benchmarks import pipeline, problems, report
 from benchmarks.common import hardware, keep, versions
 from src.evaluation import tables
 from src.evaluation.classes import per_class
@@ -24,11 +24,11 @@ from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, RECIPE
 from src.statistics import wilson
 
 ARCHIVES = {
-    "mnist": "mnist-idx.tar.xz",
-    "fashion-mnist": "fashion-mnist-idx.tar.xz",
-    "cifar10-basic": "cifar10.tar.xz",
-    "cifar10-vgg": "cifar10.tar.xz",
-    "dogs-vs-cats": "dogs-vs-cats.tar",
+    "mnist": problems.ARCHIVES["mnist"],
+    "fashion-mnist": problems.ARCHIVES["fashion_mnist"],
+    "cifar10-basic": problems.ARCHIVES["cifar10"],
+    "cifar10-vgg": problems.ARCHIVES["cifar10"],
+    "dogs-vs-cats": problems.ARCHIVES["image_folder"],
 }
 
 
