@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from src import params
-from src.compute import processes
+from src.compute import portable, processes
 from src.compute.memory import keep_freed
 from src.faults import Fault
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
+_ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -23,17 +24,18 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how to compute. `autocast` is None for float32 throughout."""
+    """Where and how to compute. `autocast` is None for float32 throughout; `note`: what was asked for and cannot be."""
 
     device: torch.device
     autocast: torch.dtype | None
+    note: str = ""
 
     @property
     def precision(self) -> str:
         return str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.precision}"
+        return ", ".join(filter(None, (str(self.device), self.precision, self.note)))
 
     def autocasting(self) -> torch.autocast:
         """The context in which forward passes run."""
@@ -52,6 +54,11 @@ def prepare(train: params.Train, network: str) -> Compute:
 
     Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
     """
+    note = ""
+    if train.deterministic == "portable" and portable.available():
+        train = train.model_copy(update={"device": "cpu", "precision": "float32"})
+    elif train.deterministic == "portable":
+        note = _ELSEWHERE
     torch.set_num_threads(train.threads)
     # The flag of use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
     torch.set_deterministic_debug_mode("error" if train.deterministic else "default")
@@ -68,7 +75,7 @@ def prepare(train: params.Train, network: str) -> Compute:
     _check(precision, device, able)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return Compute(device, _AUTOCAST[precision])
+    return Compute(device, _AUTOCAST[precision], note)
 
 
 def capability(device: torch.device) -> str:
