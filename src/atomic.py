@@ -91,11 +91,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
-    """Writes a compressed .npz; equal arrays give equal files, since numpy gives every member the same date."""
+    """Writes an .npz; equal arrays give equal files, since numpy gives every member the same date.
+
+    Not compressed: other versions of zlib, which Python or the system brings along, write other bytes.
+    """
     import numpy as np  # not every stage that writes text needs it
 
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def digest(path: Path, algorithm: str = "md5") -> str:

@@ -9,6 +9,11 @@ Input uint8 (N, H, W, C), output class probabilities: `src/prediction/onnx_file.
 import argparse
 from pathlib import Path
 
+from src.compute import portable
+
+if __name__ == "__main__":
+    portable.begin()
+
 from src.faults import command
 from src.paths import MODEL, ONNX
 from src.prediction.model import load

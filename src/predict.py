@@ -14,6 +14,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from src.compute import portable
+
+if __name__ == "__main__":
+    portable.begin()
+
 from tqdm import tqdm
 
 from src.data.images import Resize

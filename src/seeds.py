@@ -11,6 +11,11 @@ from collections.abc import Mapping
 from itertools import count, islice
 from subprocess import run
 
+from src.compute import portable
+
+if __name__ == "__main__":
+    portable.begin()
+
 import numpy as np
 import pandas
 from numpy.typing import NDArray

@@ -16,6 +16,11 @@ from contextlib import contextmanager
 from subprocess import Popen
 from typing import Any
 
+from src.compute import portable
+
+if __name__ == "__main__":
+    portable.begin()
+
 from src import guard
 from src.data.prepared import read_dataset
 from src.faults import Fault, command

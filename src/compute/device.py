@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from src import params
-from src.compute import processes
+from src.compute import portable, processes
 from src.compute.memory import keep_freed
 from src.faults import Fault
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
+_ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -33,13 +34,14 @@ class Compute:
     device: torch.device
     autocast: torch.dtype | None
     tf32: bool = False
+    note: str = ""  # what was asked for and cannot be
 
     @property
     def precision(self) -> str:
         return "tf32" if self.tf32 else str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.precision}"
+        return ", ".join(filter(None, (str(self.device), self.precision, self.note)))
 
     def autocasting(self) -> torch.autocast:
         """The context in which the forward passes of training run."""
@@ -58,7 +60,12 @@ def prepare(train: params.Train, network: str) -> Compute:
 
     Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
     """
-    device = processes.local(set_up(train.device, deterministic=train.deterministic, threads=train.threads))
+    note = ""
+    if train.deterministic == "portable" and portable.available():
+        train = train.model_copy(update={"device": "cpu", "precision": "float32"})
+    elif train.deterministic == "portable":
+        note = _ELSEWHERE
+    device = processes.local(set_up(train.device, deterministic=bool(train.deterministic), threads=train.threads))
     if device.type == "cuda":
         # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.
         torch.cuda.set_device(device.index or 0)
@@ -66,7 +73,7 @@ def prepare(train: params.Train, network: str) -> Compute:
     precision = choice(able, network) if train.precision == "auto" else train.precision
     _check(precision, device, able)
     _allow_tf32(precision == "tf32")
-    return Compute(device, _AUTOCAST[precision], precision == "tf32")
+    return Compute(device, _AUTOCAST[precision], precision == "tf32", note)
 
 
 def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | None = None) -> torch.device:

@@ -1,5 +1,6 @@
 """`data/raw` to `data/prepared`: divides the staged images, writes the arrays and `dataset.json`, says what it did."""
 
+import math
 import tempfile
 from contextlib import ExitStack
 from itertools import pairwise
@@ -202,7 +203,7 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
         total = sum(value * count for value, count in enumerate(counts))
         squares = sum(value * value * count for value, count in enumerate(counts))
         means.append(total / (n * 255))
-        stds.append((n * squares - total * total) ** 0.5 / (n * 255))
+        stds.append(math.sqrt(n * squares - total * total) / (n * 255))  # exactly rounded, unlike a power
     return means, stds
 
 

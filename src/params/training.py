@@ -16,7 +16,7 @@ Processors = Annotated[int, Field(ge=1, le=1024)]  # more has no machine; each t
 class Train(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
-    deterministic: bool
+    deterministic: Literal[True, "portable", False]
     compile: bool
     threads: Processors
     processes: Processors
@@ -41,6 +41,8 @@ class Train(Section):
                 f"batch_size must be a multiple of processes × accumulate, not {self.batch_size} / "
                 f"({self.processes} × {self.accumulate})"
             )
+        if self.deterministic == "portable":
+            self._agree_with_portable()
         if self.optimizer.name == "lbfgs":
             self._agree_with_line_search()
         if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
@@ -50,6 +52,20 @@ class Train(Section):
         if self.optimizer.name == "rprop" and (self.schedule.name != "constant" or self.schedule.warmup_epochs):
             raise ValueError("rprop adapts its own steps from lr on: schedule must be constant, warmup_epochs 0")
         return self
+
+    def _agree_with_portable(self) -> None:
+        """What every x86-64 processor does alike: one thread of the CPU, in float32."""
+        wanted: dict[str, tuple[object, ...]] = {
+            "device": ("auto", "cpu"),
+            "precision": ("auto", "float32"),
+            "threads": (1,),
+            "processes": (1,),
+            "compile": (False,),
+        }
+        for key, values in wanted.items():
+            if getattr(self, key) not in values:
+                allowed = " or ".join(str(value).lower() for value in values)
+                raise ValueError(f"{key} must be {allowed} with deterministic: portable")
 
     def _agree_with_line_search(self) -> None:
         """L-BFGS compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs."""

@@ -1,6 +1,5 @@
 """What remains of a training in `reports/`: its history, its summary, and what it ran on."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
@@ -76,7 +75,6 @@ def environment(compute: Compute, threads: int) -> dict[str, str | int]:
         "precision": compute.precision,
         "threads": threads,
         "processes": processes.count(),
-        "python": platform.python_version(),
         **versions,
     }
 

@@ -1,0 +1,54 @@
+"""The same bits on every x86-64 processor: which code paths the libraries take is fixed before they are loaded.
+
+torch, oneDNN, MKL, OpenBLAS and numpy choose between several versions of a function by what the processor can do, and
+these add in another order. `train.deterministic: portable` takes those that every x86-64-v3 processor has (Intel since
+Haswell, AMD since Zen). `docs/reproducibility.md` says what was tried on which processors.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+from src.documents import read_yaml
+from src.paths import PARAMS
+
+CPUINFO = Path("/proc/cpuinfo")
+X86_64_V3 = {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"}  # by the kernel's names; abm is LZCNT
+
+# Variables that the libraries read once: numpy and OpenBLAS when they are loaded, the others at their first operation.
+SETTINGS = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+    "MKL_CBWR": "COMPATIBLE",  # the one branch that MKL takes on processors of every maker; AVX2 means Intel's alone
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # and no other, whatever later processors have
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+_CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with both
+
+
+def begin() -> None:
+    """The first thing that a program which computes does, before it imports numpy or torch: sets the environment for
+    itself and what it starts, if `params.yaml` asks for it and the processor can. Else nothing is changed."""
+    if _wanted() and available():
+        os.environ.update(SETTINGS)
+        os.environ.pop(_CONFLICTING, None)
+
+
+def available() -> bool:
+    """Whether this processor has what `SETTINGS` ask for; only Linux tells."""
+    if platform.machine() != "x86_64" or not CPUINFO.is_file():
+        return False
+    lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.startswith("flags") and set(line.split()) >= X86_64_V3 for line in lines)
+
+
+def _wanted() -> bool:
+    """Of a file that is missing or not right, the check of all parameters tells, soon after."""
+    try:
+        return bool(read_yaml(PARAMS.read_bytes())["train"]["deterministic"] == "portable")
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
