@@ -15,6 +15,7 @@ from src import params
 from src.compute import portable, processes
 from src.compute.memory import keep_freed
 from src.faults import Fault
+from src.models.layers import resizes
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
@@ -53,6 +54,19 @@ class Compute:
         On every device measured, convolutions are faster so than with channels first, or as fast.
         """
         return network.to(self.device).to(memory_format=torch.channels_last)
+
+    def check_gradient(self, network: nn.Module) -> None:
+        """Raises `Fault` where the gradient at the network's images must be deterministic and the device has no such
+        kernel."""
+        if self.device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+            return
+        for layer in network.modules():
+            if resizes(layer):
+                raise Fault(
+                    f"train.deterministic is true, which the gradient of this network's pooling to "
+                    f"{'×'.join(map(str, layer.output_size))} cannot be on CUDA: set it to false, or data.image_size "
+                    "to 224, where nothing is pooled"
+                )
 
 
 def prepare(train: params.Train, network: str) -> Compute:

@@ -39,6 +39,8 @@ def robustness(
     """
     if not len(images):
         return _table({}, 0)
+    if section.fgsm:
+        compute.check_gradient(classifier)
     classifier.eval()
     chosen = _chosen(len(images), section.images)
     correct: dict[Point, Tensor] = {}

@@ -48,3 +48,9 @@ def freeze_all_but_last(network: nn.Module) -> None:
     """Leaves only the last layer to be trained."""
     network.requires_grad_(False)
     last_layer(network)[1].requires_grad_()
+
+
+def resizes(layer: nn.Module) -> bool:
+    """Whether the layer is a mean pooling to a fixed size above 1×1, whose gradient CUDA cannot compute
+    deterministically (torch's list at `use_deterministic_algorithms`; to 1×1 torch computes a plain mean)."""
+    return isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from src.data.prepared import ImageFormat
 from src.faults import Fault
-from src.models.layers import last_layer
+from src.models.layers import last_layer, resizes
 from src.paths import main_root
 
 
@@ -35,14 +35,21 @@ def torchvision_network(name: str, weights: str, image: ImageFormat, classes: in
 def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, classes: int) -> nn.Module:
     """The network, once it has shown that it takes images of this size: many fail only when they compute.
 
-    Where only the shapes of its weights are asked for (`src.models.file.Shapes`), it has nothing to show.
+    Where only the shapes of its weights are asked for (`src.models.file.Shapes`), it has nothing to show. Pooling to a
+    size that the image's features have already is left out: it changes nothing, and its gradient has no deterministic
+    kernel on CUDA.
     """
 
     def attempt(size: ImageFormat) -> nn.Module:
-        network = get_model(name, weights=None, num_classes=classes, **_arguments(name, size))
-        if not next(network.parameters()).is_meta:
-            with torch.no_grad():
-                network.eval()(torch.zeros(1, 3, size.height, size.width))
+        network = get_model(name, weights=None, num_classes=classes, **_arguments(name, size)).eval()
+        images = torch.zeros(1, 3, size.height, size.width)
+        pool = getattr(network, "avgpool", None)
+        with torch.no_grad():
+            if isinstance(pool, nn.AdaptiveAvgPool2d) and resizes(pool):  # of alexnet and vgg: all sizes fit behind it
+                if network.features(images).shape[2:] == torch.Size(pool.output_size):
+                    network.avgpool = nn.Identity()
+            elif not next(network.parameters()).is_meta:
+                network(images)
         return network
 
     try:

@@ -43,6 +43,7 @@ def resnet9(image: ImageFormat, classes: int, dropout: float, activation: Activa
         convolution(128, 256, *pooled(activation)),
         convolution(256, 512, *pooled(activation)),
         residual(512),
-        nn.AdaptiveMaxPool2d(1),
+        # All that is left of the image. An adaptive pooling of the same window has no deterministic gradient on CUDA.
+        nn.MaxPool2d((image.height // 8, image.width // 8)),
     )
     return nn.Sequential(features, nn.Flatten(), nn.Dropout(dropout), nn.Linear(512, classes))

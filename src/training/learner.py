@@ -31,6 +31,8 @@ class Learner:
             self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
         self.section, self.compute = section, compute
+        if self.weights[0].requires_grad:  # frozen, no gradient goes further than to the last layer
+            compute.check_gradient(classifier)
         self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
         self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)
