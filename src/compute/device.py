@@ -13,7 +13,7 @@ from src import params
 from src.compute import processes
 from src.compute.memory import keep_freed
 from src.faults import Fault
-from src.models.layers import resizes
+from src.models.layers import mean_pooled_to
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
@@ -47,19 +47,6 @@ class Compute:
         """
         return network.to(self.device).to(memory_format=torch.channels_last)
 
-    def check_gradient(self, network: nn.Module) -> None:
-        """Raises `Fault` where the gradient at the network's images must be deterministic and the device has no such
-        kernel."""
-        if self.device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
-            return
-        for layer in network.modules():
-            if resizes(layer):
-                raise Fault(
-                    f"train.deterministic is true, which the gradient of this network's pooling to "
-                    f"{'×'.join(map(str, layer.output_size))} cannot be on CUDA: set it to false, or data.image_size "
-                    "to 224, where nothing is pooled"
-                )
-
 
 def prepare(train: params.Train, network: str) -> Compute:
     """Sets up the process (threads, determinism, memory) and resolves the `auto` settings for the network of that name.
@@ -83,6 +70,20 @@ def prepare(train: params.Train, network: str) -> Compute:
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return Compute(device, _AUTOCAST[precision])
+
+
+def check_gradient(network: nn.Module, device: torch.device) -> None:
+    """Raises `Fault` where a gradient that goes through the whole network must be deterministic and the device has no
+    such kernel."""
+    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        return
+    for layer in network.modules():
+        if size := mean_pooled_to(layer):
+            pooling = f"this network's pooling to {size[0]}×{size[1]}"
+            raise Fault(
+                f"train.deterministic is true, and on CUDA the gradient of {pooling} is not deterministic: "
+                "set it to false, or data.image_size to 224, where nothing is pooled"
+            )
 
 
 def capability(device: torch.device) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import Compute
+from src.compute.device import Compute, check_gradient
 from src.evaluation import disturb
 from src.models.classifier import Classifier
 from src.statistics import wilson
@@ -39,7 +39,7 @@ def robustness(
     if not len(images):
         return _table({}, 0)
     if section.fgsm:
-        compute.check_gradient(classifier)
+        check_gradient(classifier, images.device)
     classifier.eval()
     chosen = _chosen(len(images), section.images)
     correct: dict[Point, Tensor] = {}
