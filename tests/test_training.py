@@ -119,18 +119,6 @@ def test_without_validation_images_the_last_weights_are_kept() -> None:
     assert not {"validation_loss", "validation_accuracy"} & set(epochs[0].metrics())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_the_peak_of_gpu_memory_is_that_of_the_epoch() -> None:
-    compute = device.prepare(section(device="cuda"), "cifar_basic")
-    training, validation = Batches(digits(0, 600), compute.device), Batches(digits(1000, 1400), compute.device)
-    large = torch.zeros(2**28, device=compute.device)  # 1 GiB, gone before the second epoch
-    peaks = []
-    for epoch in train(new_classifier().to(compute.device), training, validation, section(device="cuda"), 0, compute):
-        peaks.append(epoch.metrics()["peak_gpu_memory_gib"])
-        large = large[:0].clone()
-    assert peaks[1] < 1 < peaks[0]
-
-
 def test_only_a_gpu_has_a_peak_of_memory() -> None:
     (epoch,) = run(new_classifier(), section(epochs=1), images=64)
     assert "peak_gpu_memory_gib" not in epoch.metrics()

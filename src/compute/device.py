@@ -15,7 +15,7 @@ from src import params
 from src.compute import portable, processes
 from src.compute.memory import keep_freed
 from src.faults import Fault
-from src.models.layers import resizes
+from src.models.layers import mean_pooled_to
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
@@ -54,19 +54,6 @@ class Compute:
         On every device measured, convolutions are faster so than with channels first, or as fast.
         """
         return network.to(self.device).to(memory_format=torch.channels_last)
-
-    def check_gradient(self, network: nn.Module) -> None:
-        """Raises `Fault` where the gradient at the network's images must be deterministic and the device has no such
-        kernel."""
-        if self.device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
-            return
-        for layer in network.modules():
-            if resizes(layer):
-                raise Fault(
-                    f"train.deterministic is true, which the gradient of this network's pooling to "
-                    f"{'×'.join(map(str, layer.output_size))} cannot be on CUDA: set it to false, or data.image_size "
-                    "to 224, where nothing is pooled"
-                )
 
 
 def prepare(train: params.Train, network: str) -> Compute:
@@ -121,6 +108,20 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         _allow_tf32(tf32)
+
+
+def check_gradient(network: nn.Module, device: torch.device) -> None:
+    """Raises `Fault` where a gradient that goes through the whole network must be deterministic and the device has no
+    such kernel."""
+    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        return
+    for layer in network.modules():
+        if size := mean_pooled_to(layer):
+            pooling = f"this network's pooling to {size[0]}×{size[1]}"
+            raise Fault(
+                f"train.deterministic is true, and on CUDA the gradient of {pooling} is not deterministic: "
+                "set it to false, or data.image_size to 224, where nothing is pooled"
+            )
 
 
 def capability(device: torch.device) -> str:

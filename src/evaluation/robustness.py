@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import full_precision
+from src.compute.device import check_gradient, full_precision
 from src.evaluation import disturb
 from src.models.classifier import Classifier
 from src.statistics import wilson
@@ -40,7 +40,7 @@ def robustness(
     if not len(images):
         return _table({}, 0)
     if section.fgsm:
-        compute.check_gradient(classifier)
+        check_gradient(classifier, images.device)
     classifier.eval()
     chosen = _chosen(len(images), section.images)
     correct: dict[Point, Tensor] = {}

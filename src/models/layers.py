@@ -50,7 +50,12 @@ def freeze_all_but_last(network: nn.Module) -> None:
     last_layer(network)[1].requires_grad_()
 
 
-def resizes(layer: nn.Module) -> bool:
-    """Whether the layer is a mean pooling to a fixed size above 1×1, whose gradient CUDA cannot compute
-    deterministically (torch's list at `use_deterministic_algorithms`; to 1×1 torch computes a plain mean)."""
-    return isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1))
+def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:
+    """Height and width above 1×1 to which the layer pools whatever it is given by means; None for every other layer.
+
+    Its gradient has no deterministic kernel on CUDA (torch's list at `use_deterministic_algorithms`); to 1×1 torch
+    computes a plain mean, which has.
+    """
+    size = layer.output_size if isinstance(layer, nn.AdaptiveAvgPool2d) else 1
+    pair = (size, size) if isinstance(size, int) else size
+    return None if pair == (1, 1) else pair  # type: ignore[return-value]

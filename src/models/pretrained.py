@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from src.data.prepared import ImageFormat
 from src.faults import Fault
-from src.models.layers import last_layer, resizes
+from src.models.layers import last_layer, mean_pooled_to
 from src.paths import main_root
 
 
@@ -40,13 +40,13 @@ def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, c
     kernel on CUDA.
     """
 
-    def attempt(size: ImageFormat) -> nn.Module:
-        network = get_model(name, weights=None, num_classes=classes, **_arguments(name, size)).eval()
-        images = torch.zeros(1, 3, size.height, size.width)
-        pool = getattr(network, "avgpool", None)
+    def attempt(image: ImageFormat) -> nn.Module:
+        network = get_model(name, weights=None, num_classes=classes, **_arguments(name, image)).eval()
+        images = torch.zeros(1, 3, image.height, image.width)
+        size = mean_pooled_to(getattr(network, "avgpool", nn.Identity()))
         with torch.no_grad():
-            if isinstance(pool, nn.AdaptiveAvgPool2d) and resizes(pool):  # of alexnet and vgg: all sizes fit behind it
-                if network.features(images).shape[2:] == torch.Size(pool.output_size):
+            if size is not None:  # alexnet and vgg*: what comes behind it takes features of every size
+                if network.get_submodule("features")(images).shape[2:] == size:
                     network.avgpool = nn.Identity()
             elif not next(network.parameters()).is_meta:
                 network(images)

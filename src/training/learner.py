@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from src import params
 from src.compute import processes
-from src.compute.device import Compute
+from src.compute.device import Compute, check_gradient
 from src.faults import Fault
 from src.models.classifier import Classifier
 from src.models.layers import last_layer
@@ -32,7 +32,7 @@ class Learner:
         self.weights = list(self.classifier.parameters())
         self.section, self.compute = section, compute
         if self.weights[0].requires_grad:  # frozen, no gradient goes further than to the last layer
-            compute.check_gradient(classifier)
+            check_gradient(classifier, compute.device)
         self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
         self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)

@@ -1,0 +1,71 @@
+"""Small trainings of everything that can be trained, for the tests that follow each operator."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from src import params
+from src.data.prepared import ImageFormat, LabelledImages
+from src.models.build import build
+from src.models.classifier import Classifier
+from src.params.losses import Loss
+from src.params.optimizers import Optimizer
+
+RECIPES = sorted(Path("recipes").glob("*.yaml"))
+
+# The smallest of every module of `torchvision.models`; of swin the version that has more operators.
+FAMILIES = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t",
+    "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "resnet18", "shufflenet_v2_x0_5",
+    "squeezenet1_0", "swin_v2_t", "vgg11", "vit_b_32",
+)  # fmt: skip
+
+_SHAPES = {"digits": (8, 1), "mnist": (28, 1), "fashion_mnist": (28, 1), "image_folder": (64, 3)}  # else 32×32×3
+_EXAMPLES: dict[str, Any] = {
+    "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "iterations": 2,
+    "label_smoothing": 0.1, "class_weights": "balanced",
+}  # fmt: skip
+
+IMAGES, BATCH_SIZE = 20, 8
+STEPS = 3  # of an epoch; the last batch is smaller
+
+
+def sections(kinds: Any) -> Iterator[Any]:
+    """One of every name that the section may have."""
+    for kind in get_args(get_args(kinds)[0]):
+        for name in get_args(kind.model_fields["name"].annotation):
+            yield kind.model_validate({key: _EXAMPLES.get(key, name) for key in kind.model_fields})
+
+
+OPTIMIZERS, LOSSES = list(sections(Optimizer)), list(sections(Loss))
+
+
+def recipe(path: Path, count: int = IMAGES, **changes: Any) -> tuple[Classifier, params.Train, LabelledImages]:
+    """Its network, untrained, for ten classes; its training, in small batches and not compiled; and `count` images."""
+    chosen = params.load(path)
+    height, channels = _SHAPES.get(chosen.data.name, (32, 3))
+    model = chosen.model.model_copy(update={"weights": "none"})
+    small = {"batch_size": BATCH_SIZE, "epochs": 2, "compile": False, "record_every": 0}
+    torch.manual_seed(0)
+    classifier = build(model, _format(height, channels), 10, *_constants(channels))
+    pixels = np.random.default_rng(0).integers(0, 256, (count, height, height, channels), dtype=np.uint8)
+    return classifier, chosen.train.model_copy(update=small | changes), LabelledImages(pixels, np.arange(count) % 10)
+
+
+def of_family(name: str, size: int = 224) -> Classifier:
+    """A network of torchvision, untrained."""
+    values = {"name": name, "weights": "none", "freeze": False, "activation": None, "dropout": 0.1}
+    model = params.Model.model_validate(values | {"normalize": "imagenet"})
+    torch.manual_seed(0)
+    return build(model, _format(size, 3), 10, *_constants(3))
+
+
+def _format(side: int, channels: int) -> ImageFormat:
+    return ImageFormat(height=side, width=side, channels=channels, resize=None)
+
+
+def _constants(channels: int) -> tuple[list[float], list[float]]:
+    return [0.3] * channels, [0.4] * channels

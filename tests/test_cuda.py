@@ -1,0 +1,177 @@
+"""What only a GPU can show, in seconds on one: equal bits, no waiting, graphs that add up. Marked `gpu`.
+
+    python -m pytest tests/test_cuda.py -m gpu
+
+Several GPUs, which exchange gradients by NCCL, are tried nowhere: there is no machine with two at hand. What of that is
+not the GPU's, test_processes tries on CPUs.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from device_samples import FAMILIES, OPTIMIZERS, RECIPES, of_family, recipe
+from torch import Tensor
+
+from src import params
+from src.compute import device
+from src.compute.batches import Batches
+from src.compute.device import Compute
+from src.evaluation.disturb import gradient_signs
+from src.models.classifier import Classifier
+from src.params.optimizers import Optimizer
+from src.training.learner import Learner
+from src.training.loop import train
+from src.training.losses import Target
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+MNIST, CIFAR10_VGG, SPEED = (Path(f"recipes/{name}.yaml") for name in ("mnist", "cifar10-vgg", "cifar10-speed"))
+IMAGES, BATCH_SIZE = 500, 128
+STEPS = 4  # of an epoch; the last batch is smaller
+TRAINING = {"device": "cuda", "deterministic": True, "batch_size": BATCH_SIZE}
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+    torch.set_deterministic_debug_mode("default")
+
+
+def prepared(path: Path, **changes: Any) -> tuple[Classifier, params.Train, Batches, Compute]:
+    classifier, section, data = recipe(path, IMAGES, **TRAINING | changes)
+    compute = device.prepare(section, params.load(path).model.name)
+    return classifier, section, Batches(data, compute.device), compute
+
+
+def trained(path: Path, **changes: Any) -> tuple[list[float], Tensor]:
+    """Losses of two epochs and the weights after them."""
+    classifier, section, data, compute = prepared(path, **changes)
+    losses = [epoch.train_loss for epoch in train(classifier, data, data, section, 0, compute)]
+    return losses, torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_gives_the_same_bits_twice(path: Path) -> None:
+    (losses, weights), (losses_again, weights_again) = trained(path), trained(path)
+    assert losses == losses_again
+    assert torch.equal(weights, weights_again)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
+def test_an_optimiser_gives_the_same_bits_twice(optimizer: Optimizer) -> None:
+    assert torch.equal(trained(MNIST, optimizer=optimizer)[1], trained(MNIST, optimizer=optimizer)[1])
+
+
+def train_with_alarm(path: Path, **changes: Any) -> None:
+    """Raises where the host waits between the first and the last step of the second epoch."""
+    step = Learner.step
+
+    def watched(learner: Learner, *arguments: Any) -> Any:
+        epoch, number = divmod(arguments[-1] - 1, STEPS)
+        if epoch == 1 and number == 0:
+            torch.cuda.set_sync_debug_mode("error")
+        result = step(learner, *arguments)
+        if number == STEPS - 1:
+            torch.cuda.set_sync_debug_mode("default")
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "step", watched)
+        trained(path, **changes)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_never_waits_within_an_epoch(path: Path) -> None:
+    train_with_alarm(path)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
+def test_no_optimiser_waits_but_lbfgs(optimizer: Optimizer) -> None:
+    if optimizer.name == "lbfgs":
+        with pytest.raises(RuntimeError, match="synchronizing CUDA operation"):
+            train_with_alarm(MNIST, optimizer=optimizer)
+    else:
+        train_with_alarm(MNIST, optimizer=optimizer)
+
+
+def gradients_after_steps(compiled: bool) -> list[Tensor]:
+    """Of a batch in two parts, at a learning rate of 0, after as many steps as graphs are recorded and replayed in."""
+    torch._dynamo.reset()
+    classifier, section, data, compute = prepared(SPEED, compile=compiled, accumulate=2, precision="float32")
+    learner = Learner(classifier, section, data.labels, compute)
+    classifier.train()
+    ((images, labels),) = data.take(torch.arange(BATCH_SIZE), BATCH_SIZE)
+    for number in range(1, 6):
+        learner.step(images, Target(labels), 0.0, number)
+    return [weight.grad.clone() for weight in classifier.parameters() if weight.grad is not None]
+
+
+def test_compiled_the_gradients_of_parts_add_up() -> None:
+    for compiled, eager in zip(gradients_after_steps(True), gradients_after_steps(False), strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-2, atol=1e-4)
+
+
+def test_compiled_a_training_gives_the_same_bits_twice() -> None:
+    results = []
+    for _ in range(2):
+        torch._dynamo.reset()
+        results.append(trained(SPEED, compile=True))
+    (losses, weights), (losses_again, weights_again) = results
+    assert losses == losses_again
+    assert torch.equal(weights, weights_again)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_gradients_of_a_network_of_torchvision_are_the_same_twice(name: str) -> None:
+    """Of the weights in training and of the pixels in the attack; torch raises where a kernel is not deterministic."""
+    *_, compute = prepared(MNIST)
+    classifier = compute.place(of_family(name))
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8))
+    images, labels = pixels.to(compute.device), torch.arange(4, device=compute.device)
+
+    def gradients() -> list[Tensor]:
+        classifier.zero_grad()
+        torch.manual_seed(0)  # dropout
+        with compute.autocasting():
+            F.cross_entropy(classifier.train()(images), labels).backward()  # type: ignore[no-untyped-call]
+        weights = [weight.grad for weight in classifier.parameters() if weight.grad is not None]
+        return [*(gradient.clone() for gradient in weights), gradient_signs(classifier.eval(), images, labels)]
+
+    first = gradients()
+    classifier.load_state_dict(compute.place(of_family(name)).state_dict())  # the statistics of batch norm too
+    assert all(torch.equal(*pair) for pair in zip(first, gradients(), strict=True))
+
+
+def test_torch_refuses_the_pooling_that_is_told_before() -> None:
+    *_, compute = prepared(MNIST)
+    classifier = compute.place(of_family("alexnet", 64))
+    outputs = classifier(torch.zeros(2, 64, 64, 3, dtype=torch.uint8, device=compute.device))
+    with pytest.raises(RuntimeError, match="adaptive_avg_pool2d_backward_cuda does not have a deterministic"):
+        outputs.sum().backward()
+
+
+def test_outputs_are_those_of_the_cpu() -> None:
+    classifier, _, data, compute = prepared(CIFAR10_VGG, precision="float32")
+    ((images, _),) = data.take(torch.arange(16), 16)
+    with torch.no_grad():
+        expected = classifier.eval()(images.cpu())
+        torch.testing.assert_close(compute.place(classifier)(images).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_peak_of_gpu_memory_is_that_of_the_epoch() -> None:
+    classifier, section, data, compute = prepared(MNIST)
+    large = torch.zeros(2**28, device=compute.device)  # 1 GiB, gone before the second epoch
+    peaks = []
+    for epoch in train(classifier, data, data, section, 0, compute):
+        peaks.append(epoch.metrics()["peak_gpu_memory_gib"])
+        large = large[:0].clone()
+    assert peaks[1] < 1 < peaks[0]

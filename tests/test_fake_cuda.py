@@ -1,0 +1,178 @@
+"""Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie in one place, the operators are
+deterministic, and from the first step of an epoch to its last nothing waits for the device."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from augment_samples import ALONE, drawn, photos, settings
+from device_samples import FAMILIES, LOSSES, OPTIMIZERS, RECIPES, STEPS, of_family, recipe
+from evaluation_samples import section as evaluation
+from fake_cuda import CUDA, fake_cuda
+from torch import Tensor
+
+from src.compute.batches import Batches
+from src.compute.device import Compute
+from src.evaluation.robustness import robustness
+from src.evaluation.tta import tta_metrics
+from src.models.classifier import Normalize
+from src.models.file import Shapes
+from src.params.losses import Loss
+from src.params.optimizers import Optimizer
+from src.training import augment
+from src.training.learner import Learner
+from src.training.loop import train
+from src.training.losses import Target
+
+FLOAT32, FLOAT16, BFLOAT16 = (Compute(CUDA, dtype) for dtype in (None, torch.float16, torch.bfloat16))
+MNIST, CIFAR10_VGG = Path("recipes/mnist.yaml"), Path("recipes/cifar10-vgg.yaml")
+
+# A copy of a fake network, which the moving average makes, asks for its tensors' memory.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def waits_of(path: Path, compute: Compute, first_epoch: int = 1, resident: bool = True, **changes: Any) -> set[str]:
+    """Trains two epochs of a recipe with these changes; where the host waited between the first and last step of one.
+
+    Asserts that every operator is deterministic.
+    """
+    found: set[str] = set()
+    step = Learner.step
+
+    def watched(learner: Learner, *arguments: Any) -> Any:
+        epoch, number = divmod(arguments[-1] - 1, STEPS)
+        if number == 0:
+            log.waits.clear()
+        result = step(learner, *arguments)
+        if number == STEPS - 1 and epoch + 1 >= first_epoch:
+            found.update(log.waits)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch, fake_cuda() as log:
+        patch.setattr(Learner, "step", watched)
+        classifier, section, data = recipe(path, **changes)
+        training, validation = Batches(data, CUDA, resident), Batches(data, CUDA, resident)
+        assert len(list(train(classifier, training, validation, section, 0, compute))) == 2
+    assert log.not_deterministic() == []
+    return found
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_never_waits_within_an_epoch(path: Path) -> None:
+    assert waits_of(path, BFLOAT16) == set()
+
+
+def test_nor_does_it_where_images_are_read_ahead() -> None:
+    assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False) == set()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
+def test_no_optimiser_waits(optimizer: Optimizer) -> None:
+    """L-BFGS does: it searches along a line by the losses that it finds. At its first step asgd copies its counters to
+    the device."""
+    found = waits_of(MNIST, FLOAT32, first_epoch=2, optimizer=optimizer)
+    assert bool(found) == (optimizer.name == "lbfgs")
+
+
+@pytest.mark.parametrize(("name", "reads"), [("adamw", 0), ("nadam", 1), ("muon", 1)])
+def test_in_float16_an_optimiser_that_is_not_fused_waits_to_know_whether_gradients_are_finite(
+    name: str, reads: int
+) -> None:
+    (optimizer,) = (section for section in OPTIMIZERS if section.name == name)
+    assert len(waits_of(MNIST, FLOAT16, first_epoch=2, optimizer=optimizer)) == reads
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda section: section.name)
+def test_no_loss_waits(loss: Loss) -> None:
+    assert waits_of(MNIST, FLOAT32, loss=loss) == set()
+
+
+def test_what_a_step_may_add_does_not_wait() -> None:
+    added: dict[str, Any] = {
+        "accumulate": 2,
+        "clip_gradient": 1.0,
+        "ema": 0.9,
+        "l1_penalty": 1e-4,
+        "decay_biases": False,
+    }
+    assert waits_of(CIFAR10_VGG, BFLOAT16, augment=settings(mixup=0.2, cutmix=1.0), **added) == set()
+
+
+@pytest.mark.parametrize("operators", [*({key: value} for key, value in ALONE.items()), ALONE], ids="+".join)
+def test_augmentation_computes_where_the_images_are(operators: dict[str, Any]) -> None:
+    batch = photos()
+    with fake_cuda() as log:
+        draws = drawn(settings(**operators), batch).to(CUDA)
+        stored = batch.to(CUDA)
+        log.waits.clear()
+        augmented, _ = augment.apply(settings(**operators), stored, draws)
+    assert (augmented.device.type, augmented.shape) == ("cuda", batch.shape)
+    assert (log.waits, log.not_deterministic()) == ([], [])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_network_of_torchvision_computes_where_the_images_are(name: str) -> None:
+    with Shapes():
+        classifier = of_family(name)
+    with fake_cuda() as log:
+        classifier.network.to_empty(device=CUDA)
+        BFLOAT16.place(classifier)
+        batch = torch.zeros(2, 224, 224, 3, dtype=torch.uint8, device=CUDA)
+        log.waits.clear()
+        with BFLOAT16.autocasting():
+            trained = classifier.train()(batch)
+        with torch.no_grad():
+            evaluated = classifier.eval()(batch)
+    assert [(outputs.device.type, outputs.shape) for outputs in (trained, evaluated)] == [("cuda", (2, 10))] * 2
+    assert (log.waits, log.not_deterministic()) == ([], [])
+
+
+def test_evaluation_computes_where_the_images_are() -> None:
+    classifier, _, data = recipe(CIFAR10_VGG)
+    wanted = evaluation("flip_shift", 1, shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
+    with fake_cuda() as log:
+        FLOAT32.place(classifier)
+        stored = Batches(data, CUDA)
+        curves = robustness(classifier, stored, FLOAT32, wanted.robustness, 8)
+        assert tta_metrics(classifier, stored, FLOAT32, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
+    assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}
+    assert log.not_deterministic() == []
+
+
+def mean_on_the_host(self: Normalize, stored: Tensor) -> Tensor:
+    return stored.permute(0, 3, 1, 2).float() / 255 - torch.tensor([[[[0.5]], [[0.5]], [[0.5]]]])
+
+
+def test_a_tensor_that_was_left_on_the_host_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Normalize, "forward", mean_on_the_host)
+    with pytest.raises(RuntimeError, match="two devices, cuda:0 and cpu"):
+        waits_of(CIFAR10_VGG, BFLOAT16)
+
+
+@pytest.mark.parametrize(
+    ("planted", "told"),
+    [
+        (lambda labels: labels.sum().item(), "_local_scalar_dense, which reads from the device,"),
+        (lambda labels: torch.tensor([0, 1], device=labels.device), "a copy from cpu to cuda"),
+        (lambda labels: torch.tensor([0, 1]).to(labels.device, non_blocking=True), "a copy from cpu to cuda"),
+        (lambda labels: labels.cpu(), "a copy from cuda to cpu"),
+        (lambda labels: labels[torch.tensor([0, 1])], "index, which takes a tensor of the host,"),
+    ],
+)
+def test_a_wait_is_found(planted: Callable[[Tensor], Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = Target.correct
+
+    def waiting(target: Target, logits: Tensor) -> Tensor:
+        planted(target.labels)
+        return correct(target, logits)
+
+    monkeypatch.setattr(Target, "correct", waiting)
+    (found,) = waits_of(MNIST, FLOAT32)
+    assert found.startswith(f"{told} at src/training/learner.py:")
