@@ -78,7 +78,7 @@ def table(record: dict[str, Any]) -> str:
     """Tell each part's state and seconds, and below it what it found, a line for each thing."""
     lines = [""]
     for name, report in record["parts"].items():
-        lines.append(f"{name:<22}{report['state']:<26}" + (f"{report['seconds']} s" if "seconds" in report else ""))
+        lines.append(f"{name:<25}{report['state']:<26}" + (f"{report['seconds']} s" if "seconds" in report else ""))
         lines += [f"  {key}: {short(value)}"[:200] for key, value in report.get("found", {}).items()]
         lines += [f"  ! {line}"[:200] for line in report.get("error", [])]
     return "\n".join(lines)
