@@ -130,7 +130,7 @@ def losing_its_device_once(search: Plan, url: str | None, session: str, parent: 
 
     def attempt(point: Point, *_: object) -> None:
         if not point._points._storage.get_trial(point._id).user_attrs["attempts"]:
-            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might …")
         sample_training(point)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -148,4 +148,5 @@ def test_a_worker_that_loses_its_device_is_replaced(
     workers.work_apart(search, storage, None, "session", 1, Stop(None), lambda: None)
     (found,) = points.all()
     assert (found.state, found.user_attrs["attempts"]) == (TrialState.COMPLETE, ["worker died"])
-    assert capfd.readouterr().err == "warning: point given up: CUDA error: unspecified launch failure\n"
+    told = "warning: a worker lost its device, its point is tried again: CUDA error: unspecified launch failure\n"
+    assert capfd.readouterr().err == told

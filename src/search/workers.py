@@ -120,9 +120,10 @@ def _worker(plan: Plan, url: str | None, session: str, parent: int) -> None:
 
     try:
         command(main)
-    except torch.AcceleratorError as error:  # another process may compute: its point is taken over, as of a killed one
-        print(f"warning: point given up: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        os._exit(_DEVICE_LOST)  # at once: clearing up would ask the device again
+    except torch.AcceleratorError as error:
+        told = str(error).partition("\n")[0]
+        print(f"warning: a worker lost its device, its point is tried again: {told}", file=sys.stderr, flush=True)
+        os._exit(_DEVICE_LOST)  # at once: what clears up would ask the device again
 
 
 def _end_with(parent: int) -> None:

@@ -48,7 +48,7 @@ class MuonAndAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.parts[0].param_groups[0]["lr"] = self.param_groups[0]["lr"]
+        self.parts[0].param_groups[0]["lr"] = self.param_groups[0]["lr"]  # its own group is another one: see _groups
         for matrix, (weight, axes) in zip(self.matrices, self.weights, strict=True):
             matrix.grad = None if weight.grad is None else weight.grad.permute(axes).flatten(1)
         for part in self.parts:
