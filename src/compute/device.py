@@ -145,7 +145,7 @@ def choice(able: str, network: str) -> str:
 
 
 def _allow_tf32(allowed: bool) -> None:
-    """torch itself allows it to convolutions, and not to matrix products."""
+    """Lets matrix products and convolutions use tf32, or neither; left alone, torch lets convolutions."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
 
