@@ -1,5 +1,6 @@
 """Parts as `benchmarks.gpu.runner` runs them, for its tests; nothing that takes long to import."""
 
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from benchmarks.gpu.runner import Part, Place
 
 def finds(place: Place, argument: str) -> Iterator[dict[str, Any]]:
     yield {"one": argument}
-    yield {"two": place.device}
+    yield {"two": place.device, "start": multiprocessing.get_start_method()}
 
 
 def raises(place: Place, argument: str) -> Iterator[dict[str, Any]]:

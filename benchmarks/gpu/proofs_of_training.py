@@ -36,6 +36,7 @@ from src.training.progress import Progress
 
 ALL = sorted(file.stem for file in RECIPES.glob("*.yaml"))
 STEPS, WARM = 20, 10  # steps that are watched, after those that compile, tune and record graphs
+SYNCHRONIZING = "called a synchronizing CUDA operation"  # what torch says then
 TOLERANCE = 1e-3  # ‖difference‖ / ‖gradient‖ of two ways to compute in float32
 
 Case = Callable[[str], dict[str, Any]]
@@ -56,10 +57,10 @@ def each(names: Iterable[str], case: Case) -> Iterator[dict[str, Any]]:
         raise RuntimeError("\n".join(broken))
 
 
-def faults(claims: dict[str, bool]) -> dict[str, Any]:
-    """Return those claims that are false, as an entry has them."""
-    false = [claim for claim, holds in claims.items() if not holds]
-    return {"faults": false} if false else {}
+def faults(possible: dict[str, bool]) -> dict[str, Any]:
+    """Return the faults that are there, as an entry has them: each possible one comes with whether it is."""
+    found = [fault for fault, there in possible.items() if there]
+    return {"faults": found} if found else {}
 
 
 def small(recipe: str, place: Place, **changes: Any) -> tuple[Problem, Train]:
@@ -120,12 +121,12 @@ def equal_bits(place: Place, _: str) -> Iterator[dict[str, Any]]:
             again = other.submit(trained, recipe, place).result()
             resumed = other.submit(trained, recipe, place, first.state).result()
             alerts = sorted({*first.alerts, *again.alerts, *resumed.alerts})
-            claims = {
-                "a second training ended with other bits": again.digest == first.digest,
-                "a resumed training ended with other bits": resumed.digest == first.digest,
-                "there were warnings": not alerts,
+            possible = {
+                "a second training ended with other bits": again.digest != first.digest,
+                "a resumed training ended with other bits": resumed.digest != first.digest,
+                "there were warnings": bool(alerts),
             }
-            return {"weights": first.digest[:12], "alerts": alerts, "peak_gib": first.peak_gib, **faults(claims)}
+            return {"weights": first.digest[:12], "alerts": alerts, "peak_gib": first.peak_gib, **faults(possible)}
 
         yield from each(ALL, case)
 
@@ -148,7 +149,7 @@ def waiting(place: Place, _: str) -> Iterator[dict[str, Any]]:
         places = Counter[str]()
 
         def note(message: Warning | str, *rest: Any, **options: Any) -> None:
-            if "synchronizing" in str(message):
+            if SYNCHRONIZING in str(message):
                 places[last_of_ours(traceback.extract_stack())] += 1
 
         steps = 2 if place.small else STEPS
@@ -164,7 +165,7 @@ def waiting(place: Place, _: str) -> Iterator[dict[str, Any]]:
             finally:
                 if place.device == "cuda":
                     torch.cuda.set_sync_debug_mode("default")
-        return {"waits": dict(places), "steps": steps, **faults({f"waits at {', '.join(places)}": not places})}
+        return {"waits": dict(places), "steps": steps, **faults({f"waits at {', '.join(places)}": bool(places)})}
 
     yield from each(ALL, case)
 
@@ -212,8 +213,8 @@ def compiled_gradients(place: Place, _: str) -> Iterator[dict[str, Any]]:
     def case(recipe: str) -> dict[str, Any]:
         eager, own = (gradients(recipe, place, parts, compiled=mode) for mode in (False, True))
         largest = max(map(distance, own, eager))
-        claims = {f"compiled gradients differ by {largest:.2g} from eager ones": largest < TOLERANCE}
-        return {"parts": parts, "largest_difference": float(f"{largest:.3g}"), **faults(claims)}
+        different = faults({f"compiled gradients differ by {largest:.2g} from eager ones": largest > TOLERANCE})
+        return {"parts": parts, "largest_difference": float(f"{largest:.3g}"), **different}
 
     yield from each(("mnist",) if place.small else ("cifar10-basic", "cifar10-speed"), case)
 
@@ -223,8 +224,8 @@ def compiled_bits(place: Place, _: str) -> Iterator[dict[str, Any]]:
 
     def case(recipe: str) -> dict[str, Any]:
         first, second = compiled_apart(recipe, place)
-        claims = {"a second compiler made other bits": first.digest == second.digest}
-        return {"weights": first.digest[:12], "alerts": sorted({*first.alerts, *second.alerts}), **faults(claims)}
+        different = faults({"a second compiler made other bits": first.digest != second.digest})
+        return {"weights": first.digest[:12], "alerts": sorted({*first.alerts, *second.alerts}), **different}
 
     yield from each(("mnist",) if place.small else ("cifar10-speed",), case)
 

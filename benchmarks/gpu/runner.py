@@ -139,6 +139,8 @@ def _module(part: Part) -> str:
 def _work(part: Part, place: Place, found: Path, log: Path) -> None:
     """In the part's own process and group of processes: does its work, all that is printed going into the log."""
     os.setpgid(0, 0)
+    # What the part starts begins as it does by default: this process would hand on how it began itself.
+    multiprocessing.set_start_method(None, force=True)
     with log.open("w", encoding="utf-8") as printed:
         for stream in (1, 2):
             os.dup2(printed.fileno(), stream)
