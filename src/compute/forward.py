@@ -7,9 +7,6 @@ from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.models.classifier import Classifier
 
-# Larger ones are no faster on a CPU (`python -m benchmarks.switches`), and take more memory.
-BATCH_SIZE = 128
-
 
 @torch.no_grad()
 def logits(classifier: Classifier, images: Batches, compute: Compute, order: Tensor | None = None) -> Tensor:
@@ -19,6 +16,7 @@ def logits(classifier: Classifier, images: Batches, compute: Compute, order: Ten
     """
     classifier.eval()
     order = torch.arange(len(images)) if order is None else order
+    size = compute.evaluation_batch(images.image_shape)
     with compute.autocasting():
-        batches = [classifier(batch).float() for batch, _ in images.take(order, BATCH_SIZE)]
+        batches = [classifier(batch).float() for batch, _ in images.take(order, size)]
     return torch.cat(batches) if batches else torch.empty(0, 0, device=compute.device)

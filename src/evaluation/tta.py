@@ -9,7 +9,6 @@ from torch import Tensor
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.compute.forward import BATCH_SIZE
 from src.evaluation.disturb import DIRECTIONS, shift
 from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
@@ -31,13 +30,18 @@ def tta_metrics(
 
 @torch.no_grad()
 def log_mean_probabilities(
-    classifier: Classifier, images: Batches, compute: Compute, section: params.Evaluate, batch_size: int = BATCH_SIZE
+    classifier: Classifier,
+    images: Batches,
+    compute: Compute,
+    section: params.Evaluate,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Logarithm of the mean over the copies of the class probabilities: float32 (N, K), in the order of the images.
 
-    Summed as logarithms, so that no probability becomes 0.
+    Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
     """
     classifier.eval()
+    batch_size = batch_size or compute.evaluation_batch(images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
         with compute.autocasting():
