@@ -10,7 +10,7 @@ from src import paths, tracking
 from src.atomic import write_arrays, write_json
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.forward import BATCH_SIZE, logits
+from src.compute.forward import logits
 from src.data.intact import intact, open_checked
 from src.data.prepared import read_dataset
 from src.evaluation import tables
@@ -39,7 +39,7 @@ def main() -> None:
         validation_outputs = logits(classifier, validation).cpu().numpy()
         temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
         # The attack needs gradients, for which a training batch is known to leave memory enough.
-        batch_size = min(params.train.batch_size, BATCH_SIZE)
+        batch_size = min(params.train.batch_size, device.evaluation_batch(test.device, test.image_shape))
         curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
         augmented = tta_metrics(classifier, test, params.evaluate)
 

@@ -3,7 +3,8 @@
 import copy
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,11 +18,12 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.forward import BATCH_SIZE, logits
+from src.compute.device import Compute
+from src.compute.forward import logits
 from src.data.prepared import LabelledImages
 from src.faults import Fault
 from src.models.classifier import Classifier
-from src.training import loop, record
+from src.training import augment, loop, record
 from src.training.augment import Mix
 from src.training.learner import Learner, compile_options
 from src.training.loop import measure, train
@@ -29,6 +31,7 @@ from src.training.losses import Target, loss_function
 from src.training.muon import MuonAndAdamW
 
 SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
+STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,57 @@ def test_randomness_depends_on_nothing_but_seed_and_epoch() -> None:
     for epoch in train(disturbed, training, validation, section(), 0, CPU):
         torch.rand(epoch.number * 7)
     assert torch.equal(weights(undisturbed), weights(disturbed))
+
+
+@pytest.mark.parametrize("changes", [{"rotate": 10, "crop": 1}, {"flip": "alternate"}, {"cutmix": 1.0}], ids=str)
+def test_drawing_the_next_epoch_meanwhile_gives_the_same_bits(
+    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_line(draw: Callable[[int], object], numbers: Iterable[int]) -> Iterator[tuple[int, Future[object]]]:
+        for number in numbers:
+            drawn: Future[object] = Future()
+            drawn.set_result(draw(number))
+            yield number, drawn
+
+    ahead, then = new_classifier(), new_classifier()
+    wanted = section(epochs=3, augment=NO_AUGMENT | changes)
+    run(ahead, wanted)
+    monkeypatch.setattr(loop, "_one_ahead", in_line)
+    run(then, wanted)
+    assert torch.equal(weights(ahead), weights(then))
+
+
+@pytest.mark.parametrize(("error", "told"), [(ValueError, ValueError), (MemoryError, Fault)])
+def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(
+    error: type[Exception], told: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, draw, calls = threading.active_count(), augment.draw, []
+
+    def failing(*arguments: Any) -> augment.Draws:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise error("memory")
+        return draw(*arguments)
+
+    monkeypatch.setattr(augment, "draw", failing)
+    training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
+    epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
+    assert [next(epochs).number, next(epochs).number] == [1, 2]
+    with pytest.raises(told, match="memory"):
+        next(epochs)
+    assert threading.active_count() == before
+
+
+def test_no_thread_outlives_a_training_that_is_given_up() -> None:
+    before = threading.active_count()
+    training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
+    epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
+    next(epochs)
+    assert threading.active_count() == before + 1
+    epochs.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    run(new_classifier(), section(epochs=9, patience=1, optimizer=STILL), images=64)
+    assert threading.active_count() == before
 
 
 def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
@@ -103,7 +157,7 @@ def test_the_best_weights_are_kept_as_a_copy() -> None:
 
 
 def test_patience_stops_after_epochs_without_improvement() -> None:
-    frozen = section(epochs=20, patience=3, optimizer={"name": "adam", "lr": 1e-12, "weight_decay": 0.0})
+    frozen = section(epochs=20, patience=3, optimizer=STILL)
     epochs = run(new_classifier(), frozen, images=64)
     assert len(epochs) - max(epoch.number for epoch in epochs if epoch.best) == 3
     assert len(epochs) < 20
@@ -157,7 +211,7 @@ def test_training_loss_and_accuracy_are_exact() -> None:
 
 def test_logits_do_not_depend_on_the_batch() -> None:
     classifier = new_classifier().eval()
-    data = digits(0, BATCH_SIZE + 3)
+    data = digits(0, device.EVALUATED_IMAGES + 3)
     whole = classifier(torch.from_numpy(data.images))
     torch.testing.assert_close(logits(classifier, Batches(data, CPU.device)), whole)
 
@@ -320,9 +374,24 @@ def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers() -> None:
 def test_small_images_are_augmented_several_batches_at_once_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     together, alone = new_classifier(), new_classifier()
     run(together, section(epochs=1))
-    monkeypatch.setattr(loop, "AUGMENTED_TOGETHER", 1)
+    monkeypatch.setitem(device.AUGMENTED_VALUES, "cpu", 1)
     run(alone, section(epochs=1))
     torch.testing.assert_close(weights(together), weights(alone), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "evaluated", "augmented"),
+    [
+        ("cpu", (32, 32, 3), 128, 2**20),
+        ("mps", (224, 224, 3), 128, 2**20),
+        ("cuda", (32, 32, 3), 2048, 2**26),
+        ("cuda:1", (8, 128, 1), 2048, 2**26),
+        ("cuda", (224, 224, 3), 128, 2**26),
+    ],
+)
+def test_how_much_is_computed_at_once(name: str, shape: tuple[int, int, int], evaluated: int, augmented: int) -> None:
+    assert device.evaluation_batch(torch.device(name), shape) == evaluated
+    assert device.augmented_values(torch.device(name)) == augmented
 
 
 def test_an_absent_device_is_told() -> None:

@@ -4,11 +4,8 @@ import torch
 from torch import Tensor
 
 from src.compute.batches import Batches
-from src.compute.device import full_precision
+from src.compute.device import evaluation_batch, full_precision
 from src.models.classifier import Classifier
-
-# Larger ones are no faster on a CPU (`python -m benchmarks.switches`), and take more memory.
-BATCH_SIZE = 128
 
 
 @torch.no_grad()
@@ -21,5 +18,6 @@ def logits(classifier: Classifier, images: Batches, order: Tensor | None = None)
     """
     classifier.eval()
     order = torch.arange(len(images)) if order is None else order
-    batches = [classifier(batch) for batch, _ in images.take(order, BATCH_SIZE)]
+    size = evaluation_batch(images.device, images.image_shape)
+    batches = [classifier(batch) for batch, _ in images.take(order, size)]
     return torch.cat(batches) if batches else torch.empty(0, 0, device=images.device)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import full_precision
-from src.compute.forward import BATCH_SIZE
+from src.compute.device import evaluation_batch, full_precision
 from src.evaluation.disturb import DIRECTIONS, shift
 from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
@@ -30,13 +29,14 @@ def tta_metrics(classifier: Classifier, images: Batches, section: params.Evaluat
 @torch.no_grad()
 @full_precision()
 def log_mean_probabilities(
-    classifier: Classifier, images: Batches, section: params.Evaluate, batch_size: int = BATCH_SIZE
+    classifier: Classifier, images: Batches, section: params.Evaluate, batch_size: int | None = None
 ) -> Tensor:
     """Logarithm of the mean over the copies of the class probabilities: float32 (N, K), in the order of the images.
 
-    Summed as logarithms, so that no probability becomes 0.
+    Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
     """
     classifier.eval()
+    batch_size = batch_size or evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
         scores = [classifier(copy).log_softmax(dim=1) for copy in copies(batch, section)]

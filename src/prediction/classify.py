@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from src.compute.forward import BATCH_SIZE
+from src.compute.device import EVALUATED_IMAGES
 from src.data.prepared import ImageFormat
 from src.prediction.model import Model
 from src.prediction.photos import Photo, Pixels
@@ -22,7 +22,7 @@ class Prediction(NamedTuple):
 
 
 def batch_size(image: ImageFormat) -> int:
-    return max(1, min(BATCH_SIZE, _BATCH_BYTES // (image.height * image.width * image.channels)))
+    return max(1, min(EVALUATED_IMAGES, _BATCH_BYTES // (image.height * image.width * image.channels)))
 
 
 def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Photo]:

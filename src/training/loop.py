@@ -1,19 +1,22 @@
 """The training loop: a generator that yields one result per epoch, so that whoever drives it decides what to do."""
 
 import functools
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 from tqdm import tqdm
 
 from src import params
 from src.compute import processes
 from src.compute.batches import Batches
-from src.compute.device import Compute
+from src.compute.device import Compute, augmented_values
 from src.compute.forward import logits
 from src.faults import Fault, out_of_memory
 from src.models.classifier import Classifier
@@ -24,10 +27,9 @@ from src.training.progress import Progress, Watch
 from src.training.results import Epoch, Errors
 from src.training.schedules import lr_factor
 
-LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
+Result = TypeVar("Result")
 
-# Values of pixels: a few MB as float32, which stay in a processor's cache.
-AUGMENTED_TOGETHER = 2**20
+LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 
 
 def train(
@@ -43,23 +45,26 @@ def train(
 
     Best is the highest validation accuracy, at equal accuracy the lowest validation loss; without validation images it
     is the last epoch. Where `section.ema` is set, the moving average of the weights is what is validated and kept.
-    Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone. Several processes that are
-    `joined` train one model: each yields the same results. `progress`: where an interrupted training of the same
-    arguments stood, whose next epoch is then the first one; it is kept up to date. Raises `Fault` when the loss is no
-    longer finite, or memory does not suffice.
+    Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone; a thread draws the first two
+    for the next epoch meanwhile, so that a GPU does not wait for the host. Several processes that are `joined` train
+    one model: each yields the same results. `progress`: where an interrupted training of the same arguments stood,
+    whose next epoch is then the first one; it is kept up to date. Raises `Fault` when the loss is no longer finite, or
+    memory does not suffice.
     """
     augment.check(section.augment, training.image_shape)
     learner = Learner(classifier, section, training.labels, compute)
     progress = progress or Progress()
     progress.start(learner)
-    for number in range(len(progress.epochs) + 1, section.epochs + 1):
+    draw = functools.partial(_draw_epoch, learner, training, seed)
+    for number, drawing in _one_ahead(draw, range(len(progress.epochs) + 1, section.epochs + 1)):
         if section.patience is not None and len(progress.epochs) - progress.best_epoch >= section.patience:
             break
         if cuda := compute.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(compute.device)
         started = time.perf_counter()
         try:
-            loss, accuracy, steps = _train_epoch(learner, training, validation, seed, number, progress.losses)
+            drawn = drawing.result()
+            loss, accuracy, steps = _train_epoch(learner, training, validation, drawn, seed, number, progress.losses)
             trained = time.perf_counter()
             validation_loss, validation_accuracy = measure(learner.kept, validation)
         except (MemoryError, RuntimeError) as error:
@@ -69,7 +74,8 @@ def train(
         lr = learner.optimiser.param_groups[0]["lr"]
         for which, value in ("training", loss), ("validation", validation_loss):
             if value is not None and not np.isfinite(value):
-                rerun = functools.partial(_train_epoch, learner, training, validation, seed, number, progress.losses)
+                again = (learner, training, validation, drawn, seed, number, progress.losses)
+                rerun = functools.partial(_train_epoch, *again)
                 raise Fault(f"the {which} loss became {value} in epoch {number}{progress.cause(rerun, lr)}")
 
         best = progress.is_best(number, validation_loss, validation_accuracy)
@@ -96,6 +102,7 @@ def _train_epoch(
     learner: Learner,
     training: Batches,
     validation: Batches,
+    drawn: tuple[Tensor, augment.Draws],
     seed: int,
     number: int,
     losses: Sequence[float],
@@ -103,23 +110,17 @@ def _train_epoch(
 ) -> tuple[float, float, list[Errors]]:
     """One pass over the training images: mean loss, accuracy, and the error rates at the steps that are recorded.
 
-    One transfer to the host at its end, and one at every record.
+    drawn: what `_draw_epoch` returns. One transfer to the host at its end, and one at every record.
     """
     section, compute = learner.section, learner.compute
-    generator = _seed_epoch(seed, number)
-    order = _whole_parts(torch.randperm(len(training), generator=generator), learner)
-    height, width, channels = training.image_shape
-    alternate = None
-    if section.augment.flip == "alternate":
-        alternate = augment.alternating(order, len(training), seed, number)
-    draws = augment.draw(section.augment, len(order), (height, width), generator, alternate)
-    # Drawn for whole batches, of which every process computes its part.
-    part = processes.share(len(order), section.batch_size)
-    order, draws = order[part], draws.take(part).to(compute.device)
+    # Dropout takes torch's own random state; every process has another.
+    torch.manual_seed(_seeds(seed, number)[0] + processes.number())
+    order, draws = drawn[0], drawn[1].to(compute.device)
     size = learner.batch_size
     # Small images are augmented several batches at once, which spares the launch of many small operations; but not
     # where images of a batch are mixed.
-    together = 1 if section.augment.mixes else max(1, AUGMENTED_TOGETHER // (size * height * width * channels))
+    values = size * math.prod(training.image_shape)
+    together = 1 if section.augment.mixes else max(1, augmented_values(compute.device) // values)
 
     steps = -(-len(order) // size)
     # Of each batch: mean loss and correct answers, on the device. Two tensors for all: small ones that stay would lie
@@ -162,6 +163,37 @@ def _train_epoch(
     return loss, accuracy, records
 
 
+def _one_ahead(function: Callable[[int], Result], numbers: Iterable[int]) -> Iterator[tuple[int, Future[Result]]]:
+    """Yield what the function makes of each number; a thread makes the next while this one is in use."""
+    waiting: tuple[int, Future[Result]] | None = None
+    with ThreadPoolExecutor(1) as thread:
+        for number in numbers:
+            ready, waiting = waiting, (number, thread.submit(function, number))
+            if ready is not None:
+                yield ready
+        if waiting is not None:
+            yield waiting
+
+
+def _draw_epoch(learner: Learner, training: Batches, seed: int, number: int) -> tuple[Tensor, augment.Draws]:
+    """Draw the order (M,) in which this process takes images in an epoch, and how they are augmented; on the CPU.
+
+    A function of (seed, epoch) alone that leaves torch's own random state as it is.
+    """
+    section = learner.section
+    generator = torch.Generator().manual_seed(_seeds(seed, number)[1])
+    order = _whole_parts(torch.randperm(len(training), generator=generator), learner)
+    height, width, _ = training.image_shape
+    alternate = None
+    if section.augment.flip == "alternate":
+        alternate = augment.alternating(order, len(training), seed, number)
+    draws = augment.draw(section.augment, len(order), (height, width), generator, alternate)
+    # Drawn for whole batches, of which every process computes its part.
+    part = processes.share(len(order), section.batch_size)
+    draws = draws.take(part)
+    return order[part], draws.pin_memory() if learner.compute.device.type == "cuda" else draws
+
+
 def _whole_parts(order: Tensor, learner: Learner) -> Tensor:
     """The order (N,) without the few images at its end that would leave processes parts of different size, or batch
     norm a single image to learn from; others are left out next time."""
@@ -183,15 +215,13 @@ def _batches(
         yield from zip(torch.split(images, size), Target.of(labels, mix).split(size), strict=True)
 
 
-def _seed_epoch(seed: int, number: int) -> Generator:
-    """Sets torch's global random state (dropout) from (seed, epoch) and returns a generator for all other draws.
+def _seeds(seed: int, number: int) -> tuple[int, int]:
+    """Return the seeds of an epoch's dropout and of all its other draws.
 
-    Of several processes each has dropout of its own, and the same other draws. Neighbouring seeds and epochs give
-    unrelated numbers: numpy's `SeedSequence` mixes them.
+    Neighbouring seeds and epochs give unrelated numbers: numpy's `SeedSequence` mixes them.
     """
     dropout, draws = np.random.SeedSequence([seed, number]).generate_state(2)
-    torch.manual_seed(int(dropout) + processes.number())
-    return torch.Generator().manual_seed(int(draws))
+    return int(dropout), int(draws)
 
 
 def measure(classifier: Classifier, images: Batches) -> tuple[float | None, float | None]:

@@ -50,7 +50,7 @@ def _compute_pixels(augment: params.Augment, images: Tensor, draws: Draws) -> Te
     # Channel by channel in memory: colours are computed from whole channels.
     pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if draws.matrix is not None:
-        pixels = geometry.warp(augment, pixels, draws.matrix)
+        pixels = geometry.warp(augment, pixels, draws.matrix, draws.window)
     if draws.colour is not None:
         pixels = colour.adjust(augment, pixels, draws.colour)
     if draws.levels is not None and draws.keys is not None:

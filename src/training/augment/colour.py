@@ -15,13 +15,13 @@ def changes(augment: params.Augment) -> bool:
 
 
 def draw_factors(augment: params.Augment, count: int, generator: Generator) -> Tensor:
-    """float32 (N, 5): factors of brightness, contrast and saturation, turn of the hue as a share of the circle, and 1
-    where the image loses its colour."""
+    """Draw float32 (N, 5): factors of brightness, contrast and saturation, uniform within 1 ± the bound and above 0,
+    turn of the hue as a share of the circle, and 1 where the image loses its colour."""
     uniform = torch.rand(4, count, generator=generator) * 2 - 1
-    factors = [
-        (1 + uniform[index] * bound).clamp(min=0)
-        for index, bound in enumerate((augment.brightness, augment.contrast, augment.saturation))
-    ]
+    factors = []
+    for index, bound in enumerate((augment.brightness, augment.contrast, augment.saturation)):
+        low, high = max(0.0, 1 - bound), 1 + bound
+        factors.append((low + high) / 2 + uniform[index] * ((high - low) / 2))
     grey = torch.rand(count, generator=generator) < augment.grey
     return torch.stack([*factors, uniform[3] * augment.hue, grey.float()], dim=1)
 

@@ -1,7 +1,7 @@
 """Everything that chance decides about the images of an epoch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from itertools import repeat
 
@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 from src import params
 from src.training.augment import colour, geometry, mixing, noise, rectangles
 
-ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., 2020 (arXiv 1708.04896), as torchvision
+# Zhong et al., 2020 (arXiv 1708.04896), as torchvision; the aspect is height over width in pixels
+ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Draws:
 
     flip: Tensor  # bool (N, 2): up–down, left–right
     shift: Tensor  # int64 (N, 2): pixels down and right
+    window: Tensor | None  # float32 (N, 2, 2): see `geometry.windows`
     matrix: Tensor | None  # float32 (N, 3, 3): see `geometry.matrices`
     colour: Tensor | None  # float32 (N, 5): see `colour.draw_factors`
     levels: Tensor | None  # float32 (N, 2): see `noise.draw_levels`
@@ -30,18 +32,24 @@ class Draws:
     pasted: Tensor | None  # int64 (N, 4): the rectangle that comes from another image, perhaps empty
 
     def to(self, device: torch.device) -> "Draws":
-        moved = (None if column is None else column.to(device, non_blocking=True) for column in self._columns())
-        return Draws(*moved)  # type: ignore[arg-type]
+        return self._each(lambda column: column.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Draws":
+        """Return a copy in memory that a GPU reads while the host goes on."""
+        return self._each(Tensor.pin_memory)
 
     def take(self, images: Tensor) -> "Draws":
         """Those of the images at these positions (M,)."""
-        chosen = (None if column is None else column[images] for column in self._columns())
-        return Draws(*chosen)  # type: ignore[arg-type]
+        return self._each(lambda column: column[images])
 
     def split(self, batch_size: int) -> Iterator["Draws"]:
         """The same draws in batches."""
         columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self._columns())
         return (Draws(*batch) for batch in zip(*columns, strict=False))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
+        changed = (None if column is None else change(column) for column in self._columns())
+        return Draws(*changed)  # type: ignore[arg-type]
 
     def _columns(self) -> list[Tensor | None]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -74,18 +82,21 @@ def draw(
         mirrored = alternate
     shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves the draws of the other groups as they are.
-    seeds = torch.randint(2**63 - 1, (6,), generator=generator).tolist()
-    upside, affine, colours, noisy, erasing, mixes = (Generator().manual_seed(seed) for seed in seeds)
+    seeds = torch.randint(2**63 - 1, (7,), generator=generator).tolist()
+    upside, affine, colours, noisy, erasing, mixes, cropping = (Generator().manual_seed(seed) for seed in seeds)
 
     turned = torch.rand(count, generator=upside) < 0.5
     angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
     has_noise = bool(augment.noise or augment.salt_pepper)
-    weight, pasted = None, None
+    window, weight, pasted = None, None, None
+    if augment.resized_crop is not None:
+        window = geometry.windows((augment.resized_crop[0], augment.resized_crop[1]), count, cropping)
     if augment.mixes:
         weight, pasted = mixing.draw_shares(augment, count, size, mixes)
     return Draws(
         flip=torch.column_stack([turned & augment.flip_vertical, mirrored & bool(augment.flip)]),
         shift=shift,
+        window=window,
         matrix=geometry.matrices(augment, angle, scale, size, affine) if geometry.interpolates(augment) else None,
         colour=colour.draw_factors(augment, count, colours) if colour.changes(augment) else None,
         levels=noise.draw_levels(augment, count, noisy) if has_noise else None,
@@ -97,5 +108,8 @@ def draw(
 
 
 def _erased(augment: params.Augment, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
-    boxes = rectangles.place(rectangles.sides(count, ERASED_AREA, ERASED_ASPECT, 0.0, generator), size, generator)
+    height, width = size
+    aspect = ERASED_ASPECT[0] * (width / height), ERASED_ASPECT[1] * (width / height)
+    most = 1 - 0.5 / torch.tensor(size)  # less than the image once it is rounded to pixels
+    boxes = rectangles.place(rectangles.sides(count, ERASED_AREA, aspect, most, 0.0, generator), size, generator)
     return boxes * (torch.rand(count, 1, generator=generator) < augment.erase)

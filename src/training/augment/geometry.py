@@ -16,7 +16,7 @@ ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision
 
 
 def interpolates(augment: params.Augment) -> bool:
-    """Whether any operator asks for positions between pixels."""
+    """Tell if any operator asks for positions between pixels."""
     asked = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.perspective)
     return any(asked) or augment.resized_crop is not None
 
@@ -24,27 +24,20 @@ def interpolates(augment: params.Augment) -> bool:
 def matrices(
     augment: params.Augment, angle: Tensor, scale: Tensor, size: tuple[int, int], generator: Generator
 ) -> Tensor:
-    """float32 (N, 3, 3): projective maps from a position in the augmented image to the one it comes from.
+    """Draw projective maps, float32 (N, 3, 3), from a position in the augmented image to the one it comes from.
 
-    angle: (N,) radians, counter-clockwise; scale: (N,) magnification. A crop comes first, then shear, magnification,
-    rotation and translation, then perspective. Everything is drawn, asked for or not, so that switching one operator
-    on leaves the others as they are.
+    angle: (N,) radians, counter-clockwise; scale: (N,) magnification. Shear comes first, then magnification, rotation
+    and translation, then perspective. Everything is drawn, asked for or not, so that switching one operator on leaves
+    the others as they are.
     """
     count = len(angle)
     uniform = torch.rand(3, count, generator=generator) * 2 - 1
     # A position in half sides: a shift by the whole height is 2 of them.
     shift = 2 * augment.translate * uniform[:2]
     corners = augment.perspective * torch.rand(count, 4, 2, generator=generator)
-    crop = augment.resized_crop or (1.0, 1.0)
-    window = rectangles.sides(count, (crop[0], crop[1]), ASPECTS, 1.0, generator)
-    centre = (1 - window) * (torch.rand(count, 2, generator=generator) * 2 - 1)
 
     matrix = affine(angle, scale, uniform[2] * math.radians(augment.shear), shift[0], shift[1], size)
-    if augment.perspective:
-        matrix = matrix @ perspective(corners)
-    if augment.resized_crop is not None:
-        matrix = cropping(window, centre) @ matrix
-    return matrix
+    return matrix @ perspective(corners) if augment.perspective else matrix
 
 
 def affine(angle: Tensor, scale: Tensor, shear: Tensor, down: Tensor, right: Tensor, size: tuple[int, int]) -> Tensor:
@@ -83,11 +76,16 @@ def perspective(corners: Tensor) -> Tensor:
     return torch.tensor([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]]) @ adjugate
 
 
-def cropping(window: Tensor, centre: Tensor) -> Tensor:
-    """(N, 3, 3) maps that bring a window to full size: its height and width (N, 2) as shares, its centre (N, 2)."""
-    matrix = torch.diag_embed(torch.column_stack([window.flip(1), torch.ones(len(window))]))
-    matrix[:, :2, 2] = centre
-    return matrix
+def windows(area: tuple[float, float], count: int, generator: Generator) -> Tensor:
+    """Draw what a resized crop brings to full size, float32 (N, 2, 2): x and y of the centre, width and height.
+
+    Sides are shares of the image's. area: bounds of the share of the image; the centre is uniform over all positions
+    at which the window lies within the image. As torchvision's RandomResizedCrop of square images, between pixels too;
+    in others the aspect is relative to the image's own, so that nothing is stretched by more than a third.
+    """
+    sides = rectangles.sides(count, area, ASPECTS, torch.ones(2), 1.0, generator)
+    centre = (1 - sides) * (torch.rand(count, 2, generator=generator) * 2 - 1)
+    return torch.stack([centre, sides], dim=1).flip(2)
 
 
 def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int) -> Tensor:
@@ -108,17 +106,27 @@ def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int) ->
     return padded.reshape(-1, channels).index_select(0, source.flatten()).view_as(images)
 
 
-def warp(augment: params.Augment, pixels: Tensor, matrix: Tensor) -> Tensor:
-    """float32 (N, C, H, W) → the same, bilinear; what comes in from outside the image is 0."""
+def warp(augment: params.Augment, pixels: Tensor, matrix: Tensor, window: Tensor | None) -> Tensor:
+    """Apply a resized crop to `window` (N, 2, 2), then a map (N, 3, 3): float32 (N, C, H, W) → the same, bilinear.
+
+    What comes in from outside the image is 0, and so is what comes in from outside the window: it is an image of its
+    own for what follows it, as in a chain of torchvision's operators, which interpolates twice where this does once.
+    """
     size = (pixels.shape[2], pixels.shape[3])
     grid = _positions(matrix[:, :2], size)
     if augment.perspective:
         grid = grid / _positions(matrix[:, 2:], size)
-    if augment.resized_crop is None:
+    if window is None:
         return F.grid_sample(pixels, grid, align_corners=False)
-    # A window that touches the rim shows its outermost pixels whole, instead of fading to 0 between them and the rim.
-    warped = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    return warped * (grid.abs() <= 1).all(dim=3)[:, None]
+    centre, sides = window[:, None, None].unbind(dim=3)
+    warped = F.grid_sample(pixels, grid * sides + centre, padding_mode="border", align_corners=False)
+    return warped * (_cover(grid[..., 0], size[1]) * _cover(grid[..., 1], size[0]))[:, None]
+
+
+def _cover(position: Tensor, pixels: int) -> Tensor:
+    """Return how much of a line of so many pixels a bilinear sample at the positions sees: all of it up to the centre
+    of the outermost pixel, nothing from a whole pixel further on."""
+    return ((1 - position.abs()) * (pixels / 2) + 0.5).clamp_(0, 1)
 
 
 def _positions(rows: Tensor, size: tuple[int, int]) -> Tensor:

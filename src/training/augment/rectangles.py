@@ -9,13 +9,18 @@ TRIES = 10  # as torchvision
 
 
 def sides(
-    count: int, area: tuple[float, float], aspect: tuple[float, float], otherwise: float, generator: Generator
+    count: int,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    most: Tensor,
+    otherwise: float,
+    generator: Generator,
 ) -> Tensor:
-    """float32 (N, 2): height and width as shares of the image's, of rectangles that fit into it.
+    """Draw height and width, float32 (N, 2), as shares of the image's, of rectangles that fit into it.
 
     Area share uniform, aspect (height over width, relative to the image's own) log-uniform within the given bounds:
-    the first of `TRIES` draws that fits; where none does, both sides are `otherwise`. What torchvision's
-    RandomResizedCrop and RandomErasing draw, without rounding to pixels.
+    the first of `TRIES` draws of at most `most` (2,); where none is, both sides are `otherwise`. What torchvision's
+    RandomResizedCrop and RandomErasing draw, before they round to pixels.
     """
     result = torch.full((count, 2), otherwise)
     missing = torch.ones(count, dtype=torch.bool)
@@ -25,7 +30,7 @@ def sides(
         areas = area[0] + uniform[0] * (area[1] - area[0])
         aspects = (low + uniform[1] * (high - low)).exp()
         tried = torch.stack([(areas * aspects).sqrt(), (areas / aspects).sqrt()], dim=1)
-        fits = missing & (tried <= 1).all(dim=1)
+        fits = missing & (tried <= most).all(dim=1)
         result[fits] = tried[fits]
         missing &= ~fits
     return result

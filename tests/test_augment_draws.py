@@ -1,0 +1,243 @@
+"""What chance decides, on images that are not square: white stays white where no operator fills, and everything that is
+drawn is distributed as torchvision draws it."""
+
+import math
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from augment_samples import drawn, settings
+from scipy.stats import ks_2samp, kstest
+from torch import Tensor
+from torchvision.transforms import v2
+
+from src.training import augment
+from src.training.augment import Draws
+
+HEIGHT, WIDTH = 4, 10
+BILINEAR = v2.InterpolationMode.BILINEAR
+COUNT = 2000  # of this many, distributions that differ by 6 % of all draws anywhere are told apart
+CHANCE = 0.001  # with the seeds fixed: the tests' own, not one in so many runs
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # for torchvision's many calls with one small image each
+
+
+def white(count: int, height: int, width: int) -> Tensor:
+    return torch.full((count, height, width, 3), 255, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (WIDTH, HEIGHT)])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"flip": True},
+        {"flip": "alternate"},
+        {"flip_vertical": True},
+        {"resized_crop": [0.08, 1.0]},
+        {"resized_crop": [0.3, 0.4]},
+        {"contrast": 0.5},
+        {"saturation": 0.5},
+        {"hue": 0.5},
+        {"grey": 0.5},
+        {"mixup": 1.0},
+        {"cutmix": 1.0},
+        {"flip": True, "flip_vertical": True, "resized_crop": [0.3, 0.9], "hue": 0.5, "mixup": 1.0, "cutmix": 1.0},
+    ],
+    ids=str,
+)
+def test_white_stays_white_where_nothing_is_filled(ask: dict[str, Any], size: tuple[int, int]) -> None:
+    images = white(1000, *size)
+    ours, _ = augment.apply(settings(**ask), images, drawn(settings(**ask), images))
+    # The shares of red, green and blue in luminance add up to 0.9999.
+    torch.testing.assert_close(ours.float(), images.float(), atol=0.05, rtol=0)
+
+
+# Large enough that it does not matter where torchvision draws whole pixels and we any position.
+FILLED_HEIGHT, FILLED_WIDTH = 60, 150
+
+
+@pytest.mark.parametrize(
+    ("ask", "operator"),
+    [
+        ({"crop": 8}, v2.RandomCrop((FILLED_HEIGHT, FILLED_WIDTH), padding=8)),
+        ({"rotate": 40}, v2.RandomRotation(40, BILINEAR)),
+        ({"translate": 0.3}, v2.RandomAffine(0, translate=(0.3, 0.3), interpolation=BILINEAR)),
+        ({"scale": 0.5}, v2.RandomAffine(0, scale=(0.5, 1.5), interpolation=BILINEAR)),
+        ({"shear": 40}, v2.RandomAffine(0, shear=40, interpolation=BILINEAR)),
+        ({"perspective": 0.6}, v2.RandomPerspective(0.6, p=1.0)),
+        ({"erase": 1.0}, v2.RandomErasing(p=1.0)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_as_much_is_filled_as_by_torchvision(ask: dict[str, Any], operator: v2.Transform) -> None:
+    images = white(500, FILLED_HEIGHT, FILLED_WIDTH)
+    ours, _ = augment.apply(settings(**ask), images, drawn(settings(**ask), images))
+    torch.manual_seed(1)
+    image = torch.full((1, FILLED_HEIGHT, FILLED_WIDTH), 255.0)
+    theirs = [operator(image).mean().item() for _ in range(500)]
+    assert ks_2samp(ours[..., 0].float().mean(dim=(1, 2)), theirs).pvalue > CHANCE
+
+
+class Case(NamedTuple):
+    """The same quantities of both operators, of images of one size unless another is needed for theirs."""
+
+    ask: dict[str, Any]
+    ours: Callable[[Draws], Tensor]  # (N, quantities)
+    operator: v2.Transform
+    theirs: Callable[[dict[str, Any]], tuple[float, ...]]
+    size: tuple[int, int] = (HEIGHT, WIDTH)
+
+
+def window(draws: Draws) -> Tensor:
+    """Area, aspect, left and bottom, as shares of the image."""
+    assert draws.window is not None
+    centre, sides = draws.window.unbind(dim=1)
+    rim = (1 + centre - sides) / 2, (1 + centre + sides) / 2
+    return torch.column_stack([sides.prod(dim=1), sides[:, 0] / sides[:, 1], rim[0][:, 0], rim[1][:, 1]])
+
+
+def moves(draws: Draws) -> Tensor:
+    """Translation to the right and down in whole pixels, as torchvision rounds them."""
+    assert draws.matrix is not None
+    return (-draws.matrix[:, :2, 2] * torch.tensor([WIDTH, HEIGHT]) / 2).round()
+
+
+def angle(draws: Draws) -> Tensor:
+    assert draws.matrix is not None
+    return torch.atan2(draws.matrix[:, 1, 0] * HEIGHT / WIDTH, draws.matrix[:, 1, 1]).rad2deg()[:, None]
+
+
+def magnification(draws: Draws) -> Tensor:
+    assert draws.matrix is not None
+    return 1 / draws.matrix[:, :1, 0]
+
+
+def shear(draws: Draws) -> Tensor:
+    assert draws.matrix is not None
+    return (draws.matrix[:, :1, 1] * WIDTH / HEIGHT).atan().rad2deg()
+
+
+def inwards(draws: Draws) -> Tensor:
+    """How far the corners move to the right and down, as shares of half the image."""
+    assert draws.matrix is not None
+    rim = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    seen = torch.linalg.solve(draws.matrix, rim)
+    moved: Tensor = (seen / seen[:, 2:] - rim)[:, :2]
+    return moved.flatten(1)
+
+
+def inwards_of_torchvision(parameters: dict[str, Any]) -> tuple[float, ...]:
+    """The same; it draws whole pixels, so the image is large."""
+    height, width = LARGE
+    rim = np.array([[0, width - 1, width - 1, 0], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    seen = np.linalg.solve(np.array([*parameters["coefficients"], 1]).reshape(3, 3), rim)
+    return tuple(((seen / seen[2] - rim)[:2] / [[width / 2], [height / 2]]).flatten())
+
+
+def erased(draws: Draws) -> Tensor:
+    """Top, left, height and width."""
+    assert draws.erased is not None
+    return torch.column_stack([draws.erased[:, :2], draws.erased[:, 2:] - draws.erased[:, :2]])
+
+
+def column(name: str) -> Callable[[Draws], Tensor]:
+    return attrgetter(name)
+
+
+# A window is between pixels and its aspect relative to the image's: so are torchvision's in a large square.
+LARGE, SIDE = (400, 1000), 2000
+COLOURS = {"brightness": 0.3, "contrast": 0.6, "saturation": 1.5, "hue": 0.2}
+CASES = {
+    "crop": Case(
+        {"crop": 2}, column("shift"), v2.RandomCrop((HEIGHT, WIDTH), 2), lambda box: (2 - box["top"], 2 - box["left"])
+    ),
+    "resized_crop": Case(
+        {"resized_crop": [0.08, 1.0]},
+        window,
+        v2.RandomResizedCrop(SIDE, scale=(0.08, 1.0)),
+        lambda box: (
+            box["height"] * box["width"] / SIDE**2,
+            box["width"] / box["height"],
+            box["left"] / SIDE,
+            (box["top"] + box["height"]) / SIDE,
+        ),
+        (SIDE, SIDE),
+    ),
+    "rotate": Case({"rotate": 25}, angle, v2.RandomRotation(25), lambda parameters: (parameters["angle"],)),
+    "translate": Case(
+        {"translate": 0.4}, moves, v2.RandomAffine(0, (0.4, 0.4)), lambda parameters: parameters["translate"]
+    ),
+    "scale": Case(
+        {"scale": 0.3}, magnification, v2.RandomAffine(0, scale=(0.7, 1.3)), lambda parameters: (parameters["scale"],)
+    ),
+    "shear": Case({"shear": 30}, shear, v2.RandomAffine(0, shear=30), lambda parameters: parameters["shear"][:1]),
+    "perspective": Case({"perspective": 0.4}, inwards, v2.RandomPerspective(0.4, 1.0), inwards_of_torchvision, LARGE),
+    "erase": Case(
+        {"erase": 1.0},
+        erased,
+        v2.RandomErasing(p=1.0),
+        lambda box: (0, 0, 0, 0) if box["v"] is None else (box["i"], box["j"], box["h"], box["w"]),
+    ),
+    "colours": Case(
+        COLOURS,
+        lambda draws: column("colour")(draws)[:, :4],
+        v2.ColorJitter(*COLOURS.values()),
+        lambda parameters: tuple(parameters[f"{name}_factor"] for name in COLOURS),
+    ),
+    "mixup 0.2": Case(
+        {"mixup": 0.2}, column("weight"), v2.MixUp(alpha=0.2, num_classes=2), lambda parameters: (parameters["lam"],)
+    ),
+    "mixup 4": Case(
+        {"mixup": 4.0}, column("weight"), v2.MixUp(alpha=4.0, num_classes=2), lambda parameters: (parameters["lam"],)
+    ),
+    "cutmix": Case(
+        {"cutmix": 1.0},
+        lambda draws: torch.column_stack([column("weight")(draws), column("pasted")(draws)[:, [1, 0, 3, 2]]]),
+        v2.CutMix(num_classes=2),
+        lambda parameters: (parameters["lam_adjusted"], *parameters["box"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_drawn_is_distributed_as_by_torchvision(name: str) -> None:
+    case = CASES[name]
+    ours = case.ours(drawn(settings(**case.ask), white(COUNT, HEIGHT, WIDTH))).double().view(COUNT, -1)
+    torch.manual_seed(1)
+    image = [torch.empty(2, 3, *case.size)]
+    theirs = np.array([case.theirs(case.operator.make_params(image)) for _ in range(COUNT)])
+    assert ours.shape == theirs.shape
+    # Rounded, since equal shares of few pixels come out of float32 and of float64.
+    assert ks_2samp(ours.round(decimals=6), theirs.round(6)).pvalue.min() > CHANCE
+
+
+@pytest.mark.parametrize(
+    ("ask", "happens", "share"),
+    [
+        ({"flip": True}, lambda draws: draws.flip[:, 1], 0.5),
+        ({"flip_vertical": True}, lambda draws: draws.flip[:, 0], 0.5),
+        ({"flip": True, "flip_vertical": True}, lambda draws: draws.flip.all(dim=1), 0.25),
+        ({"grey": 0.2}, lambda draws: draws.colour[:, 4], 0.2),
+        ({"erase": 0.6}, lambda draws: draws.erased.any(dim=1), 0.6),
+        ({"mixup": 1.0, "cutmix": 1.0}, lambda draws: draws.pasted.any(dim=1), 0.5),
+    ],
+)
+def test_an_operator_hits_the_share_of_the_images(
+    ask: dict[str, Any], happens: Callable[[Draws], Tensor], share: float
+) -> None:
+    hit = happens(drawn(settings(**ask), white(10000, 32, 80))).float().mean().item()
+    assert hit == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 10000))
+
+
+def test_levels_of_noise_are_uniform_up_to_what_is_asked_for() -> None:
+    """In pixel values, and as a share of the pixels."""
+    levels = drawn(settings(noise=0.2, salt_pepper=0.4), white(COUNT, HEIGHT, WIDTH)).levels
+    assert levels is not None
+    for level, most in zip(levels.unbind(dim=1), (0.2 * 255, 0.4), strict=True):
+        assert kstest(level / most, "uniform").pvalue > CHANCE
