@@ -18,7 +18,6 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.device import Compute
 from src.compute.forward import logits
 from src.data.prepared import LabelledImages
 from src.faults import Fault
