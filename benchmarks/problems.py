@@ -13,15 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.pipeline import substitute
 from benchmarks.systems import ARCHIVES
-from src import params
 from src.data.prepared import Dataset, LabelledImages
 from src.faults import Fault
 from src.models.classifier import Classifier
 from src.models.file import Card
-from src.params import Params
-from src.paths import DATASET, PARAMS, PREPARED, RECIPES
+from src.params import Params, parse, writing
+from src.paths import DATASET, PARAMS, PREPARED
 
 CACHE = Path(".cache/benchmarks")
 
@@ -44,7 +42,7 @@ class Problem(NamedTuple):
 
 def problem(recipe: str, archives: Path) -> Problem:
     """A system with its real images. ImageNet's weights are not fetched: they change no time."""
-    chosen = params.load(RECIPES / f"{recipe}.yaml")
+    chosen = writing.load_recipe(recipe)
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
     archive = archives / ARCHIVES[recipe]
     folder = prepared(recipe, {"data.source": str(archive.resolve())})
@@ -60,12 +58,8 @@ def prepared(recipe: str, changes: dict[str, str]) -> Path:
     """A folder in which `download` and `split` of the recipe, with some values changed, have run: now or earlier."""
     if "data.source" in changes and not Path(changes["data.source"]).exists():
         raise Fault(f"{changes['data.source']} is missing: name the folder of the archives with --data")
-    scratch = CACHE / "params.yaml"
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(RECIPES / f"{recipe}.yaml", scratch)
-    for key, value in changes.items():
-        substitute(scratch, key, value)
-    wanted = params.load(scratch)
+    text = writing.changed(writing.recipe(recipe), changes)
+    wanted = parse(text, recipe)
     content = repr((wanted.data, wanted.split)).encode()  # recipes with the same images share them
     folder = CACHE / f"{wanted.data.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     ready = folder / ".ready"
@@ -75,10 +69,10 @@ def prepared(recipe: str, changes: dict[str, str]) -> Path:
         for name in ("src", "stages"):
             (folder / name).symlink_to(Path(name).resolve())
         for stage in ("download", "split"):
-            shutil.copy(scratch, folder / PARAMS)
+            (folder / PARAMS).write_text(text, encoding="utf-8")
             subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True)
         ready.touch()
-    shutil.copy(scratch, folder / PARAMS)
+    (folder / PARAMS).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -99,7 +93,7 @@ def unpacked(archive: Path, names: list[str]) -> list[Path]:
 
 def synthetic(recipe: str, count: int, size: int | None = None) -> Problem:
     """A system with noise for images, for where their content does not matter; `size` pixels high and wide."""
-    chosen = params.load(RECIPES / f"{recipe}.yaml")
+    chosen = writing.load_recipe(recipe)
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
     random = np.random.default_rng(0)
     side = size or chosen.data.image_size or (32 if "cifar" in recipe else 28)

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
-
-from src.params import Params
 from src.params.section import Section
 from src.params.tune import Choices, Range
+
+from src.params import Params
 
 RECIPES = sorted(Path(__file__).resolve().parents[1].glob("recipes/*.yaml"))
 # A value of each type that YAML has; `None` is null.

@@ -18,10 +18,9 @@ from src.data.prepared import read_dataset
 from src.faults import Fault
 from src.models.classifier import Classifier
 from src.models.file import Card, save
-from src.params import Params
+from src.params import Params, with_values
 from src.search.plan import Plan
 from src.search.points import Point
-from src.search.space import apply
 from src.training.loop import train
 from src.training.results import Epoch
 
@@ -89,7 +88,7 @@ def run(point: Point, plan: Plan, trainer: Trainer) -> None:
 def _begin(plan: Plan, trainer: Trainer, values: Any, seed: int) -> tuple[Params, Classifier]:
     """The parameters with the point's values, and the untrained network."""
     try:
-        params = apply(plan.params, values)
+        params = with_values(plan.params, values)
         return params, trainer.build(params, seed)
     except (Fault, MemoryError, RuntimeError) as error:
         raise Failed(_line(error)) from None
