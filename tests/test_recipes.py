@@ -10,6 +10,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clones import ROOT, committed, copy_of_the_repository
@@ -17,7 +18,6 @@ from forked import Forked
 from ruamel.yaml import YAML
 
 from benchmarks import report
-from benchmarks.pipeline import substitute
 from src.params import writing
 
 RECIPES = [name for name in writing.names() if name != "digits"]  # it runs in test_pipeline
@@ -103,23 +103,22 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     recipe: str, clone: Path, archive: Callable[[str], Path], forked: Forked
 ) -> None:
     params = writing.load_recipe(recipe)
-    changes: dict[str, Any] = {"data.limit": "200", "train.epochs": "1", "evaluate.robustness.images": "10"}
-    changes |= {"visualize.samples": "8", "visualize.mistakes": "4"}  # drawing is half of the time
+    changes: dict[str, Any] = {"data.limit": 200, "train.epochs": 1, "evaluate.robustness.images": 10}
+    changes |= {"visualize.samples": 8, "visualize.mistakes": 4}  # drawing is half of the time
     if params.train.record_every:
-        changes["train.record_every"] = "1"
+        changes["train.record_every"] = 1
     if params.data.name != "digits":
         changes["data.source"] = str(archive(params.data.name))
     if params.data.name == "cifar100":
         changes["data.name"] = "cifar10"
     if params.train.compile:  # a minute; test_training compiles
-        changes["train.compile"] = "false"
+        changes["train.compile"] = False
     if params.train.schedule.name == "one_cycle":
-        changes["train.schedule.warmup_epochs"] = "0.5"
+        changes["train.schedule.warmup_epochs"] = 0.5
     if params.data.image_size:
-        changes |= {"data.image_size": "64", "model.weights": "none"}
-    shutil.copy(recipe, clone / "params.yaml")
-    for key, value in changes.items():
-        substitute(clone / "params.yaml", key, value)
+        changes |= {"data.image_size": 64, "model.weights": "none"}
+    text = writing.changed(writing.recipe(recipe), changes)
+    (clone / "params.yaml").write_text(text, encoding="utf-8")
 
     repro(clone, forked)
 

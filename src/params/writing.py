@@ -1,7 +1,7 @@
 """`params.yaml` as text: made from a recipe, or with some values changed. Comments stay where they are.
 
-The layout is what DVC's own writer leaves (ruamel.yaml's round trip): a value changed by `dvc exp run -S` is one line of
-a diff.
+The layout is what DVC's own writer leaves (ruamel.yaml's round trip): a value that `dvc exp run -S` changes is one line
+of a diff.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from src.documents import read_yaml
 from src.faults import Fault
@@ -90,11 +91,11 @@ def _merge(whole: Any, changes: Mapping[str, Any], above: str) -> None:
 
 def _as_block(value: Any) -> Any:
     """Return a list or a map of a recipe, which has it in one line, as DVC would write it."""
-    if isinstance(value, dict):
+    if isinstance(value, CommentedMap):
         value.fa.set_block_style()
         for inner in value.values():
             _as_block(inner)
-    elif isinstance(value, list):
+    elif isinstance(value, CommentedSeq):
         value.fa.set_block_style()
     return value
 
