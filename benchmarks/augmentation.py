@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 
 from benchmarks.common import hardware, keep, versions
 from src import params
-from src.paths import RECIPES
+from src.params.writing import load_recipe
 from src.training import augment
 
 try:
@@ -138,7 +138,7 @@ def ours(keys: dict[str, Any], images: Tensor) -> tuple[Callable[[], object], fl
     """What augments the batch, and the seconds that its share of an epoch's draws takes."""
     if not keys:
         return lambda: images[:, 2:-2, 2:-2].contiguous(), 0.0
-    section = params.load(RECIPES / "digits.yaml").train.augment.model_dump()
+    section = load_recipe("digits").train.augment.model_dump()
     off = {name: None if name == "resized_crop" else type(value)(0) for name, value in section.items()}
     asked = params.Augment.model_validate(off | keys)
 

@@ -25,13 +25,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import hardware, keep, summary, versions
-from src import params
 from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.data.prepared import ImageFormat, LabelledImages
 from src.faults import command
 from src.models.file import Card
-from src.paths import RECIPES
+from src.params.writing import load_recipe
 from src.training.loop import train
 
 RESULTS = Path("benchmarks/growth.json")
@@ -116,8 +115,8 @@ def line(row: dict[str, Any]) -> str:
 
 def epoch(folder: Path, count: int, way: str, device: str) -> dict[str, Any]:
     """One epoch in this process, and what it took. Two first ones, of few images, warm the network up."""
-    section = params.load(RECIPES / "cifar10-vgg.yaml").train.model_copy(update={"device": device, "epochs": 1})
-    network = params.load(RECIPES / "mnist.yaml").model
+    section = load_recipe("cifar10-vgg").train.model_copy(update={"device": device, "epochs": 1})
+    network = load_recipe("mnist").model
     image = ImageFormat(height=SIDE, width=SIDE, channels=3, resize=None)
     card = Card(model=network, classes=[str(n) for n in range(CLASSES)], image=image, mean=[0.5] * 3, std=[0.25] * 3)
     compute = prepare(section, network.name)

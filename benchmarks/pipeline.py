@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.common import hardware, keep, versions
+from src.params import writing
 
 ROOT = Path.cwd()
 RESULTS = ROOT / "benchmarks/pipeline.json"
@@ -85,31 +85,18 @@ def cloned(clone: Path, recipe: str, changes: list[str]) -> Path:
 
 
 def configure(clone: Path, recipe: str, changes: Iterable[str]) -> None:
-    """Makes the recipe the clone's parameters, some of their values changed."""
-    shutil.copy(ROOT / "recipes" / f"{recipe}.yaml", clone / "params.yaml")
-    for change in changes:
-        # A source is relative to the repository, which the copy is not beside.
-        key, _, value = change.partition("=")
-        value = str((ROOT / value).resolve()) if key == "data.source" and "://" not in value else value
-        substitute(clone / "params.yaml", key, value)
+    """Make the recipe the clone's parameters, some of their values changed."""
+    values = writing.assigned(changes)
+    if "://" not in (source := values.get("data.source") or "://"):
+        values["data.source"] = str(
+            (ROOT / source).resolve()
+        )  # relative to the repository, which the copy is not beside
+    (clone / "params.yaml").write_text(writing.changed(writing.recipe(recipe), values), encoding="utf-8")
 
 
 def clean_environment() -> dict[str, str]:
     """Ours without what DVC and MLflow would take from it."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-
-
-def substitute(file: Path, dotted: str, value: str) -> None:
-    """Changes one value, as DVC's `--set-param` does, without starting an experiment."""
-    from dvc.utils.serialize import modify_yaml
-    from ruamel.yaml import YAML
-
-    with modify_yaml(str(file)) as content:
-        section = content
-        *parents, last = dotted.split(".")
-        for parent in parents:
-            section = section[parent]
-        section[last] = YAML(typ="safe", pure=True).load(value)
 
 
 class Watcher(threading.Thread):

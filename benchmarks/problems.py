@@ -4,7 +4,6 @@ The images are made from the archives by the project's own `download` and `split
 """
 
 import contextlib
-import functools
 import hashlib
 import importlib
 import multiprocessing
@@ -12,18 +11,16 @@ import shutil
 import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from ruamel.yaml import YAML
 
-from src import params
 from src.data.prepared import Dataset, LabelledImages
 from src.faults import Fault
 from src.models.classifier import Classifier
 from src.models.file import Card
-from src.params import Params
-from src.paths import DATASET, PARAMS, PREPARED, RECIPES
+from src.params import Params, parse, writing
+from src.paths import DATASET, PARAMS, PREPARED
 
 CACHE = Path(".cache/benchmarks")
 ARCHIVES = {  # by data.name
@@ -52,7 +49,7 @@ class Problem(NamedTuple):
 
 def problem(recipe: str, archives: Path) -> Problem:
     """A system with its real images. ImageNet's weights are not fetched: they change no time."""
-    chosen = params.load(RECIPES / f"{recipe}.yaml")
+    chosen = writing.load_recipe(recipe)
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
     archive = archives / ARCHIVES[chosen.data.name]
     folder = prepared(recipe, {"data.source": str(archive.resolve())})
@@ -68,10 +65,8 @@ def prepared(recipe: str, changes: dict[str, str]) -> Path:
     """A folder in which `download` and `split` of the recipe, with some values changed, have run: now or earlier."""
     if "data.source" in changes and not Path(changes["data.source"]).exists():
         raise Fault(f"{changes['data.source']} is missing: name the folder of the archives with --data")
-    scratch = CACHE / "params.yaml"
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    change(RECIPES / f"{recipe}.yaml", scratch, changes)
-    wanted = params.load(scratch)
+    text = writing.changed(writing.recipe(recipe), changes)
+    wanted = parse(text, recipe)
     content = repr((wanted.data, wanted.split)).encode()  # recipes with the same images share them
     folder = CACHE / f"{wanted.data.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     ready = folder / ".ready"
@@ -80,11 +75,11 @@ def prepared(recipe: str, changes: dict[str, str]) -> Path:
         (folder / "data/images").mkdir(parents=True)
         for name in ("src", "stages"):
             (folder / name).symlink_to(Path(name).resolve())
-        shutil.copy(scratch, folder / PARAMS)
+        (folder / PARAMS).write_text(text, encoding="utf-8")
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
             apart.submit(prepare_in, folder).result()
         ready.touch()
-    shutil.copy(scratch, folder / PARAMS)
+    (folder / PARAMS).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -93,16 +88,6 @@ def prepare_in(folder: Path) -> None:
     with contextlib.chdir(folder):
         for stage in ("download", "split"):
             importlib.import_module(f"stages.{stage}").main()
-
-
-def change(recipe: Path, path: Path, changes: dict[str, Any]) -> None:
-    """Write a recipe with some values changed, as a program reads it: without comments, and without DVC."""
-    yaml = YAML(typ="safe", pure=True)
-    content = yaml.load(recipe)
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        functools.reduce(dict.__getitem__, parents, content)[last] = value
-    yaml.dump(content, path)
 
 
 def open_split(folder: Path, split: str) -> LabelledImages:
@@ -122,7 +107,7 @@ def unpacked(archive: Path, names: list[str]) -> list[Path]:
 
 def synthetic(recipe: str, count: int, size: int | None = None) -> Problem:
     """A system with noise for images, for where their content does not matter; `size` pixels high and wide."""
-    chosen = params.load(RECIPES / f"{recipe}.yaml")
+    chosen = writing.load_recipe(recipe)
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
     random = np.random.default_rng(0)
     name = chosen.data.name

@@ -16,8 +16,7 @@ from benchmarks import engine
 from benchmarks.common import kept, where
 from benchmarks.gpu import page
 from src.compute.device import CHOICES
-from src.params import load
-from src.paths import RECIPES
+from src.params.writing import load_recipe
 
 README = Path("benchmarks/README.md")
 SYSTEMS = Path("benchmarks/systems.json")
@@ -147,7 +146,7 @@ def _timed(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry of pipeline.json in the form of systems.json."""
     training, metrics = entry["results"]["training"], entry["results"]["metrics"]
     changed = [change for change in entry["changed"] if not change.startswith("data.source=")]
-    stages, recipe = entry["stages"], load(RECIPES / f"{entry['recipe']}.yaml")
+    stages, recipe = entry["stages"], load_recipe(entry["recipe"])
     return {
         **{key: entry[key] for key in ("hardware", "versions")},
         "changed": changed,

@@ -19,8 +19,9 @@ from benchmarks import pipeline, problems, report
 from benchmarks.common import hardware, keep, versions
 from src.evaluation import tables
 from src.evaluation.classes import per_class
-from src.params import load, parse
-from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, RECIPES, TRAINING, VALIDATION_PREDICTIONS
+from src.params import parse
+from src.params.writing import load_recipe
+from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
 from src.statistics import wilson
 
 ARCHIVES = {
@@ -49,7 +50,7 @@ def main() -> None:
             "recipe": recipe,
             "changed": changed,
             "archive": archive.name,
-            "recipe_epochs": load(RECIPES / f"{recipe}.yaml").train.epochs,
+            "recipe_epochs": load_recipe(recipe).train.epochs,
             **stages["results"],
             "seconds": {name: round(stages[name][0], 1) for name in ("train", "all, by dvc repro")},
             "hardware": hardware(),

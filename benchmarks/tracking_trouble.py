@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import hardware, keep, versions
-from benchmarks.pipeline import ROOT, substitute
+from benchmarks.pipeline import ROOT, configure
 
 sys.path.append(str(ROOT / "tests"))
 from tracking_server import Server
@@ -65,8 +65,7 @@ def main() -> None:
 def prepare(clone: Path, epochs: int) -> Path:
     """A copy with its data prepared."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    shutil.copy(ROOT / "recipes/digits.yaml", clone / "params.yaml")
-    substitute(clone / "params.yaml", "train.epochs", str(epochs))
+    configure(clone, "digits", [f"train.epochs={epochs}"])
     subprocess.run(["dvc", "repro", "--quiet", "split"], cwd=clone, check=True)
     return clone
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
+DEFAULTS = RECIPES / "default.yaml"  # every key, with a comment; a recipe names what differs
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 LOCKS = (LOCK, Path("tune/dvc.lock"))  # of both pipelines; DVC reads both, whichever it runs

@@ -24,8 +24,7 @@ if __name__ == "__main__":
 from src import guard
 from src.data.prepared import read_dataset
 from src.faults import Fault, command
-from src.params import load
-from src.params.tune import seconds
+from src.params import load, seconds
 
 
 def main() -> None:

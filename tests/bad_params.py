@@ -3,19 +3,16 @@
 import copy
 from collections.abc import Iterator, Mapping
 from io import StringIO
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
+from src.params.section import Config
 
-from src.params import Params
-from src.params.section import Section
-from src.params.tune import Choices, Range
+from src.params import Params, writing
 
-RECIPES = sorted(Path(__file__).resolve().parents[1].glob("recipes/*.yaml"))
 # A value of each type that YAML has; `None` is null.
 SAMPLES: dict[type, Any] = {str: "word", float: 3.5, bool: True, list: [[]], dict: {"a": 1}, NoneType: None}
 
@@ -42,8 +39,8 @@ class Key(NamedTuple):
         return raw
 
 
-def read(recipe: Path) -> dict[str, Any]:
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(recipe)
+def read(name: str) -> dict[str, Any]:
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(writing.recipe(name))
     return raw
 
 
@@ -58,20 +55,20 @@ def dumped(raw: Mapping[str, Any]) -> str:
 def keys() -> list[Key]:
     """Every key of the schema that a recipe has, once for each kind of section in which it stands."""
     found: dict[tuple[tuple[str, ...], type], Key] = {}
-    for recipe in RECIPES:
-        raw = read(recipe)
+    for name in writing.names():
+        raw = read(name)
         for section, key in _walk(Params, raw, (), raw):
             found.setdefault((key.path, section), key)
     return list(found.values())
 
 
 def _walk(
-    section: type[Section], value: Mapping[str, Any], above: tuple[str, ...], raw: dict[str, Any]
-) -> Iterator[tuple[type[Section], Key]]:
+    section: type[Config], value: Mapping[str, Any], above: tuple[str, ...], raw: dict[str, Any]
+) -> Iterator[tuple[type[Config], Key]]:
     for name, field in section.model_fields.items():
         path = (*above, name)
         yield section, Key(path, field, raw)
-        members = [part for part in parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)]
+        members = [part for part in parts(field.annotation) if isinstance(part, type) and issubclass(part, Config)]
         inner = value[name]
         if members and isinstance(inner, dict):
             fits = [member for member in members if member.model_fields.keys() == inner.keys()]
@@ -80,7 +77,7 @@ def _walk(
             yield from _walk(chosen, inner, path, raw)
 
 
-def _named(member: type[Section], name: str) -> bool:
+def _named(member: type[Config], name: str) -> bool:
     return name in get_args(member.model_fields["name"].annotation)
 
 
@@ -103,7 +100,7 @@ def allowed(field: FieldInfo) -> set[type]:
     for part in parts(field.annotation):
         if get_origin(part) is Literal:
             found |= {type(value) for value in get_args(part)}
-        elif isinstance(part, type) and issubclass(part, Section | Range | Choices):
+        elif isinstance(part, type) and issubclass(part, Config):
             found.add(dict)
         elif get_origin(part) in (list, dict):
             found.add(get_origin(part))

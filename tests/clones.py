@@ -5,10 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from src.params.writing import changed, recipe
 
 ROOT = Path.cwd()
-DIGITS = ROOT / "recipes/digits.yaml"
+DIGITS = recipe("digits")
 # What users edit and what their runs leave, photos that DVC tracks too: the tests pass whatever it is.
 USERS = re.compile(r"params\.yaml|(tune/)?dvc\.lock|(data|models|reports)/.*(?<!/\.gitignore)|data/\.gitignore")
 COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
@@ -35,6 +39,12 @@ def substitute(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+def set_params(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Change values of the folder's `params.yaml`, by dotted keys."""
+    file = folder / "params.yaml"
+    file.write_text(changed(file.read_text(encoding="utf-8"), changes), encoding="utf-8")
+
+
 def own_files() -> list[str]:
     """Names of the files of the working tree that git tracks or would, without those that are the user's."""
     listed = subprocess.run(
@@ -49,7 +59,7 @@ def copy_of_the_repository(target: Path) -> Path:
     for name in own_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
-    shutil.copy(DIGITS, target / "params.yaml")
+    (target / "params.yaml").write_text(DIGITS, encoding="utf-8")
     (target / "data/.gitignore").write_text("/raw\n")
     (target / "data/images").mkdir()
     (target / "data/images/.gitkeep").touch()
@@ -63,7 +73,7 @@ def linked(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for name in ("src", "stages", "dvc.yaml", "requirements.lock"):
         (folder / name).symlink_to(ROOT / name)
-    shutil.copy(DIGITS, folder / "params.yaml")
+    (folder / "params.yaml").write_text(DIGITS, encoding="utf-8")
     return folder
 
 

@@ -1,7 +1,6 @@
 """Small trainings of everything that can be trained, for the tests that follow each operator."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -11,10 +10,9 @@ from src import params
 from src.data.prepared import ImageFormat, LabelledImages
 from src.models.build import build
 from src.models.classifier import Classifier
-from src.params.losses import Loss
-from src.params.optimizers import Optimizer
+from src.params import Loss, Optimizer, writing
 
-RECIPES = sorted(Path("recipes").glob("*.yaml"))
+RECIPES = writing.names()
 
 # The smallest of every module of `torchvision.models`; of swin the version that has more operators.
 FAMILIES = (
@@ -43,9 +41,9 @@ def sections(kinds: Any) -> Iterator[Any]:
 OPTIMIZERS, LOSSES = list(sections(Optimizer)), list(sections(Loss))
 
 
-def recipe(path: Path, count: int = IMAGES, **changes: Any) -> tuple[Classifier, params.Train, LabelledImages]:
+def recipe(name: str, count: int = IMAGES, **changes: Any) -> tuple[Classifier, params.Train, LabelledImages]:
     """Its network, untrained, for ten classes; its training, in small batches and not compiled; and `count` images."""
-    chosen = params.load(path)
+    chosen = writing.load_recipe(name)
     height, channels = _SHAPES.get(chosen.data.name, (32, 3))
     model = chosen.model.model_copy(update={"weights": "none"})
     small = {"batch_size": BATCH_SIZE, "epochs": 2, "compile": False, "record_every": 0}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bad_params import allowed, keys, parts, read
+from bad_params import allowed, keys, parts
 from training_samples import CPU, digits
 
 from src.compute import device
@@ -25,11 +25,12 @@ from src.data.prepared import ImageFormat
 from src.faults import Fault
 from src.models.build import build
 from src.params import Params, check
+from src.params.writing import load_recipe
 from src.training.loop import train
 
 Change = tuple[tuple[str, ...], Any]
 
-DIGITS = read(Path(__file__).resolve().parents[1] / "recipes/digits.yaml")
+DIGITS = load_recipe("digits").model_dump()
 # Mutated are those that a training reads, but what takes minutes, or the processor from all others.
 LEFT_OUT = {("model", "name"), ("train", "optimizer", "iterations")}
 LEFT_OUT |= {("train", name) for name in ("compile", "processes", "threads")}

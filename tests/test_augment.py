@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as reference
 from src.atomic import digest, write_arrays
 from src.faults import Fault
 from src.params import parse
+from src.params.writing import recipe
 from src.training import augment
 from src.training.augment import Draws, rectangles
 
@@ -189,7 +190,7 @@ def test_the_preview_rounds_to_the_nearest_value() -> None:
 )
 def test_faults_of_the_section_are_told(value: str, message: str) -> None:
     key = value.partition(":")[0]
-    lines = Path("recipes/digits.yaml").read_text(encoding="utf-8").splitlines()
+    lines = recipe("digits").splitlines()
     text = "\n".join(f"    {value}" if line.startswith(f"    {key}:") else line for line in lines)
     with pytest.raises(Fault, match=message) as caught:
         parse(text, "params.yaml")

@@ -43,7 +43,7 @@ from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute, prepare
 from src.data.prepared import LabelledImages
-from src.paths import RECIPES
+from src.params.writing import load_recipe
 from src.training.loop import train
 from src.training.optimizers import optimizer
 
@@ -116,7 +116,7 @@ def test_a_tutorial_prepares_an_image_like_the_recipe(recipe: str) -> None:
 
 def test_a_tutorial_augments_like_the_recipe() -> None:
     for recipe, told in TUTORIALS.items():
-        asked = params.load(RECIPES / f"{recipe}.yaml").train.augment
+        asked = load_recipe(recipe).train.augment
         kinds = {type(transform): transform for transform in told.augmentation}
         assert (transforms.RandomHorizontalFlip in kinds) == asked.flip
         rotation, crop = (kinds.get(kind) for kind in (transforms.RandomRotation, transforms.RandomCrop))

@@ -7,7 +7,6 @@ not the GPU's, test_processes tries on CPUs.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from device_samples import FAMILIES, OPTIMIZERS, RECIPES, of_family, recipe
+from src.params.optimizers import Optimizer
 from torch import Tensor
 
 from src import params
@@ -23,7 +23,7 @@ from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.evaluation.disturb import gradient_signs
 from src.models.classifier import Classifier
-from src.params.optimizers import Optimizer
+from src.params import writing
 from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target
@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
 ]
 
-MNIST, CIFAR10_VGG, SPEED = (Path(f"recipes/{name}.yaml") for name in ("mnist", "cifar10-vgg", "cifar10-speed"))
+MNIST, CIFAR10_VGG, SPEED = ("mnist", "cifar10-vgg", "cifar10-speed")
 IMAGES, BATCH_SIZE = 500, 128
 STEPS = 4  # of an epoch; the last batch is smaller
 TRAINING = {"device": "cuda", "deterministic": True, "batch_size": BATCH_SIZE}
@@ -46,22 +46,22 @@ def _as_before() -> Iterator[None]:
     torch.set_deterministic_debug_mode("default")
 
 
-def prepared(path: Path, **changes: Any) -> tuple[Classifier, params.Train, Batches, Compute]:
-    classifier, section, data = recipe(path, IMAGES, **TRAINING | changes)
-    compute = device.prepare(section, params.load(path).model.name)
+def prepared(name: str, **changes: Any) -> tuple[Classifier, params.Train, Batches, Compute]:
+    classifier, section, data = recipe(name, IMAGES, **TRAINING | changes)
+    compute = device.prepare(section, writing.load_recipe(name).model.name)
     return classifier, section, Batches(data, compute.device), compute
 
 
-def trained(path: Path, **changes: Any) -> tuple[list[float], Tensor]:
+def trained(name: str, **changes: Any) -> tuple[list[float], Tensor]:
     """Losses of two epochs and the weights after them."""
-    classifier, section, data, compute = prepared(path, **changes)
+    classifier, section, data, compute = prepared(name, **changes)
     losses = [epoch.train_loss for epoch in train(classifier, data, data, section, 0, compute)]
     return losses, torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()])
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_gives_the_same_bits_twice(path: Path) -> None:
-    (losses, weights), (losses_again, weights_again) = trained(path), trained(path)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_gives_the_same_bits_twice(name: str) -> None:
+    (losses, weights), (losses_again, weights_again) = trained(name), trained(name)
     assert losses == losses_again
     assert torch.equal(weights, weights_again)
 
@@ -71,7 +71,7 @@ def test_an_optimiser_gives_the_same_bits_twice(optimizer: Optimizer) -> None:
     assert torch.equal(trained(MNIST, optimizer=optimizer)[1], trained(MNIST, optimizer=optimizer)[1])
 
 
-def train_with_alarm(path: Path, **changes: Any) -> None:
+def train_with_alarm(name: str, **changes: Any) -> None:
     """Raises where the host waits between the first and the last step of the second epoch."""
     step = Learner.step
 
@@ -86,12 +86,12 @@ def train_with_alarm(path: Path, **changes: Any) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "step", watched)
-        trained(path, **changes)
+        trained(name, **changes)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_never_waits_within_an_epoch(path: Path) -> None:
-    train_with_alarm(path)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_never_waits_within_an_epoch(name: str) -> None:
+    train_with_alarm(name)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)

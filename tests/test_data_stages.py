@@ -37,6 +37,7 @@ from src.data.prepare import prepare
 from src.data.prepared import SPLITS, Dataset, open_split, read_dataset
 from src.data.sources import SOURCES
 from src.faults import Fault
+from src.params.writing import recipe
 from src.paths import IMAGES, PREPARED, RAW
 
 TWO = {"cat": 10, "dog": 10}
@@ -449,7 +450,7 @@ def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProc
 
 def changed_recipe(**data: str) -> str:
     """The digits recipe with other values in its section `data`."""
-    text = (Path(__file__).resolve().parents[1] / "recipes/digits.yaml").read_text()
+    text = recipe("digits")
     start, end = text.index("data:"), text.index("split:")
     section = text[start:end]
     for key, value in data.items():

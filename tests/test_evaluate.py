@@ -19,9 +19,10 @@ from src.data.raw import fetch_raw
 from src.evaluation import tables
 from src.models.file import Card, save
 from src.params import load
+from src.params.writing import recipe
 from stages import evaluate
 
-RECIPE = Path("recipes/digits.yaml").read_text(encoding="utf-8")
+RECIPE = recipe("digits")
 TABLES = {
     paths.PREDICTIONS: "index,name,label,prediction,confidence,label_probability,label_rank",
     paths.CONFUSION: "label,prediction,count",

@@ -2,7 +2,6 @@
 deterministic, and from the first step of an epoch to its last nothing waits for the device."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,8 @@ from augment_samples import ALONE, drawn, photos, settings
 from device_samples import FAMILIES, LOSSES, OPTIMIZERS, RECIPES, STEPS, of_family, recipe
 from evaluation_samples import section as evaluation
 from fake_cuda import CUDA, fake_cuda
+from src.params.losses import Loss
+from src.params.optimizers import Optimizer
 from torch import Tensor
 
 from src.compute.batches import Batches
@@ -19,15 +20,13 @@ from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
 from src.models.classifier import Normalize
 from src.models.file import Shapes
-from src.params.losses import Loss
-from src.params.optimizers import Optimizer
 from src.training import augment
 from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target
 
 FLOAT32, FLOAT16, BFLOAT16 = (Compute(CUDA, dtype) for dtype in (None, torch.float16, torch.bfloat16))
-MNIST, CIFAR10_VGG = Path("recipes/mnist.yaml"), Path("recipes/cifar10-vgg.yaml")
+MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
 
 # A copy of a fake network, which the moving average makes, asks for its tensors' memory.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning")
@@ -38,7 +37,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def waits_of(path: Path, compute: Compute, first_epoch: int = 1, resident: bool = True, **changes: Any) -> set[str]:
+def waits_of(name: str, compute: Compute, first_epoch: int = 1, resident: bool = True, **changes: Any) -> set[str]:
     """Trains two epochs of a recipe with these changes; where the host waited between the first and last step of one.
 
     Asserts that every operator is deterministic.
@@ -57,16 +56,16 @@ def waits_of(path: Path, compute: Compute, first_epoch: int = 1, resident: bool 
 
     with pytest.MonkeyPatch.context() as patch, fake_cuda() as log:
         patch.setattr(Learner, "step", watched)
-        classifier, section, data = recipe(path, **changes)
+        classifier, section, data = recipe(name, **changes)
         training, validation = Batches(data, CUDA, resident), Batches(data, CUDA, resident)
         assert len(list(train(classifier, training, validation, section, 0, compute))) == 2
     assert log.not_deterministic() == []
     return found
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_never_waits_within_an_epoch(path: Path) -> None:
-    assert waits_of(path, BFLOAT16) == set()
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_never_waits_within_an_epoch(name: str) -> None:
+    assert waits_of(name, BFLOAT16) == set()
 
 
 def test_nor_does_it_where_images_are_read_ahead() -> None:

@@ -165,8 +165,8 @@ def test_no_secret_of_an_address_is_told(tmp_path: Path) -> None:
         good, refused = f"http://{login}:{server.server_port}/photos.tar{query}", f"http://{login}:9/x{query}"
         params = clone / "params.yaml"
         substitute(params, "name: digits ", "name: image_folder ")
-        substitute(params, "source: null", f"source: s3://{login}/x{query}")
-        substitute(params, "image_size: null", "image_size: 8")
+        substitute(params, "source: ", f"source: s3://{login}/x{query}")
+        substitute(params, "image_size: ", "image_size: 8")
         substitute(params, "epochs: 30", "epochs: 1 ")
         told = run(clone, "stages.download")
         substitute(params, f"source: s3://{login}/x{query}", f"source: {good}")

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(repository(tmp_path))
-    shutil.copy(DIGITS, tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(DIGITS, encoding="utf-8")
     shutil.copy(store, tmp_path)
     return tmp_path
 

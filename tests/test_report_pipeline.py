@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas
 import pytest
-from clones import call, committed, copy_of_the_repository, git, substitute
+from clones import call, committed, copy_of_the_repository, git, set_params, substitute
 from ruamel.yaml import YAML
 from scipy import stats
 from sklearn.metrics import f1_score
@@ -17,11 +17,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs and no robustness; the results of that are the commit `main`."""
     folder = copy_of_the_repository(tmp_path_factory.mktemp("report") / "clone")
     params = folder / "params.yaml"
-    substitute(params, "epochs: 30", "epochs: 2 ")
-    substitute(params, "shifts: 3 ", "shifts: 0 ")
-    substitute(params, "noise: [0.1, 0.2, 0.3]", "noise: []")
-    substitute(params, "salt_pepper: [0.05, 0.1, 0.2]", "salt_pepper: []")
-    substitute(params, "fgsm: [0.005, 0.02, 0.05, 0.1]", "fgsm: []")
+    undisturbed = {"shifts": 0, "noise": [], "salt_pepper": [], "fgsm": []}
+    set_params(folder, {"train.epochs": 2} | {f"evaluate.robustness.{key}": undisturbed[key] for key in undisturbed})
     committed(folder)
     git(folder, "branch", "-M", "main")
     return results(folder, "results")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 import pytest
-from clones import call, committed, copy_of_the_repository, git, substitute
+from clones import call, committed, copy_of_the_repository, git, set_params, substitute
 from mlflow.entities import Run
 
 from src import track
@@ -43,9 +43,7 @@ class Clone(NamedTuple):
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     root = copy_of_the_repository(tmp_path_factory.mktemp("track") / "a clone")
-    substitute(root / PARAMS, "epochs: 30", "epochs: 1 ")
-    substitute(root / PARAMS, "shifts: 3", "shifts: 0")
-    substitute(root / PARAMS, "fgsm: [0.005, 0.02, 0.05, 0.1]", "fgsm: []")
+    set_params(root, {"train.epochs": 1, "evaluate.robustness.shifts": 0, "evaluate.robustness.fgsm": []})
     committed(root)
     call(root, "dvc", "repro", "evaluate")
     first = keep(root, "first")

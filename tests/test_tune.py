@@ -30,7 +30,7 @@ SEARCH = ("python", "-m", "src.tune")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_of_the_repository(tmp_path_factory.mktemp("tune") / "clone")
     for old, new in {
-        "limit: null  ": "limit: 200   ",
+        "limit: ": "limit: 200   ",
         "epochs: 30 ": "epochs: 4  ",
         "trials: 30 ": "trials: 6  ",
         "best: 3 ": "best: 1 ",

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from src import params
 from src.data.prepared import ImageFormat
 from src.params import Params
+from src.params.writing import recipe
 from src.paths import DATASET
 
 if TYPE_CHECKING:
     from src.models.classifier import Probabilities
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = (ROOT / "recipes/digits.yaml").read_text(encoding="utf-8")
+RECIPE = recipe("digits")
 PASSWORD = "s3cret-word"
 DATA = {
     "name": "mnist",
@@ -32,7 +33,7 @@ DATA = {
 
 def settings() -> Params:
     source = f"https://joe:{PASSWORD}@example.org/mnist.tar?token={PASSWORD}"
-    text = RECIPE.replace("name: digits", "name: mnist").replace("source: null", f"source: {source}")
+    text = RECIPE.replace("name: digits", "name: mnist").replace("source: ", f"source: {source}")
     Path("params.yaml").write_text(text, encoding="utf-8")
     return params.load()
 

@@ -5,26 +5,25 @@ python tests/tune_samples.py URL POINTS SECONDS
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from src.params import Params, parse
+from src.params import Params
+from src.params.writing import load_recipe
 from src.search import space
 from src.search.plan import Search
 from src.search.points import Point, Points
 from src.search.sampling import points as sized
 from src.search.storage import create_study, open_storage
 
-DIGITS = Path(__file__).resolve().parents[1] / "recipes/digits.yaml"
+DIGITS = load_recipe("digits")
 EPOCHS = 9
 
 
 def params(**tune: Any) -> Params:
-    found = parse(DIGITS.read_text(encoding="utf-8"), "params.yaml")
-    raw = found.model_dump()
+    raw = DIGITS.model_dump()
     raw["tune"] |= tune
     raw["train"]["epochs"] = EPOCHS
     return Params.model_validate(raw)

@@ -24,13 +24,14 @@ import torch
 
 from benchmarks.gpu.proofs_of_training import digest, each, faults, small
 from benchmarks.gpu.runner import Place
-from benchmarks.problems import change, synthetic
+from benchmarks.problems import synthetic
 from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.faults import Fault
 from src.models.classifier import Probabilities
 from src.models.file import save
-from src.paths import LOGITS, METRICS, MODEL, PARAMS, RECIPES
+from src.params import writing
+from src.paths import LOGITS, METRICS, MODEL, PARAMS
 from src.training.loop import train
 
 LOGIT = 1e-3  # of logits in float32, by what two devices may differ
@@ -45,16 +46,16 @@ def staged(place: Place, _: str) -> Iterator[dict[str, Any]]:
     wanted = {"train.deterministic": True, "train.epochs": 1 if place.small else 10, "train.threads": 1}
     wanted |= {"evaluate.robustness.images": 30 if place.small else 500}
     root = Path.cwd()
-    recipe = root / RECIPES / "digits.yaml"
+    recipe = writing.recipe("digits")
     with tempfile.TemporaryDirectory() as temporary, contextlib.chdir(temporary):
         for name in ("src", "stages", "dvc.yaml", "requirements.lock"):
             Path(name).symlink_to(root / name)
-        change(recipe, PARAMS, wanted | {"train.device": place.device})
+        PARAMS.write_text(writing.changed(recipe, wanted | {"train.device": place.device}), encoding="utf-8")
         for stage in ("download", "split", "train", "evaluate"):
             staging(stage)
         metrics = json.loads(METRICS.read_text(encoding="utf-8"))
         own = np.load(LOGITS)["logits"]
-        change(recipe, PARAMS, wanted | {"train.device": "cpu"})
+        PARAMS.write_text(writing.changed(recipe, wanted | {"train.device": "cpu"}), encoding="utf-8")
         staging("evaluate")
         difference = float(np.abs(own - np.load(LOGITS)["logits"]).max())
     yield {key: metrics[key] for key in ("accuracy", "loss")} | {"logits_differ_from_cpu": float(f"{difference:.3g}")}

@@ -22,19 +22,17 @@ from torch import Tensor
 from benchmarks.gpu.runner import Place
 from benchmarks.loops import apart
 from benchmarks.problems import Problem, synthetic
-from src import params
 from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.models.classifier import Classifier
-from src.params import Train
-from src.paths import RECIPES
+from src.params import Train, writing
 from src.training import augment
 from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target
 from src.training.progress import Progress
 
-ALL = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+ALL = writing.names()
 STEPS, WARM = 20, 10  # steps that are watched, after those that compile, tune and record graphs
 SYNCHRONIZING = "called a synchronizing CUDA operation"  # what torch says then
 TOLERANCE = 1e-3  # ‖difference‖ / ‖gradient‖ of two ways to compute in float32
@@ -65,7 +63,7 @@ def faults(possible: dict[str, bool]) -> dict[str, Any]:
 
 def small(recipe: str, place: Place, **changes: Any) -> tuple[Problem, Train]:
     """Take a recipe with noise for images: a few of its batches, on a processor two of 8 small images."""
-    asked = params.load(RECIPES / f"{recipe}.yaml")
+    asked = writing.load_recipe(recipe)
     batch_size = 8 if place.small else min(asked.train.batch_size, 512)
     photos = asked.data.name == "image_folder"
     known = synthetic(recipe, (2 if place.small else 4) * batch_size, 32 if place.small and photos else None)
@@ -141,7 +139,7 @@ def waiting(place: Place, _: str) -> Iterator[dict[str, Any]]:
     """
 
     def case(recipe: str) -> dict[str, Any]:
-        asked = params.load(RECIPES / f"{recipe}.yaml").train.deterministic
+        asked = writing.load_recipe(recipe).train.deterministic
         known, section = small(recipe, place, deterministic=asked)
         step = stepping(known, section)
         for _ in range(2 if place.small else WARM):

@@ -17,11 +17,9 @@ from benchmarks.contenders import Turn, spread, timed
 from benchmarks.gpu.runner import Place
 from benchmarks.loops import COMPILED, FLOOR, PLAIN, TUTORIAL, Contender
 from benchmarks.problems import ARCHIVES, Problem, prepared, problem, synthetic
-from src import params
 from src.compute.batches import Batches
 from src.compute.device import capability, prepare
-from src.params import Train
-from src.paths import RECIPES
+from src.params import Train, writing
 from src.training import augment
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # from the finest to the coarsest
@@ -34,14 +32,14 @@ DRAWN = 50_000  # images of an epoch whose augmentation is timed
 
 def real(recipe: str, place: Place) -> bool:
     """Tell if the recipe's images are in the pack, and to be used: on a processor those of MNIST alone."""
-    name = params.load(RECIPES / f"{recipe}.yaml").data.name
+    name = writing.load_recipe(recipe).data.name
     return (place.pack / "data" / ARCHIVES[name]).exists() and (not place.small or name == "mnist")
 
 
 def opened(recipe: str, place: Place) -> Problem:
     """The recipe with its images, with noise instead where the pack does not have them; few on a processor."""
     if not real(recipe, place):
-        photos = params.load(RECIPES / f"{recipe}.yaml").data.name == "image_folder"
+        photos = writing.load_recipe(recipe).data.name == "image_folder"
         count = 32 if place.small else 1024 if photos else 20_000
         return synthetic(recipe, count, 32 if place.small and photos else None)
     known = problem(recipe, place.pack / "data")
@@ -101,7 +99,7 @@ def images(place: Place, _: str) -> Iterator[dict[str, Any]]:
     """Prepare the packed images, so that the parts that time find them ready."""
     for recipe in ("mnist", "cifar10-basic", "fashion-mnist"):
         if real(recipe, place):
-            chosen = params.load(RECIPES / f"{recipe}.yaml")
+            chosen = writing.load_recipe(recipe)
             archive = place.pack / "data" / ARCHIVES[chosen.data.name]
             seconds = timed(lambda: prepared(recipe, {"data.source": str(archive.resolve())}))  # noqa: B023
             yield {recipe: f"prepared in {seconds:.1f} s"}

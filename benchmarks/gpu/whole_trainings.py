@@ -18,12 +18,10 @@ from benchmarks.gpu.runner import Place
 from benchmarks.gpu.speeds import PRECISIONS, opened, real, settings
 from benchmarks.loops import COMPILED
 from benchmarks.problems import Problem, synthetic
-from src import params
 from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.data.prepared import LabelledImages
-from src.params import Train
-from src.paths import RECIPES
+from src.params import Train, writing
 from src.training.loop import train
 
 SEEDS = 3
@@ -59,7 +57,7 @@ def compiling(place: Place, system: str) -> Iterator[dict[str, Any]]:
     A processor, which would take minutes, leaves it to that one.
     """
     for precision in () if place.small else PRECISIONS:
-        known = synthetic(system, 4 * params.load(RECIPES / f"{system}.yaml").train.batch_size)
+        known = synthetic(system, 4 * writing.load_recipe(system).train.batch_size)
         section = settings(known, place, precision=precision, compile=True)
         started = now()
         once(known, section.model_copy(update={"epochs": 1}), None, 0)

@@ -1,25 +1,34 @@
 """`params.yaml` as typed, frozen objects. It alone decides a run: nothing here has a default.
 
-    python -m src.params        checks the whole file
+    python -m src.params        check the whole file
 
-Functions elsewhere receive one section (`params.split`) or one value, never the whole file.
+Functions elsewhere receive one map (`params.split`) or one value, never the whole file.
 """
 
-from src.params.augment import Augment
-from src.params.data import Data, Split
-from src.params.evaluation import Evaluate, Robustness
-from src.params.losses import Loss
-from src.params.model import Activation, Constants, Model
-from src.params.optimizers import Optimizer
-from src.params.reader import check, load, parse
-from src.params.schedules import Schedule
-from src.params.training import Train
-from src.params.tune import Tune
-from src.params.whole import Params, Report, Visualize
+from src.params.reading import check, load, parse, with_values
+from src.params.schema import (
+    Activation,
+    Choices,
+    Constants,
+    Data,
+    Evaluate,
+    Model,
+    Params,
+    Range,
+    Report,
+    Robustness,
+    Scalar,
+    Split,
+    Tune,
+    Visualize,
+    seconds,
+)
+from src.params.training import Augment, Loss, Optimizer, Schedule, Train
 
 __all__ = [
     "Activation",
     "Augment",
+    "Choices",
     "Constants",
     "Data",
     "Evaluate",
@@ -27,8 +36,10 @@ __all__ = [
     "Model",
     "Optimizer",
     "Params",
+    "Range",
     "Report",
     "Robustness",
+    "Scalar",
     "Schedule",
     "Split",
     "Train",
@@ -37,4 +48,6 @@ __all__ = [
     "check",
     "load",
     "parse",
+    "seconds",
+    "with_values",
 ]

@@ -1,7 +1,7 @@
-"""python -m src.params        checks the whole file"""
+"""python -m src.params        check the whole file"""
 
 from src.faults import command
-from src.params.reader import load
+from src.params import load
 
 
 def main() -> None:

@@ -1,19 +1,175 @@
-"""Section `train`: how the network learns."""
+"""The map `train` of `params.yaml`: loss, optimiser, schedule, augmentation, and how they are computed."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from src.params.augment import Augment
-from src.params.losses import Loss
-from src.params.optimizers import Optimizer
-from src.params.schedules import Schedule
-from src.params.section import Count, NotNegative, Positive, Section
+from src.params.fields import Ascending, Config, Count, CountOrZero, Fraction, NotNegative, Positive, Share
+
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"] | None, Tag("name")] | Annotated[list[Positive], Field(min_length=1), Tag("numbers")],
+    Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
+]
+
+
+class CrossEntropy(Config):
+    name: Literal["cross_entropy"]
+    label_smoothing: Share
+    class_weights: ClassWeights
+
+
+class Weighted(Config):
+    name: Literal["nll", "multi_margin"]
+    class_weights: ClassWeights
+
+
+class Unweighted(Config):
+    name: Literal["bce", "mse", "l1"]
+
+
+def _refuse(name: str, reason: str) -> BeforeValidator:
+    """Refuse a name that torch has, with the reason, instead of a list of the others."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("name") == name:
+            raise ValueError(f"{name} {reason}")
+        return value
+
+    return BeforeValidator(check)
+
+
+Loss = Annotated[
+    CrossEntropy | Weighted | Unweighted,
+    Field(discriminator="name"),
+    _refuse("nll2d", "needs a label for every pixel; here an image has one: use nll"),
+]
+
+
+class Plain(Config):
+    """All else of an optimiser is torch's default."""
+
+    name: Literal["adam", "adamw", "nadam", "radam", "adamax", "adagrad", "adadelta", "asgd"]
+    lr: Positive
+    weight_decay: NotNegative
+
+
+class Momentum(Config):
+    name: Literal["rmsprop", "muon"]
+    lr: Positive
+    weight_decay: NotNegative
+    momentum: Share
+
+
+class Sgd(Config):
+    name: Literal["sgd"]
+    lr: Positive
+    weight_decay: NotNegative
+    momentum: Share
+    nesterov: bool
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Rprop(Config):
+    name: Literal["rprop"]
+    lr: Positive
+
+
+class Lbfgs(Config):
+    name: Literal["lbfgs"]
+    lr: Positive
+    iterations: Count  # at most, on every batch
+
+
+Optimizer = Annotated[
+    Plain | Momentum | Sgd | Rprop | Lbfgs,
+    Field(discriminator="name"),
+    _refuse("sparse_adam", "takes only sparse gradients, of embeddings; these networks have none: use adam"),
+]
+
+
+class Warm(Config):
+    warmup_epochs: NotNegative
+
+
+class Smooth(Warm):
+    name: Literal["constant", "cosine"]
+
+
+class OneCycle(Config):
+    name: Literal["one_cycle"]
+    warmup_epochs: Positive  # the rise of the cycle
+
+
+class Step(Warm):
+    name: Literal["step"]
+    every: Count
+    factor: Positive
+
+
+class MultiStep(Warm):
+    name: Literal["multi_step"]
+    at: Annotated[list[Count], Field(min_length=1), Ascending]
+    factor: Positive
+
+
+class Exponential(Warm):
+    name: Literal["exponential"]
+    factor: Positive
+
+
+class Plateau(Warm):
+    name: Literal["plateau"]
+    patience: CountOrZero
+    factor: Positive
+
+
+Schedule = Annotated[Smooth | OneCycle | Step | MultiStep | Exponential | Plateau, Field(discriminator="name")]
+
+
+class Augment(Config):
+    """0, false or null: off."""
+
+    flip: bool | Literal["alternate"]
+    flip_vertical: bool
+    crop: CountOrZero
+    resized_crop: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] | None
+    rotate: Annotated[float, Field(ge=0, le=180)]
+    translate: Share
+    scale: Share
+    shear: Annotated[float, Field(ge=0, lt=90)]
+    perspective: Share
+    brightness: NotNegative
+    contrast: NotNegative
+    saturation: NotNegative
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+    grey: Fraction
+    noise: Fraction
+    salt_pepper: Fraction
+    erase: Fraction
+    mixup: NotNegative
+    cutmix: NotNegative
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch get parts of each other."""
+        return bool(self.mixup or self.cutmix)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.resized_crop is not None and self.resized_crop[0] > self.resized_crop[1]:
+            raise ValueError("resized_crop must name the smaller share of the area first")
+        return self
+
 
 Processors = Annotated[int, Field(ge=1, le=1024)]  # more has no machine; each takes memory from the start
 
 
-class Train(Section):
+class Train(Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     deterministic: Literal[True, "portable", False]
@@ -29,7 +185,7 @@ class Train(Section):
     decay_biases: bool
     clip_gradient: Positive | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
-    record_every: Annotated[int, Field(ge=0)]
+    record_every: CountOrZero
     optimizer: Optimizer
     schedule: Schedule
     augment: Augment
@@ -42,9 +198,13 @@ class Train(Section):
                 f"({self.processes} × {self.accumulate})"
             )
         if self.deterministic == "portable":
-            self._agree_with_portable()
+            # What every x86-64 processor does alike: one thread of the CPU, in float32.
+            one_core = {"device": ("auto", "cpu"), "precision": ("auto", "float32"), "threads": (1,), "processes": (1,)}
+            self._require("deterministic: portable", **one_core, compile=(False,))
         if self.optimizer.name == "lbfgs":
-            self._agree_with_line_search()
+            # It compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs.
+            whole = {"precision": ("float32",), "processes": (1,), "accumulate": (1,), "clip_gradient": (None,)}
+            self._require("the optimizer lbfgs", **whole)
         if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
             raise ValueError(
                 f"augment.mixup and augment.cutmix must be 0 with the loss {self.loss.name}: one label only"
@@ -53,23 +213,8 @@ class Train(Section):
             raise ValueError("rprop adapts its own steps from lr on: schedule must be constant, warmup_epochs 0")
         return self
 
-    def _agree_with_portable(self) -> None:
-        """What every x86-64 processor does alike: one thread of the CPU, in float32."""
-        wanted: dict[str, tuple[object, ...]] = {
-            "device": ("auto", "cpu"),
-            "precision": ("auto", "float32"),
-            "threads": (1,),
-            "processes": (1,),
-            "compile": (False,),
-        }
-        for key, values in wanted.items():
+    def _require(self, beside: str, **allowed: tuple[object, ...]) -> None:
+        for key, values in allowed.items():
             if getattr(self, key) not in values:
-                allowed = " or ".join(str(value).lower() for value in values)
-                raise ValueError(f"{key} must be {allowed} with deterministic: portable")
-
-    def _agree_with_line_search(self) -> None:
-        """L-BFGS compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs."""
-        wanted = {"precision": "float32", "processes": 1, "accumulate": 1, "clip_gradient": None}
-        for key, value in wanted.items():
-            if getattr(self, key) != value:
-                raise ValueError(f"{key} must be {'null' if value is None else value} with the optimizer lbfgs")
+                words = " or ".join("null" if value is None else str(value).lower() for value in values)
+                raise ValueError(f"{key} must be {words} with {beside}")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.params.tune import Scalar
+from src.params import Scalar
 from src.search.plan import Confirmation
 from src.search.results import Result
 from src.statistics import LEVEL, mean_interval

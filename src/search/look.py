@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.figures.style import BLUE, FAINT, ORANGE, VERMILLION, percent_tick
-from src.params.tune import Scalar
+from src.params import Scalar
 from src.search.results import Objective, Result
 from src.tracking.identity import text
 

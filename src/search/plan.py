@@ -14,8 +14,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from src.atomic import digest
-from src.params import Params
-from src.params.tune import Scalar
+from src.params import Params, Scalar
 from src.search import sampling
 from src.tracking import identity
 from src.training.results import Epoch

@@ -10,7 +10,7 @@ import pandas
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from src.params.tune import Scalar
+from src.params import Scalar
 from src.search.plan import Plan
 from src.tracking import identity
 

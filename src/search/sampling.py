@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from src.faults import Fault
-from src.params.tune import Scalar
+from src.params import Scalar
 
 Space = Mapping[str, BaseDistribution]
 

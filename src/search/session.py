@@ -14,8 +14,7 @@ from src.addresses import without_credentials
 from src.atomic import check_writable, write_json
 from src.evaluation import tables
 from src.faults import Fault
-from src.params import Params
-from src.params.tune import seconds
+from src.params import Params, seconds
 from src.search import confirm, results, space, storage
 from src.search.best import best_of
 from src.search.plan import Confirmation, Plan, Search, confirmation, search

@@ -12,49 +12,20 @@ from optuna.distributions import (
 )
 
 from src.faults import Fault
-from src.params import Params, check
-from src.params.tune import Choices, Range, Scalar
-from src.paths import PARAMS
+from src.params import Choices, Params, Range, Scalar, with_values
 
 Values = Mapping[str, Scalar]
 
-_SEARCHED = ("model", "train")  # all else is the same for every trial: data, division, seed
-_SHARED = ("device", "precision", "deterministic", "threads", "processes")  # the process is prepared once for all
 _COMBINATIONS = 4096  # of extremes and choices that are checked before the first trial
 
 
 def distributions(params: Params) -> dict[str, BaseDistribution]:
-    """What every key of `tune.space` may be. Raises `Fault` where a key does not exist or a value is refused."""
+    """What every key of `tune.space` may be. Raises `Fault` where a combination of values is refused."""
     space = params.tune.space
-    for key in space:
-        section, _, rest = key.partition(".")
-        if section not in _SEARCHED or not rest:
-            raise Fault(f"{PARAMS}: tune.space: {key} cannot be searched: only keys of model and train can")
-        if section == "train" and rest in _SHARED:
-            raise Fault(f"{PARAMS}: tune.space: {key} cannot be searched: all trials share it")
-        if key == "train.epochs":
-            raise Fault(f"{PARAMS}: tune.space: {key} cannot be searched: tune.epochs sets it for all trials")
     ends = [entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for entry in space.values()]
-    for key, values in zip(space, ends, strict=True):
-        for value in values:
-            apply(params, {key: value})
     for combination in islice(product(*ends), _COMBINATIONS):
-        apply(params, dict(zip(space, combination, strict=True)))
+        with_values(params, dict(zip(space, combination, strict=True)))
     return {key: _distribution(params, key, entry) for key, entry in space.items()}
-
-
-def apply(params: Params, values: Values) -> Params:
-    """The parameters with these values, checked. Raises `Fault`."""
-    raw = params.model_dump()
-    for key, value in values.items():
-        *sections, name = key.split(".")
-        inner: Any = raw
-        for section in sections:
-            inner = inner.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise Fault(f"{PARAMS}: tune.space: {key} does not exist: {section} holds no keys")
-        inner[name] = value
-    return check(raw, f"{PARAMS}: tune.space")
 
 
 def present(params: Params) -> dict[str, Scalar]:
@@ -85,7 +56,7 @@ def _whole(params: Params, key: str, entry: Range) -> bool:
     if not all(isinstance(number, int) for number in (entry.low, entry.high, entry.step or 1)):
         return False
     try:
-        apply(params, {key: entry.low + (entry.high - entry.low) / 3.1})
+        with_values(params, {key: entry.low + (entry.high - entry.low) / 3.1})
     except Fault:
         return True
     return False

@@ -18,10 +18,9 @@ from src.data.prepared import read_dataset
 from src.faults import Fault, out_of_memory
 from src.models.classifier import Classifier
 from src.models.file import Card, save
-from src.params import Params
+from src.params import Params, with_values
 from src.search.plan import Plan
 from src.search.points import Point
-from src.search.space import apply
 from src.training.loop import train
 from src.training.results import Epoch
 
@@ -83,7 +82,7 @@ def _train(point: Point, plan: Plan, trainer: Trainer, result: dict[str, Any], h
     history: gains its epochs. Raises `Failed`.
     """
     with _as_failed():
-        params = apply(plan.params, result["values"])
+        params = with_values(plan.params, result["values"])
         classifier = trainer.build(params, result["seed"])
     with closing(_guarded(trainer.epochs(classifier, params, result["seed"]))) as epochs:
         for epoch in epochs:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src import params
 from src.faults import Fault
-from src.params.losses import Unweighted
+from src.params.training import Unweighted
 from src.training.augment import Mix
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -1,13 +1,13 @@
-"""What every section of `params.yaml` has in common, and the kinds of numbers in it."""
+"""The kinds of values in `params.yaml`, and what all its maps have in common."""
 
 from itertools import pairwise
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-class Section(BaseModel):
-    """Unknown keys, missing keys and values of another type are faults; nothing is converted silently."""
+class Config(BaseModel):
+    """A map of `params.yaml`. Unknown keys, missing keys and values of another type are refused, none is converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -15,8 +15,7 @@ class Section(BaseModel):
 Number = TypeVar("Number", int, float)
 
 
-def ascending(values: list[Number]) -> list[Number]:
-    """For an `AfterValidator`."""
+def _ascending(values: list[Number]) -> list[Number]:
     if any(low >= high for low, high in pairwise(values)):
         raise ValueError("must ascend, without repetition")
     return values
@@ -27,4 +26,6 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]  # torch counts no further everywhere
+CountOrZero = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Ascending = AfterValidator(_ascending)

@@ -1,0 +1,178 @@
+"""From text to checked parameters; every mistake becomes one line that names file, key, value and what is allowed."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from src.documents import NotYaml, read_yaml
+from src.faults import Fault
+from src.params.fields import Config
+from src.params.schema import Choices, Params, Scalar
+from src.paths import DEFAULTS, PARAMS, main_root
+
+SEARCHED = ("model", "train")  # all else is the same for every trial of a search: data, split, seed
+# Keys of train that a search cannot try: the process is prepared once for all trials, and tune.epochs sets the epochs.
+_SHARED = {
+    **dict.fromkeys(("device", "precision", "deterministic", "threads", "processes"), "all trials share it"),
+    "epochs": "tune.epochs sets it for all trials",
+}
+
+
+def load() -> Params:
+    """Read `params.yaml` and check it, and whether this machine has the device and the weights that it names.
+
+    Raises `Fault` with one line for each mistake, joined by '; '.
+    """
+    try:
+        text = PARAMS.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Fault(f"{PARAMS} is missing: python -m src.recipe digits writes one") from None
+    except UnicodeDecodeError as error:
+        raise Fault(f"{PARAMS} is not UTF-8 text (byte {error.start})") from None
+    params = parse(text, str(PARAMS))
+    _check_machine(params)
+    return params
+
+
+def parse(text: str, file: str) -> Params:
+    """Return the parameters in `text`; `file` is its name in messages.
+
+    YAML 1.2, so that `lr: 1e-3` is the number it looks like, for DVC too. Raises `Fault`.
+    """
+    try:
+        raw = read_yaml(text)
+    except NotYaml as error:
+        raise Fault(f"{file}{error.place}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise Fault(f"{file}: must hold keys such as 'seed:' and 'data:'; see {DEFAULTS}")
+    return check(raw, file)
+
+
+def check(raw: dict[str, Any], file: str) -> Params:
+    """Return the parameters that the nested values make; `file` is where they come from. Raises `Fault`."""
+    params = _validated(raw, file)
+    for key, dimension in params.tune.space.items():
+        config, _, rest = key.partition(".")
+        reason = _SHARED.get(rest) if config == "train" else None
+        if config not in SEARCHED or not rest:
+            reason = "only keys of model and train can"
+        if reason:
+            raise Fault(f"{file}: tune.space: {key} cannot be searched: {reason}")
+        for value in dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high):
+            with_values(params, {key: value}, file)
+    return params
+
+
+def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PARAMS)) -> Params:
+    """Return the parameters with other values of some dotted keys, as a search tries them. Raises `Fault`."""
+    raw = params.model_dump()
+    for key, value in values.items():
+        *configs, name = key.split(".")
+        inner: Any = raw
+        for config in configs:
+            inner = inner.setdefault(config, {})
+            if not isinstance(inner, dict):
+                raise Fault(f"{file}: tune.space: {key} does not exist: {config} holds no keys")
+        inner[name] = value
+    return _validated(raw, f"{file}: tune.space")
+
+
+def _validated(raw: dict[str, Any], file: str) -> Params:
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise Fault("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
+
+
+def _check_machine(params: Params) -> None:
+    """Look for the weights and the device that are named, before minutes go into data. Raises `Fault`."""
+    weights = main_root() / params.model.weights
+    if params.model.weights not in ("none", "default") and not weights.is_file():
+        raise Fault(f"model.weights: {weights} is missing: give none, default or a .pth or .safetensors file")
+    if params.train.device not in ("auto", "cpu"):
+        import torch  # seconds, which few pay
+
+        named = torch.device(params.train.device)
+        present = torch.accelerator.current_accelerator(check_available=True)
+        if present is None or present.type != named.type:
+            raise Fault(f"train.device is {named}, but torch finds no such device here: set auto or cpu")
+        if (named.index or 0) >= torch.accelerator.device_count():
+            raise Fault(f"train.device is {named}, but there are only {torch.accelerator.device_count()} devices")
+
+
+def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
+    details = [(detail, *_locate(detail, raw)) for detail in error.errors(include_url=False)]
+    suggested = {_nearest(keys, raw) for detail, keys, _ in details if detail["type"] == "extra_forbidden"}
+    for detail, keys, value in details:
+        key = ".".join(keys)
+        key = key if key.isprintable() else repr(key)
+        kind, message = detail["type"], detail["msg"]
+        message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+        message = message.replace("Input should", "must").replace("String should", "must")
+        if kind == "missing":
+            if f"did you mean {key}?" in suggested:
+                continue  # one mistake, not two
+            yield f"{key} is missing: {DEFAULTS} shows what it may be"
+        elif kind == "extra_forbidden":
+            yield f"unknown key {key}: {_nearest(keys, raw)}"
+        elif kind == "union_tag_invalid":
+            yield f"{key}.name is {value.get('name')!r}: must be one of {detail['ctx']['expected_tags']}"
+        elif kind == "union_tag_not_found":
+            yield f"{key}.name is missing: {DEFAULTS} shows what it may be"
+        elif kind == "string_pattern_mismatch":
+            yield f"{key} is {value!r}: {DEFAULTS} shows what it may be"
+        elif kind == "model_type":
+            yield f"{key} is {value!r}: must hold keys, as in {DEFAULTS}"
+        elif isinstance(value, dict) and kind == "value_error":
+            yield f"{key}: {message}" if key else message
+        else:
+            yield f"{key} is {value!r}: {message}"
+
+
+def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:
+    """Return the keys on the way to the value that pydantic complains of, without union members' names; the value."""
+    keys: list[str] = []
+    value = raw
+    for part in detail["loc"]:
+        inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if inside:
+            value = value[part]
+        if inside or (detail["type"] == "missing" and part == detail["loc"][-1]):
+            keys.append(str(part))
+    return keys, value
+
+
+def _nearest(keys: Sequence[str], raw: dict[str, Any]) -> str:
+    """Say what an unknown key may have meant. `keys`: on the way to it, itself the last; it may hold dots."""
+    *parents, name = keys
+    configs: list[type[Config]] = [Params]
+    value: Any = raw
+    for parent in parents:
+        config = _best(configs, value)
+        value = value[parent]
+        if parent in config.model_fields:  # else it is a key of tune.space
+            configs = list(_configs(config.model_fields[parent].annotation))
+    allowed = list(_best(configs, value).model_fields)
+    close = difflib.get_close_matches(name, allowed, n=1)
+    prefix = "".join(f"{parent}." for parent in parents)
+    return f"did you mean {prefix}{close[0]}?" if close else f"allowed here: {', '.join(allowed)}"
+
+
+def _configs(annotation: Any) -> Iterator[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _configs(argument)
+
+
+def _best(configs: Sequence[type[Config]], value: dict[str, Any]) -> type[Config]:
+    """Return the one that the map `value` was meant for: it has its `name`, or most of its keys."""
+
+    def likeness(config: type[Config]) -> tuple[bool, int]:
+        names = get_args(config.model_fields["name"].annotation) if "name" in config.model_fields else ()
+        return value.get("name") in names, len(config.model_fields.keys() & value.keys())
+
+    return max(configs, key=likeness)

@@ -1,0 +1,116 @@
+"""`params.yaml` as text: made from a recipe, or with some values changed. Comments stay where they are.
+
+The layout is what DVC's own writer leaves (ruamel.yaml's round trip): a value that `dvc exp run -S` changes is one line
+of a diff.
+"""
+
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from src.documents import read_yaml
+from src.faults import Fault
+from src.params.reading import parse
+from src.params.schema import Params
+from src.paths import DEFAULTS, PARAMS, RECIPES
+
+# Maps that a recipe gives as a whole: an optimiser must not inherit another one's weight decay.
+REPLACED = ("train.loss", "train.optimizer", "train.schedule", "tune.space")
+
+
+def names() -> list[str]:
+    """Return the names of the recipes, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml") if path != DEFAULTS)
+
+
+def header(name: str) -> str:
+    """Return the comment at the start of a recipe: what it is, what it reaches, how long it takes."""
+    lines = _text(name).splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(lines[:end])
+
+
+def recipe(name: str) -> str:
+    """Return the text of a whole `params.yaml`: the defaults, with what the recipe says differently.
+
+    Raises `Fault` where there is no such recipe, or the result is not what `params.yaml` may be.
+    """
+    whole = _read(DEFAULTS.read_text(encoding="utf-8"))
+    _merge(whole, _read(_text(name)) or {}, "")
+    body = _written(whole)
+    text = header(name) + body[body.index("\n\n") :]
+    parse(text, f"{RECIPES / name}.yaml")
+    return text
+
+
+def load_recipe(name: str) -> Params:
+    """Return the parameters of a recipe. Raises `Fault`."""
+    return parse(recipe(name), f"{RECIPES / name}.yaml")
+
+
+def assigned(changes: Iterable[str]) -> dict[str, Any]:
+    """Return the values of `KEY=VALUE`, as commands take them: the key is dotted, the value YAML."""
+    return {key: read_yaml(value) for key, _, value in (change.partition("=") for change in changes)}
+
+
+def changed(text: str, values: Mapping[str, Any]) -> str:
+    """Return the text of `params.yaml` with other values of some dotted keys.
+
+    Raises `Fault` where a key is not there, or the value is not what it may be.
+    """
+    whole = _read(text)
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        inner = whole
+        for parent in parents:
+            inner = inner.get(parent) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or last not in inner:
+            raise Fault(f"{PARAMS}: {key} is not there to be changed")
+        inner[last] = value
+    parse(result := _written(whole), str(PARAMS))
+    return result
+
+
+def _text(name: str) -> str:
+    path = RECIPES / f"{name}.yaml"
+    if name not in names():
+        raise Fault(f"there is no recipe {name}: choose of {', '.join(names())}")
+    return path.read_text(encoding="utf-8")
+
+
+def _merge(whole: Any, changes: Mapping[str, Any], above: str) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(whole.get(key), dict) and f"{above}{key}" not in REPLACED:
+            _merge(whole[key], value, f"{above}{key}.")
+        else:
+            whole[key] = _as_block(value) if f"{above}{key}" != "tune.space" else value
+
+
+def _as_block(value: Any) -> Any:
+    """Return a list or a map of a recipe, which has it in one line, as DVC would write it."""
+    if isinstance(value, CommentedMap):
+        value.fa.set_block_style()
+        for inner in value.values():
+            _as_block(inner)
+    elif isinstance(value, CommentedSeq):
+        value.fa.set_block_style()
+    return value
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.default_flow_style = False
+    return yaml
+
+
+def _read(text: str) -> Any:
+    return _yaml().load(text)
+
+
+def _written(content: Any) -> str:
+    text = StringIO()
+    _yaml().dump(content, text)
+    return text.getvalue()

@@ -1,0 +1,130 @@
+"""Recipes: what differs from the defaults, and the `params.yaml` that they make, which DVC changes line by line."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from src.faults import Fault
+from src.params import writing
+from src.params.writing import recipe
+from src.paths import DEFAULTS
+from src.tracking import identity
+
+# Of the values of each recipe, as `digest` gives it: what a change of the defaults does to a recipe, it says here.
+DIGESTS = {
+    "cifar10-basic": "4d2d86cf",
+    "cifar10-speed": "4310fa39",
+    "cifar10-vgg": "a74e2649",
+    "cifar10-vgg-modern": "0bce69e2",
+    "cifar100": "4c00f04c",
+    "digits": "312b1709",
+    "dogs-vs-cats": "2c76c08f",
+    "fashion-mnist": "a751ebca",
+    "fashion-mnist-modern": "7652f0d6",
+    "mnist": "dbcd7cca",
+    "mnist-modern": "8febd074",
+    "own-images": "77e263de",
+}
+
+
+def digest(name: str) -> str:
+    params = writing.load_recipe(name).model_dump(exclude={"report"})
+    return identity.parameters_digest(identity.flatten(params))[:8]
+
+
+def test_the_values_of_the_recipes_are_those_that_were_published_or_measured() -> None:
+    assert {name: digest(name) for name in writing.names()} == DIGESTS
+
+
+@pytest.mark.parametrize("name", writing.names())
+def test_a_recipe_says_what_it_reaches_and_takes_and_no_more_than_what_differs(name: str) -> None:
+    header = writing.header(name)
+    assert "# Reaches:" in header
+    assert "# Takes:" in header
+    assert recipe(name).startswith(header)
+    ours, defaults = (YAML(typ="safe", pure=True).load(path) for path in (Path(f"recipes/{name}.yaml"), DEFAULTS))
+    needless = dict(leaves(ours)).items() & dict(leaves(defaults)).items()
+    assert [key for key, _ in needless if not key.startswith(writing.REPLACED)] == []
+
+
+def test_every_key_has_a_comment() -> None:
+    """Beside the key, above it, or at the map that it is a part of."""
+    for line in DEFAULTS.read_text(encoding="utf-8").splitlines():
+        value = line.partition("#")[0]
+        indent = len(value) - len(value.lstrip())
+        if indent == 2 or (value.strip() and not value.rstrip().endswith(":")):
+            assert "#" in line or indent == 4, f"no comment at {line!r}"
+
+
+def leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from leaves(inner, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", tuple(inner) if isinstance(inner, list) else inner
+
+
+@pytest.mark.parametrize("new", ["7", "1e-3", "word", "null"])
+def test_dvc_changes_one_line_for_a_scalar(new: str, tmp_path: Path) -> None:
+    """As `dvc exp run -S` does, here with all of them at once; null is written as nothing."""
+    from dvc.utils.hydra import apply_overrides
+
+    text, file = recipe("cifar10-vgg"), tmp_path / "params.yaml"
+    values = dict(leaves(YAML(typ="safe", pure=True).load(text)))
+    scalars = [key for key, value in values.items() if not isinstance(value, tuple) and "tune.space" not in key]
+    file.write_text(text, encoding="utf-8")
+    apply_overrides(str(file), [f"{key}={new}" for key in scalars])
+    before, after = text.splitlines(), file.read_text(encoding="utf-8").splitlines()
+    changed = [(old, now) for old, now in zip(before, after, strict=True) if old != now]
+    assert 0 < len(changed) <= len(scalars)
+    assert all(old.partition(":")[0] == now.partition(":")[0] for old, now in changed)
+
+
+def test_an_optimiser_or_a_schedule_inherits_nothing() -> None:
+    """cifar100's adamw has no key of the defaults' adam but those that it names, dogs-vs-cats' steps no warm-up's."""
+    rates = {name: writing.load_recipe(name).train for name in ("mnist", "dogs-vs-cats")}
+    assert rates["mnist"].optimizer.weight_decay == 0
+    assert rates["dogs-vs-cats"].schedule.model_dump() == {
+        "name": "step",
+        "every": 7,
+        "factor": 0.1,
+        "warmup_epochs": 0,
+    }
+
+
+def test_an_unknown_recipe_is_one_line_that_names_the_others() -> None:
+    with pytest.raises(Fault, match="there is no recipe mnits: choose of cifar10-basic, "):
+        recipe("mnits")
+
+
+def test_the_command_lists_writes_and_loses_no_edit(tmp_path: Path) -> None:
+    for name in ("src", "recipes"):
+        (tmp_path / name).symlink_to(Path(name).resolve())
+    params = tmp_path / "params.yaml"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "src.recipe", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    listed = run().stdout
+    assert all(f"# {name}: " in listed for name in writing.names())
+    assert run("mnist").returncode == 0
+    assert params.read_text(encoding="utf-8") == recipe("mnist")
+    assert run("digits").returncode == 0  # a recipe is no edit
+    edited = writing.changed(params.read_text(encoding="utf-8"), {"train.epochs": 3})
+    params.write_text(edited, encoding="utf-8")
+    refused = run("mnist")
+    assert (refused.returncode, params.read_text(encoding="utf-8")) == (2, edited)
+    assert "error: params.yaml has changes that no commit holds" in refused.stderr
+    subprocess.run([*git, "add", "params.yaml"], cwd=tmp_path, check=True)
+    subprocess.run([*git, "commit", "-qm", "edited"], cwd=tmp_path, check=True)
+    assert run("mnist").returncode == 0
+    params.write_text(edited + "\n", encoding="utf-8")
+    assert run("mnist", "--force").returncode == 0
