@@ -14,7 +14,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from device_samples import FAMILIES, OPTIMIZERS, RECIPES, of_family, recipe
-from src.params.optimizers import Optimizer
 from torch import Tensor
 
 from src import params
@@ -23,7 +22,7 @@ from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.evaluation.disturb import gradient_signs
 from src.models.classifier import Classifier
-from src.params import writing
+from src.params import Optimizer, writing
 from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target

@@ -10,8 +10,6 @@ from augment_samples import ALONE, drawn, photos, settings
 from device_samples import FAMILIES, LOSSES, OPTIMIZERS, RECIPES, STEPS, of_family, recipe
 from evaluation_samples import section as evaluation
 from fake_cuda import CUDA, fake_cuda
-from src.params.losses import Loss
-from src.params.optimizers import Optimizer
 from torch import Tensor
 
 from src.compute.batches import Batches
@@ -20,6 +18,7 @@ from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
 from src.models.classifier import Normalize
 from src.models.file import Shapes
+from src.params import Loss, Optimizer
 from src.training import augment
 from src.training.learner import Learner
 from src.training.loop import train
@@ -139,8 +138,8 @@ def test_evaluation_computes_where_the_images_are() -> None:
     with fake_cuda() as log:
         FLOAT32.place(classifier)
         stored = Batches(data, CUDA)
-        curves = robustness(classifier, stored, FLOAT32, wanted.robustness, 8)
-        assert tta_metrics(classifier, stored, FLOAT32, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
+        curves = robustness(classifier, stored, wanted.robustness, 8)
+        assert tta_metrics(classifier, stored, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
     assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}
     assert log.not_deterministic() == []
 

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from src.params.model import Activation
-from src.params.optimizers import Plain
 from torch import Tensor, nn
 
 from src import params
@@ -21,6 +19,8 @@ from src.models.build import build
 from src.models.file import Card, Shapes, load, save
 from src.models.layers import ACTIVATIONS
 from src.models.residual import Residual
+from src.params import Activation
+from src.params.training import Plain
 from src.training.optimizers import optimizer
 
 

@@ -18,8 +18,6 @@ from device_samples import FAMILIES, LOSSES, OPTIMIZERS, RECIPES, of_family, rec
 from evaluation_samples import CPU
 from evaluation_samples import section as evaluation
 from operators import UNSAFE, WAITING, Log, documented
-from src.params.losses import Loss
-from src.params.optimizers import Optimizer
 from torch import Tensor, nn
 from torchvision.models import get_model_builder
 
@@ -31,6 +29,7 @@ from src.evaluation.tta import tta_metrics
 from src.faults import Fault
 from src.model_names import TORCHVISION
 from src.models.file import Shapes
+from src.params import Loss, Optimizer
 from src.training import augment
 from src.training.learner import Learner
 from src.training.losses import Target
@@ -111,8 +110,8 @@ def test_evaluation() -> None:
     stored = Batches(data, CPU.device)
     wanted = evaluation("flip_shift", 1, shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
     with Log() as log:
-        robustness(CPU.place(classifier), stored, CPU, wanted.robustness, 8)
-        tta_metrics(classifier, stored, CPU, wanted)
+        robustness(CPU.place(classifier), stored, wanted.robustness, 8)
+        tta_metrics(classifier, stored, wanted)
     assert "convolution_backward" in log.names
     assert log.not_deterministic() == []
 

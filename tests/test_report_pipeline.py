@@ -16,7 +16,6 @@ from sklearn.metrics import f1_score
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs and no robustness; the results of that are the commit `main`."""
     folder = copy_of_the_repository(tmp_path_factory.mktemp("report") / "clone")
-    params = folder / "params.yaml"
     undisturbed = {"shifts": 0, "noise": [], "salt_pepper": [], "fgsm": []}
     set_params(folder, {"train.epochs": 2} | {f"evaluate.robustness.{key}": undisturbed[key] for key in undisturbed})
     committed(folder)
