@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
-from src.params.section import Config
 
 from src.params import Params, writing
+from src.params.fields import Config
 
 # A value of each type that YAML has; `None` is null.
 SAMPLES: dict[type, Any] = {str: "word", float: 3.5, bool: True, list: [[]], dict: {"a": 1}, NoneType: None}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clones import committed, copy_of_the_repository
+from clones import committed, copy_of_the_repository, set_params
 from PIL import Image
 from torch import nn
 from torchvision import transforms
@@ -35,7 +35,6 @@ from benchmarks import (
     scaling,
     switches,
 )
-from benchmarks.pipeline import substitute
 from benchmarks.problems import Problem, synthetic
 from benchmarks.systems import ARCHIVES
 from benchmarks.tutorials import TUTORIALS, Images, Photos, evaluate
@@ -331,8 +330,7 @@ def test_reaching_stops_at_the_target_or_at_the_last_epoch() -> None:
 def test_the_clocks_of_a_stage(tmp_path: Path) -> None:
     """The real stage in a copy of the repository: every clock runs, and the parts are not more than the whole."""
     clone = committed(copy_of_the_repository(tmp_path / "clone"))
-    for key, value in {"train.epochs": "1", "data.limit": "100"}.items():
-        substitute(clone / "params.yaml", key, value)
+    set_params(clone, {"train.epochs": 1, "data.limit": 100})
     for stage in ("download", "split"):
         overhead.python(clone, "-m", f"stages.{stage}")
     tracked, untracked = (overhead.case(clone, "train", answer) for answer in ("yes", "no"))
