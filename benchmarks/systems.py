@@ -21,7 +21,7 @@ from src.evaluation import tables
 from src.evaluation.classes import per_class
 from src.params import load, parse
 from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, RECIPES, TRAINING, VALIDATION_PREDICTIONS
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 ARCHIVES = {
     "mnist": "mnist-idx.tar.xz",
