@@ -15,6 +15,11 @@ def class_counts(labels: NDArray[np.integer], predicted: NDArray[np.integer], cl
     return csr_array((values.ravel(), columns.ravel(), 3 * np.arange(images + 1)), shape=(images, 3 * classes))
 
 
+def total(features: csr_array) -> Floats:
+    """Return the sums (1, F) of what the images add (N, F)."""
+    return np.asarray(features.sum(axis=0), dtype=np.float64)[None]
+
+
 def macro_f1(sums: Floats) -> Floats:
     """Return the mean F1 (R,) of the classes that occur among labels or predictions, from summed counts (R, 3K)."""
     labelled, predicted, hits = np.split(sums, 3, axis=1)

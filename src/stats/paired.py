@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from scipy.sparse import csr_array
 
 from src.stats.intervals import LEVEL, Floats
-from src.stats.macro_f1 import class_counts, macro_f1
+from src.stats.macro_f1 import class_counts, macro_f1, total
 
 FEW = 10  # images of a class, below which the interval of macro F1 is too narrow
 SWAPS = 10_000
@@ -78,7 +78,7 @@ def swap_test(
     change = csr_array(second - first)
     change.eliminate_zeros()
     change = change[np.diff(change.indptr) > 0]
-    start, goal = (np.asarray(each.sum(axis=0), dtype=np.float64)[None] for each in (first, second))
+    start, goal = total(first), total(second)
     observed = (statistic(goal) - statistic(start))[0]
     # Equal differences must not count as smaller because their sums were added in another order.
     threshold = np.abs(observed) * (1 - 1e-9) - 1e-12
@@ -127,8 +127,8 @@ def macro_f1_interval(
     pull = influence(np.concatenate([first, right, right, wrong, wrong]))
     push = influence(np.concatenate([second, right, wrong, right, wrong]))
     half = float(stats.norm.ppf((1 + level) / 2)) * float(np.sqrt((weights * (push - pull) ** 2).sum()))
-    before, after = (class_counts(labels, each, classes).sum(axis=0)[None] for each in (first, second))
-    difference = float((macro_f1(after) - macro_f1(before))[0])
+    before, after = (macro_f1(total(class_counts(labels, each, classes))).item() for each in (first, second))
+    difference = after - before
     return max(-1, difference - half), min(1, difference + half)
 
 

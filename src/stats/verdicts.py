@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.sparse import csr_array, hstack
 
 from src.stats.intervals import LEVEL, Floats, mean_interval
-from src.stats.macro_f1 import class_counts, macro_f1
+from src.stats.macro_f1 import class_counts, macro_f1, total
 from src.stats.paired import accuracy_interval, accuracy_score, macro_f1_interval, mcnemar, swap_test
 
 ALPHA = 1 - LEVEL
@@ -28,8 +28,8 @@ class Difference:
     base: float
     head: float
     difference: float
-    low: float  # 95 %, not adjusted for the other metrics; NaN where one image has no spread
-    high: float
+    low: float | None  # 95 %, not adjusted for the other metrics; None: one image has no spread
+    high: float | None
     p: float
     adjusted: float  # Holm, over the three
     verdict: Literal["worse", "better", "no evidence"]
@@ -67,11 +67,12 @@ def judge(
         return np.column_stack([sums[:, 0] / images, macro_f1(sums[:, 1:])])
 
     p_values = [mcnemar(broken, fixed), *swap_test(first, second, statistic).tolist()]
-    means = [statistic(np.asarray(each.sum(axis=0), dtype=np.float64)[None])[0].tolist() for each in (first, second)]
-    base, head = ([float(right.mean()), *mean] for right, mean in zip((was, now), means, strict=True))
+    base, head = (
+        [float(right.mean()), *statistic(total(each))[0].tolist()] for right, each in ((was, first), (now, second))
+    )
     intervals = (
         accuracy_interval(broken, fixed, images),
-        mean_interval(losses[1] - losses[0]) if images > 1 else (float("nan"), float("nan")),
+        mean_interval(losses[1] - losses[0]) if images > 1 else (None, None),
         macro_f1_interval(labels, *predicted),
     )
     adjusted = holm(p_values).tolist()
