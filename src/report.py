@@ -1,4 +1,4 @@
-"""What a change did to the model, and whether that is real or noise: one screen for a pull request.
+"""Report what a change did to the model, and whether that is real or noise: one screen for a pull request.
 
     python -m src.report --base main                  the working tree against the commit of main that it builds on
     python -m src.report --base main --head feature   a branch, likewise

@@ -1,4 +1,4 @@
-"""Two models' answers to the same images: whether they can be compared, and which images, classes, confusions changed.
+"""Compare two models' answers to the same images: the verdict, and which images, classes and confusions changed.
 
 A table of answers is `reports/validation_predictions.csv` or `predictions.csv` (see `src.evaluation.predictions`).
 """

@@ -1,4 +1,4 @@
-"""What differs between two revisions besides the answers: metrics, parameters, data, code, packages, environment.
+"""Find what differs between two revisions besides the answers: metrics, parameters, data, code, packages, environment.
 
 A change has the `name` of a value and what it is in `base` and `head`, as text; None where it is missing.
 """

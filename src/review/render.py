@@ -1,4 +1,4 @@
-"""A review as Markdown for a pull request, and as a page made of that."""
+"""Set a review as Markdown for a pull request, and as a page made of that."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Are the committed numbers those of the committed parameters and code? Read from what git tracks, data never needed.
+"""Find numbers that are not those of the parameters and code beside them, in what git tracks: no data are needed.
 
 `dvc status` asks the same of a working tree, but calls everything that is not on this machine changed too, and
 `dvc repro --dry --allow-missing` stops at the first file that is missing.

@@ -89,7 +89,8 @@ def swap_test(
     extreme = np.ones(len(observed))
     for done in range(0, swaps, at_once):
         rows = min(at_once, swaps - done)
-        bits = np.unpackbits(np.frombuffer(draw.bytes(rows * ((images + 7) // 8)), dtype=np.uint8))
+        # Four bytes are drawn at a time: whole ones for each swap, so that how many are drawn at once does not matter.
+        bits = np.unpackbits(np.frombuffer(draw.bytes(rows * 4 * ((images + 31) // 32)), dtype=np.uint8))
         swapped = bits.reshape(rows, -1)[:, :images].astype(np.float64)
         moved = (transposed @ swapped.T).T
         extreme += (np.abs(statistic(goal - moved) - statistic(start + moved)) >= threshold).sum(axis=0)
