@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, log2
 from typing import Literal
 
 import numpy as np
@@ -141,17 +142,14 @@ def smallest_difference(flips: int, images: int, level: float) -> float | None:
     """Return the smallest difference of accuracy that McNemar's test could have called real; None where none could.
 
     With as many images that changed sides as there were; where even all of them on one side would not do, with as many
-    as it takes.
+    as it takes: of n, p is 2^(1 − n).
     """
-    fewest = next(count for count in range(1, 1000) if mcnemar(0, count) <= level)
-    if flips <= fewest:
-        return fewest / images if fewest <= images else None
-    # Odd and even: a difference has the parity of the flips.
-    low, high = (flips + 1) // 2, flips  # of the flips, those on the larger side
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if mcnemar(flips - middle, middle) <= level else (middle + 1, high)
-    return (2 * low - flips) / images
+    flips = max(flips, ceil(1 - log2(level)))
+    if flips > images:
+        return None
+    larger = np.arange((flips + 1) // 2, flips + 1)  # of the flips, those on the larger side
+    real = 2 * stats.binom.cdf(flips - larger, flips, 0.5) <= level
+    return float(2 * larger[real.argmax()] - flips) / images
 
 
 def power_of_margin(share: float, images: int, margin: float) -> float:

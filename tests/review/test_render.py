@@ -1,6 +1,7 @@
 """What the report says, as Markdown and as a page, of repositories made by hand."""
 
 import json
+import os
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -158,15 +159,18 @@ def test_names_are_never_markup(repo: Path, tell: Any) -> None:
         (repo / path).write_text(json.dumps({**content, **{f"{name} key": 1 for name in STRANGE}}))
     pipeline = (repo / "dvc.yaml").read_text(encoding="utf-8")
     (repo / "dvc.yaml").write_text(f"{pipeline.rstrip()}\n  '{STRANGE[6]}':\n    cmd: x\n    deps: [src]\n")
+    write(repo / os.fsdecode(b"src/models/caf\xe9.py"), "its name is not UTF-8\n")
     out = tell()
+    assert "| `src/models/caf\\udce9.py` | +1 −0 | `train`, `[x](http://e.x)` |" in out
     for name in STRANGE:
         shown = out.replace(f"`{name} key`", "").replace(f"`{name}`", "").replace(f"`photo {name}", "")
         assert name not in shown.replace("reports/", "")
     tables = [line for line in out.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables} <= {4, 5, 6, 9}  # as many cells as columns
     assert "<code>a&#124;b</code>" in out
-    page = Page(tell("--html"))
-    assert not {"script", "em", "a"} & set(page.tags)
+    page = tell("--html")
+    assert "<code>src/models/caf\\udce9.py</code>" in page
+    assert not {"script", "em", "a"} & set(Page(page).tags)
 
 
 def test_the_page_has_what_the_comment_has(repo: Path, tell: Any) -> None:
