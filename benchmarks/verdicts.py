@@ -113,7 +113,7 @@ def shown(share: float, samples: int) -> tuple[int, float]:
 
 
 def report_seconds() -> list[float]:
-    """Return processor time of two reports, as Markdown and as a page, in a clone; one goes before, to warm the disk."""
+    """Return processor time of two reports in a clone, as Markdown and as a page; one before them warms the disk."""
     draw = np.random.default_rng(5)
     names = np.array([f"class {number}" for number in range(CLASSES)])
     with tempfile.TemporaryDirectory() as folder:
