@@ -20,7 +20,7 @@ from benchmarks.pipeline import ROOT, clean_environment, cloned, configure
 from benchmarks.systems import ARCHIVES
 from src.evaluation import tables
 from src.paths import SEEDS
-from src.statistics import mean_interval
+from src.stats.intervals import mean_interval
 
 RESULTS = ROOT / "benchmarks/compare.json"
 LEVEL = 0.9  # both one-sided 5 % tests of equivalence are passed where this interval lies within the margin

@@ -22,7 +22,7 @@ from src.evaluation.classes import per_class
 from src.params import parse
 from src.params.writing import load_recipe
 from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 ARCHIVES = {
     "mnist": problems.ARCHIVES["mnist"],

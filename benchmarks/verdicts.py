@@ -1,33 +1,141 @@
-"""How often the report's verdict is right, by simulation, and how long a report takes; 10,000 images each.
+"""How often the report's verdict is right, how often its intervals hold the truth, and what a report costs.
 
     python -m benchmarks.verdicts
 
-Without a difference: the answers of two models swapped at random, image by image; with one: 2 points of accuracy where
-15 % of the images change sides. Prints what `benchmarks/verdicts.json` then holds.
+By simulation: both models, one or none are right about an image, with given probabilities, and a wrong answer is any
+other class. So the true differences are known. Prints what `benchmarks/verdicts.json` then holds.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas
 from numpy.typing import NDArray
+from scipy.special import digamma
 
 from benchmarks.common import hardware, keep, versions
-from src.comparison import compare
 from src.evaluation import tables
 from src.paths import PREDICTIONS, VALIDATION_PREDICTIONS
+from src.stats.intervals import mean_interval
+from src.stats.paired import accuracy_interval, macro_f1_interval
+from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin, judge
 
 RESULTS = Path("benchmarks/verdicts.json")
-IMAGES = 10_000
-PAIRS = 200
+IMAGES, CLASSES, PAIRS, SAMPLES = 10_000, 10, 200, 2_000
 MARGIN = 0.01
-DIFFERENCE, DISAGREEMENT = 0.02, 0.15
-_LABELS = np.random.default_rng(0).integers(10, size=IMAGES)
+
+
+class Flips(NamedTuple):
+    """Probabilities of an image."""
+
+    broken: float
+    fixed: float
+    right: float  # for both
+
+    @property
+    def difference(self) -> float:
+        return self.fixed - self.broken
+
+
+MANY, FEW = Flips(0.065, 0.085, 0.60), Flips(0.02, 0.01, 0.95)
+# −ln of the label's probability is drawn from these two: of a right answer Beta(5, 2), of a wrong one half the rest.
+_LOSS_OF_WRONG = np.log(2) - digamma(2) + digamma(5)  # more than that of a right answer, on average
+
+
+class Pair(NamedTuple):
+    labels: NDArray[np.intp]  # (N,)
+    predicted: tuple[NDArray[np.intp], NDArray[np.intp]]
+    losses: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def pair(draw: np.random.Generator, images: int, flips: Flips) -> Pair:
+    """Draw the answers of two models."""
+    labels = draw.integers(CLASSES, size=images)
+    kind = draw.choice(4, size=images, p=[*flips, 1 - sum(flips)])
+    answers, losses = [], []
+    for kinds in ((0, 2), (1, 2)):
+        right, sure = np.isin(kind, kinds), draw.beta(5, 2, size=images)
+        answers.append(np.where(right, labels, (labels + draw.integers(1, CLASSES, size=images)) % CLASSES))
+        losses.append(-np.log(np.where(right, sure, (1 - sure) / 2)))
+    return Pair(labels, (answers[0], answers[1]), (losses[0], losses[1]))
+
+
+def falsely_found(pairs: int, images: int = IMAGES) -> int:
+    """Count those called better or worse of so many pairs without a difference: answers swapped at random."""
+    draw = np.random.default_rng(1)
+    labels, (one, other), (loss, other_loss) = pair(draw, images, MANY)
+    found = 0
+    for _ in range(pairs):
+        swapped = draw.random(images) < 0.5
+        predicted = np.where(swapped, other, one), np.where(swapped, one, other)
+        losses = np.where(swapped, other_loss, loss), np.where(swapped, loss, other_loss)
+        found += judge(labels, predicted, losses, MARGIN).verdict in ("better", "worse")
+    return found
+
+
+def truly_found(pairs: int) -> int:
+    """Count those called better of so many pairs of which the second model has 2 points more right."""
+    draw = np.random.default_rng(2)
+    return sum(judge(*pair(draw, IMAGES, MANY), MARGIN).verdict == "better" for _ in range(pairs))
+
+
+def coverage(images: int, flips: Flips, samples: int) -> list[float]:
+    """Return how often the 95 % intervals of accuracy, log loss and macro F1 hold the true difference."""
+    draw = np.random.default_rng(3)
+    truth = np.array([flips.difference, -flips.difference * _LOSS_OF_WRONG, flips.difference])
+    held = np.zeros(3)
+    for _ in range(samples):
+        labels, (one, other), (loss, other_loss) = pair(draw, images, flips)
+        was, now = one == labels, other == labels
+        intervals = np.array(
+            [
+                accuracy_interval(int((was & ~now).sum()), int((now & ~was).sum()), images),
+                mean_interval(other_loss - loss),
+                macro_f1_interval(labels, one, other),
+            ]
+        )
+        held += (intervals[:, 0] <= truth) & (truth <= intervals[:, 1])
+    return [round(float(share), 3) for share in held / samples]
+
+
+def shown(share: float, samples: int) -> tuple[int, float]:
+    """Return how many images `src.promote` asks for, where this share changes sides, and how often they do."""
+    images = images_for_margin(round(10_000 * share), 10_000, MARGIN)
+    flips = np.random.default_rng(4).multinomial(images, [share / 2, share / 2, 1 - share], size=samples).tolist()
+    passed = sum(accuracy_interval(b, f, images, EQUIVALENCE_LEVEL)[0] > -MARGIN for b, f, _ in flips)
+    return images, round(passed / samples, 3)
+
+
+def report_seconds() -> list[float]:
+    """Return processor time of two reports in a clone, as Markdown and as a page; one before them warms the disk."""
+    draw = np.random.default_rng(5)
+    names = np.array([f"class {number}" for number in range(CLASSES)])
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
+        pairs = {path: pair(draw, IMAGES, MANY) for path in (VALIDATION_PREDICTIONS, PREDICTIONS)}
+        for side in range(2):
+            for path, (labels, predicted, losses) in pairs.items():
+                table = pandas.DataFrame({"index": range(IMAGES), "name": [f"{n:05}" for n in range(IMAGES)]})
+                table["label"], table["prediction"] = names[labels], names[predicted[side]]
+                table["label_probability"] = np.exp(-losses[side])
+                tables.write(Path(folder, path), table)
+            if not side:
+                author = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org"]
+                subprocess.run(["git", *author, "commit", "-qam", "10,000 images"], cwd=folder, check=True)
+        seconds = []
+        for form in ([], [], ["--html"]):
+            before = os.times()
+            command = [sys.executable, "-m", "src.report", "--base", "HEAD", *form]
+            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            after = os.times()
+            seconds.append(round(sum(after[2:4]) - sum(before[2:4]), 2))  # of children, user and system
+    return seconds[1:]
 
 
 def main() -> None:
@@ -36,80 +144,17 @@ def main() -> None:
         "pairs": PAIRS,
         "better or worse without a difference": falsely_found(PAIRS),
         "better with 2 points of difference": truly_found(PAIRS),
-        "seconds of a report, validation and test": [round(seconds, 2) for seconds in report_seconds()],
+        "coverage": {
+            name: {images: coverage(images, flips, SAMPLES) for images in (50, 100, 359, 1_000, 5_000)}
+            for name, flips in (("15 % change sides", MANY), ("3 % change sides", FEW))
+        },
+        "power": {f"{100 * share:g} %": shown(share, SAMPLES) for share in (0.002, 0.005, 0.01, 0.03, 0.15)},
+        "processor seconds of a report, as Markdown and as a page": report_seconds(),
         "hardware": hardware(),
-        "versions": versions("numpy", "scipy", "pandas", "statsmodels"),
+        "versions": versions("numpy", "scipy", "pandas"),
     }
     keep(RESULTS, result, same=("images", "pairs"))
     print(json.dumps(result, indent=1, ensure_ascii=False))
-
-
-def pair(draw: np.random.Generator) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Answers of two models; the second has `DIFFERENCE` more right, and a share of `DISAGREEMENT` changed sides."""
-    shares = [(DISAGREEMENT - DIFFERENCE) / 2, (DISAGREEMENT + DIFFERENCE) / 2, 0.75 - DISAGREEMENT, 0.25]
-    kind = draw.choice(4, size=IMAGES, p=shares)  # broken, fixed, both right, both wrong
-    return _answers(np.isin(kind, (0, 2)), draw), _answers(np.isin(kind, (1, 2)), draw)
-
-
-def _answers(right: NDArray[np.bool_], draw: np.random.Generator) -> pandas.DataFrame:
-    wrong = (_LABELS + draw.integers(1, 10, size=IMAGES)) % 10
-    sure = draw.beta(5, 2, size=IMAGES)
-    return pandas.DataFrame(
-        {
-            "index": np.arange(IMAGES),
-            "name": [f"{number:05}" for number in range(IMAGES)],
-            "label": _LABELS.astype(str),
-            "prediction": np.where(right, _LABELS, wrong).astype(str),
-            "confidence": sure,
-            "label_probability": np.where(right, sure, (1 - sure) / 2).round(6),
-            "label_rank": np.where(right, 1, 2),
-        }
-    )
-
-
-def falsely_found(pairs: int) -> int:
-    """Of so many pairs without a difference, how many are called better or worse."""
-    draw = np.random.default_rng(1)
-    first, second = pair(draw)
-    found = 0
-    for _ in range(pairs):
-        swapped = draw.random(IMAGES) < 0.5
-        found += compare(_mixed(first, second, swapped), _mixed(second, first, swapped), MARGIN).verdict in (
-            "better",
-            "worse",
-        )
-    return found
-
-
-def _mixed(own: pandas.DataFrame, other: pandas.DataFrame, swapped: NDArray[np.bool_]) -> pandas.DataFrame:
-    columns = ["prediction", "confidence", "label_probability", "label_rank"]
-    return own.assign(**{column: np.where(swapped, other[column], own[column]) for column in columns})
-
-
-def truly_found(pairs: int) -> int:
-    """Of so many pairs with a difference, how many are called better."""
-    draw = np.random.default_rng(2)
-    return sum(compare(*pair(draw), MARGIN).verdict == "better" for _ in range(pairs))
-
-
-def report_seconds() -> list[float]:
-    """Of three reports, as Markdown, Markdown and HTML, in a clone; one goes before them, so that the disk is warm."""
-    draw = np.random.default_rng(3)
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
-        for side in range(2):
-            for path in (VALIDATION_PREDICTIONS, PREDICTIONS):
-                tables.write(Path(folder, path), pair(draw)[side])
-            if not side:
-                author = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org"]
-                subprocess.run(["git", *author, "commit", "-qam", "10,000 images"], cwd=folder, check=True)
-        seconds = []
-        for form in ([], [], [], ["--html"]):
-            started = time.perf_counter()
-            command = [sys.executable, "-m", "src.report", "--base", "HEAD", *form]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            seconds.append(time.perf_counter() - started)
-    return seconds[1:]
 
 
 if __name__ == "__main__":

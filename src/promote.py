@@ -16,15 +16,16 @@ from typing import NamedTuple
 import pandas
 
 from src.atomic import digest
-from src.comparison import obstacle
 from src.data.prepared import array_paths
 from src.evaluation import tables
 from src.faults import Fault, command
 from src.params import load
 from src.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
+from src.review.answers import obstacle
 from src.review.stale import leads_to, stale
 from src.revision import Revision, at, locks, recorded, working_tree
-from src.significance import EQUIVALENCE_LEVEL, accuracy_interval, images_for_margin
+from src.stats.paired import accuracy_interval
+from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ALIAS, Registry, Version, one_at_a_time
 from src.tracking.store import open_store
 
@@ -154,11 +155,12 @@ def _against(
     if low > -margin:
         return None, finding
     limit = f"the difference to {rival}, may be as low as {100 * low:+.2f} points, and the margin is {100 * margin:g}"
-    enough = images_for_margin(broken + fixed, images, margin)
     if high < 0:
         return f"worse than {rival}: {100 * (fixed - broken) / images:+.2f} points; {limit}", finding
+    enough = images_for_margin(broken + fixed, images, margin)
     if images < enough:
-        return f"{images:,} validation images are too few to tell, about {enough:,} would do: {limit}", finding
+        told = f"{images:,} validation images are too few to tell, about {enough:,} would do in 4 of 5 cases"
+        return f"{told}: {limit}", finding
     return limit, finding
 
 

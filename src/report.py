@@ -1,20 +1,22 @@
-"""What a change did to the model, and whether that is real or noise: one screen for a pull request.
+"""Report what a change did to the model, and whether that is real or noise: one screen for a pull request.
 
     python -m src.report --base main                  the working tree against the commit of main that it builds on
     python -m src.report --base main --head feature   a branch, likewise
     python -m src.report --base v1 --exact            against that very commit
     python -m src.report --html > report.html         with thumbnails, where the prepared images are at hand
 
-Reads only what git tracks. Exit code 1 with `--fail-on worse` where the model is worse on validation.
+Reads only what git tracks. Exit code 1 with `--fail-on worse` if the model is worse on validation, or if the head holds
+nothing that could show it: no answers, or numbers that are not those of its parameters and code.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 
 from src.faults import command
-from src.review import render
 from src.review.gather import review
+from src.review.render import as_html, as_markdown
 from src.revision import at, merge_base, working_tree
 
 
@@ -26,7 +28,7 @@ def main() -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--html", action="store_true", help="a page instead of Markdown")
     form.add_argument("--json", action="store_true", help="every number, for programs")
-    parser.add_argument("--fail-on", choices=["worse"], help="exit code 1 at this verdict")
+    parser.add_argument("--fail-on", choices=["worse"], help="exit code 1 at this verdict, or without one")
     arguments = parser.parse_args()
     # Names of files may be in any encoding.
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
@@ -36,12 +38,12 @@ def main() -> None:
         base = merge_base(base, head)
     base = replace(base, tolerant=True)
     found = review(base, head)
-    if arguments.html:
-        sys.stdout.write(render.as_html(found, (base, head)))
+    if arguments.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        sys.stdout.write(render.as_json(found) if arguments.json else render.as_markdown(found))
-    if found.verdict is not None and found.verdict == arguments.fail_on:
-        sys.exit(1)
+        sys.stdout.write(as_html(found, (base, head)) if arguments.html else as_markdown(found))
+    if arguments.fail_on and found["failure"]:
+        sys.exit(f"--fail-on {arguments.fail_on}: {found['failure']}")
 
 
 if __name__ == "__main__":

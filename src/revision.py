@@ -53,10 +53,10 @@ class Revision:
             return []
         if self.commit is None:
             output = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names)
-            return sorted({path for path in map(Path, _texts(output)) if path.is_file()})
+            return sorted({path for path in map(Path, texts(output)) if path.is_file()})
         # ls-tree takes plain paths only.
         output = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *(path.as_posix() for path in paths))
-        return sorted(map(Path, _texts(output)))
+        return sorted(map(Path, texts(output)))
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
         """The contents of those files that exist."""
@@ -193,5 +193,6 @@ def recorded(lock: str, stage: str, path: Path) -> str | None:
     return md5[1] if md5 else None
 
 
-def _texts(output: bytes) -> list[str]:
+def texts(output: bytes) -> list[str]:
+    """Return what git prints with `-z`, each on its own."""
     return [name for name in output.decode("utf-8", errors="surrogateescape").split("\0") if name]

@@ -31,7 +31,7 @@ from src.faults import Fault, command
 from src.models.file import Card
 from src.params import load
 from src.paths import SEEDS
-from src.statistics import mean_interval
+from src.stats.intervals import mean_interval
 from src.tracking import identity
 from src.training.loop import measure, train
 

@@ -66,6 +66,9 @@ def answered(images: int, right: float, seed: int, classes: int = 10, labels: in
     return table(truth, logits)
 
 
+VALIDATION, TEST = answered(2_000, 0.8, seed=1), answered(500, 0.8, seed=2, labels=1)
+
+
 def with_flips(base: pandas.DataFrame, broken: int, fixed: int) -> pandas.DataFrame:
     """The first right answers become wrong, the first wrong ones right; all others stay."""
     head = base.copy()

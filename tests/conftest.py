@@ -3,13 +3,15 @@
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clones import ROOT, USERS
 
 # Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order).
-FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report_pipeline", "tracking", "figures", "processes"]
+FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report", "tracking", "figures", "processes"]
 
 
 def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
@@ -41,3 +43,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = -(-len(cells) // 3)
     for row in range(rows):
         terminalreporter.write_line("".join(cells[row::rows]).rstrip())
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository made by hand: a base revision with results on `main`, and a clean working tree."""
+    from answer_tables import TEST, VALIDATION, commit, repository, results
+
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(repository(tmp_path))
+    results(tmp_path, VALIDATION, TEST, "first model")
+    commit(tmp_path, "base")
+    return tmp_path
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What `src.report` prints."""
+    from src import report
+
+    def told(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["report", *arguments])
+        report.main()
+        return capsys.readouterr().out
+
+    return told

@@ -14,7 +14,7 @@ from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
 from src.figures.run import Run
 from src.models.build import build
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 LONG = [
     f"{name}{number}"

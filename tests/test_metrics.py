@@ -17,7 +17,7 @@ from src.evaluation.metrics import measure
 from src.evaluation.outputs import log_probabilities, ranks
 from src.evaluation.predictions import predictions
 from src.faults import Fault
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 HARD_NAMES = ["a,b", 'say "no"', "two\nlines", "cr\rlf\r\n", "жук", "犬", "NA", "007", "1e5", " space ", "=1+1", "'"]
 

@@ -17,7 +17,7 @@ from src.evaluation import disturb
 from src.evaluation.robustness import headline, robustness
 from src.faults import Fault
 from src.models.classifier import Classifier, Normalize
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 EVERYTHING: dict[str, Any] = {"shifts": 2, "noise": [0.1, 0.4], "salt_pepper": [0.1, 0.3], "fgsm": [0.005, 0.1]}
 

@@ -22,8 +22,7 @@ LAYERS = [
         "src.durable",
         "src.rwlock",
         "src.results",
-        "src.statistics",
-        "src.significance",
+        "src.stats",
     ),
     ("src.checkpoints", "src.dvc_cache"),
     ("src.params",),
@@ -34,7 +33,7 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.prediction", "src.search", "src.comparison", "src.revision"),
+    ("src.prediction", "src.search", "src.revision"),
     ("src.review",),
     (
         "src.summary",

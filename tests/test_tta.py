@@ -10,7 +10,7 @@ from src.compute.batches import Batches
 from src.data.prepared import LabelledImages
 from src.evaluation.tta import copies, log_mean_probabilities, tta_metrics
 from src.models.classifier import Classifier
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 
 def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:

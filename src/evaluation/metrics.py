@@ -2,10 +2,11 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from src.evaluation.outputs import log_probabilities, ranks
-from src.statistics import Floats, bootstrap, wilson
+from src.stats.intervals import Floats, bootstrap, wilson
+from src.stats.macro_f1 import class_counts, macro_f1
 
 ECE_BINS = 15
 _TOP = 5
@@ -67,34 +68,23 @@ def confidence_bins(confidence: Floats) -> NDArray[np.int64]:
 
 
 def _features(scores: Floats, predicted: NDArray[np.intp], labels: NDArray[np.int64]) -> csr_array:
-    """What each image adds to the sums that the metrics are made of: (N, 2 + 15 + 3K).
+    """Return what each image adds to the sums that the metrics are made of: (N, 2 + 15 + 3K).
 
-    Columns: loss, Brier score, correct − confidence in the column of its bin, and one-hot by class: label,
-    prediction, correct.
+    Columns: loss, Brier score, correct − confidence in the column of its bin, and the counts by class.
     """
     images, classes = scores.shape
     each = np.arange(images)
-    correct = predicted == labels
     probabilities = np.exp(scores)
     confidence = probabilities[each, predicted]
     loss = -scores[each, labels]
     brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
-    bins = confidence_bins(confidence)
-    ones = np.ones(images)
-    values = np.stack([loss, brier, correct - confidence, ones, ones, correct], axis=1)
-    first = 2 + ECE_BINS
-    by_class = [first + labels, first + classes + predicted, first + 2 * classes + labels]
-    columns = [0 * each, 0 * each + 1, 2 + bins, *by_class]
-    rows = np.arange(0, values.size + 1, values.shape[1])
-    return csr_array((values.ravel(), np.stack(columns, axis=1).ravel(), rows), shape=(images, first + 3 * classes))
+    gaps, rows = (predicted == labels) - confidence, np.arange(images + 1)
+    bins = csr_array((gaps, confidence_bins(confidence), rows), shape=(images, ECE_BINS))
+    parts = [csr_array(np.stack([loss, brier], axis=1)), bins, class_counts(labels, predicted, classes)]
+    return csr_array(hstack(parts))
 
 
 def _from_sums(sums: Floats, images: int) -> Floats:
-    """Loss, Brier score, ECE and macro F1 (R, 4) from sums (R, 2 + 15 + 3K) over R sets of `images` images each."""
-    means, rest = sums[:, :2] / images, sums[:, 2 + ECE_BINS :]
+    """Return loss, Brier score, ECE and macro F1 (R, 4) from sums (R, 2 + 15 + 3K) over R sets of `images` images."""
     ece = np.abs(sums[:, 2 : 2 + ECE_BINS]).sum(axis=1) / images
-    labelled, predicted, hits = np.split(rest, 3, axis=1)
-    size = labelled + predicted
-    occurs = size > 0
-    f1 = np.divide(2 * hits, size, out=np.zeros_like(size), where=occurs)
-    return np.column_stack([means, ece, f1.sum(axis=1) / occurs.sum(axis=1)])
+    return np.column_stack([sums[:, :2] / images, ece, macro_f1(sums[:, 2 + ECE_BINS :])])

@@ -13,7 +13,7 @@ from src.compute.batches import Batches
 from src.compute.device import check_gradient, full_precision
 from src.evaluation import disturb
 from src.models.classifier import Classifier
-from src.statistics import wilson
+from src.stats.intervals import wilson
 
 
 class Point(NamedTuple):

@@ -1,1 +1,1 @@
-"""What a reviewer of a change is told: gathered from two revisions (`gather`), then set as text (`render`)."""
+"""The report on a change: gathered from two revisions (`gather`), then set as Markdown and as a page (`render`)."""

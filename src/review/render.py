@@ -1,116 +1,136 @@
-"""A review as Markdown for a pull request, as a page, or as JSON."""
+"""Set a review as Markdown for a pull request, and as a page made of that."""
 
 import base64
-import dataclasses
-import html
 import io
-import json
-import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from PIL import Image
 
 from src.atomic import digest
-from src.comparison import Flip
 from src.data.prepared import array_paths
 from src.figures.template import templates
-from src.review.gather import Review
-from src.review.view import Line, Link, Name, Section, Table, view
 from src.revision import Revision
+from src.stats.paired import FEW
 
 # The comment of a pull request is found again by it.
 MARK = "<!-- model report -->"
 
-
-def as_json(review: Review) -> str:
-    return json.dumps(_plain(dataclasses.asdict(review)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+_MOST = 10  # items of a list in a sentence
+_TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no evidence": "No evidence either way"}
+_MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "no evidence"}
 
 
-def as_markdown(review: Review) -> str:
-    shown = view(review)
-    blocks = [MARK, f"## {shown.title}", *map(_line, shown.lead)]
-    if shown.warnings:
-        blocks.append("\n>\n".join(["> [!WARNING]", *(f"> {_line(line)}" for line in shown.warnings)]))
-    for section in shown.sections:
-        blocks += _section(section)
-    return "\n\n".join(blocks) + "\n"
+def as_markdown(review: Mapping[str, Any], pictures: Mapping[int, str] | None = None) -> str:
+    """Return the report; `pictures` are images as HTML by their index in validation, for those that changed sides."""
+    environment = templates(Path(__file__).parent).overlay(finalize=_code)
+    environment.filters |= _FILTERS
+    text = environment.get_template("report.md.jinja").render(
+        review=review, title=_title(review), pictures=pictures or {}, mark=MARK, marks=_MARKS, few=FEW
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _section(section: Section) -> Iterator[str]:
-    if section.folded:
-        yield f"<details><summary><b>{html.escape(section.title)}</b></summary>"
-    else:
-        yield f"### {section.title}"
-    yield from map(_line, section.lines)
-    for table in section.tables:
-        yield from _table(table)
-    for title, flips in section.flips:
-        yield f"**{title}**"
-        yield "\n".join(f"- {_code(f.name)}: {_code(f.label)}, {_code(f.base)} → {_code(f.head)}" for f in flips)
-    if section.folded:
-        yield "</details>"
+def as_html(review: Mapping[str, Any], revisions: Sequence[Revision]) -> str:
+    """Return one page without scripts or other files.
+
+    It has thumbnails of the images that changed sides, if data/prepared holds those that one of the revisions was
+    validated on.
+    """
+    text = as_markdown(review, _thumbnails(review, revisions))
+    # What only GitHub knows, and what only a comment must fold.
+    text = text.replace("> [!WARNING]\n>\n", "").replace("\n<details>", "\n<details open>")
+    text = re.sub(r"^##", "#", text, flags=re.MULTILINE)
+    body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    page = templates(Path(__file__).parent).get_template("page.html.jinja")
+    return page.render(title=_title(review), body=Markup(body))
 
 
-def _table(table: Table) -> Iterator[str]:
-    if table.title:
-        yield f"**{table.title}**"
-    head = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
-    yield "\n".join([*head, *(f"| {' | '.join(map(_cell, row))} |" for row in table.rows)])
-    if table.more:
-        yield f"and {table.more:,} more"
+def _title(review: Mapping[str, Any]) -> str:
+    stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
+    title = _TITLES.get(review["verdict"], "Not comparable")
+    return f"{title}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
 
 
-def _line(line: Line) -> str:
-    return "".join(map(_cell, line))
+def _code(value: Any) -> Any:
+    """Set text as it is: in backticks, or character by character where those would not hold it."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    if value and not set(value) & set("`|\r\n") and value == value.strip():
+        return Markup(f"`{value}`")
+    return Markup(f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in value)}</code>")
 
 
-def _cell(text: str) -> str:
-    if isinstance(text, Link):
-        return f"<{text}>"
-    return _code(text) if isinstance(text, Name) else text
+def _listed(texts: Sequence[str]) -> str:
+    more = [f"{len(texts) - _MOST:,} more"] if len(texts) > _MOST else []
+    return ", ".join([*map(_code, texts[:_MOST]), *more])
 
 
-def _code(text: str) -> str:
-    """Foreign text, shown as it is: in backticks, or where those would not hold it, letter by letter."""
-    if text and not set(text) & set("`|\r\n") and text == text.strip():
-        return f"`{text}`"
-    return f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in text)}</code>"
+def _more(rows: Sequence[Any], shown: int) -> str:
+    return f"\nand {len(rows) - shown:,} more\n" if len(rows) > shown else ""
 
 
-def as_html(review: Review, revisions: Sequence[Revision]) -> str:
-    """One page without scripts or other files. With thumbnails of flipped images where data/prepared holds the images
-    that one of the revisions was validated on."""
-    environment = templates(Path(__file__).parent)
-    environment.tests["name"] = lambda text: isinstance(text, Name)
-    environment.tests["link"] = lambda text: isinstance(text, Link)
-    shown = view(review)
-    flips = [flip for section in shown.sections for _, group in section.flips for flip in group]
-    return environment.get_template("page.html.jinja").render(view=shown, pictures=_thumbnails(flips, revisions))
+def _warning(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in lines)]) if lines else ""
 
 
-def _thumbnails(flips: Sequence[Flip], revisions: Sequence[Revision]) -> dict[int, str]:
-    """PNGs in base64 by index in validation; none where the images are not here, or are others."""
-    path = array_paths("validation")[0]
-    locked = {revision.output(path).get("md5") for revision in revisions}
-    if not flips or not path.is_file() or digest(path) not in locked:
+def _signed(number: float, form: str = "+,") -> str:
+    return f"{number:{form}}".replace("-", "−")
+
+
+def _points(share: float) -> str:
+    return _signed(100 * share, "+.2f")
+
+
+def _change(value: float | None, of: Mapping[str, Any]) -> str:
+    if value is None:
+        return "unknown"
+    return _signed(value, "+.4f") if of["name"] == "log loss" else _points(value)
+
+
+def _value(value: float, of: Mapping[str, Any]) -> str:
+    return f"{value:.4f}" if of["name"] == "log loss" else f"{100 * value:.2f} %"
+
+
+_FILTERS: dict[str, Any] = {
+    "words": lambda value: f"{value:,}" if isinstance(value, int) else str(value),
+    "s": lambda count: "s" if count != 1 else "",
+    "listed": _listed,
+    "more": _more,
+    "warning": _warning,
+    "signed": _signed,
+    "points": _points,
+    "percent": lambda share: f"{100 * share:.2f} %",
+    "margin": lambda share: f"{100 * share:g} point{'s' * (100 * share != 1)}",
+    "change": _change,
+    "value": _value,
+    "pair": lambda of: f"{_value(of['base'], of).removesuffix(' %')} → {_value(of['head'], of)}",
+    "unit": lambda of: "" if of["name"] == "log loss" else " points",
+    "p": lambda value: f"{value:.3f}" if value >= 0.001 else f"{value:.1e}",
+    "link": lambda address: f"<{address}>",
+}
+_FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, of in _FILTERS.items()}
+
+
+def _thumbnails(review: Mapping[str, Any], revisions: Iterable[Revision]) -> dict[int, str]:
+    """Return images that changed sides as HTML by index in validation; none if they are not here, or are others."""
+    path, _ = array_paths("validation")
+    found = review["validation"]["comparison"]
+    if not found or not path.is_file() or digest(path) not in {each.output(path).get("md5") for each in revisions}:
         return {}
     images = np.load(path, mmap_mode="r")
-    return {flip.index: _png(Image.fromarray(images[flip.index].squeeze())) for flip in flips}
+    shown = [flip["index"] for flip in (*found["broken"][:_MOST], *found["fixed"][:_MOST])]
+    return {index: _picture(Image.fromarray(images[index].squeeze())) for index in shown}
 
 
-def _png(picture: Image.Image) -> str:
-    picture.thumbnail((112, 112))
+def _picture(image: Image.Image) -> str:
+    image.thumbnail((112, 112))
     buffer = io.BytesIO()
-    picture.save(buffer, "png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, "png", optimize=True)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"> '

@@ -1,6 +1,7 @@
-"""Are the committed numbers those of the committed parameters and code? Read from what git tracks, data never needed.
+"""Find numbers that are not those of the parameters and code beside them, in what git tracks: no data are needed.
 
-`dvc status` asks the same of a working tree, but calls everything that is not on this machine changed too.
+`dvc status` asks the same of a working tree, but calls everything that is not on this machine changed too, and
+`dvc repro --dry --allow-missing` stops at the first file that is missing.
 """
 
 import hashlib
@@ -13,32 +14,26 @@ from src.dvc_files import read_pointer, written
 from src.paths import PARAMS
 from src.revision import Revision
 
-_ABSENT = object()
-
 
 def stale(revision: Revision) -> dict[str, list[str]]:
-    """By stage, what `dvc.lock` was not made with (parameters, code, commands), and files in git that it did not make.
+    """Return by stage what `dvc.lock` was not made with, and which results in git it did not make.
 
     Photos below data/images count where DVC tracks them (`data/images.dvc` holds their digest); else git does not know
     them. Data count by their digests: a stage that read another output than the one that `dvc.lock` has now.
     """
-    found = {}
     made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
-    for name, stage in revision.pipeline.items():
-        locked = revision.lock.get(name)
-        reasons = ["it never ran"] if locked is None else list(_reasons(revision, stage, locked, made))
-        if reasons:
-            found[name] = reasons
-    return found
+    found = {
+        name: list(_reasons(revision, stage, revision.lock[name], made)) if name in revision.lock else ["it never ran"]
+        for name, stage in revision.pipeline.items()
+    }
+    return {name: reasons for name, reasons in found.items() if reasons}
 
 
 def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
-    """Whether the output comes from the stage, or from one that follows it."""
+    """Return whether the output comes from the stage, or from one that follows it."""
     outputs = {path.as_posix() for path in written(pipeline[stage])}
-    if output.as_posix() in outputs:
-        return True
     followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
-    return any(leads_to(follower, output, pipeline) for follower in followers)
+    return output.as_posix() in outputs or any(leads_to(follower, output, pipeline) for follower in followers)
 
 
 def _reasons(
@@ -48,56 +43,51 @@ def _reasons(
         yield "its command"
     before = locked.get("params", {}).get(PARAMS.as_posix(), {})
     for key in stage.get("params", []):
-        if not isinstance(key, str):
-            continue  # those of another file
-        if before.get(key, _ABSENT) != _value(revision.params, key):
+        # A key that is no text stands for those of another file.
+        if isinstance(key, str) and (key not in before or before[key] != _value(revision.params, key)):
             yield f"{PARAMS}: {key}"
-    dependencies = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
+    read = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
     present = _digests(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
     for path in stage.get("deps", []):
         now = made.get(path) or present.get(path)
-        if path not in dependencies or (now is not None and now != dependencies[path]):
+        if path not in read or (now is not None and now != read[path]):
             yield path
-    outputs = {entry["path"]: entry.get("md5") for entry in locked.get("outs", [])}
-    kept = [path for path in written(stage, "metrics", "plots") if path.as_posix() in outputs]
-    for path, content in revision.read(kept).items():
-        if hashlib.md5(content).hexdigest() != outputs[path.as_posix()]:
+    results = [path for path in written(stage, "metrics", "plots") if path.as_posix() in made]
+    contents = revision.read(results)
+    for path in results:
+        if path not in contents:
+            yield f"{path} is missing"
+        elif hashlib.md5(contents[path]).hexdigest() != made[path.as_posix()]:
             yield f"{path} is not the one that it wrote"
 
 
-def _value(params: Mapping[str, Any], key: str) -> Any:
-    value: Any = params
+def _value(params: Any, key: str) -> Any:
     for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
+        params = params.get(part) if isinstance(params, Mapping) else None
+    return params
 
 
 def _digests(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
-    """DVC's md5 of each path that git tracks as a whole; none of those that it does not.
+    """Return DVC's md5 of each path that git tracks as a whole; none of those that it does not.
 
     Of a folder that is the md5 of its files' names and md5s as JSON, with `.dir` after it.
     """
     pointers = revision.read([path.with_name(f"{path.name}.dvc") for path in paths])
-    found = {}
     listed = revision.listed(paths)
-    contents = revision.read(listed)
+    md5s = {path: hashlib.md5(content).hexdigest() for path, content in revision.read(listed).items()}
+    found = {}
     for path in paths:
         pointer = path.with_name(f"{path.name}.dvc")
+        inside = sorted((file.relative_to(path).as_posix(), md5) for file, md5 in md5s.items() if path in file.parents)
         if pointer in pointers:
             try:
                 found[path.as_posix()] = read_pointer(pointers[pointer])
             except ValueError as error:
                 revision.refuse(pointer, f"cannot be read ({error})", f"run dvc add {path}")
-        elif path in contents:
-            found[path.as_posix()] = hashlib.md5(contents[path]).hexdigest()
-        elif files := {file.relative_to(path): contents[file] for file in listed if file.is_relative_to(path)}:
-            if any(file.name == ".gitkeep" for file in files):
-                continue  # git keeps the folder, not what is in it
-            entries = [
-                {"md5": hashlib.md5(content).hexdigest(), "relpath": file.as_posix()}
-                for file, content in sorted(files.items(), key=lambda item: item[0].as_posix())
-            ]
+        elif path in md5s:
+            found[path.as_posix()] = md5s[path]
+        # With a .gitkeep git keeps the folder, not what is in it.
+        elif inside and not any(Path(name).name == ".gitkeep" for name, _ in inside):
+            entries = [{"md5": md5, "relpath": name} for name, md5 in inside]
             found[path.as_posix()] = f"{hashlib.md5(json.dumps(entries).encode()).hexdigest()}.dir"
     return found

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.params import Scalar
 from src.search.plan import Confirmation
 from src.search.results import Result
-from src.statistics import LEVEL, mean_interval
+from src.stats.intervals import LEVEL, mean_interval
 
 COVERS = (
     "This covers the luck of training on these training and validation images; not that of the images themselves, by "
@@ -62,7 +62,7 @@ def confirmed(
 def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or no spread
     in either group (few images have few accuracies), by which a difference could be judged."""
-    from src.significance import welch as test  # scipy.stats and statsmodels take a second to import
+    from src.stats.paired import welch as test  # scipy.stats takes half a second to import
 
     if min(len(group), len(other)) < 2 or (np.ptp(group) == 0 and np.ptp(other) == 0):
         return float("nan")
@@ -73,7 +73,7 @@ def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Corrected for their number. NaN counts as a test that found nothing."""
-    from src.significance import holm as adjusted
+    from src.stats.verdicts import holm as adjusted
 
     known = np.array(p_values, dtype=np.float64)
     corrected = adjusted(np.nan_to_num(known, nan=1.0))

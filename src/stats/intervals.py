@@ -1,5 +1,4 @@
-# ruff: noqa: A005 (always imported as src.statistics)
-"""Intervals: arrays in, numbers out. Knows neither images nor files."""
+"""Intervals: arrays in, numbers out. Nothing here knows images or files."""
 
 from collections.abc import Callable
 from statistics import NormalDist
@@ -13,11 +12,11 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 RESAMPLES = 10_000
 SEED = 0
-_DRAWS_AT_ONCE = 2_000_000  # bounds memory: 16 MB of image numbers and as much of counts
+_AT_ONCE = 2_000_000  # bounds memory: 16 MB of image numbers, as much of counts, and of sums
 
 
 def wilson(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Wilson's score interval of a proportion, elementwise; NaN where there were no trials.
+    """Return Wilson's score interval of a proportion, elementwise; NaN where there were no trials.
 
     Unlike the textbook p ± z·√(p(1−p)/n) it keeps its level for few trials and near 0 and 1, and stays inside [0, 1].
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); recommended
@@ -34,8 +33,8 @@ def wilson(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tup
 
 
 def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval of the mean of at least two independent values (N,), such as one result per seed."""
-    from scipy.stats import t  # takes a second to import, and only this needs it
+    """Return Student's t interval of the mean of at least two independent values (N,), such as one per seed."""
+    from scipy.stats import t  # takes half a second to import, and only this needs it
 
     half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
@@ -48,7 +47,7 @@ def bootstrap(
     level: float = LEVEL,
     seed: int = SEED,
 ) -> tuple[Floats, Floats]:
-    """Percentile bootstrap intervals of `statistic`: low (M,) and high (M,).
+    """Return percentile bootstrap intervals of `statistic`: low (M,) and high (M,).
 
     `features` (N, F) holds what each of the N observations adds to F sums; `statistic` turns sums (R, F) into values
     (R, M). Drawing N observations with replacement and summing their features is the same as weighing each by how
@@ -60,7 +59,7 @@ def bootstrap(
     observations = features.shape[0]
     draw = np.random.default_rng(seed)
     transposed = features.T.tocsr()  # (F, N)
-    at_once = max(1, _DRAWS_AT_ONCE // observations)
+    at_once = max(1, _AT_ONCE // max(features.shape))
     values = []
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)

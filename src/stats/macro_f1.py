@@ -1,0 +1,29 @@
+"""Macro F1 from sums over images, so that resampling and swapping images cost one sparse product."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from src.stats.intervals import Floats
+
+
+def class_counts(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> csr_array:
+    """Return what each answer adds to the counts by class (N, 3K): its label, its prediction, and its hit if right."""
+    images = len(labels)
+    columns = np.stack([labels, classes + predicted, 2 * classes + labels], axis=1)
+    values = np.stack([np.ones(images), np.ones(images), predicted == labels], axis=1)
+    return csr_array((values.ravel(), columns.ravel(), 3 * np.arange(images + 1)), shape=(images, 3 * classes))
+
+
+def total(features: csr_array) -> Floats:
+    """Return the sums (1, F) of what the images add (N, F)."""
+    return np.asarray(features.sum(axis=0), dtype=np.float64)[None]
+
+
+def macro_f1(sums: Floats) -> Floats:
+    """Return the mean F1 (R,) of the classes that occur among labels or predictions, from summed counts (R, 3K)."""
+    labelled, predicted, hits = np.split(sums, 3, axis=1)
+    size = labelled + predicted
+    occurs = size > 0
+    f1 = np.divide(2 * hits, size, out=np.zeros_like(size), where=occurs)
+    return np.asarray(f1.sum(axis=1) / occurs.sum(axis=1))

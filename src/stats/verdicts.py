@@ -1,0 +1,186 @@
+"""Verdicts on two models that answered the same images: arrays in, words and numbers out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.sparse import csr_array, hstack
+
+from src.stats.intervals import LEVEL, Floats, mean_interval
+from src.stats.macro_f1 import class_counts, macro_f1, total
+from src.stats.paired import accuracy_interval, accuracy_score, macro_f1_interval, mcnemar, swap_test
+
+ALPHA = 1 - LEVEL
+EQUIVALENCE_LEVEL = 0.9  # of the interval that answers two one-sided tests at 5 %
+POWER = 0.8
+
+Verdict = Literal["worse", "better", "equivalent", "no evidence"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of both models; `difference` is head − base."""
+
+    name: str
+    base: float
+    head: float
+    difference: float
+    low: float | None  # 95 %, not adjusted for the other metrics; None: one image has no spread
+    high: float | None
+    p: float
+    adjusted: float  # Holm, over the three
+    verdict: Literal["worse", "better", "no evidence"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    images: int
+    rarest: int  # images of the rarest label
+    verdict: Verdict
+    differences: tuple[Difference, ...]  # accuracy, log loss, macro F1
+    equivalence: tuple[float, float]  # 90 % interval of the difference of accuracy
+    margin: float
+    smallest: float | None  # the smallest difference of accuracy that could have been called real; None: there is none
+
+
+def judge(
+    labels: NDArray[np.intp], predicted: tuple[NDArray[np.intp], NDArray[np.intp]], losses: tuple[Floats, Floats],
+    margin: float,
+) -> Judgement:  # fmt: skip
+    """Judge the predictions (N,) and losses (N,) of two models; `margin` is a share of 1.
+
+    Worse where one of accuracy, log loss and macro F1 is significantly worse (Holm over the three, 5 %), else better
+    where one is better, else equivalent where the 90 % interval of the difference of accuracy lies inside ±margin.
+    """
+    images, classes = len(labels), int(max(labels.max(), *(each.max() for each in predicted))) + 1
+    was, now = (each == labels for each in predicted)
+    broken, fixed = int((was & ~now).sum()), int((now & ~was).sum())
+    first, second = (
+        csr_array(hstack([csr_array(loss[:, None]), class_counts(labels, answers, classes)]))
+        for loss, answers in zip(losses, predicted, strict=True)
+    )
+
+    def statistic(sums: Floats) -> Floats:
+        return np.column_stack([sums[:, 0] / images, macro_f1(sums[:, 1:])])
+
+    p_values = [mcnemar(broken, fixed), *swap_test(first, second, statistic).tolist()]
+    base, head = (
+        [float(right.mean()), *statistic(total(each))[0].tolist()] for right, each in ((was, first), (now, second))
+    )
+    intervals = (
+        accuracy_interval(broken, fixed, images),
+        mean_interval(losses[1] - losses[0]) if images > 1 else (None, None),
+        macro_f1_interval(labels, *predicted),
+    )
+    adjusted = holm(p_values).tolist()
+    differences = tuple(
+        Difference(
+            name=name,
+            base=base[k],
+            head=head[k],
+            difference=head[k] - base[k],
+            low=intervals[k][0],
+            high=intervals[k][1],
+            p=p_values[k],
+            adjusted=adjusted[k],
+            verdict=verdict(adjusted[k], sign * (head[k] - base[k])),
+        )
+        for k, (name, sign) in enumerate([("accuracy", 1), ("log loss", -1), ("macro F1", 1)])
+    )
+    found = {each.verdict for each in differences}
+    equivalence = accuracy_interval(broken, fixed, images, EQUIVALENCE_LEVEL)
+    undecided = without_evidence(equivalence, margin)
+    return Judgement(
+        images=images,
+        rarest=int(np.unique(labels, return_counts=True)[1].min()),
+        verdict="worse" if "worse" in found else "better" if "better" in found else undecided,
+        differences=differences,
+        equivalence=equivalence,
+        margin=margin,
+        smallest=smallest_difference(broken + fixed, images, holm_level(p_values[1:])),
+    )
+
+
+def verdict(p: float, gain: float) -> Literal["worse", "better", "no evidence"]:
+    """Return what a test at `ALPHA` says of a gain, which is above 0 where the second model is better."""
+    if p > ALPHA:
+        return "no evidence"
+    return "better" if gain > 0 else "worse"
+
+
+def without_evidence(equivalence: tuple[float, float], margin: float) -> Literal["equivalent", "no evidence"]:
+    """Return what the 90 % interval of a difference says that no test called real."""
+    return "equivalent" if -margin < equivalence[0] and equivalence[1] < margin else "no evidence"
+
+
+def holm(p_values: Sequence[float] | Floats) -> Floats:
+    """Return p-values adjusted for having asked several questions at once: each may be held against `ALPHA`.
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
+    """
+    order = np.argsort(p_values, kind="stable")
+    ascending = np.asarray(p_values, dtype=np.float64)[order]
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(ascending * np.arange(len(order), 0, -1)))
+    return adjusted
+
+
+def holm_level(others: Sequence[float]) -> float:
+    """Return the level that Holm's procedure holds one more p-value against, beside those of the `others`."""
+    for rank, p in enumerate(sorted(others)):
+        level = ALPHA / (len(others) + 1 - rank)
+        if p > level:
+            return level
+    return ALPHA
+
+
+def smallest_difference(flips: int, images: int, level: float) -> float | None:
+    """Return the smallest difference of accuracy that McNemar's test could have called real; None where none could.
+
+    With as many images that changed sides as there were; where even all of them on one side would not do, with as many
+    as it takes: of n, p is 2^(1 − n).
+    """
+    flips = max(flips, ceil(1 - log2(level)))
+    if flips > images:
+        return None
+    larger = np.arange((flips + 1) // 2, flips + 1)  # of the flips, those on the larger side
+    real = 2 * stats.binom.cdf(flips - larger, flips, 0.5) <= level
+    return float(2 * larger[real.argmax()] - flips) / images
+
+
+def power_of_margin(share: float, images: int, margin: float) -> float:
+    """Return how probably so many images show that an equally good model is not worse by `margin` or more.
+
+    `share` of the images change sides, half of them each way. Exact, by the binomial distributions of how many do and
+    how many of those are broken, for the interval that decides: the lower end of Tango's at 90 % lies above −margin.
+    """
+    z = float(stats.norm.ppf((1 + EQUIVALENCE_LEVEL) / 2))
+    few, many = stats.binom.interval(1 - 1e-9, images, share)
+    flips = np.arange(few, many + 1)
+    low, high = np.full(len(flips), -1.0), flips + 1  # broken images: shown with `low`, not with `high`
+    while (high - low > 1).any():
+        middle = np.floor((low + high) / 2)
+        shown = accuracy_score(middle, flips - middle, images, -margin) > z
+        low, high = np.where(shown, middle, low), np.where(shown, high, middle)
+    return float((stats.binom.pmf(flips, images, share) * stats.binom.cdf(low, flips, 0.5)).sum())
+
+
+def images_for_margin(flips: int, images: int, margin: float) -> int:
+    """Return from how many images on `power_of_margin` is at least 80 %, with the share of flips that was seen here.
+
+    One flip is assumed where none was seen: that none ever happens would be too much to conclude. The power rises in
+    teeth, so that a few more images may have less. Therefore it is computed at 200 counts up to three times the usual
+    approximation, which promises too much where few images change sides (J.-M. Nam, "Establishing equivalence of two
+    treatments and sample size requirements in matched-pairs design", Biometrics 53 (1997)).
+    """
+    share = max(flips, 1) / images
+    z, power = float(stats.norm.ppf(LEVEL)), float(stats.norm.ppf(POWER))
+    fewest = z**2 * (1 - margin) / margin  # from Tango's interval without flips: ±z² / (n + z²)
+    approximate = max(fewest, share * ((z + power) / margin) ** 2)
+    counts: list[int] = np.unique(np.ceil(np.geomspace(0.9 * approximate, 3 * approximate, 200)).astype(int)).tolist()
+    too_few = max((count for count in counts if power_of_margin(share, count, margin) < POWER), default=0)
+    return next(count for count in counts if count > too_few)

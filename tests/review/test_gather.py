@@ -1,0 +1,186 @@
+"""What the report finds in two revisions, in repositories made by hand."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from answer_tables import TEST, VALIDATION, answered, commit, lock, md5, results, with_flips, write
+from clones import ROOT, git, substitute
+from scipy import stats
+
+from src.atomic import digest
+from src.faults import Fault
+from src.params import load
+from src.review import gather
+from src.tracking.identity import recipe_digest
+from src.tracking.lookup import Found
+
+
+def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
+    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.1")
+    results(repo, with_flips(VALIDATION, 100, 20), with_flips(TEST, 3, 5), "second model")
+    found = json.loads(tell("--json"))
+    assert (found["verdict"], found["same_model"], found["judged"]) == ("worse", False, 2)
+    accuracy = found["validation"]["comparison"]["differences"][0]
+    assert accuracy["p"] == pytest.approx(stats.binomtest(20, 120).pvalue)
+    assert accuracy["difference"] == pytest.approx(-0.04)
+    assert found["parameters"] == [{"name": "train.lr", "base": "0.01", "head": "0.1"}]
+    assert found["head"]["show"] == f"python -m src.track show {md5(b'second model')}"
+
+
+def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def passes() -> str | None:
+        try:
+            tell("--fail-on", "worse")
+        except SystemExit as ended:
+            capsys.readouterr()
+            return str(ended.code)
+        return None
+
+    assert passes() is None
+    results(repo, with_flips(VALIDATION, 0, 100), TEST, "better")
+    assert passes() is None
+    results(repo, with_flips(VALIDATION, 1, 0), TEST, "no worse than luck")
+    assert passes() is None
+    results(repo, with_flips(VALIDATION, 100, 0), TEST, "worse")
+    assert passes() == "--fail-on worse: the model is worse"
+    # Deleting what shows it must not help, with the record of it or without; nor leaving it as it was.
+    (repo / "reports/validation_predictions.csv").unlink()
+    assert passes() == "--fail-on worse: the head has no reports/validation_predictions.csv"
+    (repo / "dvc.lock").unlink()
+    assert passes() == "--fail-on worse: the head has no reports/validation_predictions.csv"
+    git(repo, "checkout", "-q", ".")
+    write(repo / "src/models/net.py", "much worse\n")
+    assert passes() == "--fail-on worse: the numbers of the head are stale: run dvc repro"
+    # Figures decide nothing; and other images, honestly made, are another question.
+    git(repo, "checkout", "-q", ".")
+    write(repo / "src/figures.py", "colour = 2\n")
+    assert passes() is None
+    results(repo, answered(1_500, 0.8, seed=3), TEST, "other", images="other photos")
+    assert passes() is None
+
+
+def test_branches_are_compared_with_where_they_branched_off(repo: Path, tell: Any) -> None:
+    git(repo, "checkout", "-qb", "feature")
+    results(repo, with_flips(VALIDATION, 3, 2), TEST, "feature model")
+    feature = commit(repo, "feature")
+    git(repo, "checkout", "-q", "main")
+    results(repo, with_flips(VALIDATION, 0, 150), TEST, "main model")
+    commit(repo, "main goes on")
+    found = json.loads(tell("--base", "main", "--head", "feature", "--json"))
+    assert (found["verdict"], found["head"]["name"]) == ("equivalent", f"feature ({feature[:9]})")
+    assert found["judged"] == 3  # by models of all branches
+    assert "## Worse" in tell("--base", "main", "--head", "feature", "--exact")
+    with pytest.raises(Fault, match="git knows no commit 'nowhere'"):
+        tell("--base", "nowhere")
+    git(repo, "checkout", "-q", "--orphan", "other")
+    commit(repo, "alone")
+    with pytest.raises(Fault, match="git fetch --unshallow"):
+        tell("--base", "feature")
+    assert "## Better" in tell("--base", "feature", "--exact")
+
+
+def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
+    results(repo, answered(1_500, 0.8, seed=3), TEST, "second model", images="other photos")
+    found = json.loads(tell("--json"))
+    assert found["verdict"] is None
+    assert found["validation"]["obstacle"] == "2,000 images became 1,500"
+    assert "other images under the same names" in found["test"]["obstacle"]  # as many, but other digests
+
+
+def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    write(repo / "data/prepared/validation.images.npy", "at another size")
+    lock(repo)
+    found = json.loads(tell("--json"))
+    assert (found["verdict"], found["validation"]["prepared_otherwise"]) == ("equivalent", True)
+
+
+def test_the_margin_is_the_bases(repo: Path, tell: Any) -> None:
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    substitute(repo / "params.yaml", "margin: 1.0", "margin: 0.01")
+    assert "## Equivalent" in tell()
+    commit(repo, "a narrower margin")
+    git(repo, "checkout", "-q", "HEAD^")
+    assert "## No evidence either way" in tell("--base", "main", "--exact")
+    git(repo, "checkout", "-q", "main")
+    substitute(repo / "params.yaml", "report:", "other:")
+    commit(repo, "no margin")
+    with pytest.raises(Fault, match=r"report\.margin is missing"):
+        tell("--base", "main", "--head", "main")
+    assert "The base has no report.margin" in tell("--base", "main", "--head", "HEAD^", "--exact")
+
+
+def test_files_that_are_not_whole_are_one_line(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a merge leaves them, or an editor; in a commit that others build on they count as missing."""
+    answers = repo / "reports/validation_predictions.csv"
+    rows = answers.read_text().splitlines(keepends=True)
+    for lines, message in (
+        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has the index '<<<<<<< HEAD'"),
+        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",1.5,1\n"], "row 2 has no probability of its label, or its index"),
+        ([*rows[:1], *rows[2:]], "row 2 has no probability of its label, or its index does not count the rows"),
+        (["index,name\n", "0,a\n"], r"has no column label\): run dvc repro"),
+    ):
+        answers.write_text("".join(lines))
+        with pytest.raises(Fault, match=message):
+            tell()
+    commit(repo, "damaged")
+    git(repo, "checkout", "-q", "HEAD^", "--", "reports")
+    assert "counts as missing, since it `is damaged (it has no column label)`" in tell("--base", "HEAD")
+    (repo / "dvc.lock").write_text("stages: 3\n")
+    with pytest.raises(Fault, match=r"dvc\.lock of the working tree has no stages that can be read"):
+        tell("--base", "HEAD^")
+    monkeypatch.setenv("GIT_DIR", str(repo / "nowhere"))
+    with pytest.raises(Fault, match="git rev-parse: fatal: not a git repository"):
+        tell()
+
+
+def seeds(recipe: str, values: list[float]) -> pandas.DataFrame:
+    rows = {"seed": range(len(values)), "recipe": recipe, "validation_accuracy": values, "test_accuracy": values}
+    return pandas.DataFrame(rows)
+
+
+def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
+    before, after = [0.90, 0.91, 0.92], [0.94, 0.95, 0.97, 0.95]
+    shutil.copy(ROOT / "params.yaml", repo)
+    lock(repo)
+    first = recipe_digest(load(), digest(repo / "data/prepared/dataset.json"))
+    write(repo / "reports/seeds.csv", seeds(first, before))
+    commit(repo, "seeds")
+    substitute(repo / "params.yaml", "lr: 4.0e-3", "lr: 1.0e-3")
+    second = recipe_digest(load(), digest(repo / "data/prepared/dataset.json"))
+    write(repo / "reports/seeds.csv", pandas.concat([seeds(first, before), seeds(second, after)]))
+    found = json.loads(tell("--json"))["recipes"]
+    assert found["p"] == pytest.approx(stats.ttest_ind(before, after, equal_var=False).pvalue)
+    assert (found["verdict"], found["difference"]) == ("better", pytest.approx(np.mean(after) - np.mean(before)))
+    assert (
+        "Over seeds, by validation accuracy: better. Mean of 91.00 % → 95.25 % (3 and 4 seeds): +4.25 points" in tell()
+    )
+    write(repo / "reports/seeds.csv", seeds(second, [0.911, 0.909, 0.910]))
+    assert json.loads(tell("--json"))["recipes"]["verdict"] == "no evidence"
+    write(repo / "reports/seeds.csv", seeds(second, after[:2]))
+    assert json.loads(tell("--json"))["recipes"] is None
+
+
+def test_recipes_that_the_schema_does_not_know_are_said_to_be(repo: Path, tell: Any) -> None:
+    write(repo / "reports/seeds.csv", seeds("0.01", [0.9, 0.91, 0.92]))
+    commit(repo, "seeds")
+    assert "Not compared: `main (" in tell()
+    assert "the present code cannot read its recipe" in tell()
+
+
+def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@127.0.0.1:9")
+    started = time.monotonic()
+    out = tell()
+    assert time.monotonic() - started < 10
+    assert "python -m src.track show" in out
+    monkeypatch.setattr(gather, "find_run", lambda md5: Found("abc", "run", "7"))
+    linked = tell()
+    assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in linked
+    assert "secret" not in out + linked

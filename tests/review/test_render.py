@@ -1,0 +1,206 @@
+"""What the report says, as Markdown and as a page, of repositories made by hand."""
+
+import json
+import os
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from answer_tables import TEST, VALIDATION, answered, commit, lock, results, with_flips, write
+from clones import substitute
+
+
+def test_nothing_changed(repo: Path, tell: Any) -> None:
+    out = tell()
+    assert "## Equivalent (the same model)\n" in out
+    assert out.count("images, and every answer is the same.") == 2
+    assert "No parameters, no data, and no code that a stage uses." in out
+    assert "WARNING" not in out
+    found = json.loads(tell("--json"))
+    assert (found["verdict"], found["failure"], found["judged"]) == ("equivalent", None, 1)
+    assert not any(found[key] for key in ("metrics", "parameters", "data", "code", "packages", "environment"))
+
+
+def test_a_worse_model(repo: Path, tell: Any) -> None:
+    validation, test = answered(359, 0.99, seed=1), answered(359, 0.97, seed=2)
+    results(repo, validation, test, "base")
+    commit(repo, "small")
+    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.1")
+    write(repo / "src/models/net.py", "layers = 2\nmore = 3\n")
+    write(repo / "src/unused.py", "x = 1\n")
+    results(repo, with_flips(validation, 9, 1), with_flips(test, 4, 0), "head")
+    out = tell("--base", "HEAD")
+    first, second = out.splitlines()[4:7:2]
+    assert first.endswith("not the recipes that made them; other seeds might answer otherwise.")
+    # With absolute values; the p-value is the one that the verdict holds against 5 %.
+    assert second.startswith(
+        "**Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse, p = "
+    )
+    assert float(second.rstrip("*").rsplit(" ", 1)[1]) <= 0.05
+    # One rule: what is called worse could have shown.
+    assert "Here no difference of accuracy below 2.23 points could have shown." in out
+    assert "| accuracy | 98.05 % | 95.82 % | −2.23 points | " in out
+    # Where nothing was tested there is no verdict.
+    metrics = out[out.index("Metrics that differ") : out.index("Classes and images")]
+    assert "| `test_accuracy` | `94.71 %` | `93.59 %` | −1.11 points ↓ |" in metrics
+    assert "worse" not in out[out.index("Metrics that differ") :]
+    assert "▼ worse" not in out[out.index("### Test") :]
+    # Which image is what, and taken for what, needs no legend.
+    assert "- `images/00000.png`: `class 8`, taken for `class 0`" in out
+    assert ", before taken for `class " in out
+    assert "| `train.lr` | `0.01` | `0.1` |" in out
+    assert "| `src/models/net.py` | +2 −1 | `train` |" in out
+    assert "1 file of code that no stage uses." in out
+    assert "not for choosing" in out.lower()
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (2_000, "could have shown."),
+        (60, "The rarest class has 3 of them: too few for macro F1, whose interval is too narrow."),
+        (6, "So few images cannot show any difference of accuracy."),
+    ],
+)
+def test_what_so_many_images_can_show(repo: Path, tell: Any, images: int, sentence: str) -> None:
+    base = VALIDATION.head(images)
+    results(repo, base, TEST, "small base")
+    commit(repo, "small base")
+    results(repo, with_flips(base, 1, 0), TEST, "small head")
+    out = tell("--base", "HEAD")
+    assert sentence in out
+    assert ("rarest" in out) == (images < 2_000)
+    points = 100 * (json.loads(tell("--base", "HEAD", "--json"))["validation"]["comparison"]["smallest"] or 0)
+    assert points <= 100
+
+
+def test_no_evidence_and_equivalent(repo: Path, tell: Any) -> None:
+    results(repo, with_flips(VALIDATION, 12, 9), TEST, "second model")
+    headline = (
+        "accuracy 79.85 → 79.70 % (−0.15; 12 newly wrong, 9 newly right of 2,000): no evidence of a difference, p ="
+    )
+    assert headline in tell()
+    assert "The accuracies surely differ by less than 1 point." in tell()
+    results(repo, answered(2_000, 0.8, seed=3), TEST, "third model")
+    assert "## No evidence either way" in tell()
+    assert "and a difference of 1 point is not excluded." in tell()
+
+
+def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: Any) -> None:
+    results(repo, VALIDATION, TEST, "first model", environment="2.15.0")
+    write(repo / "src/figures.py", "colour = 2\n")
+    out = tell()
+    assert "> [!WARNING]\n>\n> `the working tree`: its figures are stale, its numbers are not" in out
+    assert "\n>\n> Trained in another environment" in out
+    assert ": `torch` `2.14.1` → `2.15.0`.\n" in out
+    assert "by stale numbers" not in out
+    write(repo / "src/models/net.py", "layers = 2\n")
+    out = tell()
+    assert "## Equivalent (the same model), by stale numbers" in out
+    assert (
+        "its numbers are stale: dvc.lock does not match `train` (`src/models`), `visualize` (`src/figures.py`)." in out
+    )
+
+
+def test_without_results(repo: Path, tell: Any) -> None:
+    for file in (repo / "reports").iterdir():
+        file.unlink()
+    out = tell()
+    assert "## Not comparable (the same model), by stale numbers" in out
+    assert out.count("the head has no reports/validation_predictions.csv.") == 2
+    assert "`reports/validation_predictions.csv is missing`" in out
+
+
+STRANGE = [
+    "a|b",
+    "`tick`",
+    "<script>alert(1)</script>",
+    "@everyone",
+    "_under_ **bold**",
+    "new\nline",
+    "[x](http://e.x)",
+]
+
+
+def strange_answers(repo: Path) -> None:
+    tables = []
+    for seed in (1, 2):
+        table = answered(200, 0.5, seed=seed, classes=len(STRANGE))
+        names = {f"class {number}": name for number, name in enumerate(STRANGE)}
+        for column in ("label", "prediction"):
+            table[column] = table[column].map(names)
+        table["name"] = [f"photo {STRANGE[row % len(STRANGE)]} {row}" for row in range(len(table))]
+        tables.append(table)
+    results(repo, tables[0], tables[0], "strange base")
+    commit(repo, "strange base")
+    results(repo, tables[1], tables[1], "strange head")
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.pictures = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.pictures += tag == "img" and (dict(attrs)["src"] or "").startswith("data:image/png;base64,")
+
+
+def test_names_are_never_markup(repo: Path, tell: Any) -> None:
+    """Of classes and images, and keys, stages and files that a branch invents."""
+    strange_answers(repo)
+    for path in ("reports/environment.json", "reports/training.json"):
+        content = json.loads((repo / path).read_text(encoding="utf-8"))
+        (repo / path).write_text(json.dumps({**content, **{f"{name} key": 1 for name in STRANGE}}))
+    pipeline = (repo / "dvc.yaml").read_text(encoding="utf-8")
+    (repo / "dvc.yaml").write_text(f"{pipeline.rstrip()}\n  '{STRANGE[6]}':\n    cmd: x\n    deps: [src]\n")
+    write(repo / os.fsdecode(b"src/models/caf\xe9.py"), "its name is not UTF-8\n")
+    out = tell()
+    assert "| `src/models/caf\\udce9.py` | +1 −0 | `train`, `[x](http://e.x)` |" in out
+    for name in STRANGE:
+        shown = out.replace(f"`{name} key`", "").replace(f"`{name}`", "").replace(f"`photo {name}", "")
+        assert name not in shown.replace("reports/", "")
+    tables = [line for line in out.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in tables} <= {4, 5, 6, 9}  # as many cells as columns
+    assert "<code>a&#124;b</code>" in out
+    page = tell("--html")
+    assert "<code>src/models/caf\\udce9.py</code>" in page
+    assert not {"script", "em", "a"} & set(Page(page).tags)
+
+
+def test_the_page_has_what_the_comment_has(repo: Path, tell: Any) -> None:
+    results(repo, with_flips(VALIDATION, 40, 30), TEST, "second model", environment="2.15.0")
+    out, page = tell(), tell("--html")
+    tags = Page(page).tags
+    assert tags.count("table") == out.count("\n|--")
+    assert tags.count("h1") == out.count("\n## ") == 1
+    assert tags.count("h2") == out.count("\n### ")
+    assert tags.count("li") == out.count("\n- ") == 20
+    assert tags.count("details") == page.count("<details open>") == out.count("<details>")
+    assert tags.count("blockquote") == 1
+    assert "[!WARNING]" not in page
+
+
+def test_thumbnails_where_the_images_are_the_locked_ones(repo: Path, tell: Any) -> None:
+    images = np.random.default_rng(0).integers(256, size=(2_000, 8, 8, 1), dtype=np.uint8)
+    results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
+    np.save(repo / "data/prepared/validation.images.npy", images)
+    lock(repo)
+    assert Page(tell("--html")).pictures == 7
+    np.save(repo / "data/prepared/validation.images.npy", images + 1)
+    assert "img" not in Page(tell("--html")).tags
+
+
+def test_ten_thousand_images_take_a_few_seconds(repo: Path, tell: Any) -> None:
+    answers = [answered(10_000, right, seed=number) for number, right in enumerate((0.85, 0.85, 0.86, 0.86))]
+    results(repo, answers[0], answers[1], "large base")
+    commit(repo, "large base")
+    results(repo, answers[2], answers[3], "large head")
+    started = time.process_time()
+    assert "10,000 images" in tell("--html")
+    assert time.process_time() - started < 5

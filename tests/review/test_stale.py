@@ -1,0 +1,71 @@
+"""What `dvc.lock` was not made with, read from git alone, in repositories made by hand."""
+
+import os
+from pathlib import Path
+
+from answer_tables import TEST, VALIDATION, commit, lock, md5, results, write
+from clones import git, substitute
+
+from src.review.stale import stale
+from src.revision import at, working_tree
+
+
+def test_nothing_is_stale_after_a_run(repo: Path) -> None:
+    substitute(repo / "params.yaml", "lr: 0.01", "lr: 1e-2  # the same")
+    assert stale(working_tree()) == stale(at("HEAD")) == {}
+
+
+def test_code_without_a_run(repo: Path) -> None:
+    write(repo / "src/models/net.py", "layers = 2\n")
+    assert stale(working_tree()) == {"train": ["src/models"]}
+    git(repo, "checkout", "-q", ".")
+    write(repo / "src/models/untracked.py", "layers = 2\n")
+    assert stale(working_tree()) == {"train": ["src/models"]}
+    commit(repo, "code alone")
+    assert stale(at("HEAD")) == {"train": ["src/models"]}
+
+
+def test_a_file_whose_name_is_not_utf8(repo: Path) -> None:
+    (repo / os.fsdecode(b"src/models/caf\xe9.py")).write_text("layers = 2\n")
+    assert stale(working_tree()) == {"train": ["src/models"]}
+    lock(repo)
+    commit(repo, "its name in Latin-1")
+    assert stale(at("HEAD")) == {}
+
+
+def test_parameters_commands_and_results_that_are_not_the_locks(repo: Path) -> None:
+    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.02")
+    substitute(repo / "dvc.yaml", "python -m stages.evaluate", "python -m stages.evaluate --more")
+    write(repo / "reports/metrics.json", {"images": 500, "accuracy": 1.0})
+    (repo / "reports/training.json").unlink()
+    assert stale(working_tree()) == {
+        "train": ["params.yaml: train", "reports/training.json is missing"],
+        "evaluate": ["its command", "reports/metrics.json is not the one that it wrote"],
+    }
+    (repo / "dvc.lock").unlink()
+    assert stale(working_tree()) == {name: ["it never ran"] for name in ("split", "train", "evaluate", "visualize")}
+
+
+def test_a_stage_that_read_other_data_than_are_locked(repo: Path) -> None:
+    text = (repo / "dvc.lock").read_text()
+    old = md5((repo / "data/prepared/validation.images.npy").read_bytes())
+    first = text.index(old)  # of split; train read the one that follows
+    (repo / "dvc.lock").write_text(text[:first] + md5(b"new") + text[first + 32 :])
+    assert stale(working_tree()) == {"train": ["data/prepared/validation.images.npy"]}
+
+
+def test_photos_count_where_dvc_tracks_them(repo: Path) -> None:
+    write(repo / "data/images/cat.1.jpg", "a photo that git ignores")
+    lock(repo)
+    (repo / "data/images/cat.1.jpg").unlink()  # as in a fresh clone
+    assert stale(working_tree()) == {}
+    write(repo / "data/images.dvc", {"outs": [{"md5": "0123.dir", "path": "images"}]})
+    assert stale(working_tree()) == {"split": ["data/images"]}
+
+
+def test_results_count_as_they_were_committed(repo: Path) -> None:
+    results(repo, VALIDATION, TEST, "second model")
+    write(repo / "reports/predictions.csv", "edited\n")
+    commit(repo, "edited")
+    assert stale(at("HEAD")) == {"evaluate": ["reports/predictions.csv is not the one that it wrote"]}
+    assert stale(at("HEAD^")) == {}

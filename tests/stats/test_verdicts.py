@@ -1,0 +1,150 @@
+"""Verdicts, and what they could have shown, against scipy, brute force and simulation."""
+
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from benchmarks import verdicts as simulated
+from src.stats.paired import accuracy_interval, mcnemar, swap_test
+from src.stats.verdicts import (
+    ALPHA,
+    Judgement,
+    holm,
+    holm_level,
+    images_for_margin,
+    judge,
+    power_of_margin,
+    smallest_difference,
+)
+
+MARGIN = 0.01
+
+
+def judged(images: int, broken: int, fixed: int, loss: float = 0.0, margin: float = MARGIN) -> Judgement:
+    """Of models that are right on 80 % but for the flips; the second one's losses are greater by about `loss`."""
+    draw = np.random.default_rng(0)
+    labels, order = np.arange(images) % 10, draw.permutation(images)
+    first = np.where(order < 0.8 * images, labels, (labels + 1) % 10)
+    second = first.copy()
+    lost, won = np.flatnonzero(first == labels)[:broken], np.flatnonzero(first != labels)[:fixed]
+    second[lost], second[won] = (labels[lost] + 1) % 10, labels[won]
+    losses = draw.exponential(size=images)
+    return judge(labels, (first, second), (losses, losses + draw.normal(loss, 0.1, images)), margin)
+
+
+def test_every_number_is_what_scikit_learn_and_scipy_say() -> None:
+    labels, predicted, losses = simulated.pair(np.random.default_rng(1), 800, simulated.MANY)
+    accuracy, loss, f1 = judge(labels, predicted, losses, MARGIN).differences
+    was, now = (each == labels for each in predicted)
+    flips = int((was & ~now).sum()), int((now & ~was).sum())
+    assert accuracy.p == pytest.approx(stats.binomtest(flips[1], sum(flips)).pvalue)
+    assert (accuracy.base, accuracy.head, accuracy.difference) == (was.mean(), now.mean(), now.mean() - was.mean())
+    assert (f1.base, f1.head) == pytest.approx(tuple(f1_score(labels, each, average="macro") for each in predicted))
+    expected = stats.ttest_rel(losses[1], losses[0])
+    interval = expected.confidence_interval(0.95)
+    assert (loss.low, loss.high) == pytest.approx((interval.low, interval.high))
+    assert loss.p == pytest.approx(expected.pvalue, abs=0.02)  # two tests of the same
+    assert [d.adjusted for d in (accuracy, loss, f1)] == holm([d.p for d in (accuracy, loss, f1)]).tolist()
+
+
+def test_verdicts() -> None:
+    assert judged(2_000, 80, 0).verdict == "worse"
+    assert judged(2_000, 0, 80).verdict == "better"
+    assert judged(2_000, 3, 3).verdict == "equivalent"
+    assert judged(100, 1, 1).verdict == "no evidence"
+    assert judged(100, 0, 0).verdict == "no evidence"
+    assert judged(100, 0, 0, margin=0.05).verdict == "equivalent"
+    assert judged(2_000, 12, 0, margin=0.05).verdict == "worse"  # which outweighs that it is within the margin
+    found = judged(2_000, 0, 60, loss=0.1)
+    assert [each.verdict for each in found.differences] == ["better", "worse", "better"]
+    assert found.verdict == "worse"  # in one metric outweighs better in another
+
+
+def test_one_image_is_no_evidence() -> None:
+    labels, answers = np.array([1]), (np.array([1]), np.array([0]))
+    found = judge(labels, answers, (np.array([0.1]), np.array([1.8])), MARGIN)
+    assert (found.verdict, found.smallest, found.rarest) == ("no evidence", None, 1)
+    assert found.differences[1].low is None
+
+
+def test_holm_by_its_definition() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.001, 0.9]) == pytest.approx([1.0, 0.003, 1.0])
+
+
+def test_a_p_value_is_significant_exactly_where_it_is_at_most_its_level() -> None:
+    grid = (0.001, 0.016, 0.017, 0.024, 0.026, 0.049, 0.051, 0.9)
+    for p, *others in product(grid, repeat=3):
+        assert (holm([p, *others])[0] <= ALPHA) == (p <= holm_level(others)), (p, others)
+
+
+@pytest.mark.parametrize("flips", [0, 3, 7, 8, 9, 20, 21, 150])
+def test_the_smallest_difference_is_the_one_at_which_the_test_turns(flips: int) -> None:
+    alpha, images = ALPHA / 3, 1_000
+    found = smallest_difference(flips, images, alpha)
+    if flips < 7:  # not even all on one side would do
+        possible = ((count, count) for count in range(1, 10))
+    else:
+        possible = ((more, flips) for more in range((flips + 1) // 2, flips + 1))
+    expected = min(2 * more - n for more, n in possible if stats.binomtest(more, n).pvalue <= alpha)
+    assert found == pytest.approx(expected / images)
+
+
+def test_what_is_called_real_could_have_shown_and_what_is_not_could_not() -> None:
+    """One rule: the difference of accuracy is held against the level that the verdict holds it against."""
+    seen = set()
+    for broken, fixed, loss in product((0, 1, 5, 9), (0, 1, 7), (0.0, 0.02, 0.3)):
+        found = judged(359, broken, fixed, loss)
+        accuracy = found.differences[0]
+        assert found.smallest is not None
+        assert (accuracy.verdict != "no evidence") == (abs(accuracy.difference) >= found.smallest - 1e-12)
+        seen.add((accuracy.verdict, mcnemar(broken, fixed) <= ALPHA / 3))
+    assert ("worse", False) in seen  # as where the other two are significant too
+
+
+@pytest.mark.parametrize("images", [1, 5, 6, 7, 8])
+def test_a_difference_above_100_points_is_never_asked_for(images: int) -> None:
+    found = smallest_difference(0, images, ALPHA / 3)
+    assert found == (7 / images if images >= 7 else None)
+
+
+@pytest.mark.parametrize(("images", "share", "margin"), [(40, 0.2, 0.15), (60, 0.05, 0.08), (30, 0.5, 0.3)])
+def test_the_power_is_that_of_the_interval_that_decides(images: int, share: float, margin: float) -> None:
+    expected = 0.0
+    for broken in range(images + 1):
+        for fixed in range(images + 1 - broken):
+            if accuracy_interval(broken, fixed, images, 0.9)[0] > -margin:
+                counts = [broken, fixed, images - broken - fixed]
+                expected += float(stats.multinomial.pmf(counts, images, [share / 2, share / 2, 1 - share]))
+    assert 0.05 < expected < 0.99
+    assert power_of_margin(share, images, margin) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flips", "images", "margin"),
+    [(36, 360, 0.02), (6, 200, 0.01), (3, 359, 0.01), (1, 200, 0.01), (0, 200, 0.01), (2, 1_000, 0.02), (1, 1, 0.2)],
+)
+def test_so_many_images_as_are_asked_for_do_in_four_of_five_cases(flips: int, images: int, margin: float) -> None:
+    enough, share = images_for_margin(flips, images, margin), max(flips, 1) / images
+    assert all(power_of_margin(share, round(more * enough), margin) > 0.79 for more in np.linspace(1, 3, 200))
+    assert min(power_of_margin(share, round(less * enough), margin) for less in np.linspace(0.9, 0.99, 30)) < 0.8
+
+
+@pytest.fixture
+def fewer_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level of the test holds for any number of swaps; `benchmarks.verdicts` takes all 10,000."""
+    monkeypatch.setattr("src.stats.verdicts.swap_test", partial(swap_test, swaps=300))
+
+
+@pytest.mark.usefixtures("fewer_swaps")
+def test_swapped_at_random_two_models_hardly_ever_differ() -> None:
+    assert simulated.falsely_found(200, images=2_000) <= 18
+
+
+@pytest.mark.usefixtures("fewer_swaps")
+def test_two_points_are_found_where_the_models_disagree_on_15_percent() -> None:
+    assert simulated.truly_found(40) >= 38
