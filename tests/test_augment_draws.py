@@ -99,6 +99,7 @@ def window(draws: Draws) -> Tensor:
     assert draws.window is not None
     centre, sides = draws.window.unbind(dim=1)
     rim = (1 + centre - sides) / 2, (1 + centre + sides) / 2
+    assert min(rim[0].min(), 1 - rim[1].max()) > -1e-6, "a window leads out of the image"
     return torch.column_stack([sides.prod(dim=1), sides[:, 0] / sides[:, 1], rim[0][:, 0], rim[1][:, 1]])
 
 
