@@ -1,9 +1,10 @@
 """Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie in one place, the operators are
 deterministic, and from the first step of an epoch to its last nothing waits for the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from augment_samples import ALONE, drawn, photos, settings
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from src.compute.batches import Batches
 from src.compute.device import Compute
+from src.data.prepared import LabelledImages
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
+from src.faults import Fault
 from src.models.classifier import Normalize
 from src.models.file import Shapes
+from src.models.layers import freeze_all_but_last
 from src.params import Loss, Optimizer
 from src.training import augment
 from src.training.learner import Learner
@@ -32,8 +36,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of Fa
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _deterministic() -> Iterator[None]:
     torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode("default")
 
 
 def waits_of(name: str, compute: Compute, first_epoch: int = 1, resident: bool = True, **changes: Any) -> set[str]:
@@ -142,6 +149,27 @@ def test_evaluation_computes_where_the_images_are() -> None:
         assert tta_metrics(classifier, stored, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
     assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}
     assert log.not_deterministic() == []
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg11"])
+def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before_the_attack(name: str) -> None:
+    """Frozen, no gradient goes through it in training. Evaluation without the attack needs none."""
+    _, section, data = recipe(CIFAR10_VGG)
+    attack, plain = (evaluation(shifts=1, fgsm=strengths).robustness for strengths in ([0.1], []))
+    with Shapes():
+        classifier = of_family(name, 64)
+    with fake_cuda():
+        classifier.network.to_empty(device=CUDA)
+        stored = Batches(LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), data.labels[:4]), CUDA)
+        with pytest.raises(
+            Fault, match=r"^train\.deterministic is true, .* set it to false, or data\.image_size to 224"
+        ):
+            Learner(classifier, section, stored.labels, FLOAT32)
+        with pytest.raises(Fault, match=r"^train\.deterministic is true"):
+            robustness(classifier, stored, FLOAT32, attack, 4)
+        assert not robustness(classifier, stored, FLOAT32, plain, 4).empty
+        freeze_all_but_last(classifier.network)
+        Learner(classifier, section, stored.labels, FLOAT32)
 
 
 def mean_on_the_host(self: Normalize, stored: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def test_every_module_of_torchvision_has_its_network_among_them() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("alexnet", "6×6"), ("vgg11", "7×7")])
-def test_pooling_that_cuda_cannot_differentiate_is_told_before_training(name: str, size: str) -> None:
+def test_pooling_that_cuda_cannot_differentiate_is_told(name: str, size: str) -> None:
     told = [f"{operator} has no deterministic kernel on CUDA" for operator in UNSAFE["AdaptiveAvgPool2d"]]
     assert gradients(name, 64).not_deterministic() == told
     cuda = torch.device("cuda")
