@@ -128,7 +128,8 @@ def test_a_training_repeats_its_bits_and_goes_on_to_the_same() -> None:
     first = proofs_of_training.trained("mnist", SMALL)
     assert first.alerts == []
     assert proofs_of_training.trained("mnist", SMALL).digest == first.digest
-    assert proofs_of_training.trained("mnist", SMALL, first.state).digest == first.digest
+    resumed = proofs_of_training.trained("mnist", SMALL, first.state)
+    assert (resumed.digest, resumed.epochs, first.epochs) == (first.digest, 1, 2)
     assert proofs_of_training.trained("mnist", SMALL, epochs=1).digest != first.digest
 
 
@@ -389,11 +390,14 @@ def test_the_page_gives_the_calls_that_are_to_be_copied() -> None:
 
 
 def test_the_choices_of_a_gpu_are_written_from_its_loops(kept: Path) -> None:
+    others = [{"capability": able, "hardware": "another", "images_per_second": {}} for able in ("cpu", "cuda bfloat16")]
+    (kept / "choices.json").write_text(json.dumps(others))
     told = results.choose(measured())
     table = json.loads((kept / "table.json").read_text())
     assert table["cpu"] == {"others": "float32"}
     assert table["cuda bfloat16"] == dict.fromkeys(choices.RECIPES, "bfloat16")
-    (entry,) = json.loads((kept / "choices.json").read_text())
+    other, entry = json.loads((kept / "choices.json").read_text())
+    assert other["capability"] == "cpu"
     assert entry["images_per_second"]["others"] == {"float32": [100.0], "tf32": [105.0], "bfloat16": [120.0]}
     assert entry["hardware"] == "NVIDIA H100"
     assert told.count(": bfloat16") == len(choices.RECIPES)
