@@ -26,9 +26,10 @@ from src.faults import Fault, command
 TOGETHER = {"cuda": 14, "cpu": 2}  # parts that run beside each other, where they take no times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Make what reads the command line."""
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = reader.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="fill .gpu/")
     packing.add_argument("--data", type=Path, default=Path("../shared/datasets"), help="folder of the archives")
     packing.add_argument("--airbench", type=Path, help="folder of its clone")
@@ -40,7 +41,11 @@ def main() -> None:
     running.add_argument("--parts", nargs="+", choices=names, default=names, metavar="PART", help=", ".join(names))
     for name, words in {"keep": "add results to the page", "choices": "write the table of precisions"}.items():
         commands.add_parser(name, help=words).add_argument("file", type=Path)
-    arguments = parser.parse_args()
+    return reader
+
+
+def main() -> None:
+    arguments = parser().parse_args()
     if arguments.command == "pack":
         print(pack.pack(pack.PACK, arguments.data, arguments.airbench))
     elif arguments.command == "run":

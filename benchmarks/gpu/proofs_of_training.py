@@ -77,9 +77,10 @@ def small(recipe: str, place: Place, **changes: Any) -> tuple[Problem, Train]:
 
 
 class Trained(NamedTuple):
-    """digest: of the weights; state: after the first epoch, as bytes."""
+    """digest: of the weights; epochs: that this training took; state: after the first epoch, as bytes."""
 
     digest: str
+    epochs: int
     state: bytes
     alerts: list[str]
     peak_gib: float | None
@@ -90,7 +91,7 @@ def trained(recipe: str, place: Place, state: bytes = b"", **changes: Any) -> Tr
     known, section = small(recipe, place, **changes)
     compute = prepare(section, known.params.model.name)
     classifier, images = known.classifier(), Batches(known.training, compute.device)
-    progress, kept, peaks = Progress(), io.BytesIO(), [0.0]
+    progress, kept, peaks = Progress(), io.BytesIO(), list[float]()
     if state:
         progress.restore(torch.load(io.BytesIO(state), weights_only=True))
     with warnings.catch_warnings(record=True) as caught:
@@ -100,7 +101,7 @@ def trained(recipe: str, place: Place, state: bytes = b"", **changes: Any) -> Tr
             if epoch.number == 1:
                 torch.save(progress.state(), kept)
     alerts = sorted({f"{one.category.__name__}: {' '.join(str(one.message).split())[:200]}" for one in caught})
-    return Trained(digest(classifier), kept.getvalue(), alerts, round(max(peaks), 3) or None)
+    return Trained(digest(classifier), len(peaks), kept.getvalue(), alerts, round(max(peaks), 3) or None)
 
 
 def digest(classifier: Classifier) -> str:
@@ -122,6 +123,7 @@ def equal_bits(place: Place, _: str) -> Iterator[dict[str, Any]]:
             possible = {
                 "a second training ended with other bits": again.digest != first.digest,
                 "a resumed training ended with other bits": resumed.digest != first.digest,
+                "a resumed training began anew": resumed.epochs == first.epochs,
                 "there were warnings": bool(alerts),
             }
             return {"weights": first.digest[:12], "alerts": alerts, "peak_gib": first.peak_gib, **faults(possible)}
