@@ -288,8 +288,8 @@ def _verdicts() -> list[str]:
         lines += [
             f"Of {entry['pairs']} pairs, {entry['images']:,} images each: without a difference (answers swapped at",
             f"random, image by image) {false} are called better or worse; with 2 points more, where 15 % of the images",
-            f"change sides, {true} are called better. A report of as many validation and test images takes {markdown} s",
-            f"of one processor, as a page {html} s.",
+            f"change sides, {true} are called better. A report of as many validation and test images takes",
+            f"{markdown} s of one processor, as a page {html} s.",
             "",
             "How often the 95 % intervals hold the true difference:",
             "",
