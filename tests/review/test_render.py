@@ -61,7 +61,7 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     ("images", "sentence"),
     [
         (2_000, "could have shown."),
-        (60, "The rarest class has 3 of them: too few for macro F1, whose interval is too narrow."),
+        (60, "The rarest class has 3 images: too few for macro F1, whose interval is too narrow."),
         (6, "So few images cannot show any difference of accuracy."),
     ],
 )
