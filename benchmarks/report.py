@@ -288,13 +288,11 @@ def _prediction() -> list[str]:
 def _verdicts() -> list[str]:
     lines = ["## Verdicts of the report", "", "`python -m benchmarks.verdicts`: simulated pairs of models.", ""]
     for entry in kept(VERDICTS):
-        markdown, html = entry["processor seconds of a report, as Markdown and as a page"]
         false, true = entry["better or worse without a difference"], entry["better with 2 points of difference"]
         lines += [
             f"Of {entry['pairs']} pairs, {entry['images']:,} images each: without a difference (answers swapped at",
             f"random, image by image) {false} are called better or worse; with 2 points more, where 15 % of the images",
-            f"change sides, {true} are called better. A report of as many validation and test images takes {markdown} s",
-            f"of one processor, as a page {html} s.",
+            f"change sides, {true} are called better.",
             "",
             "How often the 95 % intervals hold the true difference:",
             "",

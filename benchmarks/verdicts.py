@@ -1,4 +1,4 @@
-"""How often the report's verdict is right, how often its intervals hold the truth, and what a report costs.
+"""How often the report's verdict is right, and how often its intervals hold the truth.
 
     python -m benchmarks.verdicts
 
@@ -7,21 +7,14 @@ other class. So the true differences are known. Prints what `benchmarks/verdicts
 """
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas
 from numpy.typing import NDArray
 from scipy.special import digamma
 
 from benchmarks.common import hardware, keep, versions
-from src.evaluation import tables
-from src.paths import PREDICTIONS, VALIDATION_PREDICTIONS
 from src.stats.intervals import mean_interval
 from src.stats.paired import accuracy_interval, macro_f1_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin, judge
@@ -112,32 +105,6 @@ def shown(share: float, samples: int) -> tuple[int, float]:
     return images, round(passed / samples, 3)
 
 
-def report_seconds() -> list[float]:
-    """Return processor time of two reports in a clone, as Markdown and as a page; one before them warms the disk."""
-    draw = np.random.default_rng(5)
-    names = np.array([f"class {number}" for number in range(CLASSES)])
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
-        pairs = {path: pair(draw, IMAGES, MANY) for path in (VALIDATION_PREDICTIONS, PREDICTIONS)}
-        for side in range(2):
-            for path, (labels, predicted, losses) in pairs.items():
-                table = pandas.DataFrame({"index": range(IMAGES), "name": [f"{n:05}" for n in range(IMAGES)]})
-                table["label"], table["prediction"] = names[labels], names[predicted[side]]
-                table["label_probability"] = np.exp(-losses[side])
-                tables.write(Path(folder, path), table)
-            if not side:
-                author = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org"]
-                subprocess.run(["git", *author, "commit", "-qam", "10,000 images"], cwd=folder, check=True)
-        seconds = []
-        for form in ([], [], ["--html"]):
-            before = os.times()
-            command = [sys.executable, "-m", "src.report", "--base", "HEAD", *form]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            after = os.times()
-            seconds.append(round(sum(after[2:4]) - sum(before[2:4]), 2))  # of children, user and system
-    return seconds[1:]
-
-
 def main() -> None:
     result = {
         "images": IMAGES,
@@ -149,7 +116,6 @@ def main() -> None:
             for name, flips in (("15 % change sides", MANY), ("3 % change sides", FEW))
         },
         "power": {f"{100 * share:g} %": shown(share, SAMPLES) for share in (0.002, 0.005, 0.01, 0.03, 0.15)},
-        "processor seconds of a report, as Markdown and as a page": report_seconds(),
         "hardware": hardware(),
         "versions": versions("numpy", "scipy", "pandas"),
     }

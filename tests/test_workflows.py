@@ -89,7 +89,7 @@ def test_the_reports_steps_run_in_a_clone_of_a_branch(tmp_path: Path) -> None:
     report = checkout / upload / "report.md"
     assert report.read_text() == (tmp_path / "summary.md").read_text()
     assert "(the same model)" in report.read_text()
-    assert "| `visualize.mistakes` | `20` | `21` | ↑ |" in report.read_text()
+    assert "| `visualize.mistakes` | `20` | `21` |" in report.read_text()
     assert "<!doctype html>" in (checkout / upload / "report.html").read_text()
 
 

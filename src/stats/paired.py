@@ -105,9 +105,9 @@ def macro_f1_interval(
     Normal, with the infinitesimal jackknife's standard error: how much each image moves the difference, squared and
     added up (B. Efron, "The jackknife, the bootstrap and other resampling plans" (1982), chapter 6). For that error
     alone four images are added, spread over the classes as the labels are: one that both models have right, one broken,
-    one fixed, one that both have wrong. Without them it is zero where no image changed sides (A. Agresti and Y. Min,
-    "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005), for
-    accuracies). With fewer than about `FEW` images of a class the interval is too narrow (`benchmarks.verdicts`).
+    one fixed, one that both have wrong. Without them it is zero where no image changed sides. (For accuracies half as
+    many do: A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions", Statistics
+    in Medicine 24 (2005).) With fewer than about `FEW` images of a class it is too narrow (`benchmarks.verdicts`).
     """
     classes = int(max(labels.max(), first.max(), second.max())) + 1
     weights = np.concatenate([np.ones(len(labels)), np.tile(np.bincount(labels, minlength=classes) / len(labels), 4)])

@@ -36,11 +36,11 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     first, second = out.splitlines()[4:7:2]
     assert first.endswith("not the recipes that made them; other seeds might answer otherwise.")
     # With absolute values; the p-value is the one that the verdict holds against 5 %.
-    assert second.startswith(
-        "**Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse, p = "
-    )
-    assert float(second.rstrip("*").rsplit(" ", 1)[1]) <= 0.05
-    # One rule: what is called worse could have shown.
+    accuracy = json.loads(tell("--base", "HEAD", "--json"))["validation"]["comparison"]["differences"][0]
+    assert f"{accuracy['adjusted']:.3f}" != f"{accuracy['p']:.3f}"
+    headline = "Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse"
+    assert second == f"**{headline}, p = {accuracy['adjusted']:.3f}**"
+    # By the same rule, what is called worse could have shown.
     assert "Here no difference of accuracy below 2.23 points could have shown." in out
     assert "| accuracy | 98.05 % | 95.82 % | −2.23 points | " in out
     # Where nothing was tested there is no verdict.
@@ -61,7 +61,7 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     ("images", "sentence"),
     [
         (2_000, "could have shown."),
-        (60, "The rarest class has 3 of them: too few for macro F1, whose interval is too narrow."),
+        (60, "The rarest class has 3 images: too few for macro F1, whose interval is too narrow."),
         (6, "So few images cannot show any difference of accuracy."),
     ],
 )
