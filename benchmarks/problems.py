@@ -102,8 +102,8 @@ def synthetic(recipe: str, count: int, size: int | None = None) -> Problem:
     chosen = params.load(RECIPES / f"{recipe}.yaml")
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights": "none"})})
     random = np.random.default_rng(0)
-    side = size or chosen.data.image_size or (32 if "cifar" in recipe else 28)
-    shape = (count, side, side, 1 if "mnist" in recipe else 3)
+    side = size or chosen.data.image_size or {"digits": 8, "mnist": 28, "fashion_mnist": 28}.get(chosen.data.name, 32)
+    shape = (count, side, side, 1 if chosen.data.name in ("digits", "mnist", "fashion_mnist") else 3)
     classes = [str(number) for number in range(2 if recipe == "dogs-vs-cats" else 10)]
     data = LabelledImages(random.integers(256, size=shape, dtype=np.uint8), random.integers(len(classes), size=count))
     image = {"height": side, "width": side, "channels": shape[3], "resize": None}

@@ -351,14 +351,17 @@ def told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_stage_tags_what_it_computed_with(tree: Path) -> None:
     fetch_raw("digits", None, None)
     prepare("digits", None, "crop", 200, False, split_params())
-    text = re.sub(r"(?m)^  (epochs|precision): \w+", r"  \1: @\1", RECIPE)
-    Path("params.yaml").write_text(text.replace("@epochs", "1").replace("@precision", "bfloat16"), encoding="utf-8")
+    text = RECIPE
+    for key, value in {"epochs": "1", "precision": "bfloat16", "deterministic": "true"}.items():
+        text = re.sub(rf"(?m)^  {key}: \w+", f"  {key}: {value}", text)
+    Path("params.yaml").write_text(text, encoding="utf-8")
     stages.train.main()
     torch.set_deterministic_debug_mode("default")
     store = open_store()
     (run,) = store.client.search_runs([store.experiment_id])
     environment = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
     assert environment["precision"] == "bfloat16"
+    assert "python" not in environment  # or every version of it would change a committed file
     for name in ("device", "precision", "threads"):
         assert run.data.tags[name] == str(environment[name])
 
