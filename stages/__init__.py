@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from src import dvc_cache, faults, guard
-from src.compute import portable
 
-if sys.argv[0] == "-m":  # while Python looks for the module that it was told to run; not where another imports this
-    portable.begin()
 with faults.told():
     guard.begin()
     _OUTPUTS = guard.outputs()  # now: who waits for a stage may edit dvc.yaml
+    if sys.argv[0] == "-m":  # Python looks for the stage that it was told to run, and has loaded nothing of it yet
+        from src.compute import portable
+
+        portable.begin()
 
 
 def run(main: Callable[[], None], less_memory: str = faults.MORE_MEMORY) -> NoReturn:

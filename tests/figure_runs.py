@@ -143,7 +143,7 @@ def run(
             "validation_loss": 0.1 if validated else None,
         },
         metrics=metrics(table),
-        environment={"device": "cpu", "precision": "float32", "threads": 1, "python": "3.11.7", "torch": "2.15.0"},
+        environment={"device": "cpu", "precision": "float32", "threads": 1, "torch": "2.15.0"},
         history=history(epochs, validated),
         predictions=table,
         per_class=per_class(table, classes),

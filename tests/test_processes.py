@@ -142,6 +142,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     """What started the processes is killed alone, and they end with it."""
     clone = copy_of_the_repository(tmp_path / "clone")
     substitute(clone / "params.yaml", "processes: 1", "processes: 2")
+    substitute(clone / "params.yaml", "deterministic: portable", "deterministic: true")
     substitute(clone / "params.yaml", "epochs: 30", "epochs: 3 ")
     python = (sys.executable, "-u", "-m")
     call(clone, *python, "stages.download")

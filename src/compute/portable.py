@@ -9,8 +9,8 @@ import os
 import platform
 from pathlib import Path
 
-from src.documents import read_yaml
-from src.paths import PARAMS
+from src.faults import Fault
+from src.params import load
 
 CPUINFO = Path("/proc/cpuinfo")
 X86_64_V3 = {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"}  # by the kernel's names; abm is LZCNT
@@ -47,8 +47,8 @@ def available() -> bool:
 
 
 def _wanted() -> bool:
-    """Of a file that is missing or not right, the check of all parameters tells, soon after."""
+    """What is wrong with `params.yaml` is told by who works with it, soon after."""
     try:
-        return bool(read_yaml(PARAMS.read_bytes())["train"]["deterministic"] == "portable")
-    except (OSError, ValueError, LookupError, TypeError):
+        return load().train.deterministic == "portable"
+    except (Fault, OSError):
         return False
