@@ -166,8 +166,8 @@ def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before
         ):
             Learner(classifier, section, stored.labels, FLOAT32)
         with pytest.raises(Fault, match=r"^train\.deterministic is true"):
-            robustness(classifier, stored, FLOAT32, attack, 4)
-        assert not robustness(classifier, stored, FLOAT32, plain, 4).empty
+            robustness(classifier, stored, attack, 4)
+        assert not robustness(classifier, stored, plain, 4).empty
         freeze_all_but_last(classifier.network)
         Learner(classifier, section, stored.labels, FLOAT32)
 

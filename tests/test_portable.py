@@ -1,4 +1,4 @@
-"""`train.deterministic: portable`: set before numpy and torch are loaded, understood by them, and what contradicts it."""
+"""`train.deterministic: portable`: set before numpy and torch are loaded, and understood by them."""
 
 import json
 import os
