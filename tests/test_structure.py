@@ -36,6 +36,7 @@ LAYERS = [
     ("src.prediction", "src.search", "src.revision"),
     ("src.review",),
     (
+        "src.recipe",
         "src.summary",
         "src.seeds",
         "src.recover",

@@ -14,13 +14,12 @@ from scipy.stats import ttest_ind
 from tune_samples import params
 
 from src.faults import Fault
-from src.params import Params, check, parse, writing
+from src.params import Params, check_space, parse, writing
 from src.search import confirm, sampling, space
 from src.search.plan import Confirmation, Search, confirmation
 from src.search.results import Result
 
 DIGITS = writing.recipe("digits")
-DIGITS_RAW = writing.load_recipe("digits").model_dump()
 
 
 @pytest.mark.parametrize("name", writing.names())
@@ -110,7 +109,7 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
 )
 def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, message: str) -> None:
     with pytest.raises(Fault, match=re.escape(message)) as fault:
-        check(DIGITS_RAW | {"tune": DIGITS_RAW["tune"] | {"space": {key: {"low": 0.1, "high": high}}}}, "params.yaml")
+        check_space(params(space={key: {"low": 0.1, "high": high}}))
     assert "\n" not in str(fault.value)
 
 

@@ -5,7 +5,7 @@
 Functions elsewhere receive one map (`params.split`) or one value, never the whole file.
 """
 
-from src.params.reading import check, load, parse, with_values
+from src.params.reading import check, check_space, load, parse, with_values
 from src.params.schema import (
     Activation,
     Choices,
@@ -46,6 +46,7 @@ __all__ = [
     "Tune",
     "Visualize",
     "check",
+    "check_space",
     "load",
     "parse",
     "seconds",

@@ -1,11 +1,11 @@
 """python -m src.params        check the whole file"""
 
 from src.faults import command
-from src.params import load
+from src.params import check_space, load
 
 
 def main() -> None:
-    load()
+    check_space(load())
 
 
 if __name__ == "__main__":

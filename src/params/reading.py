@@ -53,7 +53,17 @@ def parse(text: str, file: str) -> Params:
 
 def check(raw: dict[str, Any], file: str) -> Params:
     """Return the parameters that the nested values make; `file` is where they come from. Raises `Fault`."""
-    params = _validated(raw, file)
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise Fault("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
+
+
+def check_space(params: Params, file: str = str(PARAMS)) -> None:
+    """Check that each key of `tune.space` exists and may have the values named there.
+
+    Only who searches needs it: with another optimiser than the space is for, training goes on. Raises `Fault`.
+    """
     for key, dimension in params.tune.space.items():
         config, _, rest = key.partition(".")
         reason = _SHARED.get(rest) if config == "train" else None
@@ -63,7 +73,6 @@ def check(raw: dict[str, Any], file: str) -> Params:
             raise Fault(f"{file}: tune.space: {key} cannot be searched: {reason}")
         for value in dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high):
             with_values(params, {key: value}, file)
-    return params
 
 
 def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PARAMS)) -> Params:
@@ -77,14 +86,7 @@ def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PA
             if not isinstance(inner, dict):
                 raise Fault(f"{file}: tune.space: {key} does not exist: {config} holds no keys")
         inner[name] = value
-    return _validated(raw, f"{file}: tune.space")
-
-
-def _validated(raw: dict[str, Any], file: str) -> Params:
-    try:
-        return Params.model_validate(raw)
-    except ValidationError as error:
-        raise Fault("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
+    return check(raw, f"{file}: tune.space")
 
 
 def _check_machine(params: Params) -> None:

@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 
 from src.faults import Fault
-from src.params import Choices, Params, Range, Scalar, with_values
+from src.params import Choices, Params, Range, Scalar, check_space, with_values
 
 Values = Mapping[str, Scalar]
 
@@ -20,7 +20,8 @@ _COMBINATIONS = 4096  # of extremes and choices that are checked before the firs
 
 
 def distributions(params: Params) -> dict[str, BaseDistribution]:
-    """What every key of `tune.space` may be. Raises `Fault` where a combination of values is refused."""
+    """What every key of `tune.space` may be. Raises `Fault` where a key or a combination of values is refused."""
+    check_space(params)
     space = params.tune.space
     ends = [entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for entry in space.values()]
     for combination in islice(product(*ends), _COMBINATIONS):
