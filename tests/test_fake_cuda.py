@@ -182,7 +182,7 @@ def mean_on_the_host(self: Normalize, stored: Tensor) -> Tensor:
 
 def test_a_tensor_that_was_left_on_the_host_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Normalize, "forward", mean_on_the_host)
-    with pytest.raises(RuntimeError, match="two (different )?devices"):
+    with pytest.raises(RuntimeError, match=r"two (different )?devices"):
         waits_of(CIFAR10_VGG, BFLOAT16)
 
 
