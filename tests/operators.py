@@ -33,7 +33,7 @@ _SAFE = {
         _adaptive_avg_pool2d _amp_foreach_non_finite_check_and_unscale _foreach_norm _log_softmax
         _log_softmax_backward_data _safe_softmax _softmax _softmax_backward_data all aminmax argmax avg_pool2d
         avg_pool2d_backward cudnn_batch_norm dot linalg_vector_norm logsumexp max max_pool2d_with_indices
-        max_pool2d_with_indices_backward mean multi_margin_loss multi_margin_loss_backward native_batch_norm
+        max_pool2d_with_indices_backward mean min multi_margin_loss multi_margin_loss_backward native_batch_norm
         native_batch_norm_backward native_layer_norm native_layer_norm_backward nll_loss_backward nll_loss_forward
         sum""",
     "products, of cuBLAS in its fixed workspace and of cuDNN by torch's flag": """
@@ -71,6 +71,7 @@ UNSAFE: dict[str, tuple[str, ...]] = {
     "put_": ("put",),
     "histc": ("histc",),
     "bincount": ("bincount",),
+    "cumsum": ("cumsum",),  # of torch 2.11; later it has a deterministic kernel
     "kthvalue": ("kthvalue",),
     "median": ("median", "nanmedian"),
     "grid_sample": ("grid_sampler_2d_backward", "grid_sampler_3d_backward"),

@@ -75,7 +75,8 @@ def test_a_recipe_never_waits_within_an_epoch(name: str) -> None:
 
 
 def test_nor_does_it_where_images_are_read_ahead() -> None:
-    assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False) == set()
+    """Batch by batch, since those that are mixed are not augmented several at once."""
+    assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False, augment=settings(cutmix=1.0)) == set()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
@@ -136,6 +137,7 @@ def test_a_network_of_torchvision_computes_where_the_images_are(name: str) -> No
         with torch.no_grad():
             evaluated = classifier.eval()(batch)
     assert [(outputs.device.type, outputs.shape) for outputs in (trained, evaluated)] == [("cuda", (2, 10))] * 2
+    assert (trained.dtype, evaluated.dtype) == (torch.bfloat16, torch.float32)
     assert (log.waits, log.not_deterministic()) == ([], [])
 
 
@@ -178,7 +180,7 @@ def mean_on_the_host(self: Normalize, stored: Tensor) -> Tensor:
 
 def test_a_tensor_that_was_left_on_the_host_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Normalize, "forward", mean_on_the_host)
-    with pytest.raises(RuntimeError, match="two devices, cuda:0 and cpu"):
+    with pytest.raises(RuntimeError, match=r"two (different )?devices"):
         waits_of(CIFAR10_VGG, BFLOAT16)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.models import get_model
 
 from src import params
 from src.data.prepared import ImageFormat
@@ -133,6 +134,19 @@ def test_resnet9_is_the_published_network_and_adds_what_its_layers_make() -> Non
     torch.testing.assert_close(residual(features) - residual.layers(features), features)
 
 
+def test_the_last_pooling_of_resnet9_keeps_the_largest_of_each_channel() -> None:
+    """As adaptive max-pooling, whose gradient CUDA cannot compute deterministically; to the bit, among equals too."""
+    network = build(section("resnet9"), shape(33, 20, 3), 10, [0.5], [0.5]).network
+    (*_, pooling) = (layer for layer in network.modules() if isinstance(layer, nn.MaxPool2d))
+    results = []
+    for layer in (pooling, nn.AdaptiveMaxPool2d(1)):
+        features = torch.randint(0, 3, (8, 64, 4, 2), generator=torch.Generator().manual_seed(0)).float()
+        outputs = layer(features.requires_grad_())
+        gradient = torch.autograd.grad((outputs * torch.arange(64).view(64, 1, 1)).sum(), features)
+        results.append((outputs, *gradient))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
+
+
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize(("image", "classes"), [(shape(8, 8, 1), 2), (shape(33, 20, 3), 100)])
 def test_small_networks_take_any_shape(name: str, image: ImageFormat, classes: int) -> None:
@@ -171,6 +185,21 @@ def test_torchvision_networks_give_logits_for_every_class(name: str, image: Imag
     logits = classifier(images)
     assert logits.shape == (2, 5)
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_mean_pooling_that_changes_nothing_is_left_out_without_a_trace(side: int) -> None:
+    image = shape(side, side, 3)
+    ours = build(section("alexnet"), image, 5, [0.5], [0.5]).network.eval()
+    theirs = get_model("alexnet", num_classes=5).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, side, side)
+    assert torch.equal(ours(images), theirs(images))
+    with Shapes():
+        read = build(section("alexnet"), image, 5, [0.5], [0.5]).network
+    pools = [any(isinstance(layer, nn.AdaptiveAvgPool2d) for layer in each.modules()) for each in (ours, read)]
+    assert pools == [side == 64] * 2
 
 
 @pytest.mark.parametrize(("name", "hint"), [("alexnet", "to 64"), ("vit_b_32", "to 32")])
