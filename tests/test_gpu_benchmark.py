@@ -380,7 +380,9 @@ def test_the_page_gives_the_calls_that_are_to_be_copied() -> None:
 
 
 def test_the_choices_of_a_gpu_are_written_from_its_loops(kept: Path) -> None:
-    others = [{"capability": able, "hardware": "another", "images_per_second": {}} for able in ("cpu", "cuda bfloat16")]
+    others: list[dict[str, Any]] = [
+        {"capability": able, "hardware": "another", "images_per_second": {}} for able in ("cpu", "cuda bfloat16")
+    ]
     (kept / "choices.json").write_text(json.dumps(others))
     told = results.choose(measured())
     table = json.loads((kept / "table.json").read_text())
