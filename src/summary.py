@@ -10,6 +10,7 @@ from typing import Any
 from src import durable
 from src.addresses import without_credentials
 from src.atomic import digest
+from src.compute import portable
 from src.documents import keys, read_json, read_object, read_yaml
 from src.evaluation.sentence import accuracy_sentence
 from src.faults import command
@@ -28,6 +29,7 @@ def main() -> None:
     durable.sync()  # what DVC keeps of the last stage
     metrics, training = read_metrics(), read_training()
     rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
+    rows.append(("computed on", _computed()))
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():
         rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
@@ -44,6 +46,14 @@ def _validation(training: Mapping[str, Any]) -> str:
         return f"none: there are no validation images; the weights of epoch {training['epochs']}, the last, are kept"
     kept = f"epoch {training['best_epoch']} of {training['epochs']}"
     return f"{100 * training['validation_accuracy']:.2f} %  ({kept})"
+
+
+def _computed() -> str:
+    """The device, and why that is the CPU even beside a GPU."""
+    environment = read_object(ENVIRONMENT)
+    where = ", ".join(str(environment[key]) for key in ("device", "precision") if key in environment)
+    reason = "  (train.deterministic is portable; other recipes use CUDA where there is one)"
+    return f"{where}{reason if portable.wanted() else ''}"
 
 
 def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:

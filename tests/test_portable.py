@@ -5,16 +5,21 @@ import os
 import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_samples import section
 
 from benchmarks import portable as benchmark
+from src.atomic import write_arrays
 from src.compute import device, portable
 from src.compute.portable import SETTINGS
+from src.data.prepare import _mean_std
 from src.faults import Fault
 from src.params import parse
 from src.params.writing import recipe
@@ -199,6 +204,24 @@ def test_the_bits_do_not_depend_on_what_is_set_outside(monkeypatch: pytest.Monke
             found.add(process.communicate()[0].split()[0])
     assert len(found) == 1
     assert len(found.pop()) == 32
+
+
+def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
+    """As nothing but sums, quotients and roots of whole numbers is on every machine."""
+    for counts in np.random.default_rng(0).integers(0, 10_000, (5_000, 1, 3)):
+        histogram = np.zeros((1, 256), np.int64)
+        histogram[:, [0, 100, 255]] = counts
+        _, (found,) = _mean_std(histogram)
+        n, total = int(counts.sum()), int(100 * counts[0, 1] + 255 * counts[0, 2])
+        squares = int(100**2 * counts[0, 1] + 255**2 * counts[0, 2])
+        assert found == float(Decimal(n * squares - total**2).sqrt()) / (n * 255)
+
+
+def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
+    """zlib's bytes differ from version to version."""
+    write_arrays(tmp_path / "a.npz", images=np.zeros((8, 8)))
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        assert [entry.compress_type for entry in file.infolist()] == [zipfile.ZIP_STORED]
 
 
 def test_a_contradiction_in_the_file_names_it() -> None:

@@ -1,6 +1,7 @@
 """The few lines after the pipeline, in real repositories."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clones import ROOT
 
 from src import summary
 from src.atomic import digest
@@ -58,6 +60,14 @@ def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert "commit" not in out
     assert f"1 pictures in {FIGURES}/" in out
     assert f"none with model_md5 {digest(MODEL)}" in out
+
+
+def test_where_it_was_computed_and_why_not_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    write(ENVIRONMENT, {"device": "cpu", "precision": "float32", "threads": 1, "torch": "2.15.0"})
+    assert re.search("(?m)^computed on +cpu, float32$", lines(capsys))
+    write(PARAMS, (ROOT / "recipes/digits.yaml").read_text(encoding="utf-8"))
+    line = "cpu, float32  (train.deterministic is portable; other recipes use CUDA where there is one)"
+    assert re.search(f"(?m)^computed on +{re.escape(line)}$", lines(capsys))
 
 
 def test_without_test_or_validation_images(capsys: pytest.CaptureFixture[str]) -> None:

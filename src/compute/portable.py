@@ -33,9 +33,17 @@ _CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with bot
 def begin() -> None:
     """The first thing that a program which computes does, before it imports numpy or torch: sets the environment for
     itself and what it starts, if `params.yaml` asks for it and the processor can. Else nothing is changed."""
-    if _wanted() and available():
+    if wanted() and available():
         os.environ.update(SETTINGS)
         os.environ.pop(_CONFLICTING, None)
+
+
+def wanted() -> bool:
+    """Whether `params.yaml` asks for it. What is wrong with that file is told by who works with it, soon after."""
+    try:
+        return load().train.deterministic == "portable"
+    except (Fault, OSError):
+        return False
 
 
 def available() -> bool:
@@ -44,11 +52,3 @@ def available() -> bool:
         return False
     lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     return any(line.startswith("flags") and set(line.split()) >= X86_64_V3 for line in lines)
-
-
-def _wanted() -> bool:
-    """What is wrong with `params.yaml` is told by who works with it, soon after."""
-    try:
-        return load().train.deterministic == "portable"
-    except (Fault, OSError):
-        return False

@@ -1,7 +1,6 @@
 """What the report finds in two revisions, in repositories made by hand."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import pandas
 import pytest
 from answer_tables import TEST, VALIDATION, answered, commit, lock, md5, results, with_flips, write
-from clones import ROOT, git, substitute
+from clones import DIGITS, git, substitute
 from scipy import stats
 
 from src.atomic import digest
