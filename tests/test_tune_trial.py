@@ -13,6 +13,7 @@ from tune_samples import opened, plan
 from tune_samples import train as sample_training
 
 from src.compute.batches import Batches
+from src.faults import Fault
 from src.models.classifier import Classifier
 from src.params import Params
 from src.search import trial, workers
@@ -139,6 +140,15 @@ def losing_its_device_once(search: Plan, url: str | None, session: str, parent: 
         WORKER(search, url, session, parent)
 
 
+def finding_no_device(search: Plan, url: str | None, session: str, parent: int) -> None:
+    def trainer(params: Params) -> None:
+        raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "Trainer", trainer)
+        WORKER(search, url, session, parent)
+
+
 def test_a_worker_that_loses_its_device_is_replaced(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,3 +160,11 @@ def test_a_worker_that_loses_its_device_is_replaced(
     assert (found.state, found.user_attrs["attempts"]) == (TrialState.COMPLETE, ["worker died"])
     told = "warning: a worker lost its device, its point is tried again: CUDA error: unspecified launch failure\n"
     assert capfd.readouterr().err == told
+
+
+def test_workers_that_find_no_device_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = plan(1)
+    storage, _ = opened(None, search)
+    monkeypatch.setattr(workers, "_worker", finding_no_device)
+    with pytest.raises(Fault, match="a worker failed, as said above"):
+        workers.work_apart(search, storage, None, "session", 1, Stop(None), lambda: None)

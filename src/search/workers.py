@@ -115,15 +115,15 @@ def _worker(plan: Plan, url: str | None, session: str, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     def main() -> None:
-        points = Points(open_storage(url), url or "", plan, session)
-        _take(points, plan, Trainer(plan.params), stopping.is_set, lambda: None)
+        points, trainer = Points(open_storage(url), url or "", plan, session), Trainer(plan.params)
+        try:
+            _take(points, plan, trainer, stopping.is_set, lambda: None)
+        except torch.AcceleratorError as error:
+            told = str(error).partition("\n")[0]
+            print(f"warning: a worker lost its device, its point is tried again: {told}", file=sys.stderr, flush=True)
+            os._exit(_DEVICE_LOST)  # at once: what clears up would ask the device again
 
-    try:
-        command(main)
-    except torch.AcceleratorError as error:
-        told = str(error).partition("\n")[0]
-        print(f"warning: a worker lost its device, its point is tried again: {told}", file=sys.stderr, flush=True)
-        os._exit(_DEVICE_LOST)  # at once: what clears up would ask the device again
+    command(main)
 
 
 def _end_with(parent: int) -> None:
