@@ -1,10 +1,13 @@
 """python -m src.params        check the whole file"""
 
+import argparse
+
 from src.faults import command
 from src.params import check_space, load
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     check_space(load())
 
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src import durable
 from src.atomic import write_text
 from src.paths import outbox
 
@@ -86,8 +85,6 @@ class Letter:
 
     def add(self, what: str, **entry: Any) -> None:
         """Writes an entry down, whatever becomes of this process. Raises `OSError`."""
-        if "copy" in entry:
-            durable.sync()  # before the entry names the files
         entry = {"what": what, "time": time.time_ns() // 1_000_000} | entry
         self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(entry).encode() + b"\n")
@@ -143,7 +140,7 @@ class Letter:
     def close(self) -> None:
         """Lets go of the letter; where all of it is sent, nothing is left of it."""
         self.closed = True
-        if not self.unsent and durable.sync():  # as MLflow does for its database, and not for files
+        if not self.unsent:
             shutil.rmtree(self.folder)
         self._file.close()
 
