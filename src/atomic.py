@@ -47,12 +47,6 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def on_disk(path: Path) -> None:
-    """Waits until a file that is whole, and its name, are on the disk."""
-    _sync(path)
-    _sync(path.parent)
-
-
 def _sync(path: Path) -> None:
     opened = os.open(path, os.O_RDONLY)
     try:

@@ -1,6 +1,7 @@
 """Faults that the user can mend: one line on the terminal, exit code 2, no traceback."""
 
 import errno
+import io
 import os
 import select
 import signal
@@ -49,9 +50,12 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
     """Runs `main` as a command line, and ends the process: with exit code 0, or as `told` does.
 
     Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody reads any
-    more with 141.
+    more with 141. What the encoding of the output cannot say (`PYTHONIOENCODING=ascii`) is written as `\\u00e9`.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.follow_parent`
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.end_with_dvc`
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with told(less_memory):
         if not Path("src/faults.py").is_file():

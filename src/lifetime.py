@@ -1,4 +1,4 @@
-"""When a program of ours ends: with the process that started it, and at the signals by which schedulers end jobs."""
+"""When a program of ours ends: with the DVC that started it, and at the signals by which schedulers end jobs."""
 
 import ctypes
 import os
@@ -9,14 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import psutil
 
 GRACE = 10  # seconds in which an ended program closes its run; then the kernel ends it, whatever it does
-_LOOK = 0.5  # seconds between two looks at the processes that started us
-_STARTED = ("stages.", "src.tune")  # what DVC starts
+_LOOK = 0.5  # seconds between two looks at the process that started us
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -83,46 +78,36 @@ def _clean_up() -> None:
     signal.alarm(GRACE)
 
 
-def follow_parent() -> None:
-    """Ends this process with SIGTERM as soon as the one that started it is gone, a shell between them or not.
+def end_with_dvc() -> None:
+    """End this process, where DVC started it, with SIGTERM as soon as DVC is gone. Raise `Ended` if it is already.
 
-    DVC does not take its stages with it when it is killed: an orphan would write beside those of the next `dvc repro`.
-    On Linux the kernel itself sends the signal when the parent dies. Until a program handles it, Ctrl-C is silent too:
-    what is imported meanwhile is of no interest.
+    DVC leaves its stages running when it is killed: an orphan would write beside those of the next `dvc repro`. On
+    Linux the kernel itself sends the signal when the parent dies; elsewhere the parent is looked at. Until a program
+    handles signals, Ctrl-C is silent too: what is imported meanwhile is of no interest.
     """
+    if "DVC_STAGE" not in os.environ:
+        return
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _adopted(parent):
+        raise Ended(signal.SIGTERM)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_follow, args=(parent,), name="follow parent", daemon=True).start()
 
 
+def _adopted(parent: int) -> bool:
+    """Tell whether `parent` took this process over from a dead one: DVC is in the session of its stages, which only
+    torchrun gives one of their own."""
+    session = os.getsid(0)
+    try:
+        return session not in (os.getpid(), os.getsid(parent))
+    except OSError:  # that one is gone, too
+        return True
+
+
 def _follow(parent: int) -> None:
-    import psutil
-
-    starters = []
-    try:
-        process: psutil.Process | None = psutil.Process(parent)
-        while process is not None:
-            starters.append(process)
-            # A shell that waits for us has our command in its own: then what started the shell counts too.
-            ours = any(program in word for word in process.cmdline() for program in _STARTED)
-            process = process.parent() if ours else None
-        while os.getppid() == parent and all(lives(process) for process in starters):
-            time.sleep(_LOOK)
-    except psutil.NoSuchProcess:
-        pass  # it ended while we looked
-    except psutil.AccessDenied:
-        return  # another user's: the kernel still tells of the nearest
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def lives(process: "psutil.Process") -> bool:
-    """Whether it is still there, and not another one that was given its number, nor a zombie."""
-    import psutil
-
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it ended in between
-        return False

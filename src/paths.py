@@ -9,7 +9,6 @@ PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 LOCKS = (LOCK, Path("tune/dvc.lock"))  # of both pipelines; DVC reads both, whichever it runs
 RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
-GUARD = Path(".dvc/tmp/guard")  # locked by `src.guard`, which watches DVC
 REQUIREMENTS = Path("requirements.lock")
 
 IMAGES = Path("data/images")  # where users put their own
@@ -52,21 +51,6 @@ def main_root() -> Path:
     """The clone's own root. `dvc exp run --temp` and `--queue` work in copies that are deleted afterwards; DVC names
     the clone they came from in `DVC_ROOT`, and what must outlive the copy goes there."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
-
-
-def dvc_objects() -> Path:
-    """What DVC keeps of every version of every output, by MD5, in the clone; a cache elsewhere may be others', too."""
-    return main_root() / ".dvc" / "cache" / "files" / "md5"
-
-
-def dvc_runs() -> Path:
-    """What DVC keeps of every run of a stage: which outputs came of which dependencies."""
-    return main_root() / ".dvc" / "cache" / "runs"
-
-
-def synced() -> Path:
-    """Tells since when all is on the disk."""
-    return main_root() / ".cache" / "synced"
 
 
 def downloads() -> Path:

@@ -1,124 +1,83 @@
-"""Mends what a kill or a power failure may leave half-written of DVC's own files, which DVC refuses or, worse, trusts.
+"""Repair what DVC refuses to read, or name it.
 
-    python -m src.recover
+python -m src.recover
 
-`make repro` calls it first. Nothing of value is lost: `.dvc/tmp/rwlock` says which processes read and write what,
-stages that a damaged `dvc.lock` no longer knows come from DVC's cache of runs, and what is damaged in its cache of
-results is made again. What DVC can read is left alone, and so are conflicts that git leaves to its user, and what
-cannot be looked at, which is told.
+`make repro` runs it first. DVC writes files of its own in place, and a kill may leave one half-written. The file
+`.dvc/tmp/rwlock`, which says what DVC's processes read and write, is then removed, and `dvc.lock` becomes the committed
+one: DVC's cache still has the outputs of stages that are missing there, and what was there is kept in `.dvc/tmp`. A
+`dvc.lock` in which git left conflicts is its user's to mend.
 """
 
-import fcntl
+import argparse
+import json
+import os
 import re
-import shutil
-import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from src import durable, dvc_cache, rwlock
 from src.atomic import write_text
-from src.faults import command
-from src.paths import LOCK, LOCKS, MODEL, PREPARED, RAW, REPORTS, RWLOCK, dvc_runs, synced
-from src.tracking import history
+from src.faults import Fault, command
+from src.paths import IMAGES, LOCKS, RWLOCK
+from src.tracking.source import git
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
-_COPIED = re.compile(r"\.[\w-]{22}\.tmp")  # as DVC calls what it has not wholly copied
 _CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
 
 
 def main() -> None:
-    if damaged := dvc_cache.damaged():
-        restore(damaged)
-    mend()
-    synced().parent.mkdir(exist_ok=True)
-    durable.mark()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    if broken := _broken():
+        time.sleep(_WRITING)
+        for path in set(broken).intersection(_broken()):
+            _repair(path)
+    _check_names()
 
 
-def restore(damaged: list[Path]) -> bool:
-    """After a power failure: removes what it damaged in DVC's cache. Whether DVC may have taken that for results: the
-    committed `dvc.lock` is back then, and what stages read cannot be trusted until DVC has run again."""
-    if in_use := dvc_cache.in_use(damaged):
-        _put_back(LOCK, "names damaged files")
-    dvc_cache.remove(damaged)
-    files = f"{len(damaged)} file{'s' * (len(damaged) > 1)}"
-    print(f"damaged in DVC's cache, as by a power failure: {files}, removed to be made again", flush=True)
-    return in_use
+def _broken() -> list[Path]:
+    return [path for path in (RWLOCK, *LOCKS) if path.exists() and not _readable(path)]
 
 
-def mend() -> None:
-    """After a kill of DVC: what it refuses to read, or fails at. While one works here, that is its own."""
-    if why := rwlock.clear():
-        print(f"{RWLOCK} {why}: removed")
-    try:
-        if rwlock.working():
-            return
-    except ValueError:  # it is being written
-        return
-    for folder in dvc_runs().glob("??/*"):
-        with suppress(OSError):
-            folder.rmdir()  # a power failure took what was in it, and DVC fails at empty ones; the others stay
-    for path in LOCKS:
-        if _stays_broken(path):
-            _put_back(path, "was half-written")
-    with suppress(FileNotFoundError, BlockingIOError), RWLOCK.with_name("lock").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as `dvc checkout` does while it copies
-        for folder in (RAW.parent, PREPARED, MODEL.parent, REPORTS):
-            for path in folder.glob(".*.tmp"):
-                if _COPIED.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
-
-
-def _stays_broken(path: Path) -> bool:
-    """Whether DVC's own reader refuses it, and not because a living DVC is writing it. Ours has bounds that DVC has
-    not."""
-    if not _broken(path):
-        return False
-    time.sleep(_WRITING)
-    return _broken(path)
-
-
-def _broken(path: Path) -> bool:
+def _readable(path: Path) -> bool:
+    """Tell whether DVC can read one of its own files, or must not be helped to."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml
 
     try:
-        if _CONFLICT.search(path.read_bytes()):
-            return False
-        strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
-    except FileNotFoundError:
+        content = path.read_bytes()
+        if path == RWLOCK:
+            json.loads(content)
+        elif not _CONFLICT.search(content):
+            strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
+    except (DvcException, ValueError):
         return False
-    except (DvcException, ValueError, RecursionError):
-        return True
-    return False
+    return True
 
 
-def _put_back(path: Path, why: str) -> None:
-    """The committed one, or none. What was there is kept."""
-    committed = _committed(path)
-    if committed == path.read_bytes():
-        return
-    kept = RWLOCK.with_name(f"{'-'.join(path.parts)}.damaged")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, kept)
-    if committed is None:
+def _repair(path: Path) -> None:
+    if path == RWLOCK:
         path.unlink()
-    else:
-        write_text(path, committed.decode("utf-8"))
-    print(f"{path} {why}: {'removed' if committed is None else 'the committed one is back'}; it is kept in {kept}")
+        print(f"{path} was half-written: removed")
+        return
+    kept = RWLOCK.with_name(f"{'-'.join(path.parts)}.broken")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(kept)
+    write_text(path, git("show", f"HEAD:./{path.as_posix()}"))
+    if not _readable(path):  # nor is the committed one, or there is none
+        path.unlink()
+    result = "the committed one is back" if path.exists() else "removed"
+    print(f"{path} was half-written: {result}; what was there is kept in {kept}")
 
 
-def _committed(path: Path) -> bytes | None:
-    """The last commit's, if there is one that DVC can read."""
-    head = history.resolve("HEAD")
-    content = history.contents([head], path)[0] if head else None
-    if not content:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(content)
-        return None if _broken(copy) else content
+def _check_names() -> None:
+    """Raise `Fault` for a photo whose name is not UTF-8: DVC ends with "surrogates not allowed", and no name."""
+    for folder, folders, files in os.walk(IMAGES):
+        for name in (*folders, *files):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                shown = os.fsencode(Path(folder, name)).decode(errors="backslashreplace")
+                raise Fault(f"{shown}: the name is not UTF-8, which DVC needs: rename it") from None
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 python -m src.summary
 """
 
+import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from src import durable
 from src.addresses import without_credentials
 from src.atomic import digest
 from src.documents import keys, read_json, read_object, read_yaml
@@ -25,7 +25,7 @@ _NAMED = 3  # changed numbers that are named, of each file
 
 
 def main() -> None:
-    durable.sync()  # what DVC keeps of the last stage
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     metrics, training = read_metrics(), read_training()
     rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from subprocess import Popen
 from typing import Any
 
-from src import guard
+from src import lifetime
 from src.data.prepared import read_dataset
 from src.faults import Fault, command
 from src.params import load
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of the journal in .cache/searches")
     parser.add_argument("--apply", action="store_true", help="write the values found into params.yaml, nothing else")
     arguments = parser.parse_args()
-    guard.begin()
+    lifetime.end_with_dvc()
     params = load()
     changes: dict[str, Any] = {}
     if arguments.trials is not None:

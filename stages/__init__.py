@@ -1,20 +1,24 @@
-"""The pipeline's programs: `python -m stages.train`."""
+"""The pipeline's programs: `python -m stages.train`. One that DVC started ends with DVC."""
 
+import argparse
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from src import dvc_cache, faults, guard
+from src import faults, lifetime
 
 with faults.told():
-    guard.begin()
-    _OUTPUTS = guard.outputs()  # now: who waits for a stage may edit dvc.yaml
+    lifetime.end_with_dvc()
 
 
 def run(main: Callable[[], None], less_memory: str = faults.MORE_MEMORY) -> NoReturn:
-    """Runs a stage's `main` as a command line, and ends the process. What it wrote survives a power failure then."""
+    """Run a stage's `main` as a command line that takes no arguments, and end the process."""
 
-    def whole() -> None:
+    def stage() -> None:
+        description = sys.modules[main.__module__].__doc__
+        argparse.ArgumentParser(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        ).parse_args()
         main()
-        dvc_cache.keep(_OUTPUTS)
 
-    faults.command(whole, less_memory)
+    faults.command(stage, less_memory)

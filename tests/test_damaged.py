@@ -12,7 +12,7 @@ import pytest
 from answer_tables import answered, commit, repository, results, write
 from clones import ROOT
 
-from src import paths, promote, recover, report
+from src import paths, promote, report
 from src.atomic import write_arrays
 from src.data.prepare import prepare
 from src.data.prepared import read_dataset
@@ -213,55 +213,3 @@ def test_results_that_are_damaged_or_do_not_belong_together_are_one_line(
     finally:
         path.write_bytes(good)
     assert len(read_run(load().visualize).predictions) == 359
-
-
-@pytest.fixture
-def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """In a folder with the repository's own `dvc.lock`, committed."""
-    whole = (ROOT / paths.LOCK).read_text(encoding="utf-8")
-    monkeypatch.chdir(repository(tmp_path))
-    monkeypatch.setattr(recover, "_WRITING", 0.01)
-    paths.LOCK.write_text(whole, encoding="utf-8")
-    commit(tmp_path, "whole")
-    return whole
-
-
-def test_a_lock_that_dvc_can_read_is_left_alone_however_large(locked: str) -> None:
-    for sound in (f"{locked}  more:\n    cmd: {'x' * 2**22}\n", f"{locked}datasets: [{'[' * 60}{']' * 60}]\n"):
-        paths.LOCK.write_text(sound, encoding="utf-8")
-        recover.main()
-        assert paths.LOCK.read_text(encoding="utf-8") == sound
-
-
-@pytest.mark.parametrize("cut", ["cmd:", "      size:", "deps:\n", "params.yaml:\n"])
-def test_a_lock_that_dvc_refuses_is_mended_also_where_it_is_yaml(locked: str, cut: str) -> None:
-    paths.LOCK.write_text(locked[: locked.rindex(cut) + len(cut)], encoding="utf-8")
-    recover.main()
-    assert paths.LOCK.read_text(encoding="utf-8") == locked
-
-
-def test_a_committed_lock_that_is_no_better_is_not_taken(locked: str, tmp_path: Path) -> None:
-    paths.LOCK.write_text("stages: {train", encoding="utf-8")
-    commit(tmp_path, "broken")
-    recover.main()
-    assert not paths.LOCK.exists()
-
-
-def test_files_that_may_not_be_read_are_left_alone(locked: str, tmp_path: Path) -> None:
-    paths.RWLOCK.parent.mkdir(parents=True)
-    paths.RWLOCK.write_text("{", encoding="utf-8")
-    tmp_path.chmod(0o777)
-    user = os.geteuid()
-    for path, other in ((paths.LOCK, "{}"), (paths.RWLOCK, "{")):
-        paths.RWLOCK.write_text(other, encoding="utf-8")
-        path.chmod(0)
-        if user == 0:
-            os.seteuid(65534)
-        try:
-            with pytest.raises(PermissionError):
-                recover.main()
-        finally:
-            os.seteuid(user)
-        path.chmod(0o644)
-    assert paths.RWLOCK.read_text(encoding="utf-8") == "{"
-    assert paths.LOCK.read_text(encoding="utf-8") == locked

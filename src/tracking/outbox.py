@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src import durable
 from src.atomic import write_text
 from src.paths import outbox
 
@@ -86,8 +85,6 @@ class Letter:
 
     def add(self, what: str, **entry: Any) -> None:
         """Writes an entry down, whatever becomes of this process. Raises `OSError`."""
-        if "copy" in entry:
-            durable.sync()  # before the entry names the files
         entry = {"what": what, "time": time.time_ns() // 1_000_000} | entry
         self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(entry).encode() + b"\n")
@@ -96,12 +93,18 @@ class Letter:
         self.entries.append(entry)
 
     def copy(self, *paths: Path) -> str:
-        """Copies files and folders to where entries may name them: the name of a new folder that holds them."""
+        """Copies files and folders to where entries may name them: the name of a new folder that holds them.
+
+        Permissions are not copied: DVC makes results read-only, MLflow keeps that, and could not replace them later.
+        """
         name = str(sum(1 for entry in self.folder.iterdir() if entry.is_dir()))
         (self.folder / name).mkdir()
         for path in paths:
-            copy = shutil.copytree if path.is_dir() else shutil.copy
-            copy(path, self.folder / name / path.name)
+            target = self.folder / name / path.name
+            if path.is_dir():
+                shutil.copytree(path, target, copy_function=shutil.copyfile)
+            else:
+                shutil.copyfile(path, target)
         return name
 
     def advance(self) -> None:
@@ -143,7 +146,7 @@ class Letter:
     def close(self) -> None:
         """Lets go of the letter; where all of it is sent, nothing is left of it."""
         self.closed = True
-        if not self.unsent and durable.sync():  # as MLflow does for its database, and not for files
+        if not self.unsent:
             shutil.rmtree(self.folder)
         self._file.close()
 

@@ -1,0 +1,93 @@
+"""What DVC refuses to read is repaired before `make repro` starts it, or named."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from clones import ROOT, committed, git
+
+from src import recover
+from src.faults import Fault
+from src.paths import IMAGES, LOCK, LOCKS, RWLOCK
+
+WHOLE = (ROOT / LOCK).read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repository's own `dvc.lock`, committed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["recover"])
+    monkeypatch.setattr(recover, "_WRITING", 0.2)
+    LOCK.write_text(WHOLE, encoding="utf-8")
+    RWLOCK.parent.mkdir(parents=True)
+    committed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WHOLE,
+        "schema: '2.0'\n",
+        f"{WHOLE}  more:\n    cmd: {'x' * 2**22}\n",
+        f"{WHOLE}<<<<<<< ours\n=======\n>>>>>>> theirs\n",
+    ],
+    ids=["whole", "no stages", "large", "in conflict"],
+)
+def test_what_dvc_can_read_or_git_left_to_its_user_is_left_alone(content: str) -> None:
+    LOCK.write_text(content, encoding="utf-8")
+    RWLOCK.write_text("{}", encoding="utf-8")
+    recover.main()
+    assert LOCK.read_text(encoding="utf-8") == content
+    assert RWLOCK.exists()
+
+
+CUT = [WHOLE[: WHOLE.rindex(end) + len(end)] for end in ("cmd:", "      size:", "deps:\n", "params.yaml:\n", "    has")]
+
+
+@pytest.mark.parametrize("broken", ["", *CUT], ids=range(len(CUT) + 1))
+def test_a_lock_that_is_cut_off_becomes_the_committed_one_also_where_it_is_yaml(broken: str) -> None:
+    LOCK.write_text(broken, encoding="utf-8")
+    recover.main()
+    assert LOCK.read_text(encoding="utf-8") == WHOLE
+    assert RWLOCK.with_name("dvc.lock.broken").read_text(encoding="utf-8") == broken
+
+
+@pytest.mark.parametrize("content", [b"", b'{"write": {"/a": {"pid', b"\xff"])
+def test_an_rwlock_that_is_cut_off_goes(content: bytes) -> None:
+    RWLOCK.write_bytes(content)
+    recover.main()
+    assert not RWLOCK.exists()
+    assert LOCK.read_text(encoding="utf-8") == WHOLE
+
+
+def test_a_lock_that_was_never_whole_goes(tmp_path: Path) -> None:
+    search = LOCKS[1]
+    search.parent.mkdir()
+    search.touch()
+    LOCK.write_text("stages: {train", encoding="utf-8")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "broken")
+    recover.main()
+    assert not LOCK.exists()
+    assert not search.exists()
+
+
+def test_what_a_living_dvc_is_writing_is_left_to_it() -> None:
+    LOCK.write_text("", encoding="utf-8")
+    newer = WHOLE.replace("md5: ", "md5: 0", 1)
+    writing = threading.Timer(0.1, LOCK.write_text, (newer,), {"encoding": "utf-8"})
+    writing.start()
+    recover.main()
+    writing.join()
+    assert LOCK.read_text(encoding="utf-8") == newer
+
+
+def test_a_photo_whose_name_is_not_utf8_is_named() -> None:
+    (IMAGES / "cat").mkdir(parents=True)
+    (IMAGES / "cat" / "é.png").touch()
+    recover.main()
+    Path(os.fsdecode(b"data/images/cat/caf\xe9.png")).touch()
+    with pytest.raises(Fault, match=r"^data/images/cat/caf\\xe9\.png: the name is not UTF-8, which DVC needs: rename"):
+        recover.main()
