@@ -4,11 +4,14 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: repro test lint audit lock env
+.PHONY: help repro test lint audit env lock
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile
 
 repro: $(READY)  ## set up, run the pipeline, say what came out
-	@$(RUN) python -m src.params && python -m src.recover && { git rev-parse -q --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true; }
-	@$(RUN) dvc repro && python -m src.summary
+	@$(RUN) python -m src.params && python -m src.recover
+	@$(RUN) { git rev-parse -q --git-dir >/dev/null 2>&1 || export DVC_SYSTEM_CONFIG_DIR="$(CURDIR)/.dvc/no-git"; } && dvc repro && python -m src.summary
 
 test: $(READY)  ## set up, run every test
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder

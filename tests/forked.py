@@ -50,6 +50,7 @@ def run(folder: Path, line: str, environment: Mapping[str, str] = {}, *, user: b
 def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], output: int, *, user: bool) -> None:
     code = 1
     try:
+        import stages
         from src.faults import command
 
         signal.alarm(LIMIT)
@@ -62,7 +63,8 @@ def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], 
         if user and os.getuid() == 0:
             os.setgid(65534)
             os.setuid(65534)
-        command(importlib.import_module(words[0] if words[0] != "src.params" else "src.params.__main__").main)
+        module = importlib.import_module(words[0] if words[0] != "src.params" else "src.params.__main__")
+        (stages.run if words[0].startswith("stages.") else command)(module.main)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

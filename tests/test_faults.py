@@ -1,7 +1,9 @@
 """What the user can mend is one line and exit code 2, from every stage: no traceback, nothing half-written."""
 
 import errno
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from clones import substitute
-from forked import Forked
+from forked import CHECKING, Forked
 from mounts import fill, small_disk
 
 from src.faults import Fault, command
@@ -142,3 +144,35 @@ def test_a_reader_that_has_seen_enough_is_no_fault_but_another_broken_pipe_is(wo
     assert (run.returncode, run.stdout) == (code, "0\n")
     assert run.stderr.strip().endswith(told)
     assert bool(run.stderr) == bool(told)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_that_is_not_utf8_ends_nothing(encoding: str) -> None:
+    program = (
+        "from src.faults import command, Fault\ndef main():\n    print('8×8 → 0')\n    raise Fault('→')\ncommand(main)"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    times = {"ascii": rb"\xd7", "latin-1": b"\xd7"}[encoding]
+    assert (run.returncode, run.stdout, run.stderr) == (2, rb"8%s8 \u2192 0" % times + b"\n", rb"error: \u2192" + b"\n")
+
+
+COMMANDS = [f"src.{path.stem}" for path in sorted(Path("src").glob("*.py")) if "    command(main" in path.read_text()]
+
+
+@pytest.mark.parametrize("program", [*CHECKING, *COMMANDS])
+def test_every_program_answers_help_and_does_nothing(program: str, forked: Forked, tmp_path: Path) -> None:
+    folder = linked(tmp_path)
+    before = files(folder)
+    told = forked.run(folder, f"{program} --help")
+    module = importlib.import_module(program if program != "src.params" else "src.params.__main__")
+    assert told.startswith("usage: ")
+    assert str(module.__doc__).splitlines()[0] in told
+    assert files(folder) == before
+
+
+def test_make_help_lists_every_target() -> None:
+    told = subprocess.run(["make", "help"], capture_output=True, text=True, check=True).stdout
+    targets = re.search(r"^\.PHONY: (.*)$", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert targets is not None
+    assert [line.split()[0] for line in told.splitlines()] == targets[1].split()

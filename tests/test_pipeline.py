@@ -16,6 +16,9 @@ import pandas
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
 from mlflow.entities import Run
+from ruamel.yaml import YAML
+
+from src.atomic import digest
 
 STAGES = ["download", "split", "train", "evaluate", "visualize"]
 
@@ -47,6 +50,20 @@ def logged_model(run: Run) -> str:
     return str(model.model_id)
 
 
+def outputs(clone: Path) -> list[Path]:
+    """List the files of the stages' `outs`, which DVC keeps; a folder's too."""
+    stages = YAML(typ="safe", pure=True).load(clone / "dvc.yaml")["stages"].values()
+    paths = [clone / out for stage in stages for out in stage["outs"]]
+    return [file for path in paths for file in ([path] if path.is_file() else path.iterdir())]
+
+
+def linked(clone: Path, *folders: str) -> set[Path]:
+    """Find the files that are one with an object of DVC's cache, and read-only."""
+    objects = {path.stat().st_ino for path in (clone / ".dvc/cache/files/md5").glob("??/*")}
+    files = (path for folder in folders for path in (clone / folder).rglob("*") if path.is_file())
+    return {path for path in files if path.stat().st_ino in objects and path.stat().st_mode & 0o777 == 0o444}
+
+
 def test_make_repro_runs_every_stage_and_says_what_came_out(clone: Path) -> None:
     """While a second one is told why it may not, and does no harm."""
     first = chaos.Repro(clone, command=("make", "repro"))
@@ -63,6 +80,7 @@ def test_make_repro_runs_every_stage_and_says_what_came_out(clone: Path) -> None
     assert f"test accuracy       {100 * metrics['accuracy']:.2f} %" in output
     assert "mlflow ui" in output
     assert "reports/figures" in output
+    assert linked(clone, "data", "models", "reports") == set(outputs(clone)), "what DVC keeps takes no second place"
     assert {path.suffix for path in (clone / "reports/figures").iterdir()} == {".png"}
     git(clone, "add", "-A")
     git(clone, "commit", "-qm", "results")
@@ -147,14 +165,15 @@ def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing
     assert git(clone, "status", "--porcelain") == ""
 
 
-def test_results_damaged_by_hand_come_back_without_computing(clone: Path) -> None:
+def test_results_replaced_by_hand_come_back_without_computing(clone: Path) -> None:
     names = ["models/model.safetensors", "data/prepared/train.images.npy", "reports/metrics.json"]
     before = [(clone / name).read_bytes() for name in names]
-    os.truncate(clone / names[0], 100)
     flipped = bytearray(before[1])
     flipped[-1] ^= 1
+    for name in names:
+        (clone / name).unlink()
+    (clone / names[0]).write_bytes(before[0][:100])
     (clone / names[1]).write_bytes(flipped)
-    (clone / names[2]).unlink()
     assert stages_run(call(clone, "dvc", "repro")) == []
     assert [(clone / name).read_bytes() for name in names] == before
     assert git(clone, "status", "--porcelain") == ""
@@ -207,7 +226,14 @@ def test_an_archive_without_git_runs_every_stage_and_changes_nothing(clone: Path
         archive.extractall(folder, filter="data")
     (folder / ".venv").symlink_to(clone / ".venv")
     assert stages_run(call(folder, "make", "repro")) == STAGES
+    assert not (folder / ".dvc/config.local").exists(), "that there is no git is true of this run alone"
     kept = ("--no-optional-locks", f"--git-dir={clone}/.git", "--work-tree=.")
     assert call(folder, "git", *kept, "status", "--porcelain") == ""
     (run,) = runs(folder)
     assert "test_accuracy" in run.data.metrics
+
+
+def test_nothing_wrote_an_output_in_place(clone: Path) -> None:
+    """It would write into DVC's cache; and root, who is not held off, learns of it here alone."""
+    for path in (clone / ".dvc/cache/files/md5").glob("??/*"):
+        assert digest(path) == path.parent.name + path.name.removesuffix(".dir"), path
