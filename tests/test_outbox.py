@@ -252,6 +252,20 @@ def test_what_a_power_failure_cut_in_half_is_sent_all_the_same(file: str, monkey
     assert not [*outbox().iterdir()]
 
 
+def test_what_dvc_made_read_only_can_be_replaced_in_the_store(tree: Path) -> None:
+    figures = tree / "reports/figures"
+    figures.mkdir()
+    (figures / "samples.png").write_bytes(b"")
+    for path in (figures / "samples.png", tree / "reports/history.csv"):
+        path.chmod(0o444)
+    with training_run(settings()) as run:
+        for path in (figures, tree / "reports/history.csv"):
+            run.log_artifact(path, "reports")
+    kept = [path for path in (tree / "mlartifacts").rglob("*") if path.name in ("samples.png", "history.csv")]
+    assert sorted(path.name for path in kept) == ["history.csv", "samples.png"]
+    assert all(path.stat().st_mode & 0o200 for path in kept)
+
+
 def test_a_letter_is_held_by_one_process_and_its_torn_end_is_cut_off() -> None:
     letter = letter_of("one")
     letter.add("begin", name="a run", store="s")

@@ -34,6 +34,7 @@ def git(*arguments: str) -> None:
 @pytest.fixture(autouse=True)
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["summary"])
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     write(METRICS, ACCURACY)

@@ -93,12 +93,18 @@ class Letter:
         self.entries.append(entry)
 
     def copy(self, *paths: Path) -> str:
-        """Copies files and folders to where entries may name them: the name of a new folder that holds them."""
+        """Copies files and folders to where entries may name them: the name of a new folder that holds them.
+
+        Permissions are not copied: DVC makes results read-only, MLflow keeps that, and could not replace them later.
+        """
         name = str(sum(1 for entry in self.folder.iterdir() if entry.is_dir()))
         (self.folder / name).mkdir()
         for path in paths:
-            copy = shutil.copytree if path.is_dir() else shutil.copy
-            copy(path, self.folder / name / path.name)
+            target = self.folder / name / path.name
+            if path.is_dir():
+                shutil.copytree(path, target, copy_function=shutil.copyfile)
+            else:
+                shutil.copyfile(path, target)
         return name
 
     def advance(self) -> None:
