@@ -7,8 +7,9 @@
     python -m benchmarks.gpu choices FOLDER/gpu.json                    here: what train.precision: auto picks there
 
 `pack` takes wheels of the versions in requirements.lock, and the archives in the folder `--data`; `--airbench` names a
-clone of KellerJordan/cifar10-airbench, to run beside our recipe. `run` needs torch, torchvision, numpy, pandas, scipy
-and scikit-learn to be there. `--parts` runs some alone; `keep` then replaces these and leaves the others.
+clone of KellerJordan/cifar10-airbench, to run beside our recipe. `run` needs torch, torchvision, pandas, scipy,
+scikit-learn, safetensors, psutil, filelock and tqdm to be there. `--parts` runs some alone; `keep` then replaces these
+and leaves the others.
 """
 
 import argparse

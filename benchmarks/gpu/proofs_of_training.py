@@ -142,7 +142,7 @@ def waiting(place: Place, _: str) -> Iterator[dict[str, Any]]:
 
     def case(recipe: str) -> dict[str, Any]:
         asked = writing.load_recipe(recipe).train.deterministic
-        known, section = small(recipe, place, deterministic=asked)
+        known, section = small(recipe, place, deterministic=bool(asked))
         step = stepping(known, section)
         for _ in range(2 if place.small else WARM):
             step()

@@ -64,15 +64,15 @@ def device(place: Place, _: str) -> Iterator[dict[str, Any]]:
     yield {"capability": capability(chosen)}
     if place.device == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
-        driver = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         yield {
             "device": properties.name,
             "memory_gib": round(properties.total_memory / 2**30, 1),
             "multiprocessors": properties.multi_processor_count,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-            "driver": subprocess.run(driver, capture_output=True, text=True, check=True).stdout.split("\n")[0],
         }
+        driver = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        yield {"driver": subprocess.run(driver, capture_output=True, text=True, check=True).stdout.split("\n")[0]}
     count, side, kind = (2**20, 256, torch.float32) if place.small else (2**32, 8192, torch.bfloat16)
     # Random: on zeros both are faster than on any real data.
     source = torch.randint(256, (count,), dtype=torch.uint8, device=chosen)
@@ -148,7 +148,7 @@ def alternated(
     for number in range(1 if place.small else ROUNDS):
         for name in list(entries)[:: -1 if number % 2 else 1]:
             turns[name].append(entries[name]())
-    yield {name: {"steps": steps[name], **loops.row(name, found[name].floor, turns, known)} for name in entries}
+        yield {name: {"steps": steps[name], **loops.row(name, found[name].floor, turns, known)} for name in entries}
 
 
 # ---- sizes of batches ----
