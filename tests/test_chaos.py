@@ -180,8 +180,10 @@ def test_a_second_dvc_repro_is_told_why_not_and_the_first_is_unharmed(
     assert chaos.results(clone) == expected.results
 
 
-def test_dvcs_own_half_written_files_are_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Path(LOCK).read_text(encoding="utf-8")
+def test_dvcs_own_half_written_files_are_mended(
+    undisturbed: tuple[Path, chaos.Undisturbed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = undisturbed[1].results["dvc.lock"].decode("utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recover, "_WRITING", 0.3)
     LOCK.write_text(whole, encoding="utf-8")
