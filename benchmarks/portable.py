@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import hardware, keep, summary, versions
-from src.compute.portable import SETTINGS
+from src.compute.portable import CONFLICTING, SETTINGS
 from src.faults import command
 
 RESULTS = Path("benchmarks/portable.json")
@@ -60,9 +60,11 @@ def main() -> None:
 
 def started(case: str, *inner: str) -> subprocess.Popen[str]:
     """A process of its own with the settings of one case, none of them from outside."""
-    environment = {key: value for key, value in os.environ.items() if key not in SETTINGS} | CASES[case]
+    outside = {key: value for key, value in os.environ.items() if key not in (*SETTINGS, CONFLICTING)}
     command = [sys.executable, "-m", "benchmarks.portable", "--inner", *inner]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=outside | CASES[case], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def speeds(recipe: str, rounds: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from training_samples import section
 from benchmarks import portable as benchmark
 from src.atomic import write_arrays
 from src.compute import device, portable
-from src.compute.portable import SETTINGS
+from src.compute.portable import CONFLICTING, SETTINGS
 from src.data.prepare import _mean_std
 from src.faults import Fault
 from src.params import parse
@@ -27,7 +27,6 @@ from src.params.writing import recipe
 DIGITS = recipe("digits")
 HASWELL = "flags : fpu fma movbe avx f16c abm bmi1 avx2 bmi2 ht\n"
 ELSEWHERE = {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512", "OPENBLAS_CORETYPE": "SkylakeX"}
-FORBIDDEN = "NPY_DISABLE_CPU_FEATURES"
 
 # Commands that compute nothing that a model, a metric or a table of the pipeline holds.
 NOT_COMPUTING = {
@@ -59,9 +58,9 @@ def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set from outside; what a test sets goes again."""
-    for name in (*SETTINGS, FORBIDDEN):
+    for name in (*SETTINGS, CONFLICTING):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {**ELSEWHERE, FORBIDDEN: "X86_V3"}.items():
+    for name, value in {**ELSEWHERE, CONFLICTING: "X86_V3"}.items():
         monkeypatch.setenv(name, value)
 
 
@@ -74,7 +73,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def seen() -> dict[str, str]:
-    return {name: os.environ[name] for name in (*SETTINGS, FORBIDDEN) if name in os.environ}
+    return {name: os.environ[name] for name in (*SETTINGS, CONFLICTING) if name in os.environ}
 
 
 @pytest.mark.usefixtures("haswell", "_environment")
@@ -92,7 +91,7 @@ def test_what_is_set_outside_does_not_count() -> None:
 def test_nothing_is_set_where_it_is_not_asked_for(text: str | None) -> None:
     Path("params.yaml").unlink() if text is None else Path("params.yaml").write_text(text)
     portable.begin()
-    assert seen() == {**ELSEWHERE, FORBIDDEN: "X86_V3"}
+    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
 
 
 @pytest.mark.parametrize("lacking", ["avx2", "fma", "movbe"])
@@ -100,7 +99,7 @@ def test_nothing_is_set_where_it_is_not_asked_for(text: str | None) -> None:
 def test_nothing_is_set_on_an_older_processor(lacking: str) -> None:
     Path("cpuinfo").write_text(HASWELL.replace(lacking, ""))
     portable.begin()
-    assert seen() == {**ELSEWHERE, FORBIDDEN: "X86_V3"}
+    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "arm64"])
@@ -108,7 +107,7 @@ def test_nothing_is_set_on_an_older_processor(lacking: str) -> None:
 def test_on_another_machine_it_trains_as_with_true_and_says_so(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     portable.begin()
-    assert seen() == {**ELSEWHERE, FORBIDDEN: "X86_V3"}
+    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
     asked = section(deterministic="portable", device="auto", precision="auto")
     found = device.prepare(asked, "resnet18")
     plain = device.prepare(asked.model_copy(update={"deterministic": True}), "resnet18")
@@ -164,13 +163,13 @@ def test_every_program_that_computes_sets_it_before_numpy_and_torch(module: str,
     (tmp_path / "params.yaml").write_text(DIGITS)
     (tmp_path / "data/images").mkdir(parents=True)
     outside = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", *SETTINGS))}
-    environment = {**outside, **ELSEWHERE, FORBIDDEN: "X86_V3", "PYTHONPATH": str(stubs)}
+    environment = {**outside, **ELSEWHERE, CONFLICTING: "X86_V3", "PYTHONPATH": str(stubs)}
     run = subprocess.run(
         [sys.executable, "-m", module], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     loaded = json.loads(run.stdout.splitlines()[-1])
-    assert {name: loaded[name] for name in (*SETTINGS, FORBIDDEN) if name in loaded} == SETTINGS
+    assert {name: loaded[name] for name in (*SETTINGS, CONFLICTING) if name in loaded} == SETTINGS
 
 
 @pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
@@ -185,7 +184,7 @@ def test_the_libraries_understand_the_settings() -> None:
         " torch.get_num_threads()]))"
     )
     environment = {**os.environ, **SETTINGS, "MKL_VERBOSE": "1", "ONEDNN_VERBOSE": "1"}
-    environment.pop(FORBIDDEN, None)
+    environment.pop(CONFLICTING, None)
     run = subprocess.run(
         [sys.executable, "-W", "error::ImportWarning", "-c", code],
         env=environment, capture_output=True, text=True, check=True,

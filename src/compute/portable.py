@@ -27,7 +27,7 @@ SETTINGS = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-_CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with both
+CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with both
 
 
 def begin() -> None:
@@ -35,7 +35,7 @@ def begin() -> None:
     itself and what it starts, if `params.yaml` asks for it and the processor can. Else nothing is changed."""
     if wanted() and available():
         os.environ.update(SETTINGS)
-        os.environ.pop(_CONFLICTING, None)
+        os.environ.pop(CONFLICTING, None)
 
 
 def wanted() -> bool:
