@@ -9,8 +9,8 @@ RUN := . $(VENV)/bin/activate &&
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile
 
-repro: $(READY)  ## set up, run the pipeline, say what came out
-	@$(RUN) python -m src.params && python -m src.recover
+repro: $(READY)  ## set up, run the pipeline, say what came out; RECIPE=mnist: of a recipe
+	@$(RUN) { [ -z "$(RECIPE)" ] || python -m src.recipe "$(RECIPE)"; } && python -m src.params && python -m src.recover
 	@$(RUN) { git rev-parse -q --git-dir >/dev/null 2>&1 || export DVC_SYSTEM_CONFIG_DIR="$(CURDIR)/.dvc/no-git"; } && dvc repro && python -m src.summary
 
 test: $(READY)  ## set up, run every test
