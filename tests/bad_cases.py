@@ -78,7 +78,7 @@ CASES = [
     params("UTF-16, as Notepad saves", content("params.yaml", "seed: 0\n".encode("utf-16")), "not UTF-8"),
     params("indented by tabs", replaced("  epochs:", "\tepochs:"), "line"),
     params("marks of a merge conflict", replaced("seed: 0 ", CONFLICT), "line 6"),
-    params("a bracket left open", replaced("noise: [0.1, 0.2, 0.3]", "noise: [0.1, 0.2, 0.3"), "line"),
+    params("a bracket left open", replaced("{low: 0.0, high: 0.5}", "{low: 0.0, high: 0.5"), "line"),
     params("a quote left open", replaced("name: digits ", "name: 'digits "), "line"),
     params("a colon forgotten", replaced("seed: 0", "seed 0"), "line"),
     params("indented too little", replaced("  batch_size:", " batch_size:"), "line"),

@@ -76,8 +76,8 @@ def changed(old: str, new: str) -> Params:
         ),
         ("warmup_epochs: 1", "warmup_epochs: -1", "train.schedule.warmup_epochs is -1: must be greater than or equal"),
         (
-            "accumulate: 1",
-            "accumulate: 5",
+            "  accumulate: 1",
+            "  accumulate: 5",
             "train: batch_size must be a multiple of processes × accumulate, not 32 / (1 × 5)",
         ),
         ("clip_gradient: ", "clip_gradient: 0", "train.clip_gradient is 0: must be greater than 0"),
@@ -110,7 +110,7 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
     [
         ({PLAIN: LBFGS}, "train: precision must be float32 with the optimizer lbfgs"),
         (
-            {PLAIN: LBFGS, "precision: auto": "precision: float32", "accumulate: 1": "accumulate: 2"},
+            {PLAIN: LBFGS, "precision: auto": "precision: float32", "  accumulate: 1": "  accumulate: 2"},
             "train: accumulate must be 1 with the optimizer lbfgs",
         ),
         (

@@ -5,18 +5,36 @@ import threading
 from pathlib import Path
 
 import pytest
-from clones import ROOT, committed, git
+from clones import committed, git
 
 from src import recover
 from src.faults import Fault
 from src.paths import IMAGES, LOCK, LOCKS, RWLOCK
 
-WHOLE = (ROOT / LOCK).read_text(encoding="utf-8")
+WHOLE = """schema: '2.0'
+stages:
+  split:
+    cmd: python -m stages.split
+    deps:
+    - path: stages/split.py
+      hash: md5
+      md5: 4c6ae2bfc7d5c6c5bd2c7a2d4b2a2c1d
+      size: 512
+    params:
+      params.yaml:
+        data.limit:
+        split.seed: 0
+    outs:
+    - path: data/prepared/dataset.json
+      hash: md5
+      md5: 8d777f385d3dfec8815d20f7496026dc
+      size: 4
+"""
 
 
 @pytest.fixture(autouse=True)
 def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The repository's own `dvc.lock`, committed."""
+    """A `dvc.lock`, committed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["recover"])
     monkeypatch.setattr(recover, "_WRITING", 0.2)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clones import ROOT
 
 from src import summary
 from src.atomic import digest
 from src.faults import Fault
+from src.params.writing import recipe
 from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.tracking.store import open_store
 
@@ -66,7 +66,7 @@ def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
 def test_where_it_was_computed_and_why_not_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     write(ENVIRONMENT, {"device": "cpu", "precision": "float32", "threads": 1, "torch": "2.15.0"})
     assert re.search("(?m)^computed on +cpu, float32$", lines(capsys))
-    write(PARAMS, (ROOT / "recipes/digits.yaml").read_text(encoding="utf-8"))
+    write(PARAMS, recipe("digits"))
     line = "cpu, float32  (train.deterministic is portable; other recipes use CUDA where there is one)"
     assert re.search(f"(?m)^computed on +{re.escape(line)}$", lines(capsys))
 

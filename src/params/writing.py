@@ -6,6 +6,7 @@ of a diff.
 
 from collections.abc import Iterable, Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,13 +18,15 @@ from src.params.reading import parse
 from src.params.schema import Params
 from src.paths import DEFAULTS, PARAMS, RECIPES
 
+_FOLDER = Path(__file__).resolve().parents[2]  # recipes are part of the code, wherever a command runs
+
 # Maps that a recipe gives as a whole: an optimiser must not inherit another one's weight decay.
 REPLACED = ("train.loss", "train.optimizer", "train.schedule", "tune.space")
 
 
 def names() -> list[str]:
     """Return the names of the recipes, sorted."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml") if path != DEFAULTS)
+    return sorted(path.stem for path in (_FOLDER / RECIPES).glob("*.yaml") if path.name != DEFAULTS.name)
 
 
 def header(name: str) -> str:
@@ -38,7 +41,7 @@ def recipe(name: str) -> str:
 
     Raises `Fault` where there is no such recipe, or the result is not what `params.yaml` may be.
     """
-    whole = _read(DEFAULTS.read_text(encoding="utf-8"))
+    whole = _read((_FOLDER / DEFAULTS).read_text(encoding="utf-8"))
     _merge(whole, _read(_text(name)) or {}, "")
     body = _written(whole)
     text = header(name) + body[body.index("\n\n") :]
@@ -75,7 +78,7 @@ def changed(text: str, values: Mapping[str, Any]) -> str:
 
 
 def _text(name: str) -> str:
-    path = RECIPES / f"{name}.yaml"
+    path = _FOLDER / RECIPES / f"{name}.yaml"
     if name not in names():
         raise Fault(f"there is no recipe {name}: choose of {', '.join(names())}")
     return path.read_text(encoding="utf-8")
@@ -101,7 +104,7 @@ def _as_block(value: Any) -> Any:
 
 
 def _yaml() -> YAML:
-    yaml = YAML()
+    yaml = YAML(typ="rt")
     yaml.default_flow_style = False
     return yaml
 
