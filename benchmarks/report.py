@@ -24,10 +24,8 @@ PIPELINE = Path("benchmarks/pipeline.json")
 AUGMENTATION = Path("benchmarks/augmentation.json")
 COMPARISONS = Path("benchmarks/compare.json")
 MEASURED_CHOICES = Path("benchmarks/choices.json")
-PREDICTION = Path("benchmarks/prediction.json")
 SEARCHES = Path("benchmarks/searches.json")
 VERDICTS = Path("benchmarks/verdicts.json")
-TROUBLE = Path("benchmarks/tracking_trouble.json")
 
 
 class System(NamedTuple):
@@ -71,7 +69,6 @@ def render() -> str:
             "# Measured",
             "",
             "Written by `python -m benchmarks.report` from the JSON files in this folder: change nothing here.",
-            "`python -m benchmarks.everything --device cuda` (or `cpu`) runs what applies there and writes this page.",
             "",
             *_systems(),
             *_comparisons(),
@@ -80,10 +77,8 @@ def render() -> str:
             *engine.sections(),
             *page.section(),
             *_augmentation(),
-            *_prediction(),
             *_verdicts(),
             *_searches(),
-            *_trouble(),
         ]
     )
 
@@ -257,34 +252,6 @@ def _augmentation() -> list[str]:
     return lines
 
 
-def _prediction() -> list[str]:
-    known = kept(PREDICTION)
-    if not known:
-        return []
-    lines = [
-        "## Predictions",
-        "",
-        "`python -m benchmarks.prediction`: `python -m src.predict` on a folder of JPEG photos of 300×300 pixels, its",
-        "start included. Photos per minute of processor time, over all threads; memory is the peak of RssAnon. Of",
-        "several runs the median, of memory the most.",
-        "",
-        "| network | images | photos | per minute and core | elapsed | MiB | runs |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for entry in known:
-        cells = [
-            f"`{entry['network']}`",
-            entry["image"],
-            f"{entry['files']:,}",
-            f"{entry['photos_per_minute_and_core']:,}",
-            f"{entry['seconds']} s",
-            str(entry["rss_anon_mib"]),
-            str(entry["runs"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *dict.fromkeys(f"{where(entry)}; photos of {entry['photos']}." for entry in known), ""]
-
-
 def _verdicts() -> list[str]:
     lines = ["## Verdicts of the report", "", "`python -m benchmarks.verdicts`: simulated pairs of models.", ""]
     for entry in kept(VERDICTS):
@@ -384,29 +351,6 @@ def _killed(entry: dict[str, Any]) -> list[str]:
         f"{entry['points']} points {entry['finished_once']} finished once, {entry['taken_over']} were taken over, "
         f"{entry['failed']} failed; {entry['trained_beyond_the_last']} trained beyond the last.",
     ]
-
-
-def _trouble() -> list[str]:
-    known = kept(TROUBLE)
-    if not known:
-        return []
-    lines = [
-        "## A tracking server that is killed and started again",
-        "",
-        "`python -m benchmarks.tracking_trouble`: `digits` trained in turn with a server that works and one that is",
-        "killed after a third of the time and back after two thirds. Seconds from the first epoch's end to the last's.",
-        "",
-        "| epochs | runs | undisturbed, median (all) | killed, median (all) | slower | same metrics in MLflow |",
-        "|---|---|---|---|---|---|",
-    ]
-    for entry in known:
-        seconds = [
-            f"{statistics.median(entry['seconds'][kind]):.1f} ({', '.join(map(str, entry['seconds'][kind]))})"
-            for kind in ("undisturbed", "killed")
-        ]
-        cells = [str(entry["epochs"]), str(entry["pairs"]), *seconds, f"{100 * entry['slower']:+.1f} %"]
-        lines.append(f"| {' | '.join(cells)} | {'yes' if entry['same_metrics'] else 'no'} |")
-    return [*lines, "", *dict.fromkeys(f"{where(entry)}." for entry in known), ""]
 
 
 def _time(cell: dict[str, float] | str) -> str:

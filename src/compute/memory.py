@@ -12,7 +12,7 @@ def keep_freed() -> None:
 
     By itself glibc gives large blocks back as soon as they are free. A network takes the same ones again at its next
     step, and each time the kernel fills their pages with zeros, which may take a third of a step on a CPU. The price
-    is memory: large networks hold more of it (`python -m benchmarks.memory`).
+    is memory: large networks hold more of it.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_MMAP_MAX, 0)
