@@ -4,12 +4,13 @@ python -m stages.download
 """
 
 from src.data.raw import fetch_raw
-from src.params import load
+from src.params import check_machine, load
 from stages import run
 
 
 def main() -> None:
     params = load()
+    check_machine(params)
     fetch_raw(params.data.name, params.data.source, params.data.sha256)
 
 

@@ -4,12 +4,13 @@ python -m stages.split
 """
 
 from src.data.prepare import prepare
-from src.params import load
+from src.params import check_machine, load
 from stages import run
 
 
 def main() -> None:
     params = load()
+    check_machine(params)
     prepare(
         params.data.name,
         params.data.image_size,

@@ -7,7 +7,6 @@ there from products and a softmax, has kernels of its own on CUDA (flash and mem
 take a deterministic form), and so has batch norm (cuDNN's). `test_fake_cuda` sees what a forward pass has on CUDA.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,13 +36,7 @@ from src.training.losses import Target
 MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
 META = torch.device("meta")
 
-
-@pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 @pytest.fixture

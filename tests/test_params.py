@@ -5,6 +5,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 
 from src.faults import Fault
 from src.model_names import SMALL, TORCHVISION
-from src.params import Params, parse
+from src.params import Params, check_machine, load, parse, writing
 from src.params.writing import recipe
 
 DIGITS = recipe("digits")
@@ -92,6 +93,24 @@ def test_a_fault_is_one_line_that_names_the_key(old: str, new: str, message: str
     assert message in str(fault.value)
     assert str(fault.value).startswith("params.yaml")
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.deterministic": True, "train.device": "cuda:99"}, r"^train\.device is cuda:99, but "),
+        ({"model.name": "resnet18", "model.weights": "none.pth"}, r"^model\.weights: .*none\.pth is missing"),
+    ],
+)
+def test_what_a_machine_lacks_stops_who_computes_there_and_nobody_else(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may be promoted, and a summary read, on a machine without the GPU that trained it."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(writing.changed(DIGITS, changes), encoding="utf-8")
+    found = load()
+    with pytest.raises(Fault, match=message):
+        check_machine(found)
 
 
 def test_patience_needs_validation_images() -> None:

@@ -100,7 +100,7 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
     # cuBLAS reads this when it first computes, and is only then deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _allow_tf32(False)
-    device = _device(name)
+    device = params.device_named(name)
     if device.type == "cpu":
         keep_freed()
     return device
@@ -173,16 +173,3 @@ def _check(precision: str, device: torch.device, able: str) -> None:
         raise Fault(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
     if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
         raise Fault(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
-
-
-def _device(name: str) -> torch.device:
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    present = accelerator.type if accelerator is not None else "cpu"
-    if name == "auto":
-        name = present if present in ("cuda", "mps") else "cpu"
-    device = torch.device(name)
-    if device.type != "cpu" and device.type != present:
-        raise Fault(f"train.device is {name}, but torch finds no such device here: set auto or cpu")
-    if device.index is not None and device.index >= torch.accelerator.device_count():
-        raise Fault(f"train.device is {name}, but there are only {torch.accelerator.device_count()} devices")
-    return device

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.data.prepared import ImageFormat
 from src.faults import Fault
 from src.models.layers import last_layer, mean_pooled_to
-from src.paths import main_root
+from src.params import weights_file
 
 
 def torchvision_network(name: str, weights: str, image: ImageFormat, classes: int, dropout: float) -> nn.Module:
@@ -102,9 +102,7 @@ def _state(name: str, weights: str) -> dict[str, Tensor]:
                 "or set model.weights to its path, or to none"
             ) from None
         return state
-    path = main_root() / weights
-    if not path.is_file():
-        raise Fault(f"model.weights: {path} is missing: give none, default or a .pth or .safetensors file")
+    path = weights_file(weights)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

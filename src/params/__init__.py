@@ -5,7 +5,16 @@
 Functions elsewhere receive one map (`params.split`) or one value, never the whole file.
 """
 
-from src.params.reading import check, check_space, load, parse, with_values
+from src.params.reading import (
+    check,
+    check_machine,
+    check_space,
+    device_named,
+    load,
+    parse,
+    weights_file,
+    with_values,
+)
 from src.params.schema import (
     Activation,
     Choices,
@@ -46,9 +55,12 @@ __all__ = [
     "Tune",
     "Visualize",
     "check",
+    "check_machine",
     "check_space",
+    "device_named",
     "load",
     "parse",
     "seconds",
+    "weights_file",
     "with_values",
 ]

@@ -3,12 +3,14 @@
 import argparse
 
 from src.faults import command
-from src.params import check_space, load
+from src.params import check_machine, check_space, load
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    check_space(load())
+    params = load()
+    check_space(params)
+    check_machine(params)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -13,6 +14,9 @@ from src.params.fields import Config
 from src.params.schema import Choices, Params, Scalar
 from src.paths import DEFAULTS, PARAMS, main_root
 
+if TYPE_CHECKING:
+    import torch
+
 SEARCHED = ("model", "train")  # all else is the same for every trial of a search: data, split, seed
 # Keys of train that a search cannot try: the process is prepared once for all trials, and tune.epochs sets the epochs.
 _SHARED = {
@@ -22,19 +26,14 @@ _SHARED = {
 
 
 def load() -> Params:
-    """Read `params.yaml` and check it, and whether this machine has the device and the weights that it names.
-
-    Raises `Fault` with one line for each mistake, joined by '; '.
-    """
+    """Read `params.yaml` and check it. Raises `Fault` with one line for each mistake, joined by '; '."""
     try:
         text = PARAMS.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Fault(f"{PARAMS} is missing: python -m src.recipe digits writes one") from None
     except UnicodeDecodeError as error:
         raise Fault(f"{PARAMS} is not UTF-8 text (byte {error.start})") from None
-    params = parse(text, str(PARAMS))
-    _check_machine(params)
-    return params
+    return parse(text, str(PARAMS))
 
 
 def parse(text: str, file: str) -> Params:
@@ -89,20 +88,36 @@ def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PA
     return check(raw, f"{file}: tune.space")
 
 
-def _check_machine(params: Params) -> None:
+def check_machine(params: Params) -> None:
     """Look for the weights and the device that are named, before minutes go into data. Raises `Fault`."""
-    weights = main_root() / params.model.weights
-    if params.model.weights not in ("none", "default") and not weights.is_file():
-        raise Fault(f"model.weights: {weights} is missing: give none, default or a .pth or .safetensors file")
+    if params.model.weights not in ("none", "default"):
+        weights_file(params.model.weights)
     if params.train.device not in ("auto", "cpu"):
-        import torch  # seconds, which few pay
+        device_named(params.train.device)
 
-        named = torch.device(params.train.device)
-        present = torch.accelerator.current_accelerator(check_available=True)
-        if present is None or present.type != named.type:
-            raise Fault(f"train.device is {named}, but torch finds no such device here: set auto or cpu")
-        if (named.index or 0) >= torch.accelerator.device_count():
-            raise Fault(f"train.device is {named}, but there are only {torch.accelerator.device_count()} devices")
+
+def weights_file(weights: str) -> Path:
+    """Return the file that `model.weights` names, relative to the repository. Raises `Fault` where it is missing."""
+    path = main_root() / weights
+    if not path.is_file():
+        raise Fault(f"model.weights: {path} is missing: give none, default or a .pth or .safetensors file")
+    return path
+
+
+def device_named(name: str) -> "torch.device":
+    """Return the device that `train.device` names. Raises `Fault` where torch finds none of that name."""
+    import torch  # seconds, which only who computes should pay
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    present = accelerator.type if accelerator is not None else "cpu"
+    if name == "auto":
+        name = present if present in ("cuda", "mps") else "cpu"
+    device = torch.device(name)
+    if device.type != "cpu" and device.type != present:
+        raise Fault(f"train.device is {name}, but torch finds no such device here: set auto or cpu")
+    if device.index is not None and device.index >= torch.accelerator.device_count():
+        raise Fault(f"train.device is {name}, but there are only {torch.accelerator.device_count()} devices")
+    return device
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
