@@ -99,7 +99,7 @@ def end_with_dvc() -> None:
 
 def _adopted(parent: int) -> bool:
     """Tell whether `parent` took this process over from a dead one: DVC is in the session of its stages, which only
-    torchrun gives one of their own."""
+    torchrun gives one of their own. Where a container has one session for all, nobody can tell."""
     session = os.getsid(0)
     try:
         return session not in (os.getpid(), os.getsid(parent))

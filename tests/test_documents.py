@@ -143,7 +143,7 @@ stages:
 
 
 def test_what_dvc_writes_is_read() -> None:
-    assert read_pipeline(Path("dvc.yaml").read_bytes())["train"]["cmd"] == "python -m stages.train"
+    assert read_pipeline(Path("dvc.yaml").read_bytes())["train"]["cmd"] == "exec python -m stages.train"
     assert read_lock(LOCK)["train"]["outs"][0]["path"] == "models/model.safetensors"
     assert read_lock("") == read_pipeline("") == {}
     for text in (
