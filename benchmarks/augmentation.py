@@ -142,7 +142,7 @@ def ours(keys: dict[str, Any], images: Tensor) -> tuple[Callable[[], object], fl
     off = {name: None if name == "resized_crop" else type(value)(0) for name, value in section.items()}
     asked = params.Augment.model_validate(off | keys)
 
-    def epoch() -> augment.Draws:
+    def epoch() -> augment.AugmentParams:
         return augment.draw(asked, EPOCH, (SIZE, SIZE), Generator().manual_seed(0)).to(images.device)
 
     drawing = statistics.median(timed(epoch, 1, images.device) for _ in range(3)) * len(images) / EPOCH

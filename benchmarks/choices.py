@@ -22,8 +22,8 @@ from benchmarks.common import hardware, kept, replace, versions
 from benchmarks.problems import synthetic
 from src.compute.device import CHOICES, Compute, capability
 from src.compute.memory import keep_freed
-from src.training.learner import Learner
 from src.training.losses import Target
+from src.training.step import TrainStep
 
 RESULTS = Path("benchmarks/choices.json")
 # Where a network is trained; resnet18 stands for all that torchvision has.
@@ -88,7 +88,7 @@ def measure(network: str, device: torch.device, rounds: int) -> dict[str, list[f
     images, labels = (torch.from_numpy(values[:batch_size]).to(device) for values in known.training)
     target = Target.of(labels, None)
     learners = {
-        name: Learner(known.classifier().train(), section, labels, Compute(device, autocast))
+        name: TrainStep(known.classifier().train(), section, labels, Compute(device, autocast))
         for name, autocast in PRECISIONS.items()
     }
     speeds: dict[str, list[float]] = {name: [] for name in PRECISIONS}
@@ -100,13 +100,13 @@ def measure(network: str, device: torch.device, rounds: int) -> dict[str, list[f
     return speeds
 
 
-def steps_per_second(learner: Learner, images: torch.Tensor, target: Target, device: torch.device) -> float:
+def steps_per_second(train_step: TrainStep, images: torch.Tensor, target: Target, device: torch.device) -> float:
     """On a CPU of the time in which the one thread really runs, so that other work on the machine matters little."""
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     started, steps = clock(), 0
     while not steps or clock() - started < ROUND:
         steps += 1
-        learner.step(images, target, 1e-3, steps)
+        train_step.step(images, target, 1e-3, steps)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     return steps / (clock() - started)

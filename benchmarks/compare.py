@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.common import hardware, keep, versions
 from benchmarks.pipeline import ROOT, clean_environment, cloned, configure
 from benchmarks.systems import ARCHIVES
+from src.core.paths import SEEDS
 from src.evaluation import tables
-from src.paths import SEEDS
 from src.stats.intervals import mean_interval
 
 RESULTS = ROOT / "benchmarks/compare.json"

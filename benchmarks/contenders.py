@@ -25,9 +25,9 @@ from src.compute.device import Compute, prepare
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training.learner import Learner
 from src.training.loop import measure, train
 from src.training.optimizers import optimizer
+from src.training.step import TrainStep
 
 # Itself it is imported where it runs: it brings onnx and much else with it.
 LIGHTNING_INSTALLED = importlib.util.find_spec("pytorch_lightning") is not None
@@ -100,7 +100,7 @@ def resident(
 ) -> tuple[Classifier, Tensor, Tensor]:
     """The classifier as our loop trains it, on its device and in its layout, and a batch as its network gets it."""
     labels = torch.from_numpy(batch.labels.copy()).to(compute.device)
-    classifier = Learner(classifier, section, labels, compute).classifier
+    classifier = TrainStep(classifier, section, labels, compute).classifier
     images = classifier.normalize(torch.from_numpy(batch.images.copy()).to(compute.device))
     return classifier, images.to(memory_format=layout(classifier)), labels
 
@@ -126,7 +126,7 @@ def learn(
 
 def tutorial(problem: Problem, section: Train, device: torch.device, workers: int = 0, files: bool = False) -> Maker:
     """The tutorial's own loop and network; with `files` from the photos themselves instead of decoded arrays."""
-    told, side = TUTORIALS[problem.recipe], problem.card.image.height
+    told, side = TUTORIALS[problem.recipe], problem.spec.image.height
 
     def data(images: LabelledImages, count: int, training: bool) -> Dataset[Any]:
         transform = told.transform(side, training=training)

@@ -27,9 +27,9 @@ import torch
 from benchmarks.common import hardware, keep, summary, versions
 from src.compute.batches import Batches
 from src.compute.device import prepare
+from src.core.errors import command
 from src.data.prepared import ImageFormat, LabelledImages
-from src.faults import command
-from src.models.file import Card
+from src.models.file import ModelSpec
 from src.params.writing import load_recipe
 from src.training.loop import train
 
@@ -118,7 +118,9 @@ def epoch(folder: Path, count: int, way: str, device: str) -> dict[str, Any]:
     section = load_recipe("cifar10-vgg").train.model_copy(update={"device": device, "epochs": 1})
     network = load_recipe("mnist").model
     image = ImageFormat(height=SIDE, width=SIDE, channels=3, resize=None)
-    card = Card(model=network, classes=[str(n) for n in range(CLASSES)], image=image, mean=[0.5] * 3, std=[0.25] * 3)
+    spec = ModelSpec(
+        model=network, classes=[str(n) for n in range(CLASSES)], image=image, mean=[0.5] * 3, std=[0.25] * 3
+    )
     compute = prepare(section, network.name)
     data = LabelledImages(*(np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("images", "labels")))
     imports = anonymous()
@@ -129,7 +131,7 @@ def epoch(folder: Path, count: int, way: str, device: str) -> dict[str, Any]:
         training, nothing = (
             batches(LabelledImages(data.images[:n], data.labels[:n]), way, compute.device) for n in (images, 0)
         )
-        (report,) = train(card.build(), training, nothing, section, 0, compute)
+        (report,) = train(spec.build(), training, nothing, section, 0, compute)
         return report.images_per_second
 
     for _ in range(2):

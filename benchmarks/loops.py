@@ -35,7 +35,7 @@ from benchmarks.problems import Problem, problem
 from benchmarks.systems import ARCHIVES
 from benchmarks.tutorials import TUTORIALS
 from src.compute.device import prepare
-from src.faults import command
+from src.core.errors import command
 from src.params import Train
 
 RESULTS = Path("benchmarks/loops.json")

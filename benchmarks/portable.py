@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.common import hardware, keep, summary, versions
 from src.compute.portable import CONFLICTING, SETTINGS
-from src.faults import command
+from src.core.errors import command
 
 RESULTS = Path("benchmarks/portable.json")
 CASES: dict[str, dict[str, str]] = {

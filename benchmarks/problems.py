@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from src.core.errors import UserError
+from src.core.paths import DATASET, PARAMS, PREPARED
 from src.data.prepared import Dataset, LabelledImages
-from src.faults import Fault
 from src.models.classifier import Classifier
-from src.models.file import Card
+from src.models.file import ModelSpec
 from src.params import Params, parse, writing
-from src.paths import DATASET, PARAMS, PREPARED
 
 CACHE = Path(".cache/benchmarks")
 ARCHIVES = {  # by data.name
@@ -37,14 +37,14 @@ class Problem(NamedTuple):
 
     recipe: str
     params: Params
-    card: Card
+    spec: ModelSpec
     training: LabelledImages
     evaluation: LabelledImages
     photos: list[Path]
 
     def classifier(self) -> Classifier:
         """Untrained, always with the same weights."""
-        return self.card.build(0)
+        return self.spec.build(0)
 
 
 def problem(recipe: str, archives: Path) -> Problem:
@@ -54,17 +54,17 @@ def problem(recipe: str, archives: Path) -> Problem:
     archive = archives / ARCHIVES[chosen.data.name]
     folder = prepared(recipe, {"data.source": str(archive.resolve())})
     dataset = Dataset.model_validate_json((folder / DATASET).read_text(encoding="utf-8"))
-    card = Card.of(chosen.model, dataset)
+    spec = ModelSpec.of(chosen.model, dataset)
     splits = {split: open_split(folder, split) for split in ("train", "validation", "test")}
     evaluation = splits["validation"] if len(splits["validation"].labels) else splits["test"]
     photos = unpacked(archive, dataset.splits["train"].names) if chosen.data.name == "image_folder" else []
-    return Problem(recipe, chosen, card, splits["train"], evaluation, photos)
+    return Problem(recipe, chosen, spec, splits["train"], evaluation, photos)
 
 
 def prepared(recipe: str, changes: dict[str, str]) -> Path:
     """A folder in which `download` and `split` of the recipe, with some values changed, have run: now or earlier."""
     if "data.source" in changes and not Path(changes["data.source"]).exists():
-        raise Fault(f"{changes['data.source']} is missing: name the folder of the archives with --data")
+        raise UserError(f"{changes['data.source']} is missing: name the folder of the archives with --data")
     text = writing.changed(writing.recipe(recipe), changes)
     wanted = parse(text, recipe)
     content = repr((wanted.data, wanted.split)).encode()  # recipes with the same images share them
@@ -116,6 +116,6 @@ def synthetic(recipe: str, count: int, size: int | None = None) -> Problem:
     classes = [str(number) for number in range({"image_folder": 2, "cifar100": 100}.get(name, 10))]
     data = LabelledImages(random.integers(256, size=shape, dtype=np.uint8), random.integers(len(classes), size=count))
     image = {"height": side, "width": side, "channels": shape[3], "resize": None}
-    card = Card.model_validate({"model": chosen.model, "classes": classes, "image": image, "mean": [0.5] * shape[3],
-                                "std": [0.25] * shape[3]})  # fmt: skip
-    return Problem(recipe, chosen, card, data, data, [])
+    spec = ModelSpec.model_validate({"model": chosen.model, "classes": classes, "image": image,
+                                "mean": [0.5] * shape[3], "std": [0.25] * shape[3]})  # fmt: skip
+    return Problem(recipe, chosen, spec, data, data, [])

@@ -37,9 +37,9 @@ import pandas
 
 from benchmarks.common import hardware, keep, versions
 from benchmarks.pipeline import ROOT, clean_environment, cloned
+from src.core.paths import BEST, CONFIRMATION
 from src.models.classifier import Classifier
 from src.params import Params, load
-from src.paths import BEST, CONFIRMATION
 from src.search import results, space
 from src.search.plan import Search, search
 from src.search.points import Points

@@ -17,11 +17,11 @@ import pandas
 
 from benchmarks import pipeline, problems, report
 from benchmarks.common import hardware, keep, versions
+from src.core.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
 from src.evaluation import tables
 from src.evaluation.classes import per_class
 from src.params import parse
 from src.params.writing import load_recipe
-from src.paths import DATASET, ENVIRONMENT, METRICS, PARAMS, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
 from src.stats.intervals import wilson
 
 ARCHIVES = {

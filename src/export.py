@@ -14,8 +14,8 @@ from src.compute import portable
 if __name__ == "__main__":
     portable.begin()
 
-from src.faults import command
-from src.paths import MODEL, ONNX
+from src.core.errors import command
+from src.core.paths import MODEL, ONNX
 from src.prediction.model import load
 from src.prediction.onnx_file import export
 
@@ -29,8 +29,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load(arguments.model)
     difference = export(model, arguments.output)
-    image = model.card.image
-    shape = f"uint8 (N, {image.height}, {image.width}, {image.channels}) → {len(model.card.classes)} probabilities"
+    image = model.spec.image
+    shape = f"uint8 (N, {image.height}, {image.width}, {image.channels}) → {len(model.spec.classes)} probabilities"
     size = arguments.output.stat().st_size / 2**20
     print(f"{arguments.output}: {size:.2f} MiB, {shape}, at most {difference:.1g} from PyTorch's")
 

@@ -21,9 +21,9 @@ if __name__ == "__main__":
 
 from tqdm import tqdm
 
+from src.core.errors import UserError, command
+from src.core.paths import MODEL
 from src.data.images import Resize
-from src.faults import Fault, command
-from src.paths import MODEL
 from src.prediction.classify import Prediction, batch_size, classify
 from src.prediction.explanation import explain
 from src.prediction.model import Model, load
@@ -47,17 +47,17 @@ def main() -> None:
     parser.add_argument("--explain", type=Path, metavar="FOLDER", help="write a map of what each decision rests on")
     arguments = parser.parse_args()
     if arguments.top < 1:
-        raise Fault(f"--top is {arguments.top}: must be at least 1")
+        raise UserError(f"--top is {arguments.top}: must be at least 1")
     for path in arguments.paths:
         if not path.exists():
-            raise Fault(f"{path} is missing: name photos or folders of photos")
+            raise UserError(f"{path} is missing: name photos or folders of photos")
         if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
-            raise Fault(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
+            raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
     predictions = Predictions(model, arguments.paths, arguments.resize, arguments.explain)
     rows = predictions.rows(arguments.top)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    for line in lines(rows, arguments.format, model.card.classes, arguments.top):
+    for line in lines(rows, arguments.format, model.spec.classes, arguments.top):
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
     predictions.finish()
@@ -69,7 +69,7 @@ class Predictions:
     def __init__(self, model: Model, paths: Sequence[Path], resize: Resize | None, maps: Path | None) -> None:
         self.model = model
         self.paths = paths
-        self.wanted = preparation(model.card.image, resize)
+        self.wanted = preparation(model.spec.image, resize)
         self.maps = maps
         self.root = Path(os.path.commonpath(list(map(_absolute, paths))))
         self.written: dict[str, Path] = {}  # maps, by their names without case
@@ -79,14 +79,14 @@ class Predictions:
         # Rows that pass by on a terminal are progress enough; without a terminal nobody looks.
         hidden = sys.stdout.isatty() or not sys.stderr.isatty()
         total = None if hidden else sum(1 for _ in find(self.paths))
-        photos = read(find(self.paths), self.wanted, batch_size(self.model.card.image))
+        photos = read(find(self.paths), self.wanted, batch_size(self.model.spec.image))
         results = classify(photos, self.model)
         for result in tqdm(results, total=total, unit=" files", leave=False, disable=hidden):
             if isinstance(result, Prediction):
                 self.classified += 1
                 if self.maps:
                     self._explain(result)
-                yield row(result.path, result.probabilities, self.model.card.classes, top)
+                yield row(result.path, result.probabilities, self.model.spec.classes, top)
             elif result.fault:
                 self.unreadable += 1
                 tqdm.write(f"unreadable: {printable(result.path)}: {result.fault}", file=sys.stderr)
@@ -100,7 +100,7 @@ class Predictions:
         picture = self.maps / f"{name}.png"
         other = self.written.setdefault(unicodedata.normalize("NFC", str(picture)).casefold(), picture)
         if other != picture and picture.exists() and picture.samefile(other):
-            raise Fault(
+            raise UserError(
                 f"--explain: {printable(picture)} is the same file as {printable(other)}, as that file system does "
                 "not tell upper from lower case: rename a photo, or name a folder elsewhere"
             )
@@ -109,7 +109,7 @@ class Predictions:
     def finish(self) -> None:
         """Says what was found, and leaves with exit code 1 if something could not be read."""
         if not self.classified and not self.unreadable:
-            raise Fault(f"no photos in {', '.join(map(printable, self.paths))}")
+            raise UserError(f"no photos in {', '.join(map(printable, self.paths))}")
         if self.classified > 1 or self.unreadable or self.others:
             counts = [(self.classified, "classified"), (self.unreadable, "unreadable"), (self.others, "ignored")]
             print(", ".join(f"{count:,} {what}" for count, what in counts if count), file=sys.stderr)

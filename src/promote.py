@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import pandas
 
-from src.atomic import digest
+from src.core.errors import UserError, command
+from src.core.files import digest
+from src.core.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import array_paths
 from src.evaluation import tables
-from src.faults import Fault, command
 from src.params import load
-from src.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
 from src.review.answers import obstacle
+from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
-from src.revision import Revision, at, locks, recorded, working_tree
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ALIAS, Registry, Version, one_at_a_time
@@ -52,11 +52,11 @@ def main() -> None:
     params = load()
     name = arguments.name or params.data.name
     if not name.replace("_", "").replace("-", "").isalnum():
-        raise Fault(f"--name is {name!r}: letters, digits, - and _ only")
+        raise UserError(f"--name is {name!r}: letters, digits, - and _ only")
     if arguments.rollback and arguments.force is not None:
-        raise Fault("--rollback takes no --force: it asks nothing")
+        raise UserError("--rollback takes no --force: it asks nothing")
     if arguments.force is not None and not arguments.force.strip():
-        raise Fault("--force needs a reason, which is kept with the version")
+        raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
         with one_at_a_time():
             gone, champion = Registry(open_store(), name).rollback()
@@ -81,7 +81,7 @@ def _promote(candidate: Candidate, name: str, margin: float, reason: str | None)
         _say("against", finding)
         objections += [objection] if objection else []
     if objections and reason is None:
-        raise Fault(f"not promoted: {'; '.join(objections)} (--force REASON promotes it all the same)")
+        raise UserError(f"not promoted: {'; '.join(objections)} (--force REASON promotes it all the same)")
     tags = {f"images.{key}": value for key, value in candidate.images.items()}
     tags |= {"validation_accuracy": f"{candidate.accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
     if objections and reason is not None:
@@ -95,12 +95,12 @@ def _promote(candidate: Candidate, name: str, margin: float, reason: str | None)
 
 
 def _candidate(tree: Revision) -> Candidate:
-    """The model that lies here, if `dvc.lock` and the answers are its own. Raises `Fault`."""
+    """The model that lies here, if `dvc.lock` and the answers are its own. Raises `UserError`."""
     for path in (MODEL, VALIDATION_PREDICTIONS):
         if not path.is_file():
-            raise Fault(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
+            raise UserError(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
         if tree.output(path).get("md5") != digest(path):
-            raise Fault(f"{path} is not the one that {LOCK} records: run dvc repro")
+            raise UserError(f"{path} is not the one that {LOCK} records: run dvc repro")
     images = {key: str(tree.output(path).get("md5")) for key, path in _IMAGES.items()}
     return Candidate(digest(MODEL), tables.read(VALIDATION_PREDICTIONS), images)
 
@@ -111,7 +111,7 @@ def _commit(model_md5: str) -> str | None:
     for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
         try:
             old = any(leads_to(stage, MODEL, revision.pipeline) for stage in stale(revision))
-        except Fault:  # it cannot be read, so nobody could train again from it
+        except UserError:  # it cannot be read, so nobody could train again from it
             continue
         if revision.model_md5 == model_md5 and not old:
             return revision.commit

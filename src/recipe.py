@@ -7,10 +7,10 @@ python -m src.recipe mnist
 import argparse
 import subprocess
 
-from src.atomic import write_text
-from src.faults import Fault, command
+from src.core.errors import UserError, command
+from src.core.files import write_text
+from src.core.paths import PARAMS
 from src.params import writing
-from src.paths import PARAMS
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     present = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else text
     recipes = [writing.recipe(name) for name in writing.names()]
     if not arguments.force and present not in recipes and _edited():
-        raise Fault(f"{PARAMS} has changes that no commit holds: commit them, or add --force to lose them")
+        raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or add --force to lose them")
     write_text(PARAMS, text)
     print(f"{PARAMS} is the recipe {arguments.name} now: dvc repro runs it, git diff {PARAMS} shows what changed")
 

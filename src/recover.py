@@ -15,10 +15,10 @@ import re
 import time
 from pathlib import Path
 
-from src.atomic import write_text
-from src.faults import Fault, command
-from src.paths import IMAGES, LOCKS, RWLOCK
-from src.tracking.source import git
+from src.core.errors import UserError, command
+from src.core.files import write_text
+from src.core.git import git
+from src.core.paths import IMAGES, LOCKS, RWLOCK
 
 _WRITING = 1.0  # seconds in which a living DVC has written its file
 _CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
@@ -70,14 +70,14 @@ def _repair(path: Path) -> None:
 
 
 def _check_names() -> None:
-    """Raise `Fault` for a photo whose name is not UTF-8: DVC ends with "surrogates not allowed", and no name."""
+    """Raise `UserError` for a photo whose name is not UTF-8: DVC ends with "surrogates not allowed", and no name."""
     for folder, folders, files in os.walk(IMAGES):
         for name in (*folders, *files):
             try:
                 name.encode()
             except UnicodeEncodeError:
                 shown = os.fsencode(Path(folder, name)).decode(errors="backslashreplace")
-                raise Fault(f"{shown}: the name is not UTF-8, which DVC needs: rename it") from None
+                raise UserError(f"{shown}: the name is not UTF-8, which DVC needs: rename it") from None
 
 
 if __name__ == "__main__":

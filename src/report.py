@@ -14,10 +14,10 @@ import json
 import sys
 from dataclasses import replace
 
-from src.faults import command
+from src.core.errors import command
 from src.review.gather import review
 from src.review.render import as_html, as_markdown
-from src.revision import at, merge_base, working_tree
+from src.review.revision import at, merge_base, working_tree
 
 
 def main() -> None:

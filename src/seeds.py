@@ -24,13 +24,13 @@ from src import params
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.data.intact import open_checked
+from src.core.errors import UserError, command
+from src.core.paths import SEEDS
 from src.data.prepared import SPLITS, Dataset, SplitName, read_dataset
+from src.data.verify import open_checked
 from src.evaluation import tables
-from src.faults import Fault, command
-from src.models.file import Card
+from src.models.file import ModelSpec
 from src.params import load
-from src.paths import SEEDS
 from src.stats.intervals import mean_interval
 from src.tracking import identity
 from src.training.loop import measure, train
@@ -43,11 +43,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="how many more seeds to train (default: %(default)s)")
     runs = parser.parse_args().runs
     if runs < 1:
-        raise Fault(f"--runs is {runs}: must be at least 1")
+        raise UserError(f"--runs is {runs}: must be at least 1")
     recipe = load()
     # The data must be those of the present parameters.
     if run(["dvc", "repro", "split"], check=False).returncode:
-        raise Fault("dvc repro split failed: mend what it says above")
+        raise UserError("dvc repro split failed: mend what it says above")
     compute = device.prepare(recipe.train, recipe.model.name)
     dataset = read_dataset()
     opened = open_checked(dataset, *SPLITS)
@@ -71,7 +71,7 @@ def train_once(
     recipe: params.Params, seed: int, dataset: Dataset, images: Mapping[SplitName, Batches], compute: Compute
 ) -> tuple[float | None, float | None]:
     """Validation and test accuracy of one training; None where there are no such images."""
-    classifier = Card.of(recipe.model, dataset).build(seed)
+    classifier = ModelSpec.of(recipe.model, dataset).build(seed)
     for _ in train(classifier, images["train"], images["validation"], recipe.train, seed, compute):
         pass
     return measure(classifier, images["validation"])[1], measure(classifier, images["test"])[1]

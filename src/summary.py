@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.addresses import without_credentials
-from src.atomic import digest
 from src.compute import portable
-from src.documents import keys, read_json, read_object, read_yaml
+from src.core.addresses import without_credentials
+from src.core.documents import keys, read_json, read_object, read_yaml
+from src.core.errors import command
+from src.core.files import digest
+from src.core.git import read_source
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
+from src.evaluation.reports import read_metrics, read_training
 from src.evaluation.sentence import accuracy_sentence
-from src.faults import command
-from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
-from src.results import read_metrics, read_training
 from src.tracking import history
 from src.tracking.lookup import find_run
 from src.tracking.sender import unsent
-from src.tracking.source import read_source
 from src.tracking.store import tracking_uri
 
 _NAMED = 3  # changed numbers that are named, of each file

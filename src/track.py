@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from src.faults import command
-from src.paths import ENVIRONMENT, MODEL
+from src.core.errors import command
+from src.core.paths import ENVIRONMENT, MODEL
 from src.tracking import history
 from src.tracking.dead import close
 from src.tracking.lineage import lines, trace

@@ -21,9 +21,9 @@ from src.compute import portable
 if __name__ == "__main__":
     portable.begin()
 
-from src import lifetime
+from src.core import process
+from src.core.errors import UserError, command
 from src.data.prepared import read_dataset
-from src.faults import Fault, command
 from src.params import load, seconds
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of the journal in .cache/searches")
     parser.add_argument("--apply", action="store_true", help="write the values found into params.yaml, nothing else")
     arguments = parser.parse_args()
-    lifetime.end_with_dvc()
+    process.end_with_dvc()
     params = load()
     changes: dict[str, Any] = {}
     if arguments.trials is not None:
@@ -44,7 +44,7 @@ def main() -> None:
         try:
             seconds(arguments.timeout)
         except ValueError as error:
-            raise Fault(f"--timeout is {arguments.timeout}: {error}") from None
+            raise UserError(f"--timeout is {arguments.timeout}: {error}") from None
         changes["timeout"] = arguments.timeout
     _at_least_1("--workers", arguments.workers)
     params = params.model_copy(update={"tune": params.tune.model_copy(update=changes)})
@@ -63,7 +63,7 @@ def main() -> None:
 
         try:
             store = open_store()
-        except Fault as fault:  # as training does: what is searched meanwhile is recorded by the next search
+        except UserError as fault:  # as training does: what is searched meanwhile is recorded by the next search
             print(f"warning: searching without MLflow: {fault}", file=sys.stderr, flush=True)
             store = None
     session.find(params, arguments.storage, arguments.workers, store)
@@ -79,14 +79,14 @@ def _prepared() -> Iterator[None]:
         with Popen(["dvc", "repro", "split"]) as dvc:
             yield
         if dvc.returncode:
-            raise Fault("dvc repro split failed: mend what it says above")
+            raise UserError("dvc repro split failed: mend what it says above")
     if not read_dataset().splits["validation"].count:
-        raise Fault("a search chooses by validation images, and there are none: set split.validation above 0")
+        raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
 
 
 def _at_least_1(name: str, value: int) -> int:
     if value < 1:
-        raise Fault(f"{name} is {value}: must be at least 1")
+        raise UserError(f"{name} is {value}: must be at least 1")
     return value
 
 

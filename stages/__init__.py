@@ -5,17 +5,17 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from src import faults, lifetime
+from src.core import errors, process
 
-with faults.told():
-    lifetime.end_with_dvc()
+with errors.exit_on_user_error():
+    process.end_with_dvc()
     if sys.argv[0] == "-m":  # Python looks for the stage that it was told to run, and has loaded nothing of it yet
         from src.compute import portable
 
         portable.begin()
 
 
-def run(main: Callable[[], None], less_memory: str = faults.MORE_MEMORY) -> NoReturn:
+def run(main: Callable[[], None], less_memory: str = errors.MORE_MEMORY) -> NoReturn:
     """Run a stage's `main` as a command line that takes no arguments, and end the process."""
 
     def stage() -> None:
@@ -25,4 +25,4 @@ def run(main: Callable[[], None], less_memory: str = faults.MORE_MEMORY) -> NoRe
         ).parse_args()
         main()
 
-    faults.command(stage, less_memory)
+    errors.command(stage, less_memory)

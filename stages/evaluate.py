@@ -6,13 +6,14 @@ Of the validation images only a temperature is learned, to calibrate with. Witho
 official test set) metrics say `images: 0` and the tables have no accuracies.
 """
 
-from src import paths, tracking
-from src.atomic import write_arrays, write_json
+from src import tracking
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
-from src.data.intact import intact, open_checked
+from src.core import paths
+from src.core.files import write_arrays, write_json
 from src.data.prepared import read_dataset
+from src.data.verify import open_checked, verifying
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
 from src.evaluation.classes import confusion, per_class, per_group
@@ -29,12 +30,12 @@ from stages import run
 def main() -> None:
     params = load()
     dataset = read_dataset()
-    classifier, card = load_model(paths.MODEL)
-    card.check(dataset)
+    classifier, spec = load_model(paths.MODEL)
+    spec.check(dataset)
     compute = device.prepare(params.train, params.model.name)
     classifier = compute.place(classifier)
     validation, test = (Batches(split, compute.device) for split in open_checked(dataset, "validation", "test"))
-    with intact(dataset, "validation", "test"):
+    with verifying(dataset, "validation", "test"):
         outputs, labels = logits(classifier, test).cpu().numpy(), test.labels.cpu().numpy()
         validation_outputs = logits(classifier, validation).cpu().numpy()
         temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())

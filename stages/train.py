@@ -4,17 +4,18 @@ python -m stages.train
 torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machines
 """
 
-from src import paths, tracking
-from src.atomic import check_writable, digest, write_arrays
-from src.compute import device, processes
+from src import tracking
+from src.compute import device, distributed
 from src.compute.batches import Batches
 from src.compute.forward import logits
-from src.data.intact import intact, open_checked
+from src.core import paths
+from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_dataset
+from src.data.verify import open_checked, verifying
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
 from src.models.classifier import Probabilities
-from src.models.file import Card, save
+from src.models.file import ModelSpec, save
 from src.params import load
 from src.tracking.identity import training_key
 from src.training import augment, record
@@ -28,7 +29,7 @@ PREVIEWS = 24  # the original and 23 draws
 
 
 def main() -> None:
-    processes.launch(work, load().train.processes)
+    distributed.launch(work, load().train.processes)
 
 
 def work() -> None:
@@ -39,24 +40,24 @@ def work() -> None:
     compute = device.prepare(params.train, params.model.name)
     arrays = open_checked(dataset, "train", "validation")
     training, validation = (Batches(split, compute.device) for split in arrays)
-    card = Card.of(params.model, dataset)
-    classifier = card.build(params.seed)
-    with processes.joined(compute.device):
+    spec = ModelSpec.of(params.model, dataset)
+    classifier = spec.build(params.seed)
+    with distributed.process_group(compute.device):
         environment = record.environment(compute, params.train.threads)
         progress, snapshots = Progress(), Snapshots(classifier.network)
         state = Resumable(training_key(params, environment), progress, snapshots)
         epochs = train(classifier, training, validation, params.train, params.seed, compute, progress)
-        if processes.number() > 0:
+        if distributed.rank() > 0:
             state.beside()
             list(epochs)
             return
         with state.alone(), tracking.training_run(params, state.session) as run:
             print(f"training {params.model.name} on {len(training):,} images, {compute}")
             run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
-            with intact(dataset, "train", "validation") as reading:
+            with verifying(dataset, "train", "validation") as reading:
                 state.follow(reading.before(epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics()))
 
-            save(paths.MODEL, classifier, card)
+            save(paths.MODEL, classifier, spec)
             snapshots.save(paths.SNAPSHOTS)
             shown = augment.preview(params.train.augment, training.images[0], PREVIEWS, params.seed)
             write_arrays(paths.AUGMENTATION, images=shown)

@@ -3,13 +3,14 @@
 python -m stages.visualize
 """
 
-from src import paths, tracking
-from src.addresses import without_credentials
-from src.anatomy.examine import table
+from src import tracking
+from src.core import paths
+from src.core.addresses import without_credentials
 from src.evaluation import tables
 from src.figures.gallery import draw_all
 from src.figures.page import page
 from src.figures.run import read_run
+from src.models.inspection import table
 from src.params import load
 from src.tracking.identity import flatten
 from stages import run

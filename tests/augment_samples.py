@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src import params
-from src.training.augment import Draws, draw
+from src.training.augment import AugmentParams, draw
 
 NO_AUGMENT: dict[str, Any] = {
     "flip": False,
@@ -68,6 +68,6 @@ def pixels(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float()
 
 
-def drawn(section: params.Augment, images: Tensor, seed: int = 0) -> Draws:
+def drawn(section: params.Augment, images: Tensor, seed: int = 0) -> AugmentParams:
     size = (images.shape[1], images.shape[2])
     return draw(section, len(images), size, torch.Generator().manual_seed(seed))

@@ -26,7 +26,7 @@ from bad_inputs import Case, Harm
 from data_samples import class_folders, mnist_files, png, write_files
 from forked import CHECKING
 
-from src.paths import DATASET, MODEL, PREPARED
+from src.core.paths import DATASET, MODEL, PREPARED
 
 DOWNLOAD, SPLIT, TRAIN, EVALUATE, VISUALIZE = CHECKING[1:]
 TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train.images.npy", PREPARED / "train.labels.npy"
@@ -159,7 +159,7 @@ CASES = [
     *(model("cut off", cut(MODEL), command, "is not a whole model") for command in (EVALUATE, VISUALIZE, "src.export")),
     *(model("of another network", other_network, command, "is not a whole model")
       for command in (EVALUATE, "src.export", "src.predict README.md")),
-    model("its card changed", renamed_network, "src.export", "is not a whole model"),
+    model("its spec changed", renamed_network, "src.export", "is not a whole model"),
     model("text", content(MODEL, "weights"), EVALUATE, "is not a whole model"),
     model("empty", content(MODEL, ""), "src.export", "is not a whole model"),
     *(model("gone", gone(MODEL), command, "model.safetensors is missing")

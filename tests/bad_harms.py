@@ -12,7 +12,7 @@ from bad_inputs import Harm
 from data_samples import idx, mnist_files, write_files
 from safetensors.torch import load_file, save_file
 
-from src.paths import MODEL
+from src.core.paths import MODEL
 
 
 def both(*harms: Harm) -> Harm:

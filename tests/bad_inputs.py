@@ -5,7 +5,7 @@
 
 Told means: exit code 2, one `error:` line that holds the word given with the case, no traceback; models, reports, data
 and `dvc.lock` are as they were, and no training has kept a state. Each runs as the command itself does
-(`src.faults.command`), in a process forked from one that has imported everything. Prints a row for each kind
+(`src.core.errors.command`), in a process forked from one that has imported everything. Prints a row for each kind
 (`docs/reliability.md` holds them); exits with 1 if any is not told.
 """
 

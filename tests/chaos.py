@@ -43,7 +43,9 @@ class Repro:
     def __init__(self, clone: Path, *options: str, command: Sequence[str] = ("dvc", "repro")) -> None:
         self.log = clone.parent / "output.txt"
         # Without SHELL, as in containers and cron, DVC takes sh: one that may stay between DVC and the stage.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "SHELL"))}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "SHELL"))
+        }
         environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -8,12 +8,12 @@ import pandas
 import torch
 
 from src import params
-from src.anatomy.examine import examine
 from src.data.prepared import Dataset, Duplicates, ImageFormat, LabelledImages, SplitRecord
 from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
 from src.figures.run import Run
 from src.models.build import build
+from src.models.inspection import inspect_network
 from src.stats.intervals import wilson
 
 LONG = [
@@ -124,7 +124,7 @@ def run(
     image = ImageFormat(height=height, width=width, channels=channels, resize=None)
     torch.manual_seed(0)
     model = params.Model(name=network, weights="none", freeze=False, activation=None, dropout=0.1, normalize="half")
-    anatomy = examine(build(model, image, len(classes), [0.5], [0.5]), images[0], 2, 1)
+    anatomy = inspect_network(build(model, image, len(classes), [0.5], [0.5]), images[0], 2, 1)
     moments = np.arange(min(epochs, 25) + 1)
     growing = (moments / moments[-1])[:, None, None, None, None]
     snapshots = {

@@ -51,7 +51,7 @@ def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], 
     code = 1
     try:
         import stages
-        from src.faults import command
+        from src.core.errors import command
 
         signal.alarm(LIMIT)
         for number in (1, 2):

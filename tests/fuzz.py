@@ -4,10 +4,10 @@ set files, images.
 
     python tests/fuzz.py --count 10000 --seed 0
 
-Every file is read in a process that is watched: it is accepted, or refused by one line (`Fault`, `Unreadable`). A fault
-is anything else: another exception, a crash, more than 30 s, more than 1 GiB of memory, a file changed outside of
-the reader's folder, a program or a connection started. Prints a row for each kind of file (`docs/reliability.md`
-has them); keeps what went wrong as a file, and exits with 1. Linux only.
+Every file is read in a process that is watched: it is accepted, or refused by one line (`UserError`, `Unreadable`).
+A fault is anything else: another exception, a crash, more than 30 s, more than 1 GiB of memory, a file changed
+outside of the reader's folder, a program or a connection started. Prints a row for each kind of file
+(`docs/reliability.md` has them); keeps what went wrong as a file, and exits with 1. Linux only.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from fuzz_models import WEIGHTS
 from fuzz_samples import samples
 
 from src import params
+from src.core.errors import UserError
 from src.data.archives import is_archive, members
 from src.data.formats import own_file, read_own_file
 from src.data.images import Fit, Unreadable, decode, is_image
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.build import build
 from src.prediction.model import load
 
@@ -91,7 +91,7 @@ def read(sample: Sample, data: bytes, chance: random.Random) -> None:
     match sample.kind:
         case "model files":
             model = load(path.name)
-            wanted = model.card.image
+            wanted = model.spec.image
             if wanted.height * wanted.width <= 10_000:
                 model.probabilities(np.zeros((1, wanted.height, wanted.width, wanted.channels), np.uint8))
         case "weights":
@@ -123,7 +123,7 @@ def watched(sample: Sample, data: bytes, chance: random.Random) -> Outcome:
     try:
         read(sample, data, chance)
         accepted = True
-    except (Fault, Unreadable) as refusal:
+    except (UserError, Unreadable) as refusal:
         if len(str(refusal)) > MESSAGE:
             wrong = f"a message of {len(str(refusal)):,} characters: {str(refusal)[:200]}"
     except (Exception, Harm) as error:

@@ -1,4 +1,4 @@
-"""Model files, and ways to spoil the header of safetensors, and in it the card."""
+"""Model files, and ways to spoil the header of safetensors, and in it the spec."""
 
 import json
 import struct
@@ -10,8 +10,8 @@ from fuzz_bytes import INTEGERS, Chance, Sample
 
 from src import params
 from src.data.prepared import ImageFormat
-from src.model_names import SMALL, TORCHVISION
-from src.models.file import Card, save
+from src.models.file import ModelSpec, save
+from src.params.networks import SMALL, TORCHVISION
 
 WEIGHTS = "shufflenet_v2_x0_5"  # the smallest network of torchvision
 
@@ -25,9 +25,11 @@ def model_files(folder: Path) -> Iterator[Sample]:
     ):
         model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.1, normalize="dataset")
         image = ImageFormat(height=size, width=size, channels=channels, resize="crop")
-        card = Card(model=model, classes=["a", "b", "ü\n"], image=image, mean=[0.5] * channels, std=[0.2] * channels)
+        spec = ModelSpec(
+            model=model, classes=["a", "b", "ü\n"], image=image, mean=[0.5] * channels, std=[0.2] * channels
+        )
         path = folder / f"{name}.safetensors"
-        save(path, card.build(0), card)
+        save(path, spec.build(0), spec)
         yield Sample("model files", path.name, path.read_bytes(), _safetensors)
 
 
@@ -35,10 +37,10 @@ def _safetensors(chance: Chance, data: bytes) -> bytes:
     (length,) = struct.unpack("<Q", data[:8])
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
     if chance.random() < 0.5:
-        card = json.loads(header["__metadata__"]["card"])
+        spec = json.loads(header["__metadata__"]["spec"])
         for _ in range(chance.randint(1, 2)):
-            _edit(chance, card)
-        header["__metadata__"]["card"] = _dumped(chance, card)
+            _edit(chance, spec)
+        header["__metadata__"]["spec"] = _dumped(chance, spec)
     else:
         for _ in range(chance.randint(1, 3)):
             _edit_tensor(chance, header)

@@ -21,8 +21,8 @@ from training_samples import CPU, digits
 
 from src.compute import device
 from src.compute.batches import Batches
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.build import build
 from src.params import Params, check
 from src.params.writing import load_recipe
@@ -60,7 +60,7 @@ CHANGES = st.lists(LIKELY, min_size=1, max_size=3) | st.lists(st.tuples(PATH, AN
 
 
 def attempt(changes: list[Change]) -> bool:
-    """Whether the recipe with the changes is accepted. Raises what neither a training nor a `Fault` is."""
+    """Whether the recipe with the changes is accepted. Raises what neither a training nor a `UserError` is."""
     raw: Any = copy.deepcopy(DIGITS)
     for path, value in changes:
         inner = raw
@@ -70,14 +70,14 @@ def attempt(changes: list[Change]) -> bool:
             inner[path[-1]] = value
     try:
         params = check(raw, "params.yaml")
-    except Fault as fault:
+    except UserError as fault:
         told = str(fault)
         assert told.isprintable()
         # Another optimiser, loss or schedule needs other keys beside its name.
         named = (".".join(path[:-1] if path[-1] == "name" else path[-1:]) for path, _ in changes)
         assert any(key in told for key in named), told
         return False
-    with suppress(Fault):  # settings that do not fit these images
+    with suppress(UserError):  # settings that do not fit these images
         _train(params)
     return True
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=2000)
     examples = parser.parse_args().examples
-    print(f"{examples} mutated files: {fuzz(examples)} accepted (trained, or ended in a Fault), the others refused")
+    print(f"{examples} mutated files: {fuzz(examples)} accepted (trained, or ended in a UserError), the others refused")
 
 
 if __name__ == "__main__":

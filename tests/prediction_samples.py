@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from src import params, predict
+from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier
-from src.models.file import Card, save
-from src.paths import MODEL
+from src.models.file import ModelSpec, save
 
 
 def make_model(image: ImageFormat, classes: list[str], name: str = "mnist_convnet") -> Classifier:
@@ -19,16 +19,16 @@ def make_model(image: ImageFormat, classes: list[str], name: str = "mnist_convne
     torch.manual_seed(0)
     model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
     means = [0.4, 0.5, 0.6][: image.channels]
-    card = Card(model=model, classes=classes, image=image, mean=means, std=[0.2] * image.channels)
-    classifier = card.build()
+    spec = ModelSpec(model=model, classes=classes, image=image, mean=means, std=[0.2] * image.channels)
+    classifier = spec.build()
     with torch.no_grad():
         classifier(torch.randint(0, 256, (32, image.height, image.width, image.channels), dtype=torch.uint8))
-    save(MODEL, classifier, card)
+    save(MODEL, classifier, spec)
     return classifier.eval()
 
 
 def run_predict(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The exit code, where `main` leaves with one; `Fault` comes out as it is."""
+    """The exit code, where `main` leaves with one; `UserError` comes out as it is."""
     patch.setattr("sys.argv", ["predict", *map(str, arguments)])
     try:
         predict.main()

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from src import params
-from src.anatomy.examine import examine, shifted, table
-from src.anatomy.receptive import Field, receptive_fields
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.build import build
 from src.models.classifier import Classifier
+from src.models.inspection import inspect_network, shifted, table
+from src.models.receptive import Field, receptive_fields
 
 
 def classifier(name: str, height: int, width: int, channels: int) -> Classifier:
@@ -119,7 +119,7 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_anatomy(name: str, size: int, channels: int, convolutions: int) -> None:
     model = classifier(name, size, size, channels)
     image = np.random.default_rng(0).integers(256, size=(size, size, channels), dtype=np.uint8)
-    found = examine(model, image, 3, 2)
+    found = inspect_network(model, image, 3, 2)
     assert found.parameters == sum(layer.parameters for layer in found.layers)
     assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert len(found.means) == convolutions
@@ -133,7 +133,7 @@ def test_anatomy(name: str, size: int, channels: int, convolutions: int) -> None
 
 
 def test_cifar_vgg_is_the_published_one() -> None:
-    found = examine(classifier("cifar_vgg", 32, 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
+    found = inspect_network(classifier("cifar_vgg", 32, 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
     assert found.parameters == 5_852_170
     assert round(found.size / 2**20, 2) == 22.33
     rows = table(found.layers)
@@ -142,7 +142,7 @@ def test_cifar_vgg_is_the_published_one() -> None:
 
 
 def test_kinds_are_told_in_words() -> None:
-    found = examine(classifier("mobilenet_v2", 32, 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
+    found = inspect_network(classifier("mobilenet_v2", 32, 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
     assert {"conv 3×3, stride 2", "conv 3×3, depthwise", "conv 1×1", "batch norm", "linear"} <= {
         layer.kind for layer in found.layers
     }
@@ -156,5 +156,5 @@ def test_the_shifted_copy() -> None:
 
 
 def test_a_layer_that_is_not_there() -> None:
-    with pytest.raises(Fault, match=r"visualize\.layer is 4, but the network has 3 convolutions"):
-        examine(classifier("cifar_basic", 8, 8, 1), np.zeros((8, 8, 1), np.uint8), 1, 4)
+    with pytest.raises(UserError, match=r"visualize\.layer is 4, but the network has 3 convolutions"):
+        inspect_network(classifier("cifar_basic", 8, 8, 1), np.zeros((8, 8, 1), np.uint8), 1, 4)

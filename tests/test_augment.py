@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from src.atomic import digest, write_arrays
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.files import digest, write_arrays
 from src.params import parse
 from src.params.writing import recipe
 from src.training import augment
-from src.training.augment import Draws, rectangles
+from src.training.augment import AugmentParams, rectangles
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
@@ -76,7 +76,7 @@ def test_an_operator_does_not_change_what_others_draw(key: str) -> None:
 def test_draws_are_a_function_of_the_generator() -> None:
     section, images = settings(**ALONE, mixup=0.3, cutmix=1.0), photos(30)
     first, again, other = drawn(section, images), drawn(section, images), drawn(section, images, seed=1)
-    for name in Draws.__dataclass_fields__:
+    for name in AugmentParams.__dataclass_fields__:
         assert torch.equal(getattr(first, name), getattr(again, name)), name
         assert not torch.equal(getattr(first, name), getattr(other, name)), name
 
@@ -192,7 +192,7 @@ def test_faults_of_the_section_are_told(value: str, message: str) -> None:
     key = value.partition(":")[0]
     lines = recipe("digits").splitlines()
     text = "\n".join(f"    {value}" if line.startswith(f"    {key}:") else line for line in lines)
-    with pytest.raises(Fault, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         parse(text, "params.yaml")
     assert "train.augment" in str(caught.value)
 

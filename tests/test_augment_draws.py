@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from src.training import augment
-from src.training.augment import Draws
+from src.training.augment import AugmentParams
 
 HEIGHT, WIDTH = 4, 10
 BILINEAR = v2.InterpolationMode.BILINEAR
@@ -88,13 +88,13 @@ class Case(NamedTuple):
     """The same quantities of both operators, of images of one size unless another is needed for theirs."""
 
     ask: dict[str, Any]
-    ours: Callable[[Draws], Tensor]  # (N, quantities)
+    ours: Callable[[AugmentParams], Tensor]  # (N, quantities)
     operator: v2.Transform
     theirs: Callable[[dict[str, Any]], tuple[float, ...]]
     size: tuple[int, int] = (HEIGHT, WIDTH)
 
 
-def window(draws: Draws) -> Tensor:
+def window(draws: AugmentParams) -> Tensor:
     """Area, aspect, left and bottom, as shares of the image."""
     assert draws.window is not None
     centre, sides = draws.window.unbind(dim=1)
@@ -103,28 +103,28 @@ def window(draws: Draws) -> Tensor:
     return torch.column_stack([sides.prod(dim=1), sides[:, 0] / sides[:, 1], rim[0][:, 0], rim[1][:, 1]])
 
 
-def moves(draws: Draws) -> Tensor:
+def moves(draws: AugmentParams) -> Tensor:
     """Translation to the right and down in whole pixels, as torchvision rounds them."""
     assert draws.matrix is not None
     return (-draws.matrix[:, :2, 2] * torch.tensor([WIDTH, HEIGHT]) / 2).round()
 
 
-def angle(draws: Draws) -> Tensor:
+def angle(draws: AugmentParams) -> Tensor:
     assert draws.matrix is not None
     return torch.atan2(draws.matrix[:, 1, 0] * HEIGHT / WIDTH, draws.matrix[:, 1, 1]).rad2deg()[:, None]
 
 
-def magnification(draws: Draws) -> Tensor:
+def magnification(draws: AugmentParams) -> Tensor:
     assert draws.matrix is not None
     return 1 / draws.matrix[:, :1, 0]
 
 
-def shear(draws: Draws) -> Tensor:
+def shear(draws: AugmentParams) -> Tensor:
     assert draws.matrix is not None
     return (draws.matrix[:, :1, 1] * WIDTH / HEIGHT).atan().rad2deg()
 
 
-def inwards(draws: Draws) -> Tensor:
+def inwards(draws: AugmentParams) -> Tensor:
     """How far the corners move to the right and down, as shares of half the image."""
     assert draws.matrix is not None
     rim = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
@@ -141,13 +141,13 @@ def inwards_of_torchvision(parameters: dict[str, Any]) -> tuple[float, ...]:
     return tuple(((seen / seen[2] - rim)[:2] / [[width / 2], [height / 2]]).flatten())
 
 
-def erased(draws: Draws) -> Tensor:
+def erased(draws: AugmentParams) -> Tensor:
     """Top, left, height and width."""
     assert draws.erased is not None
     return torch.column_stack([draws.erased[:, :2], draws.erased[:, 2:] - draws.erased[:, :2]])
 
 
-def column(name: str) -> Callable[[Draws], Tensor]:
+def column(name: str) -> Callable[[AugmentParams], Tensor]:
     return attrgetter(name)
 
 
@@ -230,7 +230,7 @@ def test_what_is_drawn_is_distributed_as_by_torchvision(name: str) -> None:
     ],
 )
 def test_an_operator_hits_the_share_of_the_images(
-    ask: dict[str, Any], happens: Callable[[Draws], Tensor], share: float
+    ask: dict[str, Any], happens: Callable[[AugmentParams], Tensor], share: float
 ) -> None:
     hit = happens(drawn(settings(**ask), white(10000, 32, 80))).float().mean().item()
     assert hit == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 10000))

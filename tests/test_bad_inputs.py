@@ -13,12 +13,12 @@ from fuzz_params import fuzz
 from training_samples import CPU, digits, new_classifier, section
 
 from src.compute.batches import Batches
-from src.data import intact
-from src.data.intact import open_checked
+from src.core.errors import UserError, command
+from src.data import verify
 from src.data.prepare import prepare
 from src.data.prepared import array_paths, open_split
 from src.data.raw import fetch_raw
-from src.faults import Fault, command
+from src.data.verify import open_checked
 from src.params import Split
 from src.training.loop import train
 
@@ -44,7 +44,7 @@ def test_damage_of_images_is_found_beside_the_work_and_told_before_anything_is_k
     monkeypatch.chdir(tmp_path)
     fetch_raw("digits", None, None)
     dataset = prepare("digits", None, "crop", None, False, SPLIT)
-    with intact.intact(dataset, "train", "validation") as reading:
+    with verify.verifying(dataset, "train", "validation") as reading:
         assert list(reading.before(range(3))) == [0, 1, 2]
     path = array_paths("train")[0]
     before = path.read_bytes()
@@ -53,15 +53,15 @@ def test_damage_of_images_is_found_beside_the_work_and_told_before_anything_is_k
     kept: list[int] = []
 
     def work() -> None:
-        with intact.intact(dataset, "train") as reading:
+        with verify.verifying(dataset, "train") as reading:
             kept.extend(reading.before(range(3)))
 
-    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"):
+    with pytest.raises(UserError, match=r"train\.images\.npy is not the file"):
         work()
     assert kept == [], "a training that goes on after the array was mended has nothing of the damaged one"
-    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"), intact.intact(dataset, "train"):
+    with pytest.raises(UserError, match=r"train\.images\.npy is not the file"), verify.verifying(dataset, "train"):
         pass
-    with intact.intact(dataset, "validation"):
+    with verify.verifying(dataset, "validation"):
         pass
 
 
@@ -97,7 +97,7 @@ def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> N
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, before[1]))
     try:
-        with pytest.raises(Fault, match=r"cpu is out of memory: reduce train\.batch_size"):
+        with pytest.raises(UserError, match=r"cpu is out of memory: reduce train\.batch_size"):
             next(epochs)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)

@@ -91,7 +91,7 @@ def test_a_tutorial_learns_like_the_recipe(recipe: str) -> None:
 @pytest.mark.parametrize("recipe", ARCHIVES)
 def test_a_tutorial_prepares_an_image_like_the_recipe(recipe: str) -> None:
     known, _ = small(recipe)
-    side = known.card.image.height
+    side = known.spec.image.height
     images = Images(*known.evaluation, TUTORIALS[recipe].transform(side, training=False))
     own = known.classifier().normalize(torch.from_numpy(known.evaluation.images[:3].copy()))
     torch.testing.assert_close(torch.stack([images[n][0] for n in range(3)]), own, rtol=1e-5, atol=1e-6)
@@ -142,7 +142,7 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
     """
     known, section = small(recipe, batch_size=32, epochs=1, record_every=0)
     model = known.params.model.model_copy(update={"dropout": 0.0})
-    known = known._replace(card=known.card.model_copy(update={"model": model}))
+    known = known._replace(spec=known.spec.model_copy(update={"model": model}))
     batch = contenders.spread(known.training, 32)
     compute = prepare(section, known.params.model.name)
 

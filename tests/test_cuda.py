@@ -21,12 +21,12 @@ from src import params
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.evaluation.disturb import gradient_signs
+from src.evaluation.corruptions import gradient_signs
 from src.models.classifier import Classifier
 from src.params import Optimizer, writing
-from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target
+from src.training.step import TrainStep
 
 pytestmark = [
     pytest.mark.gpu,
@@ -73,19 +73,19 @@ def test_an_optimiser_gives_the_same_bits_twice(optimizer: Optimizer) -> None:
 
 def train_with_alarm(name: str, **changes: Any) -> None:
     """Raises where the host waits between the first and the last step of the second epoch."""
-    step = Learner.step
+    step = TrainStep.step
 
-    def watched(learner: Learner, *arguments: Any) -> Any:
+    def watched(train_step: TrainStep, *arguments: Any) -> Any:
         epoch, number = divmod(arguments[-1] - 1, STEPS)
         if epoch == 1 and number == 0:
             torch.cuda.set_sync_debug_mode("error")
-        result = step(learner, *arguments)
+        result = step(train_step, *arguments)
         if number == STEPS - 1:
             torch.cuda.set_sync_debug_mode("default")
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "step", watched)
+        patch.setattr(TrainStep, "step", watched)
         trained(name, **changes)
 
 
@@ -107,11 +107,11 @@ def gradients_after_steps(compiled: bool) -> list[Tensor]:
     """Of a batch in two parts, at a learning rate of 0, after as many steps as graphs are recorded and replayed in."""
     torch._dynamo.reset()
     classifier, section, data, compute = prepared(SPEED, compile=compiled, accumulate=2, precision="float32")
-    learner = Learner(classifier, section, data.labels, compute)
+    train_step = TrainStep(classifier, section, data.labels, compute)
     classifier.train()
     ((images, labels),) = data.take(torch.arange(BATCH_SIZE), BATCH_SIZE)
     for number in range(1, 6):
-        learner.step(images, Target(labels), 0.0, number)
+        train_step.step(images, Target(labels), 0.0, number)
     return [weight.grad.clone() for weight in classifier.parameters() if weight.grad is not None]
 
 

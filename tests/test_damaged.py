@@ -12,8 +12,9 @@ from answer_tables import answered, commit, repository, results, write
 from clones import linked, substitute
 from forked import Forked
 
-from src import paths, promote, report
-from src.faults import Fault
+from src import promote, report
+from src.core import paths
+from src.core.errors import UserError
 from src.figures.run import read_run
 from src.params import load
 from src.tracking import history
@@ -80,7 +81,7 @@ def test_a_report_on_a_base_that_is_damaged_says_so(
     commit(folder, "head")
     spoiled(folder, text, paths.METRICS)
     paths.METRICS.write_text(text, encoding="latin-1")
-    with pytest.raises(Fault, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
+    with pytest.raises(UserError, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
         report.main()
 
 
@@ -99,7 +100,9 @@ def test_what_others_write_into_a_branch_is_compared(
         assert "data.source" in out
         assert "`2020-01-01` | `2020-01-02`" in out.replace('"', "")
     write(folder / "data/images.dvc", "outs: []\n")
-    with pytest.raises(Fault, match=r"data/images\.dvc of the working tree cannot be read .*: run dvc add data/images"):
+    with pytest.raises(
+        UserError, match=r"data/images\.dvc of the working tree cannot be read .*: run dvc add data/images"
+    ):
         report.main()
 
 
@@ -206,7 +209,7 @@ def test_results_that_are_damaged_or_do_not_belong_together_are_one_line(
     good = path.read_bytes()
     harm(path)
     try:
-        with pytest.raises(Fault, match=told) as caught:
+        with pytest.raises(UserError, match=told) as caught:
             read_run(load().visualize)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)

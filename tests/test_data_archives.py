@@ -16,9 +16,9 @@ from data_samples import pack_tar, pack_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from src.core.errors import UserError
 from src.data import archives
 from src.data.archives import Limits, gunzip, is_archive, members
-from src.faults import Fault
 
 FILES = {"a/1.bin": b"one", "a/2.bin": random.Random(0).randbytes(30_000), "ü b\n/3.bin": b""}
 
@@ -62,7 +62,7 @@ def test_xz_of_several_streams_is_read(tmp_path: Path) -> None:
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / "x"
     (pack_tar if kind == "tar" else pack_zip)(path, {name: b"x"})
-    with pytest.raises(Fault, match="leads outside"):
+    with pytest.raises(UserError, match="leads outside"):
         contents(path)
 
 
@@ -72,7 +72,7 @@ def test_links_and_devices_in_tar_are_refused(tmp_path: Path, kind: bytes) -> No
         info = tarfile.TarInfo("a/1.png")
         info.type, info.linkname = kind, "/etc/passwd"
         tar.addfile(info)
-    with pytest.raises(Fault, match="link or a device"):
+    with pytest.raises(UserError, match="link or a device"):
         contents(tmp_path / "x.tar")
 
 
@@ -81,12 +81,12 @@ def test_links_and_passwords_in_zip_are_refused(tmp_path: Path) -> None:
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(Fault, match="link or a device"):
+    with pytest.raises(UserError, match="link or a device"):
         contents(tmp_path / "x.zip")
     data = bytearray(pack_zip(tmp_path / "y.zip", {"a": b"b"}).read_bytes())
     data[data.index(b"PK\1\2") + 8] |= 1  # the flag for encryption
     (tmp_path / "y.zip").write_bytes(data)
-    with pytest.raises(Fault, match="encrypted"):
+    with pytest.raises(UserError, match="encrypted"):
         contents(tmp_path / "y.zip")
 
 
@@ -94,11 +94,11 @@ def test_links_and_passwords_in_zip_are_refused(tmp_path: Path) -> None:
 def test_bounds_hold(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
     (pack_tar if kind == "tar" else pack_zip)(path, {"a": bytes(50_000), "b": bytes(50_000)})
-    with pytest.raises(Fault, match="more than 1 files"):
+    with pytest.raises(UserError, match="more than 1 files"):
         contents(path, Limits(members=1))
-    with pytest.raises(Fault, match="'a' has more than"):
+    with pytest.raises(UserError, match="'a' has more than"):
         contents(path, Limits(member_bytes=49_999))
-    with pytest.raises(Fault, match="bomb"):
+    with pytest.raises(UserError, match="bomb"):
         contents(path, Limits(unpacked_bytes=90_000))
     assert len(contents(path, Limits(members=2, member_bytes=50_000))) == 2
 
@@ -110,7 +110,7 @@ def test_a_bomb_is_stopped_early_although_its_member_is_skipped(tmp_path: Path) 
         file.write(info.tobuf())
         for _ in range(80):
             file.write(bytes(2**20))
-    with pytest.raises(Fault, match="bomb"):
+    with pytest.raises(UserError, match="bomb"):
         sum(1 for _ in members(tmp_path / "x.tar.gz", limits=Limits(unpacked_bytes=2**26)))
 
 
@@ -121,7 +121,7 @@ def test_a_header_that_demands_memory_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         assert tar.fileobj is not None
         tar.fileobj.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(20 * 2**20))
-    with pytest.raises(Fault, match="bomb"):
+    with pytest.raises(UserError, match="bomb"):
         contents(tmp_path / "x.tar.gz")
 
 
@@ -131,7 +131,7 @@ def test_xz_that_demands_memory_is_refused(tmp_path: Path) -> None:
     encoder = lzma.LZMACompressor(filters=filters)
     data = bytearray(encoder.compress(plain) + encoder.flush())
     (tmp_path / "x.tar.xz").write_bytes(data)
-    with pytest.raises(Fault, match=r"[Mm]emory"):
+    with pytest.raises(UserError, match=r"[Mm]emory"):
         contents(tmp_path / "x.tar.xz")
 
 
@@ -142,7 +142,7 @@ def test_a_truncated_archive_is_a_fault_wherever_it_is_cut(tmp_path: Path, mode:
     end = whole.rstrip(b"\0")  # of a plain tar the filling at the end may be missing but for one block
     for length in [600, 1024, 1536, len(end) // 2, len(end) - 1]:
         path.write_bytes(whole[: min(length, len(end) - 1)])
-        with pytest.raises(Fault):
+        with pytest.raises(UserError):
             contents(path)
 
 
@@ -151,18 +151,18 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
     data = bytearray(path.read_bytes())
     data[1024 + 3] ^= 255  # in the second member's name
     path.write_bytes(data)
-    with pytest.raises(Fault, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         contents(path)
 
 
 def test_gunzip_is_bounded_and_checked() -> None:
     data = gzip.compress(bytes(1000))
     assert gunzip(data, "x") == bytes(1000)
-    with pytest.raises(Fault, match="more than"):
+    with pytest.raises(UserError, match="more than"):
         gunzip(data, "x", limit=999)
-    with pytest.raises(Fault, match="truncated"):
+    with pytest.raises(UserError, match="truncated"):
         gunzip(data[:-1], "x")
-    with pytest.raises(Fault, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         gunzip(b"nonsense", "x")
 
 
@@ -188,7 +188,7 @@ def test_zips_that_are_unpacked_whole_are_refused(tmp_path: Path, method: int) -
     """zipfile asks these for all that a piece unpacks to, gigabytes of 100 KiB, before the length it knows counts."""
     with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
         archive.writestr("a/1.png", bytes(1000))
-    with pytest.raises(Fault, match="pack it by the usual one, deflate"):
+    with pytest.raises(UserError, match="pack it by the usual one, deflate"):
         contents(tmp_path / "x.zip")
 
 
@@ -201,7 +201,7 @@ def test_a_zip_whose_directory_lies_is_a_fault(tmp_path: Path, place: int, value
     at = data.index(mark) + (12 if place == 16 else place)  # the directory's size, the name's length
     data[at : at + 4 if place == 16 else at + 2] = value.to_bytes(4 if place == 16 else 2, "little")
     path.write_bytes(data)
-    with pytest.raises(Fault):
+    with pytest.raises(UserError):
         contents(path)
 
 
@@ -210,7 +210,7 @@ def test_a_message_about_damage_is_short(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[26:28] = (5000).to_bytes(2, "little")  # the name's length in the local header; the message would hold it all
     path.write_bytes(data)
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(UserError) as caught:
         contents(path)
     assert len(str(caught.value)) < 400
 
@@ -223,7 +223,7 @@ def test_mutated_archives_are_read_or_refused(tmp_path: Path, sample: bytes, cha
         data[int(place * len(data))] = value
     path = tmp_path / "mutated"
     path.write_bytes(data)
-    with contextlib.suppress(Fault):
+    with contextlib.suppress(UserError):
         if is_archive(path):
             contents(path)
 
@@ -247,13 +247,13 @@ def test_a_zips_directory_is_bounded_before_it_is_listed(
     directory(path, 100_000, 7, zip64=zip64)
     tracemalloc.start()
     try:
-        with pytest.raises(Fault, match=r"x\.zip holds more than 1,000 files$"):
+        with pytest.raises(UserError, match=r"x\.zip holds more than 1,000 files$"):
             contents(path, Limits(members=1000))
         assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size, "listed, they take ten times as much"
     finally:
         tracemalloc.stop()
     monkeypatch.setattr(archives, "DIRECTORY_BYTES", 5_000_000)
-    with pytest.raises(Fault, match=r"x\.zip has a directory of more than 5 MiB: pack it as \.tar$"):
+    with pytest.raises(UserError, match=r"x\.zip has a directory of more than 5 MiB: pack it as \.tar$"):
         contents(path)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.division import FREE, TEST, VALIDATION, Division, divide, find_equal, find_units, limit, match_groups
+from src.data.splitting import FREE, TEST, VALIDATION, Division, divide, find_equal, find_units, limit, match_groups
 
 singles = st.tuples(
     st.lists(st.integers(5, 60), min_size=2, max_size=6), st.floats(0, 0.4), st.floats(0, 0.4), st.integers(0, 9)

@@ -15,9 +15,9 @@ import pytest
 from data_samples import class_folders, pack_tar, run_stages
 
 import src.data.fetch
-from src.addresses import without_credentials
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
 from src.data.fetch import Checksum, fetch
-from src.faults import Fault
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
@@ -173,7 +173,7 @@ def test_failure_is_one_line_and_leaves_nothing(
     server: Server, tmp_path: Path, script: list[str], message: str, requests: int
 ) -> None:
     server.script = script
-    with pytest.raises(Fault, match=rf"127\.0\.0\.1:\d+/file\.tar: .*{message}.*do this"):
+    with pytest.raises(UserError, match=rf"127\.0\.0\.1:\d+/file\.tar: .*{message}.*do this"):
         fetch([server.url], tmp_path / "x", MD5, "do this")
     assert len(server.ranges) == requests
     assert not (tmp_path / "x").exists()
@@ -181,7 +181,7 @@ def test_failure_is_one_line_and_leaves_nothing(
 
 def test_another_content_is_not_kept(server: Server, tmp_path: Path) -> None:
     server.content = b"<html>log in first</html>"
-    with pytest.raises(Fault, match="another checksum"):
+    with pytest.raises(UserError, match="another checksum"):
         fetch([server.url], tmp_path / "x", MD5, "")
     assert {file.name for file in tmp_path.iterdir()} == {"x.lock"}
     assert len(server.ranges) == 1
@@ -190,7 +190,9 @@ def test_another_content_is_not_kept(server: Server, tmp_path: Path) -> None:
 def test_no_network_is_one_line_with_every_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
     urls = ["http://127.0.0.1:9/a", "http://name.invalid/b", "nonsense://x"]
-    with pytest.raises(Fault, match=r"127.0.0.1:9/a: not reachable; http://name.invalid/b: not reachable; nonsense"):
+    with pytest.raises(
+        UserError, match=r"127.0.0.1:9/a: not reachable; http://name.invalid/b: not reachable; nonsense"
+    ):
         fetch(urls, tmp_path / "x", MD5, "")
 
 
@@ -206,7 +208,7 @@ def test_a_url_can_be_the_source(
     server.script = ["500"] * 9
     assert run_stages(url) == dataset
     assert run_stages(url, sha256=hashlib.sha256(server.content).hexdigest()) == dataset
-    with pytest.raises(Fault, match="500 Internal Server Error"):
+    with pytest.raises(UserError, match="500 Internal Server Error"):
         run_stages(url, sha256="0" * 64)
     out = capsys.readouterr().out
     assert "was fetched before" in out
@@ -246,7 +248,7 @@ def test_hosts_of_many_addresses_that_do_not_answer_are_given_up_soon(
     monkeypatch.setattr(src.data.fetch, "TIMEOUT", (0.4, 30))
     monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
     start = time.monotonic()
-    with pytest.raises(Fault, match=r"https://one\.example/x: no answer in time; http://two\.example/x: no answer"):
+    with pytest.raises(UserError, match=r"https://one\.example/x: no answer in time; http://two\.example/x: no answer"):
         fetch(["https://one.example/x", "http://two.example/x"], tmp_path / "x", MD5, "")
     assert 1.6 <= time.monotonic() - start < 2.6  # each mirror twice
     told = capsys.readouterr().err
@@ -270,7 +272,7 @@ def test_a_name_that_cannot_be_looked_up_in_time_is_no_answer(tmp_path: Path, mo
     monkeypatch.setattr(src.data.fetch, "FIRST_WAIT", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
     start = time.monotonic()
-    with pytest.raises(Fault, match="no answer in time"):
+    with pytest.raises(UserError, match="no answer in time"):
         fetch(["http://any.example/x"], tmp_path / "x", MD5, "")
     assert time.monotonic() - start < 2
     over.set()
@@ -284,7 +286,7 @@ def test_a_server_that_takes_connections_but_says_nothing_is_given_up(
     monkeypatch.setenv("NO_PROXY", "*")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         start = time.monotonic()
-        with pytest.raises(Fault, match="no answer in time"):
+        with pytest.raises(UserError, match="no answer in time"):
             fetch([f"http://127.0.0.1:{listener.getsockname()[1]}/x"], tmp_path / "x", MD5, "")
         assert time.monotonic() - start < 1
 
@@ -318,11 +320,11 @@ def test_a_server_leads_to_no_file_and_sends_no_more_than_is_bearable(
 ) -> None:
     (tmp_path / "private").write_bytes(CONTENT)
     server.script = [(tmp_path / "private").as_uri()] * 8
-    with pytest.raises(Fault, match="not a valid URL"):
+    with pytest.raises(UserError, match="not a valid URL"):
         fetch([server.url], tmp_path / "x", MD5, "")
     server.script = []
     monkeypatch.setattr(src.data.fetch, "MOST_BYTES", len(CONTENT) - 1)
-    with pytest.raises(Fault, match="more than 0 GiB"):
+    with pytest.raises(UserError, match="more than 0 GiB"):
         fetch([server.url], tmp_path / "x", MD5, "")
     assert not (tmp_path / "x").exists()
 
@@ -355,7 +357,7 @@ def test_a_server_whose_certificate_nobody_signed_is_refused(
         monkeypatch.setattr(running, "handle_error", lambda *_: None)
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         url = f"https://127.0.0.1:{running.server_port}/file"
-        with pytest.raises(Fault, match="certificate is not trusted, or a proxy intercepts"):
+        with pytest.raises(UserError, match="certificate is not trusted, or a proxy intercepts"):
             fetch([url], tmp_path / "x", MD5, "")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))  # trusted by the user's own choice
         assert fetch([url], tmp_path / "x", MD5, "").read_bytes() == CONTENT
@@ -365,7 +367,7 @@ def test_a_server_whose_certificate_nobody_signed_is_refused(
         )
         for script in ([], [url] * 8):  # the second leads back to TLS
             server.script = script
-            with pytest.raises(Fault, match="leads to an address without TLS"):
+            with pytest.raises(UserError, match="leads to an address without TLS"):
                 fetch([f"{url}s"], tmp_path / "y", MD5, "")
         running.shutdown()
 

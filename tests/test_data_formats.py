@@ -12,9 +12,9 @@ from data_samples import idx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.core.errors import UserError
 from src.data.formats import assemble, own_file, read_own_file
 from src.data.sources import SOURCES, RemoteFile
-from src.faults import Fault
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3072), np.uint8)
 LABELS = [0, 3, 9, 1]
@@ -77,7 +77,7 @@ def test_nothing_in_a_pickle_runs(tmp_path: Path, where: str) -> None:
     if where == "beside":
         read_own_file("cifar10", "x", data)
     else:
-        with pytest.raises(Fault, match="not a whole CIFAR batch"):
+        with pytest.raises(UserError, match="not a whole CIFAR batch"):
             read_own_file("cifar10", "x", data)
     assert not (tmp_path / "proof").exists()
     pickle.loads(data)  # it would have run
@@ -96,13 +96,13 @@ def test_nothing_in_a_pickle_runs(tmp_path: Path, where: str) -> None:
 )
 def test_a_pickle_that_asks_for_too_much_is_refused_before_it_is_read(code: bytes) -> None:
     data = cifar(2)
-    with pytest.raises(Fault, match="not a whole CIFAR batch"):
+    with pytest.raises(UserError, match="not a whole CIFAR batch"):
         read_own_file("cifar10", "x", data[:2] + code + data[2:])
 
 
 def test_a_damaged_table_of_digits_is_a_fault() -> None:
     for table in (b"1,2,3\n", b"a,b\n", b""):
-        with pytest.raises(Fault, match=r"digits\.csv\.gz"):
+        with pytest.raises(UserError, match=r"digits\.csv\.gz"):
             read_own_file("digits", "digits.csv", table)
 
 
@@ -112,7 +112,7 @@ def test_mutated_pickles_are_read_or_refused(place: int, change: bytes) -> None:
     data = bytearray(cifar())
     place = place if place < 200 else len(data) - (place - 199) % 200
     data[place : place + len(change)] = change
-    with contextlib.suppress(Fault):
+    with contextlib.suppress(UserError):
         read_own_file("cifar10", "x", bytes(data))
 
 
@@ -129,7 +129,7 @@ def test_mutated_pickles_are_read_or_refused(place: int, change: bytes) -> None:
     ],
 )
 def test_bad_idx_is_a_fault(data: bytes) -> None:
-    with pytest.raises(Fault, match="raw/train-images"):
+    with pytest.raises(UserError, match="raw/train-images"):
         read_own_file("mnist", "raw/train-images-idx3-ubyte", data)
 
 
@@ -157,8 +157,8 @@ def test_files_must_be_complete_and_agree() -> None:
         ({"t10k-images": (images[:, 1:], None)}, "differ in size"),
         ({"t10k-images": (None, labels)}, "one label for each"),
     ):
-        with pytest.raises(Fault, match=message):
+        with pytest.raises(UserError, match=message):
             assemble("mnist", whole | changed, 10)
     del whole["t10k-images"]
-    with pytest.raises(Fault, match="t10k-images missing"):
+    with pytest.raises(UserError, match="t10k-images missing"):
         assemble("mnist", whole, 10)

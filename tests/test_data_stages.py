@@ -30,15 +30,15 @@ from data_samples import (
 from PIL import Image
 
 import src.data.raw
-from src import atomic
+from src.core.errors import UserError
+from src.core.files import digest as file_digest
+from src.core.paths import IMAGES, PREPARED, RAW
 from src.data.archives import members
 from src.data.layout import read_layout
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, Dataset, open_split, read_dataset
 from src.data.sources import SOURCES
-from src.faults import Fault
 from src.params.writing import recipe
-from src.paths import IMAGES, PREPARED, RAW
 
 TWO = {"cat": 10, "dog": 10}
 
@@ -64,8 +64,8 @@ def whole(dataset: Dataset) -> None:
         assert images.dtype == np.uint8
         assert labels.shape == (record.count,)
         assert labels.dtype == np.int64
-        assert record.images_md5 == atomic.digest(PREPARED / f"{name}.images.npy")
-        assert record.labels_md5 == atomic.digest(PREPARED / f"{name}.labels.npy")
+        assert record.images_md5 == file_digest(PREPARED / f"{name}.images.npy")
+        assert record.labels_md5 == file_digest(PREPARED / f"{name}.labels.npy")
         counts = np.bincount(labels, minlength=len(dataset.classes)).tolist()
         assert record.per_class == dict(zip(dataset.classes, counts, strict=True))
         everything += record.names
@@ -76,7 +76,7 @@ def whole(dataset: Dataset) -> None:
 
 
 def digests() -> dict[str, str]:
-    return {str(path): atomic.digest(path) for folder in (RAW, PREPARED) for path in sorted(folder.iterdir())}
+    return {str(path): file_digest(path) for folder in (RAW, PREPARED) for path in sorted(folder.iterdir())}
 
 
 def test_digits_are_whole_and_the_same_again() -> None:
@@ -117,9 +117,9 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
     dataset = run_stages(source, "mnist", validation=0.0, validation_from_test=20)
     assert [dataset.splits[name].count for name in SPLITS] == [100, 20, 30]
     assert dataset.splits["validation"].names == [f"test/{number:05d}" for number in range(20)]
-    with pytest.raises(Fault, match="only 50 test images"):
+    with pytest.raises(UserError, match="only 50 test images"):
         run_stages(source, "mnist", validation=0.0, validation_from_test=50)
-    with pytest.raises(Fault, match="no test images of its own"):
+    with pytest.raises(UserError, match="no test images of its own"):
         run_stages(None, "digits", validation=0.0, validation_from_test=50)
 
 
@@ -182,9 +182,9 @@ def test_known_classes_keep_their_order_and_must_match() -> None:
     dataset = run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys(names, 5))), "fashion_mnist")
     assert dataset.classes[0] == "T-shirt/top"
     assert dataset.classes[9] == "Ankle boot"
-    with pytest.raises(Fault, match="'zebra' is not among the data set's classes"):
+    with pytest.raises(UserError, match="'zebra' is not among the data set's classes"):
         run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys([*names, "zebra"], 5))), "fashion_mnist")
-    with pytest.raises(Fault, match="class 'Ankle boot' has 0 images"):
+    with pytest.raises(UserError, match="class 'Ankle boot' has 0 images"):
         run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys(names[:9], 5))), "fashion_mnist")
 
 
@@ -201,7 +201,7 @@ def test_grey_stays_one_channel_unless_one_image_is_colour() -> None:
 def test_mixed_sizes_need_an_image_size() -> None:
     files = class_folders(TWO) | {"cat/x.png": png(70, 8), "cat/y.jpg": encoded(Image.new("L", (9, 5)), "JPEG")}
     source = pack_tar(Path("x.tar"), files)
-    with pytest.raises(Fault, match=r"3 different sizes .*6×6 \(20\), 8×8 \(1\), 9×5 \(1\).*set data.image_size"):
+    with pytest.raises(UserError, match=r"3 different sizes .*6×6 \(20\), 8×8 \(1\), 9×5 \(1\).*set data.image_size"):
         run_stages(source)
     assert run_stages(source, image_size=12).image.height == 12
 
@@ -216,7 +216,7 @@ def test_content_decides_not_the_extension(capsys: pytest.CaptureFixture[str]) -
 def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO) | {f"cat/bad{number:02}.png": png(number)[:60] for number in range(12)}
     source = pack_tar(Path("x.tar"), files)
-    with pytest.raises(Fault, match=r"'cat/bad00.png' \(.*'cat/bad09.png' \(.* and 2 more.*skip_unreadable: true"):
+    with pytest.raises(UserError, match=r"'cat/bad00.png' \(.*'cat/bad09.png' \(.* and 2 more.*skip_unreadable: true"):
         run_stages(source)
     dataset = run_stages(source, skip_unreadable=True)
     assert dataset.unreadable == [f"cat/bad{number:02}.png" for number in range(12)]
@@ -257,7 +257,7 @@ def test_groups_are_never_divided(capsys: pytest.CaptureFixture[str]) -> None:
             where.setdefault(group, set()).add(name)
     assert all(len(sides) == 1 for sides in where.values())
     assert "groups: 8 in 48 images; 1 image without a match" in capsys.readouterr().out
-    with pytest.raises(Fault, match="found in none of the names"):
+    with pytest.raises(UserError, match="found in none of the names"):
         run_stages("x.tar", groups="patient")
 
 
@@ -270,7 +270,7 @@ def test_limit_is_a_stratified_part() -> None:
         {"cat": 4, "dog": 6},
         {"cat": 4, "dog": 6},
     ]
-    with pytest.raises(Fault, match="is 1, below one image for each"):
+    with pytest.raises(UserError, match="is 1, below one image for each"):
         run_stages(source, limit=1)
 
 
@@ -324,23 +324,23 @@ BAD = {
 def test_a_bad_source_is_one_line_and_leaves_nothing(case: str) -> None:
     files, message = BAD[case]
     source = pack_tar(Path("x.tar"), files)
-    with pytest.raises(Fault, match=message or "own files and images"):
+    with pytest.raises(UserError, match=message or "own files and images"):
         run_stages(source, "mnist" if case == "both kinds" else "image_folder")
     assert not list(PREPARED.iterdir())
 
 
 def test_files_of_another_data_set_are_told_what_is_expected() -> None:
     source = pack_tar(Path("x.tar"), mnist_files(20, 20))
-    with pytest.raises(Fault, match=r"none of cifar10's own files \(data_batch_1, .*, test_batch\)"):
+    with pytest.raises(UserError, match=r"none of cifar10's own files \(data_batch_1, .*, test_batch\)"):
         run_stages(source, "cifar10")
 
 
 def test_a_fault_keeps_the_last_good_outputs() -> None:
     run_stages(pack_tar(Path("x.tar"), class_folders(TWO)))
     before = digests()
-    with pytest.raises(Fault):
+    with pytest.raises(UserError):
         run_stages("missing.tar")
-    with pytest.raises(Fault):
+    with pytest.raises(UserError):
         prepare("image_folder", None, "crop", 1, False, split_params())
     assert digests() == before
 
@@ -376,20 +376,20 @@ def test_bad_sources_are_found_by_download() -> None:
         ".": "must not contain data/raw",
         "/dev/null": "neither a folder nor a file",
     }.items():
-        with pytest.raises(Fault, match=f"(?i){message}"):
+        with pytest.raises(UserError, match=f"(?i){message}"):
             run_stages(source)
         assert not RAW.exists()
         assert not list(RAW.parent.glob(".*"))
-    with pytest.raises(Fault, match=r"but data\.sha256 is 0000"):
+    with pytest.raises(UserError, match=r"but data\.sha256 is 0000"):
         run_stages("x.tar.gz", sha256="0" * 64)
-    with pytest.raises(Fault, match=r"data\.source, which is null"):
+    with pytest.raises(UserError, match=r"data\.source, which is null"):
         run_stages(None, "mnist", sha256="0" * 64)
 
 
 def test_a_folder_is_packed_the_same_whatever_its_times_and_order(capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO)
     run_stages(write_files(Path("one"), files))
-    digest = atomic.digest(RAW / "images.tar", "sha256")
+    digest = file_digest(RAW / "images.tar", "sha256")
     assert f"has sha256 {digest}; without data.sha256 later changes of it go unnoticed" in capsys.readouterr().out
     other = write_files(Path("two"), dict(reversed(files.items())) | {".hidden": b"x"})
     for path in other.rglob("*"):
@@ -403,7 +403,9 @@ def test_a_folder_is_packed_the_same_whatever_its_times_and_order(capsys: pytest
 
 def test_photos_are_taken_from_data_images() -> None:
     write_files(IMAGES, {".gitkeep": b""})
-    with pytest.raises(Fault, match=r"data/images holds no photos: .*dvc pull.*README: Data and models on several m"):
+    with pytest.raises(
+        UserError, match=r"data/images holds no photos: .*dvc pull.*README: Data and models on several m"
+    ):
         run_stages(None)
     write_files(IMAGES, class_folders(TWO))
     whole(run_stages(None))
@@ -414,18 +416,18 @@ def test_a_temporary_experiment_explains_where_the_photos_are(root: Path, monkey
     copy = write_files(root / ".dvc/tmp/exps/x", {"data/images/.gitkeep": b""})
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.chdir(copy)
-    with pytest.raises(Fault, match=r"not carried into --temp and --queue experiments; set data\.source to a path"):
+    with pytest.raises(UserError, match=r"not carried into --temp and --queue experiments; set data\.source to a path"):
         run_stages(None)
     whole(run_stages("data/images"))
 
 
 def test_no_network_names_the_place_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(urls: list[str], path: Path, checksum: object, remedy: str) -> None:
-        raise Fault(f"{path.name}: {remedy}")
+        raise UserError(f"{path.name}: {remedy}")
 
     monkeypatch.setattr(src.data.raw, "fetch", unreachable)
     with pytest.raises(
-        Fault, match=r"put the file by hand at \.cache/downloads/cifar10/cifar-10-python.tar.gz, or set"
+        UserError, match=r"put the file by hand at \.cache/downloads/cifar10/cifar-10-python.tar.gz, or set"
     ):
         run_stages(None, "cifar10")
 
@@ -515,7 +517,7 @@ def test_real_photos() -> None:
     whole(dataset)
     assert dataset.classes == ["cat", "dog"]
     assert dataset.splits["train"].per_class == {"cat": 50, "dog": 50}
-    with pytest.raises(Fault, match=r"656 different sizes .*342×256"):
+    with pytest.raises(UserError, match=r"656 different sizes .*342×256"):
         run_stages(real("dogs-vs-cats.tar"))
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from src.documents import NotYaml, read_json, read_object, read_yaml
-from src.dvc_files import read_lock, read_pipeline, read_pointer
-from src.faults import Fault
+from src.core.documents import NotYaml, read_json, read_object, read_yaml
+from src.core.dvc import read_lock, read_pipeline, read_pointer
+from src.core.errors import UserError
 from src.params import parse
 
 LAUGHS = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))])
@@ -37,7 +37,7 @@ def test_hostile_yaml_is_one_line(text: str) -> None:
     with pytest.raises(NotYaml, match=BAD_YAML[text]) as caught:
         read_yaml(text)
     assert "\n" not in str(caught.value)
-    with pytest.raises(Fault, match=rf"^params\.yaml( line \d+)?: not valid YAML: .*{BAD_YAML[text]}"):
+    with pytest.raises(UserError, match=rf"^params\.yaml( line \d+)?: not valid YAML: .*{BAD_YAML[text]}"):
         parse(text, "params.yaml")
 
 
@@ -88,10 +88,10 @@ def test_hostile_json_is_one_line(text: str, message: str) -> None:
 )
 def test_a_file_that_is_no_object_is_told_with_its_name(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "metrics.json"
-    with pytest.raises(Fault, match=r"metrics\.json is missing: run dvc repro$"):
+    with pytest.raises(UserError, match=r"metrics\.json is missing: run dvc repro$"):
         read_object(path)
     path.write_bytes(content)
-    with pytest.raises(Fault, match=rf"metrics\.json is damaged \(.*({told}).*\): ask them$"):
+    with pytest.raises(UserError, match=rf"metrics\.json is damaged \(.*({told}).*\): ask them$"):
         read_object(path, "ask them")
     path.write_bytes(b'{"a": 1}')
     assert read_object(path) == {"a": 1}

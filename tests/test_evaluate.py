@@ -12,12 +12,13 @@ import pytest
 import torch
 from data_samples import split_params
 
-from src import paths, tracking
+from src import tracking
 from src.compute import device
+from src.core import paths
 from src.data.prepare import prepare
 from src.data.raw import fetch_raw
 from src.evaluation import tables
-from src.models.file import Card, save
+from src.models.file import ModelSpec, save
 from src.params import load
 from src.params.writing import recipe
 from stages import evaluate
@@ -59,10 +60,10 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evalu
         params = load()
         device.prepare(params.train, "cifar_basic")
         torch.manual_seed(0)
-        card = Card(
+        spec = ModelSpec(
             model=params.model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std
         )
-        save(paths.MODEL, card.build(), card)
+        save(paths.MODEL, spec.build(), spec)
         evaluate.main()
         return json.loads(paths.METRICS.read_text()), logged
 

@@ -13,10 +13,10 @@ from prediction_samples import make_model
 from torch import nn
 
 from src import export
+from src.core.errors import UserError
+from src.core.paths import MODEL, ONNX
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.classifier import Probabilities
-from src.paths import MODEL, ONNX
 from src.prediction import onnx_file
 from src.prediction.model import Model, load
 
@@ -58,7 +58,7 @@ def test_the_file_says_what_it_is_and_nothing_of_the_machine() -> None:
     assert inputs.shape[0] == outputs.shape[0] == "batch"
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == CLASSES
-    assert json.loads(metadata["card"]) == load(str(MODEL)).card.model_dump()
+    assert json.loads(metadata["spec"]) == load(str(MODEL)).spec.model_dump()
     content = ONNX.read_bytes()
     assert b".py" not in content
     export.main()
@@ -77,7 +77,7 @@ def test_a_file_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -> 
         return proto
 
     monkeypatch.setattr(onnx_file, "_exported", spoilt)
-    with pytest.raises(Fault, match="probabilities differ by"):
+    with pytest.raises(UserError, match="probabilities differ by"):
         export.main()
     assert not ONNX.exists()
 
@@ -94,7 +94,7 @@ class Unsorted(nn.Module):
 def test_what_torch_cannot_export_is_one_line() -> None:
     make_model(IMAGE, CLASSES)
     model = load(str(MODEL))._replace(module=Unsorted())
-    with pytest.raises(Fault, match="cannot export mnist_convnet to ONNX") as raised:
+    with pytest.raises(UserError, match="cannot export mnist_convnet to ONNX") as raised:
         onnx_file.export(model, ONNX)
     assert "\n" not in str(raised.value)
     assert not ONNX.exists()

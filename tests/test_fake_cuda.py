@@ -15,18 +15,18 @@ from torch import Tensor
 
 from src.compute.batches import Batches
 from src.compute.device import Compute
+from src.core.errors import UserError
 from src.data.prepared import LabelledImages
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
-from src.faults import Fault
 from src.models.classifier import Normalize
 from src.models.file import Shapes
 from src.models.layers import freeze_all_but_last
 from src.params import Loss, Optimizer
 from src.training import augment
-from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target
+from src.training.step import TrainStep
 
 FLOAT32, FLOAT16, BFLOAT16 = (Compute(CUDA, dtype) for dtype in (None, torch.float16, torch.bfloat16))
 MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
@@ -44,19 +44,19 @@ def waits_of(name: str, compute: Compute, first_epoch: int = 1, resident: bool =
     Asserts that every operator is deterministic.
     """
     found: set[str] = set()
-    step = Learner.step
+    step = TrainStep.step
 
-    def watched(learner: Learner, *arguments: Any) -> Any:
+    def watched(train_step: TrainStep, *arguments: Any) -> Any:
         epoch, number = divmod(arguments[-1] - 1, STEPS)
         if number == 0:
             log.waits.clear()
-        result = step(learner, *arguments)
+        result = step(train_step, *arguments)
         if number == STEPS - 1 and epoch + 1 >= first_epoch:
             found.update(log.waits)
         return result
 
     with pytest.MonkeyPatch.context() as patch, fake_cuda() as log:
-        patch.setattr(Learner, "step", watched)
+        patch.setattr(TrainStep, "step", watched)
         classifier, section, data = recipe(name, **changes)
         training, validation = Batches(data, CUDA, resident), Batches(data, CUDA, resident)
         assert len(list(train(classifier, training, validation, section, 0, compute))) == 2
@@ -159,14 +159,14 @@ def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before
         classifier.network.to_empty(device=CUDA)
         stored = Batches(LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), data.labels[:4]), CUDA)
         with pytest.raises(
-            Fault, match=r"^train\.deterministic is true, .* set it to false, or data\.image_size to 224"
+            UserError, match=r"^train\.deterministic is true, .* set it to false, or data\.image_size to 224"
         ):
-            Learner(classifier, section, stored.labels, FLOAT32)
-        with pytest.raises(Fault, match=r"^train\.deterministic is true"):
+            TrainStep(classifier, section, stored.labels, FLOAT32)
+        with pytest.raises(UserError, match=r"^train\.deterministic is true"):
             robustness(classifier, stored, attack, 4)
         assert not robustness(classifier, stored, plain, 4).empty
         freeze_all_but_last(classifier.network)
-        Learner(classifier, section, stored.labels, FLOAT32)
+        TrainStep(classifier, section, stored.labels, FLOAT32)
 
 
 def mean_on_the_host(self: Normalize, stored: Tensor) -> Tensor:
@@ -198,4 +198,4 @@ def test_a_wait_is_found(planted: Callable[[Tensor], Any], told: str, monkeypatc
 
     monkeypatch.setattr(Target, "correct", waiting)
     (found,) = waits_of(MNIST, FLOAT32)
-    assert found.startswith(f"{told} at src/training/learner.py:")
+    assert found.startswith(f"{told} at src/training/step.py:")

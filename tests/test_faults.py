@@ -15,7 +15,7 @@ from clones import linked, substitute
 from forked import CHECKING, Forked
 from mounts import fill, small_disk
 
-from src.faults import Fault, command
+from src.core.errors import UserError, command
 
 ROOT = Path.cwd()
 FULL = "the disk is full: free some space and start again\n"
@@ -94,7 +94,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (Fault("two\nlines"), 2, "error: two lines\n"),
+        (UserError("two\nlines"), 2, "error: two lines\n"),
         (OSError(errno.EROFS, "read-only", "reports/a.csv"), 2, "error: reports/a.csv: the file system is read-only"),
         (PermissionError(errno.EACCES, "denied", "models"), 2, "error: models: permission denied"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
@@ -128,7 +128,7 @@ def test_what_is_not_the_users_fault_keeps_its_traceback() -> None:
     ],
 )
 def test_a_reader_that_has_seen_enough_is_no_fault_but_another_broken_pipe_is(work: str, code: int, told: str) -> None:
-    program = f"from src.faults import command\ndef main():\n    print(0)\n    {work}\ncommand(main)"
+    program = f"from src.core.errors import command\ndef main():\n    print(0)\n    {work}\ncommand(main)"
     reader = "head -n 1" if code == 141 else "cat"
     line = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" | {reader}', sys.executable, program]
     run = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -140,7 +140,8 @@ def test_a_reader_that_has_seen_enough_is_no_fault_but_another_broken_pipe_is(wo
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_an_output_that_is_not_utf8_ends_nothing(encoding: str) -> None:
     program = (
-        "from src.faults import command, Fault\ndef main():\n    print('8×8 → 0')\n    raise Fault('→')\ncommand(main)"
+        "from src.core.errors import command, UserError\ndef main():\n    print('8×8 → 0')\n    raise "
+        "UserError('→')\ncommand(main)"
     )
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)

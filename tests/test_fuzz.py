@@ -22,9 +22,9 @@ HARMS = {
     "lambda *_: {}['x']": "KeyError",
     "lambda *_: os.kill(os.getpid(), 9)": "the process died: exit code -9",
     "lambda *_: time.sleep(60)": "more than 3 s",
-    "lambda *_: (_ for _ in ()).throw(Fault('x' * 5000))": "a message of 5,000 characters",
+    "lambda *_: (_ for _ in ()).throw(UserError('x' * 5000))": "a message of 5,000 characters",
     "lambda *_: None": "",
-    "lambda *_: (_ for _ in ()).throw(Fault('x'))": "",
+    "lambda *_: (_ for _ in ()).throw(UserError('x'))": "",
 }
 
 
@@ -51,7 +51,7 @@ sys.path.insert(0, "tests")
 import fuzz
 import numpy as np
 from fuzz_bytes import Sample
-from src.faults import Fault
+from src.core.errors import UserError
 fuzz.SECONDS, fuzz.MEMORY = 3, 2**27
 made = [Sample(kind, "x", b"x", lambda chance, data: data) for kind in fuzz.SHARES]
 with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ from benchmarks.gpu import pack, page, proofs_of_training, results, runner, whol
 from benchmarks.gpu.parts import LOOPS, PARTS
 from benchmarks.gpu.runner import DONE, FAILED, NOT_REACHED, STOPPED, Part, Place
 from benchmarks.problems import synthetic
-from src.faults import Fault
+from src.core.errors import UserError
 from src.training.losses import Target
 
 # What torch says of the mode itself.
@@ -147,9 +147,9 @@ def test_what_waits_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # while it warms up
         found, error = until_it_raises(proofs_of_training.waiting(SMALL, ""))
-    assert "mnist: waits at src/training/learner.py" in error
+    assert "mnist: waits at src/training/step.py" in error
     ((place, times),) = found["mnist"]["waits"].items()
-    assert place.startswith("src/training/learner.py:")
+    assert place.startswith("src/training/step.py:")
     assert times == 2  # one in each step
 
 
@@ -279,22 +279,22 @@ def test_a_pack_that_is_too_large_is_refused_and_what_need_not_be_there_left_out
     assert f"{pack.OPTIONAL[0]} is left out: no room" in told
     assert not (tmp_path / "pack/data" / pack.OPTIONAL[0]).exists()
     monkeypatch.setattr(pack, "LIMIT", pack.tree() + 1500)
-    with pytest.raises(Fault, match=r"MiB would travel, at most .* may: the working tree"):
+    with pytest.raises(UserError, match=r"MiB would travel, at most .* may: the working tree"):
         pack.pack(tmp_path / "pack", archives, None)
 
 
 def test_what_is_missing_is_told_in_a_line(tmp_path: Path, archives: Path) -> None:
-    with pytest.raises(Fault, match=f"{pack.AIRBENCH} is missing"):
+    with pytest.raises(UserError, match=f"{pack.AIRBENCH} is missing"):
         pack.pack(tmp_path / "pack", archives, tmp_path)
     (archives / pack.NEEDED[0]).unlink()
-    with pytest.raises(Fault, match=f"{pack.NEEDED[0]} is missing"):
+    with pytest.raises(UserError, match=f"{pack.NEEDED[0]} is missing"):
         pack.pack(tmp_path / "pack", archives, None)
 
 
 def test_wheels_that_cannot_be_had_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(Fault, match=r"pip could not download pydantic==1: ERROR.*"):
+    with pytest.raises(UserError, match=r"pip could not download pydantic==1: ERROR.*"):
         pack.download(tmp_path / "wheels", ["pydantic==1"])
 
 
@@ -395,7 +395,7 @@ def test_the_choices_of_a_gpu_are_written_from_its_loops(kept: Path) -> None:
     assert told.count(": bfloat16") == len(choices.RECIPES)
     lacking = measured()
     del lacking["parts"][LOOPS["mnist"]]["found"]["ours, tf32"]
-    with pytest.raises(Fault, match="loops mnist has not measured"):
+    with pytest.raises(UserError, match="loops mnist has not measured"):
         results.choose(lacking)
 
 
@@ -403,10 +403,10 @@ def test_a_processors_results_are_no_gpus(tmp_path: Path, kept: Path) -> None:
     record = measured()
     record["parts"]["device"]["found"]["capability"] = "cpu amx"
     for write in (results.keep, results.choose):
-        with pytest.raises(Fault, match="holds no results of a GPU"):
+        with pytest.raises(UserError, match="holds no results of a GPU"):
             write(record)
     (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(Fault, match=r"other.json is not what"):
+    with pytest.raises(UserError, match=r"other.json is not what"):
         results.load(tmp_path / "other.json")
 
 

@@ -16,7 +16,7 @@ ROOT = Path.cwd()
 
 WORK = """
 import sys, time
-from src.faults import command
+from src.core.errors import command
 
 def main():
     try:
@@ -77,7 +77,7 @@ def test_what_must_not_be_disturbed_is_done_before_the_signal_counts() -> None:
     work = WORK.replace("        time.sleep(60)", "        with undisturbed():\n            time.sleep(1)\n"
                         "            print('whole', flush=True)\n        time.sleep(60)")  # fmt: skip
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        process = started("from src.lifetime import undisturbed\n" + work.format(cleaning=0))
+        process = started("from src.core.process import undisturbed\n" + work.format(cleaning=0))
         time.sleep(0.2)
         for _ in range(2):
             process.send_signal(number)
@@ -106,7 +106,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 def test_ctrl_c_counts_while_python_shuts_down() -> None:
     """A stage whose Ctrl-C is forgotten lets DVC go on with the next one."""
     ending = "import atexit, time\natexit.register(lambda: [print('shutting down', flush=True), time.sleep(10)])\n"
-    process = started(ending + "from src.faults import command\ncommand(lambda: None)")
+    process = started(ending + "from src.core.errors import command\ncommand(lambda: None)")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=5)
     assert process.returncode == -signal.SIGINT

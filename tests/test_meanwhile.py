@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from data_samples import class_folders, pack_tar, png, run_stages, write_files
 
-from src.data import intact
+from src.core.errors import UserError
+from src.core.paths import RAW
+from src.data import verify
 from src.data.archives import members
-from src.data.intact import open_checked
 from src.data.prepared import array_paths
 from src.data.raw import fetch_raw
-from src.faults import Fault
-from src.paths import RAW
+from src.data.verify import open_checked
 
 HALF = 2**14  # bytes read before the harm
 PHOTO = "photos/cat/big.png"
@@ -94,7 +94,7 @@ def test_a_source_that_is_written_meanwhile_is_one_line_and_the_last_good_one_is
     before = {path.name: path.read_bytes() for path in RAW.iterdir()}
     changed = str(Path(PHOTO if source == "photos" else source).resolve())
     while_read(changed, harm)
-    with pytest.raises(Fault, match=f"^{re.escape(changed)} changed while it was read: start again$"):
+    with pytest.raises(UserError, match=f"^{re.escape(changed)} changed while it was read: start again$"):
         fetch_raw("image_folder", source, None)
     assert {path.name: path.read_bytes() for path in RAW.iterdir()} == before
     assert [path.name for path in RAW.parent.iterdir() if path.name.startswith(".")] == []
@@ -127,12 +127,12 @@ def test_an_array_that_is_replaced_meanwhile_is_the_one_that_was_opened_and_told
             Path("new.npy").replace(path)
             return super().is_set()
 
-    monkeypatch.setattr(intact, "_PIECE", 2**12)
+    monkeypatch.setattr(verify, "_PIECE", 2**12)
     with monkeypatch.context() as patch:
-        patch.setattr(intact, "threading", SimpleNamespace(Event=Stop, Thread=threading.Thread))
-        with intact.intact(dataset, "train") as reading:
+        patch.setattr(verify, "threading", SimpleNamespace(Event=Stop, Thread=threading.Thread))
+        with verify.verifying(dataset, "train") as reading:
             assert list(reading.before([1])) == [1]
     np.testing.assert_array_equal(opened.images, whole)
     np.testing.assert_array_equal(np.load(path), 255 - whole)
-    with pytest.raises(Fault, match=r"train\.images\.npy is not the file"), intact.intact(dataset, "train"):
+    with pytest.raises(UserError, match=r"train\.images\.npy is not the file"), verify.verifying(dataset, "train"):
         pass

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn
 
-from src import atomic
+from src.core import files
+from src.core.errors import UserError
 from src.evaluation import tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
 from src.evaluation.outputs import log_probabilities, ranks
 from src.evaluation.predictions import predictions
-from src.faults import Fault
 from src.stats.intervals import wilson
 
 HARD_NAMES = ["a,b", 'say "no"', "two\nlines", "cr\rlf\r\n", "жук", "犬", "NA", "007", "1e5", " space ", "=1+1", "'"]
@@ -123,7 +123,7 @@ def test_metrics_repeat_and_are_json(tmp_path: Path) -> None:
     logits, labels = example(300, 10)
     first = measure(logits, labels)
     assert first == measure(logits, labels)
-    atomic.write_json(tmp_path / "metrics.json", first)
+    files.write_json(tmp_path / "metrics.json", first)
     assert json.loads((tmp_path / "metrics.json").read_text()) == first
 
 
@@ -143,7 +143,7 @@ def test_no_images(shape: tuple[int, int], tmp_path: Path) -> None:
 def test_outputs_that_are_not_numbers_are_a_fault() -> None:
     logits, labels = example(10, 3)
     logits[4, 1] = np.nan
-    with pytest.raises(Fault, match="diverged"):
+    with pytest.raises(UserError, match="diverged"):
         measure(logits, labels)
 
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from src import params
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
-from src.model_names import ACTIVATIONS_IN_CODE, SMALL, TORCHVISION
 from src.models.build import build
-from src.models.file import Card, Shapes, load, save
+from src.models.file import ModelSpec, Shapes, load, save
 from src.models.layers import ACTIVATIONS
 from src.models.residual import Residual
 from src.params import Activation
+from src.params.networks import ACTIVATIONS_IN_CODE, SMALL, TORCHVISION
 from src.params.training import Plain
 from src.training.optimizers import optimizer
 
@@ -156,7 +156,7 @@ def test_small_networks_take_any_shape(name: str, image: ImageFormat, classes: i
 
 
 def test_images_that_are_too_small_are_told_the_smallest_size() -> None:
-    with pytest.raises(Fault, match="7×32 pixels are too small for this network: it needs 8×8"):
+    with pytest.raises(UserError, match="7×32 pixels are too small for this network: it needs 8×8"):
         build(section("cifar_basic"), shape(7, 32, 3), 10, [0.5], [0.5])
 
 
@@ -204,7 +204,9 @@ def test_mean_pooling_that_changes_nothing_is_left_out_without_a_trace(side: int
 
 @pytest.mark.parametrize(("name", "hint"), [("alexnet", "to 64"), ("vit_b_32", "to 32")])
 def test_a_network_that_cannot_take_images_says_what_it_takes(name: str, hint: str) -> None:
-    with pytest.raises(Fault, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example {hint}"):
+    with pytest.raises(
+        UserError, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example {hint}"
+    ):
         build(section(name), shape(8, 8, 3), 2, [0.5], [0.5])
 
 
@@ -243,7 +245,7 @@ def test_weights_that_do_not_fit_are_one_line(
         Path("weights.pth").write_bytes(content)
     elif content is not None:
         torch.save(content, "weights.pth")
-    with pytest.raises(Fault, match=message):
+    with pytest.raises(UserError, match=message):
         build(section("resnet18", weights="weights.pth"), CIFAR, 2, [0.5], [0.5])
 
 
@@ -255,7 +257,7 @@ def test_a_pickle_among_the_weights_is_not_executed(tmp_path: Path, monkeypatch:
             return Path.touch, (Path("harmed"),)  # type: ignore[return-value]
 
     torch.save({"fc.bias": Harm()}, "weights.pth")
-    with pytest.raises(Fault, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         build(section("resnet18", weights="weights.pth"), CIFAR, 2, [0.5], [0.5])
     assert not Path("harmed").exists()
 
@@ -278,41 +280,41 @@ def test_normalisation_by_name_and_by_numbers(normalize: object, expected: float
 
 
 def test_normalisation_for_other_channels_is_refused() -> None:
-    with pytest.raises(Fault, match="has 3 values and the images 1 channels"):
+    with pytest.raises(UserError, match="has 3 values and the images 1 channels"):
         build(section("cifar_basic", normalize={"mean": [0.1] * 3, "std": [0.3] * 3}), MNIST, 2, [0.5], [0.5])
 
 
-def card(name: str = "cifar_vgg") -> Card:
+def spec(name: str = "cifar_vgg") -> ModelSpec:
     classes = ["0", 'no, "really"', "дом"]
-    return Card(model=section(name, 0.1), classes=classes, image=CIFAR, mean=[0.5] * 3, std=[0.2] * 3)
+    return ModelSpec(model=section(name, 0.1), classes=classes, image=CIFAR, mean=[0.5] * 3, std=[0.2] * 3)
 
 
 def test_a_saved_model_gives_the_same_outputs_and_the_same_file(tmp_path: Path) -> None:
-    classifier = card().build()
-    save(tmp_path / "a.safetensors", classifier, card())
+    classifier = spec().build()
+    save(tmp_path / "a.safetensors", classifier, spec())
     loaded, read = load(tmp_path / "a.safetensors")
-    assert read == card()
+    assert read == spec()
     images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     assert torch.equal(loaded(images), classifier.eval()(images))
     save(tmp_path / "b.safetensors", loaded, read)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no card", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no spec", "missing"])
 def test_a_file_that_is_no_whole_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save(path, card("cifar_basic").build(), card("cifar_basic"))
+    save(path, spec("cifar_basic").build(), spec("cifar_basic"))
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-1000])
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "other":
-        save_file({"weight": torch.zeros(3)}, path, metadata={"card": card("cifar_vgg").model_dump_json()})
-    elif damage == "no card":
+        save_file({"weight": torch.zeros(3)}, path, metadata={"spec": spec("cifar_vgg").model_dump_json()})
+    elif damage == "no spec":
         save_file({"weight": torch.zeros(3)}, path)
     else:
         path.unlink()
-    with pytest.raises(Fault, match=r"model\.safetensors is (not a whole model|missing)"):
+    with pytest.raises(UserError, match=r"model\.safetensors is (not a whole model|missing)"):
         load(path)
 
 
@@ -340,10 +342,10 @@ def most_memory() -> int:
 )  # fmt: skip
 def test_a_card_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    content = {**card("cifar_basic").model_dump(), **change}
-    save_file(card("cifar_basic").build().state_dict(), path, metadata={"card": json.dumps(content)})
+    content = {**spec("cifar_basic").model_dump(), **change}
+    save_file(spec("cifar_basic").build().state_dict(), path, metadata={"spec": json.dumps(content)})
     before = most_memory()
-    with pytest.raises(Fault, match=r"model\.safetensors is not a whole model"):
+    with pytest.raises(UserError, match=r"model\.safetensors is not a whole model"):
         load(path)
     assert most_memory() - before < 2**28
 
@@ -351,7 +353,7 @@ def test_a_card_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], t
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "regnet_y_400mf"])
 def test_torchvisions_networks_come_back_from_their_file(name: str, tmp_path: Path) -> None:
     """What they hold besides weights, such as indices, is in the file too."""
-    described = Card(
+    described = ModelSpec(
         model=section(name, 0.1), classes=["a", "b"], image=shape(96, 96, 3), mean=[0.5] * 3, std=[0.2] * 3
     )
     classifier = described.build(0).eval()

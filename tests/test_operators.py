@@ -22,16 +22,16 @@ from torchvision.models import get_model_builder
 
 from src.compute.batches import Batches
 from src.compute.device import check_gradient
-from src.evaluation.disturb import gradient_signs
+from src.core.errors import UserError
+from src.evaluation.corruptions import gradient_signs
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
-from src.faults import Fault
-from src.model_names import TORCHVISION
 from src.models.file import Shapes
 from src.params import Loss, Optimizer
+from src.params.networks import TORCHVISION
 from src.training import augment
-from src.training.learner import Learner
 from src.training.losses import Target
+from src.training.step import TrainStep
 
 MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
 META = torch.device("meta")
@@ -56,14 +56,14 @@ def stepped(name: str, **changes: Any) -> Log:
     """Trains a recipe with these changes for a step; the log from stored images on."""
     classifier, section, data = recipe(name, **changes)
     batches = Batches(data, CPU.device)
-    learner = Learner(classifier, section, batches.labels, CPU)
+    train_step = TrainStep(classifier, section, batches.labels, CPU)
     classifier.train()
     ((images, labels),) = batches.take(torch.arange(8), 8)
     draws = augment.draw(section.augment, 8, (images.shape[1], images.shape[2]), torch.Generator().manual_seed(0))
     log = Log()
     with log:
         images, mix = augment.apply(section.augment, images, draws)
-        learner.step(images, Target.of(labels, mix), 1e-3, 1)
+        train_step.step(images, Target.of(labels, mix), 1e-3, 1)
     return log
 
 
@@ -141,7 +141,7 @@ def test_pooling_that_cuda_cannot_differentiate_is_told(name: str, size: str) ->
     cuda = torch.device("cuda")
     with Shapes():
         fitting, classifier = of_family(name), of_family(name, 64)
-    with pytest.raises(Fault, match=rf"^train\.deterministic is true, .* {size} .* data\.image_size to 224"):
+    with pytest.raises(UserError, match=rf"^train\.deterministic is true, .* {size} .* data\.image_size to 224"):
         check_gradient(classifier, cuda)
     check_gradient(fitting, cuda)
     check_gradient(classifier, CPU.device)

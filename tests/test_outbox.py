@@ -19,8 +19,8 @@ from mlflow.exceptions import MlflowException
 from tracking_samples import ROOT, make_model, make_tree, settings
 from tracking_server import Server
 
-from src.atomic import digest
-from src.paths import MODEL, outbox
+from src.core.files import digest
+from src.core.paths import MODEL, outbox
 from src.tracking import attach, sender, training_run
 from src.tracking.outbox import letter_of
 from src.tracking.sender import send, unsent

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from src.faults import Fault
-from src.model_names import SMALL, TORCHVISION
+from src.core.errors import UserError
 from src.params import Params, check_machine, load, parse, writing
+from src.params.networks import SMALL, TORCHVISION
 from src.params.writing import recipe
 
 DIGITS = recipe("digits")
@@ -88,7 +88,7 @@ def changed(old: str, new: str) -> Params:
     ],
 )
 def test_a_fault_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:
-    with pytest.raises(Fault) as fault:
+    with pytest.raises(UserError) as fault:
         changed(old, new)
     assert message in str(fault.value)
     assert str(fault.value).startswith("params.yaml")
@@ -109,13 +109,13 @@ def test_what_a_machine_lacks_stops_who_computes_there_and_nobody_else(
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(writing.changed(DIGITS, changes), encoding="utf-8")
     found = load()
-    with pytest.raises(Fault, match=message):
+    with pytest.raises(UserError, match=message):
         check_machine(found)
 
 
 def test_patience_needs_validation_images() -> None:
     text = DIGITS.replace("patience: ", "patience: 3").replace("  validation: 0.2", "  validation: 0.0")
-    with pytest.raises(Fault, match="patience needs validation images"):
+    with pytest.raises(UserError, match="patience needs validation images"):
         parse(text, "params.yaml")
 
 
@@ -165,7 +165,7 @@ def test_combinations_that_cannot_work_are_one_line(changes: dict[str, str], mes
     for old, new in changes.items():
         assert old in text
         text = text.replace(old, new, 1)
-    with pytest.raises(Fault) as fault:
+    with pytest.raises(UserError) as fault:
         parse(text, "params.yaml")
     assert message in str(fault.value)
     assert "\n" not in str(fault.value)
@@ -173,7 +173,7 @@ def test_combinations_that_cannot_work_are_one_line(changes: dict[str, str], mes
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "a: b: c", "\x00", "&a [*a]", "? {a: b} : c"])
 def test_what_is_no_mapping_is_a_fault(text: str) -> None:
-    with pytest.raises(Fault, match=r"params\.yaml"):
+    with pytest.raises(UserError, match=r"params\.yaml"):
         parse(text, "params.yaml")
 
 
@@ -238,5 +238,5 @@ def test_any_value_anywhere_is_accepted_or_a_fault(path: tuple[str, ...], value:
     section[path[-1]] = value
     text = StringIO()
     YAML(typ="safe", pure=True).dump(changed, text)
-    with contextlib.suppress(Fault):
+    with contextlib.suppress(UserError):
         assert isinstance(parse(text.getvalue(), "params.yaml"), Params)

@@ -18,7 +18,7 @@ from clones import call, committed, copy_of_the_repository, git, substitute
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
-from src.atomic import digest
+from src.core.files import digest
 
 STAGES = ["download", "split", "train", "evaluate", "visualize"]
 

@@ -16,11 +16,11 @@ import torch
 from training_samples import section
 
 from benchmarks import portable as benchmark
-from src.atomic import write_arrays
 from src.compute import device, portable
 from src.compute.portable import CONFLICTING, SETTINGS
+from src.core.errors import UserError
+from src.core.files import write_arrays
 from src.data.prepare import _mean_std
-from src.faults import Fault
 from src.params import parse
 from src.params.writing import recipe
 
@@ -225,5 +225,5 @@ def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
 
 def test_a_contradiction_in_the_file_names_it() -> None:
     assert parse(DIGITS, "params.yaml").train.deterministic == "portable"
-    with pytest.raises(Fault, match=r"^params\.yaml: train: threads must be 1 with deterministic: portable$"):
+    with pytest.raises(UserError, match=r"^params\.yaml: train: threads must be 1 with deterministic: portable$"):
         parse(DIGITS.replace("threads: 1 ", "threads: 2 "), "params.yaml")

@@ -26,12 +26,12 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.compute.forward import logits
+from src.core.paths import ENVIRONMENT, HISTORY, METRICS, MODEL, ONNX, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
 from src.data.prepared import ImageFormat, LabelledImages, open_split
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import log_mean_probabilities
 from src.models.classifier import Classifier
 from src.models.file import load
-from src.paths import ENVIRONMENT, HISTORY, METRICS, MODEL, ONNX, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
 from src.prediction.model import load as load_to_predict
 from src.tracking.store import open_store
 from src.training.loop import measure

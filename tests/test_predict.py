@@ -25,13 +25,13 @@ from training_samples import CPU
 
 from src.compute.batches import Batches
 from src.compute.forward import logits
+from src.core.errors import UserError
+from src.core.paths import MODEL
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset
 from src.data.raw import fetch_raw
 from src.evaluation.predictions import predictions
-from src.faults import Fault
 from src.models.classifier import Probabilities
-from src.paths import MODEL
 from src.prediction.explanation import occlusion
 from src.prediction.model import Model, load
 from src.prediction.photos import Found, find, preparation, read
@@ -148,20 +148,20 @@ def test_what_cannot_be_read_is_told_and_skipped(
 
 def test_faults_are_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Fault, match=r"nowhere\.jpg is missing"):
+    with pytest.raises(UserError, match=r"nowhere\.jpg is missing"):
         run_predict(monkeypatch, "nowhere.jpg")
-    with pytest.raises(Fault, match=r"model\.safetensors is missing: run dvc repro"):
+    with pytest.raises(UserError, match=r"model\.safetensors is missing: run dvc repro"):
         run_predict(monkeypatch, "empty")
     make_model(COLOUR, ["cat", "dog"])
-    with pytest.raises(Fault, match="no photos in empty"):
+    with pytest.raises(UserError, match="no photos in empty"):
         run_predict(monkeypatch, "empty")
-    with pytest.raises(Fault, match="--top is 0"):
+    with pytest.raises(UserError, match="--top is 0"):
         run_predict(monkeypatch, "empty", "--top", "0")
-    with pytest.raises(Fault, match="trained on photos brought to its size by crop"):
+    with pytest.raises(UserError, match="trained on photos brought to its size by crop"):
         run_predict(monkeypatch, "empty", "--resize", "pad")
-    with pytest.raises(Fault, match="--explain empty/maps lies in empty, which is classified"):
+    with pytest.raises(UserError, match="--explain empty/maps lies in empty, which is classified"):
         run_predict(monkeypatch, "empty", "--explain", "empty/maps")  # the next time maps would be photos
-    with pytest.raises(Fault, match="has no runs yet"):
+    with pytest.raises(UserError, match="has no runs yet"):
         run_predict(monkeypatch, "empty", "--model", "models:/digits@champion")
 
 
@@ -217,7 +217,7 @@ class OnlyTheCorner(torch.nn.Module):
 
 def test_the_map_shows_where_a_decision_comes_from() -> None:
     make_model(COLOUR, ["black", "white"])
-    model = Model(OnlyTheCorner(), load(str(MODEL)).card, torch.device("cpu"))
+    model = Model(OnlyTheCorner(), load(str(MODEL)).spec, torch.device("cpu"))
     loss, side = occlusion(model, np.full((24, 24, 3), 255, np.uint8), 1)
     assert side == 3
     assert (loss[:12, :12] > 0).all()
@@ -250,7 +250,7 @@ def test_maps_whose_names_differ_by_case_only_do_not_overwrite_each_other(
     assert run_predict(monkeypatch, folder, "--explain", "apart") == 0, "older maps are written again"
     Path("maps/Cat").mkdir(parents=True)
     Path("maps/cat").symlink_to("Cat")
-    with pytest.raises(Fault, match=r"maps/cat/1\.jpg\.png is the same file as maps/Cat/1\.jpg\.png"):
+    with pytest.raises(UserError, match=r"maps/cat/1\.jpg\.png is the same file as maps/Cat/1\.jpg\.png"):
         run_predict(monkeypatch, folder, "--explain", "maps")
     assert Path("maps/Cat/1.jpg.png").read_bytes() == Path("apart/Cat/1.jpg.png").read_bytes()
 
@@ -299,7 +299,7 @@ def test_the_champion_gives_the_same_here_and_from_mlflows_server(
     [
         ("pickle", "weights that can be read without running it: a weight is a pickle"),
         ("shape", "weights that can be read without running it"),
-        ("card", "not logged by this repository, or by another version of it"),
+        ("spec", "not logged by this repository, or by another version of it"),
         ("code", "has no exported graph"),
     ],
 )
@@ -316,7 +316,7 @@ def test_nothing_that_a_store_holds_is_run(
         content[config] = content[config].replace(b'"use_pickle": false', b'"use_pickle": true', 1)
     elif harm == "shape":
         content[config] = content[config].replace(b'"as_int": 32', b'"as_int": 3200000')
-    elif harm == "card":
+    elif harm == "spec":
         changed, count = re.subn(r'("height":\s+24)', r"\g<1>000", description.read_text())
         assert count == 1
         description.write_text(changed)
@@ -331,7 +331,7 @@ def test_nothing_that_a_store_holds_is_run(
         with zipfile.ZipFile(graph, "w") as archive:
             for name, data in content.items():
                 archive.writestr(name, data)
-    with pytest.raises(Fault, match=message):
+    with pytest.raises(UserError, match=message):
         run_predict(
             monkeypatch, write_files(tmp_path / "photos", {"1.jpg": photo(1)}), "--model", "models:/photos@champion"
         )

@@ -17,12 +17,12 @@ from augment_samples import NO_AUGMENT
 from clones import call, copy_of_the_repository, substitute
 from training_samples import CPU, digits, new_classifier, section, weights
 
-from src.compute import device, processes
+from src.compute import device, distributed
 from src.compute.batches import Batches
-from src.faults import Fault
-from src.training.learner import Learner
+from src.core.errors import UserError
 from src.training.loop import measure, train
 from src.training.results import Epoch
+from src.training.step import TrainStep
 
 SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
 
@@ -39,11 +39,11 @@ def trained(changes: dict[str, Any], network: str, images: int, dropout: float) 
 
 def work(folder: Path, cases: dict[str, tuple[dict[str, Any], str, int, float]]) -> None:
     """Runs in each of the processes."""
-    with processes.joined(torch.device("cpu")):
+    with distributed.process_group(torch.device("cpu")):
         for name, case in cases.items():
             result, epochs = trained(*case)
             numbers = [[epoch.train_loss, epoch.train_accuracy, epoch.validation_loss or 0.0] for epoch in epochs]
-            file = folder / f"{name}.{processes.number()}.npz"
+            file = folder / f"{name}.{distributed.rank()}.npz"
             np.savez(file, weights=result.numpy(), numbers=numbers)
 
 
@@ -59,7 +59,7 @@ CASES: dict[str, tuple[dict[str, Any], str, int, float]] = {
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
-    processes.launch(work, 2, folder, CASES)
+    distributed.launch(work, 2, folder, CASES)
     return folder
 
 
@@ -92,16 +92,16 @@ def test_batch_norm_on_cpus_takes_its_statistics_from_a_part_of_the_batch(result
 
 
 def test_parts_of_a_batch_are_equal_and_all_of_it() -> None:
-    order = processes.share(130, 64)
+    order = distributed.train_shard(130, 64)
     assert order.tolist() == list(range(130))
-    assert processes.own(5).tolist() == [0, 1, 2, 3, 4]
+    assert distributed.evaluation_shard(5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "count", lambda: 3)
-    monkeypatch.setattr(processes, "exchanging", lambda *_: None)
-    with pytest.raises(Fault, match=r"train\.batch_size is 64: must be a multiple of 3 processes times"):
-        Learner(new_classifier(), section(), torch.zeros(10, dtype=torch.int64), CPU)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "data_parallel", lambda *_: None)
+    with pytest.raises(UserError, match=r"train\.batch_size is 64: must be a multiple of 3 processes times"):
+        TrainStep(new_classifier(), section(), torch.zeros(10, dtype=torch.int64), CPU)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_every_process_says_which_gpu_is_its_own(
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setattr(torch.distributed, "init_process_group", begin)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    with processes.joined(torch.device(place)):
+    with distributed.process_group(torch.device(place)):
         begin.assert_called_once_with(backend, **settings)
 
 
 def fail() -> None:
-    raise Fault(f"process {os.environ['RANK']} has no images")
+    raise UserError(f"process {os.environ['RANK']} has no images")
 
 
 def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        processes.launch(fail, 2)
+        distributed.launch(fail, 2)
     assert end.value.code == 2
     lines = capfd.readouterr().err.splitlines()
     assert lines

@@ -12,8 +12,8 @@ from clones import DIGITS, git, substitute
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
 from src import promote
-from src.faults import Fault
-from src.paths import VALIDATION_PREDICTIONS
+from src.core.errors import UserError
+from src.core.paths import VALIDATION_PREDICTIONS
 from src.stats.verdicts import power_of_margin
 from src.tracking.champion import Registry, Version, one_at_a_time
 from src.tracking.store import open_store
@@ -89,7 +89,7 @@ def test_a_line_of_champions(folder: Path, run: Any) -> None:
 
     # Surely worse: refused, and nothing changes.
     trained(folder, "third", with_flips(BASE, 100, 0))
-    with pytest.raises(Fault, match=r"not promoted: worse than version 2, the champion: -4\.90 points"):
+    with pytest.raises(UserError, match=r"not promoted: worse than version 2, the champion: -4\.90 points"):
         run()
     assert (found := champion()) is not None
     assert found.model_md5 == second
@@ -103,7 +103,7 @@ def test_a_line_of_champions(folder: Path, run: Any) -> None:
     # Back, twice, and not a third time.
     assert "digits version 2 again, not version 3 any more" in run("--rollback")
     assert "digits version 1 again" in run("--rollback")
-    with pytest.raises(Fault, match="version 1 of digits is the first champion"):
+    with pytest.raises(UserError, match="version 1 of digits is the first champion"):
         run("--rollback")
     assert (found := champion()) is not None
     assert found.model_md5 == first
@@ -121,7 +121,7 @@ def test_many_small_steps_down_end_at_the_best_champion(folder: Path, run: Any) 
     trained(folder, "a little worse", with_flips(BASE, 10, 0))
     assert "surely above -0.8" in run()
     trained(folder, "again a little worse", with_flips(BASE, 20, 0))
-    with pytest.raises(Fault, match=r"version 1, the best champion so far") as refused:
+    with pytest.raises(UserError, match=r"version 1, the best champion so far") as refused:
         run()
     assert "version 2" not in str(refused.value)
 
@@ -131,23 +131,25 @@ def test_too_few_images_are_told_with_how_many_would_do(folder: Path, run: Any) 
     trained(folder, "first", small)
     run()
     trained(folder, "second", with_flips(small, 3, 3))
-    with pytest.raises(Fault, match=r"200 validation images are too few to tell, about 1,942 would do in 4 of 5 cases"):
+    with pytest.raises(
+        UserError, match=r"200 validation images are too few to tell, about 1,942 would do in 4 of 5 cases"
+    ):
         run()
     assert power_of_margin(0.03, 1_942, 0.01) > 0.8 > power_of_margin(0.03, 1_900, 0.01)
 
 
 def test_uncommitted_code_is_refused(folder: Path, run: Any) -> None:
     trained(folder, "first", BASE, committed=False)
-    with pytest.raises(Fault, match="git knows no commit 'HEAD'"):
+    with pytest.raises(UserError, match="git knows no commit 'HEAD'"):
         run()
     commit(folder, "code and results")
     substitute(folder / "src/models/net.py", "#", "# otherwise:")
     trained(folder, "second", BASE, committed=False)
-    with pytest.raises(Fault, match=r"no commit holds dvc\.lock with this model and the code that trained it"):
+    with pytest.raises(UserError, match=r"no commit holds dvc\.lock with this model and the code that trained it"):
         run()
     git(folder, "add", "dvc.lock", "reports")
     git(folder, "commit", "-qm", "the results alone")
-    with pytest.raises(Fault, match="no commit holds"):
+    with pytest.raises(UserError, match="no commit holds"):
         run()
     git(folder, "commit", "-qam", "the code, later")
     assert "version 1" in run()
@@ -159,7 +161,7 @@ def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: A
     run()
     second = trained(folder, "second", BASE)
     registry = Registry(open_store(), "digits")
-    with pytest.raises(Fault, match=r"changed meanwhile \(version 1 has the title now\): promote again"):
+    with pytest.raises(UserError, match=r"changed meanwhile \(version 1 has the title now\): promote again"):
         registry.promote(registry.trained(second), second, {}, against=None)
     assert (found := champion()) is not None
     assert found.number == "1"
@@ -173,7 +175,7 @@ def test_promotions_in_a_clone_wait_for_each_other(folder: Path, run: Any, monke
     monkeypatch.setattr("src.tracking.champion._WAIT", 0.1)
     with one_at_a_time():
         for arguments in ((), ("--rollback",)):
-            with pytest.raises(Fault, match="another promotion has been running"):
+            with pytest.raises(UserError, match="another promotion has been running"):
                 run(*arguments)
     assert champion() is None
     assert "version 1" in run()
@@ -183,7 +185,9 @@ def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
     trained(folder, "first", BASE)
     run()
     trained(folder, "second", BASE, images="other photos")
-    with pytest.raises(Fault, match=r"version 1, the champion, cannot be compared \(other images under the same names"):
+    with pytest.raises(
+        UserError, match=r"version 1, the champion, cannot be compared \(other images under the same names"
+    ):
         run()
     assert "version 2" in run("--force", "new photos")
 
@@ -196,12 +200,12 @@ def test_what_is_not_there_or_does_not_fit_is_one_line(folder: Path, run: Any) -
         (("--name", "a' or 1=1"), "letters, digits"),
         ((), r"models/model\.safetensors is missing: run dvc repro"),
     ):
-        with pytest.raises(Fault, match=message):
+        with pytest.raises(UserError, match=message):
             run(*arguments)
     results(folder, BASE, TEST, "never tracked")
     commit(folder, "results")
-    with pytest.raises(Fault, match=r"no run at sqlite:.* holds the model .*: python -m src\.track sync"):
+    with pytest.raises(UserError, match=r"no run at sqlite:.* holds the model .*: python -m src\.track sync"):
         run()
     write(folder / "models/model.safetensors", "another")
-    with pytest.raises(Fault, match=r"model\.safetensors is not the one that dvc\.lock records"):
+    with pytest.raises(UserError, match=r"model\.safetensors is not the one that dvc\.lock records"):
         run()

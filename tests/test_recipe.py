@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.paths import DEFAULTS
 from src.params import writing
 from src.params.writing import recipe
-from src.paths import DEFAULTS
 from src.tracking import identity
 
 # Of the values of each recipe, as `digest` gives it: what a change of the defaults does to a recipe, it says here.
@@ -93,7 +93,7 @@ def test_an_optimiser_or_a_schedule_inherits_nothing() -> None:
 
 
 def test_an_unknown_recipe_is_one_line_that_names_the_others() -> None:
-    with pytest.raises(Fault, match="there is no recipe mnits: choose of cifar10-basic, "):
+    with pytest.raises(UserError, match="there is no recipe mnits: choose of cifar10-basic, "):
         recipe("mnits")
 
 

@@ -8,8 +8,8 @@ import pytest
 from clones import committed, git
 
 from src import recover
-from src.faults import Fault
-from src.paths import IMAGES, LOCK, LOCKS, RWLOCK
+from src.core.errors import UserError
+from src.core.paths import IMAGES, LOCK, LOCKS, RWLOCK
 
 WHOLE = """schema: '2.0'
 stages:
@@ -107,5 +107,7 @@ def test_a_photo_whose_name_is_not_utf8_is_named() -> None:
     (IMAGES / "cat" / "é.png").touch()
     recover.main()
     Path(os.fsdecode(b"data/images/cat/caf\xe9.png")).touch()
-    with pytest.raises(Fault, match=r"^data/images/cat/caf\\xe9\.png: the name is not UTF-8, which DVC needs: rename"):
+    with pytest.raises(
+        UserError, match=r"^data/images/cat/caf\\xe9\.png: the name is not UTF-8, which DVC needs: rename"
+    ):
         recover.main()

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.compute.batches import Batches
+from src.core.errors import UserError
 from src.data.prepared import LabelledImages
-from src.evaluation import disturb
+from src.evaluation import corruptions
 from src.evaluation.robustness import headline, robustness
-from src.faults import Fault
 from src.models.classifier import Classifier, Normalize
 from src.stats.intervals import wilson
 
@@ -49,33 +49,33 @@ def moved(image: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
 )
 def test_shifts_are_those_of_a_loop_over_pixels(direction: str, down: int, right: int, pixels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
-    result = disturb.shift(torch.from_numpy(images), direction, pixels)
+    result = corruptions.shift(torch.from_numpy(images), direction, pixels)
     assert result.dtype == torch.uint8
     for image, shifted in zip(images, result.numpy(), strict=True):
         np.testing.assert_array_equal(shifted, moved(image, down * pixels, right * pixels))
 
 
 def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
-    with pytest.raises(Fault, match="5×7 pixels cannot be shifted by 5"):
-        disturb.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
+    with pytest.raises(UserError, match="5×7 pixels cannot be shifted by 5"):
+        corruptions.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
 
 
 def test_noise_has_its_standard_deviation_and_stays_among_pixels() -> None:
     images = torch.full((200, 8, 8, 3), 128, dtype=torch.uint8)
-    draws = disturb.normal_draws(images, range(200))
-    noisy = disturb.gaussian(images, draws, 0.1)
+    draws = corruptions.normal_draws(images, range(200))
+    noisy = corruptions.gaussian(images, draws, 0.1)
     assert noisy.dtype == torch.float32
     assert (noisy - 128).std().item() / 255 == pytest.approx(0.1, rel=0.02)
     assert (noisy - 128).mean().item() == pytest.approx(0, abs=0.5)
     assert not torch.equal(draws[0], draws[1])
-    strong = disturb.gaussian(images, draws, 3.0)
+    strong = corruptions.gaussian(images, draws, 3.0)
     assert (strong.min().item(), strong.max().item()) == (0, 255)
 
 
 def test_salt_and_pepper_hit_their_share_in_all_channels_and_grow_with_it() -> None:
     images = torch.full((200, 8, 8, 3), 128, dtype=torch.uint8)
-    draws = disturb.uniform_draws(images, range(200))
-    few, many = (disturb.salt_pepper(images, draws, share) for share in (0.1, 0.3))
+    draws = corruptions.uniform_draws(images, range(200))
+    few, many = (corruptions.salt_pepper(images, draws, share) for share in (0.1, 0.3))
     for disturbed, share in ((few, 0.1), (many, 0.3)):
         for colour in (0, 255):
             hit = disturbed == colour
@@ -83,10 +83,10 @@ def test_salt_and_pepper_hit_their_share_in_all_channels_and_grow_with_it() -> N
             assert torch.equal(hit.any(dim=3), hit.all(dim=3))
     changed = few != 128
     assert torch.equal(many[changed], few[changed])
-    assert set(disturb.salt_pepper(images, draws, 1.0).flatten().tolist()) == {0, 255}
+    assert set(corruptions.salt_pepper(images, draws, 1.0).flatten().tolist()) == {0, 255}
 
 
-@pytest.mark.parametrize("draw", [disturb.normal_draws, disturb.uniform_draws])
+@pytest.mark.parametrize("draw", [corruptions.normal_draws, corruptions.uniform_draws])
 def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
     images = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
     together = draw(images, range(6))
@@ -105,7 +105,7 @@ def test_gradient_signs_of_a_linear_model_are_known() -> None:
     logits = data.images.reshape(100, 64) / 255 @ weights.T + bias
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     gradient = (shares - np.eye(10)[data.labels]) @ weights
-    signs = disturb.gradient_signs(classifier, torch.from_numpy(data.images), torch.from_numpy(data.labels))
+    signs = corruptions.gradient_signs(classifier, torch.from_numpy(data.images), torch.from_numpy(data.labels))
     np.testing.assert_array_equal(signs.numpy().reshape(100, 64), np.sign(gradient))
     assert layer.weight.grad is None
 
@@ -114,7 +114,7 @@ def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
     data = digits(30)
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     classifier = network()
-    signs = disturb.gradient_signs(classifier, images, labels)
+    signs = corruptions.gradient_signs(classifier, images, labels)
     pixels = images.float().requires_grad_()
     (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(pixels), labels, reduction="sum"), pixels)
     assert (signs == gradient.sign()).float().mean() > 0.999  # where rounding does not decide
@@ -126,10 +126,10 @@ def test_who_is_sure_of_everything_can_be_attacked_too() -> None:
     layer.weight.data = torch.tensor([[1000.0, 1000, -1000, 0], [0, 0, 0, 0]])
     sure = Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0]))
     images = torch.tensor([[[[200], [200]], [[0], [0]]]], dtype=torch.uint8)
-    signs = disturb.gradient_signs(sure, images, torch.tensor([0]))
+    signs = corruptions.gradient_signs(sure, images, torch.tensor([0]))
     assert signs.flatten().tolist() == [-1, -1, 1, 0]
-    assert disturb.attack(images, signs, 0.1).flatten().tolist() == [174.5, 174.5, 25.5, 0]
-    assert disturb.attack(images, signs, 1.0).flatten().tolist() == [0, 0, 255, 0]
+    assert corruptions.attack(images, signs, 0.1).flatten().tolist() == [174.5, 174.5, 25.5, 0]
+    assert corruptions.attack(images, signs, 1.0).flatten().tolist() == [0, 0, 255, 0]
 
 
 def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: str, strength: float) -> int:
@@ -138,7 +138,7 @@ def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: 
     for number, (pixels, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
         image = torch.from_numpy(pixels[None])
         if kind == "shift":
-            down, right_ = (int(strength) * step for step in disturb.DIRECTIONS[direction])
+            down, right_ = (int(strength) * step for step in corruptions.DIRECTIONS[direction])
             changed: Tensor = torch.from_numpy(moved(pixels, down, right_)[None])
         elif kind == "gaussian":
             noise = np.random.default_rng([0, 1, number]).standard_normal(pixels.shape, np.float32)

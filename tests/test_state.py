@@ -13,14 +13,14 @@ import pytest
 import torch
 from training_samples import CPU, digits, new_classifier, section, weights
 
-from src.checkpoints import Checkpoints, discard_recorded
 from src.compute import device
 from src.compute.batches import Batches
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
-from src.paths import LOCK, states
 from src.training import record
+from src.training.checkpoints import Checkpoints, discard_recorded
 from src.training.loop import train
 from src.training.progress import Progress
 from src.training.results import Epoch
@@ -156,7 +156,7 @@ def test_what_nobody_went_on_with_is_forgotten() -> None:
 
 
 WAITER = """
-from src.checkpoints import Checkpoints
+from src.training.checkpoints import Checkpoints
 with Checkpoints("key").alone():
     print(Checkpoints("key").newest())
 """
@@ -201,7 +201,7 @@ def test_a_lost_loss_names_its_batch_and_keeps_the_state_before() -> None:
         schedule={"name": "step", "every": 1, "factor": 1e18, "warmup_epochs": 0},
     )
     with pytest.raises(
-        Fault, match=r"in epoch 2, batch \d, at a learning rate of 1e\+16 and a gradient norm of"
+        UserError, match=r"in epoch 2, batch \d, at a learning rate of 1e\+16 and a gradient norm of"
     ) as lost:
         trained(wild, "wild")
     assert "in the batch before: reduce train.optimizer.lr" in str(lost.value)
@@ -209,4 +209,4 @@ def test_a_lost_loss_names_its_batch_and_keeps_the_state_before() -> None:
     content = Checkpoints("wild").newest()
     assert content is not None
     kept = torch.load(io.BytesIO(content), weights_only=True)
-    assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["learner"]["weights"].values())
+    assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["train_step"]["weights"].values())

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from src import summary
-from src.atomic import digest
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.params.writing import recipe
-from src.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.tracking.store import open_store
 
 ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
@@ -93,10 +93,10 @@ def test_absent_and_null_numbers_are_both_none(capsys: pytest.CaptureFixture[str
 
 def test_missing_or_damaged_numbers_are_one_line() -> None:
     write(METRICS, "{")
-    with pytest.raises(Fault, match=r"metrics\.json is damaged"):
+    with pytest.raises(UserError, match=r"metrics\.json is damaged"):
         summary.main()
     METRICS.unlink()
-    with pytest.raises(Fault, match=r"metrics\.json is missing: run dvc repro"):
+    with pytest.raises(UserError, match=r"metrics\.json is missing: run dvc repro"):
         summary.main()
 
 
@@ -173,11 +173,11 @@ def test_numbers_that_evaluate_did_not_write_are_one_line() -> None:
     ):
         good = path.read_text(encoding="utf-8")
         write(path, json.loads(good) | change)
-        with pytest.raises(Fault, match=rf"{path.name} is damaged \({told}\): run dvc repro"):
+        with pytest.raises(UserError, match=rf"{path.name} is damaged \({told}\): run dvc repro"):
             summary.main()
         write(path, good)
     write(METRICS, "[]")
-    with pytest.raises(Fault, match=r"metrics\.json is damaged \(it holds no keys\)"):
+    with pytest.raises(UserError, match=r"metrics\.json is damaged \(it holds no keys\)"):
         summary.main()
 
 

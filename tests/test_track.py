@@ -18,9 +18,9 @@ from clones import call, committed, copy_of_the_repository, git, set_params, sub
 from mlflow.entities import Run
 
 from src import track
-from src.atomic import digest
-from src.faults import Fault
-from src.paths import METRICS, MODEL, PARAMS, TRAINING
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import METRICS, MODEL, PARAMS, TRAINING
 from src.prediction.model import load
 from src.tracking.store import Store, open_store
 
@@ -147,7 +147,7 @@ def test_what_is_no_model_is_one_line(clone: Clone) -> None:
         "--output=x": "is not a file",
         "README.md": "README.md is no model that",
     }.items():
-        with pytest.raises(Fault, match=reason):
+        with pytest.raises(UserError, match=reason):
             track._show(name)
 
 
@@ -281,7 +281,7 @@ def test_a_model_without_a_run_gets_one(
     assert (code, "1 without their run" in output, clone.first.model in output) == (1, True, True)
 
     git(clone.root, "checkout", "-q", "HEAD~1")
-    with pytest.raises(Fault, match=r"dvc\.lock does not hold models/model\.safetensors: run dvc checkout"):
+    with pytest.raises(UserError, match=r"dvc\.lock does not hold models/model\.safetensors: run dvc checkout"):
         track._sync()
     call(clone.root, "dvc", "checkout", "train")
     code, output = run_track(capsys, "sync")
@@ -295,7 +295,7 @@ def test_a_model_without_a_run_gets_one(
     assert run.data.params["train.optimizer.lr"] == "0.004"
     assert run.data.metrics["test_accuracy"] == json.loads(METRICS.read_text())["accuracy"]
     assert len(open_store().client.get_metric_history(run.info.run_id, "validation_accuracy")) == 1
-    assert load(run.info.run_id).card == load(str(MODEL)).card
+    assert load(run.info.run_id).spec == load(str(MODEL)).spec
     assert run_track(capsys, "verify")[0] == 0
     assert "nothing to do" in run_track(capsys, "sync")[1]
     assert len(runs(open_store())) == 2

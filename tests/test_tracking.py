@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tracking_samples import PASSWORD, ROOT, make_model, make_tree, settings
 
-from src.addresses import without_credentials
-from src.atomic import digest
-from src.faults import Fault
-from src.paths import DATASET, MODEL
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import DATASET, MODEL
 from src.tracking import attach, training_run
 from src.tracking.store import EXPERIMENT, open_store, tracking_uri
 
@@ -157,7 +157,7 @@ def test_attach_finds_the_newest_run_of_a_model_or_opens_one(trained: Trained) -
     with attach(other, "evaluate", {}) as attached:
         pass
     assert attached.id == newest.id
-    with pytest.raises(Fault, match="absent"), attach(Path("models/absent"), "evaluate", {}):
+    with pytest.raises(UserError, match="absent"), attach(Path("models/absent"), "evaluate", {}):
         pass
 
 
@@ -222,7 +222,7 @@ def test_no_password_reaches_store_or_messages(trained: Trained, monkeypatch: py
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://joe:{PASSWORD}@127.0.0.1:9")
-    with pytest.raises(Fault, match=r"MLflow at http://127\.0\.0\.1:9: .*refused") as caught:
+    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused") as caught:
         open_store()
     assert PASSWORD not in str(caught.value)
     assert without_credentials(f"see postgresql://joe:{PASSWORD}@host/db.") == "see postgresql://host/db."
@@ -231,7 +231,10 @@ def test_no_password_reaches_store_or_messages(trained: Trained, monkeypatch: py
 def test_a_value_too_long_for_mlflow_is_refused_not_shortened(trained: Trained) -> None:
     chosen = settings()
     split = chosen.split.model_copy(update={"groups": "x" * 7000})
-    with pytest.raises(Fault, match=r"split\.groups|6000"), training_run(chosen.model_copy(update={"split": split})):
+    with (
+        pytest.raises(UserError, match=r"split\.groups|6000"),
+        training_run(chosen.model_copy(update={"split": split})),
+    ):
         pass
 
 
@@ -305,7 +308,7 @@ def test_four_processes_at_once_on_a_new_store(tmp_path: Path, monkeypatch: pyte
 
 ONE_RUN = """
 from pathlib import Path
-from src.faults import command
+from src.core.errors import command
 from src.tracking import training_run
 from tracking_samples import settings
 
@@ -330,7 +333,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a run says, which ends well, where the store does not take it: at the first failure and at its end."""
-    (tree / "src/faults.py").touch()  # by which a command knows that it stands in a root
+    (tree / "src/core/errors.py").touch()  # by which a command knows that it stands in a root
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT}/tests")
     done = subprocess.run([sys.executable, "-Pc", ONE_RUN], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

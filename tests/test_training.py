@@ -19,15 +19,15 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
+from src.core.errors import UserError
 from src.data.prepared import LabelledImages
-from src.faults import Fault
 from src.models.classifier import Classifier
 from src.training import augment, loop, record
 from src.training.augment import Mix
-from src.training.learner import Learner, compile_options
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
 from src.training.muon import MuonAndAdamW
+from src.training.step import TrainStep, compile_options
 
 SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
@@ -83,13 +83,13 @@ def test_drawing_the_next_epoch_meanwhile_gives_the_same_bits(
     assert torch.equal(weights(ahead), weights(then))
 
 
-@pytest.mark.parametrize(("error", "told"), [(ValueError, ValueError), (MemoryError, Fault)])
+@pytest.mark.parametrize(("error", "told"), [(ValueError, ValueError), (MemoryError, UserError)])
 def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(
     error: type[Exception], told: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, draw, calls = threading.active_count(), augment.draw, []
 
-    def failing(*arguments: Any) -> augment.Draws:
+    def failing(*arguments: Any) -> augment.AugmentParams:
         calls.append(arguments)
         if len(calls) == 3:
             raise error("memory")
@@ -184,14 +184,14 @@ def test_a_single_image_in_the_last_batch_does_not_break_batch_norm() -> None:
 
 
 def test_single_images_and_batch_norm_do_not_agree() -> None:
-    with pytest.raises(Fault, match="batch norm cannot learn from single images"):
+    with pytest.raises(UserError, match="batch norm cannot learn from single images"):
         run(new_classifier("cifar_vgg"), section(batch_size=1), images=8)
 
 
 def test_a_diverging_loss_stops_with_one_line() -> None:
     diverging = {"name": "sgd", "lr": 1e20, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
     with pytest.raises(
-        Fault, match=r"the training loss became (nan|inf) in epoch 1, batch 2, .*: reduce train\.optimizer"
+        UserError, match=r"the training loss became (nan|inf) in epoch 1, batch 2, .*: reduce train\.optimizer"
     ):
         run(new_classifier(), section(optimizer=diverging))
 
@@ -236,26 +236,26 @@ def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
     torch.testing.assert_close(weights(half), weights(single), rtol=0, atol=2e-4)
 
 
-def scaled_learner(*, scaled: bool, **changes: Any) -> Learner:
+def scaled_learner(*, scaled: bool, **changes: Any) -> TrainStep:
     """One with Muon in float32, with or without float16's factor: a power of two, which by itself changes no bit."""
     muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
     wanted = section(optimizer=muon, **changes)
-    learner = Learner(new_classifier(dropout=0.0), wanted, torch.zeros(1, dtype=torch.int64), CPU)
-    learner.scaler = torch.GradScaler("cpu", enabled=scaled)
-    return learner
+    train_step = TrainStep(new_classifier(dropout=0.0), wanted, torch.zeros(1, dtype=torch.int64), CPU)
+    train_step.scaler = torch.GradScaler("cpu", enabled=scaled)
+    return train_step
 
 
-def step(learner: Learner) -> None:
+def step(train_step: TrainStep) -> None:
     data = digits(0, 64)
-    learner.step(torch.from_numpy(data.images), Target.of(torch.from_numpy(data.labels), None), 1e-2, 1)
+    train_step.step(torch.from_numpy(data.images), Target.of(torch.from_numpy(data.labels), None), 1e-2, 1)
 
 
 @pytest.mark.parametrize("changes", [{}, {"clip_gradient": 0.1}, {"l1_penalty": 1e-2}], ids=str)
 def test_the_factor_of_float16_changes_nothing_of_a_step_of_muon(changes: dict[str, float]) -> None:
     """It is taken out of the gradients of all weights before they are clipped and penalised."""
     plain, scaled = (scaled_learner(scaled=chosen, **changes) for chosen in (False, True))
-    for learner in (plain, scaled):
-        step(learner)
+    for train_step in (plain, scaled):
+        step(train_step)
     assert (plain.scaler.get_scale(), scaled.scaler.get_scale()) == (1, 65_536)
     for weight, expected in zip(scaled.weights, plain.weights, strict=True):
         assert weight.grad is not None
@@ -265,13 +265,13 @@ def test_the_factor_of_float16_changes_nothing_of_a_step_of_muon(changes: dict[s
 
 
 def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
-    learner = scaled_learner(scaled=True)
-    assert isinstance(learner.optimiser, MuonAndAdamW)
-    learner.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
-    before = weights(learner.classifier)
-    step(learner)
-    assert torch.equal(weights(learner.classifier), before)
-    assert learner.scaler.get_scale() == 32_768, "smaller for the next"
+    train_step = scaled_learner(scaled=True)
+    assert isinstance(train_step.optimiser, MuonAndAdamW)
+    train_step.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
+    before = weights(train_step.classifier)
+    step(train_step)
+    assert torch.equal(weights(train_step.classifier), before)
+    assert train_step.scaler.get_scale() == 32_768, "smaller for the next"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_the_compiler_is_told_whether_to_be_deterministic(deterministic: bool, m
     """With the test after this one: by the name that torch's compiler knows."""
     told = {}
     monkeypatch.setattr(torch, "compile", lambda module, **settings: told.update(settings) or module)
-    Learner(new_classifier(), section(compile=True, deterministic=deterministic), torch.zeros(1), CPU)
+    TrainStep(new_classifier(), section(compile=True, deterministic=deterministic), torch.zeros(1), CPU)
     assert told["options"]["deterministic"] is deterministic
 
 
@@ -313,7 +313,7 @@ def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, bfloat16"
     monkeypatch.setattr(device, "capability", lambda _: "cpu")
     assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, float32"
-    with pytest.raises(Fault, match=r"train\.precision is tf32, which only CUDA devices have, not cpu"):
+    with pytest.raises(UserError, match=r"train\.precision is tf32, which only CUDA devices have, not cpu"):
         device.prepare(section(precision="tf32"), "cifar_vgg")
 
 
@@ -395,7 +395,7 @@ def test_how_much_is_computed_at_once(name: str, shape: tuple[int, int, int], ev
 
 def test_an_absent_device_is_told() -> None:
     if not torch.accelerator.is_available():
-        with pytest.raises(Fault, match=r"train\.device is cuda:1, but torch finds no such device"):
+        with pytest.raises(UserError, match=r"train\.device is cuda:1, but torch finds no such device"):
             device.prepare(section(device="cuda:1"), "cifar_basic")
 
 
@@ -434,5 +434,5 @@ def test_right_is_the_label_with_the_larger_share() -> None:
 
 
 def test_a_colour_operator_on_grey_images_is_told() -> None:
-    with pytest.raises(Fault, match=r"train\.augment\.hue needs colour images, and these have one channel"):
+    with pytest.raises(UserError, match=r"train\.augment\.hue needs colour images, and these have one channel"):
         run(new_classifier(), section(augment=NO_AUGMENT | {"hue": 0.1}))

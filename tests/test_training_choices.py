@@ -19,8 +19,8 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
+from src.core.errors import UserError
 from src.data.prepared import LabelledImages
-from src.faults import Fault
 from src.training import record
 from src.training.average import Average
 from src.training.loop import measure, train
@@ -278,7 +278,7 @@ def test_mixed_images_need_a_loss_that_takes_two_labels(name: str) -> None:
 
 
 def test_class_weights_of_another_number_are_one_line() -> None:
-    with pytest.raises(Fault, match=r"class_weights has 2 numbers for 3 classes"):
+    with pytest.raises(UserError, match=r"class_weights has 2 numbers for 3 classes"):
         loss_of({"name": "nll", "class_weights": [1.0, 2.0]}, torch.tensor([0, 1, 2]))
 
 

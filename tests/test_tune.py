@@ -20,8 +20,8 @@ import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
 from ruamel.yaml import YAML
 
-from src.atomic import digest
-from src.paths import MODEL
+from src.core.files import digest
+from src.core.paths import MODEL
 
 SEARCH = ("python", "-m", "src.tune")
 

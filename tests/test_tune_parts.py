@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.stats import ttest_ind
 from tune_samples import params
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.params import Params, check_space, parse, writing
 from src.search import confirm, sampling, space
 from src.search.plan import Confirmation, Search, confirmation
@@ -76,20 +76,22 @@ def test_whole_numbers_stay_whole_where_the_schema_wants_them_only() -> None:
     ],
 )
 def test_a_faulty_range_is_one_line(text: str, message: str) -> None:
-    with pytest.raises(Fault, match=re.escape(message)) as fault:
+    with pytest.raises(UserError, match=re.escape(message)) as fault:
         parse(DIGITS.replace("{low: 0.0, high: 0.5}", text), "params.yaml")
     assert "\n" not in str(fault.value)
 
 
 @pytest.mark.parametrize("text", ["3", "-1h", "0s", "1d", "soon"])
 def test_a_faulty_time_is_one_line(text: str) -> None:
-    with pytest.raises(Fault, match=r"params.yaml: tune.timeout"):
+    with pytest.raises(UserError, match=r"params.yaml: tune.timeout"):
         parse(DIGITS.replace("timeout: ", f"timeout: {text}"), "params.yaml")
 
 
 def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial() -> None:
     entries = {"train.batch_size": {"choices": [32, 36]}, "train.accumulate": {"choices": [1, 8]}}
-    with pytest.raises(Fault, match="batch_size must be a multiple of processes × accumulate, not 36 / \\(1 × 8\\)"):
+    with pytest.raises(
+        UserError, match="batch_size must be a multiple of processes × accumulate, not 36 / \\(1 × 8\\)"
+    ):
         space.distributions(params(space=entries))
 
 
@@ -108,19 +110,19 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
     ],
 )
 def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, message: str) -> None:
-    with pytest.raises(Fault, match=re.escape(message)) as fault:
+    with pytest.raises(UserError, match=re.escape(message)) as fault:
         check_space(params(space={key: {"low": 0.1, "high": high}}))
     assert "\n" not in str(fault.value)
 
 
 def test_a_grid_needs_steps() -> None:
-    with pytest.raises(Fault, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
+    with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
         sampling.points("grid", space.distributions(params()), 10)
 
 
 def test_cmaes_needs_ranges() -> None:
     entries = space.distributions(params(space={"train.batch_size": {"choices": [32, 64]}}))
-    with pytest.raises(Fault, match="two or more ranges and no choices"):
+    with pytest.raises(UserError, match="two or more ranges and no choices"):
         sampling.points("cmaes", entries, 10)
 
 
@@ -149,7 +151,7 @@ def test_only_the_values_change_and_are_read_as_they_were(
 
 
 def test_what_cannot_be_written_is_left_alone() -> None:
-    with pytest.raises(Fault):
+    with pytest.raises(UserError):
         writing.changed(DIGITS, {"model.dropout": 2.0})
 
 

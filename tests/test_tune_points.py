@@ -19,7 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from tune_samples import accuracy, opened, plan, train, work
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.search.points import ATTEMPTS, Points
 from src.search.results import attempts_table, finished
 from src.search.storage import Journal, journal, open_storage
@@ -196,7 +196,7 @@ def test_half_a_first_line_is_removed_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_storage_that_cannot_be_used_is_one_line(url: str, message: str) -> None:
-    with pytest.raises(Fault, match=message) as fault:
+    with pytest.raises(UserError, match=message) as fault:
         open_storage(url)
     assert "s3cret" not in str(fault.value)
     assert "\n" not in str(fault.value)
@@ -241,7 +241,7 @@ def test_a_storage_that_stays_away_ends_the_search(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("src.search.storage._AGAIN", 0.0)
     monkeypatch.setattr("src.search.storage.PATIENCE", 0.1)
     monkeypatch.setattr(storage, "get_all_trials", Mock(side_effect=StorageInternalError("gone")))
-    with pytest.raises(Fault, match="gone; finished trials are kept"):
+    with pytest.raises(UserError, match="gone; finished trials are kept"):
         points.claim()
 
 

@@ -13,7 +13,7 @@ from tune_samples import opened, plan
 from tune_samples import train as sample_training
 
 from src.compute.batches import Batches
-from src.faults import Fault
+from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.params import Params
 from src.search import trial, workers
@@ -21,8 +21,8 @@ from src.search.plan import Plan
 from src.search.points import Point
 from src.search.stop import Stop
 from src.search.trial import Trainer, run
-from src.training.learner import Learner
 from src.training.results import Epoch
+from src.training.step import TrainStep
 
 WORKER = workers._worker
 
@@ -43,7 +43,7 @@ class Digits(Trainer):
         self._training, self._validation = (Batches(digits(*part), CPU.device) for part in ((0, 96), (1000, 1100)))
         self._made_up = epochs
 
-    def card(self, params: Params) -> Any:
+    def spec(self, params: Params) -> Any:
         return None
 
     def build(self, params: Params, seed: int) -> Classifier:
@@ -79,8 +79,8 @@ def test_the_objective_is_the_best_of_all_epochs(objective: str, value: float) -
 def test_what_ran_out_of_memory_is_gone_when_its_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     learners, left = [], []
 
-    def full(learner: Learner, *_: object) -> None:
-        learners.append(weakref.ref(learner))
+    def full(train_step: TrainStep, *_: object) -> None:
+        learners.append(weakref.ref(train_step))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     class Looking(Digits):
@@ -88,7 +88,7 @@ def test_what_ran_out_of_memory_is_gone_when_its_memory_is_given_back(monkeypatc
             super().free()
             left.append(learners[0]() is not None)
 
-    monkeypatch.setattr(Learner, "step", full)
+    monkeypatch.setattr(TrainStep, "step", full)
     found = outcome(Looking())
     assert found.state == TrialState.FAIL
     assert found.user_attrs["result"]["reason"].startswith("cpu is out of memory: reduce")
@@ -166,5 +166,5 @@ def test_workers_that_find_no_device_are_not_started_for_ever(monkeypatch: pytes
     search = plan(1)
     storage, _ = opened(None, search)
     monkeypatch.setattr(workers, "_worker", finding_no_device)
-    with pytest.raises(Fault, match="a worker failed, as said above"):
+    with pytest.raises(UserError, match="a worker failed, as said above"):
         workers.work_apart(search, storage, None, "session", 1, Stop(None), lambda: None)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src import params
+from src.core.paths import DATASET
 from src.data.prepared import ImageFormat
 from src.params import Params
 from src.params.writing import recipe
-from src.paths import DATASET
 
 if TYPE_CHECKING:
     from src.models.classifier import Probabilities
@@ -57,13 +57,15 @@ def make_model(path: Path, name: str) -> "Probabilities":
     import torch
 
     from src.models.classifier import Probabilities
-    from src.models.file import Card, save
+    from src.models.file import ModelSpec, save
 
     torch.manual_seed(0)
     model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
     image = ImageFormat.model_validate(DATA["image"])
-    card = Card(model=model, classes=["zero", "one", "two"], image=image, mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.2])
-    classifier = card.build()
+    spec = ModelSpec(
+        model=model, classes=["zero", "one", "two"], image=image, mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.2]
+    )
+    classifier = spec.build()
     classifier(torch.randint(0, 256, (32, 12, 12, 3), dtype=torch.uint8))
-    save(path, classifier, card)
+    save(path, classifier, spec)
     return Probabilities(classifier)

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.gpu import pack, runner
 from benchmarks.gpu.parts import PARTS
-from src.faults import Fault, command
+from src.core.errors import UserError, command
 
 TOGETHER = {"cuda": 14, "cpu": 2}  # parts that run beside each other, where they take no times
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def run(device: str, minutes: float, out: Path, names: list[str]) -> None:
-    """Run the parts; say what came out, at the end in a table. Raises `Fault` where one failed."""
+    """Run the parts; say what came out, at the end in a table. Raises `UserError` where one failed."""
     with tempfile.TemporaryDirectory() as installed:
         if Path(pack.PACK, "wheels").is_dir() and sys.version_info[:2] == pack.PYTHON:
             install(sorted(Path(pack.PACK, "wheels").glob("*.whl")), installed)
@@ -68,7 +68,7 @@ def run(device: str, minutes: float, out: Path, names: list[str]) -> None:
         record = runner.run(parts, place, out / "gpu.json", 60 * minutes, TOGETHER[device])
     print(table(record))
     if failed := [name for name, report in record["parts"].items() if report["state"] == runner.FAILED]:
-        raise Fault(f"{', '.join(failed)} failed: {out / 'gpu.json'} has the last lines of each")
+        raise UserError(f"{', '.join(failed)} failed: {out / 'gpu.json'} has the last lines of each")
 
 
 def install(wheels: list[Path], folder: str) -> None:

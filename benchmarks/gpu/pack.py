@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from src.faults import Fault
-from src.paths import REQUIREMENTS
+from src.core.errors import UserError
+from src.core.paths import REQUIREMENTS
 
 PACK = Path(".gpu")
 MIB = 2**20
@@ -21,7 +21,8 @@ AIRBENCH = "airbench94_muon.py"
 
 
 def pack(folder: Path, archives: Path, airbench: Path | None) -> str:
-    """Fill the folder anew; return a table of what is in it. Raises `Fault` where something is missing or too much."""
+    """Fill the folder anew; return a table of what is in it. Raises `UserError` where something is missing or too
+    much."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     sizes = {"the working tree": tree()}
@@ -37,7 +38,7 @@ def pack(folder: Path, archives: Path, airbench: Path | None) -> str:
         if sum(sizes.values()) + (archives / name).stat().st_size <= LIMIT:
             sizes[name] = copy(archives / name, folder / "data")
     if sum(sizes.values()) > LIMIT:
-        raise Fault(f"{_mib(sum(sizes.values()))} MiB would travel, at most {_mib(LIMIT)} may: {_told(sizes)}")
+        raise UserError(f"{_mib(sum(sizes.values()))} MiB would travel, at most {_mib(LIMIT)} may: {_told(sizes)}")
     left_out = [name for name in OPTIONAL if name not in sizes]
     rows = [f"{_mib(count):>6} MiB  {name}" for name, count in sizes.items()]
     rows += [f"{_mib(sum(sizes.values())):>6} MiB  of at most {_mib(LIMIT)}"]
@@ -58,20 +59,20 @@ def pinned(lock: str) -> list[str]:
 
 
 def download(folder: Path, packages: list[str]) -> None:
-    """Fetch wheels for that machine's Python. Raises `Fault` where one cannot be had."""
+    """Fetch wheels for that machine's Python. Raises `UserError` where one cannot be had."""
     options = ["--no-deps", "--only-binary=:all:", "--python-version", ".".join(map(str, PYTHON))]
     options += ["--implementation", "cp", *(part for name in PLATFORMS for part in ("--platform", name))]
     command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "--dest", str(folder), *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().splitlines() or ["no reason given"]
-        raise Fault(f"pip could not download {', '.join(packages)}: {reason[-1]}")
+        raise UserError(f"pip could not download {', '.join(packages)}: {reason[-1]}")
 
 
 def copy(source: Path, folder: Path) -> int:
     """Copy a file; return its bytes."""
     if not source.is_file():
-        raise Fault(f"{source} is missing: name its folder (--data, --airbench)")
+        raise UserError(f"{source} is missing: name its folder (--data, --airbench)")
     shutil.copy(source, folder)
     return source.stat().st_size
 

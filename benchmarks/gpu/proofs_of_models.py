@@ -27,11 +27,11 @@ from benchmarks.gpu.runner import Place
 from benchmarks.problems import synthetic
 from src.compute.batches import Batches
 from src.compute.device import prepare
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.paths import LOGITS, METRICS, MODEL, PARAMS
 from src.models.classifier import Probabilities
 from src.models.file import save
 from src.params import writing
-from src.paths import LOGITS, METRICS, MODEL, PARAMS
 from src.training.loop import train
 
 LOGIT = 1e-3  # of logits in float32, by what two devices may differ
@@ -114,7 +114,7 @@ def starving(place: Place) -> str:
     section = section.model_copy(update={"batch_size": len(images)})
     try:
         list(train(known.classifier(), images, images, section, 0, compute))
-    except Fault as fault:
+    except UserError as fault:
         if "out of memory" in str(fault):
             return str(fault)
         raise
@@ -147,7 +147,7 @@ def exported(place: Place, _: str) -> Iterator[dict[str, Any]]:
         from src.prediction.model import load
         from src.prediction.onnx_file import export
 
-        save(Path(folder, MODEL.name), classifier, known.card)
+        save(Path(folder, MODEL.name), classifier, known.spec)
         return {"difference": export(load(str(Path(folder, MODEL.name))), Path(folder, "model.onnx"))}
 
     def mlflow(folder: str) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def exported(place: Place, _: str) -> Iterator[dict[str, Any]]:
             return {"skipped": "MLflow is not installed"}
         from src.tracking.model import export_model
 
-        save(Path(folder, MODEL.name), classifier, known.card)
+        save(Path(folder, MODEL.name), classifier, known.spec)
         export_model(Path(folder, "logged"), probabilities, examples, Path(folder, MODEL.name))
         return {"checked": True}
 

@@ -27,10 +27,10 @@ from src.compute.device import prepare
 from src.models.classifier import Classifier
 from src.params import Train, writing
 from src.training import augment
-from src.training.learner import Learner
 from src.training.loop import train
 from src.training.losses import Target
 from src.training.progress import Progress
+from src.training.step import TrainStep
 
 ALL = writing.names()
 STEPS, WARM = 20, 10  # steps that are watched, after those that compile, tune and record graphs
@@ -174,8 +174,8 @@ def stepping(known: Problem, section: Train) -> Callable[[], None]:
     """Return what makes one step of training, as the loop does between two batches: augmentation and learning."""
     compute = prepare(section, known.params.model.name)
     images = Batches(known.training, compute.device)
-    learner = Learner(known.classifier(), section, images.labels, compute)
-    learner.classifier.train()
+    train_step = TrainStep(known.classifier(), section, images.labels, compute)
+    train_step.classifier.train()
     count, (height, width, _) = len(images), images.image_shape
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(count, generator=generator)
@@ -189,7 +189,7 @@ def stepping(known: Problem, section: Train) -> Callable[[], None]:
         (batch, labels), part = batches[done % len(batches)]
         done += 1
         pixels, mix = augment.apply(section.augment, batch, part)
-        learner.step(pixels, Target.of(labels, mix), 1e-3, done)
+        train_step.step(pixels, Target.of(labels, mix), 1e-3, done)
 
     return step
 
@@ -234,15 +234,15 @@ def gradients(recipe: str, place: Place, parts: int, *, compiled: bool) -> list[
     """Return the whole gradient, one vector, after each of some steps that change no weights; without dropout."""
     known, section = small(recipe, place, precision="float32", accumulate=parts, compile=compiled)
     model = known.params.model.model_copy(update={"dropout": 0.0})
-    classifier = known.card.model_copy(update={"model": model}).build(0)
+    classifier = known.spec.model_copy(update={"model": model}).build(0)
     compute = prepare(section, model.name)
     images, labels = (torch.from_numpy(part[: section.batch_size].copy()).to(compute.device) for part in known.training)
-    learner = Learner(classifier, section, labels, compute)
-    learner.classifier.train()
+    train_step = TrainStep(classifier, section, labels, compute)
+    train_step.classifier.train()
     found = []
     for number in range(1, 3 if place.small else 6):  # CUDA graphs are recorded at the second, and replayed later
-        learner.step(images, Target.of(labels, None), 0.0, number)
-        found.append(torch.cat([weight.grad.flatten() for weight in learner.weights if weight.grad is not None]))
+        train_step.step(images, Target.of(labels, None), 0.0, number)
+        found.append(torch.cat([weight.grad.flatten() for weight in train_step.weights if weight.grad is not None]))
     return found
 
 

@@ -10,7 +10,7 @@ from benchmarks.gpu.page import RESULTS
 from benchmarks.gpu.parts import DEVICE, LOOPS
 from benchmarks.gpu.runner import NOT_REACHED, RUNNING
 from benchmarks.gpu.speeds import PRECISIONS
-from src.faults import Fault
+from src.core.errors import UserError
 
 
 def keep(record: dict[str, Any]) -> str:
@@ -32,24 +32,24 @@ def choose(record: dict[str, Any]) -> str:
         rows = record["parts"].get(LOOPS[recipe], {}).get("found", {})
         found = {name: rows.get(f"ours, {name}", {}).get("images_per_second") for name in PRECISIONS}
         if not all(found.values()):
-            raise Fault(f"the part {LOOPS[recipe]} has not measured ours in {', '.join(PRECISIONS)}: run it again")
+            raise UserError(f"the part {LOOPS[recipe]} has not measured ours in {', '.join(PRECISIONS)}: run it again")
         speeds[network] = {name: [spread["median"]] for name, spread in found.items()}
     result = {"device": "cuda", "runs": 1, "images_per_second": speeds, "hardware": machine["device"]}
     return choices.write(result | {key: machine[key] for key in ("capability", "versions")})
 
 
 def _machine(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what the part `device` says. Raises `Fault` where it says nothing, or was no GPU."""
+    """Return what the part `device` says. Raises `UserError` where it says nothing, or was no GPU."""
     found: dict[str, Any] = record["parts"].get(DEVICE, {}).get("found", {})
     if not found.get("capability", "").startswith("cuda"):
-        raise Fault("the file holds no results of a GPU: its part device has named none")
+        raise UserError("the file holds no results of a GPU: its part device has named none")
     return {key: found[key] for key in ("device", "capability", "hardware", "versions")}
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Read what `run` wrote. Raises `Fault` where the file holds something else."""
+    """Read what `run` wrote. Raises `UserError` where the file holds something else."""
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return {"parts": dict(record["parts"])}
     except (ValueError, KeyError, TypeError):
-        raise Fault(f"{file} is not what python -m benchmarks.gpu run has written: name its gpu.json") from None
+        raise UserError(f"{file} is not what python -m benchmarks.gpu run has written: name its gpu.json") from None

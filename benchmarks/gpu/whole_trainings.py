@@ -100,7 +100,7 @@ def once(known: Problem, section: Train, target: Target | None, seed: int, *, wh
     training, held_out = (Batches(data, compute.device) for data in (known.training, known.evaluation))
     section = section.model_copy(update={"record_every": 0, "patience": None})
     seconds, peak, reached = 0.0, 0.0, None
-    for epoch in train(known.card.build(seed), training, held_out, section, seed, compute):
+    for epoch in train(known.spec.build(seed), training, held_out, section, seed, compute):
         seconds += len(training) / epoch.images_per_second
         peak = max(peak, epoch.peak_gpu_memory_gib or 0.0)
         accuracy, loss = epoch.validation_accuracy or 0.0, epoch.validation_loss or 0.0
@@ -132,7 +132,7 @@ def airbench(place: Place, _: str) -> Iterator[dict[str, Any]]:
         data = Path(temporary, "cifar10")
         data.mkdir()
         for name, split in {"train": known.training, "test": known.evaluation}.items():
-            torch.save(as_airbench_reads(split, known.card.classes), data / f"{name}.pt")
+            torch.save(as_airbench_reads(split, known.spec.classes), data / f"{name}.pt")
         code = script.read_text(encoding="utf-8")
         if "range(200)" not in code:
             raise RuntimeError(f"{AIRBENCH} is another version: it has no range(200)")

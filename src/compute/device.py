@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from src import params
-from src.compute import portable, processes
+from src.compute import distributed, portable
 from src.compute.memory import keep_freed
-from src.faults import Fault
+from src.core.errors import UserError
 from src.models.layers import mean_pooled_to
 
 # The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
@@ -66,14 +66,16 @@ class Compute:
 def prepare(train: params.Train, network: str) -> Compute:
     """Sets up the process to train the network of that name, or to evaluate it, and resolves the `auto` settings.
 
-    Raises `Fault` where the wanted device is absent or cannot compute in the wanted precision.
+    Raises `UserError` where the wanted device is absent or cannot compute in the wanted precision.
     """
     note = ""
     if train.deterministic == "portable" and portable.available():
         train = train.model_copy(update={"device": "cpu", "precision": "float32"})
     elif train.deterministic == "portable":
         note = _ELSEWHERE
-    device = processes.local(set_up(train.device, deterministic=bool(train.deterministic), threads=train.threads))
+    device = distributed.local_device(
+        set_up(train.device, deterministic=bool(train.deterministic), threads=train.threads)
+    )
     if device.type == "cuda":
         # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.
         torch.cuda.set_device(device.index or 0)
@@ -88,7 +90,7 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
     """Sets up the process (threads, determinism, memory, float32 without tf32) and resolves the name of its device.
 
     Stages do so by `prepare`, whoever uses a trained model directly. threads: None leaves torch its own number. Raises
-    `Fault` where the device is absent.
+    `UserError` where the device is absent.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -118,14 +120,14 @@ def full_precision() -> Iterator[None]:
 
 
 def check_gradient(network: nn.Module, device: torch.device) -> None:
-    """Raises `Fault` where a gradient that goes through the whole network must be deterministic and the device has no
-    such kernel."""
+    """Raises `UserError` where a gradient that goes through the whole network must be deterministic and the device
+    has no such kernel."""
     if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
         return
     for layer in network.modules():
         if size := mean_pooled_to(layer):
             pooling = f"this network's pooling to {size[0]}×{size[1]}"
-            raise Fault(
+            raise UserError(
                 f"train.deterministic is true, and on CUDA the gradient of {pooling} is not deterministic: "
                 "set it to false, or data.image_size to 224, where nothing is pooled"
             )
@@ -170,6 +172,6 @@ def _allow_tf32(allowed: bool) -> None:
 
 def _check(precision: str, device: torch.device, able: str) -> None:
     if precision == "tf32" and device.type != "cuda":
-        raise Fault(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
+        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
     if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
-        raise Fault(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
+        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")

@@ -9,7 +9,7 @@ import os
 import platform
 from pathlib import Path
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.params import load
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -42,7 +42,7 @@ def wanted() -> bool:
     """Whether `params.yaml` asks for it. What is wrong with that file is told by who works with it, soon after."""
     try:
         return load().train.deterministic == "portable"
-    except (Fault, OSError):
+    except (UserError, OSError):
         return False
 
 

@@ -1,7 +1,8 @@
 """Safe reading of archives: members come as streams, nothing is ever extracted to disk.
 
 .tar (plain or compressed by gzip, xz, bzip2) and .zip, told apart by their content. Archives are untrusted: absolute
-names, `..`, links and devices are refused, and what they unpack to is bounded. Every fault of an archive is a `Fault`.
+names, `..`, links and devices are refused, and what they unpack to is bounded. Every fault of an archive is a
+`UserError`.
 """
 
 import bz2
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from src.faults import Fault
+from src.core.errors import UserError
 
 MIB = 2**20
 # xz -9 needs 65 MiB to unpack; without a bound a header of 20 bytes may demand 4 GiB.
@@ -52,7 +53,7 @@ class Member(NamedTuple):
 
 
 def is_archive(path: Path, called: str | None = None) -> bool:
-    """Whether the file's content is that of an archive we read. A `Fault` names it as it is `called`."""
+    """Whether the file's content is that of an archive we read. A `UserError` names it as it is `called`."""
     with path.open("rb") as file:
         if file.read(4) in (b"PK\3\4", b"PK\5\6"):
             return True
@@ -61,9 +62,9 @@ def is_archive(path: Path, called: str | None = None) -> bool:
 
 
 def members(path: Path, called: str | None = None, limits: Limits = LIMITS) -> Iterator[Member]:
-    """Every regular file of the archive, in its order. Raises `Fault` where it is damaged, unsafe or too large.
+    """Every regular file of the archive, in its order. Raises `UserError` where it is damaged, unsafe or too large.
 
-    The `Fault` names the archive as it is `called`: where the user has it, if `path` is a temporary copy.
+    The `UserError` names the archive as it is `called`: where the user has it, if `path` is a temporary copy.
     """
     called = called or str(path)
     with path.open("rb") as file:
@@ -73,21 +74,21 @@ def members(path: Path, called: str | None = None, limits: Limits = LIMITS) -> I
     with _faults(called):
         for count, member in enumerate((_zip if is_zip else _tar)(path, called, limits)):
             if count >= limits.members:
-                raise Fault(f"{called} holds more than {limits.members:,} files")
+                raise UserError(f"{called} holds more than {limits.members:,} files")
             yield member
 
 
 def gunzip(data: bytes, name: str, limit: int = LIMITS.member_bytes) -> bytes:
-    """The content of one gzip file in memory. Raises `Fault` if it is damaged or longer than `limit` bytes."""
+    """The content of one gzip file in memory. Raises `UserError` if it is damaged or longer than `limit` bytes."""
     decoder = zlib.decompressobj(wbits=31)
     try:
         content = decoder.decompress(data, limit + 1)
     except zlib.error as error:
-        raise Fault(f"{name} is damaged: {error}") from None
+        raise UserError(f"{name} is damaged: {error}") from None
     if len(content) > limit:
-        raise Fault(f"{name} unpacks to more than {limit / MIB:,.0f} MiB")
+        raise UserError(f"{name} unpacks to more than {limit / MIB:,.0f} MiB")
     if not decoder.eof:
-        raise Fault(f"{name} is truncated: fetch it again")
+        raise UserError(f"{name} is truncated: fetch it again")
     return content
 
 
@@ -107,7 +108,7 @@ def _tar(path: Path, called: str, limits: Limits) -> Iterator[Member]:
                 if info.isdir():
                     continue
                 if not info.isreg() or info.issparse():
-                    raise Fault(f"{called}: {info.name!r} is a link or a device: pack plain files only")
+                    raise UserError(f"{called}: {info.name!r} is a link or a device: pack plain files only")
                 content = cast(IO[bytes], tar.extractfile(info))
                 yield Member(name, info.size, _reading(called, name, info.size, content.read, limits))
             # tarfile takes a damaged header for the end; a whole archive ends with zeros.
@@ -129,11 +130,13 @@ def _zip(path: Path, called: str, limits: Limits) -> Iterator[Member]:
                 continue
             mode = info.external_attr >> 16
             if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
-                raise Fault(f"{called}: {name!r} is a link or a device: pack plain files only")
+                raise UserError(f"{called}: {name!r} is a link or a device: pack plain files only")
             if info.flag_bits & 1:
-                raise Fault(f"{called} is encrypted: pack it without a password")
+                raise UserError(f"{called} is encrypted: pack it without a password")
             if info.compress_type not in _ZIP_METHODS:
-                raise Fault(f"{called} is compressed by a method that is not read: pack it by the usual one, deflate")
+                raise UserError(
+                    f"{called} is compressed by a method that is not read: pack it by the usual one, deflate"
+                )
             with archive.open(info) as content:
                 yield Member(name, info.file_size, _reading(called, name, info.file_size, content.read, limits))
 
@@ -141,7 +144,7 @@ def _zip(path: Path, called: str, limits: Limits) -> Iterator[Member]:
 def _reading(called: str, name: str, size: int, read: Callable[[int], bytes], limits: Limits) -> Callable[[], bytes]:
     def whole() -> bytes:
         if size > limits.member_bytes:
-            raise Fault(f"{called}: {name!r} has more than {limits.member_bytes / MIB:,.0f} MiB")
+            raise UserError(f"{called}: {name!r} has more than {limits.member_bytes / MIB:,.0f} MiB")
         with _faults(called):
             data = read(size)
             if len(data) < size or read(1):
@@ -168,10 +171,12 @@ class _Listed(io.BufferedReader):
         if self.listed:
             return super().read(size)
         if size is not None and size > DIRECTORY_BYTES:
-            raise Fault(f"{self.called} has a directory of more than {DIRECTORY_BYTES / MIB:,.0f} MiB: pack it as .tar")
+            raise UserError(
+                f"{self.called} has a directory of more than {DIRECTORY_BYTES / MIB:,.0f} MiB: pack it as .tar"
+            )
         data = super().read(size)
         if data.count(self._ENTRY) > self.most:
-            raise Fault(f"{self.called} holds more than {self.most:,} files")
+            raise UserError(f"{self.called} holds more than {self.most:,} files")
         return data
 
 
@@ -250,14 +255,14 @@ def _is_tar_header(block: bytes) -> bool:
 
 def _safe_name(called: str, name: str) -> str:
     if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:[/\\]", name):
-        raise Fault(f"{called}: refused, since the name {name!r} leads outside of the archive")
+        raise UserError(f"{called}: refused, since the name {name!r} leads outside of the archive")
     # Bytes that are not UTF-8 arrive as lone surrogates, which no text file can hold.
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _too_large(called: str, limit: int) -> Fault:
-    return Fault(f"{called} unpacks to more than {limit / MIB:,.0f} MiB: refused as a likely archive bomb")
+def _too_large(called: str, limit: int) -> UserError:
+    return UserError(f"{called} unpacks to more than {limit / MIB:,.0f} MiB: refused as a likely archive bomb")
 
 
 @contextmanager
@@ -286,5 +291,5 @@ def _faults(called: str) -> Iterator[None]:
         raise _damaged(called, error) from None
 
 
-def _damaged(called: str, error: Exception) -> Fault:
-    return Fault(f"{called} is truncated or damaged ({str(error)[:200]}): fetch or pack it again")
+def _damaged(called: str, error: Exception) -> UserError:
+    return UserError(f"{called} is truncated or damaged ({str(error)[:200]}): fetch or pack it again")

@@ -17,10 +17,10 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from src import atomic
-from src.addresses import without_credentials
+from src.core import files
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
 from src.data.connecting import session
-from src.faults import Fault
 
 ROUNDS = 4  # of all mirrors without progress; with the waits between them 7 s, enough for a router to come back
 FIRST_WAIT = 1.0  # seconds, doubled after each round
@@ -43,8 +43,8 @@ class _Refused(Exception):
 def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, remedy: str) -> Path:
     """The file at `path`, downloaded from the first of `urls` that gives it unless it is there already.
 
-    With a `checksum` a file that is there is used only if it agrees; without one, as it is. `remedy` ends the `Fault`
-    that is raised when no mirror gives the file.
+    With a `checksum` a file that is there is used only if it agrees; without one, as it is. `remedy` ends the
+    `UserError` that is raised when no mirror gives the file.
     """
     with _locked(path):
         if path.is_file() and _agrees(path, checksum):
@@ -52,15 +52,15 @@ def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, remedy: st
         partial = path.with_name(f"{path.name}.part")
         if checksum is None:
             partial.unlink(missing_ok=True)  # nothing could tell whether the server's file is still the same
-        with atomic.naming(path, partial):
+        with files.naming(path, partial):
             _try_mirrors(list(urls), partial, checksum, remedy)
-        with atomic.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             partial.replace(temporary)
     return path
 
 
 def _agrees(path: Path, checksum: Checksum | None) -> bool:
-    return checksum is None or atomic.digest(path, checksum.algorithm) == checksum.value
+    return checksum is None or files.digest(path, checksum.algorithm) == checksum.value
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _try_mirrors(urls: list[str], partial: Path, checksum: Checksum | None, reme
             after = f", trying {without_credentials(following)}" if following else ""
             print(f"mirror {without_credentials(url)}: {reasons[url]}{after}", file=sys.stderr, flush=True)
     told = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
-    raise Fault(f"cannot download ({told}): {remedy}")
+    raise UserError(f"cannot download ({told}): {remedy}")
 
 
 def _download(url: str, partial: Path, tags: dict[str, str], checked: bool) -> bool:

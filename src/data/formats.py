@@ -1,6 +1,6 @@
 """The data sets' own files: IDX (MNIST, Fashion-MNIST), CIFAR batches, scikit-learn's digits. Bytes in, arrays out.
 
-Files are untrusted; a wrong one is a `Fault`. CIFAR's pickles are read without executing anything they name.
+Files are untrusted; a wrong one is a `UserError`. CIFAR's pickles are read without executing anything they name.
 """
 
 import io
@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.errors import UserError
 from src.data.archives import gunzip
-from src.faults import Fault
 
 _IDX = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 _CIFAR10 = re.compile(r"(data_batch_[1-5]|test_batch)(\.bin)?")
@@ -67,10 +67,10 @@ def read_own_file(dataset: str, name: str, data: bytes) -> tuple[Images | None, 
 
 
 def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]], classes: int) -> list[Part]:
-    """Puts together what `read_own_file` gave for each name of `own_file`. Raises `Fault` where it does not fit."""
+    """Puts together what `read_own_file` gave for each name of `own_file`. Raises `UserError` where it does not fit."""
     missing = [name for name in OWN_FILES[dataset] if name not in files]
     if missing:
-        raise Fault(f"data set {dataset}: {', '.join(missing)} missing in the source")
+        raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source")
     parts: list[Part] = []
     if dataset == "digits":
         pairs = [("digits", *files["digits.csv"])]
@@ -83,11 +83,11 @@ def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]]
         pairs = [("test" if name.startswith("test") else "train", *files[name]) for name in OWN_FILES[dataset]]
     for split, images, labels in pairs:
         if images is None or labels is None or len(images) != len(labels) or not len(images):
-            raise Fault(f"data set {dataset}: the {split} files hold not one label for each image")
+            raise UserError(f"data set {dataset}: the {split} files hold not one label for each image")
         if images.shape[1:] != (parts[0].images.shape[1:] if parts else images.shape[1:]):
-            raise Fault(f"data set {dataset}: the images of its files differ in size")
+            raise UserError(f"data set {dataset}: the images of its files differ in size")
         if labels.min() < 0 or labels.max() >= classes:
-            raise Fault(f"data set {dataset}: a label of the {split} files is outside of 0 to {classes - 1}")
+            raise UserError(f"data set {dataset}: a label of the {split} files is outside of 0 to {classes - 1}")
         parts.append(Part(split, images, labels))  # type: ignore[arg-type]
     return parts
 
@@ -98,7 +98,7 @@ def _read_digits(data: bytes) -> tuple[Images, Labels]:
     except (OverflowError, ValueError):  # rows of another length, no numbers, or too large ones
         numbers = np.empty((0, 0), np.int64)
     if numbers.ndim != 2 or numbers.shape[1] != 65:
-        raise Fault("digits.csv.gz is not the table of digits that scikit-learn carries: make env")
+        raise UserError("digits.csv.gz is not the table of digits that scikit-learn carries: make env")
     pixels = np.round(numbers[:, :-1] * (255 / 16)).astype(np.uint8)
     return pixels.reshape(-1, 8, 8, 1), numbers[:, -1]
 
@@ -106,10 +106,10 @@ def _read_digits(data: bytes) -> tuple[Images, Labels]:
 def _read_idx(name: str, data: bytes) -> NDArray[np.uint8]:
     """An IDX file of bytes: (N,) labels or (N, H, W) images."""
     if len(data) < 4 or data[:3] != b"\0\0\x08" or data[3] not in (1, 3):
-        raise Fault(f"{name} is not an IDX file of bytes")
+        raise UserError(f"{name} is not an IDX file of bytes")
     start = 4 + 4 * data[3]
     if len(data) < start:
-        raise Fault(f"{name} is truncated: fetch it again")
+        raise UserError(f"{name} is truncated: fetch it again")
     shape = struct.unpack(f">{data[3]}I", data[4:start])
     expected = start
     size = 1
@@ -117,7 +117,7 @@ def _read_idx(name: str, data: bytes) -> NDArray[np.uint8]:
         size *= length
     expected += size
     if len(data) != expected:
-        raise Fault(f"{name} has {len(data):,} bytes but its header says {expected:,}: fetch it again")
+        raise UserError(f"{name} has {len(data):,} bytes but its header says {expected:,}: fetch it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -126,7 +126,7 @@ def _read_cifar(dataset: str, name: str, data: bytes) -> tuple[Images, Labels]:
         label_bytes = 1 if dataset == "cifar10" else 2  # CIFAR-100: coarse, fine
         row = label_bytes + _CIFAR_PIXELS
         if len(data) % row:
-            raise Fault(f"{name} is not a CIFAR file: {len(data):,} bytes are not a multiple of {row:,}")
+            raise UserError(f"{name} is not a CIFAR file: {len(data):,} bytes are not a multiple of {row:,}")
         rows = np.frombuffer(data, np.uint8).reshape(-1, row)
         pixels, labels = rows[:, label_bytes:], rows[:, label_bytes - 1].astype(np.int64)
     else:
@@ -194,4 +194,4 @@ def _read_pickled(name: str, data: bytes, label_key: bytes) -> tuple[NDArray[np.
             raise ValueError
         return np.frombuffer(raw, np.uint8).reshape(count, width), np.array(labels, np.int64)
     except Exception:  # a hostile pickle can raise anything
-        raise Fault(f"{name} is not a whole CIFAR batch: fetch it again") from None
+        raise UserError(f"{name} is not a whole CIFAR batch: fetch it again") from None

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.division import FREE, TEST, VALIDATION
-from src.faults import Fault
+from src.core.errors import UserError
+from src.data.splitting import FREE, TEST, VALIDATION
 
 _SIDES = {
     "train": FREE,
@@ -29,14 +29,14 @@ _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
 class Layout(NamedTuple):
     classes: list[str]
     labels: NDArray[np.int64]  # (N,)
-    official: NDArray[np.int8]  # (N,), values of src.data.division
+    official: NDArray[np.int8]  # (N,), values of src.data.splitting
 
 
 def read_layout(names: Sequence[str], classes: Sequence[str] | None) -> Layout:
     """Classes and sides of images by their `names`, whose folders are separated by `/`.
 
     `classes`: those of a known data set in official order, which folders must match in letters and digits. None: the
-    classes are what is found, in natural order (numbers by value). Raises `Fault` naming what does not fit.
+    classes are what is found, in natural order (numbers by value). Raises `UserError` naming what does not fit.
     """
     parts = _without_top([name.split("/") for name in names])
     official = _sides(parts)
@@ -48,7 +48,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None) -> Layout:
         classes = sorted(set(found), key=_natural)
     number = {spelling(name): label for label, name in enumerate(classes)}
     if strangers := sorted({name for name in found if spelling(name) not in number}, key=_natural):
-        raise Fault(
+        raise UserError(
             f"{_quoted(strangers)} is not among the data set's classes ({_quoted(classes)}): "
             "rename it, or use data.name: image_folder"
         )
@@ -78,11 +78,13 @@ def _sides(parts: list[list[str]]) -> list[int]:
     strangers = sorted(tops - _SIDES.keys())
     if not strangers:
         if FREE not in sides:
-            raise Fault(f"the source has {_quoted(sorted(tops))} but no train folder")
+            raise UserError(f"the source has {_quoted(sorted(tops))} but no train folder")
         return [_SIDES[part[0].lower()] for part in parts]
     if len(sides) > 1:
         what = "image files" if strangers == [""] else _quoted([name for name in strangers if name])
-        raise Fault(f"beside its folders {_quoted(sorted(tops & _SIDES.keys()))} the source has {what}: remove them")
+        raise UserError(
+            f"beside its folders {_quoted(sorted(tops & _SIDES.keys()))} the source has {what}: remove them"
+        )
     return [FREE] * len(parts)
 
 
@@ -94,13 +96,13 @@ def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
         matches = [_FLAT.fullmatch(part[0]) for part in parts]
         strangers = [name for name, match in zip(names, matches, strict=True) if not match]
         if strangers:
-            raise Fault(
+            raise UserError(
                 f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, "
                 "or name them class.number.jpg"
             )
         return [match[1] for match in matches if match]
     strangers = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
-    raise Fault(f"{_quoted(strangers)} lies beside the class folders: move it into one or remove it")
+    raise UserError(f"{_quoted(strangers)} lies beside the class folders: move it into one or remove it")
 
 
 def _simple(name: str) -> str:

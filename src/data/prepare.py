@@ -10,17 +10,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from src import atomic
-from src.data.division import (
-    TEST,
-    VALIDATION,
-    Division,
-    divide,
-    find_equal,
-    find_units,
-    limit,
-    match_groups,
-)
+from src.core import files
+from src.core.errors import UserError
+from src.core.paths import DATASET, PREPARED
 from src.data.images import Fit, Resize
 from src.data.layout import counted, listed
 from src.data.prepared import (
@@ -32,10 +24,18 @@ from src.data.prepared import (
     SplitRecord,
     array_paths,
 )
+from src.data.splitting import (
+    TEST,
+    VALIDATION,
+    Division,
+    divide,
+    find_equal,
+    find_units,
+    limit,
+    match_groups,
+)
 from src.data.staging import Staged, stage
-from src.faults import Fault
 from src.params import Split
-from src.paths import DATASET, PREPARED
 
 _CHUNK_BYTES = 4 * 2**20
 IMBALANCE = 10  # the largest class has so many times the training images of the smallest
@@ -49,19 +49,19 @@ def prepare(
     skip_unreadable: bool,
     split: Split,
 ) -> Dataset:
-    """Everything of the split stage. Raises `Fault`; then nothing in `data/prepared` has changed."""
+    """Everything of the split stage. Raises `UserError`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
     for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
         stale.unlink()
     # A file without a name, which vanishes with the process.
-    with atomic.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
+    with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
         staged = stage(dataset, Fit(image_size, resize) if image_size else None, skip_unreadable, scratch)
         staged = staged._replace(official=_official(staged, dataset, split))
         groups = _groups(staged.names, split.groups)
         division = _divide(staged, groups, split)
         if training_images is not None:
             if training_images < len(staged.classes):
-                raise Fault(
+                raise UserError(
                     f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
                 )
             division = limit(division, staged.labels, training_images, split.seed)
@@ -77,11 +77,11 @@ def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
     tests = np.flatnonzero(official == TEST)
     wanted = split.validation_from_test
     if wanted and not len(tests):
-        raise Fault(f"split.validation_from_test: {dataset} has no test images of its own; set it to 0")
+        raise UserError(f"split.validation_from_test: {dataset} has no test images of its own; set it to 0")
     if wanted and (official == VALIDATION).any():
-        raise Fault("split.validation_from_test: the source has its own validation images; set it to 0")
+        raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
     if wanted and wanted >= len(tests):
-        raise Fault(f"split.validation_from_test is {wanted:,} but there are only {len(tests):,} test images")
+        raise UserError(f"split.validation_from_test is {wanted:,} but there are only {len(tests):,} test images")
     official[tests[:wanted]] = VALIDATION
     if len(tests) and split.test:
         print("the source has its own test images: split.test is not used")
@@ -95,7 +95,7 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
         return None
     groups, unmatched = match_groups(names, pattern)
     if unmatched == len(names):
-        raise Fault(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}")
+        raise UserError(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}")
     rest = f"; {counted(unmatched, 'image')} without a match, each its own group" if unmatched else ""
     print(f"groups: {len(set(groups)) - unmatched:,} in {counted(len(names) - unmatched, 'image')}{rest}")
     return groups
@@ -104,10 +104,10 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
 def _divide(staged: Staged, groups: list[str] | None, split: Split) -> Division:
     counts = np.bincount(staged.labels, minlength=len(staged.classes))
     if len(counts) < 2:
-        raise Fault(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
+        raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
     for name, count in zip(staged.classes, counts, strict=True):
         if count < 2:
-            raise Fault(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
+            raise UserError(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
     units = find_units(staged.digests, *([groups] if groups else []))
     return divide(
         staged.labels,
@@ -127,7 +127,7 @@ def _check(staged: Staged, division: Division, split: Split) -> None:
         if needed and not counts.all():
             label = int(np.argmin(counts))
             total = int((staged.labels == label).sum())
-            raise Fault(
+            raise UserError(
                 f"class {staged.classes[label]!r} gets no {name} image of its {total} (equal images and groups are not "
                 "divided): add images, or change split or data.limit"
             )
@@ -142,9 +142,9 @@ def _write(
     splits: dict[SplitName, SplitRecord] = {}
     with ExitStack() as stack:
         # Files are renamed in the opposite order.
-        description = stack.enter_context(atomic.replacing(DATASET))
+        description = stack.enter_context(files.replacing(DATASET))
         for name, indices in zip(SPLITS, division[:3], strict=True):
-            images_path, labels_path = (stack.enter_context(atomic.replacing(path)) for path in array_paths(name))
+            images_path, labels_path = (stack.enter_context(files.replacing(path)) for path in array_paths(name))
             histogram = _write_images(images_path, staged.pixels, indices)
             if name == "train":
                 mean, std = _mean_std(histogram)
@@ -155,8 +155,8 @@ def _write(
             splits[name] = SplitRecord(
                 count=len(indices),
                 per_class=dict(zip(staged.classes, counts.tolist(), strict=True)),
-                images_md5=atomic.digest(images_path),
-                labels_md5=atomic.digest(labels_path),
+                images_md5=files.digest(images_path),
+                labels_md5=files.digest(labels_path),
                 names=[staged.names[index] for index in indices],
                 groups=[groups[index] for index in indices] if groups else None,
             )
@@ -170,7 +170,7 @@ def _write(
             duplicates=_duplicates(staged, division),
             unreadable=staged.unreadable,
         )
-        atomic.write_json(description, record.model_dump())
+        files.write_json(description, record.model_dump())
         DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for whole
     return record
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from src.faults import Fault
-from src.paths import DATASET, PREPARED
+from src.core.errors import UserError
+from src.core.paths import DATASET, PREPARED
 
 SplitName = Literal["train", "validation", "test"]
 MAX_PIXELS_KEPT = 4096 * 4096  # as large as data.image_size may be
@@ -74,17 +74,17 @@ def array_paths(split: SplitName) -> tuple[Path, Path]:
 
 
 def read_dataset() -> Dataset:
-    """Raises `Fault` where the file is not one that the split stage has written."""
+    """Raises `UserError` where the file is not one that the split stage has written."""
     try:
         return Dataset.model_validate_json(DATASET.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise Fault(f"{DATASET} is damaged ({where}{': ' if where else ''}{first['msg']}): {DAMAGED}") from None
+        raise UserError(f"{DATASET} is damaged ({where}{': ' if where else ''}{first['msg']}): {DAMAGED}") from None
 
 
 def open_split(split: SplitName) -> LabelledImages:
-    """Raises `Fault` where a file is no array of images or labels, or shorter than its header says."""
+    """Raises `UserError` where a file is no array of images or labels, or shorter than its header says."""
     images, labels = array_paths(split)
     return LabelledImages(_map(images, np.dtype(np.uint8), 4), _map(labels, np.dtype(np.int64), 1))
 
@@ -93,7 +93,7 @@ def _map(path: Path, dtype: "np.dtype[Any]", dimensions: int) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OverflowError) as error:  # numpy's reader, and that of literals in a header
-        raise Fault(f"{path} is not a whole array ({error}): {DAMAGED}") from None
+        raise UserError(f"{path} is not a whole array ({error}): {DAMAGED}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != dimensions:
-        raise Fault(f"{path} is not an array of {dtype} with {dimensions} dimensions: {DAMAGED}")
+        raise UserError(f"{path} is not an array of {dtype} with {dimensions} dimensions: {DAMAGED}")
     return array

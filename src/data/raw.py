@@ -15,27 +15,27 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from src import atomic
-from src.addresses import without_credentials
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import digest, naming, replacing
+from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
 from src.data.sources import SOURCES
-from src.faults import Fault
-from src.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root
 
 _PLACE = "connect to the network, or put the file by hand at"
 
 
 def fetch_raw(dataset: str, source: str | None, sha256: str | None) -> None:
-    """Everything of the download stage. Raises `Fault`; then `data/raw` is as it was."""
+    """Everything of the download stage. Raises `UserError`; then `data/raw` is as it was."""
     if sha256 and source is None and dataset != "image_folder":
-        raise Fault(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
+        raise UserError(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
     RAW.parent.mkdir(parents=True, exist_ok=True)
     for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
         shutil.rmtree(stale)
     temporary = RAW.with_name(f".{RAW.name}.{os.getpid()}.tmp")
     try:
-        with atomic.naming(RAW, temporary):
+        with naming(RAW, temporary):
             temporary.mkdir()
             if source is None and dataset == "digits":
                 _copy(_digits(), temporary / "digits.csv.gz")
@@ -57,7 +57,7 @@ def _digits() -> Path:
     """The digits that scikit-learn carries, found without importing it, which would take 1.5 s."""
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise Fault("scikit-learn, which carries the digits, is not installed: make env")
+        raise UserError("scikit-learn, which carries the digits, is not installed: make env")
     return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
@@ -68,7 +68,7 @@ def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> N
         copy = target / _plain_name(archive.name)
         _copy(archive, copy)
     elif source is not None and "://" in source:
-        raise Fault(
+        raise UserError(
             f"data.source {without_credentials(source)}: only http and https are read: fetch it, and name the file"
         )
     else:
@@ -76,39 +76,45 @@ def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> N
         where = str(IMAGES) if source is None else f"data.source {source}"
         _check_place(path, where)
         if not _exists(path):
-            raise Fault(_no_photos() if source is None else f"{where} does not exist: name a folder, archive or URL")
+            raise UserError(
+                _no_photos() if source is None else f"{where} does not exist: name a folder, archive or URL"
+            )
         if path.is_dir():
             copy = target / "images.tar"
             if not _pack(path, copy):
-                raise Fault(_no_photos() if source is None else f"{where} is an empty folder: put class folders there")
+                raise UserError(
+                    _no_photos() if source is None else f"{where} is an empty folder: put class folders there"
+                )
         elif path.is_file():
             copy = target / _plain_name(path.name)
             _copy(path, copy)
         else:
-            raise Fault(f"{where} is neither a folder nor a file")
-    digest = atomic.digest(copy, "sha256")
-    if sha256 and digest != sha256:
-        raise Fault(f"{where} has sha256 {digest}, but data.sha256 is {sha256}: it is another file or another version")
+            raise UserError(f"{where} is neither a folder nor a file")
+    found = digest(copy, "sha256")
+    if sha256 and found != sha256:
+        raise UserError(
+            f"{where} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
+        )
     if not is_archive(copy, where):
-        raise Fault(f"{where} is neither a folder nor an archive (.tar, .tar.gz, .tar.xz, .zip)")
+        raise UserError(f"{where} is neither a folder nor an archive (.tar, .tar.gz, .tar.xz, .zip)")
     if not sum(1 for _ in members(copy, where)):
-        raise Fault(f"{where} is an empty archive")
+        raise UserError(f"{where} is an empty archive")
     if sha256 is None and source is not None:
-        print(f"{where} has sha256 {digest}; without data.sha256 later changes of it go unnoticed")
+        print(f"{where} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 
 
 def _check_place(path: Path, where: str) -> None:
     """What the pipeline itself writes is no source: DVC deletes it before the stage that would read it."""
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
         if Path(os.path.abspath(path)).is_relative_to((main_root() / written).absolute()):  # noqa: PTH100 (no look-up)
-            raise Fault(f"{where} lies in {written}, which the pipeline writes: name a place outside")
+            raise UserError(f"{where} lies in {written}, which the pipeline writes: name a place outside")
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:  # such as a name that is too long
-        raise Fault(f"data.source {str(path)!r}: {error.strerror}") from None
+        raise UserError(f"data.source {str(path)!r}: {error.strerror}") from None
 
 
 def _fetch_source(url: str, sha256: str | None) -> Path:
@@ -147,20 +153,20 @@ def _no_photos() -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with _unchanged(source), atomic.replacing(target) as temporary:
+    with _unchanged(source), replacing(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 @contextmanager
 def _unchanged(path: Path) -> Iterator[IO[bytes]]:
-    """The open file. Raises `Fault` at the end of the block if it was written to meanwhile: what was read may be of two
-    versions. Another file under its name does no harm, the open one is whole."""
+    """The open file. Raises `UserError` at the end of the block if it was written to meanwhile: what was read may be
+    of two versions. Another file under its name does no harm, the open one is whole."""
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
         yield file
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise Fault(_changed(path))
+        raise UserError(_changed(path))
 
 
 def _changed(path: Path) -> str:
@@ -170,9 +176,9 @@ def _changed(path: Path) -> str:
 def _pack(folder: Path, target: Path) -> int:
     """Packs the folder's files, without hidden ones, into a tar that depends on their names and contents only."""
     if RAW.resolve().is_relative_to(folder.resolve()):
-        raise Fault(f"data.source must not contain {RAW}: give the folder of the images")
+        raise UserError(f"data.source must not contain {RAW}: give the folder of the images")
     files = sorted(_walk(folder, folder, (folder.resolve(),)))
-    with atomic.replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+    with replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
             info = tarfile.TarInfo(name)
             with _unchanged(path) as file:
@@ -182,7 +188,7 @@ def _pack(folder: Path, target: Path) -> int:
                 except OSError as error:
                     if error.errno is not None:
                         raise
-                    raise Fault(_changed(path)) from None
+                    raise UserError(_changed(path)) from None
     return len(files)
 
 
@@ -192,13 +198,13 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[s
         if path.name.startswith("."):
             continue
         if path.is_symlink() and not path.exists():
-            raise Fault(f"{path} is a link that leads nowhere: remove it")
+            raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
             real = path.resolve()
             if real in above:
-                raise Fault(f"{path} is a link to a folder that holds it: remove it")
+                raise UserError(f"{path} is a link to a folder that holds it: remove it")
             if next(path.iterdir(), None) is None:  # a class whose photos were forgotten
-                raise Fault(f"{path} is an empty folder: put photos there, or remove it")
+                raise UserError(f"{path} is an empty folder: put photos there, or remove it")
             yield from _walk(root, path, (*above, real))
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.errors import UserError
+from src.core.paths import RAW
 from src.data.archives import Member, is_archive, members
 from src.data.decoding import Decoded, Size, decode_all, digest
-from src.data.division import FREE, TEST
 from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
 from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, is_image, to_array, to_fit
 from src.data.layout import counted, listed, read_layout
 from src.data.sources import SOURCES
-from src.faults import Fault
-from src.paths import RAW
+from src.data.splitting import FREE, TEST
 
 
 class Staged(NamedTuple):
@@ -30,13 +30,14 @@ class Staged(NamedTuple):
     classes: list[str]
     names: list[str]
     labels: NDArray[np.int64]  # (N,)
-    official: NDArray[np.int8]  # (N,), values of src.data.division
+    official: NDArray[np.int8]  # (N,), values of src.data.splitting
     digests: list[bytes]  # equal for images with equal pixels
     unreadable: list[str]  # names of files that were left out
 
 
 def stage(dataset: str, fit: Fit | None, skip_unreadable: bool, scratch: IO[bytes]) -> Staged:
-    """Decodes everything in `data/raw` into the empty file `scratch`. Raises `Fault` for what the user must mend."""
+    """Decodes everything in `data/raw` into the empty file `scratch`. Raises `UserError` for what the user must
+    mend."""
     own: dict[str, tuple[Images | None, Labels | None]] = {}
     ignored = 0
     photos = _Photos(scratch)
@@ -47,7 +48,7 @@ def stage(dataset: str, fit: Fit | None, skip_unreadable: bool, scratch: IO[byte
             key = own_file(dataset, member.name)
             if key is not None:
                 if key in own:
-                    raise Fault(f"the source holds {key} twice: keep one")
+                    raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = read_own_file(dataset, member.name, member.read())
             elif (data := _image_data(member)) is not None:
                 yield member.name, data
@@ -59,7 +60,7 @@ def stage(dataset: str, fit: Fit | None, skip_unreadable: bool, scratch: IO[byte
     if ignored:
         print(f"ignored {counted(ignored, 'other file')}")
     if own and photos.names:
-        raise Fault(f"the source holds both {dataset}'s own files and images ({photos.names[0]!r}): keep one kind")
+        raise UserError(f"the source holds both {dataset}'s own files and images ({photos.names[0]!r}): keep one kind")
     if own:
         return _stage_own(dataset, assemble(dataset, own, len(SOURCES[dataset].classes)), fit, scratch)
     return photos.finish(dataset, skip_unreadable)
@@ -81,7 +82,9 @@ def _image_data(member: Member) -> bytes | None:
     named_image = path.suffix.lower() in SUFFIXES
     if member.size > MAX_FILE_BYTES:
         if named_image:
-            raise Fault(f"{member.name!r} has more than {MAX_FILE_BYTES // 2**20} MiB: make it smaller or remove it")
+            raise UserError(
+                f"{member.name!r} has more than {MAX_FILE_BYTES // 2**20} MiB: make it smaller or remove it"
+            )
         return None
     data = member.read()
     return data if named_image or is_image(data) else None
@@ -133,21 +136,23 @@ class _Photos:
     def finish(self, dataset: str, skip_unreadable: bool) -> Staged:
         if self.unreadable and not skip_unreadable:
             faults = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
-            raise Fault(f"cannot read {faults}: mend or remove them, or set data.skip_unreadable: true")
+            raise UserError(f"cannot read {faults}: mend or remove them, or set data.skip_unreadable: true")
         if self.pixels is None:
             also = ""
             if dataset in OWN_FILES:
                 also = f" and none of {dataset}'s own files ({', '.join(OWN_FILES[dataset])})"
-            raise Fault(f"the source holds no images that can be read{also}: put images into one folder for each class")
+            raise UserError(
+                f"the source holds no images that can be read{also}: put images into one folder for each class"
+            )
         if len(self.sizes) > 1:
             common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in self.sizes.most_common(5))
-            raise Fault(
+            raise UserError(
                 f"the images have {len(self.sizes):,} different sizes (width×height, commonest first: {common}): "
                 "set data.image_size"
             )
         name, count = Counter(self.names).most_common(1)[0]
         if count > 1:
-            raise Fault(f"the source holds {name!r} {count} times: keep one")
+            raise UserError(f"the source holds {name!r} {count} times: keep one")
         layout = read_layout(self.names, SOURCES[dataset].classes if dataset in SOURCES else None)
         return Staged(
             self.pixels.mapped()[..., : 3 if self.colour else 1],

@@ -28,7 +28,7 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
       images per class pull the interval of `macro_f1` down, since a resample misses some of them.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
 
-    With no images only `images: 0` is said. Raises `Fault` if a logit is not finite.
+    With no images only `images: 0` is said. Raises `UserError` if a logit is not finite.
     """
     if not len(labels):
         return {"images": 0}

@@ -3,15 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from src.faults import Fault
+from src.core.errors import UserError
 
 Floats = NDArray[np.float64]
 
 
 def log_probabilities(logits: NDArray[np.floating]) -> Floats:
-    """Log-softmax of logits (N, K) in float64: no probability becomes exactly 0. Raises `Fault` if not finite."""
+    """Log-softmax of logits (N, K) in float64: no probability becomes exactly 0. Raises `UserError` if not finite."""
     if not np.isfinite(logits).all():
-        raise Fault("the network's outputs are not finite numbers: training diverged; try a lower train.optimizer.lr")
+        raise UserError(
+            "the network's outputs are not finite numbers: training diverged; try a lower train.optimizer.lr"
+        )
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))

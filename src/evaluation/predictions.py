@@ -15,7 +15,7 @@ def predictions(
     """Columns `index,name,label,prediction,confidence,label_probability,label_rank` for logits (N, K) and labels (N,).
 
     `label` and `prediction` are class names; `label_rank` is 1 where the label is the most probable class. Written with
-    `tables.write`. Raises `Fault` if a logit is not finite.
+    `tables.write`. Raises `UserError` if a logit is not finite.
     """
     # A model that saw no image could not say how many classes it has.
     scores = log_probabilities(logits.reshape(len(labels), len(classes)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import check_gradient, full_precision
-from src.evaluation import disturb
+from src.evaluation import corruptions
 from src.models.classifier import Classifier
 from src.stats.intervals import wilson
 
@@ -66,7 +66,7 @@ def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
 
 def _chosen(count: int, wanted: int | None) -> Tensor:
     """Ascending int64 indices of `wanted` of `count` images; more include those of fewer."""
-    order = np.random.default_rng(disturb.SEED).permutation(count)
+    order = np.random.default_rng(corruptions.SEED).permutation(count)
     return torch.from_numpy(np.sort(order[:wanted]))
 
 
@@ -75,21 +75,21 @@ def _disturbed(
 ) -> Iterator[tuple[Point, Tensor]]:
     """The images (N, H, W, C) unchanged, then at every point with a strength above 0, curve by curve."""
     yield _UNCHANGED, images
-    for direction in disturb.DIRECTIONS:
+    for direction in corruptions.DIRECTIONS:
         for pixels in range(1, section.shifts + 1):
-            yield Point("shift", pixels, direction), disturb.shift(images, direction, pixels)
+            yield Point("shift", pixels, direction), corruptions.shift(images, direction, pixels)
     if section.noise:
-        draws = disturb.normal_draws(images, numbers)
+        draws = corruptions.normal_draws(images, numbers)
         for std in section.noise:
-            yield Point("gaussian", std), disturb.gaussian(images, draws, std)
+            yield Point("gaussian", std), corruptions.gaussian(images, draws, std)
     if section.salt_pepper:
-        draws = disturb.uniform_draws(images, numbers)
+        draws = corruptions.uniform_draws(images, numbers)
         for share in section.salt_pepper:
-            yield Point("salt_pepper", share), disturb.salt_pepper(images, draws, share)
+            yield Point("salt_pepper", share), corruptions.salt_pepper(images, draws, share)
     if section.fgsm:
-        signs = disturb.gradient_signs(classifier, images, labels)
+        signs = corruptions.gradient_signs(classifier, images, labels)
         for epsilon in section.fgsm:
-            yield Point("fgsm", epsilon), disturb.attack(images, signs, epsilon)
+            yield Point("fgsm", epsilon), corruptions.attack(images, signs, epsilon)
 
 
 def _table(correct: Mapping[Point, int], images: int) -> pandas.DataFrame:

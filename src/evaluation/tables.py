@@ -8,8 +8,8 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src import atomic
-from src.faults import Fault
+from src.core import files
+from src.core.errors import UserError
 
 # Text, even where it reads "007", "NA" or "1e5".
 _NAMES = ("class", "name", "label", "prediction", "group", "kind", "direction", "recipe")
@@ -19,18 +19,18 @@ _COUNTS = ("index", "epoch", "step", "seed", "images", "correct", "count")
 def write(path: Path, table: pandas.DataFrame) -> None:
     """Numbers with 6 decimals, a missing one as an empty field, Unix line ends, names quoted where they need it."""
     text: str = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-    atomic.write_text(path, text)
+    files.write_text(path, text)
 
 
 def read(path: Path, *columns: str) -> pandas.DataFrame:
     """The table as it was written: names are text whatever they look like, empty number fields are NaN.
 
-    Raises `Fault` where it is damaged or lacks one of the `columns`.
+    Raises `UserError` where it is damaged or lacks one of the `columns`.
     """
     try:
         return parse(path.read_bytes(), *columns)
     except ValueError as error:
-        raise Fault(f"{path} is damaged ({error}): run dvc repro") from None
+        raise UserError(f"{path} is damaged ({error}): run dvc repro") from None
 
 
 def parse(content: bytes, *columns: str) -> pandas.DataFrame:

@@ -9,7 +9,7 @@ from torch import Tensor
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import evaluation_batch, full_precision
-from src.evaluation.disturb import DIRECTIONS, shift
+from src.evaluation.corruptions import DIRECTIONS, shift
 from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.anatomy.examine import Anatomy
 from src.figures.sheet import Tile, sheet, spread
 from src.figures.style import ending
+from src.models.inspection import Inspection
 
 Floats = NDArray[np.float32]
 
@@ -16,7 +16,7 @@ _MOST_FILTERS, _FILTER_PAIRS, _FILTER_INCHES = 64, 8, 0.55
 _HOW = "Left: of the image; right: of its copy, moved to the right. White is 0, red positive, blue negative"
 
 
-def feature_maps(path: Path, anatomy: Anatomy) -> None:
+def feature_maps(path: Path, anatomy: Inspection) -> None:
     """For every convolution the mean of its channels (2, h, w), after a first pair with the image itself."""
     names = list(anatomy.means)
     shown = [names[index] for index in spread(len(names), _MOST_LAYERS)]
@@ -38,7 +38,7 @@ def feature_maps(path: Path, anatomy: Anatomy) -> None:
     sheet(path, rows, f"Feature maps of {which}: mean of the channels", caption, image_inches=_INCHES, gap=0.05)
 
 
-def filter_maps(path: Path, anatomy: Anatomy) -> None:
+def filter_maps(path: Path, anatomy: Inspection) -> None:
     """Every channel (2, O, h, w) of the chosen convolution, the image's and the shifted copy's."""
     channels = anatomy.maps.shape[1]
     shown = min(channels, _MOST_FILTERS)

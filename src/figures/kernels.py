@@ -63,7 +63,7 @@ def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -
     )
     most = max(snapshots[name].shape[1] for name in snapshots if name != "epochs")
     if most > _FOLLOWED:
-        caption += f" Shown are the first {_FOLLOWED} kernels."
+        caption += f" EmbeddedPicture are the first {_FOLLOWED} kernels."
     sheet(path, rows, title, caption, image_inches=0.52, gap=0.05, group_gap=0.4)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from src.anatomy.examine import Anatomy, Layer
 from src.figures.sheet import Tile, canvas, sheet, spread
 from src.figures.style import BLUE, FAINT, MARGIN, QUIET, SMALL, drawing, ending, fitting
+from src.models.inspection import Inspection, Layer
 
 _MOST_LAYERS = 46
 _ROW, _HEAD, _WIDTH, _BAR = 0.2, 0.26, 10.0, 1.2  # inches
@@ -20,7 +20,7 @@ _RIGHT = {"#": 0.35, "output": 6.3, "parameters": 7.4, "sees": 9.85}  # where a 
 _MOST_FIELDS, _COLUMNS, _INCHES = 16, 8, 1.25
 
 
-def layer_table(path: Path, anatomy: Anatomy) -> None:
+def layer_table(path: Path, anatomy: Inspection) -> None:
     """A row per layer: its output's shape, its parameters, its receptive field."""
     layers = anatomy.layers
     cut = max(0, len(layers) - _MOST_LAYERS)
@@ -78,7 +78,7 @@ def _cells(layer: Layer, number: str) -> dict[str, str]:
     }
 
 
-def receptive_fields(path: Path, anatomy: Anatomy) -> None:
+def receptive_fields(path: Path, anatomy: Inspection) -> None:
     """What the unit in the middle of each layer sees of the image; layers that see as much as the one before are left
     out."""
     image = anatomy.images[0]

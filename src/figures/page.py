@@ -5,11 +5,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.atomic import write_text
+from src.core.files import write_text
 from src.data.prepared import Dataset
+from src.figures.embed import embed
 from src.figures.gallery import Part
 from src.figures.run import Run
-from src.figures.shown import shown
 from src.figures.style import percent
 from src.figures.template import templates
 
@@ -49,7 +49,7 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
             headline=_headline(run),
             cards=_cards(run, metrics),
             metrics=metrics,
-            parts={part: [shown(file) for file in files] for part, files in drawn.items()},
+            parts={part: [embed(file) for file in files] for part, files in drawn.items()},
             data=list(_data(run.dataset)),
             settings=[
                 (section, list(rows)) for section, rows in groupby(settings.items(), lambda row: row[0].split(".")[0])

@@ -16,15 +16,16 @@ import torch
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from src import params, paths
-from src.anatomy.examine import Anatomy, examine
-from src.data.intact import open_checked
+from src import params
+from src.core import paths
+from src.core.documents import read_object
+from src.core.errors import UserError
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
-from src.documents import read_object
+from src.data.verify import open_checked
 from src.evaluation import tables
-from src.faults import Fault
+from src.evaluation.reports import read_metrics, read_training
 from src.models.file import load
-from src.results import read_metrics, read_training
+from src.models.inspection import Inspection, inspect_network
 
 # What is drawn of the tables.
 _HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
@@ -44,7 +45,7 @@ class Run:
     dataset: Dataset
     train: LabelledImages
     test: LabelledImages
-    anatomy: Anatomy
+    anatomy: Inspection
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -60,14 +61,14 @@ class Run:
 
 
 def read_run(options: params.Visualize) -> Run:
-    """Reads it all, and lets the network look at the chosen image. Raises `Fault` where that cannot be."""
+    """Reads it all, and lets the network look at the chosen image. Raises `UserError` where that cannot be."""
     dataset = read_dataset()
     train, test = open_checked(dataset, "train", "test")
-    classifier, card = load(paths.MODEL)
-    card.check(dataset)
+    classifier, spec = load(paths.MODEL)
+    spec.check(dataset)
     images = test.images if len(test.labels) else train.images
     if options.image >= len(images):
-        raise Fault(f"visualize.image is {options.image}, but there are {len(images):,} images, counted from 0")
+        raise UserError(f"visualize.image is {options.image}, but there are {len(images):,} images, counted from 0")
     # The order of sums, hence the last bits and the pictures, would depend on the number of cores.
     torch.set_num_threads(1)
     training, history = read_training(), tables.read(paths.HISTORY, *_HISTORY)
@@ -84,7 +85,7 @@ def read_run(options: params.Visualize) -> Run:
         dataset=dataset,
         train=train,
         test=test,
-        anatomy=examine(classifier, images[options.image], options.shift, options.layer),
+        anatomy=inspect_network(classifier, images[options.image], options.shift, options.layer),
         training=training,
         metrics=read_metrics(),
         environment=read_object(paths.ENVIRONMENT),
@@ -101,7 +102,7 @@ def read_run(options: params.Visualize) -> Run:
 
 
 def _classes(predictions: pandas.DataFrame, classes: Sequence[str]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """The tables by class. Raises `Fault` where they are of other classes, or of other predictions."""
+    """The tables by class. Raises `UserError` where they are of other classes, or of other predictions."""
     per_class = tables.read(paths.PER_CLASS, *_PER_CLASS)
     if per_class["class"].tolist() != list(classes):
         raise _apart(paths.PER_CLASS, f"{paths.DATASET} has other classes")
@@ -114,8 +115,8 @@ def _classes(predictions: pandas.DataFrame, classes: Sequence[str]) -> tuple[pan
     return per_class, confusion
 
 
-def _apart(path: Path, reason: str) -> Fault:
-    return Fault(f"{path} is of another run ({reason}): run dvc repro")
+def _apart(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is of another run ({reason}): run dvc repro")
 
 
 def _table(path: Path, *columns: str) -> pandas.DataFrame | None:
@@ -160,5 +161,5 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
         raise _damaged(path, str(error)) from None
 
 
-def _damaged(path: Path, reason: str) -> Fault:
-    return Fault(f"{path} is damaged ({reason}): {DAMAGED}")
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is damaged ({reason}): {DAMAGED}")

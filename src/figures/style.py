@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 
-from src import atomic
+from src.core import files
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SPLIT_COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
@@ -87,7 +87,7 @@ def drawing(
         yield figure, top
         around = 0.06  # inches: letters reach a little beyond the area they are laid out in
         rows = f"{round((top - around) * DPI)} {round((top + height + around) * DPI)}"
-        with atomic.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None, "Rows": rows, **words})
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from src import params
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.classifier import Classifier, Normalize
 from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, replace_activations
 from src.models.residual import resnet9
@@ -26,11 +26,11 @@ def build(
     """A classifier for `classes` classes, its weights drawn from torch's global random state.
 
     mean, std: of the training images per channel, in [0, 1]; used where `model.normalize` is `dataset`.
-    Raises `Fault` where the network cannot take these images or its trained weights cannot be had.
+    Raises `UserError` where the network cannot take these images or its trained weights cannot be had.
     """
     if model.name in NETWORKS:
         if model.weights != "none":
-            raise Fault(f"model.weights: {model.name} starts from random weights: set none")
+            raise UserError(f"model.weights: {model.name} starts from random weights: set none")
         activation = ACTIVATIONS[model.activation or "relu"]
         network: nn.Module = NETWORKS[model.name](image, classes, model.dropout, activation)
     else:
@@ -58,7 +58,7 @@ def _constants(
     else:
         chosen = ([0.5], [0.5]) if normalize == "half" else ([0.0], [1.0])
     if len(chosen[0]) not in (1, channels):
-        raise Fault(
+        raise UserError(
             f"model.normalize has {len(chosen[0])} values and the images {channels} channels: give one for each"
         )
     return tuple(list(values) * (channels // len(values)) for values in chosen)  # type: ignore[return-value]

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from src import params
-from src.atomic import replacing
+from src.core.errors import UserError, out_of_memory
+from src.core.files import replacing
+from src.core.paths import DATASET, MODEL
 from src.data.prepared import Dataset, ImageFormat
-from src.faults import Fault, out_of_memory
 from src.models.build import build
 from src.models.classifier import Classifier
-from src.paths import DATASET, MODEL
 
 
-class Card(BaseModel):
+class ModelSpec(BaseModel):
     """What the weights belong to. `mean` and `std` are those of the training images, per channel, in [0, 1]."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -40,18 +40,20 @@ class Card(BaseModel):
 
     @classmethod
     def of(cls, model: params.Model, dataset: Dataset) -> Self:
-        """The card of a network for the classes and images of a prepared data set."""
+        """The spec of a network for the classes and images of a prepared data set."""
         return cls(model=model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises `Fault` where a prepared data set has other images or classes than the network was trained for."""
+        """Raises `UserError` where a prepared data set has other images or classes than the network was trained for."""
         own, theirs = (
             f"{image.height}×{image.width}×{image.channels} images of {len(classes)} classes"
             for image, classes in ((self.image, self.classes), (dataset.image, dataset.classes))
         )
         if own != theirs or list(self.classes) != dataset.classes:
             other = theirs if own != theirs else "classes of other names"
-            raise Fault(f"{MODEL} was trained on {own}, and {DATASET} has {other}: run dvc repro, which trains again")
+            raise UserError(
+                f"{MODEL} was trained on {own}, and {DATASET} has {other}: run dvc repro, which trains again"
+            )
 
     def build(self, seed: int | None = None) -> Classifier:
         """The classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""
@@ -75,40 +77,41 @@ class Shapes(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **device})
 
 
-def save(path: Path, classifier: Classifier, card: Card) -> None:
-    """Writes weights and card; equal weights give an identical file."""
+def save(path: Path, classifier: Classifier, spec: ModelSpec) -> None:
+    """Writes weights and spec; equal weights give an identical file."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    content = serialize(weights, metadata={"card": json.dumps(card.model_dump(), ensure_ascii=False)})
+    content = serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)  # where safetensors itself writes, a full disk is not an OSError
 
 
-def load(path: Path) -> tuple[Classifier, Card]:
-    """The classifier on the CPU, in evaluation mode, and its card. Raises `Fault` for any other file."""
+def load(path: Path) -> tuple[Classifier, ModelSpec]:
+    """The classifier on the CPU, in evaluation mode, and its spec. Raises `UserError` for any other file."""
     if not path.is_file():
-        raise Fault(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
+        raise UserError(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
     try:
         with safe_open(path, framework="pt") as file:
-            card = Card.model_validate_json((file.metadata() or {}).get("card", ""))
+            spec = ModelSpec.model_validate_json((file.metadata() or {}).get("spec", ""))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        classifier = filled(card, weights)
-    except (Fault, SafetensorError, RuntimeError, ValueError) as error:
+        classifier = filled(spec, weights)
+    except (UserError, SafetensorError, RuntimeError, ValueError) as error:
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise Fault(f"{path} is not a whole model of this repository: {reason}") from None
-    return classifier, card
+        raise UserError(f"{path} is not a whole model of this repository: {reason}") from None
+    return classifier, spec
 
 
-def filled(card: Card, weights: Mapping[str, Tensor]) -> Classifier:
-    """The card's classifier with these weights, in evaluation mode. Raises `Fault` or `ValueError` if they do not fit.
+def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
+    """The spec's classifier with these weights, in evaluation mode. Raises `UserError` or `ValueError` if they do
+    not fit.
 
-    What the card asks for takes no memory until the weights are known to be those of its network.
+    What the spec asks for takes no memory until the weights are known to be those of its network.
     """
     # The weights are all in the file: nothing is to be downloaded again.
-    model = card.model.model_copy(update={"weights": "none"})
+    model = spec.model.model_copy(update={"weights": "none"})
     with Shapes():
-        classifier = card.model_copy(update={"model": model}).build()
+        classifier = spec.model_copy(update={"model": model}).build()
     wanted = {name: (tensor.dtype, tensor.shape) for name, tensor in classifier.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}
     if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:

@@ -8,8 +8,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.layers import last_layer, mean_pooled_to
 from src.params import weights_file
 
@@ -19,7 +19,7 @@ def torchvision_network(name: str, weights: str, image: ImageFormat, classes: in
 
     weights: "none", "default" (torchvision downloads them) or a .pth or .safetensors file, relative to the repository.
     Trained weights keep everything but the last layer, which is new. Grey images are given three equal channels.
-    Raises `Fault` where weights cannot be had or do not fit.
+    Raises `UserError` where weights cannot be had or do not fit.
     """
     from torchvision.models import get_model
 
@@ -61,11 +61,11 @@ def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, c
             attempt(image.model_copy(update={"height": side, "width": side}))
         except (RuntimeError, ValueError, AssertionError):
             continue
-        raise Fault(
+        raise UserError(
             f"{name} cannot take images of {image.height}×{image.width} pixels ({reason}): "
             f"set data.image_size, for example to {side}, the smallest multiple of 16 that it takes"
         )
-    raise Fault(f"{name} cannot take images of {image.height}×{image.width} pixels: {reason}")
+    raise UserError(f"{name} cannot take images of {image.height}×{image.width} pixels: {reason}")
 
 
 class RepeatChannels(nn.Module):
@@ -79,7 +79,7 @@ def _arguments(name: str, image: ImageFormat) -> dict[str, Any]:
     """What some families must be told when they are built."""
     if name.startswith("vit_"):
         if image.height != image.width:
-            raise Fault(f"{name} needs square images, not {image.height}×{image.width}: set data.image_size")
+            raise UserError(f"{name} needs square images, not {image.height}×{image.width}: set data.image_size")
         return {"image_size": image.height}
     if name == "maxvit_t":
         return {"input_size": (image.height, image.width)}
@@ -97,7 +97,7 @@ def _state(name: str, weights: str) -> dict[str, Tensor]:
             state: dict[str, Tensor] = published.get_state_dict(progress=True, check_hash=True)
         except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the file is damaged
             file = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
-            raise Fault(
+            raise UserError(
                 f"model.weights: {published.url} cannot be downloaded ({error}): place the file at {file}, "
                 "or set model.weights to its path, or to none"
             ) from None
@@ -111,9 +111,9 @@ def _state(name: str, weights: str) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds, all meaning that the file is not what it should be
         reason = str(error).split(". ")[0]
-        raise Fault(f"model.weights: {path} cannot be read: {reason}") from error
+        raise UserError(f"model.weights: {path} cannot be read: {reason}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise Fault(f"model.weights: {path} is not a state dict of tensors")
+        raise UserError(f"model.weights: {path} is not a state dict of tensors")
     return loaded
 
 
@@ -124,7 +124,7 @@ def _load_all_but(last: str, network: nn.Module, state: dict[str, Tensor], compl
     try:
         missing, unexpected = network.load_state_dict(ours, strict=False)
     except RuntimeError as error:
-        raise Fault(f"{complaint}: {str(error).splitlines()[-1].strip()}") from None
+        raise UserError(f"{complaint}: {str(error).splitlines()[-1].strip()}") from None
     strange = unexpected + [key for key in missing if not key.startswith(f"{last}.")]
     if strange:
-        raise Fault(f"{complaint}: {len(strange)} weights are missing or too many, {strange[0]} among them")
+        raise UserError(f"{complaint}: {len(strange)} weights are missing or too many, {strange[0]} among them")

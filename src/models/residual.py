@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.layers import Activation, pooled
 
 
@@ -25,7 +25,7 @@ def resnet9(image: ImageFormat, classes: int, dropout: float, activation: Activa
     without the factor before its softmax.
     """
     if min(image.height, image.width) < 8:
-        raise Fault(
+        raise UserError(
             f"images of {image.height}×{image.width} pixels are too small for this network: it needs 8×8; choose "
             f"another model.name or set data.image_size"
         )

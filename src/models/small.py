@@ -9,8 +9,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 from src.models.layers import Activation, pooled
 
 
@@ -72,7 +72,7 @@ def _features(image: ImageFormat, halvings: list[nn.Sequential]) -> tuple[nn.Seq
     """The stages in order and the number of positions H·W they leave. Every stage halves height and width."""
     smallest = 2 ** len(halvings)
     if min(image.height, image.width) < smallest:
-        raise Fault(
+        raise UserError(
             f"images of {image.height}×{image.width} pixels are too small for this network: it needs "
             f"{smallest}×{smallest}; choose another model.name or set data.image_size"
         )

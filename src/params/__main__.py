@@ -2,7 +2,7 @@
 
 import argparse
 
-from src.faults import command
+from src.core.errors import command
 from src.params import check_machine, check_space, load
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from src.documents import NotYaml, read_yaml
-from src.faults import Fault
+from src.core.documents import NotYaml, read_yaml
+from src.core.errors import UserError
+from src.core.paths import DEFAULTS, PARAMS, main_root
 from src.params.fields import Config
 from src.params.schema import Choices, Params, Scalar
-from src.paths import DEFAULTS, PARAMS, main_root
 
 if TYPE_CHECKING:
     import torch
@@ -26,42 +26,42 @@ _SHARED = {
 
 
 def load() -> Params:
-    """Read `params.yaml` and check it. Raises `Fault` with one line for each mistake, joined by '; '."""
+    """Read `params.yaml` and check it. Raises `UserError` with one line for each mistake, joined by '; '."""
     try:
         text = PARAMS.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Fault(f"{PARAMS} is missing: python -m src.recipe digits writes one") from None
+        raise UserError(f"{PARAMS} is missing: python -m src.recipe digits writes one") from None
     except UnicodeDecodeError as error:
-        raise Fault(f"{PARAMS} is not UTF-8 text (byte {error.start})") from None
+        raise UserError(f"{PARAMS} is not UTF-8 text (byte {error.start})") from None
     return parse(text, str(PARAMS))
 
 
 def parse(text: str, file: str) -> Params:
     """Return the parameters in `text`; `file` is its name in messages.
 
-    YAML 1.2, so that `lr: 1e-3` is the number it looks like, for DVC too. Raises `Fault`.
+    YAML 1.2, so that `lr: 1e-3` is the number it looks like, for DVC too. Raises `UserError`.
     """
     try:
         raw = read_yaml(text)
     except NotYaml as error:
-        raise Fault(f"{file}{error.place}: not valid YAML: {error}") from None
+        raise UserError(f"{file}{error.place}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise Fault(f"{file}: must hold keys such as 'seed:' and 'data:'; see {DEFAULTS}")
+        raise UserError(f"{file}: must hold keys such as 'seed:' and 'data:'; see {DEFAULTS}")
     return check(raw, file)
 
 
 def check(raw: dict[str, Any], file: str) -> Params:
-    """Return the parameters that the nested values make; `file` is where they come from. Raises `Fault`."""
+    """Return the parameters that the nested values make; `file` is where they come from. Raises `UserError`."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise Fault("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
+        raise UserError("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
 
 
 def check_space(params: Params, file: str = str(PARAMS)) -> None:
     """Check that each key of `tune.space` exists and may have the values named there.
 
-    Only who searches needs it: with another optimiser than the space is for, training goes on. Raises `Fault`.
+    Only who searches needs it: with another optimiser than the space is for, training goes on. Raises `UserError`.
     """
     for key, dimension in params.tune.space.items():
         config, _, rest = key.partition(".")
@@ -69,13 +69,13 @@ def check_space(params: Params, file: str = str(PARAMS)) -> None:
         if config not in SEARCHED or not rest:
             reason = "only keys of model and train can"
         if reason:
-            raise Fault(f"{file}: tune.space: {key} cannot be searched: {reason}")
+            raise UserError(f"{file}: tune.space: {key} cannot be searched: {reason}")
         for value in dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high):
             with_values(params, {key: value}, file)
 
 
 def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PARAMS)) -> Params:
-    """Return the parameters with other values of some dotted keys, as a search tries them. Raises `Fault`."""
+    """Return the parameters with other values of some dotted keys, as a search tries them. Raises `UserError`."""
     raw = params.model_dump()
     for key, value in values.items():
         *configs, name = key.split(".")
@@ -83,13 +83,13 @@ def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PA
         for config in configs:
             inner = inner.setdefault(config, {})
             if not isinstance(inner, dict):
-                raise Fault(f"{file}: tune.space: {key} does not exist: {config} holds no keys")
+                raise UserError(f"{file}: tune.space: {key} does not exist: {config} holds no keys")
         inner[name] = value
     return check(raw, f"{file}: tune.space")
 
 
 def check_machine(params: Params) -> None:
-    """Look for the weights and the device that are named, before minutes go into data. Raises `Fault`."""
+    """Look for the weights and the device that are named, before minutes go into data. Raises `UserError`."""
     if params.model.weights not in ("none", "default"):
         weights_file(params.model.weights)
     if params.train.device not in ("auto", "cpu"):
@@ -97,15 +97,16 @@ def check_machine(params: Params) -> None:
 
 
 def weights_file(weights: str) -> Path:
-    """Return the file that `model.weights` names, relative to the repository. Raises `Fault` where it is missing."""
+    """Return the file that `model.weights` names, relative to the repository. Raises `UserError` where it is
+    missing."""
     path = main_root() / weights
     if not path.is_file():
-        raise Fault(f"model.weights: {path} is missing: give none, default or a .pth or .safetensors file")
+        raise UserError(f"model.weights: {path} is missing: give none, default or a .pth or .safetensors file")
     return path
 
 
 def device_named(name: str) -> "torch.device":
-    """Return the device that `train.device` names. Raises `Fault` where torch finds none of that name."""
+    """Return the device that `train.device` names. Raises `UserError` where torch finds none of that name."""
     import torch  # seconds, which only who computes should pay
 
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -114,9 +115,9 @@ def device_named(name: str) -> "torch.device":
         name = present if present in ("cuda", "mps") else "cpu"
     device = torch.device(name)
     if device.type != "cpu" and device.type != present:
-        raise Fault(f"train.device is {name}, but torch finds no such device here: set auto or cpu")
+        raise UserError(f"train.device is {name}, but torch finds no such device here: set auto or cpu")
     if device.index is not None and device.index >= torch.accelerator.device_count():
-        raise Fault(f"train.device is {name}, but there are only {torch.accelerator.device_count()} devices")
+        raise UserError(f"train.device is {name}, but there are only {torch.accelerator.device_count()} devices")
     return device
 
 

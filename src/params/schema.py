@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from src.model_names import ACTIVATIONS_IN_CODE, SMALL, TORCHVISION
 from src.params.fields import Ascending, Config, Count, CountOrZero, Positive, Seed, Share
+from src.params.networks import ACTIVATIONS_IN_CODE, SMALL, TORCHVISION
 from src.params.training import Train
 
 

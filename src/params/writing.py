@@ -12,11 +12,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from src.documents import read_yaml
-from src.faults import Fault
+from src.core.documents import read_yaml
+from src.core.errors import UserError
+from src.core.paths import DEFAULTS, PARAMS, RECIPES
 from src.params.reading import parse
 from src.params.schema import Params
-from src.paths import DEFAULTS, PARAMS, RECIPES
 
 _FOLDER = Path(__file__).resolve().parents[2]  # recipes are part of the code, wherever a command runs
 
@@ -39,7 +39,7 @@ def header(name: str) -> str:
 def recipe(name: str) -> str:
     """Return the text of a whole `params.yaml`: the defaults, with what the recipe says differently.
 
-    Raises `Fault` where there is no such recipe, or the result is not what `params.yaml` may be.
+    Raises `UserError` where there is no such recipe, or the result is not what `params.yaml` may be.
     """
     whole = _read((_FOLDER / DEFAULTS).read_text(encoding="utf-8"))
     _merge(whole, _read(_text(name)) or {}, "")
@@ -50,7 +50,7 @@ def recipe(name: str) -> str:
 
 
 def load_recipe(name: str) -> Params:
-    """Return the parameters of a recipe. Raises `Fault`."""
+    """Return the parameters of a recipe. Raises `UserError`."""
     return parse(recipe(name), f"{RECIPES / name}.yaml")
 
 
@@ -62,7 +62,7 @@ def assigned(changes: Iterable[str]) -> dict[str, Any]:
 def changed(text: str, values: Mapping[str, Any]) -> str:
     """Return the text of `params.yaml` with other values of some dotted keys.
 
-    Raises `Fault` where a key is not there, or the value is not what it may be.
+    Raises `UserError` where a key is not there, or the value is not what it may be.
     """
     whole = _read(text)
     for key, value in values.items():
@@ -71,7 +71,7 @@ def changed(text: str, values: Mapping[str, Any]) -> str:
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if not isinstance(inner, dict) or last not in inner:
-            raise Fault(f"{PARAMS}: {key} is not there to be changed")
+            raise UserError(f"{PARAMS}: {key} is not there to be changed")
         inner[last] = value
     parse(result := _written(whole), str(PARAMS))
     return result
@@ -80,7 +80,7 @@ def changed(text: str, values: Mapping[str, Any]) -> str:
 def _text(name: str) -> str:
     path = _FOLDER / RECIPES / f"{name}.yaml"
     if name not in names():
-        raise Fault(f"there is no recipe {name}: choose of {', '.join(names())}")
+        raise UserError(f"there is no recipe {name}: choose of {', '.join(names())}")
     return path.read_text(encoding="utf-8")
 
 

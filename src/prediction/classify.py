@@ -27,7 +27,7 @@ def batch_size(image: ImageFormat) -> int:
 
 def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Photo]:
     """A prediction for every photo with pixels; the others as they came. In order."""
-    size = batch_size(model.card.image)
+    size = batch_size(model.spec.image)
     waiting: list[Photo] = []
     readable = 0
     for photo in photos:

@@ -32,10 +32,10 @@ def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
     height, width = image.shape[:2]
     side = min(height, width, max(2, min(height, width) // _SQUARES))
     corners = list(product(_starts(height, side), _starts(width, side)))
-    colour = np.round(255 * np.asarray(model.card.mean)).astype(np.uint8)
+    colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
     whole = float(model.probabilities(image[np.newaxis].copy())[0, label])
     lost, covers = np.zeros((height, width)), np.zeros((height, width))
-    size = batch_size(model.card.image)
+    size = batch_size(model.spec.image)
     for start in range(0, len(corners), size):
         part = corners[start : start + size]
         covered = np.repeat(image[np.newaxis], len(part), axis=0)
@@ -58,7 +58,7 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     loss, side = occlusion(model, image, label)
     most = float(np.abs(loss).max())
     scaled = loss / max(most, 1e-12)
-    chosen = model.card.classes[label]
+    chosen = model.spec.classes[label]
     tiles = [
         Tile(image, [("", "what the model saw", "")], _INCHES),
         Tile(scaled, [("what it needs for ", chosen, "")], _INCHES),

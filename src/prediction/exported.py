@@ -1,7 +1,7 @@
 """The weights in an exported graph (`model.pt2`), read without loading it.
 
 `torch.export.load` unpickles what an archive asks it to, and evaluates its symbolic expressions as Python. So the graph
-of a store that others can write to is left alone: the card names the network of the weights, and its code is ours.
+of a store that others can write to is left alone: the spec names the network of the weights, and its code is ours.
 """
 
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.core.documents import read_json
+from src.core.errors import UserError, out_of_memory
 from src.data.archives import LIMITS, members
-from src.documents import read_json
-from src.faults import Fault, out_of_memory
 
 _FOLDER = "/data/weights/"
 _CONFIG = "model_weights_config.json"
@@ -21,7 +21,7 @@ _TYPES = {5: torch.int64, 7: torch.float32}  # numbers of torch._export.serde.sc
 
 
 def read_weights(path: Path, called: str) -> dict[str, Tensor]:
-    """Weights by the names of `Classifier.state_dict`. Raises `Fault`, in which the archive is `called` so."""
+    """Weights by the names of `Classifier.state_dict`. Raises `UserError`, in which the archive is `called` so."""
     limits = LIMITS._replace(member_bytes=path.stat().st_size)
     files = {
         member.name.rpartition("/")[2]: member.read()
@@ -34,7 +34,7 @@ def read_weights(path: Path, called: str) -> dict[str, Tensor]:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if out_of_memory(error):
             raise
-        raise Fault(f"{called} holds no weights that can be read without running it: {str(error)[:200]}") from None
+        raise UserError(f"{called} holds no weights that can be read without running it: {str(error)[:200]}") from None
 
 
 def _tensor(entry: dict[str, Any], files: dict[str, bytes]) -> Tensor:

@@ -10,41 +10,42 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from src.addresses import without_credentials
 from src.compute.device import set_up
-from src.documents import read_yaml
-from src.faults import Fault, out_of_memory
+from src.core.addresses import without_credentials
+from src.core.documents import read_yaml
+from src.core.errors import UserError, out_of_memory
 from src.models import file
 from src.models.classifier import Classifier, Probabilities
-from src.models.file import Card
+from src.models.file import ModelSpec
 from src.prediction.exported import read_weights
 from src.tracking.runs import existing_store
 from src.tracking.store import Store, explained, tracking_uri
 
 
 class Model(NamedTuple):
-    """`module`: uint8 (N, H, W, C) → class probabilities float32 (N, K), on `device`; `card` says what they mean."""
+    """`module`: uint8 (N, H, W, C) → class probabilities float32 (N, K), on `device`; `spec` says what they mean."""
 
     module: nn.Module
-    card: Card
+    spec: ModelSpec
     device: torch.device
 
     @torch.no_grad()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K) of images (N, H, W, C). Raises `Fault` if one is not a number, or if the network cannot compute it."""
+        """(N, K) of images (N, H, W, C). Raises `UserError` if one is not a number, or if the network cannot compute
+        it."""
         try:
             found: NDArray[np.float32] = self.module(torch.from_numpy(images).to(self.device)).cpu().numpy()
         except (IndexError, RuntimeError) as error:  # a file may hold weights that fit each other and no image
             if out_of_memory(error):
                 raise
-            raise Fault(f"the model cannot take its images: {str(error).splitlines()[0][:200]}") from None
+            raise UserError(f"the model cannot take its images: {str(error).splitlines()[0][:200]}") from None
         if not np.isfinite(found).all():
-            raise Fault("the model's probabilities are not finite numbers: its training diverged")
+            raise UserError("the model's probabilities are not finite numbers: its training diverged")
         return found
 
 
 def load(name: str) -> Model:
-    """The model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id. Raises `Fault`.
+    """The model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id. Raises `UserError`.
 
     It is computed on the accelerator where there is one.
     """
@@ -59,7 +60,7 @@ def _store() -> Store:
     store = existing_store()
     if store is None:
         uri = without_credentials(tracking_uri())
-        raise Fault(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
+        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
     return store
 
 
@@ -67,30 +68,30 @@ def _of_run(store: Store, run_id: str) -> Model:
     with explained(store.uri):
         outputs = store.client.get_run(run_id).outputs
     if outputs is None or not outputs.model_outputs:
-        raise Fault(f"the run {run_id} holds no model")
+        raise UserError(f"the run {run_id} holds no model")
     return _from_store(store, f"models:/{outputs.model_outputs[-1].model_id}")
 
 
 def _from_store(store: Store, uri: str) -> Model:
-    """From the weights and the card alone: what else MLflow keeps of a model is code of sorts, and is not run."""
+    """From the weights and the spec alone: what else MLflow keeps of a model is code of sorts, and is not run."""
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
         import mlflow.artifacts
 
         place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store.uri))
         graph, description = place / "data" / "model.pt2", place / "MLmodel"
         if not (graph.is_file() and description.is_file()):
-            raise Fault(f"{uri} was not logged by this repository: it has no exported graph")
+            raise UserError(f"{uri} was not logged by this repository: it has no exported graph")
         try:
-            kept = read_yaml(description.read_bytes())["metadata"]["card"]
-            # Stores may still hold models whose card is no text but YAML of its own.
-            card = Card.model_validate_json(kept) if isinstance(kept, str) else Card.model_validate(kept)
-            classifier = file.filled(card, read_weights(graph, uri))
+            kept = read_yaml(description.read_bytes())["metadata"]["spec"]
+            # Stores may still hold models whose spec is no text but YAML of its own.
+            spec = ModelSpec.model_validate_json(kept) if isinstance(kept, str) else ModelSpec.model_validate(kept)
+            classifier = file.filled(spec, read_weights(graph, uri))
         except (KeyError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise Fault(f"{uri} was not logged by this repository, or by another version of it: {reason}") from None
-    return _placed(classifier, card)
+            raise UserError(f"{uri} was not logged by this repository, or by another version of it: {reason}") from None
+    return _placed(classifier, spec)
 
 
-def _placed(classifier: Classifier, card: Card) -> Model:
+def _placed(classifier: Classifier, spec: ModelSpec) -> Model:
     device = set_up()
-    return Model(Probabilities(classifier).to(device).eval(), card, device)
+    return Model(Probabilities(classifier).to(device).eval(), spec, device)

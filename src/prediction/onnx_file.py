@@ -1,7 +1,7 @@
 """The model as an ONNX file, for programs without PyTorch, checked against PyTorch before it counts.
 
 Input `images`: uint8 (N, H, W, C), any N, as `src.predict` prepares photos; output `probabilities`: float32 (N, K). The
-file's metadata hold `classes` (a JSON list, in the order of K) and `card` (what the weights belong to).
+file's metadata hold `classes` (a JSON list, in the order of K) and `spec` (what the weights belong to).
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from src.atomic import replacing
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.files import replacing
 from src.prediction.model import Model
 
 if TYPE_CHECKING:
@@ -29,25 +29,28 @@ _CHECKED = (1, 2, 5)  # numbers of images in a batch
 def export(model: Model, path: Path) -> float:
     """Writes the file; returns by how much its probabilities differ from PyTorch's at most, on random images.
 
-    Raises `Fault` where the network cannot be exported, or differs by more than `TOLERANCE`; then nothing is written.
+    Raises `UserError` where the network cannot be exported, or differs by more than `TOLERANCE`; then nothing is
+    written.
     """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
     if weights >= _MOST_BYTES:
-        raise Fault(f"the network has {weights / 2**30:.1f} GiB of weights: an ONNX file holds less than 2")
-    model = Model(model.module.cpu(), model.card, torch.device("cpu"))
+        raise UserError(f"the network has {weights / 2**30:.1f} GiB of weights: an ONNX file holds less than 2")
+    model = Model(model.module.cpu(), model.spec, torch.device("cpu"))
     proto = _exported(model)
     with replacing(path) as temporary:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
         difference = _difference(temporary, model)
         if not difference <= TOLERANCE:
-            raise Fault(f"the exported network's probabilities differ by {difference:.2g} from PyTorch's: not written")
+            raise UserError(
+                f"the exported network's probabilities differ by {difference:.2g} from PyTorch's: not written"
+            )
     return difference
 
 
 def _exported(model: Model) -> "ModelProto":
     import onnx
 
-    image = model.card.image
+    image = model.spec.image
     # Two: with one image torch's exporter takes 1 for the only number there is.
     example = torch.zeros(2, image.height, image.width, image.channels, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -68,12 +71,12 @@ def _exported(model: Model) -> "ModelProto":
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
-        raise Fault(f"torch {torch.__version__} cannot export {model.card.model.name} to ONNX: {reason}") from None
+        raise UserError(f"torch {torch.__version__} cannot export {model.spec.model.name} to ONNX: {reason}") from None
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     _without_traces(proto)
-    classes, card = list(model.card.classes), model.card.model_dump()
-    text = {"classes": classes, "card": card}
+    classes, spec = list(model.spec.classes), model.spec.model_dump()
+    text = {"classes": classes, "spec": spec}
     onnx.helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in text.items()})
     onnx.checker.check_model(proto, full_check=True)
     return proto
@@ -94,7 +97,7 @@ def _difference(file: Path, model: Model) -> float:
     """The largest difference of a probability between onnxruntime and PyTorch, over batches of several sizes."""
     import onnxruntime  # type: ignore[import-untyped]
 
-    image = model.card.image
+    image = model.spec.image
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
     differences = []

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.errors import UserError
 from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Resize, Unreadable, decode, is_image
 from src.data.prepared import ImageFormat
-from src.faults import Fault
 
 Pixels = NDArray[np.uint8]
 
@@ -50,9 +50,11 @@ def preparation(image: ImageFormat, resize: Resize | None) -> Preparation:
     if resize is None:
         return Preparation(image, Fit(image.height, image.resize) if image.resize else None)
     if image.resize is not None and image.resize != resize:
-        raise Fault(f"--resize {resize}: the model was trained on photos brought to its size by {image.resize}")
+        raise UserError(f"--resize {resize}: the model was trained on photos brought to its size by {image.resize}")
     if image.height != image.width:
-        raise Fault(f"--resize: the model's images are not square ({image.width}×{image.height}): bring photos to it")
+        raise UserError(
+            f"--resize: the model's images are not square ({image.width}×{image.height}): bring photos to it"
+        )
     return Preparation(image, Fit(image.height, resize))
 
 

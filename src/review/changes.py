@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.addresses import without_credentials
+from src.core.addresses import without_credentials
+from src.core.paths import DATASET, PIPELINE, RAW, REQUIREMENTS
 from src.data.prepared import SPLITS, array_paths
-from src.paths import DATASET, PIPELINE, RAW, REQUIREMENTS
-from src.revision import Revision, git, texts
+from src.review.revision import Revision, git, texts
 from src.tracking.identity import flatten
 
 _CODE = ("src", "stages", PIPELINE.as_posix())

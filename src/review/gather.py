@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pandas
 
-from src.addresses import without_credentials
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.paths import DATASET, LOCK, METRICS, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, array_paths
-from src.faults import Fault
 from src.params import parse
-from src.paths import DATASET, LOCK, METRICS, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
 from src.review import changes
 from src.review.answers import compare, obstacle
+from src.review.revision import Revision, locks, recorded
 from src.review.stale import leads_to, stale
-from src.revision import Revision, locks, recorded
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
@@ -25,7 +25,7 @@ _FEWEST_SEEDS = 3
 
 
 def review(base: Revision, head: Revision) -> dict[str, Any]:
-    """Compare two revisions. Raises `Fault` if neither has a margin, or if a file of the head is damaged.
+    """Compare two revisions. Raises `UserError` if neither has a margin, or if a file of the head is damaged.
 
     `verdict` is that on validation, None if there is nothing to compare; `judged` counts the distinct models that this
     test set has judged, as far as git's history tells; `failure` says why a gate against worse models must not let the
@@ -77,9 +77,9 @@ def _margin(base: Revision, head: Revision) -> tuple[float, str]:
         points = section.get("margin") if isinstance(section, dict) else None
         if points is not None:
             if not isinstance(points, (int, float)) or not 0 < points < 100:
-                raise Fault(f"{PARAMS} of {revision.name}: report.margin is {points!r}: must be between 0 and 100")
+                raise UserError(f"{PARAMS} of {revision.name}: report.margin is {points!r}: must be between 0 and 100")
             return points / 100, side
-    raise Fault(f"{PARAMS} of {head.name}: report.margin is missing: how many percentage points count as equal?")
+    raise UserError(f"{PARAMS} of {head.name}: report.margin is missing: how many percentage points count as equal?")
 
 
 def _side(revision: Revision) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, A
             return None, None
         try:
             recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
-        except Fault as fault:
+        except UserError as fault:
             return None, f"{revision.name}: the present code cannot read its recipe ({fault})"
         rows = table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))
         sides.append(table.loc[rows, "validation_accuracy"].dropna().to_numpy(dtype=np.float64))

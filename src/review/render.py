@@ -12,10 +12,10 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
-from src.atomic import digest
+from src.core.files import digest
 from src.data.prepared import array_paths
 from src.figures.template import templates
-from src.revision import Revision
+from src.review.revision import Revision
 from src.stats.paired import FEW
 
 # The comment of a pull request is found again by it.

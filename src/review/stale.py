@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.dvc_files import read_pointer, written
-from src.paths import PARAMS
-from src.revision import Revision
+from src.core.dvc import read_pointer, written
+from src.core.paths import PARAMS
+from src.review.revision import Revision
 
 
 def stale(revision: Revision) -> dict[str, list[str]]:

@@ -1,26 +1,26 @@
 """What a search found, written into `params.yaml`: the difference is the lines of those values."""
 
-from src.atomic import write_text
-from src.documents import read_object
-from src.faults import Fault
+from src.core.documents import read_object
+from src.core.errors import UserError
+from src.core.files import write_text
+from src.core.paths import BEST, PARAMS
 from src.params import Params
 from src.params.writing import changed
-from src.paths import BEST, PARAMS
 from src.search.plan import search
 from src.search.space import distributions, present
 from src.tracking import identity
 
 
 def write_best(params: Params) -> None:
-    """Writes the winner of `best.json` into `params.yaml`. Raises `Fault` where it belongs to another search."""
+    """Writes the winner of `best.json` into `params.yaml`. Raises `UserError` where it belongs to another search."""
     found = read_object(BEST, "run python -m src.tune, which writes it")
     try:
         study, told, new = found["study"], found["winner"]["verdict"], dict(found["winner"]["values"])
     except (ValueError, KeyError, TypeError):
-        raise Fault(f"{BEST} is damaged: run python -m src.tune, which writes it") from None
+        raise UserError(f"{BEST} is damaged: run python -m src.tune, which writes it") from None
     plan = search(params, distributions(params))
     if study != plan.name:
-        raise Fault(f"{BEST} is of the search {study}, not of the present {plan.name}: search again")
+        raise UserError(f"{BEST} is of the search {study}, not of the present {plan.name}: search again")
     print(told)
     old = present(params)
     if old == new:

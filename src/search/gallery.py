@@ -11,7 +11,7 @@ from optuna.trial import create_trial
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from src.atomic import replacing
+from src.core.files import replacing
 from src.search import figures, figures_space
 from src.search.confirm import Confirmed
 from src.search.look import dimensions

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.atomic import write_text
-from src.figures import shown
+from src.core.files import write_text
+from src.figures import embed
 from src.figures.template import templates
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.plan import Search
@@ -48,7 +48,7 @@ def page(
         ],
         failed=list(Counter(result.reason for result in results if result.reason).items()),
         best=[(row.number, _words(objective, row.value), list(row.values.values())) for row in best[:_BEST]],
-        pictures=[shown.shown(file) for file in pictures],
+        pictures=[embed.embed(file) for file in pictures],
         settings=flatten({key: getattr(plan.params.tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
         | {"repeatable": "no: several workers" if any(result.crowded for result in results) else "yes: one worker"}

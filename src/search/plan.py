@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
-from src.atomic import digest
+from src.core.files import digest
 from src.params import Params, Scalar
 from src.search import sampling
 from src.tracking import identity
@@ -91,7 +91,7 @@ class Confirmation(Plan):
 
 
 def search(params: Params, space: Mapping[str, BaseDistribution]) -> Search:
-    """The search that `params.tune` describes. Raises `Fault`.
+    """The search that `params.tune` describes. Raises `UserError`.
 
     Its name holds a digest of all that its trials depend on: a changed question is a new study.
     """

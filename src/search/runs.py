@@ -12,20 +12,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from src.addresses import without_credentials
-from src.atomic import digest
-from src.faults import Fault
-from src.paths import DATASET
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.git import read_source
+from src.core.paths import DATASET
 from src.search.plan import Plan, Search
 from src.search.results import Result
 from src.tracking import identity
 from src.tracking.runs import find_runs
-from src.tracking.source import read_source
 from src.tracking.store import Store, explained, placing
 
 
 class Runs:
-    """Raises `Fault` only when it is made: later faults are told once, and the search goes on."""
+    """Raises `UserError` only when it is made: later faults are told once, and the search goes on."""
 
     def __init__(self, search: Search, store: Store, session: str) -> None:
         self._search, self._store, self._client, self._session = search, store, store.client, session
@@ -49,7 +49,7 @@ class Runs:
                 for result in new:
                     self._log(plan, result)
                     self._known.add((plan.name, str(result.number)))
-        except Fault as fault:
+        except UserError as fault:
             self._broken = True
             print(f"warning: the next search adds the trials from here on: {fault}", file=sys.stderr, flush=True)
 
@@ -76,7 +76,7 @@ class Runs:
                         for file in extra:
                             self._client.log_artifact(self._parent, str(file), folder.name)
                 self._client.set_terminated(self._parent, status)
-        except Fault as fault:
+        except UserError as fault:
             print(f"warning: the search's MLflow run stays open: {fault}", file=sys.stderr, flush=True)
 
     def _found(self) -> str | None:

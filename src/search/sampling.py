@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.params import Scalar
 
 Space = Mapping[str, BaseDistribution]
@@ -69,12 +69,12 @@ class Whole(BaseSampler):
 
 
 def points(kind: str, space: Space, trials: int) -> int:
-    """How many points there are to try: `trials`, or the size of a smaller grid. Raises `Fault` where the sampler
+    """How many points there are to try: `trials`, or the size of a smaller grid. Raises `UserError` where the sampler
     cannot sample this space."""
     if kind == "cmaes":
         ranges = [entry for entry in space.values() if not isinstance(entry, CategoricalDistribution)]
         if len(ranges) < max(2, len(space)):
-            raise Fault("tune.sampler is cmaes: it needs two or more ranges and no choices: set tpe")
+            raise UserError("tune.sampler is cmaes: it needs two or more ranges and no choices: set tpe")
     if kind != "grid":
         return trials
     return min(trials, math.prod(len(_values(key, entry)) for key, entry in space.items()))
@@ -139,4 +139,4 @@ def _values(key: str, entry: BaseDistribution) -> list[Scalar]:
     if isinstance(entry, FloatDistribution) and entry.step is not None:
         count = round((entry.high - entry.low) / entry.step) + 1
         return [round(entry.low + place * entry.step, 12) for place in range(count)]
-    raise Fault(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")
+    raise UserError(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")

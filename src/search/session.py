@@ -9,11 +9,11 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from src import paths
-from src.addresses import without_credentials
-from src.atomic import check_writable, write_json
+from src.core import paths
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import check_writable, write_json
 from src.evaluation import tables
-from src.faults import Fault
 from src.params import Params, seconds
 from src.search import confirm, results, space, storage
 from src.search.best import best_of
@@ -126,14 +126,14 @@ class _Session:
         return confirm.confirmed(plan, names, got) if len(got) == plan.points else []
 
     def write(self, found: Sequence[Result], rows: Sequence[confirm.Confirmed]) -> None:
-        """Tables, `best.json`, pictures and page. Raises `Fault` where no trial was finished."""
+        """Tables, `best.json`, pictures and page. Raises `UserError` where no trial was finished."""
         plan = self._plan
         if found:
             tables.write(paths.TRIALS, results.trials_table(found, plan))
             tables.write(paths.ATTEMPTS, results.attempts_table(found))
         if not ranked(found, maximize=plan.maximize):
             reasons = "; ".join(dict.fromkeys(result.reason for result in found if result.reason))
-            raise Fault(f"no trial was finished{': ' + reasons if reasons else ''}")
+            raise UserError(f"no trial was finished{': ' + reasons if reasons else ''}")
         tables.write(paths.CONFIRMATION, confirm.table(rows))
         best = best_of(plan, found, rows)
         write_json(paths.BEST, best)

@@ -11,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.params import Choices, Params, Range, Scalar, check_space, with_values
 
 Values = Mapping[str, Scalar]
@@ -20,7 +20,7 @@ _COMBINATIONS = 4096  # of extremes and choices that are checked before the firs
 
 
 def distributions(params: Params) -> dict[str, BaseDistribution]:
-    """What every key of `tune.space` may be. Raises `Fault` where a key or a combination of values is refused."""
+    """What every key of `tune.space` may be. Raises `UserError` where a key or a combination of values is refused."""
     check_space(params)
     space = params.tune.space
     ends = [entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for entry in space.values()]
@@ -58,6 +58,6 @@ def _whole(params: Params, key: str, entry: Range) -> bool:
         return False
     try:
         with_values(params, {key: entry.low + (entry.high - entry.low) / 3.1})
-    except Fault:
+    except UserError:
         return True
     return False

@@ -22,10 +22,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import StudyDirection
 
-from src.addresses import without_credentials
-from src.atomic import naming
-from src.faults import Fault
-from src.paths import searches
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import naming
+from src.core.paths import searches
 
 # What must survive a power cut: that a trial began and how it ended. Its epochs are trained again.
 _DURABLE = (JournalOperation.CREATE_STUDY, JournalOperation.CREATE_TRIAL, JournalOperation.SET_TRIAL_STATE_VALUES)
@@ -72,13 +72,15 @@ def journal() -> Path:
 
 
 def open_storage(url: str | None) -> BaseStorage:
-    """The journal without a URL, else what the URL names. Raises `Fault` where it cannot be used."""
+    """The journal without a URL, else what the URL names. Raises `UserError` where it cannot be used."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
         with explained(str(journal())):
             return JournalStorage(Journal(journal()))
     if "://" not in url:
-        raise Fault(f"--storage is {url}: must be a URL such as postgresql://user@host/database or sqlite:///file.db")
+        raise UserError(
+            f"--storage is {url}: must be a URL such as postgresql://user@host/database or sqlite:///file.db"
+        )
     # The driver that the environment has; SQLAlchemy's own choice is another.
     address = url.replace("postgresql://", "postgresql+psycopg2://", 1)
     engine: dict[str, Any] = {"pool_pre_ping": True}  # a server may have closed an idle connection
@@ -103,7 +105,7 @@ def _database(url: str, engine: dict[str, Any], tries: int = 3) -> BaseStorage:
                 raise
             time.sleep(1)
         except RuntimeError as error:  # the tables are another Optuna's
-            raise Fault(f"the search's storage {without_credentials(url)}: {str(error).splitlines()[0]}") from None
+            raise UserError(f"the search's storage {without_credentials(url)}: {str(error).splitlines()[0]}") from None
 
 
 def create_study(storage: BaseStorage, name: str, question: str, *, maximize: bool) -> None:
@@ -121,7 +123,7 @@ def create_study(storage: BaseStorage, name: str, question: str, *, maximize: bo
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Turns what a storage raises into a `Fault` of one line, without the password that its URL may hold."""
+    """Turns what a storage raises into a `UserError` of one line, without the password that its URL may hold."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
@@ -132,7 +134,9 @@ def explained(url: str) -> Iterator[None]:
             cause = inner
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
         reason = without_credentials(lines[0])[:300]
-        raise Fault(f"the search's storage {without_credentials(url)}: {reason}; finished trials are kept") from None
+        raise UserError(
+            f"the search's storage {without_credentials(url)}: {reason}; finished trials are kept"
+        ) from None
 
 
 def patiently(url: str, ask: Callable[[], Answer]) -> Answer:
@@ -144,7 +148,7 @@ def patiently(url: str, ask: Callable[[], Answer]) -> Answer:
         try:
             with explained(url):
                 return ask()
-        except Fault as fault:
+        except UserError as fault:
             if time.monotonic() - started > PATIENCE:
                 raise
             if not told:

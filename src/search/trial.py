@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from optuna.trial import TrialState
 
-from src.atomic import digest
 from src.compute import device
 from src.compute.batches import Batches
-from src.data.intact import open_checked
+from src.core.errors import UserError, out_of_memory
+from src.core.files import digest
 from src.data.prepared import read_dataset
-from src.faults import Fault, out_of_memory
+from src.data.verify import open_checked
 from src.models.classifier import Classifier
-from src.models.file import Card, save
+from src.models.file import ModelSpec, save
 from src.params import Params, with_values
 from src.search.plan import Plan
 from src.search.points import Point
@@ -42,15 +42,15 @@ class Trainer:
             Batches(split, compute.device) for split in open_checked(self._dataset, "train", "validation")
         )
 
-    def card(self, params: Params) -> Card:
-        return Card.of(params.model, self._dataset)
+    def spec(self, params: Params) -> ModelSpec:
+        return ModelSpec.of(params.model, self._dataset)
 
     def epochs(self, classifier: Classifier, params: Params, seed: int) -> Iterator[Epoch]:
         compute = device.prepare(params.train, params.model.name)  # the space may hold networks and precisions
         return train(classifier, self._training, self._validation, params.train, seed, compute)
 
     def build(self, params: Params, seed: int) -> Classifier:
-        return self.card(params).build(seed)
+        return self.spec(params).build(seed)
 
     def free(self) -> None:
         """Gives back what a training that ran out of memory still holds."""
@@ -93,7 +93,7 @@ def _train(point: Point, plan: Plan, trainer: Trainer, result: dict[str, Any], h
                 point.finish(TrialState.PRUNED, None, result | _curves(history))
                 return
     kept = next(epoch for epoch in reversed(history) if epoch.best)
-    kept_result = {"best_epoch": kept.number, "model_md5": _digest(classifier, trainer.card(params))}
+    kept_result = {"best_epoch": kept.number, "model_md5": _digest(classifier, trainer.spec(params))}
     point.finish(TrialState.COMPLETE, plan.best(history), result | _curves(history) | kept_result)
 
 
@@ -111,7 +111,7 @@ def _as_failed() -> Iterator[None]:
     """
     try:
         yield
-    except (Fault, MemoryError, RuntimeError) as error:
+    except (UserError, MemoryError, RuntimeError) as error:
         if isinstance(error, torch.AcceleratorError) and not out_of_memory(error):
             raise
         raise Failed(" ".join(str(error).split())[:300] or type(error).__name__) from None
@@ -121,9 +121,9 @@ def _curves(history: Sequence[Epoch]) -> dict[str, Any]:
     return {"history": {name: [getattr(epoch, name) for epoch in history] for name in _CURVES}}
 
 
-def _digest(classifier: Classifier, card: Card) -> str:
+def _digest(classifier: Classifier, spec: ModelSpec) -> str:
     """MD5 of the file that the stage train would write, the one in `dvc.lock`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.safetensors")
-        save(file, classifier, card)
+        save(file, classifier, spec)
         return digest(file)

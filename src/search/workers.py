@@ -13,7 +13,7 @@ import torch
 from optuna.storages import BaseStorage
 
 from src.compute import device
-from src.faults import Fault, command
+from src.core.errors import UserError, command
 from src.params import Params
 from src.search.plan import Plan
 from src.search.points import Points
@@ -88,7 +88,7 @@ def work_apart(
                 if process.exitcode is None or process.exitcode == 0:
                     continue
                 if process.exitcode > 0 and process.exitcode != _DEVICE_LOST:
-                    raise Fault("a worker failed, as said above; finished trials are kept: start again to go on")
+                    raise UserError("a worker failed, as said above; finished trials are kept: start again to go on")
                 if not stop() and not points.done():
                     processes[place] = start()
             if stop() and not told:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pandas
 from filelock import FileLock, Timeout
 
-from src.addresses import without_credentials
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.paths import VALIDATION_PREDICTIONS, promotion
 from src.evaluation import tables
-from src.faults import Fault
-from src.paths import VALIDATION_PREDICTIONS, promotion
 from src.tracking.runs import runs_of
 from src.tracking.store import Store, explained
 
@@ -45,18 +45,18 @@ class Trained(NamedTuple):
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Of the promotions in this clone; others wait for a minute. Raises `Fault` where one takes longer."""
+    """Of the promotions in this clone; others wait for a minute. Raises `UserError` where one takes longer."""
     lock = promotion()
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=_WAIT):
             yield
     except Timeout:
-        raise Fault(f"another promotion has been running for {_WAIT} s: wait for it, or end it") from None
+        raise UserError(f"another promotion has been running for {_WAIT} s: wait for it, or end it") from None
 
 
 class Registry:
-    """The versions of one registered model. Every method raises `Fault` where the store cannot be used."""
+    """The versions of one registered model. Every method raises `UserError` where the store cannot be used."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
@@ -74,12 +74,12 @@ class Registry:
         return sorted(own, key=_order)
 
     def trained(self, model_md5: str) -> Trained:
-        """The newest run that trained this model. Raises `Fault` where the store has none."""
+        """The newest run that trained this model. Raises `UserError` where the store has none."""
         for run in runs_of(self._store, model_md5):
             if run.outputs and run.outputs.model_outputs:
                 return Trained(run.info.run_id, run.outputs.model_outputs[-1].model_id)
         where = without_credentials(self._store.uri)
-        raise Fault(f"no run at {where} holds the model {model_md5}: python -m src.track sync makes one")
+        raise UserError(f"no run at {where} holds the model {model_md5}: python -m src.track sync makes one")
 
     def answers(self, version: Version) -> pandas.DataFrame:
         """What the version's model answered to its validation images."""
@@ -90,8 +90,8 @@ class Registry:
     def promote(self, trained: Trained, model_md5: str, tags: Mapping[str, str], against: Version | None) -> Version:
         """Makes the model the champion; a version that it has already is used again.
 
-        Raises `Fault` where the champion is not the one any more `against` which the model was judged: MLflow has no
-        locks, and a promotion may run on another machine.
+        Raises `UserError` where the champion is not the one any more `against` which the model was judged: MLflow
+        has no locks, and a promotion may run on another machine.
         """
         client = self._store.client
         with explained(self._store.uri):
@@ -116,19 +116,21 @@ class Registry:
         present = self.champion()
         if (present and present.number) != (champion and champion.number):
             now = f"version {present.number}" if present else "none"
-            raise Fault(f"the champion of {self.name} changed meanwhile ({now} has the title now): promote again")
+            raise UserError(f"the champion of {self.name} changed meanwhile ({now} has the title now): promote again")
 
     def rollback(self) -> tuple[Version, Version]:
         """Gives the alias back to the champion before; the present one leaves the line. Returns both.
 
-        Raises `Fault` where there is none before.
+        Raises `UserError` where there is none before.
         """
         present, line = self.champion(), self.line()
         if present is None:
-            raise Fault(f"{self.name} has no champion")
+            raise UserError(f"{self.name} has no champion")
         before = [version for version in line if _order(version) < _order(present)]
         if not before:
-            raise Fault(f"version {present.number} of {self.name} is the first champion: there is none to go back to")
+            raise UserError(
+                f"version {present.number} of {self.name} is the first champion: there is none to go back to"
+            )
         with explained(self._store.uri):
             self._store.client.set_registered_model_alias(self.name, ALIAS, before[-1].number)
             self._store.client.set_model_version_tag(self.name, present.number, _ROLLED_BACK, "true")

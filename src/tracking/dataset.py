@@ -3,7 +3,7 @@
 import json
 
 from src import params
-from src.addresses import without_credentials
+from src.core.addresses import without_credentials
 from src.data.prepared import read_dataset
 from src.tracking.identity import data_digest
 

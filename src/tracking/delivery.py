@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.tracking.dead import close_dead
 from src.tracking.earlier import copy_reports, earlier_results
 from src.tracking.outbox import Entry, Letter
@@ -16,7 +16,7 @@ SESSION = "training.session"  # the tag by which a run is found whose creation w
 
 
 class Delivery:
-    """One letter on its way. Methods raise `Fault` where the store is in trouble, `Refused` where it says no."""
+    """One letter on its way. Methods raise `UserError` where the store is in trouble, `Refused` where it says no."""
 
     def __init__(self, store: Store, letter: Letter, warn: Callable[[str], None]) -> None:
         self.store, self.letter, self._warn = store, letter, warn
@@ -139,7 +139,7 @@ class Delivery:
             self._log(found.metrics, 0, found.tags, moment)
             try:
                 copy_reports(self.store, found.run_id, self.letter.sent.run_id)
-            except (Fault, OSError) as error:  # the model is trained and logged: no reason to try for ever
+            except (UserError, OSError) as error:  # the model is trained and logged: no reason to try for ever
                 self._warn(f"the run lacks what an earlier one has of its model: {error}")
 
     def _log(self, metrics: Mapping[str, float], step: int, tags: Mapping[str, str], moment: int) -> None:

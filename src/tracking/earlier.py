@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from src.paths import REPORTS
+from src.core.paths import REPORTS
 from src.tracking.store import Store, explained, placing
 
 _STAGES = ("evaluate", "visualize")

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.addresses import without_credentials
-from src.dvc_files import read_lock, read_pipeline
-from src.paths import DATASET, LOCK, MODEL, PARAMS, PIPELINE
+from src.core.addresses import without_credentials
+from src.core.dvc import read_lock, read_pipeline
+from src.core.git import blobs, git, versions
+from src.core.paths import DATASET, LOCK, MODEL, PARAMS, PIPELINE
 from src.tracking.identity import flatten
-from src.tracking.source import blobs, git, versions
 
 # Those that make the model; only their parameters and code count here.
 _STAGES = ("download", "split", "train")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from src.atomic import digest
-from src.dvc_files import read_pipeline
-from src.faults import Fault
+from src.core.dvc import read_pipeline
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import DATASET, PIPELINE
 from src.params import Params
-from src.paths import DATASET, PIPELINE
 
 # The sections that download, split and train read: what can change a model.
 _SECTIONS = {"seed", "data", "split", "model", "train"}
@@ -57,11 +57,11 @@ def recipe_digest(params: Params, data_md5: str) -> str:
 
 
 def data_digest() -> str:
-    """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `Fault` where it is missing."""
+    """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `UserError` where it is missing."""
     try:
         return digest(DATASET)
     except FileNotFoundError:
-        raise Fault(f"{DATASET} is missing: run dvc repro") from None
+        raise UserError(f"{DATASET} is missing: run dvc repro") from None
 
 
 def code_digest(stage: str) -> str:
@@ -71,15 +71,15 @@ def code_digest(stage: str) -> str:
 
 
 def code_files(stage: str) -> Sequence[Path]:
-    """The Python files among the stage's `deps`, those in listed folders too, sorted. Raises `Fault`."""
+    """The Python files among the stage's `deps`, those in listed folders too, sorted. Raises `UserError`."""
     try:
         pipeline = read_pipeline(PIPELINE.read_bytes())
     except FileNotFoundError:
-        raise Fault(f"{PIPELINE} is missing: it says which code a stage runs") from None
+        raise UserError(f"{PIPELINE} is missing: it says which code a stage runs") from None
     except ValueError as error:
-        raise Fault(f"{PIPELINE}, which says which code a stage runs, cannot be read: {error}") from None
+        raise UserError(f"{PIPELINE}, which says which code a stage runs, cannot be read: {error}") from None
     if stage not in pipeline:
-        raise Fault(f"{PIPELINE} has no stage {stage!r}")
+        raise UserError(f"{PIPELINE} has no stage {stage!r}")
     files: set[Path] = set()
     for entry in map(Path, pipeline[stage].get("deps", [])):
         files.update(entry.rglob("*.py") if entry.is_dir() else [entry])

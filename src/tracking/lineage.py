@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from src.addresses import without_credentials
-from src.atomic import digest
-from src.documents import keys, read_json
-from src.faults import Fault
-from src.paths import METRICS, TRAINING
+from src.core.addresses import without_credentials
+from src.core.documents import keys, read_json
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import METRICS, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.runs import existing_store, registered_run, run_by_id, runs_of
@@ -33,30 +33,33 @@ class Lineage(NamedTuple):
 
 
 def trace(name: str) -> Lineage:
-    """Of a model's file, its MD5, `models:/NAME@ALIAS`, a run's id, or a commit. Raises `Fault` where it is none."""
+    """Of a model's file, its MD5, `models:/NAME@ALIAS`, a run's id, or a commit. Raises `UserError` where it is
+    none."""
     store = existing_store()
     if Path(name).is_file():
         found = _of_model(store, digest(Path(name)))
         if not found.states and not found.runs:
-            raise Fault(f"{name} is no model that dvc.lock's history or a run holds")
+            raise UserError(f"{name} is no model that dvc.lock's history or a run holds")
         return found
     if name.startswith("models:/"):
         if store is None:
-            raise Fault(f"MLflow at {without_credentials(tracking_uri())} has no runs yet: {name} cannot be looked up")
+            raise UserError(
+                f"MLflow at {without_credentials(tracking_uri())} has no runs yet: {name} cannot be looked up"
+            )
         return of_run(registered_run(store, name), store)
     if _MD5.fullmatch(name):
         if store is not None and (run := run_by_id(store, name)):
             return of_run(run, store)
         found = _of_model(store, name)
         if not found.states and not found.runs:
-            raise Fault(f"{name} is neither a run's id nor the MD5 of a model in dvc.lock's history or in a run")
+            raise UserError(f"{name} is neither a run's id nor the MD5 of a model in dvc.lock's history or in a run")
         return found
     commit = history.resolve(name)
     if commit is None:
-        raise Fault(f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS or a commit")
+        raise UserError(f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS or a commit")
     state = history.state_of(commit)
     if state is None:
-        raise Fault(f"{name} has no trained model: its dvc.lock lists none")
+        raise UserError(f"{name} has no trained model: its dvc.lock lists none")
     others = [other for other in history.states(state.model_md5) if other.commit != commit]
     runs = runs_of(store, state.model_md5) if store else []
     return Lineage(state.model_md5, [*others, state], runs)  # the asked commit counts as the first

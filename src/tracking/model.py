@@ -21,7 +21,7 @@ _REQUIREMENTS = ("mlflow", "numpy", "torch")
 def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> None:
     """Writes `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`, without asking the store.
 
-    `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. The card of
+    `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. The spec of
     `model_path` (classes, normalisation, network) goes into the model's metadata.
 
     Raises `ValueError` where the graph does not give the module's own probabilities for another batch size.
@@ -38,7 +38,7 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
     mlflow.pytorch.save_model(
         module,
         folder,
-        mlflow_model=Model(metadata=_card(model_path)),
+        mlflow_model=Model(metadata=_spec(model_path)),
         signature=_signature(module, images),
         input_example=images,
         pip_requirements=[f"{name}=={_release(name)}" for name in _REQUIREMENTS],
@@ -70,11 +70,11 @@ def send_model(store: Store, run_id: str, folder: Path) -> str:
     return str(logged.model_id)
 
 
-def _card(model_path: Path) -> dict[str, Any]:
+def _spec(model_path: Path) -> dict[str, Any]:
     with safe_open(model_path, framework="pt") as file:
-        card = file.metadata()["card"]
+        spec = file.metadata()["spec"]
     # As text: MLflow writes YAML 1.1, in which a class may be called 08 or 1e5, and YAML 1.2 reads these as numbers.
-    return {"classes": json.loads(card)["classes"], "card": card}
+    return {"classes": json.loads(spec)["classes"], "spec": spec}
 
 
 def _signature(module: nn.Module, images: NDArray[np.uint8]) -> Any:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src.atomic import write_text
-from src.paths import outbox
+from src.core.files import write_text
+from src.core.paths import outbox
 
 Entry = Mapping[str, Any]
 

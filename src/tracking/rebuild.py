@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import psutil
 
-from src import lifetime, paths
-from src.documents import keys, read_yaml
-from src.faults import Fault
+from src.core import paths, process
+from src.core.documents import keys, read_yaml
+from src.core.errors import UserError
+from src.core.git import git
 from src.tracking import history
 from src.tracking.identity import flatten
 from src.tracking.lineage import Lineage
 from src.tracking.runs import existing_store
-from src.tracking.source import git
 from src.tracking.store import explained
 
 # What is run once more. Download is another matter: what it fetched may be at hand. Figures are left out.
@@ -47,9 +47,9 @@ class Rebuilt(NamedTuple):
 
 
 def source(lineage: Lineage) -> Source:
-    """Where to begin. Raises `Fault` where neither a commit nor a run says from which code the model came."""
+    """Where to begin. Raises `UserError` where neither a commit nor a run says from which code the model came."""
     if lineage.model_md5 is None:
-        raise Fault("the run trained no model: there is nothing to rebuild")
+        raise UserError("the run trained no model: there is nothing to rebuild")
     if lineage.commit is not None:
         (lock,) = history.contents([lineage.commit], paths.LOCK)
         locked = history.stages(lock or b"")
@@ -62,7 +62,7 @@ def source(lineage: Lineage) -> Source:
         if tags.get("training") != "elsewhere" and history.resolve(base):
             expected = {paths.MODEL.as_posix(): lineage.model_md5, paths.DATASET.as_posix(): tags["data_md5"]}
             return Source(base, run.info.run_id, tags["code_modified"] == "true", _STAGES[:2], expected)
-    raise Fault("it cannot be rebuilt: no dvc.lock in git holds the model, and no run says from which code it came")
+    raise UserError("it cannot be rebuilt: no dvc.lock in git holds the model, and no run says from which code it came")
 
 
 def rebuild(wanted: Source) -> Rebuilt:
@@ -88,14 +88,14 @@ def _worktree(commit: str) -> Iterator[Path]:
     # Hooks of the user (DVC's own checks data out) have no business there.
     command = ["git", "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(folder), commit]
     try:
-        with lifetime.undisturbed():  # git locks a worktree that is not whole yet, and would keep it
+        with process.undisturbed():  # git locks a worktree that is not whole yet, and would keep it
             folder.mkdir(mode=0o700)
             run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:
-            raise Fault(f"git worktree: {run.stderr.strip()}")
+            raise UserError(f"git worktree: {run.stderr.strip()}")
         yield folder
     finally:
-        with lifetime.undisturbed():
+        with process.undisturbed():
             # Not `prune`: it would forget the user's own worktrees too that are on no mounted disk now.
             git("worktree", "remove", "--force", "--force", str(folder))
             if folder.is_dir():
@@ -114,7 +114,7 @@ def _lay_on(folder: Path, run_id: str, wanted: Source) -> None:
         for patch in files[1:]:
             applied = subprocess.run(["git", "apply", "--whitespace=nowarn", patch], cwd=folder, check=False)
             if applied.returncode:
-                raise Fault(f"code.diff of the run {run_id} does not apply to {wanted.commit[:7]}")
+                raise UserError(f"code.diff of the run {run_id} does not apply to {wanted.commit[:7]}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _raw_data(folder: Path, environment: Mapping[str, str]) -> bool:
     try:
         now = flatten(keys(read_yaml((folder / paths.PARAMS).read_bytes())))
     except ValueError as error:
-        raise Fault(f"it cannot be rebuilt: its {paths.PARAMS} cannot be read ({error})") from None
+        raise UserError(f"it cannot be rebuilt: its {paths.PARAMS} cannot be read ({error})") from None
     if not asked or any(now.get(key) != value for key, value in asked.items()):
         return False  # the run's own data are not those of the commit
     asking = subprocess.run(["dvc", "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -156,7 +156,7 @@ def _raw_data(folder: Path, environment: Mapping[str, str]) -> bool:
 
 def _dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
     if _run_dvc(folder, environment, *arguments):
-        raise Fault(f"dvc {arguments[0]} failed in the rebuild's folder, which is gone: see above")
+        raise UserError(f"dvc {arguments[0]} failed in the rebuild's folder, which is gone: see above")
 
 
 def _run_dvc(folder: Path, environment: Mapping[str, str], *arguments: str) -> int:
@@ -173,7 +173,7 @@ def _kill(dvc: psutil.Process) -> None:
     """With all that it started: a stage would write on into the folder that is being removed. Nothing there is kept."""
     dvc.suspend()  # or it would start the next stage
     started = dvc.children(recursive=True)
-    for process in (*started, dvc):
+    for child in (*started, dvc):
         with suppress(psutil.NoSuchProcess):
-            process.kill()
+            child.kill()
     psutil.wait_procs(started, timeout=1)  # they are dead at once; who reaps them is another matter

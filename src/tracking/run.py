@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from src.addresses import without_credentials
-from src.atomic import digest
-from src.checkpoints import discard_recorded
-from src.faults import Fault
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.git import Source, read_source
+from src.core.paths import PARAMS, PIPELINE
 from src.params import Params
-from src.paths import PARAMS, PIPELINE
 from src.tracking import identity
 from src.tracking.dataset import dataset_record
 from src.tracking.delivery import SESSION
 from src.tracking.outbox import letter_of
 from src.tracking.sender import Sender
-from src.tracking.source import Source, read_source
 from src.tracking.store import tracking_uri
+from src.training.checkpoints import discard_recorded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,7 +90,7 @@ def training_run(params: Params, session: str | None = None) -> Iterator[Run]:
     session: the same name gives the same run, for a training that goes on; by default a new run. It ends FINISHED;
     FAILED where the block raises; KILLED on Ctrl-C and SIGTERM. Where an earlier run has results of the very model that
     came out, they are carried over (`src.tracking.earlier`): DVC does not run the later stages again then. Raises
-    `Fault` where MLflow refuses a value; all other trouble of the store is told, and the run sent later.
+    `UserError` where MLflow refuses a value; all other trouble of the store is told, and the run sent later.
     """
     session = session or uuid.uuid4().hex
     source = read_source()
@@ -126,7 +126,7 @@ def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> It
     *training* ended and is left alone, so a failing figure never turns a good training into a failed one.
     """
     if not model_path.is_file():
-        raise Fault(f"{model_path} is missing: run dvc repro, or dvc pull where a remote has it")
+        raise UserError(f"{model_path} is missing: run dvc repro, or dvc pull where a remote has it")
     md5 = digest(model_path)
     discard_recorded()
     session = uuid.uuid4().hex

@@ -3,8 +3,8 @@
 import re
 from typing import TYPE_CHECKING
 
-from src.addresses import without_credentials
-from src.faults import Fault
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
 from src.tracking.store import Store, database, explained, open_store, tracking_uri
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ def run_by_id(store: Store, run_id: str) -> "Run | None":
 
 
 def registered_run(store: Store, uri: str) -> "Run":
-    """The run of `models:/NAME@ALIAS` or `models:/NAME/VERSION`. Raises `Fault`."""
+    """The run of `models:/NAME@ALIAS` or `models:/NAME/VERSION`. Raises `UserError`."""
     match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if match is None:
-        raise Fault(f"{uri}: must be models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise UserError(f"{uri}: must be models:/NAME@ALIAS or models:/NAME/VERSION")
     name, alias, version = match.groups()
     with explained(store.uri):
         client = store.client
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
     run = run_by_id(store, found.run_id) if found.run_id else None
     if run is None:
-        raise Fault(f"{uri}: the run that it came from is gone from {without_credentials(store.uri)}")
+        raise UserError(f"{uri}: the run that it came from is gone from {without_credentials(store.uri)}")
     return run

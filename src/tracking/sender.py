@@ -5,9 +5,9 @@ import sys
 import threading
 import time
 
-from src.addresses import without_credentials
-from src.faults import Fault
-from src.paths import outbox, shown
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.paths import outbox, shown
 from src.tracking.delivery import Delivery
 from src.tracking.outbox import Letter, waiting
 from src.tracking.store import Refused, Store, import_client, open_store, tracking_uri
@@ -111,7 +111,7 @@ class Sender:
 def deliver_waiting(store: Store) -> list[str]:
     """Sends the letters for this store that no living process holds; returns the names of the runs.
 
-    Raises `Fault` where the store is in trouble; a letter that it refuses stays where it is, and is told.
+    Raises `UserError` where the store is in trouble; a letter that it refuses stays where it is, and is told.
     """
     sent = []
     for letter in waiting():
@@ -125,7 +125,7 @@ def deliver_waiting(store: Store) -> list[str]:
 
 
 def send() -> list[str]:
-    """Sends what is in the outbox to the store of now; returns the names of the runs. Raises `Fault` in trouble."""
+    """Sends what is in the outbox to the store of now; returns the names of the runs. Raises `UserError` in trouble."""
     return deliver_waiting(open_store())
 
 
@@ -141,7 +141,7 @@ def told(letter: Letter) -> str:
 
 def _told(error: Exception) -> str:
     """One line with the store's address, without credentials."""
-    if isinstance(error, Fault):
+    if isinstance(error, UserError):
         return str(error)
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):

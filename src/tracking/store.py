@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from src.addresses import without_credentials
-from src.faults import Fault
-from src.paths import main_root
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.paths import main_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +46,7 @@ _PLACES = {
 }
 
 
-class Refused(Fault):
+class Refused(UserError):
     """MLflow says no to a value, and would again."""
 
 
@@ -69,7 +69,8 @@ def database(uri: str) -> Path | None:
 
 
 def open_store() -> Store:
-    """Opens the store, and makes it and the experiment where they are missing. Raises `Fault` where it cannot be used.
+    """Opens the store, and makes it and the experiment where they are missing. Raises `UserError` where it cannot be
+    used.
 
     Safe when several processes start at once on a new store: MLflow's own table creation is not, hence the lock.
     """
@@ -87,7 +88,7 @@ def open_store() -> Store:
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises (store missing, locked, read-only or unreachable, value refused) into a `Fault`.
+    """Turns what MLflow raises (store missing, locked, read-only or unreachable, value refused) into a `UserError`.
 
     Its one line has no credentials, and neither has a traceback: the exception it came from is dropped. Where a
     database refused, the reason is the database's own.
@@ -105,7 +106,7 @@ def explained(uri: str) -> Iterator[None]:
         if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
             reason = connection[1]  # the rest names pools, retries and the address once more
         refused = isinstance(error, MlflowException) and error.error_code in _REFUSALS and cause is error
-        raise (Refused if refused else Fault)(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
+        raise (Refused if refused else UserError)(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -142,7 +143,7 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
                 raise
             found = client.get_experiment_by_name(EXPERIMENT)  # another machine was faster
     if found is None or found.lifecycle_stage != "active":
-        raise Fault(f"the MLflow experiment {EXPERIMENT} is deleted: restore it with mlflow experiments restore")
+        raise UserError(f"the MLflow experiment {EXPERIMENT} is deleted: restore it with mlflow experiments restore")
     return str(found.experiment_id)
 
 
@@ -257,9 +258,9 @@ def _alone(uri: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     if not file.parent.is_dir():
-        raise Fault(f"MLflow at {uri}: the folder {file.parent} is missing")
+        raise UserError(f"MLflow at {uri}: the folder {file.parent} is missing")
     try:
         with FileLock(f"{file}.lock", timeout=20):
             yield
     except Timeout:
-        raise Fault(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None
+        raise UserError(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import pandas
 
-from src import paths
-from src.atomic import digest
+from src.core import paths
+from src.core.documents import read_object
+from src.core.errors import UserError
+from src.core.files import digest
 from src.data.prepared import open_split
-from src.documents import read_object
 from src.evaluation import tables
-from src.faults import Fault
 from src.models import file
 from src.models.classifier import Probabilities
 from src.tracking import history
@@ -41,18 +41,18 @@ class Made(NamedTuple):
 
 
 def sync() -> Made | None:
-    """Makes or completes the run of the model in `models/`; None where it has one. Raises `Fault`.
+    """Makes or completes the run of the model in `models/`; None where it has one. Raises `UserError`.
 
     Only what `dvc.lock` says of this model is logged: results that differ from it are left out, and named.
     """
     if not paths.MODEL.is_file():
-        raise Fault(f"{paths.MODEL} is missing: run dvc pull, or dvc repro")
+        raise UserError(f"{paths.MODEL} is missing: run dvc pull, or dvc repro")
     md5 = digest(paths.MODEL)
     states = history.states(md5)
     if not states or states[0].commit:
-        raise Fault(f"{paths.LOCK} does not hold {paths.MODEL}: run dvc checkout, or dvc repro")
+        raise UserError(f"{paths.LOCK} does not hold {paths.MODEL}: run dvc checkout, or dvc repro")
     if not paths.DATASET.is_file() or digest(paths.DATASET) != states[0].data_md5:
-        raise Fault(f"{paths.DATASET} is not what {paths.LOCK} says: run dvc pull, or dvc checkout")
+        raise UserError(f"{paths.DATASET} is not what {paths.LOCK} says: run dvc pull, or dvc checkout")
     store = existing_store()
     if store is not None and any(map(_whole, runs_of(store, md5))):
         return None

@@ -14,18 +14,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src import params
-from src.compute import processes
+from src.compute import distributed
 from src.compute.batches import Batches
 from src.compute.device import Compute, augmented_values
 from src.compute.forward import logits
-from src.faults import Fault, out_of_memory
+from src.core.errors import UserError, out_of_memory
 from src.models.classifier import Classifier
 from src.training import augment
-from src.training.learner import Learner
 from src.training.losses import Target
 from src.training.progress import Progress, Watch
 from src.training.results import Epoch, Errors
 from src.training.schedules import lr_factor
+from src.training.step import TrainStep
 
 Result = TypeVar("Result")
 
@@ -48,14 +48,14 @@ def train(
     Shuffling, augmentation and dropout of an epoch are a function of (seed, epoch) alone; a thread draws the first two
     for the next epoch meanwhile, so that a GPU does not wait for the host. Several processes that are `joined` train
     one model: each yields the same results. `progress`: where an interrupted training of the same arguments stood,
-    whose next epoch is then the first one; it is kept up to date. Raises `Fault` when the loss is no longer finite, or
-    memory does not suffice.
+    whose next epoch is then the first one; it is kept up to date. Raises `UserError` when the loss is no longer
+    finite, or memory does not suffice.
     """
     augment.check(section.augment, training.image_shape)
-    learner = Learner(classifier, section, training.labels, compute)
+    train_step = TrainStep(classifier, section, training.labels, compute)
     progress = progress or Progress()
-    progress.start(learner)
-    draw = functools.partial(_draw_epoch, learner, training, seed)
+    progress.start(train_step)
+    draw = functools.partial(_draw_epoch, train_step, training, seed)
     for number, drawing in _one_ahead(draw, range(len(progress.epochs) + 1, section.epochs + 1)):
         if section.patience is not None and len(progress.epochs) - progress.best_epoch >= section.patience:
             break
@@ -64,19 +64,19 @@ def train(
         started = time.perf_counter()
         try:
             drawn = drawing.result()
-            loss, accuracy, steps = _train_epoch(learner, training, validation, drawn, seed, number, progress.losses)
+            loss, accuracy, steps = _train_epoch(train_step, training, validation, drawn, seed, number, progress.losses)
             trained = time.perf_counter()
-            validation_loss, validation_accuracy = measure(learner.kept, validation)
+            validation_loss, validation_accuracy = measure(train_step.kept, validation)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            raise Fault(f"{compute.device} is out of memory: {LESS_MEMORY}") from None
-        lr = learner.optimiser.param_groups[0]["lr"]
+            raise UserError(f"{compute.device} is out of memory: {LESS_MEMORY}") from None
+        lr = train_step.optimiser.param_groups[0]["lr"]
         for which, value in ("training", loss), ("validation", validation_loss):
             if value is not None and not np.isfinite(value):
-                again = (learner, training, validation, drawn, seed, number, progress.losses)
+                again = (train_step, training, validation, drawn, seed, number, progress.losses)
                 rerun = functools.partial(_train_epoch, *again)
-                raise Fault(f"the {which} loss became {value} in epoch {number}{progress.cause(rerun, lr)}")
+                raise UserError(f"the {which} loss became {value} in epoch {number}{progress.cause(rerun, lr)}")
 
         best = progress.is_best(number, validation_loss, validation_accuracy)
         epoch = Epoch(
@@ -94,15 +94,15 @@ def train(
         )
         progress.add(epoch)
         yield epoch
-    classifier.load_state_dict(progress.best_weights or learner.kept.state_dict())
+    classifier.load_state_dict(progress.best_weights or train_step.kept.state_dict())
     classifier.eval()
 
 
 def _train_epoch(
-    learner: Learner,
+    train_step: TrainStep,
     training: Batches,
     validation: Batches,
-    drawn: tuple[Tensor, augment.Draws],
+    drawn: tuple[Tensor, augment.AugmentParams],
     seed: int,
     number: int,
     losses: Sequence[float],
@@ -112,11 +112,11 @@ def _train_epoch(
 
     drawn: what `_draw_epoch` returns. One transfer to the host at its end, and one at every record.
     """
-    section, compute = learner.section, learner.compute
+    section, compute = train_step.section, train_step.compute
     # Dropout takes torch's own random state; every process has another.
-    torch.manual_seed(_seeds(seed, number)[0] + processes.number())
+    torch.manual_seed(_seeds(seed, number)[0] + distributed.rank())
     order, draws = drawn[0], drawn[1].to(compute.device)
-    size = learner.batch_size
+    size = train_step.batch_size
     # Small images are augmented several batches at once, which spares the launch of many small operations; but not
     # where images of a batch are mixed.
     values = size * math.prod(training.image_shape)
@@ -130,12 +130,12 @@ def _train_epoch(
     seen: list[int] = []  # images of each batch
     recorded, records = (0, 0), []
 
-    learner.classifier.train()
+    train_step.classifier.train()
     groups = zip(training.take(order, size * together), draws.split(size * together), strict=True)
     augmented = _batches(section.augment, groups, size)
     bar = tqdm(
-        total=len(order) * processes.count(), desc=f"epoch {number}/{section.epochs}", unit=" images", leave=False,
-        disable=True if processes.number() else None,
+        total=len(order) * distributed.world_size(), desc=f"epoch {number}/{section.epochs}", unit=" images",
+        leave=False, disable=True if distributed.rank() else None,
     )  # fmt: skip
     with bar:
         for step, (images, target) in enumerate(augmented, start=1):
@@ -143,23 +143,23 @@ def _train_epoch(
             moment = number - 1 + (step - 0.5) / steps
             lr = section.optimizer.lr * lr_factor(section.schedule, moment, section.epochs, losses)
             step_of_all = (number - 1) * steps + step
-            loss, correct = learner.step(images, target, lr, step_of_all)
+            loss, correct = train_step.step(images, target, lr, step_of_all)
             if watch is not None:
                 watch(step, loss, lr)
             batch_losses[step - 1] = loss
             right[step - 1] = correct
             seen.append(len(images))
-            bar.update(len(images) * processes.count())
+            bar.update(len(images) * distributed.world_size())
             if section.record_every and step_of_all % section.record_every == 0:
-                now = int(processes.total(right.sum()).item()), sum(seen) * processes.count()
+                now = int(distributed.all_reduce_sum(right.sum()).item()), sum(seen) * distributed.world_size()
                 train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
-                held_out = measure(learner.kept, validation)[1]
-                learner.classifier.train()
+                held_out = measure(train_step.kept, validation)[1]
+                train_step.classifier.train()
                 records.append(Errors(step_of_all, number, train_error, None if held_out is None else 1 - held_out))
                 recorded = now
     loss_sum = (batch_losses * torch.tensor(seen, device=compute.device)).sum()
-    sums = processes.total(torch.stack([loss_sum, right.sum()]))
-    loss, accuracy = (sums / (sum(seen) * processes.count())).tolist()
+    sums = distributed.all_reduce_sum(torch.stack([loss_sum, right.sum()]))
+    loss, accuracy = (sums / (sum(seen) * distributed.world_size())).tolist()
     return loss, accuracy, records
 
 
@@ -175,39 +175,41 @@ def _one_ahead(function: Callable[[int], Result], numbers: Iterable[int]) -> Ite
             yield waiting
 
 
-def _draw_epoch(learner: Learner, training: Batches, seed: int, number: int) -> tuple[Tensor, augment.Draws]:
+def _draw_epoch(
+    train_step: TrainStep, training: Batches, seed: int, number: int
+) -> tuple[Tensor, augment.AugmentParams]:
     """Draw the order (M,) in which this process takes images in an epoch, and how they are augmented; on the CPU.
 
     A function of (seed, epoch) alone that leaves torch's own random state as it is.
     """
-    section = learner.section
+    section = train_step.section
     generator = torch.Generator().manual_seed(_seeds(seed, number)[1])
-    order = _whole_parts(torch.randperm(len(training), generator=generator), learner)
+    order = _whole_parts(torch.randperm(len(training), generator=generator), train_step)
     height, width, _ = training.image_shape
     alternate = None
     if section.augment.flip == "alternate":
         alternate = augment.alternating(order, len(training), seed, number)
     draws = augment.draw(section.augment, len(order), (height, width), generator, alternate)
     # Drawn for whole batches, of which every process computes its part.
-    part = processes.share(len(order), section.batch_size)
+    part = distributed.train_shard(len(order), section.batch_size)
     draws = draws.take(part)
-    return order[part], draws.pin_memory() if learner.compute.device.type == "cuda" else draws
+    return order[part], draws.pin_memory() if train_step.compute.device.type == "cuda" else draws
 
 
-def _whole_parts(order: Tensor, learner: Learner) -> Tensor:
+def _whole_parts(order: Tensor, train_step: TrainStep) -> Tensor:
     """The order (N,) without the few images at its end that would leave processes parts of different size, or batch
     norm a single image to learn from; others are left out next time."""
     if len(order) == 1:
         return order
-    rest = len(order) % learner.section.batch_size
-    left = rest % processes.count()
-    if (rest // processes.count()) % learner.part_size == 1:
-        left += processes.count()
+    rest = len(order) % train_step.section.batch_size
+    left = rest % distributed.world_size()
+    if (rest // distributed.world_size()) % train_step.part_size == 1:
+        left += distributed.world_size()
     return order[: len(order) - left]
 
 
 def _batches(
-    section: params.Augment, groups: Iterable[tuple[tuple[Tensor, Tensor], augment.Draws]], size: int
+    section: params.Augment, groups: Iterable[tuple[tuple[Tensor, Tensor], augment.AugmentParams]], size: int
 ) -> Iterator[tuple[Tensor, Target]]:
     """Augmented images and what they are to be taken for, in batches of `size`, from groups of one or more batches."""
     for (images, labels), draws in groups:
@@ -232,12 +234,12 @@ def measure(classifier: Classifier, images: Batches) -> tuple[float | None, floa
     """
     if not len(images):
         return None, None
-    processes.same_statistics(classifier)
-    order = processes.own(len(images))
+    distributed.broadcast_buffers(classifier)
+    order = distributed.evaluation_shard(len(images))
     sums = torch.zeros(2, device=images.device)
     if len(order):
         outputs, labels = logits(classifier, images, order), images.labels[order.to(images.labels.device)]
         sums[0] = F.cross_entropy(outputs, labels, reduction="sum")
         sums[1] = (outputs.argmax(dim=1) == labels).sum()
-    loss, correct = (processes.total(sums) / len(images)).tolist()
+    loss, correct = (distributed.all_reduce_sum(sums) / len(images)).tolist()
     return loss, correct

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src import params
-from src.faults import Fault
+from src.core.errors import UserError
 from src.params.training import Unweighted
 from src.training.augment import Mix
 
@@ -21,7 +21,7 @@ def loss_function(section: params.Loss, labels: Tensor, classes: int, device: to
 
     labels: all labels of train (M,), from which `balanced` class weights are computed. A weighted loss is divided by
     the number of images, not by the sum of their weights: what an image contributes does not depend on its batch.
-    Raises `Fault` where there are more or fewer class weights than classes.
+    Raises `UserError` where there are more or fewer class weights than classes.
     """
     if isinstance(section, Unweighted):
         return _ONE_HOT[section.name]
@@ -100,7 +100,9 @@ def _class_weights(
         return None
     if isinstance(chosen, list):
         if len(chosen) != classes:
-            raise Fault(f"train.loss.class_weights has {len(chosen)} numbers for {classes} classes: give one for each")
+            raise UserError(
+                f"train.loss.class_weights has {len(chosen)} numbers for {classes} classes: give one for each"
+            )
         return torch.tensor(chosen, dtype=torch.float32, device=device)
     counts = torch.bincount(labels.cpu(), minlength=classes).clamp(min=1)
     return (len(labels) / (classes * counts)).to(device, torch.float32)

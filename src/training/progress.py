@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from src.training.learner import Learner
 from src.training.results import Epoch, Errors
+from src.training.step import TrainStep
 
 
 class Progress:
-    """What is known of the finished epochs, and the learner as the last of them left it.
+    """What is known of the finished epochs, and the train_step as the last of them left it.
 
     There is no random state: the randomness of an epoch is a function of (seed, epoch).
     """
@@ -21,8 +21,8 @@ class Progress:
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.best_weights: Mapping[str, Any] | None = None  # on the CPU; only where a worse epoch can follow
-        self._learner: Learner | None = None
-        self._copy: dict[str, Any] | None = None  # of the learner's state after `_copied` epochs, on the CPU
+        self._learner: TrainStep | None = None
+        self._copy: dict[str, Any] | None = None  # of the train_step's state after `_copied` epochs, on the CPU
         self._copied = 0
 
     @property
@@ -35,13 +35,13 @@ class Progress:
         """0 before the first."""
         return max((epoch.number for epoch in self.epochs if epoch.best), default=0)
 
-    def start(self, learner: Learner) -> None:
-        """Gives the learner the restored state, if there is one."""
-        self._learner = learner
+    def start(self, train_step: TrainStep) -> None:
+        """Gives the train_step the restored state, if there is one."""
+        self._learner = train_step
         if self._copy is not None:
-            learner.restore(self._copy)
+            train_step.restore(self._copy)
         else:
-            self._copy = _copied(learner.state())
+            self._copy = _copied(train_step.state())
 
     def is_best(self, number: int, loss: float | None, accuracy: float | None) -> bool:
         """Whether epoch `number` with this validation is better than all before; without validation every one is."""
@@ -61,14 +61,14 @@ class Progress:
         if self._learner is not None:
             self._copy, self._copied = _copied(self._learner.state()), len(self.epochs)
         epochs = [asdict(epoch) for epoch in self.epochs]
-        return {"epochs": epochs, "best_weights": self.best_weights, "learner": self._copy}
+        return {"epochs": epochs, "best_weights": self.best_weights, "train_step": self._copy}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Before training starts."""
         for epoch in state["epochs"]:
             values = {field.name: epoch[field.name] for field in fields(Epoch)}
             self.epochs.append(Epoch(**values | {"steps": [Errors(**record) for record in epoch["steps"]]}))
-        self.best_weights, self._copy, self._copied = state["best_weights"], state["learner"], len(self.epochs)
+        self.best_weights, self._copy, self._copied = state["best_weights"], state["train_step"], len(self.epochs)
 
     def cause(self, rerun: Callable[["Watch"], object], lr: float) -> str:
         """At which batch the present epoch's loss was lost, and what to do.
@@ -93,12 +93,12 @@ class Lost(Exception):
 class Watch:
     """Looks at every batch after it was learned. Raises `Lost`."""
 
-    def __init__(self, learner: Learner) -> None:
-        self.learner = learner
+    def __init__(self, train_step: TrainStep) -> None:
+        self.train_step = train_step
         self.norm: float | None = None  # of the batch before
 
     def __call__(self, step: int, loss: Tensor, lr: float) -> None:
-        gradients = [weight.grad for weight in self.learner.classifier.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in self.train_step.classifier.parameters() if weight.grad is not None]
         norm = get_total_norm(gradients).item()
         if not torch.isfinite(loss):
             before = "" if self.norm is None else f", {self.norm:.3g} in the batch before"

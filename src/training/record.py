@@ -6,11 +6,11 @@ from importlib.metadata import version
 import pandas
 from torch import nn
 
-from src.atomic import write_json
-from src.compute import processes
+from src.compute import distributed
 from src.compute.device import Compute
+from src.core.files import write_json
+from src.core.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.evaluation import tables
-from src.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.training.results import Epoch
 
 FILES = (HISTORY, STEPS, TRAINING, ENVIRONMENT)
@@ -74,7 +74,7 @@ def environment(compute: Compute, threads: int) -> dict[str, str | int]:
         "device": compute.device.type,
         "precision": compute.precision,
         "threads": threads,
-        "processes": processes.count(),
+        "processes": distributed.world_size(),
         **versions,
     }
 

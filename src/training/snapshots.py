@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from src.atomic import write_arrays
+from src.core.files import write_arrays
 
 # What a picture can show; of long trainings the epochs kept are evenly spaced, the first and the last among them.
 EPOCHS = 12

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from src.checkpoints import Checkpoints
-from src.compute import processes
-from src.faults import Fault
-from src.paths import shown
+from src.compute import distributed
+from src.core.errors import UserError
+from src.core.paths import shown
+from src.training.checkpoints import Checkpoints
 from src.training.progress import Progress
 from src.training.results import Epoch
 from src.training.snapshots import Snapshots
@@ -37,24 +37,24 @@ class Resumable:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other process trains with this key in the block. A `Fault` says what is kept."""
+        """No other process trains with this key in the block. A `UserError` says what is kept."""
         with self._checkpoints.alone(), self._writer:
-            self._restore(processes.of_first(self._checkpoints.newest()))
+            self._restore(distributed.broadcast(self._checkpoints.newest()))
             if self._progress.epochs:
                 print(
                     f"going on after epoch {len(self._progress.epochs)}, the last that an interrupted training finished"
                 )
             try:
                 yield
-            except Fault as fault:
+            except UserError as fault:
                 if self._kept:
                     kept = f"{shown(self._checkpoints.folder)} keeps the state after epoch {self._kept}"
-                    raise Fault(f"{fault}; {kept}") from None
+                    raise UserError(f"{fault}; {kept}") from None
                 raise
 
     def beside(self) -> None:
         """Of several processes that train together, in all but the first: restores what that one, in `alone`, does."""
-        self._restore(processes.of_first(None))
+        self._restore(distributed.broadcast(None))
 
     def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None]) -> None:
         """Trains to the end. Of every epoch first the state is written, then `log` called, while the next one runs.

@@ -9,7 +9,7 @@ from answer_tables import TEST, VALIDATION, commit, lock, repository, results, w
 from clones import git, substitute
 
 from src.review import changes
-from src.revision import at, working_tree
+from src.review.revision import at, working_tree
 
 
 def test_a_metric_has_an_arrow_and_no_verdict(repo: Path) -> None:

@@ -12,8 +12,8 @@ from answer_tables import TEST, VALIDATION, answered, commit, lock, md5, results
 from clones import DIGITS, git, substitute
 from scipy import stats
 
-from src.atomic import digest
-from src.faults import Fault
+from src.core.errors import UserError
+from src.core.files import digest
 from src.params import load
 from src.review import gather
 from src.tracking.identity import recipe_digest
@@ -75,11 +75,11 @@ def test_branches_are_compared_with_where_they_branched_off(repo: Path, tell: An
     assert (found["verdict"], found["head"]["name"]) == ("equivalent", f"feature ({feature[:9]})")
     assert found["judged"] == 3  # by models of all branches
     assert "## Worse" in tell("--base", "main", "--head", "feature", "--exact")
-    with pytest.raises(Fault, match="git knows no commit 'nowhere'"):
+    with pytest.raises(UserError, match="git knows no commit 'nowhere'"):
         tell("--base", "nowhere")
     git(repo, "checkout", "-q", "--orphan", "other")
     commit(repo, "alone")
-    with pytest.raises(Fault, match="git fetch --unshallow"):
+    with pytest.raises(UserError, match="git fetch --unshallow"):
         tell("--base", "feature")
     assert "## Better" in tell("--base", "feature", "--exact")
 
@@ -110,7 +110,7 @@ def test_the_margin_is_the_bases(repo: Path, tell: Any) -> None:
     git(repo, "checkout", "-q", "main")
     substitute(repo / "params.yaml", "report:", "other:")
     commit(repo, "no margin")
-    with pytest.raises(Fault, match=r"report\.margin is missing"):
+    with pytest.raises(UserError, match=r"report\.margin is missing"):
         tell("--base", "main", "--head", "main")
     assert "The base has no report.margin" in tell("--base", "main", "--head", "HEAD^", "--exact")
 
@@ -126,16 +126,16 @@ def test_files_that_are_not_whole_are_one_line(repo: Path, tell: Any, monkeypatc
         (["index,name\n", "0,a\n"], r"has no column label\): run dvc repro"),
     ):
         answers.write_text("".join(lines))
-        with pytest.raises(Fault, match=message):
+        with pytest.raises(UserError, match=message):
             tell()
     commit(repo, "damaged")
     git(repo, "checkout", "-q", "HEAD^", "--", "reports")
     assert "counts as missing, since it `is damaged (it has no column label)`" in tell("--base", "HEAD")
     (repo / "dvc.lock").write_text("stages: 3\n")
-    with pytest.raises(Fault, match=r"dvc\.lock of the working tree has no stages that can be read"):
+    with pytest.raises(UserError, match=r"dvc\.lock of the working tree has no stages that can be read"):
         tell("--base", "HEAD^")
     monkeypatch.setenv("GIT_DIR", str(repo / "nowhere"))
-    with pytest.raises(Fault, match="git rev-parse: fatal: not a git repository"):
+    with pytest.raises(UserError, match="git rev-parse: fatal: not a git repository"):
         tell()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from answer_tables import TEST, VALIDATION, commit, lock, md5, results, write
 from clones import git, substitute
 
+from src.review.revision import at, working_tree
 from src.review.stale import stale
-from src.revision import at, working_tree
 
 
 def test_nothing_is_stale_after_a_run(repo: Path) -> None:

@@ -10,7 +10,7 @@ and mixing equal to torchvision's, image by image, what is drawn to the same dis
 """
 
 from src.training.augment.batch import apply, check, preview
-from src.training.augment.draws import Draws, alternating, draw
 from src.training.augment.mixing import Mix
+from src.training.augment.parameters import AugmentParams, alternating, draw
 
-__all__ = ["Draws", "Mix", "alternating", "apply", "check", "draw", "preview"]
+__all__ = ["AugmentParams", "Mix", "alternating", "apply", "check", "draw", "preview"]

@@ -6,27 +6,27 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from src import params
-from src.faults import Fault
+from src.core.errors import UserError
 from src.training.augment import colour, geometry, mixing, noise
-from src.training.augment.draws import Draws, draw
+from src.training.augment.parameters import AugmentParams, draw
 from src.training.augment.rectangles import inside
 
 
 def check(augment: params.Augment, shape: tuple[int, int, int]) -> None:
-    """Raises `Fault` where images of that shape, (H, W, C), have no colour that the section could change, or would be
-    shifted out of sight."""
+    """Raises `UserError` where images of that shape, (H, W, C), have no colour that the section could change, or
+    would be shifted out of sight."""
     height, width, channels = shape
     if augment.crop >= max(2, min(height, width)):
-        raise Fault(
+        raise UserError(
             f"train.augment.crop is {augment.crop}, and the images have {height}×{width} pixels: nothing of them would "
             "be left; make it smaller"
         )
     for key in ("saturation", "hue", "grey"):
         if channels == 1 and getattr(augment, key):
-            raise Fault(f"train.augment.{key} needs colour images, and these have one channel: set it to 0")
+            raise UserError(f"train.augment.{key} needs colour images, and these have one channel: set it to 0")
 
 
-def apply(augment: params.Augment, images: Tensor, draws: Draws) -> tuple[Tensor, mixing.Mix | None]:
+def apply(augment: params.Augment, images: Tensor, draws: AugmentParams) -> tuple[Tensor, mixing.Mix | None]:
     """uint8 images (N, H, W, C) → the same shape in 0…255, as uint8, or float32 where pixels had to be computed; and
     how they were mixed with each other, if that is asked for.
 
@@ -43,7 +43,7 @@ def apply(augment: params.Augment, images: Tensor, draws: Draws) -> tuple[Tensor
     return mixing.mix(augment, images, draws.weight, draws.pasted)
 
 
-def _compute_pixels(augment: params.Augment, images: Tensor, draws: Draws) -> Tensor:
+def _compute_pixels(augment: params.Augment, images: Tensor, draws: AugmentParams) -> Tensor:
     """Images (N, H, W, C) as they are, or as float32 where geometry, colour or noise are asked for."""
     if draws.matrix is None and draws.colour is None and draws.levels is None:
         return images

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.faults import Fault
+from src.core.errors import UserError
 from src.models.classifier import Classifier
 
 # Down and right, for one pixel.
@@ -23,10 +23,10 @@ _NORMAL, _UNIFORM = 1, 2
 
 
 def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
-    """Moves the images; what comes in is 0, as in training. Raises `Fault` where nothing would be left."""
+    """Moves the images; what comes in is 0, as in training. Raises `UserError` where nothing would be left."""
     height, width = images.shape[1:3]
     if pixels >= min(height, width):
-        raise Fault(
+        raise UserError(
             f"images of {height}×{width} pixels cannot be shifted by {pixels}: "
             "lower evaluate.robustness.shifts or evaluate.tta_shift"
         )

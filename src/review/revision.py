@@ -13,23 +13,23 @@ from typing import Any
 
 import pandas
 
-from src.documents import keys, read_json, read_yaml
-from src.dvc_files import read_lock, read_pipeline
+from src.core.documents import keys, read_json, read_yaml
+from src.core.dvc import read_lock, read_pipeline
+from src.core.errors import UserError
+from src.core.git import blobs, versions
+from src.core.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
-from src.faults import Fault
-from src.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
-from src.tracking.source import blobs, versions
 
 
 def git(*arguments: str) -> bytes:
-    """What git prints. Raises `Fault` with git's own reason where it refuses."""
+    """What git prints. Raises `UserError` with git's own reason where it refuses."""
     try:
         run = subprocess.run(["git", "--no-optional-locks", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
-        raise Fault("git is not installed: revisions cannot be read") from None
+        raise UserError("git is not installed: revisions cannot be read") from None
     if run.returncode:
         reason = run.stderr.decode(errors="replace").strip().splitlines()
-        raise Fault(f"git {arguments[0]}: {reason[0] if reason else 'it refuses'}")
+        raise UserError(f"git {arguments[0]}: {reason[0] if reason else 'it refuses'}")
     return run.stdout
 
 
@@ -37,8 +37,8 @@ def git(*arguments: str) -> bytes:
 class Revision:
     """Files that git tracks (in the working tree also those that it would), read at a commit or as they are now.
 
-    What is damaged is a `Fault`. But nobody can mend a commit that others build on: a `tolerant` revision lacks what is
-    damaged, and says why.
+    What is damaged is a `UserError`. But nobody can mend a commit that others build on: a `tolerant` revision lacks
+    what is damaged, and says why.
     """
 
     name: str
@@ -99,9 +99,9 @@ class Revision:
             return None
 
     def refuse(self, path: Path, reason: str, remedy: str) -> None:
-        """A file is damaged. Raises `Fault` unless the revision is tolerant."""
+        """A file is damaged. Raises `UserError` unless the revision is tolerant."""
         if not self.tolerant:
-            raise Fault(f"{path} of {self.name} {reason}: {remedy}") from None
+            raise UserError(f"{path} of {self.name} {reason}: {remedy}") from None
         self.damaged[path] = reason
 
     def text(self, path: Path) -> str:
@@ -156,21 +156,21 @@ def working_tree() -> Revision:
 
 
 def at(name: str) -> Revision:
-    """The commit that `name` stands for. Raises `Fault` where there is none."""
+    """The commit that `name` stands for. Raises `UserError` where there is none."""
     try:
         commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
-    except Fault:
-        raise Fault(f"git knows no commit {name!r}: fetch it, or name another") from None
+    except UserError:
+        raise UserError(f"git knows no commit {name!r}: fetch it, or name another") from None
     return Revision(commit[:9] if commit.startswith(name) else f"{name} ({commit[:9]})", commit)
 
 
 def merge_base(first: Revision, second: Revision) -> Revision:
-    """The newest commit that both build on; the working tree builds on HEAD. Raises `Fault` where there is none."""
+    """The newest commit that both build on; the working tree builds on HEAD. Raises `UserError` where there is none."""
     ends = [revision.commit or "HEAD" for revision in (first, second)]
     try:
         commit = git("merge-base", *ends).decode().strip()
-    except Fault:
-        raise Fault(
+    except UserError:
+        raise UserError(
             f"{first.name} and {second.name} have no commit in common: git fetch --unshallow, or use --exact"
         ) from None
     return first if commit == first.commit else Revision(f"{commit[:9]}, on which {second.name} builds", commit)

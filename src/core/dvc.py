@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from src.documents import keys, read_yaml
+from src.core.documents import keys, read_yaml
 
 _Output = str | Annotated[dict[str, Any], Field(min_length=1)]  # a path, or a path with options
 

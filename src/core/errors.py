@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from src import lifetime
+from src.core import process
 
 MORE_MEMORY = "end other programs, or use a machine with more"  # where no setting is known to need less
 
@@ -33,7 +33,7 @@ _OPERATING_SYSTEM = {
 }
 
 
-class Fault(Exception):
+class UserError(Exception):
     """Something the user can mend. Its text is one line: what is wrong, and what to do."""
 
 
@@ -47,7 +47,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
-    """Runs `main` as a command line, and ends the process: with exit code 0, or as `told` does.
+    """Runs `main` as a command line, and ends the process: with exit code 0, or as `exit_on_user_error` does.
 
     Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody reads any
     more with 141. What the encoding of the output cannot say (`PYTHONIOENCODING=ascii`) is written as `\\u00e9`.
@@ -55,13 +55,13 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `lifetime.end_with_dvc`
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `process.end_with_dvc`
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    with told(less_memory):
-        if not Path("src/faults.py").is_file():
+    with exit_on_user_error(less_memory):
+        if not Path("src/core/errors.py").is_file():
             root = Path(__file__).resolve().parents[1]
-            raise Fault(f"commands run from the repository's root: cd {root}")
-        with lifetime.ended_by_signals():
+            raise UserError(f"commands run from the repository's root: cd {root}")
+        with process.ended_by_signals():
             main()
             sys.stdout.flush()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -70,8 +70,8 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
 
 
 @contextmanager
-def told(less_memory: str = MORE_MEMORY) -> Iterator[None]:
-    """Ends the process where the block raises a `Fault`: with one line on stderr and exit code 2.
+def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
+    """Ends the process where the block raises a `UserError`: with one line on stderr and exit code 2.
 
     A full disk, a read-only folder and a refused permission are told likewise, with the file's name, and so is memory
     that does not suffice, with what makes the program need `less_memory`. Every other exception is a bug and keeps its
@@ -79,7 +79,7 @@ def told(less_memory: str = MORE_MEMORY) -> Iterator[None]:
     """
     try:
         yield
-    except Fault as fault:
+    except UserError as fault:
         _leave(str(fault), 2)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _unread():
@@ -96,7 +96,7 @@ def told(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         _leave(f"out of memory: {less_memory}", 2)
-    except lifetime.Ended as ended:
+    except process.Ended as ended:
         _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:
         _leave("interrupted", 130)

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from src.documents import read_object
-from src.faults import Fault
-from src.paths import METRICS, TRAINING
+from src.core.documents import read_object
+from src.core.errors import UserError
+from src.core.paths import METRICS, TRAINING
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=0)]
@@ -39,12 +39,12 @@ class _Metrics(_Numbers):
 
 
 def read_training() -> dict[str, Any]:
-    """Raises `Fault` where the file is missing, damaged, or not one that train writes."""
+    """Raises `UserError` where the file is missing, damaged, or not one that train writes."""
     return _read(TRAINING, _Training)
 
 
 def read_metrics() -> dict[str, Any]:
-    """With `images: 0` alone where there are none. Raises `Fault` as `read_training`."""
+    """With `images: 0` alone where there are none. Raises `UserError` as `read_training`."""
     return _read(METRICS, _Metrics)
 
 
@@ -54,5 +54,7 @@ def _read(path: Path, form: type[_Numbers]) -> dict[str, Any]:
         (_NoImages if form is _Metrics and found.get("images") == 0 else form).model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise Fault(f"{path} is damaged ({'.'.join(map(str, first['loc']))}: {first['msg']}): run dvc repro") from None
+        raise UserError(
+            f"{path} is damaged ({'.'.join(map(str, first['loc']))}: {first['msg']}): run dvc repro"
+        ) from None
     return found

@@ -9,9 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 
 from src import params
-from src.compute import processes
+from src.compute import distributed
 from src.compute.device import Compute, check_gradient
-from src.faults import Fault
+from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.models.layers import last_layer
 from src.training.average import Average
@@ -19,14 +19,14 @@ from src.training.losses import Target, loss_function
 from src.training.optimizers import decayed, optimizer
 
 
-class Learner:
+class TrainStep:
     """A classifier on its device, with the loss and the optimiser that the `train` section names.
 
     kept: the classifier that is validated and kept: the same one, or the moving average of its weights.
     """
 
     def __init__(self, classifier: Classifier, section: params.Train, labels: Tensor, compute: Compute) -> None:
-        self.classifier = processes.synchronized(compute.place(classifier), compute.device)
+        self.classifier = distributed.sync_batch_norm(compute.place(classifier), compute.device)
         if section.optimizer.name == "lbfgs":  # lays all gradients end to end: torch only does so with contiguous ones
             self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
@@ -40,23 +40,23 @@ class Learner:
         self.average = None if section.ema is None else Average(classifier, section.ema)
         self.kept = classifier if self.average is None else self.average.classifier
 
-        if section.batch_size % (processes.count() * section.accumulate):
-            raise Fault(
-                f"train.batch_size is {section.batch_size}: must be a multiple of {processes.count()} processes "
+        if section.batch_size % (distributed.world_size() * section.accumulate):
+            raise UserError(
+                f"train.batch_size is {section.batch_size}: must be a multiple of {distributed.world_size()} processes "
                 f"times train.accumulate {section.accumulate}"
             )
-        self.batch_size = section.batch_size // processes.count()  # images of a batch that this process computes
+        self.batch_size = section.batch_size // distributed.world_size()  # images of a batch that this process computes
         self.part_size = self.batch_size // section.accumulate  # images that are computed at once
         if self.part_size == 1 and any(isinstance(layer, _BatchNorm) for layer in classifier.modules()):
-            raise Fault(
+            raise UserError(
                 "batch norm cannot learn from single images: "
                 "train.batch_size / processes / accumulate must be at least 2"
             )
-        self.exchanging = processes.exchanging(self.classifier, compute.device)
+        self.exchanging = distributed.data_parallel(self.classifier, compute.device)
         forward = self.exchanging or self.classifier
         if section.compile:
             # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
-            options = compile_options(section, compute.device, processes.count())
+            options = compile_options(section, compute.device, distributed.world_size())
             self.forward = torch.compile(forward, dynamic=False, options=options)
         else:
             self.forward = forward

@@ -1,7 +1,7 @@
 """YAML and JSON that others may have written: read with bounds, so that a short text stays small.
 
-Whatever is wrong with such a text is a `ValueError` of one line; with a file that a command makes again, a `Fault` that
-names both. YAML is 1.2, by the reader that DVC uses: both see the same numbers.
+Whatever is wrong with such a text is a `ValueError` of one line; with a file that a command makes again, a
+`UserError` that names both. YAML is 1.2, by the reader that DVC uses: both see the same numbers.
 """
 
 import json
@@ -13,7 +13,7 @@ from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from src.faults import Fault
+from src.core.errors import UserError
 
 _BYTES = 2 * 2**20  # the reader takes 10 s for so many; a dvc.lock has some 20 KiB
 _JSON_BYTES = 8 * 2**20  # at most 0.3 GiB in memory; a list of the weights of a large network has 0.6 MiB
@@ -62,16 +62,17 @@ def keys(content: Any) -> dict[str, Any]:
 
 
 def read_object(path: Path, remedy: str = "run dvc repro") -> dict[str, Any]:
-    """Keys and values of a JSON file. Raises `Fault`, which ends with the `remedy`, where it is missing or damaged."""
+    """Keys and values of a JSON file. Raises `UserError`, which ends with the `remedy`, where it is missing or
+    damaged."""
     try:
         with path.open("rb") as file:
             content = read_json(file.read(_JSON_BYTES + 1))
         if not isinstance(content, dict):
             raise ValueError("it holds no keys")
     except FileNotFoundError:
-        raise Fault(f"{path} is missing: {remedy}") from None
+        raise UserError(f"{path} is missing: {remedy}") from None
     except ValueError as error:
-        raise Fault(f"{path} is damaged ({error}): {remedy}") from None
+        raise UserError(f"{path} is damaged ({error}): {remedy}") from None
     return content
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from src.faults import Fault, command
+from src.core.errors import UserError, command
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -59,22 +59,25 @@ def _started(main: Callable[..., None], *arguments: object) -> None:
         sys.exit(1)
 
 
-def local(device: torch.device) -> torch.device:
-    """The device of this process: each on a machine has a GPU of its own. Raises `Fault` where there are too few."""
+def local_device(device: torch.device) -> torch.device:
+    """The device of this process: each on a machine has a GPU of its own. Raises `UserError` where there are too
+    few."""
     if not dist.is_torchelastic_launched():
         return device
     if device.type == "mps":
-        raise Fault("train.processes: Apple's GPU serves one process: set 1, or train.device to cpu")
+        raise UserError("train.processes: Apple's GPU serves one process: set 1, or train.device to cpu")
     if device.type != "cuda":
         return device
     number, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if device.index is not None or number >= present:
-        raise Fault(f"train.processes: each needs a GPU of its own, of {present} here: set train.device to auto or cpu")
+        raise UserError(
+            f"train.processes: each needs a GPU of its own, of {present} here: set train.device to auto or cpu"
+        )
     return torch.device("cuda", number)
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Within it the processes that were started together know each other: NCCL between GPUs, gloo else."""
     if not dist.is_torchelastic_launched():
         yield
@@ -89,39 +92,40 @@ def joined(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def count() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def number() -> int:
+def rank() -> int:
     """Of this process, from 0; process 0 alone writes and logs."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def share(images: int, batch_size: int) -> Tensor:
+def train_shard(images: int, batch_size: int) -> Tensor:
     """Positions (M,) within the order of an epoch that this process computes: its consecutive part of every batch.
 
-    Every part of a batch is the same size, the last batch's too: `images` must be a multiple of `count()`.
+    Every part of a batch is the same size, the last batch's too: `images` must be a multiple of `world_size()`.
     """
     batches = torch.split(torch.arange(images), batch_size)
-    return torch.cat([batch.chunk(count())[number()] for batch in batches])
+    return torch.cat([batch.chunk(world_size())[rank()] for batch in batches])
 
 
-def own(images: int) -> Tensor:
-    """Indices of the images that this process evaluates: every `count()`-th, so that none has more than one extra."""
-    return torch.arange(number(), images, count())
+def evaluation_shard(images: int) -> Tensor:
+    """Indices of the images that this process evaluates: every `world_size()`-th, so that none has more than one
+    extra."""
+    return torch.arange(rank(), images, world_size())
 
 
-def total(numbers: Tensor) -> Tensor:
+def all_reduce_sum(numbers: Tensor) -> Tensor:
     """The sum over all processes, the same in each of them."""
-    if count() > 1:
+    if world_size() > 1:
         dist.all_reduce(numbers)
     return numbers
 
 
-def of_first(content: bytes | None) -> bytes | None:
+def broadcast(content: bytes | None) -> bytes | None:
     """What process 0 was given, in every process."""
-    if count() == 1:
+    if world_size() == 1:
         return content
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
     length = torch.tensor(-1 if content is None else len(content), device=device)
@@ -133,26 +137,26 @@ def of_first(content: bytes | None) -> bytes | None:
     return shared.cpu().numpy().tobytes()
 
 
-def exchanging(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:
+def data_parallel(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:
     """A module with the network's weights whose backward pass leaves the mean gradient of all processes in each of
     them; None where there is one."""
-    if count() == 1:
+    if world_size() == 1:
         return None
     return nn.parallel.DistributedDataParallel(network, [device] if device.type == "cuda" else None)
 
 
-def synchronized(network: Module, device: torch.device) -> Module:
+def sync_batch_norm(network: Module, device: torch.device) -> Module:
     """The network, on several GPUs with batch norm over the whole batch; names and values of its weights stay.
 
     gloo has no such layer: on CPUs each process normalises with its own part of the batch.
     """
-    if count() > 1 and device.type == "cuda":
+    if world_size() > 1 and device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
     return network
 
 
-def same_statistics(network: nn.Module) -> None:
+def broadcast_buffers(network: nn.Module) -> None:
     """Gives every process the running statistics of process 0, so that all evaluate, and keep, the same network."""
-    if count() > 1:
+    if world_size() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)

@@ -16,10 +16,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from src.atomic import digest
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import DATASET
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, SplitName, array_paths, open_split
-from src.faults import Fault
-from src.paths import DATASET
 
 _PIECE = 2**20  # bytes
 
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
-    """The splits, opened. Raises `Fault` where number, size, channels or labels are not those of `dataset`."""
+    """The splits, opened. Raises `UserError` where number, size, channels or labels are not those of `dataset`."""
     return [_open(dataset, split) for split in splits]
 
 
@@ -36,13 +36,13 @@ def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
     images_path, labels_path = array_paths(split)
     expected = (record.count, image.height, image.width, image.channels)
     if opened.images.shape != expected:
-        raise Fault(
+        raise UserError(
             f"{images_path} has images (N, H, W, C) of {opened.images.shape}, {DATASET} of {expected}: {DAMAGED}"
         )
     labels = opened.labels
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
         wrong = int(labels[np.flatnonzero((labels < 0) | (labels >= len(dataset.classes)))[0]])
-        raise Fault(
+        raise UserError(
             f"{labels_path} has the label {wrong}, outside of 0 to {len(dataset.classes) - 1}, "
             f"the classes of {DATASET}: {DAMAGED}"
         )
@@ -51,7 +51,7 @@ def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
     return opened
 
 
-class Reading:
+class Verification:
     """The thread that reads, and what it has found."""
 
     def __init__(self, expected: dict[Path, str]) -> None:
@@ -72,7 +72,7 @@ class Reading:
             yield item
 
     def wait(self) -> None:
-        """Until all is read. Raises `Fault` where it is damaged, `OSError` where it cannot be read."""
+        """Until all is read. Raises `UserError` where it is damaged, `OSError` where it cannot be read."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -96,10 +96,10 @@ class Reading:
 
 
 @contextmanager
-def intact(dataset: Dataset, *splits: SplitName) -> Iterator[Reading]:
-    """Reads the splits' images beside the block, which writes nothing. Raises `Fault` at its end, at the latest, where
-    their bits are not those that the split stage wrote; `OSError` where they cannot be read."""
-    reading = Reading({array_paths(split)[0]: dataset.splits[split].images_md5 for split in splits})
+def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Verification]:
+    """Reads the splits' images beside the block, which writes nothing. Raises `UserError` at its end, at the latest,
+    where their bits are not those that the split stage wrote; `OSError` where they cannot be read."""
+    reading = Verification({array_paths(split)[0]: dataset.splits[split].images_md5 for split in splits})
     try:
         yield reading
         reading.wait()
@@ -107,5 +107,5 @@ def intact(dataset: Dataset, *splits: SplitName) -> Iterator[Reading]:
         reading.stop()
 
 
-def _changed(path: Path) -> Fault:
-    return Fault(f"{path} is not the file that the split stage wrote, as {DATASET} has its MD5: {DAMAGED}")
+def _changed(path: Path) -> UserError:
+    return UserError(f"{path} is not the file that the split stage wrote, as {DATASET} has its MD5: {DAMAGED}")

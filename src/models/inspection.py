@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from src.anatomy.receptive import Field, receptive_fields
-from src.faults import Fault
+from src.core.errors import UserError
 from src.models.classifier import Classifier
+from src.models.receptive import Field, receptive_fields
 
 Floats = NDArray[np.float32]
 
@@ -27,7 +27,7 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Inspection:
     """A network's layers in the order in which they compute, and what its convolutions make of an image."""
 
     layers: list[Layer]
@@ -48,15 +48,15 @@ def shifted(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def examine(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer: int) -> Anatomy:
+def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer: int) -> Inspection:
     """Looks into the classifier while it sees the image (H, W, C) and a copy `shift` pixels further right.
 
-    Raises `Fault` if there is no `layer`-th convolution, counted from 1.
+    Raises `UserError` if there is no `layer`-th convolution, counted from 1.
     """
     network = classifier.eval().network
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
     if layer > convolutions:
-        raise Fault(f"visualize.layer is {layer}, but the network has {convolutions} convolutions")
+        raise UserError(f"visualize.layer is {layer}, but the network has {convolutions} convolutions")
     images = np.stack([image, shifted(image, shift)])
     ran: dict[str, tuple[nn.Module, torch.Size, torch.Size]] = {}
     kernels: list[Floats] = []
@@ -94,7 +94,7 @@ def examine(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer:
     ((chosen, chosen_maps),) = maps.items()
     tensors = [*network.parameters(), *network.buffers()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return Anatomy(layers, _count(network), size, images, kernels, means, chosen, chosen_maps)
+    return Inspection(layers, _count(network), size, images, kernels, means, chosen, chosen_maps)
 
 
 def table(layers: list[Layer]) -> pandas.DataFrame:

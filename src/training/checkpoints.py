@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from src.atomic import replacing, write_text
-from src.paths import LOCK, states
+from src.core.files import replacing, write_text
+from src.core.paths import LOCK, states
 
 _KEPT = 2  # the newest, and the one before in case a power failure damages it
 _CHECKSUM = 32  # bytes, SHA-256, at the start of a file

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from src.faults import Fault
+from src.core.errors import UserError
 
 # Code and what decides how it runs. Results (reports/, dvc.lock) and data change with every run and are not code.
 _CODE = ("src", "stages", "dvc.yaml", "pyproject.toml", "requirements.lock")
@@ -72,7 +72,7 @@ def _blobs(names: Sequence[str]) -> Iterator[bytes | None]:
     for name in names:
         end = output.find(b"\n", at)
         if end < 0:
-            raise Fault(f"git cat-file ends before {name}: run git fsck")
+            raise UserError(f"git cat-file ends before {name}: run git fsck")
         header, at = output[at:end].split(), end + 1
         if header[-1] == b"missing":
             yield None

@@ -16,7 +16,7 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 
 @dataclass(frozen=True)
-class Draws:
+class AugmentParams:
     """What chance decided for N images; None where nothing is asked for. Drawn on the CPU, so that every device sees
     the same."""
 
@@ -31,25 +31,25 @@ class Draws:
     weight: Tensor | None  # float32 (N,): share of the own label
     pasted: Tensor | None  # int64 (N, 4): the rectangle that comes from another image, perhaps empty
 
-    def to(self, device: torch.device) -> "Draws":
+    def to(self, device: torch.device) -> "AugmentParams":
         return self._each(lambda column: column.to(device, non_blocking=True))
 
-    def pin_memory(self) -> "Draws":
+    def pin_memory(self) -> "AugmentParams":
         """Return a copy in memory that a GPU reads while the host goes on."""
         return self._each(Tensor.pin_memory)
 
-    def take(self, images: Tensor) -> "Draws":
+    def take(self, images: Tensor) -> "AugmentParams":
         """Those of the images at these positions (M,)."""
         return self._each(lambda column: column[images])
 
-    def split(self, batch_size: int) -> Iterator["Draws"]:
+    def split(self, batch_size: int) -> Iterator["AugmentParams"]:
         """The same draws in batches."""
         columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self._columns())
-        return (Draws(*batch) for batch in zip(*columns, strict=False))
+        return (AugmentParams(*batch) for batch in zip(*columns, strict=False))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "AugmentParams":
         changed = (None if column is None else change(column) for column in self._columns())
-        return Draws(*changed)  # type: ignore[arg-type]
+        return AugmentParams(*changed)  # type: ignore[arg-type]
 
     def _columns(self) -> list[Tensor | None]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -71,8 +71,8 @@ def draw(
     size: tuple[int, int],
     generator: Generator,
     alternate: Tensor | None = None,
-) -> Draws:
-    """Draws for `count` images of the given height and width, each within the bounds of the `augment` section.
+) -> AugmentParams:
+    """AugmentParams for `count` images of the given height and width, each within the bounds of the `augment` section.
 
     alternate: which images are mirrored, where that is not to be drawn (`alternating`).
     """
@@ -93,7 +93,7 @@ def draw(
         window = geometry.windows((augment.resized_crop[0], augment.resized_crop[1]), count, cropping)
     if augment.mixes:
         weight, pasted = mixing.draw_shares(augment, count, size, mixes)
-    return Draws(
+    return AugmentParams(
         flip=torch.column_stack([turned & augment.flip_vertical, mirrored & bool(augment.flip)]),
         shift=shift,
         window=window,

@@ -12,7 +12,7 @@ from src.figures.style import DPI
 _CSS_INCH = 96  # CSS pixels
 
 
-class Shown(NamedTuple):
+class EmbeddedPicture(NamedTuple):
     """A picture without its title and caption, which the page sets as text."""
 
     name: str
@@ -23,7 +23,7 @@ class Shown(NamedTuple):
     height: int
 
 
-def shown(file: Path) -> Shown:
+def embed(file: Path) -> EmbeddedPicture:
     """A picture that `figures.style.drawing` wrote."""
     with Image.open(file) as picture:
         words = picture.info
@@ -33,4 +33,4 @@ def shown(file: Path) -> Shown:
     cut.save(buffer, "png", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
     width, height = (round(pixels * _CSS_INCH / DPI) for pixels in cut.size)
-    return Shown(file.stem, words["Title"], words["Description"], data, width, height)
+    return EmbeddedPicture(file.stem, words["Title"], words["Description"], data, width, height)
