@@ -38,7 +38,6 @@ import pandas
 from benchmarks.common import hardware, keep, versions
 from benchmarks.pipeline import ROOT, clean_environment, cloned
 from src.core.paths import BEST, CONFIRMATION
-from src.models.classifier import Classifier
 from src.params import Params, load
 from src.search import results, space
 from src.search.plan import Search, search
@@ -46,10 +45,12 @@ from src.search.points import Points
 from src.search.runs import Runs
 from src.search.stop import Stop
 from src.search.storage import create_study, open_storage
-from src.search.trial import Trainer, run
+from src.search.trial import run
 from src.search.workers import work_apart, work_here
 from src.tracking.store import open_store
+from src.training.progress import Progress
 from src.training.results import Epoch
+from src.training.trainer import Trainer, Training
 
 RESULTS = ROOT / "benchmarks/searches.json"
 EVERY = 5.0  # seconds between two kills
@@ -133,7 +134,7 @@ def whole(points: int) -> dict[str, Any]:
 
 def compare(points: int, seeds: int) -> dict[str, Any]:
     params = load()
-    trainer = Trainer(params)
+    trainer = Trainer(params, "train", "validation")
     rows = []
     for seed in range(seeds):
         # Above one worker's own: the seeds of the trainings differ too.
@@ -176,14 +177,13 @@ class Timed(Trainer):
 
     seconds = 0.0
 
-    def build(self, params: Params, seed: int) -> Classifier:
+    def start(self, params: Params, seed: int, progress: Progress | None = None) -> Training:
         started = time.perf_counter()
-        classifier = super().build(params, seed)
+        training = super().start(params, seed, progress)
         self.seconds += time.perf_counter() - started
-        return classifier
+        return training._replace(epochs=self._timed(training.epochs))
 
-    def epochs(self, classifier: Classifier, params: Params, seed: int) -> Iterator[Epoch]:
-        epochs = super().epochs(classifier, params, seed)
+    def _timed(self, epochs: Iterator[Epoch]) -> Iterator[Epoch]:
         while True:
             started = time.perf_counter()
             epoch = next(epochs, None)
@@ -196,7 +196,7 @@ class Timed(Trainer):
 def overhead(points: int) -> dict[str, Any]:
     """Milliseconds by trial, without MLflow and with it. The first three trials warm up and do not count."""
     params = load()
-    trainer = Timed(params)
+    trainer = Timed(params, "train", "validation")
     found = {}
     for name, seed in {"without_mlflow": 1, "with_mlflow": 2}.items():
         plan = asked(params, points + 3, seed=seed, pruner="none")

@@ -7,7 +7,6 @@ recipes, or of other data, have another digest and are left alone; a seed that i
 """
 
 import argparse
-from collections.abc import Mapping
 from itertools import count, islice
 from subprocess import run
 
@@ -20,20 +19,15 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src import params
-from src.compute import device
-from src.compute.batches import Batches
-from src.compute.device import Compute
 from src.core.errors import UserError, command
 from src.core.paths import SEEDS
-from src.data.prepared import SPLITS, Dataset, SplitName, read_dataset
-from src.data.verify import open_checked
+from src.data.prepared import SPLITS
 from src.evaluation import tables
-from src.models.file import ModelSpec
-from src.params import load
+from src.params import Params, load
 from src.stats.intervals import mean_interval
 from src.tracking import identity
-from src.training.loop import measure, train
+from src.training.loop import measure
+from src.training.trainer import Trainer
 
 COLUMNS = ["seed", "recipe", "validation_accuracy", "test_accuracy"]
 
@@ -48,16 +42,13 @@ def main() -> None:
     # The data must be those of the present parameters.
     if run(["dvc", "repro", "split"], check=False).returncode:
         raise UserError("dvc repro split failed: mend what it says above")
-    compute = device.prepare(recipe.train, recipe.model.name)
-    dataset = read_dataset()
-    opened = open_checked(dataset, *SPLITS)
-    images = {split: Batches(each, compute.device) for split, each in zip(SPLITS, opened, strict=True)}
+    trainer = Trainer(recipe, *SPLITS)
     key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     own = table[table["recipe"] == key]
-    print(f"recipe {key}: {len(own)} seeds known, {runs} more on {compute}")
+    print(f"recipe {key}: {len(own)} seeds known, {runs} more on {trainer.compute}")
     for seed in islice((seed for seed in count() if seed not in set(own["seed"])), runs):
-        validation, test = train_once(recipe, seed, dataset, images, compute)
+        validation, test = train_once(trainer, recipe, seed)
         row = pandas.DataFrame([[seed, key, validation, test]], columns=COLUMNS)
         table = pandas.concat([table, row]) if len(table) else row
         tables.write(SEEDS, table)  # at once, so that nothing is lost when a later run is stopped
@@ -67,14 +58,13 @@ def main() -> None:
         print(f"{split:<11}{summary(own[f'{split}_accuracy'].dropna().to_numpy(dtype=np.float64))}")
 
 
-def train_once(
-    recipe: params.Params, seed: int, dataset: Dataset, images: Mapping[SplitName, Batches], compute: Compute
-) -> tuple[float | None, float | None]:
-    """Validation and test accuracy of one training; None where there are no such images."""
-    classifier = ModelSpec.of(recipe.model, dataset).build(seed)
-    for _ in train(classifier, images["train"], images["validation"], recipe.train, seed, compute):
+def train_once(trainer: Trainer, recipe: Params, seed: int) -> tuple[float | None, float | None]:
+    """Return validation and test accuracy of one training; None where there are no such images."""
+    training = trainer.start(recipe, seed)
+    for _ in training.epochs:
         pass
-    return measure(classifier, images["validation"])[1], measure(classifier, images["test"])[1]
+    validation, test = (measure(training.classifier, trainer.images[split])[1] for split in ("validation", "test"))
+    return validation, test
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:

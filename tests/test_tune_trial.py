@@ -1,5 +1,6 @@
 """What comes of one trial: its objective, and what it leaves behind where it fails. Trainings are small or made up."""
 
+import gc
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +15,17 @@ from tune_samples import train as sample_training
 
 from src.compute.batches import Batches
 from src.core.errors import UserError
-from src.models.classifier import Classifier
 from src.params import Params
 from src.search import trial, workers
 from src.search.plan import Plan
 from src.search.points import Point
 from src.search.stop import Stop
-from src.search.trial import Trainer, run
+from src.search.trial import run
+from src.training.loop import train
+from src.training.progress import Progress
 from src.training.results import Epoch
 from src.training.step import TrainStep
+from src.training.trainer import Trainer, Training
 
 WORKER = workers._worker
 
@@ -39,18 +42,16 @@ class Digits(Trainer):
     """Trains on a few digits, or gives what `epochs` is set to."""
 
     def __init__(self, epochs: Callable[[], Iterator[Epoch]] | None = None) -> None:
-        self._device = CPU.device
-        self._training, self._validation = (Batches(digits(*part), CPU.device) for part in ((0, 96), (1000, 1100)))
+        self.images = {
+            "train": Batches(digits(0, 96), CPU.device), "validation": Batches(digits(1000, 1100), CPU.device)
+        }  # fmt: skip
         self._made_up = epochs
 
-    def spec(self, params: Params) -> Any:
-        return None
-
-    def build(self, params: Params, seed: int) -> Classifier:
-        return new_classifier()
-
-    def epochs(self, classifier: Classifier, params: Params, seed: int) -> Iterator[Epoch]:
-        return super().epochs(classifier, params, seed) if self._made_up is None else self._made_up()
+    def start(self, params: Params, seed: int, progress: Progress | None = None) -> Training:
+        classifier = new_classifier()
+        images = self.images["train"], self.images["validation"]
+        epochs = self._made_up or (lambda: train(classifier, *images, params.train, seed, CPU))
+        return Training(None, classifier, epochs())  # type: ignore[arg-type]
 
 
 def outcome(trainer: Trainer, **tune: Any) -> FrozenTrial:
@@ -83,13 +84,9 @@ def test_what_ran_out_of_memory_is_gone_when_its_memory_is_given_back(monkeypatc
         learners.append(weakref.ref(train_step))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    class Looking(Digits):
-        def free(self) -> None:
-            super().free()
-            left.append(learners[0]() is not None)
-
     monkeypatch.setattr(TrainStep, "step", full)
-    found = outcome(Looking())
+    monkeypatch.setattr(gc, "collect", lambda: left.append(learners[0]() is not None))
+    found = outcome(Digits())
     assert found.state == TrialState.FAIL
     assert found.user_attrs["result"]["reason"].startswith("cpu is out of memory: reduce")
     assert left == [False]
@@ -135,13 +132,13 @@ def losing_its_device_once(search: Plan, url: str | None, session: str, parent: 
         sample_training(point)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "Trainer", lambda _: None)
+        patch.setattr(workers, "Trainer", lambda *_: None)
         patch.setattr(workers, "run", attempt)
         WORKER(search, url, session, parent)
 
 
 def finding_no_device(search: Plan, url: str | None, session: str, parent: int) -> None:
-    def trainer(params: Params) -> None:
+    def trainer(params: Params, *_: str) -> None:
         raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
 
     with pytest.MonkeyPatch.context() as patch:

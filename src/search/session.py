@@ -91,15 +91,17 @@ class _Session:
                 self._runs.add(plan, new)
 
         if not points.done() and not stop():
-            from src.search.trial import Trainer  # torch: seconds that a search without anything to train need not wait
             from src.search.workers import room, work_apart, work_here
+            from src.training.trainer import (
+                Trainer,  # torch: seconds that a search without anything to train need not wait
+            )
 
             left = plan.points - len(found)
             workers = max(workers, room(plan.params, left, left * seconds))
             if workers > 1:
                 work_apart(plan, self._store, self._url, self._token, workers, stop, look)
             else:
-                self._trainer = self._trainer or Trainer(plan.params)
+                self._trainer = self._trainer or Trainer(plan.params, "train", "validation")
                 work_here(plan, self._store, self.place, self._token, self._trainer, stop, look)
             look()
             found = results.finished(points.all())

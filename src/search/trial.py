@@ -10,53 +10,20 @@ from typing import Any
 import torch
 from optuna.trial import TrialState
 
-from src.compute import device
-from src.compute.batches import Batches
 from src.core.errors import UserError, out_of_memory
 from src.core.files import digest
-from src.data.prepared import read_dataset
-from src.data.verify import open_checked
-from src.models.classifier import Classifier
-from src.models.file import ModelSpec, save
-from src.params import Params, with_values
+from src.models.file import save
+from src.params import with_values
 from src.search.plan import Plan
 from src.search.points import Point
-from src.training.loop import train
 from src.training.results import Epoch
+from src.training.trainer import Trainer, Training
 
 _CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 
 
 class Failed(Exception):
     """A training that cannot go on: its reason, in one line."""
-
-
-class Trainer:
-    """Data and device, made ready once for all trials of a process. The test images stay closed."""
-
-    def __init__(self, params: Params) -> None:
-        compute = device.prepare(params.train, params.model.name)
-        self._device = compute.device
-        self._dataset = read_dataset()
-        self._training, self._validation = (
-            Batches(split, compute.device) for split in open_checked(self._dataset, "train", "validation")
-        )
-
-    def spec(self, params: Params) -> ModelSpec:
-        return ModelSpec.of(params.model, self._dataset)
-
-    def epochs(self, classifier: Classifier, params: Params, seed: int) -> Iterator[Epoch]:
-        compute = device.prepare(params.train, params.model.name)  # the space may hold networks and precisions
-        return train(classifier, self._training, self._validation, params.train, seed, compute)
-
-    def build(self, params: Params, seed: int) -> Classifier:
-        return self.spec(params).build(seed)
-
-    def free(self) -> None:
-        """Gives back what a training that ran out of memory still holds."""
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def run(point: Point, plan: Plan, trainer: Trainer) -> None:
@@ -72,7 +39,9 @@ def run(point: Point, plan: Plan, trainer: Trainer) -> None:
             reason = str(failed)
         if reason is not None:
             # Not before the exception is gone: what raised it, and so network and optimiser, live as long as it does.
-            trainer.free()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
             point.finish(TrialState.FAIL, None, result | _curves(history) | {"reason": reason})
 
 
@@ -83,8 +52,8 @@ def _train(point: Point, plan: Plan, trainer: Trainer, result: dict[str, Any], h
     """
     with _as_failed():
         params = with_values(plan.params, result["values"])
-        classifier = trainer.build(params, result["seed"])
-    with closing(_guarded(trainer.epochs(classifier, params, result["seed"]))) as epochs:
+        training = trainer.start(params, result["seed"])
+    with closing(_guarded(training.epochs)) as epochs:
         for epoch in epochs:
             if not point.mine():
                 return
@@ -93,7 +62,7 @@ def _train(point: Point, plan: Plan, trainer: Trainer, result: dict[str, Any], h
                 point.finish(TrialState.PRUNED, None, result | _curves(history))
                 return
     kept = next(epoch for epoch in reversed(history) if epoch.best)
-    kept_result = {"best_epoch": kept.number, "model_md5": _digest(classifier, trainer.spec(params))}
+    kept_result = {"best_epoch": kept.number, "model_md5": _digest(training)}
     point.finish(TrialState.COMPLETE, plan.best(history), result | _curves(history) | kept_result)
 
 
@@ -121,9 +90,9 @@ def _curves(history: Sequence[Epoch]) -> dict[str, Any]:
     return {"history": {name: [getattr(epoch, name) for epoch in history] for name in _CURVES}}
 
 
-def _digest(classifier: Classifier, spec: ModelSpec) -> str:
+def _digest(training: Training) -> str:
     """MD5 of the file that the stage train would write, the one in `dvc.lock`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.safetensors")
-        save(file, classifier, spec)
+        save(file, training.classifier, training.spec)
         return digest(file)

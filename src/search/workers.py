@@ -19,7 +19,8 @@ from src.search.plan import Plan
 from src.search.points import Points
 from src.search.stop import Stop
 from src.search.storage import open_storage
-from src.search.trial import Trainer, run
+from src.search.trial import run
+from src.training.trainer import Trainer
 
 _LOOK = 0.3  # seconds between two looks at what others do
 _DEVICE_LOST = 3  # exit code of a worker whose accelerator no longer computes for it
@@ -115,7 +116,10 @@ def _worker(plan: Plan, url: str | None, session: str, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     def main() -> None:
-        points, trainer = Points(open_storage(url), url or "", plan, session), Trainer(plan.params)
+        points, trainer = (
+            Points(open_storage(url), url or "", plan, session),
+            Trainer(plan.params, "train", "validation"),
+        )
         try:
             _take(points, plan, trainer, stopping.is_set, lambda: None)
         except torch.AcceleratorError as error:

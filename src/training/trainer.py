@@ -1,0 +1,52 @@
+"""From parameters and a seed to a trained network: the one way in which the stage, `src.seeds` and searches train."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from src.compute import device
+from src.compute.batches import Batches
+from src.data.prepared import SplitName, read_dataset
+from src.data.verify import open_checked
+from src.models.classifier import Classifier
+from src.models.file import ModelSpec
+from src.params import Params
+from src.training.loop import train
+from src.training.progress import Progress
+from src.training.results import Epoch
+
+
+class Training(NamedTuple):
+    """A network and the generator that trains it: an `Epoch` for each step of the iteration.
+
+    When the generator ends, `classifier` has the weights that are kept: those of the best epoch.
+    """
+
+    spec: ModelSpec
+    classifier: Classifier
+    epochs: Iterator[Epoch]
+
+
+class Trainer:
+    """Prepare data and device once for all trainings of a process. Splits that are not named stay closed.
+
+    Raises `UserError` where the data are missing or damaged, or the device is absent.
+    """
+
+    def __init__(self, params: Params, *splits: SplitName) -> None:
+        self.compute = device.prepare(params.train, params.model.name)
+        self.dataset = read_dataset()
+        opened = open_checked(self.dataset, *splits)
+        self.images = {name: Batches(split, self.compute.device) for name, split in zip(splits, opened, strict=True)}
+
+    def start(self, params: Params, seed: int, progress: Progress | None = None) -> Training:
+        """Build the network that `params` describe, its first weights drawn by the seed; train it lazily.
+
+        progress: where an interrupted training of the same arguments stood (see `loop.train`). Precision and network
+        may differ from those that the trainer was made with, as a search wants it. Raises `UserError` where the network
+        cannot take the images.
+        """
+        compute = device.prepare(params.train, params.model.name)
+        spec = ModelSpec.of(params.model, self.dataset)
+        classifier = spec.build(seed)
+        images = self.images["train"], self.images["validation"]
+        return Training(spec, classifier, train(classifier, *images, params.train, seed, compute, progress))
