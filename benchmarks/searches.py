@@ -38,7 +38,7 @@ import pandas
 from benchmarks.common import hardware, keep, versions
 from benchmarks.pipeline import ROOT, clean_environment, cloned
 from src.core.paths import BEST, CONFIRMATION
-from src.params import Params, load
+from src.params import Model, Params, Train, load
 from src.search import results, space
 from src.search.plan import Search, search
 from src.search.points import Points
@@ -134,7 +134,7 @@ def whole(points: int) -> dict[str, Any]:
 
 def compare(points: int, seeds: int) -> dict[str, Any]:
     params = load()
-    trainer = Trainer(params, "train", "validation")
+    trainer = Trainer(params.model, params.train, "train", "validation")
     rows = []
     for seed in range(seeds):
         # Above one worker's own: the seeds of the trainings differ too.
@@ -177,9 +177,9 @@ class Timed(Trainer):
 
     seconds = 0.0
 
-    def start(self, params: Params, seed: int, progress: Progress | None = None) -> Training:
+    def start(self, model: Model, settings: Train, seed: int, progress: Progress | None = None) -> Training:
         started = time.perf_counter()
-        training = super().start(params, seed, progress)
+        training = super().start(model, settings, seed, progress)
         self.seconds += time.perf_counter() - started
         return training._replace(epochs=self._timed(training.epochs))
 
@@ -196,7 +196,7 @@ class Timed(Trainer):
 def overhead(points: int) -> dict[str, Any]:
     """Milliseconds by trial, without MLflow and with it. The first three trials warm up and do not count."""
     params = load()
-    trainer = Timed(params, "train", "validation")
+    trainer = Timed(params.model, params.train, "train", "validation")
     found = {}
     for name, seed in {"without_mlflow": 1, "with_mlflow": 2}.items():
         plan = asked(params, points + 3, seed=seed, pruner="none")

@@ -42,7 +42,7 @@ def main() -> None:
     # The data must be those of the present parameters.
     if run(["dvc", "repro", "split"], check=False).returncode:
         raise UserError("dvc repro split failed: mend what it says above")
-    trainer = Trainer(recipe, *SPLITS)
+    trainer = Trainer(recipe.model, recipe.train, *SPLITS)
     key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     own = table[table["recipe"] == key]
@@ -60,7 +60,7 @@ def main() -> None:
 
 def train_once(trainer: Trainer, recipe: Params, seed: int) -> tuple[float | None, float | None]:
     """Return validation and test accuracy of one training; None where there are no such images."""
-    training = trainer.start(recipe, seed)
+    training = trainer.start(recipe.model, recipe.train, seed)
     for _ in training.epochs:
         pass
     validation, test = (measure(training.classifier, trainer.images[split])[1] for split in ("validation", "test"))

@@ -36,8 +36,8 @@ def work() -> None:
     params = load()
     check_writable(paths.MODEL.parent, paths.REPORTS)
     progress = Progress()
-    trainer = Trainer(params, "train", "validation")
-    training = trainer.start(params, params.seed, progress)
+    trainer = Trainer(params.model, params.train, "train", "validation")
+    training = trainer.start(params.model, params.train, params.seed, progress)
     images, classifier = trainer.images, training.classifier
     with distributed.process_group(trainer.compute.device):
         environment = record.environment(trainer.compute, params.train.threads)

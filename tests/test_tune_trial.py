@@ -15,7 +15,7 @@ from tune_samples import train as sample_training
 
 from src.compute.batches import Batches
 from src.core.errors import UserError
-from src.params import Params
+from src.params import Model, Train
 from src.search import trial, workers
 from src.search.plan import Plan
 from src.search.points import Point
@@ -47,10 +47,10 @@ class Digits(Trainer):
         }  # fmt: skip
         self._made_up = epochs
 
-    def start(self, params: Params, seed: int, progress: Progress | None = None) -> Training:
+    def start(self, model: Model, settings: Train, seed: int, progress: Progress | None = None) -> Training:
         classifier = new_classifier()
         images = self.images["train"], self.images["validation"]
-        epochs = self._made_up or (lambda: train(classifier, *images, params.train, seed, CPU))
+        epochs = self._made_up or (lambda: train(classifier, *images, settings, seed, CPU))
         return Training(None, classifier, epochs())  # type: ignore[arg-type]
 
 
@@ -138,7 +138,7 @@ def losing_its_device_once(search: Plan, url: str | None, session: str, parent: 
 
 
 def finding_no_device(search: Plan, url: str | None, session: str, parent: int) -> None:
-    def trainer(params: Params, *_: str) -> None:
+    def trainer(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -101,7 +101,7 @@ class _Session:
             if workers > 1:
                 work_apart(plan, self._store, self._url, self._token, workers, stop, look)
             else:
-                self._trainer = self._trainer or Trainer(plan.params, "train", "validation")
+                self._trainer = self._trainer or Trainer(plan.params.model, plan.params.train, "train", "validation")
                 work_here(plan, self._store, self.place, self._token, self._trainer, stop, look)
             look()
             found = results.finished(points.all())

@@ -52,7 +52,7 @@ def _train(point: Point, plan: Plan, trainer: Trainer, result: dict[str, Any], h
     """
     with _as_failed():
         params = with_values(plan.params, result["values"])
-        training = trainer.start(params, result["seed"])
+        training = trainer.start(params.model, params.train, result["seed"])
     with closing(_guarded(training.epochs)) as epochs:
         for epoch in epochs:
             if not point.mine():

@@ -118,7 +118,7 @@ def _worker(plan: Plan, url: str | None, session: str, parent: int) -> None:
     def main() -> None:
         points, trainer = (
             Points(open_storage(url), url or "", plan, session),
-            Trainer(plan.params, "train", "validation"),
+            Trainer(plan.params.model, plan.params.train, "train", "validation"),
         )
         try:
             _take(points, plan, trainer, stopping.is_set, lambda: None)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from src import params
 from src.compute import device
 from src.compute.batches import Batches
 from src.data.prepared import SplitName, read_dataset
 from src.data.verify import open_checked
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
-from src.params import Params
 from src.training.loop import train
 from src.training.progress import Progress
 from src.training.results import Epoch
@@ -32,21 +32,23 @@ class Trainer:
     Raises `UserError` where the data are missing or damaged, or the device is absent.
     """
 
-    def __init__(self, params: Params, *splits: SplitName) -> None:
-        self.compute = device.prepare(params.train, params.model.name)
+    def __init__(self, model: params.Model, settings: params.Train, *splits: SplitName) -> None:
+        self.compute = device.prepare(settings, model.name)
         self.dataset = read_dataset()
         opened = open_checked(self.dataset, *splits)
         self.images = {name: Batches(split, self.compute.device) for name, split in zip(splits, opened, strict=True)}
 
-    def start(self, params: Params, seed: int, progress: Progress | None = None) -> Training:
-        """Build the network that `params` describe, its first weights drawn by the seed; train it lazily.
+    def start(
+        self, model: params.Model, settings: params.Train, seed: int, progress: Progress | None = None
+    ) -> Training:
+        """Build the network, its first weights drawn by the seed, and train it lazily.
 
         progress: where an interrupted training of the same arguments stood (see `loop.train`). Precision and network
         may differ from those that the trainer was made with, as a search wants it. Raises `UserError` where the network
         cannot take the images.
         """
-        compute = device.prepare(params.train, params.model.name)
-        spec = ModelSpec.of(params.model, self.dataset)
+        compute = device.prepare(settings, model.name)
+        spec = ModelSpec.of(model, self.dataset)
         classifier = spec.build(seed)
         images = self.images["train"], self.images["validation"]
-        return Training(spec, classifier, train(classifier, *images, params.train, seed, compute, progress))
+        return Training(spec, classifier, train(classifier, *images, settings, seed, compute, progress))
