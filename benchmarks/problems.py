@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def untrained(recipe: str) -> Params:
     return params.model_copy(update={"model": params.model.model_copy(update={"weights": "none"})})
 
 
-def prepared(recipe: str, changes: dict[str, str]) -> Path:
+def prepared(recipe: str, changes: Mapping[str, Any]) -> Path:
     """Return a folder in which `download` and `split` of the recipe have run, with some values changed, now or earlier.
 
     They run without DVC, which a machine with a GPU may lack.

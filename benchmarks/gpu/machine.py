@@ -64,7 +64,7 @@ def images(place: Place, _: str) -> Iterator[dict[str, Any]]:
 
 def tests(place: Place, _: str) -> Iterator[dict[str, Any]]:
     """Run the tests that are marked to need a GPU. Raises `RuntimeError` where one fails."""
-    options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "--tb=short"]
+    options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "--tb=short"]
     options += [] if place.small else ["-n", "8"]
     command = [sys.executable, "-m", "pytest", *options, "tests/test_cuda.py"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
