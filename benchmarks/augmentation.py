@@ -12,6 +12,7 @@ torchvision's operators on a whole batch are not compared: they draw once for al
 those of one thread while it really runs, so that other work on the machine matters little; on a GPU they are elapsed.
 """
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -27,11 +28,7 @@ from src.core.errors import command
 from src.params.writing import load_recipe
 from src.training import augment
 
-try:
-    import kornia.augmentation as kornia
-except ModuleNotFoundError:
-    kornia = None
-
+kornia: Any = importlib.import_module("kornia.augmentation") if importlib.util.find_spec("kornia") else None
 RESULTS = FOLDER / "augmentation.json"
 BATCHES = (1, 32, 128)
 SIZE, EPOCH = 32, 50_000

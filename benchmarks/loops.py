@@ -23,7 +23,7 @@ from benchmarks import choices, contenders
 from benchmarks.common import DATA, FOLDER, command_line, hardware, keep, summary, versions
 from benchmarks.contenders import Turn
 from benchmarks.problems import SYSTEMS, Problem, problem
-from src.compute.device import capability, prepare
+from src.compute.device import capability
 from src.core.errors import command
 from src.params import Train
 
@@ -53,14 +53,10 @@ def main() -> None:
     speeds = {}
     for name in arguments.systems:
         known = problem(name, arguments.data)
-        section = known.params.train.model_copy(
-            update={"device": "cpu", "threads": arguments.threads, "precision": "auto"}
-        )
-        auto = prepare(section, known.params.model.name).precision
-        rows: dict[str, Any] = {}
-        turns: dict[str, list[float]] = {}
+        section = known.params.train.model_copy(update={"device": "cpu", "threads": arguments.threads})
         found = contestants(known, section, PRECISIONS)
-        for more in alternated(found, known, section.batch_size, arguments.rounds, arguments.seconds, turns):
+        rows: dict[str, Any] = {}
+        for more in alternated(found, known, section, arguments.rounds, arguments.seconds):
             rows |= more
         result = {
             "system": name,
@@ -69,7 +65,6 @@ def main() -> None:
             "rounds": arguments.rounds,
             "hardware": hardware(),
             "versions": versions("torch", "torchvision", "pytorch_lightning"),
-            "auto": auto,
             "rows": rows,
         }
         keep(RESULTS, result, same=("system", "device", "threads"))
@@ -118,34 +113,33 @@ def contestants(
 
 
 def alternated(
-    found: Mapping[str, Contender],
-    known: Problem,
-    batch_size: int,
-    rounds: int,
-    seconds: float,
-    turns: dict[str, list[float]],
+    found: Mapping[str, Contender], known: Problem, section: Train, rounds: int, seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """Take `rounds` turns of each loop; add their images per second to `turns`, and yield all rows after every round.
+    """Take `rounds` turns of each loop, and yield all rows after every round.
 
-    A loop that fails is a row that says why: of what is compiled, that is worth knowing.
+    Compiling may take long, or fail: all others come first, and a loop that fails is a row that says why.
     """
-    most = max(1, len(known.training.labels) // batch_size)
-    entries: dict[str, Turn] = {}
-    for name, contender in found.items():
-        if contender.warm + 1 > most:
-            yield {name: {"failed": f"its first {contender.warm} steps do not count, and there are {most}"}}
-            continue
-        try:
-            entries[name] = fitted(contender.make, batch_size, seconds, contender.warm + 1, most)
-        except Exception as error:
-            traceback.print_exc()
-            yield {name: {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}}
-            continue
-        turns[name] = []
-    for number in range(rounds):
-        for name in list(entries)[:: -1 if number % 2 else 1]:
-            turns[name].append(entries[name]())
-        yield {name: row(name, found[name].floor, turns) for name in entries}
+    most = max(1, len(known.training.labels) // section.batch_size)
+    turns: dict[str, list[float]] = {}
+    for compiled in (False, True):
+        entries: dict[str, Turn] = {}
+        for name, contender in found.items():
+            if name.endswith(COMPILED) != compiled:
+                continue
+            if contender.warm >= most:
+                yield {name: {"failed": f"its first {contender.warm} steps do not count, and there are {most}"}}
+                continue
+            try:
+                entries[name] = fitted(contender.make, section.batch_size, seconds, contender.warm + 1, most)
+            except Exception as error:
+                traceback.print_exc()
+                yield {name: {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}}
+                continue
+            turns[name] = []
+        for number in range(rounds):
+            for name in list(entries)[:: -1 if number % 2 else 1]:
+                turns[name].append(entries[name]())
+            yield {name: row(name, found[name].floor, turns) for name in entries}
 
 
 def fitted(make: Callable[[int], Turn], batch_size: int, seconds: float, least: int, most: int) -> Turn:

@@ -73,7 +73,6 @@ def accuracies(table: pandas.DataFrame, classes: list[str], loss: float | None) 
     correct = int((table["label"] == table["prediction"]).sum())
     rows = per_class(table, classes).to_dict("records")
     return {
-        "images": len(table),
         "loss": loss,
         "accuracy": [round(float(value), 6) for value in (correct / len(table), *wilson(correct, len(table)))],
         "classes": {row["class"]: [round(row[key], 6) for key in ("accuracy", "ci_low", "ci_high")] for row in rows},

@@ -10,7 +10,7 @@ from benchmarks.common import summary
 from benchmarks.contenders import timed
 from benchmarks.gpu.machine import opened, real, settings
 from benchmarks.gpu.runner import Place
-from benchmarks.loops import COMPILED, FLOOR, PLAIN, TUTORIAL
+from benchmarks.loops import FLOOR, PLAIN, TUTORIAL
 from benchmarks.problems import synthetic
 from src.compute.batches import Batches
 from src.compute.device import prepare
@@ -34,12 +34,8 @@ def every_loop(place: Place, system: str) -> Iterator[dict[str, Any]]:
     # A processor compiles one of them: it takes its time.
     found = loops.contestants(known, section, precisions, workers, compiled=not place.small or system == "mnist")
     wanted = {name: one for name, one in found.items() if name in (TUTORIAL, PLAIN) or name.startswith(("ours", FLOOR))}
-    eager = {name: one for name, one in wanted.items() if not name.endswith(COMPILED)}
-    turns: dict[str, list[float]] = {}
     yield {"real_images": real(system, place), "batch_size": section.batch_size}
-    # Compiling may take long, or fail: all others come first.
-    for group in (eager, {name: one for name, one in wanted.items() if name not in eager}):
-        yield from loops.alternated(group, known, section.batch_size, rounds, seconds, turns)
+    yield from loops.alternated(wanted, known, section, rounds, seconds)
 
 
 def sizes(place: Place, _: str) -> Iterator[dict[str, Any]]:
