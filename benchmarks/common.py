@@ -13,8 +13,7 @@ from typing import Any
 
 import psutil
 
-ROOT = Path.cwd()
-FOLDER = ROOT / "benchmarks"
+FOLDER = Path.cwd() / "benchmarks"
 DATA = Path("../shared/datasets")  # the archives of the data sets
 
 

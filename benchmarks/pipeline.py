@@ -19,10 +19,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.common import FOLDER, ROOT, anonymous_mib, command_line, hardware, keep, versions
+from benchmarks.common import FOLDER, anonymous_mib, command_line, hardware, keep, versions
 from src.core.errors import UserError, command
 from src.params import writing
 
+ROOT = Path.cwd()
 RESULTS = FOLDER / "pipeline.json"
 EVERY = 0.02  # seconds between two looks at the stages
 

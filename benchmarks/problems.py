@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.common import ROOT
 from src.core.errors import UserError
 from src.core.paths import PARAMS
 from src.data.prepared import LabelledImages, open_split, read_dataset
@@ -84,7 +83,7 @@ def prepared(recipe: str, changes: Mapping[str, Any]) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data/images").mkdir(parents=True)
         for name in ("src", "stages"):
-            (folder / name).symlink_to(ROOT / name)
+            (folder / name).symlink_to(Path(name).resolve())
         (folder / PARAMS).write_text(text, encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
         for stage in ("download", "split"):

@@ -35,8 +35,8 @@ from typing import Any
 import numpy as np
 import pandas
 
-from benchmarks.common import ROOT, hardware, keep, versions
-from benchmarks.pipeline import clean_environment, cloned
+from benchmarks.common import hardware, keep, versions
+from benchmarks.pipeline import ROOT, clean_environment, cloned
 from src.core.paths import BEST, CONFIRMATION
 from src.params import Model, Params, Train, load
 from src.search import results, space

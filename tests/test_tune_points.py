@@ -202,12 +202,6 @@ def test_a_storage_that_cannot_be_used_is_one_line(url: str, message: str) -> No
     assert "\n" not in str(fault.value)
 
 
-def test_a_driver_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.search.storage.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="need psycopg2: make env EXTRA=postgres"):
-        open_storage("postgresql://host/database")
-
-
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
 def test_a_storage_that_is_away_for_a_moment_is_waited_for(
     sampler: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

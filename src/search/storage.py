@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,8 +87,6 @@ def open_storage(url: str | None) -> BaseStorage:
     if url.startswith("sqlite"):
         engine["connect_args"] = {"timeout": PATIENCE}
     elif url.startswith("postgresql"):
-        if find_spec("psycopg2") is None:
-            raise UserError("searches on PostgreSQL need psycopg2: make env EXTRA=postgres")
         engine["connect_args"] = {"connect_timeout": 15}
     with explained(url):
         return _database(address, engine)
