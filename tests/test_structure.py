@@ -55,6 +55,16 @@ def test_the_house_of_contributing_is_the_one_that_stands() -> None:
     assert {f"src.{name}" for name in commands.split(", ")} == set(LAYERS[-1])
 
 
+def test_extras_pin_what_the_main_lock_pins() -> None:
+    def pins(lock: Path) -> set[tuple[str, str]]:
+        return set(re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+
+    main = pins(Path("requirements.lock"))
+    for extra in sorted(Path().glob("requirements-*.lock")):
+        shared = {(name, version) for name, version in pins(extra) if name in dict(main)}
+        assert shared <= main, extra
+
+
 def part(module: str) -> int | None:
     for number, names in enumerate(LAYERS):
         if any(module == name or module.startswith(f"{name}.") for name in names):
