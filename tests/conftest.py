@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clones import ROOT, USERS
 
-# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order).
+# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order). All are `slow`.
 FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report", "tracking", "figures", "processes"]
 
 
@@ -27,6 +27,9 @@ sys.addaudithook(_leave_to_the_user)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     names = [f"test_{name}" for name in FIRST]
+    for item in items:
+        if item.path.stem in names:
+            item.add_marker("slow")
     items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
 
 

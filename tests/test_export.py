@@ -98,3 +98,9 @@ def test_what_torch_cannot_export_is_one_line() -> None:
         onnx_file.export(model, ONNX)
     assert "\n" not in str(raised.value)
     assert not ONNX.exists()
+
+
+def test_what_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnx" else "found")
+    with pytest.raises(UserError, match=r"^python -m src\.export needs onnx: make env EXTRA=onnx$"):
+        export.main()

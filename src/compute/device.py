@@ -17,7 +17,7 @@ from src.compute.memory import keep_freed
 from src.core.errors import UserError
 from src.models.layers import mean_pooled_to
 
-# The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
+# The fastest precision, by capability and network, as measured: `python -m benchmarks.loops --choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
