@@ -16,7 +16,8 @@ from PIL import Image
 from src.data.prepare import prepare
 from src.data.prepared import Dataset
 from src.data.raw import fetch_raw
-from src.params import Split
+from src.params import Data, Split
+from src.params.writing import load_recipe
 
 # Where the real archives lie, beside the repository; tests that want them skip where they are absent.
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "datasets"
@@ -87,6 +88,11 @@ def split_params(**values: Any) -> Split:
     return Split.model_validate(defaults | values)
 
 
+def data_params(**values: Any) -> Data:
+    defaults = load_recipe("own-images").data.model_dump() | {"image_size": None}
+    return Data.model_validate(defaults | values)
+
+
 def run_stages(
     source: Path | str | None,
     dataset: str = "image_folder",
@@ -97,5 +103,8 @@ def run_stages(
     **split: Any,
 ) -> Dataset:
     """Both stages, in the current folder."""
-    fetch_raw(dataset, None if source is None else str(source), sha256)
-    return prepare(dataset, image_size, "crop", limit, skip_unreadable, split_params(**split))
+    fetch_raw(dataset, None if source is None else str(source), sha256, 1)
+    return prepare(
+        data_params(name=dataset, image_size=image_size, limit=limit, skip_unreadable=skip_unreadable),
+        split_params(**split),
+    )

@@ -4,6 +4,7 @@
 and devices are refused, and so is an archive that unpacks to more bytes than the reader allows.
 """
 
+import errno
 import lzma
 import re
 import stat
@@ -116,6 +117,7 @@ def _damage_reported(called: str) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the file system's; gzip's and bzip2's have none
+        # gzip and bzip2 report damage by an OSError without number, a place before the file's start is EINVAL.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise UserError(f"{called} is truncated or damaged ({str(error)[:200]}): fetch or pack it again") from None

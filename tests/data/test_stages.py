@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,13 +9,16 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mounts
 import numpy as np
 import pytest
+from clones import ROOT, call, committed, git
 from data_samples import (
     REAL,
     class_folders,
+    data_params,
     encoded,
     mnist_files,
     pack_tar,
@@ -38,7 +40,7 @@ from src.data.layout import read_layout
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, Dataset, open_split, read_dataset
 from src.data.sources import SOURCES
-from src.params.writing import recipe
+from src.params.writing import changed, recipe
 
 TWO = {"cat": 10, "dog": 10}
 
@@ -51,7 +53,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def whole(dataset: Dataset) -> None:
+def check_promises(dataset: Dataset) -> None:
     """What is promised of every prepared data set."""
     assert read_dataset() == dataset
     assert not list(PREPARED.glob(".*"))
@@ -79,9 +81,9 @@ def digests() -> dict[str, str]:
     return {str(path): file_digest(path) for folder in (RAW, PREPARED) for path in sorted(folder.iterdir())}
 
 
-def test_digits_are_whole_and_the_same_again() -> None:
+def test_digits_are_complete_and_the_same_again() -> None:
     dataset = run_stages(None, "digits")
-    whole(dataset)
+    check_promises(dataset)
     assert [dataset.splits[name].count for name in SPLITS] == [1079, 359, 359]
     assert dataset.splits["train"].names[0].startswith("digits/0")
     first = digests()
@@ -103,7 +105,7 @@ def test_digits_pixels_are_scaled_to_bytes() -> None:
 def test_mnist_files_keep_their_test_set() -> None:
     source = pack_tar(Path("mnist.tar.gz"), mnist_files(200, 50), "w:gz")
     dataset = run_stages(source, "mnist")
-    whole(dataset)
+    check_promises(dataset)
     assert [dataset.splits[name].count for name in SPLITS] == [160, 40, 50]
     assert dataset.splits["test"].names == [f"test/{number:05d}" for number in range(50)]
     assert dataset.classes == list("0123456789")
@@ -125,7 +127,7 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
 
 def test_own_files_can_be_enlarged() -> None:
     dataset = run_stages(pack_tar(Path("x.tar"), mnist_files(100, 50)), "mnist", image_size=32)
-    whole(dataset)
+    check_promises(dataset)
     assert (dataset.image.height, dataset.image.width, dataset.image.channels) == (32, 32, 1)
 
 
@@ -139,7 +141,7 @@ def test_class_folders(top: str, kind: str) -> None:
     else:
         source = pack_tar(Path("source.tar"), files) if kind == "tar" else pack_zip(Path("source.zip"), files)
     dataset = run_stages(source)
-    whole(dataset)
+    check_promises(dataset)
     assert dataset.classes == ["9", "10", "cat", "dog"]
     assert [dataset.splits[name].count for name in SPLITS] == [24, 8, 8]
     images, labels = open_split("train")
@@ -161,11 +163,11 @@ def test_flat_folders(top: str) -> None:
 
 
 @pytest.mark.parametrize("validation_folder", ["val", "valid", "validation", "Validation"])
-def test_the_sources_own_sides_are_kept(validation_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO, "top/train/") | class_folders({"cat": 2, "dog": 3}, f"top/{validation_folder}/", 100)
     files |= class_folders({"cat": 4, "dog": 5}, "top/test/", 200)
     dataset = run_stages(pack_tar(Path("x.tar"), files))
-    whole(dataset)
+    check_promises(dataset)
     assert [dataset.splits[name].count for name in SPLITS] == [20, 5, 9]
     out = capsys.readouterr().out
     assert "split.validation is not used" in out
@@ -194,7 +196,7 @@ def test_grey_stays_one_channel_unless_one_image_is_colour() -> None:
     }
     assert run_stages(pack_tar(Path("x.tar"), files)).image.channels == 1
     dataset = run_stages(pack_tar(Path("x.tar"), files | {"a/9.png": png(999)}))
-    whole(dataset)
+    check_promises(dataset)
     assert dataset.image.channels == 3
 
 
@@ -223,13 +225,13 @@ def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixtu
     assert "left out 12" in capsys.readouterr().out
 
 
-def test_duplicates_stay_on_one_side_and_are_dropped_from_train(capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicates_stay_in_one_split_and_are_dropped_from_train(capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO, "train/") | class_folders({"cat": 5, "dog": 5}, "test/", 500)
     files["train/cat/equal.bmp"] = encoded(picture(500), "BMP")  # pixels of test/cat/0.png in another format
     files |= {f"train/dog/same{number}.png": png(600) for number in range(4)}
     files["train/cat/wrong label.png"] = png(600)
     dataset = run_stages(pack_tar(Path("x.tar"), files))
-    whole(dataset)
+    check_promises(dataset)
     duplicates = dataset.duplicates
     assert duplicates.dropped == ["train/cat/equal.bmp"]
     same = [f"train/dog/same{number}.png" for number in range(4)] + ["train/cat/wrong label.png"]
@@ -245,17 +247,17 @@ def test_grey_and_rgb_copies_are_equal() -> None:
     assert run_stages(pack_tar(Path("x.tar"), files)).duplicates.conflicting == [["cat/a.png", "dog/b.png"]]
 
 
-def test_groups_are_never_divided(capsys: pytest.CaptureFixture[str]) -> None:
+def test_groups_stay_together(capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"{name}/p{patient}_{number}.png" for name in TWO for patient in range(8) for number in range(3)]
     files = {name: png(seed + 2) for seed, name in enumerate(names)}
     dataset = run_stages(pack_tar(Path("x.tar"), files | {"cat/x.png": png(1)}), groups=r"/(p\d+)_")
-    where: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
     for name in SPLITS:
         groups = dataset.splits[name].groups
         assert groups is not None
         for group in groups:
-            where.setdefault(group, set()).add(name)
-    assert all(len(sides) == 1 for sides in where.values())
+            found.setdefault(group, set()).add(name)
+    assert all(len(splits) == 1 for splits in found.values())
     assert "groups: 8 in 48 images; 1 image without a match" in capsys.readouterr().out
     with pytest.raises(UserError, match="found in none of the names"):
         run_stages("x.tar", groups="patient")
@@ -264,7 +266,7 @@ def test_groups_are_never_divided(capsys: pytest.CaptureFixture[str]) -> None:
 def test_limit_is_a_stratified_part() -> None:
     source = pack_tar(Path("x.tar"), class_folders({"cat": 40, "dog": 60}))
     dataset = run_stages(source, limit=30)
-    whole(dataset)
+    check_promises(dataset)
     assert [dataset.splits[name].per_class for name in SPLITS] == [
         {"cat": 12, "dog": 18},
         {"cat": 4, "dog": 6},
@@ -286,7 +288,7 @@ def test_duplicates_that_the_limit_leaves_out_are_not_listed() -> None:
 
 def test_no_validation_is_possible() -> None:
     dataset = run_stages(pack_tar(Path("x.tar"), class_folders(TWO)), validation=0.0)
-    whole(dataset)
+    check_promises(dataset)
     assert dataset.splits["validation"].count == 0
 
 
@@ -298,17 +300,17 @@ def test_imbalance_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_odd_names_are_kept() -> None:
     names = ["a b", "quote'\"", "line\nbreak", "猫", "-rf"]
     dataset = run_stages(write_files(Path("source"), class_folders(dict.fromkeys(names, 5))))
-    whole(dataset)
+    check_promises(dataset)
     assert set(dataset.classes) == set(names)
     folder = Path(os.fsdecode(b"source/\xff\xfe"))  # not UTF-8
     write_files(folder, {f"{number}.png": png(number + 900) for number in range(5)})
-    whole(run_stages(Path("source")))
+    check_promises(run_stages(Path("source")))
 
 
 BAD = {
     "one class": (class_folders({"cat": 9}), "only one class, 'cat'"),
     "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image in the source"),
-    "two images for three sides": (class_folders({"cat": 9, "dog": 2}), "class 'dog' gets no test image"),
+    "two images for three splits": (class_folders({"cat": 9, "dog": 2}), "class 'dog' gets no test image"),
     "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
     "no images": ({"README.txt": b"x"}, "no images that can be read"),
     "beside": (class_folders(TWO) | {"x.png": png(0, 6)}, "'x.png' lies beside the class folders"),
@@ -335,19 +337,19 @@ def test_files_of_another_data_set_are_told_what_is_expected() -> None:
         run_stages(source, "cifar10")
 
 
-def test_a_fault_keeps_the_last_good_outputs() -> None:
+def test_an_error_keeps_the_last_good_outputs() -> None:
     run_stages(pack_tar(Path("x.tar"), class_folders(TWO)))
     before = digests()
     with pytest.raises(UserError):
         run_stages("missing.tar")
     with pytest.raises(UserError):
-        prepare("image_folder", None, "crop", 1, False, split_params())
+        prepare(data_params(limit=1), split_params())
     assert digests() == before
 
 
 def test_bad_sources_are_found_by_download() -> None:
-    whole_archive = pack_tar(Path("x.tar.gz"), class_folders(TWO), "w:gz").read_bytes()
-    Path("cut.tar.gz").write_bytes(whole_archive[:-100])
+    archive = pack_tar(Path("x.tar.gz"), class_folders(TWO), "w:gz").read_bytes()
+    Path("cut.tar.gz").write_bytes(archive[:-100])
     Path("page.html").write_text("<html>")
     Path("empty").mkdir()
     pack_tar(Path("empty.tar"), {})
@@ -363,9 +365,8 @@ def test_bad_sources_are_found_by_download() -> None:
     Path("lost/x.png").symlink_to("nowhere")
     for source, message in {
         "missing": "data.source missing does not exist",
-        "x" * 300: "name too long",
         "cut.tar.gz": "data.source cut.tar.gz is truncated or damaged",
-        "page.html": "data.source page.html is neither a folder nor an archive",
+        "page.html": "data.source page.html is neither a folder nor a complete archive",
         "empty": "empty folder",
         "empty.tar": "empty archive",
         "outside.tar": "data.source outside.tar: .* leads outside",
@@ -374,7 +375,6 @@ def test_bad_sources_are_found_by_download() -> None:
         "loop": "loop/cat/again is a link to a folder that holds it",
         "lost": "leads nowhere",
         ".": "must not contain data/raw",
-        "/dev/null": "neither a folder nor a file",
     }.items():
         with pytest.raises(UserError, match=f"(?i){message}"):
             run_stages(source)
@@ -408,7 +408,7 @@ def test_photos_are_taken_from_data_images() -> None:
     ):
         run_stages(None)
     write_files(IMAGES, class_folders(TWO))
-    whole(run_stages(None))
+    check_promises(run_stages(None))
 
 
 def test_a_temporary_experiment_explains_where_the_photos_are(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,11 +418,11 @@ def test_a_temporary_experiment_explains_where_the_photos_are(root: Path, monkey
     monkeypatch.chdir(copy)
     with pytest.raises(UserError, match=r"not carried into --temp and --queue experiments; set data\.source to a path"):
         run_stages(None)
-    whole(run_stages("data/images"))
+    check_promises(run_stages("data/images"))
 
 
 def test_no_network_names_the_place_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(urls: list[str], path: Path, checksum: object, remedy: str) -> None:
+    def unreachable(urls: list[str], path: Path, checksum: object, max_bytes: int, remedy: str) -> None:
         raise UserError(f"{path.name}: {remedy}")
 
     monkeypatch.setattr(src.data.raw, "fetch", unreachable)
@@ -442,22 +442,16 @@ def small_disk(root: Path) -> Iterator[Path]:
 
 
 def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProcess[str]:
-    repository = Path(__file__).resolve().parents[1]
     for name in ("src", "stages"):
         if not (folder / name).exists():
-            (folder / name).symlink_to(repository / name)
+            (folder / name).symlink_to(ROOT / name)
     (folder / "params.yaml").write_text(params)
     return subprocess.run([sys.executable, "-m", stage], cwd=folder, capture_output=True, text=True, check=False)
 
 
-def changed_recipe(**data: str) -> str:
+def changed_recipe(**data: Any) -> str:
     """The digits recipe with other values in its section `data`."""
-    text = recipe("digits")
-    start, end = text.index("data:"), text.index("split:")
-    section = text[start:end]
-    for key, value in data.items():
-        section = re.sub(rf"(?m)^  {key}: .*", f"  {key}: {value}", section)
-    return text[:start] + section + text[end:]
+    return changed(recipe("digits"), {f"data.{key}": value for key, value in data.items()})
 
 
 @pytest.mark.parametrize(
@@ -507,14 +501,14 @@ def real(name: str) -> Path:
 
 def test_real_mnist() -> None:
     dataset = run_stages(real("mnist-idx.tar.xz"), "mnist", limit=1000)
-    whole(dataset)
+    check_promises(dataset)
     assert dataset.splits["train"].count == 1000
     assert Counter(dataset.splits["train"].per_class)["1"] == 112  # the commonest digit
 
 
 def test_real_photos() -> None:
     dataset = run_stages(real("dogs-vs-cats.tar"), image_size=16, limit=100)
-    whole(dataset)
+    check_promises(dataset)
     assert dataset.classes == ["cat", "dog"]
     assert dataset.splits["train"].per_class == {"cat": 50, "dog": 50}
     with pytest.raises(UserError, match=r"656 different sizes .*342×256"):
@@ -523,7 +517,9 @@ def test_real_photos() -> None:
 
 def test_real_cifar10_is_read_to_its_end() -> None:
     """All names, not all pixels: decoding 60,000 images takes 15 s."""
-    layout = read_layout([member.name for member in members(real("cifar10.tar.xz"))], SOURCES["cifar10"].classes)
+    layout = read_layout(
+        [member.name for member in members(real("cifar10.tar.xz"), 2**30, "x")], SOURCES["cifar10"].classes
+    )
     assert np.bincount(layout.labels).tolist() == [6000] * 10
     assert np.bincount(layout.official).tolist() == [50_000, 0, 10_000]
 
@@ -533,41 +529,30 @@ def test_dataset_json_is_plain_json() -> None:
     assert json.loads((PREPARED / "dataset.json").read_text())["splits"]["train"]["count"] == 12
 
 
-def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path) -> None:
+def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's route for one's own images, with real git and DVC, up to the prepared arrays."""
-    repository = Path(__file__).resolve().parents[1]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_"))}
-    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(root)}
-
-    def call(folder: Path, *command: str) -> str:
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stdout + run.stderr
-        return run.stdout
-
+    monkeypatch.setenv("HOME", str(root))
     here, there = root / "here", root / "there"
     for name in ("src", "stages", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml"):
-        copy = shutil.copytree if (repository / name).is_dir() else shutil.copy2
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         (here / name).parent.mkdir(parents=True, exist_ok=True)
-        copy(repository / name, here / name)
+        copy(ROOT / name, here / name)
     write_files(here / IMAGES, {".gitkeep": b""})
     (here / "params.yaml").write_text(changed_recipe(name="image_folder"))
-    committer = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
-    call(here, "git", "init", "-q")
-    call(here, "git", "add", "-A")
-    call(here, "git", *committer, "commit", "-qm", "start")
+    committed(here)
     write_files(here / IMAGES, class_folders(TWO))
     call(here, "dvc", "remote", "add", "-q", "--default", "storage", str(root / "storage"))
 
-    call(here, "git", "rm", "-q", f"{IMAGES}/.gitkeep")
+    git(here, "rm", "-q", f"{IMAGES}/.gitkeep")
     call(here, "dvc", "add", "-q", str(IMAGES))
     call(here, "dvc", "repro", "-q", "split")
-    call(here, "git", "add", "-A")
-    call(here, "git", *committer, "commit", "-qm", "photos")
+    git(here, "add", "-A")
+    git(here, "commit", "-qm", "photos")
     call(here, "dvc", "push", "-q", "split", "download", f"{IMAGES}.dvc")
 
-    call(root, "git", "clone", "-q", str(here), str(there))
+    git(root, "clone", "-q", str(here), str(there))
     call(there, "dvc", "pull", "-q", "split", "download", f"{IMAGES}.dvc")
     assert "Running stage" not in call(there, "dvc", "repro", "split")
-    assert call(there, "git", "status", "--porcelain") == ""
+    assert git(there, "status", "--porcelain") == ""
     write_files(there / IMAGES, class_folders({"cat": 2}, start=900))  # two photos change
     assert "Running stage 'download'" in call(there, "dvc", "repro", "split")
