@@ -1,4 +1,4 @@
-"""Nothing that others wrote is run, and no secret is told: by the code's form, and by looking through what is left."""
+"""Nothing that others wrote is run, and no secret is shown: by the code's form, and by looking through what is left."""
 
 import ast
 import http.server
@@ -20,10 +20,10 @@ FILES = [file for folder in ("src", "stages", "benchmarks", ".ci") for file in s
 
 # Who may use what can run code, and why.
 ALLOWED = {
-    "pickle": {"src/data/formats.py": "its reader names nothing: CIFAR's own files are pickles"},
+    "pickle": {"src/data/formats.py": "CIFAR's own files, after their checksum"},
     "torch.export.load": {"src/tracking/model.py": "the graph that it wrote itself"},
     "ruamel.yaml.YAML": {
-        "src/core/documents.py": "bounded",
+        "src/core/documents.py": "safe",
         "src/params/writing.py": "the repository's own recipes, and what src.params has read before",
         "benchmarks": "the repository's own files",
     },
@@ -78,7 +78,7 @@ def breaches(source: str, file: str) -> Iterator[str]:
             allowed = {file, file.partition("/")[0]} & ALLOWED[called].keys()
             if not allowed or values.get("typ", "safe") not in ("safe", "rt"):
                 yield f"calls {called}"
-        if called.startswith("pickle."):
+        if called in ("pickle.load", "pickle.loads"):
             yield f"calls {called}"
         if "shell" in options:
             yield "a shell"
@@ -153,6 +153,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_no_secret_of_an_address_is_told(tmp_path: Path) -> None:
     """One in every setting that holds an address: neither in what is printed nor in what is written, the outbox for
     MLflow too. `params.yaml` is where the user wrote it."""

@@ -59,7 +59,7 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with exit_on_user_error(less_memory):
         if not Path("src/core/errors.py").is_file():
-            root = Path(__file__).resolve().parents[1]
+            root = Path(__file__).resolve().parents[2]
             raise UserError(f"commands run from the repository's root: cd {root}")
         with process.ended_by_signals():
             main()

@@ -26,8 +26,9 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-MAX_PIXELS = 50_000_000  # for a photo to predict; `data.max_megapixels` is for a data set
+MAX_PIXELS = 50_000_000  # of a photo to predict; `data.max_megapixels` says it for a data set
 BYTES_PER_PIXEL = 8  # in a file, at most: four channels of 16 bits
+MAX_FILE_BYTES = BYTES_PER_PIXEL * MAX_PIXELS
 _LARGE_PIXELS = 4_000_000
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
 
@@ -45,7 +46,7 @@ class Fit(NamedTuple):
     resize: Resize
 
 
-def decode(data: bytes, fit: Fit | None, max_pixels: int) -> NDArray[np.uint8]:
+def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the pixels of an image file, (H, W, C) with C = 1 (grey) or 3 (RGB). Raise `Unreadable`."""
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice as many where it opens a file, before we can look
     try:

@@ -1,4 +1,4 @@
-"""Write and read `models/model.safetensors`: the weights, and in its metadata all that is needed to use them."""
+"""`models/model.safetensors`: the weights, and in its metadata all that is needed to use them. No pickle."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,10 @@ from src.models.classifier import Classifier
 
 
 class ModelSpec(BaseModel):
-    """Network, classes and images of the weights. `mean` and `std`: of the training images, per channel, in [0, 1]."""
+    """Describe the network of the weights, its images and classes.
+
+    `mean` and `std` are those of the training images, per channel, in [0, 1].
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -40,7 +43,7 @@ class ModelSpec(BaseModel):
 
     @classmethod
     def of(cls, model: params.Model, dataset: Dataset) -> Self:
-        """Return the spec of a network for the classes and images of a prepared data set."""
+        """Describe a network for the classes and images of a prepared data set."""
         return cls(model=model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
 
     def check(self, dataset: Dataset) -> None:
@@ -56,14 +59,14 @@ class ModelSpec(BaseModel):
             )
 
     def build(self, seed: int | None = None) -> Classifier:
-        """Return the classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""
+        """Build the classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""
         if seed is not None:
             torch.manual_seed(seed)
         return build(self.model, self.image, len(self.classes), self.mean, self.std)
 
 
 class Shapes(TorchFunctionMode):
-    """Give layers that are built in its block weights that have a shape alone: they lie on torch's device meta.
+    """Give layers that are built in the block weights without content, on torch's device meta.
 
     With all of torch on that device regnets could not be built: they compute their widths with tensors.
     """
@@ -86,7 +89,7 @@ def save(path: Path, classifier: Classifier, spec: ModelSpec) -> None:
 
 
 def load(path: Path) -> tuple[Classifier, ModelSpec]:
-    """Return the classifier on the CPU, in evaluation mode, and its spec. Raise `UserError` for any other file."""
+    """Return the classifier on the CPU, in evaluation mode, and its spec. Raises `UserError` for any other file."""
     if not path.is_file():
         raise UserError(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
     try:
@@ -98,12 +101,12 @@ def load(path: Path) -> tuple[Classifier, ModelSpec]:
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not a whole model of this repository: {reason}") from None
+        raise UserError(f"{path} is not a complete model of this repository: {reason}") from None
     return classifier, spec
 
 
 def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
-    """Return the spec's classifier with these weights, in evaluation mode. Raise `ValueError` if they do not fit."""
+    """Return the spec's classifier with these weights, in evaluation mode. Raises `ValueError` if they do not fit."""
     # The weights are all in the file: nothing is to be downloaded again.
     model = spec.model.model_copy(update={"weights": "none"})
     with Shapes():  # nothing is drawn that is replaced at once

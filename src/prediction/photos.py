@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.core.errors import UserError
-from src.data.images import BYTES_PER_PIXEL, MAX_PIXELS, SUFFIXES, Fit, Resize, Unreadable, decode, is_image
+from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Resize, Unreadable, decode, is_image
 from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
@@ -110,8 +110,8 @@ def _read(file: Found, wanted: Preparation) -> Photo:
         return Photo(file.path, None, file.fault)
     by_name = file.named or file.path.suffix.lower() in SUFFIXES
     try:
-        if not file.path.is_file() or file.path.stat().st_size > BYTES_PER_PIXEL * MAX_PIXELS:
-            reason = f"more than {BYTES_PER_PIXEL * MAX_PIXELS:,} bytes" if file.path.is_file() else "not a file"
+        if not file.path.is_file() or file.path.stat().st_size > MAX_FILE_BYTES:
+            reason = f"more than {MAX_FILE_BYTES // 2**20} MiB" if file.path.is_file() else "not a file"
             return Photo(file.path, None, reason if by_name else "")
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
@@ -126,7 +126,7 @@ def _read(file: Found, wanted: Preparation) -> Photo:
 def _pixels(data: bytes, wanted: Preparation) -> Pixels:
     """(H, W, C) as the model takes them. Raises `Unreadable`."""
     image = wanted.image
-    pixels = decode(data, wanted.fit, MAX_PIXELS)
+    pixels = decode(data, wanted.fit)
     height, width, channels = pixels.shape
     if (height, width) != (image.height, image.width):
         hint = "; --resize brings photos to it" if image.height == image.width else ""

@@ -1,6 +1,7 @@
 """Memory that does not suffice is one line that says what to reduce."""
 
 import errno
+import importlib
 import resource
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_memory_that_does_not_suffice_is_one_line(error: Exception, capsys: pyte
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space")
 def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> None:
+    importlib.import_module("torch._dynamo")  # an optimizer does, which takes memory
     images = digits(0, 1700)
     large = images._replace(images=np.repeat(np.repeat(images.images, 8, axis=1), 8, axis=2))
     batches = Batches(large, CPU.device)

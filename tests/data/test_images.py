@@ -8,17 +8,11 @@ import pytest
 from data_samples import encoded, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
-from src.data import images
-from src.data.images import MAX_PIXELS, Fit, Unreadable, is_image
+from src.data.images import Fit, Resize, Unreadable, decode, is_image
 
 RED, HALF_RED_ON_WHITE = (255, 0, 0), (255, 127, 127)
-
-
-def decode(data: bytes, fit: Fit | None) -> NDArray[np.uint8]:
-    return images.decode(data, fit, MAX_PIXELS)
 
 
 def pixel(data: bytes) -> list[int]:
@@ -81,7 +75,7 @@ def test_exif_rotation_is_applied() -> None:
     ("resize", "columns"),
     [("squash", [0, 0, 255, 255]), ("crop", [0, 0, 255, 255]), ("pad", [0, 0, 255, 255])],
 )
-def test_resize_keeps_the_middle_in_the_middle(resize: images.Resize, columns: list[int]) -> None:
+def test_resize_keeps_the_middle_in_the_middle(resize: Resize, columns: list[int]) -> None:
     image = Image.new("L", (64, 32), 0)
     image.paste(255, (32, 0, 64, 32))
     small = decode(encoded(image), Fit(16, resize))[..., 0]
@@ -110,10 +104,10 @@ def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # the stage ignores it
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     data = encoded(Image.new("1", (5000, 5000)))  # 3 MB of zeros in 4 kB
-    assert images.decode(data, Fit(8, "crop"), 25_000_000).shape == (8, 8, 1)
+    assert decode(data, Fit(8, "crop"), 25_000_000).shape == (8, 8, 1)
     for most in (24_999_999, 1000):
         with pytest.raises(Unreadable, match="pixels are too many"):
-            images.decode(data, Fit(8, "crop"), most)
+            decode(data, Fit(8, "crop"), most)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])

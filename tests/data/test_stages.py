@@ -529,6 +529,7 @@ def test_dataset_json_is_plain_json() -> None:
     assert json.loads((PREPARED / "dataset.json").read_text())["splits"]["train"]["count"] == 12
 
 
+@pytest.mark.slow
 def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's route for one's own images, with real git and DVC, up to the prepared arrays."""
     monkeypatch.setenv("HOME", str(root))
