@@ -71,6 +71,14 @@ def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty repository: every path is relative to the current folder."""
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository made by hand: a base revision with results on `main`, and a clean working tree."""
     from answer_tables import TEST, VALIDATION, commit, repository, results

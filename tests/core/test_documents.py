@@ -78,24 +78,13 @@ schema: '2.0'
 stages:
   train:
     cmd: python -m stages.train
-    deps:
-    - path: src/models
-      hash: md5
-      md5: 6ffbaaad7b4ac6e1afabed19a80b2560.dir
-      size: 25511
-      nfiles: 7
     params:
       params.yaml:
-        seed: 0
         train:
           patience:
-          optimizer:
-            lr: 0.004
     outs:
     - path: models/model.safetensors
-      hash: md5
       md5: 292882aafc26f13d2405a156e74d7f0b
-      size: 378520
 """
 
 

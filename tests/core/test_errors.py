@@ -38,7 +38,13 @@ def test_a_stage_that_is_started_too_early_says_what_it_lacks(
 
 @pytest.mark.parametrize(
     ("stage", "place", "kilobytes"),
-    [("train", "models", 0), ("evaluate", "reports", 0), ("evaluate", "reports", 32)],
+    [
+        ("download", "data", 0),
+        ("split", "data/prepared", 0),
+        ("train", "models", 0),
+        ("evaluate", "reports", 0),
+        ("evaluate", "reports", 32),
+    ],
 )
 def test_a_stage_on_a_full_disk_is_one_line_and_what_it_leaves_is_complete(
     stage: str, place: str, kilobytes: int, forked: Forked, finished: Path, tmp_path: Path

@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import http.server
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -234,11 +232,7 @@ def test_a_server_leads_to_no_file_and_sends_no_more_than_is_allowed(server: Ser
     assert not (tmp_path / "x").exists()
 
 
-def test_a_url_can_be_the_source(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+def test_a_url_can_be_the_source(server: Server, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.content = pack_tar(Path("made.tar"), class_folders({"cat": 5, "dog": 5})).read_bytes()
     url = server.url.replace("//", "//me:secret@") + "?token=secret"
     dataset = run_stages(url)
@@ -251,26 +245,3 @@ def test_a_url_can_be_the_source(
     told = "".join(capsys.readouterr())
     assert "was fetched before" in told
     assert "secret" not in told
-
-
-def test_a_server_whose_certificate_nobody_signed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", "key.pem"]
-    make += ["-out", "cert.pem", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    try:
-        subprocess.run(make, check=True, capture_output=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("needs the openssl command to make a certificate")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain("cert.pem", "key.pem")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.socket = context.wrap_socket(running.socket, server_side=True)
-        monkeypatch.setattr(running, "handle_error", lambda *_: None)
-        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
-        Handler.state = Server(f"https://127.0.0.1:{running.server_port}/file")
-        with pytest.raises(UserError, match="certificate is not trusted, or a proxy intercepts"):
-            fetch([Handler.state.url], tmp_path / "x")
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))  # trusted by the user's own choice
-        assert fetch([Handler.state.url], tmp_path / "x").read_bytes() == CONTENT
-        running.shutdown()
