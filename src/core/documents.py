@@ -1,4 +1,4 @@
-"""Read YAML and JSON files, so that whatever is wrong with one is a single line.
+"""Read YAML and JSON, so that what is wrong with a file is a single line.
 
 YAML is 1.2, by the reader that DVC uses: both see the same numbers.
 """

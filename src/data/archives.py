@@ -1,6 +1,6 @@
 """Read archives without unpacking them: members come as bytes, in their order.
 
-.tar (plain or compressed by gzip, xz, bzip2) and .zip are told apart by their content. Names that lead outside, links
+.tar (plain or compressed by gzip, xz, bzip2) and .zip are known by their content. Names that lead outside, links
 and devices are refused, and so is an archive that unpacks to more bytes than the reader allows.
 """
 
@@ -70,7 +70,7 @@ def _tar(path: Path, called: str) -> Iterator[Member]:
 
 
 class _Header(tarfile.TarInfo):
-    """Header of a member; a damaged or missing one is an error, where tarfile alone takes it for the end."""
+    """Read the header of a member; a damaged or missing one is an error, which tarfile alone takes for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

@@ -26,7 +26,7 @@ class Decoded(NamedTuple):
     size: Size
     pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: not the size of the first image, or unreadable
     digest: bytes  # equal for images with equal pixels, grey or RGB
-    fault: str  # why it is unreadable, else empty
+    reason: str  # why it is unreadable, else empty
 
 
 def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: int) -> Iterator[Decoded]:
@@ -46,7 +46,7 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
             if (file := next(files, None)) is None:
                 return
             (first,) = decoded([file], None)
-            if not first.fault:
+            if not first.reason:
                 size = first.size
             yield first
         window: deque[Future[list[Decoded]]] = deque()

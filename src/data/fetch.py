@@ -29,7 +29,7 @@ class Checksum(NamedTuple):
 
 
 class _Refused(Exception):
-    """The server does not give the file: to try again is of no use."""
+    """Error of a server that does not give the file: to try again is of no use."""
 
 
 def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, max_bytes: int, remedy: str) -> Path:
@@ -59,7 +59,7 @@ def _agrees(path: Path, checksum: Checksum | None) -> bool:
 def _try_mirrors(urls: list[str], part: Path, checksum: Checksum | None, max_bytes: int, remedy: str) -> None:
     """Download to `part`, from where it ends if there is a checksum. Raise `UserError` if no mirror gives it."""
     reasons: dict[str, str] = {}
-    longest, progressed, wait = 0, time.monotonic(), FIRST_WAIT
+    longest, progressed, wait = 0, time.time(), FIRST_WAIT
     while True:
         for url in list(urls):
             try:
@@ -79,8 +79,8 @@ def _try_mirrors(urls: list[str], part: Path, checksum: Checksum | None, max_byt
                     urls.remove(url)
             print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
             if part.is_file() and part.stat().st_size > longest:
-                longest, progressed, wait = part.stat().st_size, time.monotonic(), FIRST_WAIT
-        if not urls or time.monotonic() + wait - progressed > PATIENCE:
+                longest, progressed, wait = part.stat().st_size, part.stat().st_mtime, FIRST_WAIT
+        if not urls or time.time() + wait - progressed > PATIENCE:
             break
         print(f"trying again in {wait:g} s", file=sys.stderr, flush=True)
         time.sleep(wait)
@@ -107,7 +107,7 @@ def _download(url: str, part: Path, resume: bool, max_bytes: int) -> bool:
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         bar = tqdm(total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, disable=None)
-        with part.open("ab" if start else "wb") as file, bar:
+        with part.open("ab" if start else "wb", buffering=0) as file, bar:
             for piece in response.raw.stream(2**18, decode_content=False):
                 if file.tell() + len(piece) > max_bytes:
                     raise _Refused(f"more than {max_bytes / 2**30:,.3g} GiB, which data.max_gib allows")

@@ -145,7 +145,7 @@ def _read_cifar(dataset: str, name: str, data: bytes) -> tuple[Images, Labels]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Loads the arrays, texts and numbers of a CIFAR batch, and refuses whatever else a pickle may name."""
+    """Load the arrays, texts and numbers of a CIFAR batch, and refuse all else that a pickle may name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ARRAY:

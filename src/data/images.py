@@ -36,7 +36,7 @@ Resize = Literal["crop", "squash", "pad"]
 
 
 class Unreadable(Exception):
-    """The file is not an image that we read. The text says why."""
+    """Error of a file that is not an image that we read. Its text says why."""
 
 
 class Fit(NamedTuple):

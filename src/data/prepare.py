@@ -79,7 +79,7 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
 
 
 def _split(staged: Staged, groups: list[str] | None, training_images: int | None, split: Split) -> Splits:
-    """Split the images. Raise `UserError` where a split that is wanted would lack a class."""
+    """Split the images. Raise `UserError` if one that is wanted would lack a class."""
     counts = np.bincount(staged.labels, minlength=len(staged.classes))
     if len(counts) < 2:
         raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
@@ -109,7 +109,7 @@ def _split(staged: Staged, groups: list[str] | None, training_images: int | None
 
 
 def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | None, resize: Resize | None) -> Dataset:
-    """Write all files under temporary names, then renames them, `dataset.json` last."""
+    """Write all files under temporary names, then rename them, `dataset.json` last."""
     _, height, width, channels = staged.pixels.shape
     mean, std = [0.0], [1.0]
     records: dict[SplitName, SplitRecord] = {}

@@ -1,7 +1,7 @@
 """List each data set's classes in official order, its files, their mirrors and checksums.
 
-URLs and MD5s are those of torchvision.datasets, held equal by a test. MD5 guards against damage; where it matters
-that nobody tampered with a file, `data.sha256` pins it.
+URLs and MD5s are those of torchvision.datasets, held equal by a test. MD5 tells damage; `data.sha256` pins a file
+that nobody may replace.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ from src.params import Data
 
 
 class Staged(NamedTuple):
-    """N images in the order of the source."""
+    """Hold N images in the order of the source."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
     classes: list[str]
@@ -91,7 +91,7 @@ def _image_content(member: Member, max_pixels: int) -> bytes | None:
 
 
 class _Pixels:
-    """Append-only file of images of one shape."""
+    """Append images of one shape to a file, and map it."""
 
     def __init__(self, shape: tuple[int, ...], file: IO[bytes]) -> None:
         self.shape = shape
@@ -108,7 +108,7 @@ class _Pixels:
 
 
 class _Photos:
-    """Collects decoded image files; in `scratch` all have three channels, since colour may come late."""
+    """Collect decoded image files; in `scratch` all have three channels, since colour may come late."""
 
     def __init__(self, scratch: IO[bytes]) -> None:
         self.scratch = scratch
@@ -120,8 +120,8 @@ class _Photos:
         self.pixels: _Pixels | None = None
 
     def add(self, image: Decoded) -> None:
-        if image.fault:
-            self.unreadable.append((image.name, image.fault))
+        if image.reason:
+            self.unreadable.append((image.name, image.reason))
             return
         self.names.append(image.name)
         self.digests.append(image.digest)
@@ -134,12 +134,12 @@ class _Photos:
         self.pixels.append(image.pixels)
 
     def finish(self, data: Data) -> Staged:
-        """Return all of them with what their names say. Raise `UserError` where they do not make a data set."""
+        """Return all of them with what their names say. Raise `UserError` if they do not make a data set."""
         if self.unreadable and not data.skip_unreadable:
-            faults = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
+            files = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
             raise UserError(
-                f"cannot read {faults}: repair or remove them, set data.skip_unreadable: true, or, where they have too "
-                "many pixels, raise data.max_megapixels"
+                f"cannot read {files}: repair or remove them, set data.skip_unreadable: true, or raise "
+                "data.max_megapixels if they have too many pixels"
             )
         if self.pixels is None:
             also = ""

@@ -1,10 +1,9 @@
 """Compare the prepared arrays with what `dataset.json` says of them: what is truncated or flipped is an error.
 
-The rule. DVC looks at sizes and dates of its files, not at their bits, and at nothing at all where a stage is started
-by hand. So a stage that learns from images, or judges by them, looks itself: at shapes, and at labels (8 bytes for each
-image), before it starts; at the bits of the images, of which there may be many GiB, in a thread beside its work, which
-is waited for before anything that was made of them is kept: the state after an epoch, or results. It reads every array
-once, outside of Python's lock: as much as an epoch does.
+DVC compares sizes and dates of its files, not their bits, and nothing at all if a stage is started by hand. So a stage
+that trains or measures looks itself: at shapes and labels before it starts; at the bits of the images, of which there
+may be many GiB, in a thread beside its work. Nothing that was made of them (the state after an epoch, results) is kept
+before that thread has read every array once.
 """
 
 import hashlib
@@ -64,7 +63,7 @@ class Verification:
     def before(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items (epochs), the first one when all is read; raise what `wait` raises instead of it.
 
-        A state that was learned from damaged images would be gone on with once the array is repaired: its key holds
+        A state that was learned from damaged images would be resumed once the array is repaired: its key holds
         `dataset.json`, which stays as it is.
         """
         for item in items:
@@ -91,7 +90,7 @@ class Verification:
                             return
                 if found.hexdigest() != md5:
                     raise _changed(path)
-        except Exception as error:  # whatever it is: what was not read to its end is not known to be complete
+        except Exception as error:  # of any kind: what was not read to its end is not known to be complete
             self._failure = error
 
 
