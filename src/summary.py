@@ -15,7 +15,6 @@ from src.core.errors import command
 from src.core.files import digest
 from src.core.git import read_source
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
-from src.evaluation.reports import read_metrics, read_training
 from src.evaluation.sentence import accuracy_sentence
 from src.tracking import history
 from src.tracking.lookup import find_run
@@ -27,7 +26,7 @@ _NAMED = 3  # changed numbers that are named, of each file
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    metrics, training = read_metrics(), read_training()
+    metrics, training = read_object(METRICS), read_object(TRAINING)
     rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
     rows.append(("computed on", _computed()))
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]

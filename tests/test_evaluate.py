@@ -10,13 +10,11 @@ from typing import Any
 import pandas
 import pytest
 import torch
-from data_samples import split_params
+from data_samples import run_stages
 
 from src import tracking
 from src.compute import device
 from src.core import paths
-from src.data.prepare import prepare
-from src.data.raw import fetch_raw
 from src.evaluation import tables
 from src.models.file import ModelSpec, save
 from src.params import load
@@ -55,8 +53,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evalu
             assert old in text
             text = text.replace(old, new, 1)
         Path("params.yaml").write_text(text, encoding="utf-8")
-        fetch_raw("digits", None, None)
-        dataset = prepare("digits", None, "crop", None, False, split_params(**split))
+        dataset = run_stages(None, "digits", **split)
         params = load()
         device.prepare(params.train, "cifar_basic")
         torch.manual_seed(0)

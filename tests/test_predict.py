@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import requests
 import torch
-from data_samples import encoded, picture, png, run_stages, split_params, write_files
+from data_samples import data_params, encoded, picture, png, run_stages, split_params, write_files
 from matplotlib import pyplot
 from PIL import Image
 from prediction_samples import as_json, make_model, run_predict
@@ -68,8 +68,8 @@ def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path)
     files["dog.7.png"] = png(41, 60)
     files["dog.8.jpg"] = encoded(picture(42, 50).crop((0, 0, 50, 30)), "JPEG", exif=rotated)
     folder = write_files(tmp_path / "photos", files)
-    fetch_raw("image_folder", str(folder), None)
-    prepare("image_folder", 24, resize, None, False, split_params(validation=0.3, test=0.3))
+    fetch_raw("image_folder", str(folder), None, 1)
+    prepare(data_params(image_size=24, resize=resize), split_params(validation=0.3, test=0.3))
     dataset = read_dataset()
     wanted = preparation(dataset.image, None)
     found = {photo.path.name: photo.pixels for photo in read(find([folder]), wanted, ahead=4)}

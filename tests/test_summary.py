@@ -162,20 +162,7 @@ def test_an_unreachable_server_is_named_without_its_password(
     assert "s3cret" not in out
 
 
-def test_numbers_that_evaluate_did_not_write_are_one_line() -> None:
-    for path, change, told in (
-        (METRICS, {"images": "many"}, "images: Input should be a valid integer"),
-        (METRICS, {"accuracy": [1]}, "accuracy: Input should be a valid number"),
-        (METRICS, {"accuracy": 1.5}, "accuracy: Input should be less than or equal to 1"),
-        (METRICS, {"brier": "low"}, "brier: Input should be a valid number"),
-        (TRAINING, {"validation_accuracy": "0.9"}, "validation_accuracy: Input should be a valid number"),
-        (TRAINING, {"best_epoch": None}, "best_epoch: Input should be a valid integer"),
-    ):
-        good = path.read_text(encoding="utf-8")
-        write(path, json.loads(good) | change)
-        with pytest.raises(UserError, match=rf"{path.name} is damaged \({told}\): run dvc repro"):
-            summary.main()
-        write(path, good)
+def test_numbers_that_are_damaged_are_one_line() -> None:
     write(METRICS, "[]")
     with pytest.raises(UserError, match=r"metrics\.json is damaged \(it holds no keys\)"):
         summary.main()

@@ -23,7 +23,6 @@ from src.core.errors import UserError
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
 from src.data.verify import open_checked
 from src.evaluation import tables
-from src.evaluation.reports import read_metrics, read_training
 from src.models.file import load
 from src.models.inspection import Inspection, inspect_network
 
@@ -71,7 +70,7 @@ def read_run(options: params.Visualize) -> Run:
         raise UserError(f"visualize.image is {options.image}, but there are {len(images):,} images, counted from 0")
     # The order of sums, hence the last bits and the pictures, would depend on the number of cores.
     torch.set_num_threads(1)
-    training, history = read_training(), tables.read(paths.HISTORY, *_HISTORY)
+    training, history = read_object(paths.TRAINING), tables.read(paths.HISTORY, *_HISTORY)
     if training["best_epoch"] not in history["epoch"].tolist():
         raise _apart(paths.HISTORY, f"{paths.TRAINING} keeps epoch {training['best_epoch']}")
     predictions = tables.read(paths.PREDICTIONS, *_PREDICTIONS)
@@ -87,7 +86,7 @@ def read_run(options: params.Visualize) -> Run:
         test=test,
         anatomy=inspect_network(classifier, images[options.image], options.shift, options.layer),
         training=training,
-        metrics=read_metrics(),
+        metrics=read_object(paths.METRICS),
         environment=read_object(paths.ENVIRONMENT),
         history=history,
         predictions=predictions,

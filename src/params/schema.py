@@ -20,6 +20,8 @@ class Data(Config):
     resize: Literal["crop", "squash", "pad"]
     limit: Count | None
     skip_unreadable: bool
+    max_gib: Positive
+    max_megapixels: Positive
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.core.documents import read_json
 from src.core.errors import UserError, out_of_memory
-from src.data.archives import LIMITS, members
+from src.data.archives import members
 
 _FOLDER = "/data/weights/"
 _CONFIG = "model_weights_config.json"
@@ -22,10 +22,9 @@ _TYPES = {5: torch.int64, 7: torch.float32}  # numbers of torch._export.serde.sc
 
 def read_weights(path: Path, called: str) -> dict[str, Tensor]:
     """Weights by the names of `Classifier.state_dict`. Raises `UserError`, in which the archive is `called` so."""
-    limits = LIMITS._replace(member_bytes=path.stat().st_size)
     files = {
         member.name.rpartition("/")[2]: member.read()
-        for member in members(path, called, limits)
+        for member in members(path, path.stat().st_size, called)  # torch compresses nothing
         if _FOLDER in f"/{member.name}"
     }
     try:

@@ -1,9 +1,7 @@
 """One image of every kind, good and bad."""
 
 import contextlib
-import io
 import random
-import struct
 
 import numpy as np
 import pytest
@@ -12,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import src.data.images
-from src.data.images import Fit, Unreadable, decode, is_image
+from src.data.images import Fit, Resize, Unreadable, decode, is_image
 
 RED, HALF_RED_ON_WHITE = (255, 0, 0), (255, 127, 127)
 
@@ -78,7 +75,7 @@ def test_exif_rotation_is_applied() -> None:
     ("resize", "columns"),
     [("squash", [0, 0, 255, 255]), ("crop", [0, 0, 255, 255]), ("pad", [0, 0, 255, 255])],
 )
-def test_resize_keeps_the_middle_in_the_middle(resize: src.data.images.Resize, columns: list[int]) -> None:
+def test_resize_keeps_the_middle_in_the_middle(resize: Resize, columns: list[int]) -> None:
     image = Image.new("L", (64, 32), 0)
     image.paste(255, (32, 0, 64, 32))
     small = decode(encoded(image), Fit(16, resize))[..., 0]
@@ -105,17 +102,12 @@ def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # the stage ignores it
-def test_too_many_pixels_are_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encoded(Image.new("1", (12_000, 12_000)))  # 18 MB of zeros in 20 kB
-    with pytest.raises(Unreadable, match="too many"):
-        decode(data, None)
-    data = encoded(Image.new("1", (5000, 5000)))
-    assert decode(data, Fit(8, "crop")).shape == (8, 8, 1)
-    with pytest.raises(Unreadable, match="too many"):
-        decode(data, None)
-    monkeypatch.setattr(src.data.images, "MAX_FILE_BYTES", len(data) - 1)
-    with pytest.raises(Unreadable, match="MiB"):
-        decode(data, None)
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    data = encoded(Image.new("1", (5000, 5000)))  # 3 MB of zeros in 4 kB
+    assert decode(data, Fit(8, "crop"), 25_000_000).shape == (8, 8, 1)
+    for most in (24_999_999, 1000):
+        with pytest.raises(Unreadable, match="pixels are too many"):
+            decode(data, Fit(8, "crop"), most)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
@@ -123,41 +115,6 @@ def test_what_is_no_image_is_unreadable(data: bytes) -> None:
     assert not is_image(data)
     with pytest.raises(Unreadable):
         decode(data, None)
-
-
-def test_a_header_alone_takes_no_memory_for_its_pixels() -> None:
-    """Pillow's WebP decoder takes 8 bytes a pixel when it opens a file: 2 GiB for this one."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = bytearray(encoded(picture(0, 16), "WEBP", exif=exif))
-    assert data[12:16] == b"VP8X"
-    data[24:30] = (16382).to_bytes(3, "little") * 2
-    with pytest.raises(Unreadable, match="too many"):
-        decode(bytes(data), Fit(8, "squash"))
-
-
-def test_a_jpeg_of_many_scans_is_refused_and_what_follows_its_end_does_not_count(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A scan over 49 megapixels takes 0.1 s and 75 bytes: a file of 64 MiB would take a day."""
-    data = encoded(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
-    scan = data[data.rindex(b"\xff\xda") : -2]
-    monkeypatch.setattr(src.data.images, "MOST_SCANNED", 40 * 64 * 64)
-    assert decode(data[:-2] + scan * 20 + data[-2:], None).shape == (64, 64, 1)
-    assert decode(data + scan * 100, None).shape == (64, 64, 1)
-    for number in (41, 1000):
-        with pytest.raises(Unreadable, match="more scans than a photo has"):
-            decode(data[:-2] + scan * number + data[-2:], None)
-
-
-def test_a_tiff_whose_strips_share_their_bytes_is_refused() -> None:
-    data = encoded(picture(0, 64), "TIFF", compression="tiff_lzw", tiffinfo={278: 1})
-    assert decode(data, None).shape == (64, 64, 3)
-    with Image.open(io.BytesIO(data)) as image:
-        counts = struct.pack("<64H", *image.tag_v2[279])  # type: ignore[attr-defined]
-    assert counts in data
-    with pytest.raises(Unreadable, match="share their bytes"):
-        decode(data.replace(counts, struct.pack("<64H", *[len(data)] * 64)), None)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
@@ -173,7 +130,7 @@ KINDS = [encoded(picture(3, 24), kind) for kind in ("PNG", "JPEG", "GIF", "BMP",
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of odd metadata: the stage ignores them too
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(1, 12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_mutated_images_are_decoded_or_unreadable(sample: bytes, seed: int, changes: int) -> None:
     generator = random.Random(seed)
     data = bytearray(sample)
