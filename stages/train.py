@@ -18,9 +18,8 @@ from src.params import load
 from src.tracking.identity import training_key
 from src.training import augment, record
 from src.training.loop import LESS_MEMORY
-from src.training.progress import Progress
+from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-from src.training.state import Resumable
 from src.training.trainer import Trainer
 from stages import run
 

@@ -29,7 +29,7 @@ from src.params import Train, writing
 from src.training import augment
 from src.training.loop import train
 from src.training.losses import Target
-from src.training.progress import Progress
+from src.training.resume import Progress
 from src.training.step import TrainStep
 
 ALL = writing.names()

@@ -37,7 +37,7 @@ def sides(
 
 
 def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Sides (N, 2) as shares → int64 (N, 4): top, left, bottom and right of the rectangle, anywhere in the image."""
+    """Draw where rectangles of the sides (N, 2), shares of the image's, lie: top, left, bottom, right, int64 (N, 4)."""
     pixels = torch.tensor(size)
     extent = (shares * pixels).round().long()
     start = (torch.rand(len(shares), 2, generator=generator) * (pixels - extent + 1)).long()
@@ -45,7 +45,7 @@ def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor
 
 
 def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """bool (N, H, W): the pixels within rectangles (N, 4) of top, left, bottom, right; the last two excluded."""
+    """Mark the pixels in rectangles (N, 4) of top, left, bottom and right, the last two excluded: bool (N, H, W)."""
     rows = torch.arange(size[0], device=boxes.device)
     columns = torch.arange(size[1], device=boxes.device)
     vertical = (rows >= boxes[:, :1]) & (rows < boxes[:, 2:3])
