@@ -156,17 +156,17 @@ CASES = [
     *prepared("a class renamed by hand", lambda f: (f / DATASET).write_text(
         (f / DATASET).read_text().replace('"0",', '"O",', 1)), "classes of other names", EVALUATE, VISUALIZE),
     model("cut off", cut(MODEL), "src.predict photo.png", "photo.png is missing"),
-    *(model("cut off", cut(MODEL), command, "is not a whole model") for command in (EVALUATE, VISUALIZE, "src.export")),
-    *(model("of another network", other_network, command, "is not a whole model")
+    *(model("cut off", cut(MODEL), command, "is not a complete model") for command in (EVALUATE, VISUALIZE, "src.export")),
+    *(model("of another network", other_network, command, "is not a complete model")
       for command in (EVALUATE, "src.export", "src.predict README.md")),
-    model("its spec changed", renamed_network, "src.export", "is not a whole model"),
-    model("text", content(MODEL, "weights"), EVALUATE, "is not a whole model"),
-    model("empty", content(MODEL, ""), "src.export", "is not a whole model"),
+    model("its spec changed", renamed_network, "src.export", "is not a complete model"),
+    model("text", content(MODEL, "weights"), EVALUATE, "is not a complete model"),
+    model("empty", content(MODEL, ""), "src.export", "is not a complete model"),
     *(model("gone", gone(MODEL), command, "model.safetensors is missing")
       for command in (EVALUATE, VISUALIZE, "src.export", "src.predict README.md", "src.promote")),
     model("a folder", folder_instead(MODEL), "src.export", "model.safetensors"),
     model("a name that is none", nothing, "src.predict README.md --model models/best.pt", "models/best.pt is missing"),
-    model("a data set as model", nothing, "src.export --model params.yaml", "is not a whole model"),
+    model("a data set as model", nothing, "src.export --model params.yaml", "is not a complete model"),
     model("for other images", key(image_size="9"), EVALUATE, "was trained on 8×8×1 images")._replace(
         before=(SPLIT,)),
     model("pretrained weights missing", both(key(weights="best.pth"), replaced("name: cifar_basic", "name: resnet18")),

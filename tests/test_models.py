@@ -301,7 +301,7 @@ def test_a_saved_model_gives_the_same_outputs_and_the_same_file(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no spec", "missing"])
-def test_a_file_that_is_no_whole_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save(path, spec("cifar_basic").build(), spec("cifar_basic"))
     if damage == "truncated":
@@ -314,7 +314,7 @@ def test_a_file_that_is_no_whole_model_is_told_in_one_line(damage: str, tmp_path
         save_file({"weight": torch.zeros(3)}, path)
     else:
         path.unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors is (not a whole model|missing)"):
+    with pytest.raises(UserError, match=r"model\.safetensors is (not a complete model|missing)"):
         load(path)
 
 
@@ -345,7 +345,7 @@ def test_a_card_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], t
     content = {**spec("cifar_basic").model_dump(), **change}
     save_file(spec("cifar_basic").build().state_dict(), path, metadata={"spec": json.dumps(content)})
     before = most_memory()
-    with pytest.raises(UserError, match=r"model\.safetensors is not a whole model"):
+    with pytest.raises(UserError, match=r"model\.safetensors is not a complete model"):
         load(path)
     assert most_memory() - before < 2**28
 

@@ -116,7 +116,7 @@ def test_what_is_not_known_is_left_out() -> None:
     [("cifar_basic", 32, 3, 3), ("fashion_net", 28, 1, 2), ("mnist_convnet", 28, 1, 2), ("cifar_vgg", 32, 3, 6),
      ("resnet18", 64, 1, 20)],
 )  # fmt: skip
-def test_anatomy(name: str, size: int, channels: int, convolutions: int) -> None:
+def test_inspection(name: str, size: int, channels: int, convolutions: int) -> None:
     model = classifier(name, size, size, channels)
     image = np.random.default_rng(0).integers(256, size=(size, size, channels), dtype=np.uint8)
     found = inspect_network(model, image, 3, 2)
