@@ -29,7 +29,7 @@ def main() -> None:
         "visualize": params.visualize.model_dump(),
     }
     settings = {key: without_credentials(value) for key, value in flatten(sections).items()}
-    tables.write(paths.LAYERS, table(run.anatomy.layers))
+    tables.write(paths.LAYERS, table(run.inspection.layers))
     drawn = draw_all(run, paths.FIGURES)
     page(paths.PAGE, run, settings, drawn)
     print(f"figures: {sum(map(len, drawn.values()))} pictures in {paths.FIGURES}, shown by {paths.PAGE}")
