@@ -23,7 +23,7 @@ from src.training.snapshots import Snapshots
 from src.training.trainer import Trainer
 from stages import run
 
-PREVIEWS = 24  # the original and 23 draws
+PREVIEWS = 24  # the original, and 23 times augmented
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def work() -> None:
-    """What each of the processes does; the first one alone writes and logs."""
+    """Train in each of the processes; the first one alone writes and logs."""
     params = load()
     check_writable(paths.MODEL.parent, paths.REPORTS)
     progress = Progress()
