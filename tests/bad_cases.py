@@ -156,7 +156,8 @@ CASES = [
     *prepared("a class renamed by hand", lambda f: (f / DATASET).write_text(
         (f / DATASET).read_text().replace('"0",', '"O",', 1)), "classes of other names", EVALUATE, VISUALIZE),
     model("cut off", cut(MODEL), "src.predict photo.png", "photo.png is missing"),
-    *(model("cut off", cut(MODEL), command, "is not a complete model") for command in (EVALUATE, VISUALIZE, "src.export")),
+    *(model("cut off", cut(MODEL), command, "is not a complete model")
+      for command in (EVALUATE, VISUALIZE, "src.export")),
     *(model("of another network", other_network, command, "is not a complete model")
       for command in (EVALUATE, "src.export", "src.predict README.md")),
     model("its spec changed", renamed_network, "src.export", "is not a complete model"),

@@ -82,10 +82,7 @@ def prepare(train: params.Train, network: str) -> Compute:
         torch.cuda.set_device(device.index or 0)
     able = capability(device)
     precision = choice(able, network) if train.precision == "auto" else train.precision
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
-    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
-        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
+    check_precision(precision, device, able)
     _allow_tf32(precision == "tf32")
     return Compute(device, _AUTOCAST[precision], precision == "tf32", note)
 
@@ -121,6 +118,14 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         _allow_tf32(tf32)
+
+
+def check_precision(precision: str, device: torch.device, able: str) -> None:
+    """Raise `UserError` if a device of this capability cannot compute in the precision."""
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
+    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
+        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
 
 
 def check_gradient(network: nn.Module, device: torch.device) -> None:
