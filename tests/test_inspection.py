@@ -57,8 +57,13 @@ def by_gradient(network: nn.Module, layer: str, channels: int, size: int) -> tup
         ("fashion_net", 28, ["features.0.0", "features.1.0", "features.1.1"]),
         ("mnist_convnet", 28, ["features.0.0", "features.1.0", "features.1.1"]),
         ("cifar_vgg", 48, ["features.0.3", "features.1.0", "features.2.0", "features.2.3", "features.2.4"]),
-        ("resnet18", 224, ["conv1", "maxpool", "layer1.0.conv1", "layer2.1.conv2", "layer3.0.downsample.0"]),
-        ("googlenet", 224, ["inception3a.branch2.1.conv", "inception3b.branch4.0"]),
+        pytest.param(
+            "resnet18",
+            224,
+            ["conv1", "maxpool", "layer1.0.conv1", "layer2.1.conv2", "layer3.0.downsample.0"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("googlenet", 224, ["inception3a.branch2.1.conv", "inception3b.branch4.0"], marks=pytest.mark.slow),
     ],
 )
 def test_receptive_fields_are_what_gradients_reach(name: str, size: int, layers: Sequence[str]) -> None:
