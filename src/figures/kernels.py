@@ -33,9 +33,9 @@ def second_kernels(path: Path, weights: Floats) -> None:
     kernels, channels = len(weights), weights.shape[1]
     shown = weights[:_MOST_ROWS, :_MOST_CHANNELS]
     rows = [[[Tile(channel / _largest(kernel)) for channel in kernel]] for kernel in shown]
-    title = f"Kernels of the second convolution: {f'{len(shown)} of ' * (len(shown) < kernels)}{kernels} kernels"
+    title = f"Kernels of the second convolution: {len(shown)} of {kernels} kernels"
     if channels > 1:
-        title += f", {f'{shown.shape[1]} of ' * (shown.shape[1] < channels)}{channels} channels"
+        title += f", {shown.shape[1]} of {channels} channels"
     caption = (
         f"A row is one kernel; its columns, {weights.shape[2]}×{weights.shape[3]} weights each, belong to the channels "
         f"that the first convolution hands on. Scaled by the row's largest weight. {_NUMBERS}"

@@ -1,4 +1,4 @@
-"""The whole way from stored pixels to class probabilities: what is trained, saved, logged and served."""
+"""The way from stored pixels to class probabilities, which is trained, saved, logged and served as one."""
 
 from collections.abc import Sequence
 from typing import Self

@@ -1,4 +1,4 @@
-"""Everything that chance decides about the images of an epoch."""
+"""Augmentation parameters: everything that chance decides about the images of an epoch."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ def sides(
     """Draw height and width, float32 (N, 2), as shares of the image's, of rectangles that fit into it.
 
     Area share uniform, aspect (height over width, relative to the image's own) log-uniform within the given bounds:
-    the first of `TRIES` draws of at most `most` (2,); where none is, both sides are `otherwise`. What torchvision's
-    RandomResizedCrop and RandomErasing draw, before they round to pixels.
+    the first of `TRIES` draws of at most `most` (2,); if there is none, both sides are `otherwise`. So do torchvision's
+    RandomResizedCrop and RandomErasing, before they round to pixels.
     """
     result = torch.full((count, 2), otherwise)
     missing = torch.ones(count, dtype=torch.bool)
@@ -37,7 +37,7 @@ def sides(
 
 
 def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Draw where rectangles of the sides (N, 2), shares of the image's, lie: top, left, bottom, right, int64 (N, 4)."""
+    """Draw where rectangles lie whose sides (N, 2) are shares of the image's: top, left, bottom, right (N, 4)."""
     pixels = torch.tensor(size)
     extent = (shares * pixels).round().long()
     start = (torch.rand(len(shares), 2, generator=generator) * (pixels - extent + 1)).long()
