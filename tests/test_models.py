@@ -266,7 +266,7 @@ def test_a_pickle_among_the_weights_is_not_executed(tmp_path: Path, monkeypatch:
     ],
 )
 def test_normalisation_by_name_and_by_numbers(normalize: object, expected: float) -> None:
-    classifier = build(section("resnet18", normalize=normalize), CIFAR, 2, [0.25, 0.3, 0.4], [0.2, 0.2, 0.2])
+    classifier = build(section("cifar_basic", normalize=normalize), CIFAR, 2, [0.25, 0.3, 0.4], [0.2] * 3)
     pixels: Tensor = classifier.normalize(torch.full((1, 32, 32, 3), 100, dtype=torch.uint8))
     assert pixels.shape == (1, 3, 32, 32)
     torch.testing.assert_close(pixels[0, 0], torch.full((32, 32), expected))
@@ -333,7 +333,7 @@ def most_memory() -> int:
                    "normalize": "half"}},
     ],
 )  # fmt: skip
-def test_a_card_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], tmp_path: Path) -> None:
+def test_a_spec_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     content = {**spec("cifar_basic").model_dump(), **change}
     save_file(spec("cifar_basic").build().state_dict(), path, metadata={"spec": json.dumps(content)})
