@@ -48,8 +48,8 @@ from src.search.storage import create_study, open_storage
 from src.search.trial import run
 from src.search.workers import work_apart, work_here
 from src.tracking.store import open_store
-from src.training.progress import Progress
 from src.training.results import Epoch
+from src.training.resume import Progress
 from src.training.trainer import Trainer, Training
 
 RESULTS = ROOT / "benchmarks/searches.json"

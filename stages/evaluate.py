@@ -1,8 +1,8 @@
-"""evaluate: the chosen model on the test images → metrics, predictions, accuracy by class, group and disturbance.
+"""evaluate: the chosen model on the test images → metrics, predictions, accuracy by class, group and corruption.
 
     python -m stages.evaluate
 
-Of the validation images only a temperature is learned, to calibrate with. Without test images (`split.test: 0` and no
+On the validation images only a temperature is fitted, to calibrate with. Without test images (`split.test: 0` and no
 official test set) metrics say `images: 0` and the tables have no accuracies.
 """
 

@@ -18,13 +18,12 @@ from src.params import load
 from src.tracking.identity import training_key
 from src.training import augment, record
 from src.training.loop import LESS_MEMORY
-from src.training.progress import Progress
+from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-from src.training.state import Resumable
 from src.training.trainer import Trainer
 from stages import run
 
-PREVIEWS = 24  # the original and 23 draws
+PREVIEWS = 24  # the original, and 23 times augmented
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
 
 
 def work() -> None:
-    """What each of the processes does; the first one alone writes and logs."""
+    """Train in each of the processes; the first one alone writes and logs."""
     params = load()
     check_writable(paths.MODEL.parent, paths.REPORTS)
     progress = Progress()

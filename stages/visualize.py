@@ -19,7 +19,7 @@ from stages import run
 def main() -> None:
     params = load()
     run = read_run(params.visualize)
-    sections = {
+    configs = {
         "seed": params.seed,
         "data": params.data.model_dump(),
         "split": params.split.model_dump(),
@@ -28,8 +28,8 @@ def main() -> None:
         "evaluate": params.evaluate.model_dump(),
         "visualize": params.visualize.model_dump(),
     }
-    settings = {key: without_credentials(value) for key, value in flatten(sections).items()}
-    tables.write(paths.LAYERS, table(run.anatomy.layers))
+    settings = {key: without_credentials(value) for key, value in flatten(configs).items()}
+    tables.write(paths.LAYERS, table(run.inspection.layers))
     drawn = draw_all(run, paths.FIGURES)
     page(paths.PAGE, run, settings, drawn)
     print(f"figures: {sum(map(len, drawn.values()))} pictures in {paths.FIGURES}, shown by {paths.PAGE}")

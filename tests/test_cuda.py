@@ -28,7 +28,7 @@ from src.models.classifier import Classifier, Probabilities
 from src.params import Optimizer, writing
 from src.training.loop import train
 from src.training.losses import Target
-from src.training.progress import Progress
+from src.training.resume import Progress
 from src.training.step import TrainStep
 
 pytestmark = [

@@ -143,7 +143,7 @@ def tf32() -> tuple[bool, bool]:
 @pytest.fixture
 def training_in_tf32(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compute]:
     """A process that was prepared for it, though this machine may have no device that computes it."""
-    monkeypatch.setattr(device, "_check", lambda *_: None)
+    monkeypatch.setattr(device, "check_precision", lambda *_: None)
     compute = device.prepare(section(precision="tf32"), "cifar_basic")
     assert tf32() == (True, True)
     yield compute

@@ -274,6 +274,7 @@ def champion(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_the_champion_gives_the_same_here_and_from_mlflows_server(
     champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

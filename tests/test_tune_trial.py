@@ -22,8 +22,8 @@ from src.search.points import Point
 from src.search.stop import Stop
 from src.search.trial import run
 from src.training.loop import train
-from src.training.progress import Progress
 from src.training.results import Epoch
+from src.training.resume import Progress
 from src.training.step import TrainStep
 from src.training.trainer import Trainer, Training
 

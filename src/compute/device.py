@@ -1,4 +1,4 @@
-"""Which device and precision a run uses: a function of what the device can do, never of a timing."""
+"""The device and precision of a run: a function of what the device can do, never of a timing."""
 
 import json
 import os
@@ -34,7 +34,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """Where to compute, and in which precision to train: `autocast` is None for float32 throughout, or for tf32.
+    """Say where to compute, and in which precision to train: `autocast` is None for float32 throughout, or for tf32.
 
     Evaluation and prediction are float32 whatever this is.
     """
@@ -46,17 +46,18 @@ class Compute:
 
     @property
     def precision(self) -> str:
+        """Return the name that `train.precision` has for it."""
         return "tf32" if self.tf32 else str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
         return ", ".join(filter(None, (str(self.device), self.precision, self.note)))
 
     def autocasting(self) -> torch.autocast:
-        """The context in which the forward passes of training run."""
+        """Return the context in which the forward passes of training run."""
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def place(self, network: Module) -> Module:
-        """Moves the network to the device, its weights in the order of memory in which images are stored.
+        """Move the network to the device, its weights in the order of memory in which images are stored.
 
         On every device measured, convolutions are faster so than with channels first, or as fast.
         """
@@ -64,7 +65,7 @@ class Compute:
 
 
 def prepare(train: params.Train, network: str) -> Compute:
-    """Sets up the process to train the network of that name, or to evaluate it, and resolves the `auto` settings.
+    """Set up the process to train the network of that name, or to evaluate it, and resolve the `auto` settings.
 
     Raises `UserError` where the wanted device is absent or cannot compute in the wanted precision.
     """
@@ -81,16 +82,16 @@ def prepare(train: params.Train, network: str) -> Compute:
         torch.cuda.set_device(device.index or 0)
     able = capability(device)
     precision = choice(able, network) if train.precision == "auto" else train.precision
-    _check(precision, device, able)
+    check_precision(precision, device, able)
     _allow_tf32(precision == "tf32")
     return Compute(device, _AUTOCAST[precision], precision == "tf32", note)
 
 
 def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | None = None) -> torch.device:
-    """Sets up the process (threads, determinism, memory, float32 without tf32) and resolves the name of its device.
+    """Set up the process (threads, determinism, memory, float32 without tf32) and return the device of that name.
 
-    Stages do so by `prepare`, whoever uses a trained model directly. threads: None leaves torch its own number. Raises
-    `UserError` where the device is absent.
+    Stages do so by `prepare`, commands that use a trained model directly. threads: None leaves torch its own number.
+    Raises `UserError` if the device is absent.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -110,7 +111,7 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within it all is float32, though training may use tf32: what is measured is what the saved weights give."""
+    """Compute in float32 within the block, though training may use tf32: results are those of the saved weights."""
     tf32 = torch.get_float32_matmul_precision() == "high"
     _allow_tf32(False)
     try:
@@ -119,9 +120,16 @@ def full_precision() -> Iterator[None]:
         _allow_tf32(tf32)
 
 
+def check_precision(precision: str, device: torch.device, able: str) -> None:
+    """Raise `UserError` if a device of this capability cannot compute in the precision."""
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
+    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
+        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
+
+
 def check_gradient(network: nn.Module, device: torch.device) -> None:
-    """Raises `UserError` where a gradient that goes through the whole network must be deterministic and the device
-    has no such kernel."""
+    """Raise `UserError` if a gradient through the whole network must be deterministic and the device cannot do that."""
     if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
         return
     for layer in network.modules():
@@ -145,7 +153,7 @@ def augmented_values(device: torch.device) -> int:
 
 
 def capability(device: torch.device) -> str:
-    """What of the device decides how to compute on it fastest, by the names of the table."""
+    """Name what of the device decides how to compute on it fastest, as `choices.json` does."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
@@ -159,19 +167,12 @@ def capability(device: torch.device) -> str:
 
 
 def choice(able: str, network: str) -> str:
-    """The precision that the table has for a capability and a network, or for all networks that it does not list."""
+    """Look up the precision for a capability and a network, or for all networks that `choices.json` does not list."""
     networks: dict[str, str] = json.loads(CHOICES.read_text(encoding="utf-8"))[able]
     return networks.get(network, networks["others"])
 
 
 def _allow_tf32(allowed: bool) -> None:
-    """Lets matrix products and convolutions use tf32, or neither; left alone, torch lets convolutions."""
+    """Let matrix products and convolutions use tf32, or neither; left alone, torch lets convolutions."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
-
-
-def _check(precision: str, device: torch.device, able: str) -> None:
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
-    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
-        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")

@@ -14,14 +14,14 @@ from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
 
 
-def tta_metrics(classifier: Classifier, images: Batches, section: params.Evaluate) -> dict[str, float | int]:
-    """`tta_accuracy` and `tta_loss` with the ends of their intervals, as `measure` has them without augmentation.
+def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate) -> dict[str, float | int]:
+    """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
 
-    Nothing where it is switched off or there are no images.
+    Return nothing if it is switched off or there are no images.
     """
-    if section.tta == "none" or not len(images):
+    if config.tta == "none" or not len(images):
         return {}
-    scores = log_mean_probabilities(classifier, images, section).cpu().numpy()
+    scores = log_mean_probabilities(classifier, images, config).cpu().numpy()
     result = measure(scores, images.labels.cpu().numpy())
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
@@ -29,9 +29,9 @@ def tta_metrics(classifier: Classifier, images: Batches, section: params.Evaluat
 @torch.no_grad()
 @full_precision()
 def log_mean_probabilities(
-    classifier: Classifier, images: Batches, section: params.Evaluate, batch_size: int | None = None
+    classifier: Classifier, images: Batches, config: params.Evaluate, batch_size: int | None = None
 ) -> Tensor:
-    """Logarithm of the mean over the copies of the class probabilities: float32 (N, K), in the order of the images.
+    """Return the logarithm of the copies' mean class probabilities: float32 (N, K), in the order of the images.
 
     Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
     """
@@ -39,15 +39,17 @@ def log_mean_probabilities(
     batch_size = batch_size or evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
-        scores = [classifier(copy).log_softmax(dim=1) for copy in copies(batch, section)]
+        scores = [classifier(copy).log_softmax(dim=1) for copy in copies(batch, config)]
         batches.append(torch.stack(scores).logsumexp(dim=0) - math.log(len(scores)))
     return torch.cat(batches)
 
 
-def copies(images: Tensor, section: params.Evaluate) -> Iterator[Tensor]:
-    """The images (N, H, W, C) and their mirror images; for `flip_shift` also both of them moved by 1 to `tta_shift`
-    pixels in each direction: 2 · (1 + 4 · `tta_shift`) copies."""
-    pixels = section.tta_shift if section.tta == "flip_shift" else 0
+def copies(images: Tensor, config: params.Evaluate) -> Iterator[Tensor]:
+    """Yield the images (N, H, W, C) and their mirror images; with `flip_shift` 2 · (1 + 4 · `tta_shift`) copies.
+
+    Those are both of them as they are, and moved by 1 to `tta_shift` pixels in each direction.
+    """
+    pixels = config.tta_shift if config.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
         yield unmoved
         for direction in DIRECTIONS:

@@ -8,7 +8,7 @@ from src.models.layers import Activation, pooled
 
 
 class Residual(nn.Module):
-    """Adds what its layers make of the input to the input itself (He et al., 2016, arXiv 1512.03385)."""
+    """Add the output of its layers to their input (He et al., 2016, arXiv 1512.03385)."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Residual(nn.Module):
 
 
 def resnet9(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
-    """Eight convolutions of 64 to 512 channels and a linear layer; float32 images (N, C, H, W) to logits (N, K).
+    """Build eight convolutions of 64 to 512 channels and a linear layer: float32 images (N, C, H, W) to logits (N, K).
 
     After the network with which D. Page reached 94 % on CIFAR-10 in 2018 ("How to train your ResNet", DAWNBench),
     without the factor before its softmax.

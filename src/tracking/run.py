@@ -25,7 +25,6 @@ from src.tracking.delivery import SESSION
 from src.tracking.outbox import letter_of
 from src.tracking.sender import Sender
 from src.tracking.store import tracking_uri
-from src.training.checkpoints import discard_recorded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,7 +127,6 @@ def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> It
     if not model_path.is_file():
         raise UserError(f"{model_path} is missing: run dvc repro, or dvc pull where a remote has it")
     md5 = digest(model_path)
-    discard_recorded()
     session = uuid.uuid4().hex
     elsewhere = {**_origin(stage, read_source()), "model_md5": md5, "training": "elsewhere", SESSION: session}
     tags = {f"{stage}.{key}": value for key, value in identity.flatten(parameters).items()}

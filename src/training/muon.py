@@ -9,12 +9,13 @@ from torch.optim import AdamW, Muon, Optimizer
 
 
 class MuonAndAdamW(Optimizer):
-    """Muon (Jordan et al., 2024): momentum whose matrix is made orthogonal, so that all directions learn equally fast.
+    """Optimise hidden weights by Muon (Jordan et al., 2024), all others by AdamW.
 
-    hidden: weights of layers, (O, I) or (O, I, h, w); a convolution is the matrix (O, I·h·w), which torch's Muon, that
-    only knows matrices, updates through a view. others: biases, norms, and the last layer, as its authors advise.
-    One learning rate and weight decay serve both: Muon's steps are scaled to the size that AdamW's have (Liu et al.,
-    2025, arXiv 2502.16982).
+    Muon makes the matrix of the momentum orthogonal, so that all directions learn equally fast. hidden: weights of
+    layers, (O, I) or (O, I, h, w); a convolution is the matrix (O, I·h·w), which torch's Muon, that only knows
+    matrices, updates through a view. others: biases, norms, and the last layer, as its authors advise. One learning
+    rate and weight decay serve both: Muon's steps are scaled to the size that AdamW's have (Liu et al., 2025, arXiv
+    2502.16982).
     """
 
     def __init__(
@@ -26,7 +27,9 @@ class MuonAndAdamW(Optimizer):
         momentum: float,
     ) -> None:
         # The axes of each weight in the order in which they lie in memory: only so a matrix can be a view of them.
-        self.weights = [(weight, _axes(weight)) for weight in hidden]
+        self.weights = [
+            (weight, tuple(range(weight.ndim)) if weight.is_contiguous() else (0, 2, 3, 1)) for weight in hidden
+        ]
         views = (weight.detach().permute(axes).view(len(weight), -1) for weight, axes in self.weights)
         self.matrices = [nn.Parameter(view) for view in views]
         muon = Muon(self.matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
@@ -64,7 +67,3 @@ class MuonAndAdamW(Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = self._groups()
-
-
-def _axes(weight: Tensor) -> tuple[int, ...]:
-    return tuple(range(weight.ndim)) if weight.is_contiguous() else (0, 2, 3, 1)

@@ -1,6 +1,5 @@
-"""A training that goes on after a kill: to the same bits, whatever it trains with; its checkpoints; its lock."""
+"""A training that goes on after a kill: to the same bits, whatever it trains with; its lock; what goes, and when."""
 
-import io
 import os
 import subprocess
 import sys
@@ -19,13 +18,11 @@ from src.core.errors import UserError
 from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training import record
-from src.training.checkpoints import Checkpoints, discard_recorded
+from src.training import record, resume
 from src.training.loop import train
-from src.training.progress import Progress
 from src.training.results import Epoch
+from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-from src.training.state import Resumable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -106,76 +103,67 @@ def test_patience_goes_on_counting() -> None:
     assert done.epochs == progress.epochs, "what has ended stays ended"
 
 
-def test_a_damaged_checkpoint_is_not_used_but_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = section(epochs=3)
-    expected, _, _ = trained(chosen, "undisturbed")
-    with pytest.raises(Killed):
-        trained(chosen, "killed", 2)
-    newest = sorted((states() / "killed").glob("epoch-*"))[-1]
-    os.truncate(newest, newest.stat().st_size // 2)
-    found, _, _ = trained(chosen, "killed")
-    assert "going on after epoch 1" in capsys.readouterr().out
-    assert torch.equal(weights(found), weights(expected))
-
-
 def test_another_key_starts_at_the_beginning() -> None:
     with pytest.raises(Killed):
         trained(section(), "one", 1)
-    assert Checkpoints("two").newest() is None
-    assert Checkpoints("one").newest() is not None
+    _, progress, _ = trained(section(epochs=1), "two")
+    assert len(progress.epochs) == 1
 
 
-def test_only_the_two_newest_checkpoints_are_kept() -> None:
-    checkpoints = Checkpoints("key")
-    for number in range(1, 5):
-        checkpoints.write(number, f"state {number}".encode())
-    assert [path.name for path in sorted(checkpoints.folder.iterdir())] == ["epoch-000003", "epoch-000004"]
-    assert checkpoints.newest() == b"state 4"
+def left(key: str) -> Path:
+    """Leave what a training with this key would have left."""
+    (states() / key).mkdir(parents=True)
+    state = {"session": key, "progress": Progress().state(), "snapshots": []}
+    torch.save(state, states() / key / "state.pt")
+    return states() / key
 
 
-def test_what_is_finished_goes_once_it_is_recorded() -> None:
+def resumable(key: str) -> Resumable:
+    return Resumable(key, Progress(), Snapshots(new_classifier().network))
+
+
+def test_a_finished_state_goes_once_its_model_is_recorded() -> None:
     for md5, key in (("aaaa", "one"), ("bbbb", "two")):
-        Checkpoints(key).write(1, b"state")
-        Checkpoints(key).finish(md5)
+        left(key)
+        resumable(key).finish(md5)
     LOCK.write_text("md5: aaaa")
-    discard_recorded()
-    assert Checkpoints("one").newest() is None
-    with Checkpoints("two").alone():
-        assert Checkpoints("two").newest() == b"state", "DVC has not recorded it yet"
+    state = resumable("two")
+    with state.alone():
+        assert state.session == "two", "DVC has not recorded it yet"
+    assert [path.name for path in states().glob("*/")] == ["two"]
     LOCK.write_text("md5: bbbb")
-    with Checkpoints("two").alone():
-        assert Checkpoints("two").newest() is None, "who trains again what DVC has wants it trained"
+    state = resumable("two")
+    with state.alone():
+        assert state.session != "two", "training again what DVC has is training from the beginning"
 
 
-def test_what_nobody_went_on_with_is_forgotten() -> None:
-    for key in ("old", "new"):
-        Checkpoints(key).write(1, b"state")
-    os.utime(states() / "old", (0, 0))
-    with Checkpoints("other").alone():
+def test_a_state_that_nobody_resumed_is_removed() -> None:
+    os.utime(left("old"), (0, 0))
+    left("new")
+    with resumable("other").alone():
         assert [path.name for path in states().glob("*/")] == ["new"]
 
 
 WAITER = """
-from src.training.checkpoints import Checkpoints
-with Checkpoints("key").alone():
-    print(Checkpoints("key").newest())
+from test_resume import resumable
+state = resumable("key")
+with state.alone():
+    print(state.session)
 """
 
 
 def test_a_second_training_of_the_same_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    checkpoints = Checkpoints("key")
-    with checkpoints.alone():
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+    with resumable("key").alone():
         waiter = subprocess.Popen(
             [sys.executable, "-uc", WAITER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert waiter.stderr is not None
-        said = waiter.stderr.readline()
-        assert said == f"the same training runs in process {os.getpid()}: waiting for its end\n"
+        assert waiter.stderr.readline() == "the same training runs in another process: waiting for its end\n"
         time.sleep(0.2)
         assert waiter.poll() is None
-        checkpoints.write(3, b"left")
-    assert waiter.communicate(timeout=30)[0] == "b'left'\n"
+        left("key")
+    assert waiter.communicate(timeout=30)[0].endswith("key\n")
 
 
 def test_a_full_disk_does_not_stop_a_training(
@@ -184,7 +172,7 @@ def test_a_full_disk_does_not_stop_a_training(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Checkpoints, "write", full)
+    monkeypatch.setattr(resume, "replacing", full)
     _, progress, _ = trained(section(epochs=3), "full")
     assert len(progress.epochs) == 3
     warnings = capsys.readouterr().err.splitlines()
@@ -192,7 +180,7 @@ def test_a_full_disk_does_not_stop_a_training(
     assert "No space left on device: a killed training starts again" in warnings[0]
 
 
-def test_a_lost_loss_names_its_batch_and_keeps_the_state_before() -> None:
+def test_a_lost_loss_leaves_the_state_before() -> None:
     """The rate rises by a factor in the second epoch until the loss is lost in it."""
     wild = section(
         epochs=3,
@@ -200,13 +188,9 @@ def test_a_lost_loss_names_its_batch_and_keeps_the_state_before() -> None:
         optimizer={"name": "sgd", "lr": 0.01, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
         schedule={"name": "step", "every": 1, "factor": 1e18, "warmup_epochs": 0},
     )
-    with pytest.raises(
-        UserError, match=r"in epoch 2, batch \d, at a learning rate of 1e\+16 and a gradient norm of"
-    ) as lost:
-        trained(wild, "wild")
-    assert "in the batch before: reduce train.optimizer.lr" in str(lost.value)
-    assert str(lost.value).endswith(".cache/state/wild keeps the state after epoch 1")
-    content = Checkpoints("wild").newest()
-    assert content is not None
-    kept = torch.load(io.BytesIO(content), weights_only=True)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"in epoch 2, with a learning rate of 1e\+16 at its end: reduce train"):
+            trained(wild, "wild")
+    kept = torch.load(states() / "wild" / "state.pt", weights_only=True)
+    assert len(kept["progress"]["epochs"]) == 1
     assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["train_step"]["weights"].values())

@@ -57,8 +57,13 @@ def by_gradient(network: nn.Module, layer: str, channels: int, size: int) -> tup
         ("fashion_net", 28, ["features.0.0", "features.1.0", "features.1.1"]),
         ("mnist_convnet", 28, ["features.0.0", "features.1.0", "features.1.1"]),
         ("cifar_vgg", 48, ["features.0.3", "features.1.0", "features.2.0", "features.2.3", "features.2.4"]),
-        ("resnet18", 224, ["conv1", "maxpool", "layer1.0.conv1", "layer2.1.conv2", "layer3.0.downsample.0"]),
-        ("googlenet", 224, ["inception3a.branch2.1.conv", "inception3b.branch4.0"]),
+        pytest.param(
+            "resnet18",
+            224,
+            ["conv1", "maxpool", "layer1.0.conv1", "layer2.1.conv2", "layer3.0.downsample.0"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("googlenet", 224, ["inception3a.branch2.1.conv", "inception3b.branch4.0"], marks=pytest.mark.slow),
     ],
 )
 def test_receptive_fields_are_what_gradients_reach(name: str, size: int, layers: Sequence[str]) -> None:
@@ -116,7 +121,7 @@ def test_what_is_not_known_is_left_out() -> None:
     [("cifar_basic", 32, 3, 3), ("fashion_net", 28, 1, 2), ("mnist_convnet", 28, 1, 2), ("cifar_vgg", 32, 3, 6),
      ("resnet18", 64, 1, 20)],
 )  # fmt: skip
-def test_anatomy(name: str, size: int, channels: int, convolutions: int) -> None:
+def test_inspection(name: str, size: int, channels: int, convolutions: int) -> None:
     model = classifier(name, size, size, channels)
     image = np.random.default_rng(0).integers(256, size=(size, size, channels), dtype=np.uint8)
     found = inspect_network(model, image, 3, 2)
