@@ -126,7 +126,10 @@ def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> It
     """
     if not model_path.is_file():
         raise UserError(f"{model_path} is missing: run dvc repro, or dvc pull where a remote has it")
+    from src.training.resume import discard_recorded  # which imports torch, as the stages that come here have
+
     md5 = digest(model_path)
+    discard_recorded()
     session = uuid.uuid4().hex
     elsewhere = {**_origin(stage, read_source()), "model_md5": md5, "training": "elsewhere", SESSION: session}
     tags = {f"{stage}.{key}": value for key, value in identity.flatten(parameters).items()}

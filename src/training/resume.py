@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -111,8 +111,7 @@ class Resumable:
     def alone(self) -> Iterator[None]:
         """Restore, then keep other processes from training with this key in the block: they wait, and say so.
 
-        A state whose model DVC has recorded is removed first, since running that stage again means training again; so
-        is every state that nobody resumed in a month.
+        A state whose model DVC has recorded is removed first: running that stage again means training again.
         """
         lock = FileLock(self.folder.with_suffix(".lock"))
         states().mkdir(parents=True, exist_ok=True)
@@ -122,15 +121,10 @@ class Resumable:
             print("the same training runs in another process: waiting for its end", file=sys.stderr, flush=True)
             lock.acquire()
         try:
-            recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
-            for folder in states().glob("*/"):
-                finished = folder / _FINISHED
-                done = finished.is_file() and finished.read_text(encoding="utf-8") in recorded
-                if done or time.time() - folder.stat().st_mtime > _ABANDONED:
-                    shutil.rmtree(folder, ignore_errors=True)  # another process may do the same
+            discard_recorded()
             self._restore(distributed.broadcast(self._file.read_bytes() if self._file.is_file() else None))
-            if done_epochs := len(self._progress.epochs):
-                print(f"going on after epoch {done_epochs}, the last that an interrupted training finished")
+            if finished := len(self._progress.epochs):
+                print(f"going on after epoch {finished}, the last that an interrupted training finished")
             yield
         finally:
             lock.release()
@@ -182,3 +176,14 @@ class Resumable:
     def finish(self, model_md5: str) -> None:
         """Note the model that came out. The state stays until `dvc.lock` has it: killed before, nothing is lost."""
         write_text(self.folder / _FINISHED, model_md5)
+
+
+def discard_recorded() -> None:
+    """Remove the states whose model `dvc.lock` has, as it does when a later stage runs, and those abandoned."""
+    recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
+    for folder in states().glob("*/"):
+        with suppress(FileNotFoundError):  # another process does the same
+            finished = folder / _FINISHED
+            done = finished.is_file() and finished.read_text(encoding="utf-8") in recorded
+            if done or time.time() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder)
