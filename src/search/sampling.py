@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import optuna
@@ -11,39 +10,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 
 from src.core.errors import UserError
 from src.params import Scalar
 
 Space = Mapping[str, BaseDistribution]
-
-
-class AllAtOnce(BaseSampler):
-    """Draw all values of a trial at once, those that it has already too.
-
-    A trial whose search was killed between two of its values then gets the same ones again.
-    """
-
-    def __init__(self, sampler: BaseSampler, space: Space) -> None:
-        self._sampler, self._space = sampler, dict(space)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        together = self._sampler.infer_relative_search_space(study, trial)
-        values = self._sampler.sample_relative(study, trial, together)
-        alone = {key: entry for key, entry in search_space.items() if key not in values}
-        return values | {key: self._sampler.sample_independent(study, trial, key, alone[key]) for key in alone}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
 def trial_count(kind: str, space: Space, trials: int) -> int:
@@ -71,15 +42,15 @@ def sampler(kind: str, space: Space, seed: int, place: int) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match kind:
             case "tpe":
-                return AllAtOnce(TPESampler(seed=own, multivariate=True, constant_liar=True), space)
+                return TPESampler(seed=own, multivariate=True, constant_liar=True)
             case "cmaes":
-                return AllAtOnce(CmaEsSampler(seed=own), space)
+                return CmaEsSampler(seed=own)
             case "gp":
-                return AllAtOnce(GPSampler(seed=own), space)
+                return GPSampler(seed=own)
             case "grid":
                 return PartialFixedSampler(_combination(space, seed, place), RandomSampler())
             case _:
-                return AllAtOnce(RandomSampler(seed=own), space)
+                return RandomSampler(seed=own)
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:

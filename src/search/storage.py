@@ -1,7 +1,6 @@
 """Where a search is kept: a journal in the clone, or a database in which several machines work on one study."""
 
 import json
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -14,14 +13,19 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, get_storage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
+from src.core.files import replacing
 from src.core.paths import searches
 from src.search.workers import ATTEMPTS
 
 BEAT = 15  # seconds between two heartbeats of a trial in a database
 GRACE = 60  # seconds without a heartbeat after which others run the trial again
+
+
+_ENDED = [state for state in TrialState if state.is_finished()]
 
 
 def journal(name: str) -> Path:
@@ -55,13 +59,16 @@ def open_storage(name: str, url: str | None) -> Iterator[BaseStorage]:
 def _journal(file: Path, lock: FileLock) -> BaseStorage:
     # Optuna's own lock is a file that a killed process leaves behind; the operating system takes this one back.
     backend = JournalFileBackend(str(file), lock)  # type: ignore[arg-type]
-    content = file.read_bytes()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):  # half a record, which a kill or a full disk leaves: Optuna would never read past it
-        os.truncate(file, end)
+    # Half a record at the end is what a kill or a full disk leaves. Optuna would never read past it.
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines = [line for line in lines if line.endswith(b"\n")]
     try:
-        for line in content[:end].splitlines():
-            json.loads(line)
+        records = [json.loads(line) for line in lines]
+        ended = {record["trial_id"] for record in records if "trial_id" in record and record.get("state") in _ENDED}
+        # Of a trial that was running only its beginning stays: it is drawn and trained again, as if for the first time.
+        kept = [line for line, record in zip(lines, records, strict=True) if record.get("trial_id") in {None, *ended}]
+        with replacing(file) as temporary:
+            temporary.write_bytes(b"".join(kept))
         return JournalStorage(backend)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):  # by replaying records that are no such
         raise UserError(f"{file} is damaged: move it away, and the search begins anew") from None

@@ -32,7 +32,7 @@ class _Running:
     trial: optuna.Trial
     id: int
     seed: int
-    reported: int  # epochs that the storage knows
+    reported: int = 0  # epochs that the storage knows
     epochs: list[Epoch] = field(default_factory=list)
 
 
@@ -89,23 +89,19 @@ class Trials:
         self._study.sampler = self._plan.sampler(place)
         trial = optuna.Trial(self._study, own._trial_id)
         task = self._plan.task(number, sampling.suggest(trial, self._plan.space))
-        self._running[number] = _Running(trial, own._trial_id, task.seed, max(own.intermediate_values, default=0))
+        self._running[number] = _Running(trial, own._trial_id, task.seed)
         self._beat(self._running[number])
         return task
 
     def stops(self, task: Task, epoch: Epoch) -> bool:
-        """Record an epoch and return whether its trial is pruned here.
-
-        What a killed attempt recorded stays, and so does what was decided on it.
-        """
+        """Record an epoch and return whether its trial is pruned here; not again what a dead worker said before."""
         running = self._running[task.number]
         running.epochs[epoch.number - 1 :] = [epoch]
-        if len(self._plan.objectives) > 1 or epoch.number < running.reported:
+        if len(self._plan.objectives) > 1 or epoch.number <= running.reported:
             return False
         try:
-            if epoch.number > running.reported:
-                running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
-                running.reported = epoch.number
+            running.reported = epoch.number
+            running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
             return running.trial.should_prune()
         except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
             return True
