@@ -292,7 +292,7 @@ def _searches() -> list[str]:
     lines = ["## Searches", "", "`python -m benchmarks.searches`; medians with quartiles.", ""]
     for entry in known:
         changed = f" with {', '.join(f'`{change}`' for change in entry['changed'])}" if entry["changed"] else ""
-        lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['points']} points: {where(entry)}.", ""]
+        lines += [f"**{entry['what']}**, `{entry['recipe']}`{changed}, {entry['trials']} trials: {where(entry)}.", ""]
         lines += [*shown[entry["what"]](entry), ""]
     return lines
 
@@ -300,10 +300,10 @@ def _searches() -> list[str]:
 def _searched(entry: dict[str, Any]) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in entry["states"].items() if count)
     lines = [
-        f"`python -m src.tune` took {entry['seconds']:.0f} s from its start to its page: {states} points, then "
+        f"`python -m src.tune` took {entry['seconds']:.0f} s from its start to its page: {states} trials, then "
         f"{entry['trainings']} trainings with other seeds. {entry['verdict']}",
         "",
-        f"| setting | trainings | mean {entry['objective'].replace('_', ' ')} (95 % interval) | p (Welch, Holm) |",
+        f"| setting | trainings | mean {entry['objective']} (95 % interval) | p (Welch, Holm) |",
         "|---|---|---|---|",
     ]
     for row in entry["rows"]:
@@ -319,11 +319,11 @@ def _compared(entry: dict[str, Any]) -> list[str]:
     missed = sum(row["tpe_epochs_to_best"] is None for row in rows)
     tpe = [math.inf if row["tpe_epochs_to_best"] is None else row["tpe_epochs_to_best"] for row in rows]
     return [
-        f"| epochs until random's best of {entry['points']} points, {entry['seeds']} seeds | median (quartiles) |",
+        f"| epochs until random's best of {entry['trials']} trials, {entry['seeds']} seeds | median (quartiles) |",
         "|---|---|",
         f"| random, no pruning | {_quartiles([row['random_epochs_to_best'] for row in rows])} |",
-        f"| random, no pruning, all its points | {_quartiles([row['random_epochs'] for row in rows])} |",
-        f"| TPE, median pruner | {_quartiles(tpe)}; not reached within twice the points: {missed} of {len(rows)} |",
+        f"| random, no pruning, all its trials | {_quartiles([row['random_epochs'] for row in rows])} |",
+        f"| TPE, median pruner | {_quartiles(tpe)}; not reached within twice the trials: {missed} of {len(rows)} |",
     ]
 
 
@@ -347,9 +347,8 @@ def _overhead(entry: dict[str, Any]) -> list[str]:
 
 def _killed(entry: dict[str, Any]) -> list[str]:
     return [
-        f"{entry['workers']} workers on {entry['storage']}, {entry['kills']} kills in {entry['seconds']:.0f} s: of "
-        f"{entry['points']} points {entry['finished_once']} finished once, {entry['taken_over']} were taken over, "
-        f"{entry['failed']} failed; {entry['trained_beyond_the_last']} trained beyond the last.",
+        f"{entry['workers']} workers, {entry['kills']} kills in {entry['seconds']:.0f} s: of {entry['trials']} trials "
+        f"{entry['finished_once']} finished once, {entry['failed']} failed.",
     ]
 
 

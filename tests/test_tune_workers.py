@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,7 +86,8 @@ class _Pipe:
     """The worker's end of a pipe whose other end asks to stop, or not."""
 
     def __init__(self, stop: bool) -> None:
-        self.stop, self.sent = stop, []
+        self.stop = stop
+        self.sent: list[object] = []
 
     def send(self, message: object) -> None:
         self.sent.append(message)
@@ -149,7 +151,7 @@ def test_a_worker_says_what_is_wrong_with_the_data(monkeypatch: pytest.MonkeyPat
         raise UserError("data/prepared is missing")
 
     monkeypatch.setattr(worker, "Trainer", missing)
-    monkeypatch.setattr(worker.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     pipe = _Pipe(False)
     worker.work(pipe, DIGITS, ("train",), dict)  # type: ignore[arg-type]
