@@ -66,7 +66,8 @@ def test_a_bug_and_what_the_user_can_mend_end_the_search(
 
 def test_workers_that_are_killed_at_once_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_work", dies_at_once)
-    with pytest.raises(UserError, match="5 workers in a row were killed before they could train"):
+    monkeypatch.setattr(workers, "_BAD_STARTS", 3)
+    with pytest.raises(UserError, match="3 workers in a row were killed before they could train"):
         trained([0.0])
 
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pandas
 from optuna.trial import FrozenTrial
 
 from src.core.documents import read_object, read_yaml
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.paths import BEST, PARAMS, TRIALS
-from src.evaluation import tables
 from src.params import Params
 from src.params.writing import changed
 from src.search.confirm import Confirmed, verdict
@@ -67,21 +67,20 @@ def apply(params: Params, number: int | None) -> None:
     found = read_object(BEST, "run python -m src.tune, which writes it")
     plan = search(params, distributions(params))
     try:
-        study = found["study"]
-        front = [entry["trial"] for entry in found.get("front", ())]
-        told, new = (found["winner"]["verdict"], found["winner"]["values"]) if "winner" in found else ("", {})
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{BEST} is damaged: run python -m src.tune, which writes it") from None
-    if study != plan.name:
-        raise UserError(f"{BEST} is of the search {study}, not of the present {plan.name}: search again")
-    if number is not None:
-        table = tables.read(TRIALS, "trial", *plan.space)
-        row = table[table["trial"] == number].astype(str)
-        if row.empty:
-            raise UserError(f"--apply is {number}: {TRIALS} has no such trial")
-        told, new = f"trial {number}", {key: read_yaml(row[key].iloc[0]) for key in plan.space}
-    elif not new:
-        raise UserError(f"--apply TRIAL: choose one of the Pareto front: {', '.join(map(str, front))}")
+        if found["study"] != plan.name:
+            raise UserError(f"{BEST} is of the search {found['study']}, not of the present {plan.name}: search again")
+        if number is not None:
+            rows = pandas.read_csv(TRIALS, dtype=str, keep_default_na=False).set_index("trial")
+            if str(number) not in rows.index:
+                raise UserError(f"--apply is {number}: {TRIALS} has no such trial")
+            told, new = f"trial {number}", {key: read_yaml(str(rows.loc[str(number), key])) for key in plan.space}
+        elif "front" in found:
+            front = ", ".join(str(entry["trial"]) for entry in found["front"])
+            raise UserError(f"--apply TRIAL: choose one of the Pareto front: {front}")
+        else:
+            told, new = found["winner"]["verdict"], dict(found["winner"]["values"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{BEST} or {TRIALS} is damaged: run python -m src.tune, which writes them") from None
     print(told)
     old = present(params)
     if old == new:

@@ -26,9 +26,9 @@ from src.params import Params, Train
 from src.search.messages import Outcome, Task
 from src.training.results import Epoch
 
-ATTEMPTS = 3  # of a training whose worker dies; it is probably what kills them
+ATTEMPTS = 5  # of a training whose worker dies; it is probably what kills them
 _LOOK = 1.0  # seconds after which `train` looks up even if no worker says anything
-_BAD_STARTS = 5  # workers in a row that are killed before they can train: there is no room for them
+_BAD_STARTS = 20  # workers in a row that are killed before they can train: there is no room for them
 FAULT = 1  # exit code of a worker with a traceback
 
 
