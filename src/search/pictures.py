@@ -1,7 +1,7 @@
 """The pictures of a search: how it went, where the good values lie, and what the confirmation says.
 
 Optuna's own draw complete trials alone, in one style for all; here pruned ones are shown too, as hollow triangles with
-the value of the epoch at which they were stopped, and nothing is interpolated between trials.
+the value of the epoch at which they were stopped, and nothing is interpolated between trials, of which there are few.
 """
 
 import warnings
@@ -14,8 +14,6 @@ import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
@@ -35,7 +33,6 @@ _MARKERS = {"complete": "o", "pruned": "v", "failed": "x"}
 _MAP = "viridis"
 _ENOUGH = 4  # trials below which nothing is said about the space
 _RANKED = 10  # trials below which the best tenth is none
-_PAIRS = 6  # pairs of keys that are drawn
 
 _Floats = NDArray[np.float64]
 
@@ -62,8 +59,6 @@ def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequ
         if len(plan.space) > 1 and (shares := importances(plan, valued)):
             yield importance(folder / "importance.png", shares)
         yield slices(folder / "slice.png", valued, plan.space, objective)
-        if len(plan.space) > 1:
-            yield pairs(folder / "pairs.png", valued, plan.space, objective)
 
     return list(pictures())
 
@@ -212,9 +207,12 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
     rows = -(-len(space) // columns)
     with drawing(path, 10.0, 3.0 * rows, "Every setting alone", caption) as (figure, _):
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        done = np.array([trial.state == TrialState.COMPLETE for trial in trials])
         when = matplotlib.colormaps[_MAP](np.linspace(0, 1, len(trials)))
         for axes, key in zip(grid.flat, space, strict=False):
-            _dots(axes, _places(trials, space, key), np.clip(_values(trials), *limits), trials, when)
+            x, y = _places(trials, space, key), np.clip(_values(trials), *limits)
+            axes.scatter(x[done], y[done], s=26, c=when[done], zorder=3, clip_on=False)
+            axes.scatter(x[~done], y[~done], s=18, marker="v", facecolors="none", edgecolors=when[~done], clip_on=False)
             _label(axes.xaxis, space, key)
             axes.set_ylim(limits)
             _in_percent(axes.yaxis, objective)
@@ -223,28 +221,6 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
             axes.set_ylabel(objective.label)
         for axes in grid.flat[len(space) :]:
             axes.set_axis_off()
-    return path
-
-
-def pairs(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: Objective) -> Path:
-    """Draw the trials over pairs of keys, the objective as colour."""
-    limits = _window(trials, objective)
-    norm = Normalize(*limits)
-    keys = list(combinations(space, 2))[:_PAIRS]
-    columns = min(3, len(keys))
-    rows = -(-len(keys) // columns)
-    caption = f"Colour: {objective.label}; what is off the scale has the colour of its end. Hollow: pruned."
-    with drawing(path, 10.0, 3.1 * rows, "Settings in pairs", caption) as (figure, _):
-        grid = figure.subplots(rows, columns, squeeze=False)
-        colours = matplotlib.colormaps[_MAP](norm(np.clip(_values(trials), *limits)))
-        for axes, (across, up) in zip(grid.flat, keys, strict=False):
-            _dots(axes, _places(trials, space, across), _places(trials, space, up), trials, colours)
-            _label(axes.xaxis, space, across)
-            _label(axes.yaxis, space, up)
-        for axes in grid.flat[len(keys) :]:
-            axes.set_axis_off()
-        bar = figure.colorbar(ScalarMappable(norm, _MAP), ax=grid.ravel().tolist(), fraction=0.03)
-        _in_percent(bar.ax.yaxis, objective)
     return path
 
 
@@ -286,13 +262,6 @@ def _label(axis: Axis, space: Space, key: str) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
     axis.set_label_text(key.rpartition(".")[2])
-
-
-def _dots(axes: Axes, x: _Floats, y: _Floats, trials: Sequence[FrozenTrial], colours: _Floats) -> None:
-    """Draw trials with colours (N, 4); pruned ones hollow."""
-    done = np.array([trial.state == TrialState.COMPLETE for trial in trials])
-    axes.scatter(x[~done], y[~done], s=18, marker="v", facecolors="none", edgecolors=colours[~done], clip_on=False)
-    axes.scatter(x[done], y[done], s=26, c=colours[done], zorder=3, clip_on=False)
 
 
 def _in_percent(axis: Axis, objective: Objective) -> None:

@@ -42,25 +42,25 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
             f"search {plan.name}: {plan.count} trials, {tune.sampler}, {tune.pruner} pruner, kept in {place}",
             flush=True,
         )
-        for reason, holds in {
-            f"{workers.count} workers": workers.count > 1,
-            "a storage that others may share": url is not None,
-            "latency": "latency" in tune.objectives,
-        }.items():
-            if holds:
-                print(f"{reason}: another run of this search may try other values, and is not reproducible", flush=True)
+        reasons = [f"{workers.count} workers"] if workers.count > 1 else []
+        reasons += ["a storage that others may share"] if url is not None else []
+        reasons += ["latency as an objective"] if "latency" in tune.objectives else []
+        if reasons:
+            print(
+                f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable", flush=True
+            )
         session = _Session(storage, url is not None, workers, stop, Runs(plan))
         status, summary, verdict = "FAILED", {}, ""
         try:
             trials = Trials(storage, plan, shared=url is not None)
-            if workers.count > 1 or url is not None or "latency" in tune.objectives:
+            if reasons:
                 trials.mark_not_repeatable()
             found = session.run(plan, trials)
             rows: list[confirm.Confirmed] = []
             if not stop.asked and tune.confirm.best:
                 stop.late = None  # the time is that of the search
                 rows = session.confirm(plan, params, found)
-            if found and not (stop.asked and not results.ranked(found, plan.objectives[0])):
+            if not stop.asked or results.ranked(found, plan.objectives[0]):
                 verdict = _write(plan, found, rows, trials.repeatable())
                 summary = {"trials": float(len(found))}
             status = "KILLED" if stop.asked else "FINISHED"
@@ -84,7 +84,7 @@ class _Session:
         self.runs.add(plan, known)
         if known:
             print(f"{len(known)} of {plan.count} are known already", flush=True)
-        started, told, what = time.monotonic(), 0, "training" if isinstance(plan, Confirmation) else "trial"
+        started, told = time.monotonic(), 0
         while not trials.done() and not self._stop():
             for task, outcome in self._workers.train(
                 lambda: None if self._stop() else trials.next(), trials.stops, trials.tick
@@ -97,13 +97,7 @@ class _Session:
                     continue
                 self.runs.add(plan, [new])
                 left = (time.monotonic() - started) / told * (plan.count - len(found))
-                ended = f"{results.state(new)} after epoch {results.epochs(new)}"
-                print(
-                    f"{what} {new.number:3}  {results.in_words(new, plan.objectives):>9}  "
-                    f"{results.result(new)['reason'] or ended:<24}  {results.describe(new.params)}"
-                    f"{_best(plan, found)}  {len(found)}/{plan.count}, {span(left)} left",
-                    flush=True,
-                )
+                print(f"{_line(plan, new, found)}  {len(found)}/{plan.count}, {span(left)} left", flush=True)
             if not trials.done() and not self._stop():  # others run what is left
                 trials.tick()
                 time.sleep(1)
@@ -133,11 +127,15 @@ class _Session:
         return confirm.confirmed(trainings, got) if len(got) == trainings.count else []
 
 
-def _best(plan: Plan, found: Sequence[FrozenTrial]) -> str:
-    ranked = results.ranked(found, plan.objectives[0])
-    if not ranked or len(plan.objectives) > 1 or isinstance(plan, Confirmation):
-        return ""
-    return f"  best {results.in_words(ranked[0], plan.objectives)} (trial {ranked[0].number})"
+def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
+    """Return how a trial ended, and the best of those that are finished."""
+    searching, objectives = not isinstance(plan, Confirmation), plan.objectives
+    ended = results.result(trial)["reason"] or f"{results.state(trial)} after epoch {results.epochs(trial)}"
+    text = f"{'trial' if searching else 'training'} {trial.number:3}  {results.in_words(trial, objectives):>9}  "
+    text += f"{ended:<24}  {results.describe(trial.params)}"
+    if searching and len(objectives) == 1 and (ranked := results.ranked(found, objectives[0])):
+        text += f"  best {results.in_words(ranked[0], objectives)} (trial {ranked[0].number})"
+    return text
 
 
 def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed], repeatable: bool) -> str:
