@@ -6,11 +6,12 @@ search's model is kept nowhere.
 """
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -33,36 +34,45 @@ class Runs:
 
     def __init__(self, search: Plan) -> None:
         self._search = search
-        self._thread = ThreadPoolExecutor(1, "mlflow")
-        self._written: list[Future[None]] = []
-        self._broken = False
         self._store: Store
         self._parent = ""
         self._known: set[tuple[str, str]] = set()  # study and number of the trials that have a run
-        self._write(self._open)
+        self._bug: Exception | None = None
+        self._writes: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="mlflow", daemon=True)
+        self._thread.start()
+        self._writes.put(self._open)
 
     def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         """Make a child run for each finished trial of a plan that has none."""
-        self._write(lambda: self._add(plan, trials))
+        self._writes.put(lambda: self._add(plan, trials))
 
-    def end(self, status: str, metrics: Mapping[str, float], verdict: str, folder: Path | None) -> None:
-        """Close the parent: FINISHED, FAILED or KILLED. verdict: its description; folder: logged under its name."""
-        self._write(lambda: self._end(status, metrics, verdict, folder))
-        self._thread.shutdown()
-        for written in self._written:
-            written.result()  # raises what was no fault of the store
+    def end(
+        self,
+        status: str,
+        metrics: Mapping[str, float],
+        verdict: str,
+        folder: Path | None,
+        patience: float | None = None,
+    ) -> None:
+        """Close the parent: FINISHED, FAILED or KILLED. verdict: its description; folder: logged under its name.
 
-    def _write(self, write: Callable[[], None]) -> None:
-        def attempt() -> None:
-            if self._broken:
-                return
-            try:
+        patience: seconds to wait for MLflow at most; None for as long as it takes.
+        """
+        self._writes.put(lambda: self._end(status, metrics, verdict, folder))
+        self._writes.put(None)
+        self._thread.join(patience)
+        if self._bug is not None:
+            raise self._bug
+
+    def _write(self) -> None:
+        try:
+            for write in iter(self._writes.get, None):
                 write()
-            except (UserError, OSError) as fault:
-                self._broken = True
-                print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
-
-        self._written.append(self._thread.submit(attempt))
+        except (UserError, OSError) as fault:
+            print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
+        except Exception as bug:
+            self._bug = bug
 
     def _open(self) -> None:
         self._store = open_store()

@@ -50,7 +50,7 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
                 f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable", flush=True
             )
         session = _Session(storage, url is not None, workers, stop, Runs(plan))
-        status, summary, verdict = "FAILED", {}, ""
+        status, summary, verdict, patience = "FAILED", {}, "", None
         try:
             trials = Trials(storage, plan, shared=url is not None)
             if reasons:
@@ -65,10 +65,10 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
                 summary = {"trials": float(len(found))}
             status = "KILLED" if stop.asked else "FINISHED"
         except KeyboardInterrupt:
-            status = "KILLED"
+            status, patience = "KILLED", 3.0
             raise
         finally:
-            session.runs.end(status, summary, verdict, paths.TUNING if summary else None)
+            session.runs.end(status, summary, verdict, paths.TUNING if summary else None, patience)
     if stop.asked:
         print("stopped; start again to go on where it was")
         raise KeyboardInterrupt
