@@ -112,7 +112,7 @@ def ended(workers: Workers, plan: Plan, spent: list[float] | None = None) -> Ite
             return trials.stops(task, epoch)
 
         for task, outcome in workers.train(trials.next, stops):
-            trials.finish(task, outcome)
+            trials.finish(task.number, outcome)
             yield trials.finished()
 
 

@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mounts import small_disk
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from tune_samples import epoch, epochs, plan, searched, take
 
@@ -75,7 +77,7 @@ def test_the_objective_is_the_best_of_all_epochs() -> None:
             assert task is not None
             for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.9, 0.7), (0.8, 0.3), (0.7, 0.6)], start=1):
                 assert not trials.stops(task, epoch(number, accuracy, loss))
-            trials.finish(task, Outcome("complete", {"model_md5": "md5"}))
+            trials.finish(task.number, Outcome("complete", {"model_md5": "md5"}))
             (trial,) = trials.finished()
         assert trial.value == value
         assert result(trial)["history"]["validation_loss"] == [1.0, 0.7, 0.3, 0.6]
@@ -91,10 +93,34 @@ def test_a_training_that_is_sent_again_is_recorded_once() -> None:
             for number, each in enumerate(epochs(task), start=1):
                 if number <= count:
                     trials.stops(task, each)
-        trials.finish(task, Outcome("complete"))
+        trials.finish(task.number, Outcome("complete"))
         (trial,) = trials.finished()
     assert list(trial.intermediate_values) == list(range(1, 10))
     assert len(result(trial)["history"]["train_loss"]) == 9
+
+
+def test_a_training_that_is_sent_again_stops_where_it_was_told_to() -> None:
+    """Its worker died between the answer and the outcome."""
+    search = plan(12, sampler="random")
+    with open_storage(search.name, None) as opened:
+        trials = Trials(opened, search, shared=False)
+
+        def stopped() -> int | None:
+            assert task is not None
+            return next((each.number for each in epochs(task) if trials.stops(task, each)), None)
+
+        while (task := trials.next()) and (before := stopped()) is None:
+            trials.finish(task.number, Outcome("complete"))
+        assert before == stopped()
+
+
+def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
+    sizes, parts = CategoricalDistribution([32, 36]), CategoricalDistribution([1, 8])
+    entries = {"train.batch_size": sizes, "train.accumulate": parts}
+    trials = searched(replace(plan(4, sampler="grid", space=GRID), space=entries))
+    reasons = {(*trial.params.values(),): result(trial)["reason"] for trial in trials}
+    assert "must be a multiple" in reasons.pop((36, 8))
+    assert set(reasons.values()) == {""}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -173,7 +199,7 @@ def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: 
         time.sleep(2.1)  # the database counts whole seconds
         found = searched(search, url)
         assert dead.stops(task, epoch(1, 0.5))
-        dead.finish(task, Outcome("complete", {}))
+        dead.finish(task.number, Outcome("complete", {}))
         assert table(dead.finished()) == table(found)
     assert found[0].number > 0
     assert all(trial.state == TrialState.COMPLETE for trial in found)

@@ -82,7 +82,7 @@ def take(trials: Trials, pause: float = 0.0) -> None:
     """Run the trials that are left, as a session does."""
     while not trials.done():
         for task, outcome in SampleWorkers(pause).train(trials.next, trials.stops, trials.tick):
-            trials.finish(task, outcome)
+            trials.finish(task.number, outcome)
         trials.tick()
         time.sleep(pause)
 

@@ -89,7 +89,7 @@ class _Session:
             for task, outcome in self._workers.train(
                 lambda: None if self._stop() else trials.next(), trials.stops, trials.tick
             ):
-                trials.finish(task, outcome)
+                trials.finish(task.number, outcome)
                 told += 1
                 found = trials.finished()
                 new = next((trial for trial in found if trial.number == task.number), None)

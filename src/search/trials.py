@@ -17,6 +17,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
+from src.core.errors import UserError
 from src.search import sampling
 from src.search.messages import Outcome, Task
 from src.search.plan import Plan
@@ -33,6 +34,7 @@ class _Running:
     id: int
     seed: int
     reported: int = 0  # epochs that the storage knows
+    pruned: bool = False  # at the last of them
     epochs: list[Epoch] = field(default_factory=list)
 
 
@@ -88,27 +90,31 @@ class Trials:
         place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
         self._study.sampler = self._plan.sampler(place)
         trial = optuna.Trial(self._study, own._trial_id)
-        task = self._plan.task(number, sampling.suggest(trial, self._plan.space))
-        self._running[number] = _Running(trial, own._trial_id, task.seed)
+        values = sampling.suggest(trial, self._plan.space)
+        self._running[number] = _Running(trial, own._trial_id, self._plan.training(values)[1])
         self._beat(self._running[number])
-        return task
+        try:
+            return self._plan.task(number, values)
+        except UserError as fault:  # where the space has more combinations than were checked before
+            self.finish(number, Outcome("failed", reason=str(fault)))
+            return self.next()
 
     def stops(self, task: Task, epoch: Epoch) -> bool:
-        """Record an epoch and return whether its trial is pruned here; not again what a dead worker said before."""
+        """Record an epoch, unless a worker that died has said it before, and return whether its trial ends here."""
         running = self._running[task.number]
         running.epochs[epoch.number - 1 :] = [epoch]
-        if len(self._plan.objectives) > 1 or epoch.number <= running.reported:
-            return False
-        try:
+        if len(self._plan.objectives) == 1 and epoch.number > running.reported:
+            try:
+                running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
+                running.pruned = running.trial.should_prune()
+            except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
+                running.pruned = True
             running.reported = epoch.number
-            running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
-            return running.trial.should_prune()
-        except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
-            return True
+        return running.pruned and epoch.number == running.reported
 
-    def finish(self, task: Task, outcome: Outcome) -> None:
+    def finish(self, number: int, outcome: Outcome) -> None:
         """Record how a trial ended, unless another process has run it meanwhile."""
-        running = self._running.pop(task.number)
+        running = self._running.pop(number)
         epochs = running.epochs
         result = {
             "seed": running.seed,
