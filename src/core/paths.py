@@ -43,7 +43,6 @@ SEEDS = REPORTS / "seeds.csv"
 
 TUNING = REPORTS / "tuning"  # what a search found
 TRIALS = TUNING / "trials.csv"
-ATTEMPTS = TUNING / "attempts.csv"
 CONFIRMATION = TUNING / "confirmation.csv"
 BEST = TUNING / "best.json"
 
@@ -81,5 +80,5 @@ def shown(path: Path) -> str:
 
 
 def searches() -> Path:
-    """Optuna's journal of all searches. It outlives the copies of temporary experiments, and reruns of the stage."""
+    """Optuna's journals of searches. They outlive the copies of temporary experiments, and reruns of the stage."""
     return main_root() / ".cache" / "searches"
