@@ -62,7 +62,7 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     tiles = [
         Tile(image, [("", "what the model saw", "")], _INCHES),
         Tile(scaled, [("what it needs for ", chosen, "")], _INCHES),
-        Tile(_laid_over(image, scaled), [("", "both", "")], _INCHES),
+        Tile(laid_over(image, scaled), [("", "both", "")], _INCHES),
     ]
     caption = (
         f"Where a square of {side}×{side} pixels is covered with the mean colour of the training images, “{chosen}” "
@@ -73,8 +73,8 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     sheet(path, [[[tile] for tile in tiles]], title, caption, image_inches=_INCHES)
 
 
-def _laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:
-    """The image in grey with the map's colours on it, the stronger the less grey: (H, W, 3)."""
+def laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:
+    """Return the image in grey with the colours of a map (H, W) in [−1, 1] on it, the stronger the less grey."""
     grey = np.broadcast_to(image.mean(axis=2, keepdims=True), (*image.shape[:2], 3))
     colours = 255 * colormaps["RdBu_r"]((scaled + 1) / 2)[..., :3]
     share = 0.8 * np.abs(scaled)[..., np.newaxis]
