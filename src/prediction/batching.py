@@ -14,11 +14,11 @@ from src.prediction.photos import Pixels
 
 
 class Busy(Exception):
-    """As much is in work as may be. The text is a sentence for who asked."""
+    """Tell who asks, in one sentence, that as much is in work as may be."""
 
 
 class Room:
-    """What is in work at a time, at most `most`; for one thread, that of the event loop."""
+    """Bound what is in work at a time. For one thread: that of the event loop."""
 
     def __init__(self, most: int, what: str) -> None:
         self.most = most

@@ -42,7 +42,7 @@ _EXPLANATIONS = 4  # in work at once; one is computed at a time, and takes as lo
 
 
 class Limits(NamedTuple):
-    """How much is computed and held at a time. With the defaults at most 1 GiB of photos waits."""
+    """Bound what is held and computed at a time: with the defaults at most 1 GiB of files."""
 
     bytes: int = 16 * 2**20  # of one request's body
     requests: int = 64  # in work

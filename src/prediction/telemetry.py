@@ -1,4 +1,4 @@
-"""What a server counts of its requests, in the text format of Prometheus (version 0.0.4)."""
+"""Count a server's requests, and tell the counts in the text format of Prometheus (version 0.0.4)."""
 
 import time
 from bisect import bisect_left
@@ -34,7 +34,7 @@ class Histogram:
 
 
 class Telemetry:
-    """Requests to `/predict` by status and by seconds, and the sizes of batches."""
+    """Count requests to `/predict` by status and by seconds, and batches by photos."""
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()

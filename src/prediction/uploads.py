@@ -1,5 +1,6 @@
 """The photos of a request, brought to the size of the model whatever size they have."""
 
+import asyncio
 import io
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from src.data.prepared import ImageFormat
 from src.prediction.photos import Pixels, with_channels
 
 MOST_FILES = 64  # of one form
+MOST_SECONDS = 60.0  # in which a body must have come: who is gone without a word would hold a place for ever
 _NO_PHOTO = "no photo came: send JPEG or PNG bytes as the body, or a form with one or more files called file"
 
 
@@ -33,12 +35,16 @@ async def receive(request: Request, most_bytes: int) -> list[Upload]:
         raise HTTPException(411, "the request does not say its length: send the header Content-Length")
     if int(length) > most_bytes:
         raise HTTPException(413, f"the request has more than {most_bytes / 2**20:g} MiB, which is the most (--max-mib)")
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        async with request.form(max_files=MOST_FILES, max_fields=MOST_FILES) as form:
-            files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
-            uploads = [Upload(file.filename or "", await file.read()) for file in files]
-    else:
-        uploads = [Upload("", await request.body())]
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                async with request.form(max_files=MOST_FILES, max_fields=MOST_FILES) as form:
+                    files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
+                    uploads = [Upload(file.filename or "", await file.read()) for file in files]
+            else:
+                uploads = [Upload("", await request.body())]
+    except TimeoutError:
+        raise HTTPException(408, f"the photo did not come within {MOST_SECONDS:g} seconds") from None
     if not uploads or not all(upload.content for upload in uploads):
         raise HTTPException(400, _NO_PHOTO)
     return uploads
