@@ -38,7 +38,7 @@ def main() -> None:
         "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: %(default)s")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: other machines too (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="another for other machines too (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
     parser.add_argument(
         "--resize",
@@ -79,7 +79,9 @@ def main() -> None:
         listening = socket.create_server((arguments.host, arguments.port), family=family)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"--host {arguments.host} --port {arguments.port}: {reason}: name another") from None
+        raise UserError(
+            f"{arguments.host}, port {arguments.port}: {reason}: name others by --port and --host"
+        ) from None
     port = listening.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5))
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host

@@ -354,7 +354,7 @@ def test_a_thousand_bad_uploads_leave_it_alive_and_its_memory_flat() -> None:
     ("arguments", "message"),
     [
         (["--max-mib", "0"], "--max-mib is 0: must be above 0"),
-        (["--host", "192.0.2.1"], "--host 192.0.2.1 --port 8000: .*: name another"),
+        (["--host", "192.0.2.1"], "192.0.2.1, port 8000: .*: name others by --port and --host"),
         (["--port", "99999"], "--port is 99999: must be 0 to 65535"),
         (["--device", "mps"], "--device mps, but torch finds no such device"),
         (["--model", "nowhere"], "nowhere is missing"),
