@@ -124,7 +124,8 @@ def test_servers_listen_on_loopback_only() -> None:
     everywhere = re.compile(
         rb"0\.0\.0\.0|--host[ =](?!127\.0\.0\.1)|Server\(\(\s*['\"](?!127\.0\.0\.1)|bind\(\(['\"](?!127)"
     )
-    assert [name for name, text in texts.items() if name != "tests/test_hostile.py" and everywhere.search(text)] == []
+    exempt = {"tests/test_hostile.py", "Dockerfile"}  # a container's own loopback cannot be published
+    assert [name for name, text in texts.items() if name not in exempt and everywhere.search(text)] == []
 
 
 def test_the_docs_serve_models_without_pickles() -> None:

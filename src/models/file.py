@@ -82,10 +82,14 @@ class Shapes(TorchFunctionMode):
 
 def save(path: Path, classifier: Classifier, spec: ModelSpec) -> None:
     """Write weights and spec; equal weights give an identical file."""
-    weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    content = serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
     with replacing(path) as temporary:
-        temporary.write_bytes(content)  # where safetensors itself writes, a full disk is not an OSError
+        temporary.write_bytes(content(classifier, spec))  # where safetensors writes, a full disk is not an OSError
+
+
+def content(classifier: Classifier, spec: ModelSpec) -> bytes:
+    """Return what the file of weights and spec holds; its MD5 is the model's identity."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    return serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
 
 
 def load(path: Path) -> tuple[Classifier, ModelSpec]:

@@ -60,16 +60,11 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     loss, side = occlusion(model, image, label)
     most = float(np.abs(loss).max())
     scaled = loss / max(most, 1e-12)
-    # The image in grey with the map's colours on it, the stronger the less grey.
-    grey = np.broadcast_to(image.mean(axis=2, keepdims=True), (*image.shape[:2], 3))
-    share = 0.8 * np.abs(scaled)[..., np.newaxis]
-    colours = 255 * colormaps["RdBu_r"]((scaled + 1) / 2)[..., :3]
-    both = (share * colours + (1 - share) * grey).round().astype(np.uint8)
     chosen = model.spec.classes[label]
     tiles = [
         Tile(image, [("", "what the model saw", "")], _INCHES),
         Tile(scaled, [("what it needs for ", chosen, "")], _INCHES),
-        Tile(both, [("", "both", "")], _INCHES),
+        Tile(laid_over(image, scaled), [("", "both", "")], _INCHES),
     ]
     caption = (
         f"Where a square of {side}×{side} pixels is covered with the mean colour of the training images, “{chosen}” "
@@ -78,3 +73,12 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     )
     title = f"{ending(name, 48)}: {chosen}, {percent(float(probabilities[label]), 1)}"
     sheet(path, [[[tile] for tile in tiles]], title, caption, image_inches=_INCHES)
+
+
+def laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:
+    """Return the image in grey with the colours of a map (H, W) in [−1, 1] on it, the stronger the less grey."""
+    grey = np.broadcast_to(image.mean(axis=2, keepdims=True), (*image.shape[:2], 3))
+    colours = 255 * colormaps["RdBu_r"]((scaled + 1) / 2)[..., :3]
+    share = 0.8 * np.abs(scaled)[..., np.newaxis]
+    laid: Pixels = (share * colours + (1 - share) * grey).round().astype(np.uint8)
+    return laid

@@ -131,12 +131,17 @@ def prepare(data: bytes, wanted: Preparation) -> Pixels:
     """Decode an image to pixels (H, W, C) as the model takes them. Raises `Unreadable`."""
     image = wanted.image
     pixels = decode(data, wanted.fit)
-    height, width, channels = pixels.shape
+    height, width = pixels.shape[:2]
     if (height, width) != (image.height, image.width):
         hint = "; --resize brings photos to it" if image.height == image.width else ""
         raise Unreadable(f"{width}×{height} pixels; the model takes {image.width}×{image.height}{hint}")
-    if channels == image.channels:
+    return with_channels(pixels, image.channels)
+
+
+def with_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Return the pixels (H, W, 1 or 3) with `channels` channels, grey or RGB, as the split stage makes them."""
+    if pixels.shape[2] == channels:
         return pixels
-    if image.channels == 3:  # as in split: grey among colour
-        return np.broadcast_to(pixels, (height, width, 3))
+    if channels == 3:
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
