@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from src.tracking.dead import close, close_dead, dead_runs, gone
+
 from src.tracking.runs import find_runs
 from src.tracking.store import Store, open_store
 

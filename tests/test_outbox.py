@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from src.tracking.outbox import letter_of
+from src.tracking.sender import send, unsent
 from tracking_samples import ROOT, make_model, make_tree, settings
 from tracking_server import Server
 
 from src.core.files import digest
 from src.core.paths import MODEL, outbox
 from src.tracking import attach, sender, training_run
-from src.tracking.outbox import letter_of
-from src.tracking.sender import send, unsent
 from src.tracking.store import open_store
 
 EPOCHS = range(1, 6)

@@ -20,7 +20,7 @@ from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
 from src.training import record
-from src.training.checkpoints import Checkpoints, discard_recorded
+from src.training.checkpoints import Checkpoints, discard_recorded, finished_session
 from src.training.loop import train
 from src.training.progress import Progress
 from src.training.results import Epoch
@@ -136,7 +136,8 @@ def test_only_the_two_newest_checkpoints_are_kept() -> None:
 def test_what_is_finished_goes_once_it_is_recorded() -> None:
     for md5, key in (("aaaa", "one"), ("bbbb", "two")):
         Checkpoints(key).write(1, b"state")
-        Checkpoints(key).finish(md5)
+        Checkpoints(key).finish(md5, key)
+    assert (finished_session("bbbb"), finished_session("cccc")) == ("two", None)
     LOCK.write_text("md5: aaaa")
     discard_recorded()
     assert Checkpoints("one").newest() is None

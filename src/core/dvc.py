@@ -1,9 +1,11 @@
-"""`dvc.yaml`, `dvc.lock` and `….dvc`, those of older commits and other branches too: read with bounds, and whether they
-have the form that DVC gives them.
+"""Read `dvc.yaml`, `dvc.lock` and `….dvc`, those of older commits and other branches too: with bounds, and checked for
+the form that DVC gives them.
 
 What is wrong with one is a `ValueError` of one line.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src.core.documents import keys, read_yaml
+from src.core.files import digest
 
 _Output = str | Annotated[dict[str, Any], Field(min_length=1)]  # a path, or a path with options
 
@@ -76,6 +79,16 @@ def read_pointer(text: str | bytes) -> str:
     outputs: Any = keys(read_yaml(text)).get("outs")
     _check(outputs, _POINTER, "outs")
     return str(outputs[0]["md5"])
+
+
+def output_digest(path: Path) -> str | None:
+    """Return the MD5 that a `dvc.lock` has of a file or a folder; None where neither is there."""
+    if not path.is_dir():
+        return digest(path) if path.is_file() else None
+    files = [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    listed = sorted((file.relative_to(path).as_posix(), digest(file)) for file in files)
+    content = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
+    return hashlib.md5(content.encode()).hexdigest() + ".dir"
 
 
 def _stages(text: str | bytes, form: TypeAdapter[Any]) -> dict[str, Any]:

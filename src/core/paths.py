@@ -64,11 +64,6 @@ def states() -> Path:
     return main_root() / ".cache" / "state"
 
 
-def outbox() -> Path:
-    """What the tracking store has not taken yet."""
-    return main_root() / ".cache" / "outbox"
-
-
 def promotion() -> Path:
     """Locked while a champion is chosen."""
     return main_root() / ".cache" / "promotion.lock"

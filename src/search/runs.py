@@ -21,7 +21,7 @@ from src.search.plan import Plan, Search
 from src.search.results import Result
 from src.tracking import identity
 from src.tracking.runs import find_runs
-from src.tracking.store import Store, explained, placing
+from src.tracking.store import Store, explained, upload
 
 
 class Runs:
@@ -70,11 +70,9 @@ class Runs:
         try:
             with explained(self._store.uri):
                 self._client.log_batch(self._parent, values, tags=[RunTag("mlflow.note.content", verdict)])
-                with placing(self._store.uri):
-                    if folder is not None:
-                        self._client.log_artifacts(self._parent, str(folder), folder.name)
-                        for file in extra:
-                            self._client.log_artifact(self._parent, str(file), folder.name)
+                if folder is not None:
+                    for path in (folder, *extra):
+                        upload(self._store, self._parent, path, folder.name)
                 self._client.set_terminated(self._parent, status)
         except UserError as fault:
             print(f"warning: the search's MLflow run stays open: {fault}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from src.core.paths import LOCK, states
 
 _KEPT = 2  # the newest, and the one before in case a power failure damages it
 _CHECKSUM = 32  # bytes, SHA-256, at the start of a file
-_FINISHED = "finished"  # holds the md5 of the model that came out
+_FINISHED = "finished"  # holds the md5 of the model that came out, and the session of the training
 _FORGOTTEN = 30 * 24 * 3600  # seconds after which nobody goes on with what was left
 
 
@@ -71,18 +71,27 @@ class Checkpoints:
             path.unlink()
         return None
 
-    def finish(self, model_md5: str) -> None:
-        """The training is done. Its last checkpoint stays until DVC has recorded the model (`discard_recorded`): if it
-        is killed before, nothing has to be trained again."""
-        write_text(self.folder / _FINISHED, model_md5)
+    def finish(self, model_md5: str, session: str) -> None:
+        """Note that the training is done. Its last checkpoint stays until DVC has recorded the model
+        (`discard_recorded`): if it is killed before, nothing has to be trained again."""
+        write_text(self.folder / _FINISHED, f"{model_md5} {session}")
+
+
+def finished_session(model_md5: str) -> str | None:
+    """Return the session of the training that gave this model, until that is discarded."""
+    for file in states().glob(f"*/{_FINISHED}"):
+        md5, session = file.read_text(encoding="utf-8").split()
+        if md5 == model_md5:
+            return session
+    return None
 
 
 def discard_recorded() -> None:
-    """Removes what finished trainings left whose model is in `dvc.lock`, as it is when a later stage runs."""
+    """Remove what finished trainings left whose model is in `dvc.lock`, as it is when a later stage runs."""
     recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     for file in states().glob(f"*/{_FINISHED}"):
         with suppress(FileNotFoundError):  # another process does the same
-            if file.read_text(encoding="utf-8") in recorded:
+            if file.read_text(encoding="utf-8").split()[0] in recorded:
                 shutil.rmtree(file.parent)
 
 

@@ -72,7 +72,7 @@ class Resumable:
             self._wait()
 
     def finish(self, model_md5: str) -> None:
-        self._checkpoints.finish(model_md5)
+        self._checkpoints.finish(model_md5, self.session)
 
     def _state(self) -> dict[str, Any]:
         snapshots = self._snapshots.state()
