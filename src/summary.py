@@ -13,10 +13,11 @@ from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json, read_object, read_yaml
 from src.core.errors import UserError, command
 from src.core.git import read_source
-from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, PARAMS, TRAINING
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, PARAMS, TRAINING, main_root
 from src.evaluation.reports import read_metrics, read_training
 from src.evaluation.sentence import accuracy_sentence
 from src.tracking import history
+from src.tracking.store import database
 
 _NAMED = 3  # changed numbers that are named, of each file
 
@@ -141,7 +142,9 @@ def _run() -> Iterator[tuple[str, str]]:
     if uri.startswith(("http://", "https://")):
         yield "see it", f"{uri.rstrip('/')}/{page}"
         return
-    # Beside runs of older versions in `mlruns/`, MLflow would show those.
+    if database(run.uri) == main_root() / "mlflow.db":
+        uri = "sqlite:///mlflow.db"
+    # That one is MLflow's own default, unless runs of older versions lie in `mlruns/`.
     default = uri == "sqlite:///mlflow.db" and not Path("mlruns").is_dir()
     server = "mlflow ui" if default else f"mlflow ui --backend-store-uri '{uri}'"
     yield "see it", f"{server}, then http://127.0.0.1:5000/{page}"

@@ -47,7 +47,7 @@ def spoiled(folder: Path, text: str, *damaged: Path) -> str:
 @pytest.mark.parametrize("text", GARBAGE)
 def test_an_old_commit_that_is_damaged_is_shown_all_the_same(folder: Path, text: str) -> None:
     model = history.states()[0].model_md5
-    commit(folder, "whole")
+    whole = commit(folder, "whole")
     damaged = spoiled(folder, text, paths.METRICS, paths.PIPELINE)
     state = history.state_of(damaged)
     assert state is not None

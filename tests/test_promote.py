@@ -29,6 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("DVC_ROOT", str(folder))
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "digits")
         open_store()
     return folder / "mlflow.db"
 
@@ -124,6 +125,28 @@ def test_many_small_steps_down_end_at_the_best_champion(folder: Path, run: Any) 
     with pytest.raises(UserError, match=r"version 1, the best champion so far") as refused:
         run()
     assert "version 2" not in str(refused.value)
+
+
+def test_without_a_champion_the_best_that_is_left_is_what_counts(folder: Path, run: Any) -> None:
+    """Removed in MLflow's pages, the alias or a version: no worse model slips in."""
+    trained(folder, "best", BASE)
+    run()
+    client = open_store().client
+    client.delete_registered_model_alias("digits", "champion")
+    trained(folder, "worse", with_flips(BASE, 100, 0))
+    with pytest.raises(UserError, match=r"worse than version 1, the best champion so far: -5\.00 points"):
+        run()
+    assert champion() is None
+    trained(folder, "as good", with_flips(BASE, 3, 3))
+    assert "version 2" in run()
+    client.delete_model_version("digits", "2")
+    trained(folder, "worse again", with_flips(BASE, 90, 0))
+    with pytest.raises(UserError, match=r"worse than version 1, the best champion so far"):
+        run()
+    client.delete_model_version("digits", "1")
+    with pytest.raises(UserError, match=r"digits has lost its champion, and no version is left to compare with"):
+        run()
+    assert "in spite of digits has lost" in run("--force", "a new beginning")
 
 
 def test_too_few_images_are_told_with_how_many_would_do(folder: Path, run: Any) -> None:

@@ -17,6 +17,7 @@ def test_commands_that_share_a_study_share_its_parent_and_add_their_own_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
     (tmp_path / "dataset.json").write_text("{}")
     monkeypatch.setattr("src.search.runs.DATASET", tmp_path / "dataset.json")
     store, search = open_store(), plan(3)

@@ -51,13 +51,14 @@ def _state(commit: str, text: bytes) -> State | None:
     if model is None:
         return None
     read = (parameters(locked[stage]) for stage in STAGES if stage in locked)
-    flat = {key: without_credentials(value) for stage in read for key, value in stage.items()}
+    flat = {key: value for stage in read for key, value in stage.items()}
     return State(commit, model, written.get(DATASET.as_posix()), flat)
 
 
 def parameters(stage: Mapping[str, Any]) -> dict[str, str]:
-    """Return those of one stage of a `dvc.lock`, as text by dotted key."""
-    return flatten(stage.get("params", {}).get(PARAMS.name, {}))
+    """Return those of one stage of a `dvc.lock`, as text by dotted key, without credentials."""
+    flat = flatten(stage.get("params", {}).get(PARAMS.name, {}))
+    return {key: without_credentials(value) for key, value in flat.items()}
 
 
 def stages_of(locked: Mapping[str, Any], model_md5: str) -> list[str]:

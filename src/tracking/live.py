@@ -137,7 +137,7 @@ class _LiveRun:
         self._store, self._id = store, run_id
         self._known = logged_epochs(store, run_id)
         self._monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=store.uri)  # type: ignore[no-untyped-call]
-        self._began = self._sampled = time.monotonic()
+        self._began, self._sampled = time.monotonic(), -_SAMPLE
 
     def log(self, batch: Sequence[_Entry]) -> None:
         from mlflow.entities import Metric, RunTag

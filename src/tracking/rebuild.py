@@ -82,8 +82,9 @@ def rebuild(wanted: Source) -> Rebuilt:
             (folder / ".cache").mkdir()
             (folder / ".cache" / paths.downloads().name).symlink_to(paths.downloads())
         for command in "checkout", "pull":  # what was downloaded then; where neither has it, it is downloaded again
-            bring = ["dvc", command, "--quiet", str(paths.RAW)]
-            if not subprocess.run(bring, cwd=folder, env=environment, stderr=subprocess.DEVNULL, check=False).returncode:
+            bring = ("dvc", command, "--quiet", str(paths.RAW))
+            done = subprocess.run(bring, cwd=folder, env=environment, stderr=subprocess.DEVNULL, check=False)
+            if not done.returncode:
                 break
         run("dvc", "repro", "download")
         run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *wanted.stages)

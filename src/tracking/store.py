@@ -50,8 +50,11 @@ class Store(NamedTuple):
 def tracking_uri() -> str:
     """Return the store's address. A relative SQLite file lies in the clone's root, also for temporary experiments."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    file = database(uri)
-    return f"sqlite:///{os.path.relpath(main_root() / file)}" if file and not file.is_absolute() else uri
+    if (file := database(uri)) is None:
+        return uri
+    path = str(main_root() / file)
+    # These mean something in an address; a path from here has none of those above.
+    return f"sqlite:///{os.path.relpath(path) if {*'?#%'} & {*path} else path}"
 
 
 def database(uri: str) -> Path | None:
