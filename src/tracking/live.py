@@ -50,6 +50,7 @@ class Live:
         self._tags = {**record.source_tags(source), SESSION: session, PROCESS: this_process()}
         self._dataset, self._origin = record.dataset_record(flat), record.origin(source)
         self._queue: queue.Queue[_Entry] = queue.Queue(_ROOM)
+        self._began = _now()
         self._failing = self._warned = False
         self._put(_Entry({}, 0, _now(), self._tags))  # the run is there before its first epoch
         self._thread = threading.Thread(target=self._send, name="tracking", daemon=True)
@@ -122,7 +123,8 @@ class Live:
                 run_id = found[0].info.run_id
                 client.update_run(run_id, status="RUNNING")
             else:
-                run_id = client.create_run(store.experiment_id, tags=self._tags, run_name=self._name).info.run_id
+                made = client.create_run(store.experiment_id, self._began, self._tags, self._name)
+                run_id = made.info.run_id
         begin(store, run_id, self._params, self._dataset, self._origin)
         close_dead(store, spared=run_id)
         return _LiveRun(store, run_id)

@@ -52,7 +52,8 @@ def complete(fresh: str = "") -> Completed:
     changed = _complete(store, run, record)
     close_dead(store)
     discard_recorded()
-    return Completed(run.info.run_id, run.info.run_name, run.info.experiment_id, store.uri, changed, record.missing)
+    missing = record.missing if changed else ()
+    return Completed(run.info.run_id, run.info.run_name, run.info.experiment_id, store.uri, changed, missing)
 
 
 def complete_or_warn(fresh: str) -> None:

@@ -22,6 +22,7 @@ from src.tracking.live import live
 from src.tracking.runs import close_dead, dead_runs, find_runs, gone
 from src.tracking.store import open_store
 from src.tracking.sync import complete
+from src.training.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -46,16 +47,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def train() -> float:
-    """Return how many seconds tracking took of the training's time; the later stages follow."""
+    """Return how many seconds tracking took of the training's time; the process ends, and the later stages follow."""
     started = time.monotonic()
     with live("session") as run:
         for number in range(1, EPOCHS + 1):
             run.log_epoch(epoch(number))
         took = time.monotonic() - started
         make_results()
+        Checkpoints("key").finish(digest(paths.MODEL), "session")
         run.log_model_md5(digest(paths.MODEL))
         ending = time.monotonic()
-    return took + time.monotonic() - ending
+    took += time.monotonic() - ending
+    run._thread.join()
+    return took
 
 
 @pytest.mark.parametrize("kind", ["killed", "500", "silent"])
@@ -96,7 +100,7 @@ def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
         for number in range(3, EPOCHS + 1):
             run.log_epoch(epoch(number))
         make_results()
-        run.log_model_md5(digest(paths.MODEL))
+        Checkpoints("key").finish(digest(paths.MODEL), "session")
     assert len(capsys.readouterr().err.splitlines()) == 1
     (live_run,) = runs()
     assert complete().run_id == live_run

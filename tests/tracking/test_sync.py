@@ -176,7 +176,7 @@ def test_other_parameters_that_give_the_same_model_have_a_run_of_their_own(monke
     first = complete()
     text = paths.PARAMS.read_text(encoding="utf-8")
     paths.PARAMS.write_text(text.replace("accumulate: 1 ", "accumulate: 2 "), encoding="utf-8")
-    assert complete().missing == [], "a complete run is not looked at again"
+    assert not complete().missing, "a complete run is not looked at again"
     lock()
     second = complete()
     assert second.run_id != first.run_id
