@@ -23,12 +23,13 @@ class Found(NamedTuple):
 
 def verify(store: Store | None) -> Found:
     """Compare them all; change nothing. Without a store every model is without a run."""
-    oldest = {state.model_md5: state for state in history.states()}  # newest first: the last one stays
+    states = history.states()
+    oldest = {state.model_md5: state for state in states}  # newest first: the last one stays
     runs = find_runs(store, everywhere=True) if store else []
     trained = [run for run in runs if "model_md5" in run.data.tags]
     matched = {
         state.model_md5
-        for state in history.states()
+        for state in states
         for run in trained
         if run.data.tags["model_md5"] == state.model_md5 and made(run, state)
     }

@@ -152,10 +152,14 @@ def test_a_training_that_ends_badly_says_so_and_goes_on_in_its_run(
 KILLED = """
 import os, time
 from src.tracking.live import live
+from src.tracking.runs import find_runs, logged_epochs
+from src.tracking.store import open_store
 from tracking_samples import epoch
+store = open_store()
 with live("session") as run:
     run.log_epoch(epoch(1))
-    run._thread.join(20)
+    while not [run for run in find_runs(store) if logged_epochs(store, run.info.run_id)]:
+        time.sleep(0.1)
     os.kill(os.getpid(), 9)
 """
 
