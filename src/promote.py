@@ -28,7 +28,7 @@ from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
-from src.tracking.champion import ALIAS, Registry, Version, one_at_a_time
+from src.tracking.champion import ALIAS, Registry, Version
 from src.tracking.store import open_store
 
 # What must agree, one of them at least, for two models to have answered the same images.
@@ -60,13 +60,10 @@ def main() -> None:
     if arguments.force is not None and not arguments.force.strip():
         raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
-        with one_at_a_time():
-            gone, champion = Registry(open_store(), name).rollback()
+        gone, champion = Registry(open_store(), name).rollback()
         _say("champion", f"{name} version {champion.number} again, not version {gone.number} any more")
         return
-    candidate = _candidate(working_tree())
-    with one_at_a_time():
-        _promote(candidate, name, params.report.margin / 100, arguments.force)
+    _promote(_candidate(working_tree()), name, params.report.margin / 100, arguments.force)
 
 
 def _promote(candidate: Candidate, name: str, margin: float, reason: str | None) -> None:

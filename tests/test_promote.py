@@ -15,7 +15,7 @@ from src import promote
 from src.core.errors import UserError
 from src.core.paths import VALIDATION_PREDICTIONS
 from src.stats.verdicts import power_of_margin
-from src.tracking.champion import Registry, Version, one_at_a_time
+from src.tracking.champion import Registry, Version
 from src.tracking.store import open_store
 
 BASE = answered(2_000, 0.8, seed=1)
@@ -179,7 +179,7 @@ def test_uncommitted_code_is_refused(folder: Path, run: Any) -> None:
 
 
 def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: Any) -> None:
-    """As by a promotion on another machine, between the comparison and its end."""
+    """As by another promotion, here or on another machine, between the comparison and its end."""
     trained(folder, "first", BASE)
     run()
     second = trained(folder, "second", BASE)
@@ -191,17 +191,6 @@ def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: A
     assert [version.number for version in registry.line()] == ["1"]
     assert "digits version 2: models" in run()
     assert "digits version 1 again" in run("--rollback")
-
-
-def test_promotions_in_a_clone_wait_for_each_other(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained(folder, "first", BASE)
-    monkeypatch.setattr("src.tracking.champion._WAIT", 0.1)
-    with one_at_a_time():
-        for arguments in ((), ("--rollback",)):
-            with pytest.raises(UserError, match="another promotion has been running"):
-                run(*arguments)
-    assert champion() is None
-    assert "version 1" in run()
 
 
 def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:

@@ -5,17 +5,15 @@ A version's tags tell its part in that: `champion.promoted` counts promotions, t
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
-from filelock import FileLock, Timeout
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import VALIDATION_PREDICTIONS, promotion
+from src.core.paths import VALIDATION_PREDICTIONS
 from src.evaluation import tables
 from src.tracking.runs import runs_of
 from src.tracking.store import Store, artifacts, explained
@@ -23,7 +21,6 @@ from src.tracking.store import Store, artifacts, explained
 ALIAS = "champion"
 _PROMOTED = f"{ALIAS}.promoted"
 _ROLLED_BACK = f"{ALIAS}.rolled_back"
-_WAIT = 60  # seconds
 
 
 class Version(NamedTuple):
@@ -41,18 +38,6 @@ class Trained(NamedTuple):
 
     run_id: str
     model_id: str
-
-
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Let one promotion in this clone go on; others wait for a minute. Raises `UserError` where one takes longer."""
-    lock = promotion()
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock, timeout=_WAIT):
-            yield
-    except Timeout:
-        raise UserError(f"another promotion has been running for {_WAIT} s: wait for it, or end it") from None
 
 
 class Registry:
