@@ -231,9 +231,9 @@ def test_a_rebuild_that_is_ended_leaves_nothing_either(clone: Clone) -> None:
             time.sleep(0.05)
             started = descendants(process)
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors.splitlines()[-1]) == (143, "error: ended by SIGTERM")
-    assert not psutil.wait_procs(started, timeout=30)[1], "a stage ends with DVC"
+    assert not psutil.wait_procs(started, timeout=60)[1], "a stage goes with DVC"
     assert state(clone.root) == before
 
 

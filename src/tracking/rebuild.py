@@ -7,6 +7,7 @@ worktree lies beside the repository, so that relative paths (`data.source`, a DV
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,8 +65,13 @@ def rebuild(wanted: Source) -> Rebuilt:
     environment = kept | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "PATH": programs}
 
     def run(*command: str, cwd: Path = folder) -> None:
-        done = subprocess.run(command, cwd=cwd, env=environment, stdout=sys.stderr, check=False)
-        if done.returncode:
+        with subprocess.Popen(command, cwd=cwd, env=environment, stdout=sys.stderr, start_new_session=True) as child:
+            try:
+                code = child.wait()
+            except BaseException:
+                os.killpg(child.pid, signal.SIGKILL)  # DVC's stage too, which would write into what is being removed
+                raise
+        if code:
             raise UserError(f"{' '.join(command[:2])} failed in the rebuild's folder, which is gone: see above")
 
     try:
