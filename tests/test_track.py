@@ -263,6 +263,7 @@ def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone
     git(clone.root, "commit", "-qam", "another seed, not run")
     shutil.move(clone.root / ".dvc/cache", clone.root / ".dvc/tmp/away")
     output = rebuild(clone, "HEAD", fails=True)
+    shutil.rmtree(clone.root / ".dvc/cache")
     shutil.move(clone.root / ".dvc/tmp/away", clone.root / ".dvc/cache")
     assert "the model differs: " in output
     assert f"not {clone.second.model}" in output
