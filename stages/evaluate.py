@@ -6,7 +6,6 @@ On the validation images only a temperature is fitted, to calibrate with. Withou
 official test set) metrics say `images: 0` and the tables have no accuracies.
 """
 
-from src import tracking
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
@@ -60,11 +59,6 @@ def main() -> None:
     for path, content in written.items():
         tables.write(path, content)
     print(f"test accuracy: {accuracy_sentence(metrics)}")
-
-    with tracking.attach(paths.MODEL, "evaluate", params.evaluate.model_dump()) as run:
-        run.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-        for file in (paths.METRICS, *written):
-            run.log_artifact(file, "reports")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python -m stages.train
 torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machines
 """
 
-from src import tracking
 from src.compute import distributed
 from src.compute.forward import logits
 from src.core import paths
@@ -12,10 +11,10 @@ from src.core.files import check_writable, digest, write_arrays
 from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
-from src.models.classifier import Probabilities
 from src.models.file import save
 from src.params import load
 from src.tracking.identity import training_key
+from src.tracking.live import live
 from src.training import augment, record
 from src.training.loop import LESS_MEMORY
 from src.training.resume import Progress, Resumable
@@ -46,13 +45,10 @@ def work() -> None:
             state.beside()
             list(training.epochs)
             return
-        with state.alone(), tracking.training_run(params, state.session) as run:
+        with state.alone(), live(state.session) as run:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
-            run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
             with verifying(trainer.dataset, "train", "validation") as reading:
-                state.follow(
-                    reading.before(training.epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics())
-                )
+                state.follow(reading.before(training.epochs), run.log_epoch)
 
             save(paths.MODEL, classifier, training.spec)
             snapshots.save(paths.SNAPSHOTS)
@@ -64,10 +60,9 @@ def work() -> None:
             table = predictions(outputs, images["validation"].labels.cpu().numpy(), names, trainer.dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)
 
-            run.log_model(Probabilities(classifier), images["train"].images[:2], paths.MODEL)
-            for file in (*record.FILES, paths.VALIDATION_PREDICTIONS):
-                run.log_artifact(file, "reports")
-            state.finish(digest(paths.MODEL))
+            model_md5 = digest(paths.MODEL)
+            state.finish(model_md5)
+            run.log_model_md5(model_md5)
 
 
 if __name__ == "__main__":

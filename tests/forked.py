@@ -26,11 +26,12 @@ def prepare(*modules: str) -> None:
     """Before the first fork: imports these, the tracking client and what it takes to log a model."""
     import torch
 
-    from src.tracking.store import import_client
+    from src.tracking.store import quieten
 
     torch.set_num_threads(1)  # no threads before a fork
-    import_client("mlflow.pytorch", "mlflow.pyfunc", "alembic.command")
-    for module in ("torch.export", "torch._dynamo", *modules):
+    quieten()
+    tracking = ("mlflow.pytorch", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "alembic.command")
+    for module in (*tracking, "torch.export", "torch._dynamo", *modules):
         importlib.import_module(module)
     gc.freeze()  # or every child would copy what it looks through
 

@@ -18,6 +18,7 @@ HOSTILE = "<script>alert('&')</script>"
 SETTINGS = {
     "seed": "0",
     "data.name": "image_folder",
+    "data.title": "null",
     "data.source": "https://example.org/<b>photos.zip",
     "model.name": f"net{HOSTILE}",
     "train.optimizer.lr": "0.004",

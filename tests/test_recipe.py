@@ -33,7 +33,7 @@ DIGESTS = {
 
 
 def digest(name: str) -> str:
-    params = writing.load_recipe(name).model_dump(exclude={"report"})
+    params = writing.load_recipe(name).model_dump(exclude={"report": True, "data": {"title"}})
     return identity.parameters_digest(identity.flatten(params))[:8]
 
 

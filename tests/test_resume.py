@@ -21,7 +21,7 @@ from src.params import Train
 from src.training import record, resume
 from src.training.loop import train
 from src.training.results import Epoch
-from src.training.resume import Progress, Resumable, discard_recorded
+from src.training.resume import Progress, Resumable, discard_recorded, finished_session
 from src.training.snapshots import Snapshots
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +126,8 @@ def test_a_finished_state_goes_once_its_model_is_recorded() -> None:
     for md5, key in (("aaaa", "one"), ("bbbb", "two")):
         left(key)
         resumable(key).finish(md5)
+    assert finished_session("bbbb") == "two"
+    assert finished_session("cccc") is None
     LOCK.write_text("md5: aaaa")
     discard_recorded()
     assert [path.name for path in states().glob("*/")] == ["two"]

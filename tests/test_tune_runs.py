@@ -14,6 +14,7 @@ from src.tracking.store import open_store
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
     (tmp_path / "dataset.json").write_text("{}")
     monkeypatch.setattr("src.search.runs.DATASET", tmp_path / "dataset.json")
 

@@ -63,16 +63,6 @@ def states() -> Path:
     return main_root() / ".cache" / "state"
 
 
-def outbox() -> Path:
-    """What the tracking store has not taken yet."""
-    return main_root() / ".cache" / "outbox"
-
-
-def promotion() -> Path:
-    """Locked while a champion is chosen."""
-    return main_root() / ".cache" / "promotion.lock"
-
-
 def shown(path: Path) -> str:
     """As a message names it: short where it lies in the folder in which the user is."""
     here = Path.cwd()

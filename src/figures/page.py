@@ -56,7 +56,7 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
 
     template = templates(Path(__file__).parent).get_template("page.html.jinja")
     text = template.render(
-        name=run.dataset.name,
+        name=settings["data.name"] if settings["data.title"] == "null" else settings["data.title"],
         network=settings["model.name"],
         classes=len(run.dataset.classes),
         training_images=run.dataset.splits["train"].count,

@@ -14,6 +14,7 @@ from src.params.training import Train
 
 class Data(Config):
     name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "image_folder"]
+    title: Annotated[str, Field(pattern=r"^\w[\w .-]{0,99}$")] | None
     source: Annotated[str, Field(min_length=1)] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
@@ -28,6 +29,11 @@ class Data(Config):
         if self.name == "digits" and self.source is not None:
             raise ValueError("source must be null with the data set digits, which is embedded")
         return self
+
+    @property
+    def display_name(self) -> str:
+        """Return the name that people see: on the page, in MLflow's experiments and in its model registry."""
+        return self.title or self.name
 
 
 def _regular_expression(value: str) -> str:

@@ -18,7 +18,7 @@ from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
-from src.tracking.lookup import find_run
+from src.tracking.runs import find_run
 from src.tracking.store import tracking_uri
 
 _FEWEST_SEEDS = 3

@@ -24,7 +24,7 @@ from src.core.paths import DATASET
 from src.search.plan import Confirmation, Plan
 from src.search.results import result, state
 from src.tracking import identity
-from src.tracking.store import Store, explained, open_store
+from src.tracking.store import Store, explained, open_store, upload
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
@@ -156,7 +156,7 @@ class Runs:
         with explained(self._store.uri):
             client.log_batch(self._parent, values, tags=[RunTag("mlflow.note.content", verdict)])
             if folder is not None:
-                client.log_artifacts(self._parent, str(folder), folder.name)
+                upload(self._store, self._parent, folder, folder.name)
             client.set_terminated(self._parent, status)
 
 

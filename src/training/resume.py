@@ -28,7 +28,7 @@ from src.training.results import Epoch, Errors
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
-_FINISHED = "finished"  # holds the md5 of the model that came out
+_FINISHED = "finished"  # holds the md5 of the model that came out, and the session of the training
 _ABANDONED = 30 * 24 * 3600  # seconds after which a state that nobody resumed is removed
 
 
@@ -175,7 +175,16 @@ class Resumable:
 
     def finish(self, model_md5: str) -> None:
         """Note the model that came out. The state stays until `dvc.lock` has it: killed before, nothing is lost."""
-        write_text(self.folder / _FINISHED, model_md5)
+        write_text(self.folder / _FINISHED, f"{model_md5} {self.session}")
+
+
+def finished_session(model_md5: str) -> str | None:
+    """Return the session of the training that gave this model, until its state is removed."""
+    for file in states().glob(f"*/{_FINISHED}"):
+        md5, session = file.read_text(encoding="utf-8").split()
+        if md5 == model_md5:
+            return session
+    return None
 
 
 def discard_recorded() -> None:
@@ -184,6 +193,6 @@ def discard_recorded() -> None:
     for folder in states().glob("*/"):
         with suppress(FileNotFoundError):  # another process does the same
             finished = folder / _FINISHED
-            done = finished.is_file() and finished.read_text(encoding="utf-8") in recorded
+            done = finished.is_file() and finished.read_text(encoding="utf-8").split()[0] in recorded
             if done or time.time() - folder.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(folder)

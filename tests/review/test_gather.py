@@ -17,7 +17,7 @@ from src.core.files import digest
 from src.params import load
 from src.review import gather
 from src.tracking.identity import recipe_digest
-from src.tracking.lookup import Found
+from src.tracking.runs import Found
 
 
 def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
