@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from test_sync import content, runs
-from tracking_samples import EPOCHS, ROOT, clean, epoch, make_results, make_tree
+from tracking_samples import EPOCHS, ROOT, clean, epoch, finished, make_results, make_tree
 from tracking_server import Server
 
 from src import summary
@@ -22,7 +22,6 @@ from src.tracking.live import live
 from src.tracking.runs import close_dead, dead_runs, find_runs, gone
 from src.tracking.store import open_store
 from src.tracking.sync import complete
-from src.training.resume import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +53,7 @@ def train() -> float:
             run.log_epoch(epoch(number))
         took = time.monotonic() - started
         make_results()
-        Checkpoints("key").finish(digest(paths.MODEL), "session")
+        finished("session")
         run.log_model_md5(digest(paths.MODEL))
         ending = time.monotonic()
     took += time.monotonic() - ending
@@ -100,7 +99,7 @@ def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
         for number in range(3, EPOCHS + 1):
             run.log_epoch(epoch(number))
         make_results()
-        Checkpoints("key").finish(digest(paths.MODEL), "session")
+        finished("session")
     assert len(capsys.readouterr().err.splitlines()) == 1
     (live_run,) = runs()
     assert complete().run_id == live_run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from tracking_samples import EPOCHS, ROOT, clean, epoch, lock, make_results, make_tree
+from tracking_samples import EPOCHS, ROOT, clean, epoch, finished, lock, make_results, make_tree
 from tracking_server import Server
 
 from src.core import paths
@@ -21,7 +21,6 @@ from src.models.file import load
 from src.tracking.live import live
 from src.tracking.store import open_store
 from src.tracking.sync import complete
-from src.training.resume import Checkpoints
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -142,7 +141,7 @@ def test_a_training_whose_end_the_store_did_not_see_is_completed_in_its_own_run(
     with live("session") as run:
         run.log_epoch(epoch(1))
     make_results()
-    Checkpoints("key").finish(digest(paths.MODEL), "session")
+    finished("session")
     (live_run,) = runs()
     assert complete().run_id == live_run
     assert content(open_store().client, live_run)["status"] == "FINISHED"
