@@ -11,8 +11,9 @@ from pathlib import Path
 
 import mounts
 import pytest
-from tracking_samples import PASSWORD, ROOT, clean, make_results, make_tree
+from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tree
 
+from src.core import paths
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.tracking.store import artifacts, open_store, upload
@@ -155,8 +156,12 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
     with mounts.small_disk(tree / "mlartifacts", "4k"), full:
         complete()
     assert complete().changed, "all of it, once there is space"
-    with mounts.read_only(tree / "mlflow.db"), pytest.raises(UserError, match="attempt to write a readonly database"):
-        complete()
+    with mounts.read_only(tree / "mlflow.db"):
+        assert not complete().changed, "there is nothing to write"
+        paths.PAGE.write_text("another page")
+        lock()
+        with pytest.raises(UserError, match="attempt to write a readonly database"):
+            complete()
 
 
 def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
