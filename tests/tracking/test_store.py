@@ -156,12 +156,14 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
     with mounts.small_disk(tree / "mlartifacts", "4k"), full:
         complete()
     assert complete().changed, "all of it, once there is space"
-    with mounts.read_only(tree / "mlflow.db"):
-        assert not complete().changed, "there is nothing to write"
-        paths.PAGE.write_text("another page")
-        lock()
-        with pytest.raises(UserError, match="attempt to write a readonly database"):
-            complete()
+    paths.PAGE.write_text("another page")
+    lock()
+    with mounts.read_only(tree / "mlflow.db"):  # in another process: this one has the file open
+        command = [sys.executable, "-Pc", "from src.tracking.sync import complete; complete()"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "UserError: MLflow at sqlite:" in done.stderr
+    assert "attempt to write a readonly database" in done.stderr
 
 
 def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
