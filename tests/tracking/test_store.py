@@ -16,6 +16,7 @@ from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tre
 from src.core import paths
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
+from src.core.files import write_json
 from src.tracking.store import artifacts, open_store, upload
 from src.tracking.sync import complete
 
@@ -156,7 +157,7 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
     with mounts.small_disk(tree / "mlartifacts", "4k"), full:
         complete()
     assert complete().changed, "all of it, once there is space"
-    paths.PAGE.write_text("another page")
+    write_json(paths.METRICS, {"images": 0})
     lock()
     with mounts.read_only(tree / "mlflow.db"):  # in another process: this one has the file open
         command = [sys.executable, "-Pc", "from src.tracking.sync import complete; complete()"]
