@@ -11,10 +11,12 @@ from pathlib import Path
 
 import mounts
 import pytest
-from tracking_samples import PASSWORD, ROOT, clean, make_results, make_tree
+from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tree
 
+from src.core import paths
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
+from src.core.files import write_json
 from src.tracking.store import artifacts, open_store, upload
 from src.tracking.sync import complete
 
@@ -151,12 +153,18 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
         assert time.monotonic() - started < 10
         other.rollback()
     (tree / "mlartifacts").mkdir()
-    full = pytest.raises(UserError, match=r"mlartifacts.*: No space left on device")
+    full = pytest.raises(UserError, match=r"MLflow at sqlite:.*: No space left on device")
     with mounts.small_disk(tree / "mlartifacts", "4k"), full:
         complete()
     assert complete().changed, "all of it, once there is space"
-    with mounts.read_only(tree / "mlflow.db"), pytest.raises(UserError, match="attempt to write a readonly database"):
-        complete()
+    write_json(paths.METRICS, {"images": 0})
+    lock()
+    with mounts.read_only(tree / "mlflow.db"):  # in another process: this one has the file open
+        command = [sys.executable, "-Pc", "from src.tracking.sync import complete; complete()"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "UserError: MLflow at sqlite:" in done.stderr
+    assert "attempt to write a readonly database" in done.stderr
 
 
 def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
