@@ -99,7 +99,7 @@ def _copy_source(source: str | None, called: str, target: Path) -> Path:
         )
     raise UserError(
         f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; photos of another machine "
-        f"come with `dvc pull` once `dvc add {IMAGES}` was done there (README: Data and models on several machines)"
+        f"come with `dvc pull` once `dvc add {IMAGES}` was done there (docs/machines.md)"
     )
 
 

@@ -115,9 +115,8 @@ def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
     model = spec.model.model_copy(update={"weights": "none"})
     with Shapes():  # nothing is drawn that is replaced at once
         classifier = spec.model_copy(update={"model": model}).build()
-    classifier.network.to_empty(device="cpu")
     try:
-        classifier.load_state_dict(dict(weights))
+        classifier.load_state_dict(dict(weights), assign=True)  # so that a shape that is not theirs takes no memory
     except RuntimeError as error:  # names of weights that are missing, too many or of another shape
         raise ValueError(str(error)) from None
     return classifier.eval()

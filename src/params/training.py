@@ -156,7 +156,7 @@ class Augment(Config):
 
     @property
     def mixes(self) -> bool:
-        """Whether images of a batch get parts of each other."""
+        """Tell if images of a batch get parts of each other."""
         return bool(self.mixup or self.cutmix)
 
     @model_validator(mode="after")
@@ -166,7 +166,7 @@ class Augment(Config):
         return self
 
 
-Processors = Annotated[int, Field(ge=1, le=1024)]  # more has no machine; each takes memory from the start
+Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more; each takes memory at once
 
 
 class Train(Config):
