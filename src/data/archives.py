@@ -10,6 +10,7 @@ import re
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from src.core.errors import UserError
 
 
 class Member(NamedTuple):
-    name: str  # with `/`, without a leading `./`
+    name: str  # with `/`, without a leading `./`, in Unicode's form NFC
     size: int  # bytes, as the archive says
     read: Callable[[], bytes]  # only until the next member is asked for
 
@@ -35,6 +36,8 @@ def is_archive(path: Path, called: str) -> bool:
 
 def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
     """Yield every regular file of an archive; its members may have `max_bytes` in total.
+
+    Folders come too, as empty members whose names end in `/`: one without files may be a class whose photos are lost.
 
     Raise `UserError` if the archive is damaged, unsafe or larger. It names the archive as it is `called`: what the user
     knows, if `path` is a copy.
@@ -51,7 +54,10 @@ def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
             # Bytes that are not UTF-8 arrive as lone surrogates, which no text file can hold.
             name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             plain = "/".join(part for part in name.split("/") if part not in ("", "."))
-            yield Member(plain, member.size, partial(_read, member, called))
+            # macOS writes é as two characters, others as one: folders of both are one class.
+            plain = unicodedata.normalize("NFC", plain) + ("/" if name.endswith("/") else "")
+            if plain not in ("", "/"):
+                yield Member(plain, member.size, partial(_read, member, called))
 
 
 def _tar(path: Path, called: str) -> Iterator[Member]:
@@ -59,6 +65,7 @@ def _tar(path: Path, called: str) -> Iterator[Member]:
         for info in tar:
             tar.members = []  # type: ignore[attr-defined]  # or this list would grow with the archive
             if info.isdir():
+                yield Member(f"{info.name}/", 0, bytes)
                 continue
             content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
             if content is None:
@@ -86,12 +93,34 @@ def _zip(path: Path, called: str) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.is_dir():
+                yield Member(_zip_name(info, called), 0, bytes)
                 continue
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise UserError(f"{called}: {info.filename!r} is a link or a device: pack plain files only")
             if info.flag_bits & 1:
                 raise UserError(f"{called} is encrypted: pack it without a password")
-            yield Member(info.filename, info.file_size, partial(archive.read, info))
+            yield Member(_zip_name(info, called), info.file_size, partial(archive.read, info))
+
+
+def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
+    """Return a member's name. Raise `UserError` if its encoding is not known: guessed, it might merge two classes.
+
+    Without the flag for UTF-8 the format means code page 437, which is what `zipfile` has read. Windows writes the code
+    page of its language all the same; Japanese read as 437 shows frames, Greek, or backslashes within characters.
+    """
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()  # macOS writes UTF-8, and no flag
+    except UnicodeDecodeError:
+        if "\\" in info.filename or not all(
+            c.isascii() or c in "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜáíóúñÑß" for c in info.filename
+        ):
+            raise UserError(
+                f"{called}: the file names, such as {info.filename!r}, are in an encoding that the zip does not "
+                "name: pack the folder again as .tar, or by 7-Zip, which writes UTF-8"
+            ) from None
+        return info.filename
 
 
 def _read(member: Member, called: str) -> bytes:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from src.core.files import digest, naming, replacing
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
+from src.data.layout import is_generated, listed
 from src.data.sources import SOURCES
 
 _PLACE = "connect to the network, or put the file by hand at"
@@ -78,6 +80,8 @@ def _copy_source(source: str | None, called: str, target: Path) -> Path:
     if source is not None and "://" in source:
         raise UserError(f"{without_credentials(called)}: only http and https are read: fetch it, and name the file")
     path = IMAGES if source is None else main_root() / source
+    if source is not None and os.path.abspath(path) == os.path.abspath(main_root() / IMAGES):  # noqa: PTH100
+        raise UserError(f"data.source must be empty for {IMAGES}, or DVC would not look there for new photos")
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
         if Path(os.path.abspath(path)).is_relative_to((main_root() / written).absolute()):  # noqa: PTH100 (no look-up)
             # DVC deletes it before the stage that would read it.
@@ -95,7 +99,7 @@ def _copy_source(source: str | None, called: str, target: Path) -> Path:
     if main_root() != Path.cwd():
         raise UserError(
             f"{IMAGES} is empty here: files that git ignores are not carried into --temp and --queue experiments; "
-            f"set data.source to a path, such as {IMAGES}, which is then looked up in {main_root()}"
+            f"let DVC track them, in {main_root()}: git rm --ignore-unmatch {IMAGES}/.gitkeep && dvc add {IMAGES}"
         )
     raise UserError(
         f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; photos of another machine "
@@ -112,7 +116,7 @@ def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> No
         )
     if not is_archive(archive, called):
         raise UserError(f"{called} is neither a folder nor a complete archive (.tar, .tar.gz, .tar.xz, .zip)")
-    if not sum(1 for _ in members(archive, max_bytes, called)):
+    if not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
         raise UserError(f"{called} is an empty archive: pack the class folders into it")
     if sha256 is None and called != str(IMAGES):
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
@@ -130,30 +134,46 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def _pack(folder: Path, target: Path) -> int:
-    """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
-    files = sorted(_walk(folder, folder, (folder.resolve(),)))
+    """Pack a folder's files into a tar that depends on their names and contents only; see `is_generated` for the rest."""
+    hidden: Counter[str] = Counter()
+    files = sorted(_walk(folder, folder, (folder.resolve(),), hidden))
     with replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
             info = tarfile.TarInfo(name)
             with path.open("rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
+    if hidden.total():
+        names = listed([f"{name} ({count:,})" for name, count in hidden.most_common() if count])
+        print(f"left out what is hidden or was made by a system: {names}")
     return len(files)
 
 
-def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
+def _walk(root: Path, folder: Path, above: tuple[Path, ...], hidden: Counter[str]) -> Iterator[tuple[str, Path]]:
+    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above.
+
+    Count in `hidden` the names of what is left out. Raise `UserError` for an empty folder, and for a link behind which
+    DVC, which hashes `data/images`, would not see new photos.
+    """
+    empty = folder != root
     for path in folder.iterdir():
-        if path.name.startswith("."):
+        if is_generated(path.name):
+            hidden[path.name] += path.name != ".gitkeep"
             continue
+        empty = False
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
             real = path.resolve()
             if real in above:
                 raise UserError(f"{path} is a link to a folder that holds it: remove it")
-            if next(path.iterdir(), None) is None:  # a class whose photos were forgotten
-                raise UserError(f"{path} is an empty folder: put photos there, or remove it")
-            yield from _walk(root, path, (*above, real))
+            if path.is_symlink() and root == IMAGES:
+                raise UserError(
+                    f"{path} is a link to a folder, and DVC would not notice new photos there: put the folder itself "
+                    f"into {IMAGES}, or set data.source to a folder outside"
+                )
+            yield from _walk(root, path, (*above, real), hidden)
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path
+    if empty:  # a class whose photos were forgotten
+        raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
