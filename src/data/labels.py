@@ -25,8 +25,11 @@ class Row(NamedTuple):
     split: str  # empty: none
 
 
-def read_labels(name: str, content: bytes) -> dict[str, Row]:
-    """Return the rows of a table of labels by the names of their files; none if the file is no such table."""
+def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
+    """Add a table's rows, by the names of their files, to those of other tables. Return False if it is no such table.
+
+    Raise `UserError` naming the line that lacks a value, or contradicts another line.
+    """
     lines = name.lower().endswith(".jsonl")
     try:
         text = content.decode("utf-8-sig")  # Excel begins with a mark
@@ -36,15 +39,14 @@ def read_labels(name: str, content: bytes) -> dict[str, Row]:
             header = text.partition("\n")[0]
             records = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
     except (UnicodeDecodeError, ValueError, csv.Error):
-        return {}
+        return False
     if not records or not all(isinstance(record, dict) for record in records):
-        return {}
+        return False
     columns = {str(column).strip().lower(): column for column in records[0]}
     file = next((columns[column] for column in _FILE if column in columns), None)
     label = next((columns[column] for column in _LABEL if column in columns), None)
     if file is None or label is None:
-        return {}
-    rows: dict[str, Row] = {}
+        return False
     for number, record in enumerate(records, 1 if lines else 2):
         values = [record.get(column) for column in (file, label, columns.get("group"), columns.get("split"))]
         if not all(value is None or isinstance(value, str | int) for value in values):
@@ -55,8 +57,8 @@ def read_labels(name: str, content: bytes) -> dict[str, Row]:
         path = unicodedata.normalize("NFC", path).replace("\\", "/").removeprefix("./")
         path = f"{name[: name.rfind('/') + 1]}{path}"
         if rows.setdefault(path, Row(*rest)) != Row(*rest):
-            raise UserError(f"{name}, line {number}: {path!r} stands there twice, with different values: keep one line")
-    return rows
+            raise UserError(f"{name}, line {number}: {path!r} has other values in another line: keep one")
+    return True
 
 
 def labelled_layout(

@@ -134,7 +134,7 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def _pack(folder: Path, target: Path) -> int:
-    """Pack a folder's files into a tar that depends on their names and contents only; see `is_generated` for the rest."""
+    """Pack a folder's files into a tar that depends on names and contents only; `is_generated` names the rest."""
     hidden: Counter[str] = Counter()
     files = sorted(_walk(folder, folder, (folder.resolve(),), hidden))
     with replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:

@@ -55,6 +55,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 if key in own:
                     raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
+            elif member.name.lower().endswith(TABLES) and read_labels(member.name, member.read(), photos.labels):
+                continue
             elif (content := _photo_content(member, max_pixels)) is not None:
                 yield member.name, content
             else:
@@ -141,18 +143,13 @@ class _Photos:
         self.pixels.append(image.pixels)
 
     def leave_out(self, member: Member) -> None:
-        """Remember a member that is no photo, and what it says if it is a table of labels."""
-        path = PurePosixPath(member.name)
-        generated = next((part for part in path.parts if is_generated(part)), None)
+        """Remember a member that is no photo, by its ending or by the name of what a system has made."""
+        self.others.append(member.name)
         if not member.name.endswith("/"):
-            if generated is None and path.suffix.lower() in TABLES:
-                rows = read_labels(member.name, member.read())
-                self.labels |= rows
-                if rows:
-                    return
+            path = PurePosixPath(member.name)
+            generated = next((part for part in path.parts if is_generated(part)), None)
             folder = str(path.parent) if generated is None else member.name.partition(generated)[0].rstrip("/")
             self.left_out[LeftOut(path.suffix if generated is None else generated, folder)] += 1
-        self.others.append(member.name)
 
     def finish(self, data: Data) -> Staged:
         """Return all of them with what their names say. Raise `UserError` if they do not make a data set."""

@@ -114,7 +114,7 @@ def test_a_temporary_experiment_explains_where_the_photos_are(root: Path, monkey
     monkeypatch.chdir(copy)
     with pytest.raises(UserError, match=r"not carried into --temp and --queue experiments; .* dvc add data/images"):
         run_stages(None)
-    with pytest.raises(UserError, match="data.source must be empty for data/images"):
+    with pytest.raises(UserError, match=r"data\.source must be empty for data/images"):
         run_stages("data/images")
 
 
