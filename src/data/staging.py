@@ -55,6 +55,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 if key in own:
                     raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
+            elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
+                photos.leave_out(member)
             elif member.name.lower().endswith(TABLES) and read_labels(member.name, member.read(), photos.labels):
                 continue
             elif (content := _photo_content(member, max_pixels)) is not None:
@@ -82,10 +84,7 @@ def _files(max_bytes: int) -> Iterator[Member]:
 
 def _photo_content(member: Member, max_pixels: int) -> bytes | None:
     """Return the member's bytes if it is a photo by its ending or, with another ending, by its content."""
-    path = PurePosixPath(member.name)
-    if member.name.endswith("/") or any(map(is_generated, path.parts)):
-        return None
-    suffix = path.suffix.lower()
+    suffix = PurePosixPath(member.name).suffix.lower()
     if suffix in _ARCHIVES:
         raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
     if member.size > BYTES_PER_PIXEL * max_pixels:

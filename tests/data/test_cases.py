@@ -30,7 +30,7 @@ def counts(dataset: Dataset) -> dict[str, list[int]]:
 
 GIVEN = {"cat": [8, 2, 4], "dog": [8, 2, 4]}  # TWO for training and FEW as test
 DRAWN = {"cat": [6, 2, 2], "dog": [6, 2, 2]}  # TWO without splits of their own
-SHARED = {
+SHARED: dict[str, dict[str, list[int]] | str] = {
     "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
     "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
     "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
