@@ -20,8 +20,8 @@ def print_left_out(files: Counter[LeftOut]) -> None:
     for (kind, folder), count in files.items():
         kinds.setdefault(kind, Counter())[folder or "."] += count
     for kind, folders in sorted(kinds.items()):
-        places = listed([f"{folder} ({count:,})" for folder, count in folders.most_common()], 5)
-        print(f"left out {counted(folders.total(), 'file')} {kind or 'without ending'}: {places}")
+        places = listed([f"{folder!r} ({count:,})" for folder, count in folders.most_common()], 5)
+        print(f"left out {counted(folders.total(), 'file')} {repr(kind)[1:-1] or 'without ending'}: {places}")
 
 
 def print_classes(classes: Sequence[str], splits: Mapping[str, Mapping[str, int]]) -> None:

@@ -156,7 +156,7 @@ class _Photos:
             alike: dict[tuple[str, str], list[str]] = {}
             for name, reason in self.unreadable:
                 alike.setdefault((name.rpartition("/")[0] or ".", reason), []).append(name)
-            files = [f"{len(same):,} in {place}, {same[0]!r} ({why})" for (place, why), same in alike.items()]
+            files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
             raise UserError(
                 f"cannot read {counted(len(self.unreadable), 'file')}: {listed(files)}: convert, repair or remove "
                 "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
