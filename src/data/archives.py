@@ -14,12 +14,15 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from src.core.errors import UserError
+
+_DAMAGE = (ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error)
+_DAMAGE_OF_FORMATS = (lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 class Member(NamedTuple):
@@ -105,22 +108,19 @@ def _zip(path: Path, called: str) -> Iterator[Member]:
 def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
     """Return a member's name. Raise `UserError` if its encoding is not known: guessed, it might merge two classes.
 
-    Without the flag for UTF-8 the format means code page 437, which is what `zipfile` has read. Windows writes the code
-    page of its language all the same; Japanese read as 437 shows frames, Greek, or backslashes within characters.
+    Without the flag for UTF-8 the format means code page 437, as `zipfile` reads it. Windows writes its language's:
+    Japanese read as 437 shows frames, Greek, and backslashes within characters.
     """
     if info.flag_bits & 0x800 or info.filename.isascii():
         return info.filename
-    try:
+    with suppress(UnicodeDecodeError):
         return info.filename.encode("cp437").decode()  # macOS writes UTF-8, and no flag
-    except UnicodeDecodeError:
-        if "\\" in info.filename or not all(
-            c.isascii() or c in "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜáíóúñÑß" for c in info.filename
-        ):
-            raise UserError(
-                f"{called}: the file names, such as {info.filename!r}, are in an encoding that the zip does not "
-                "name: pack the folder again as .tar, or by 7-Zip, which writes UTF-8"
-            ) from None
-        return info.filename
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7eÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜáíóúñÑß]+", info.filename):
+        raise UserError(
+            f"{called}: the file names, such as {info.filename!r}, are in an encoding that the zip does not name: pack "
+            "the folder again as .tar, or by 7-Zip, which writes UTF-8"
+        )
+    return info.filename
 
 
 def _read(member: Member, called: str) -> bytes:
@@ -133,19 +133,7 @@ def _damage_reported(called: str) -> Iterator[None]:
     """Turn what the standard library raises for damaged archives into `UserError`."""
     try:
         yield
-    except (
-        ArithmeticError,
-        EOFError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        struct.error,
-        lzma.LZMAError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (*_DAMAGE, *_DAMAGE_OF_FORMATS) as error:
         # gzip and bzip2 report damage by an OSError without number, a place before the file's start is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise

@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from src.core.errors import UserError
-from src.data.layout import Layout, counted, listed, number_classes, official_splits, split_named
-from src.data.splitting import FREE
+from src.data.layout import Layout, counted, listed, number_classes, official_splits, split_named, without_top
 
 TABLES = (".csv", ".tsv", ".jsonl")
 _FILE, _LABEL = ("file", "file_name", "filename", "image"), ("label", "class")
@@ -49,8 +48,6 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
         return False
     for number, record in enumerate(records, 1 if lines else 2):
         values = [record.get(column) for column in (file, label, columns.get("group"), columns.get("split"))]
-        if not all(value is None or isinstance(value, str | int) for value in values):
-            raise UserError(f"{name}, line {number}: file, label, group and split must be texts or whole numbers")
         path, *rest = ("" if value is None else str(value).strip() for value in values)
         if not path or not rest[0]:
             raise UserError(f"{name}, line {number}: file or label is empty: fill it in, or remove the line")
@@ -75,30 +72,28 @@ def labelled_layout(
     found: dict[str, Row] = {}
     lost = []
     for path, row in rows.items():
-        same = [path] if path in known else by_base.get(path.rpartition("/")[2], [])
-        if len(same) == 1:
+        folder, _, base = path.rpartition("/")
+        same = [path] if path in known else [name for name in by_base.get(base, []) if name.startswith(folder)]
+        if len(same) == 1 and same[0] not in found:
             found[same[0]] = row
         else:
             lost.append(path)
     if lost:
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
-            f"{listed(lost, 3)}: write the files' names with their ending, from the table's folder on"
+            f"{listed(lost, 3)}: write names with their ending, from the table's folder on, or remove the table"
         )
     if bare := [name for name in names if name not in found]:
         raise UserError(
             f"the table of labels does not name {counted(len(bare), 'image')} of the source: {listed(bare, 3)}: "
-            "add or remove them"
+            "add them, or remove the table"
         )
     if gone := sorted({row.label for row in found.values()} - {found[name].label for name in names}):
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     chosen = [found[name] for name in names]
+    official = official_splits(without_top([name.split("/") for name in names]))[1]
     if any(row.split for row in chosen):
         official = [split_named(row.split) for row in chosen]
-    elif all("/" in name for name in names):
-        official = official_splits([name.split("/") for name in names])[1]
-    else:
-        official = [FREE] * len(names)
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     layout = number_classes([row.label for row in chosen], official, classes)
     return layout, groups if any(row.group for row in chosen) else None

@@ -6,7 +6,9 @@ folders. What else is below a class folder is its own. Names can mean several th
 them is an error.
 """
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,18 +31,7 @@ _SPLIT = re.compile(
 _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
 # Folders that hold classes, or no photos for training, more often than they are a class.
 _CONTAINERS = {"data", "dataset", "datasets", "images", "imgs", "photos", "pictures", "masks", "docs", "doc", "assets"}
-_GENERATED = {
-    "__macosx",
-    "@eadir",
-    "#recycle",
-    "@recycle",
-    "$recycle.bin",
-    "#snapshot",
-    "lost+found",
-    "system volume information",
-    "thumbs.db",
-    "desktop.ini",
-}
+_GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
 
 class Layout(NamedTuple):
@@ -56,13 +47,13 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     classes are what is found, in natural order (numbers by value). `others` are names of files that were left out and
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
-    parts = _without_top([name.split("/") for name in names])
+    parts = without_top([name.split("/") for name in names])
     parts, official = official_splits(parts)
     found = _classes(parts, names)
     if classes is None:
         _check_depth(parts)
         _check_splits(found, official)
-    _check_folders(names, parts, others)
+    _check_missing(names, parts, found, others)
     return number_classes(found, official, classes)
 
 
@@ -94,7 +85,7 @@ def is_generated(part: str) -> bool:
     return part.startswith(".") or part.lower() in _GENERATED
 
 
-def _without_top(parts: list[list[str]]) -> list[list[str]]:
+def without_top(parts: list[list[str]]) -> list[list[str]]:
     """Return names without the folders that all share, but never without the folder that is the class."""
     while len({part[0] for part in parts}) == 1 and not _SPLITS.keys() & {parts[0][0].lower()} and _has_more(parts):
         parts = [part[1:] for part in parts]
@@ -163,57 +154,49 @@ def _check_depth(parts: list[list[str]]) -> None:
     direct = {part[0] for part in parts if len(part) == 2}
     below: dict[str, set[str]] = {}
     for part in parts:
-        if len(part) > 2 and part[0] not in direct:
+        if part[0] not in direct and len(part) > 2:
             below.setdefault(part[0], set()).add(part[1])
     for name, folders in below.items():
-        if len(folders) > 1 and (direct or name.lower() in _CONTAINERS):
-            others = sorted({part[0] for part in parts} - {name}, key=_natural)
+        if len(folders) > 1 and (direct or name.lower() in _CONTAINERS or _SPLIT.fullmatch(name)):
             raise UserError(
-                f"{name!r} holds only folders ({_quoted(sorted(folders, key=_natural), 3)}) and stands beside "
-                f"{_quoted(others, 3)}: if its folders are the classes, give {name!r} alone as the source; "
-                "if it is a class, move its images up"
+                f"{name!r} holds only folders ({_quoted(sorted(folders), 3)}) and stands beside "
+                f"{_quoted(sorted({part[0] for part in parts} - {name}), 3)}: if its folders are the classes, give "
+                f"{name!r} alone as the source; if it is a class, move its images up"
             )
-
-
-def _check_folders(names: Sequence[str], parts: list[list[str]], others: Sequence[str]) -> None:
-    """Raise `UserError` if a folder beside the class folders holds no image that was read, as do `others`."""
-    missing: dict[str, int] = {}
-    if len(parts[0]) == 1:  # flat
-        found = {part[0].rpartition(".")[0].rpartition(".")[0] for part in parts}
-        for other in others:
-            match = _FLAT.fullmatch(other.rpartition("/")[2])
-            if match and match[1] not in found and other[other.rfind(".") :].lower() in SUFFIXES:
-                missing[f"{match[1]}.…"] = missing.get(f"{match[1]}.…", 0) + 1
-    else:
-        full = [name.split("/") for name in names]
-        folders = {tuple(long[: len(long) - len(part) + 1]) for long, part in zip(full, parts, strict=True)}
-        depths = {folder[:-1]: len(folder) for folder in folders}
-        for other in others:
-            *above, _ = other.split("/")
-            above = above[: next((index for index, part in enumerate(above) if is_generated(part)), None)]
-            for parent, depth in depths.items():
-                folder = tuple(above[:depth])
-                if len(folder) == depth and folder[:-1] == parent and folder not in folders:
-                    key = "/".join(folder)
-                    missing[key] = missing.get(key, 0) + (not other.endswith("/"))
-    if missing:
-        listing = [f"{folder!r} ({counted(count, 'file')})" for folder, count in missing.items()]
-        raise UserError(
-            f"beside the classes lies {listed(listing)} without a photo that can be read: add photos (JPEG, PNG, …), "
-            "or remove it if it is no class"
-        )
 
 
 def _check_splits(found: list[str], official: list[int]) -> None:
     """Raise `UserError` if validation or test has a class that train has not: its folders may be no classes."""
     trained = {name for name, split in zip(found, official, strict=True) if split == FREE}
-    for which, split in (("validation", VALIDATION), ("test", TEST)):
-        held = {name for name, place in zip(found, official, strict=True) if place == split}
-        if strangers := sorted(held - trained, key=_natural):
-            raise UserError(
-                f"the source's {which} folder has {_quoted(strangers, 3)}, which its train folder "
-                f"({_quoted(sorted(trained, key=_natural), 3)}) lacks: give both the same class folders"
-            )
+    if strangers := set(found) - trained:
+        raise UserError(
+            f"the source's validation or test folder has {_quoted(sorted(strangers), 3)}, which its train folder "
+            f"({_quoted(sorted(trained), 3)}) lacks: give all the same class folders"
+        )
+
+
+def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:
+    """Raise `UserError` if a class or a folder beside the class folders has no image that was read, only `others`."""
+    missing: Counter[str] = Counter()
+    known = set(found)
+    if len(parts[0]) == 1:
+        photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
+        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match and match[1] not in known)
+    else:
+        full = [name.split("/") for name in names]
+        folders = {tuple(long[: len(long) - len(part) + 1]) for long, part in zip(full, parts, strict=True)}
+        parents = {folder[:-1] for folder in folders}
+        folders |= parents
+        for other in others:
+            path = list(itertools.takewhile(lambda part: not is_generated(part), other.split("/")[:-1]))
+            beside = {tuple(path[: len(parent) + 1]) for parent in parents} - folders
+            missing.update({"/".join(folder): not other.endswith("/") for folder in beside if folder[:-1] in parents})
+    if missing:
+        listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
+        raise UserError(
+            f"beside the classes lies {listed(listing)} without a photo that can be read: add photos (JPEG, PNG, …), "
+            "or remove it if it is no class"
+        )
 
 
 def _simple(name: str) -> str:
@@ -221,16 +204,10 @@ def _simple(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def _natural(name: str) -> tuple[list[str | int], str]:
     """Return a key that sorts `2` before `10`, and `class2` before `class10`."""
-    pieces = re.split(r"([0-9]+)", name)
-    key = [
-        (0, len(number), number) if piece.isdecimal() else (1, 0, piece)
-        for piece in pieces
-        if piece
-        for number in [piece.lstrip("0")]
-    ]
-    return [*key, (2, 0, name)]  # `1` and `01` are different names
+    pieces = re.split(r"([0-9]{1,18})", name)  # texts and numbers in turn
+    return [int(piece) if odd % 2 else piece for odd, piece in enumerate(pieces)], name  # `1` and `01` differ
 
 
 def listed(items: Sequence[str], most: int = 10) -> str:

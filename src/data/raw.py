@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import tarfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +19,6 @@ from src.core.files import digest, naming, replacing
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
-from src.data.layout import is_generated, listed
 from src.data.sources import SOURCES
 
 _PLACE = "connect to the network, or put the file by hand at"
@@ -134,33 +132,23 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def _pack(folder: Path, target: Path) -> int:
-    """Pack a folder's files into a tar that depends on names and contents only; `is_generated` names the rest."""
-    hidden: Counter[str] = Counter()
-    files = sorted(_walk(folder, folder, (folder.resolve(),), hidden))
+    """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
+    files = sorted(_walk(folder, folder, (folder.resolve(),)))
     with replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
             info = tarfile.TarInfo(name)
             with path.open("rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
-    if hidden.total():
-        names = listed([f"{name} ({count:,})" for name, count in hidden.most_common() if count])
-        print(f"left out what is hidden or was made by a system: {names}")
     return len(files)
 
 
-def _walk(root: Path, folder: Path, above: tuple[Path, ...], hidden: Counter[str]) -> Iterator[tuple[str, Path]]:
-    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above.
-
-    Count in `hidden` the names of what is left out. Raise `UserError` for an empty folder, and for a link behind which
-    DVC, which hashes `data/images`, would not see new photos.
-    """
-    empty = folder != root
-    for path in folder.iterdir():
-        if is_generated(path.name):
-            hidden[path.name] += path.name != ".gitkeep"
-            continue
-        empty = False
+def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
+    visible = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    if not visible and folder != root:  # a class whose photos were forgotten
+        raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
+    for path in visible:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
@@ -168,12 +156,7 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...], hidden: Counter[str
             if real in above:
                 raise UserError(f"{path} is a link to a folder that holds it: remove it")
             if path.is_symlink() and root == IMAGES:
-                raise UserError(
-                    f"{path} is a link to a folder, and DVC would not notice new photos there: put the folder itself "
-                    f"into {IMAGES}, or set data.source to a folder outside"
-                )
-            yield from _walk(root, path, (*above, real), hidden)
+                raise UserError(f"{path} is a link, behind which DVC would not notice new photos: put its folder there")
+            yield from _walk(root, path, (*above, real))
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path
-    if empty:  # a class whose photos were forgotten
-        raise UserError(f"{folder} is an empty folder: put photos there, or remove it")

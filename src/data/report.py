@@ -2,26 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from pathlib import PurePosixPath
 
-from src.data.layout import counted, listed
+from src.data.layout import counted, is_generated, listed
 
 _MOST_CLASSES = 40
 
 
-class LeftOut(NamedTuple):
-    kind: str  # the ending of the files, or the name of what a system made, such as `@eaDir`
-    folder: str
-
-
-def print_left_out(files: Counter[LeftOut]) -> None:
-    """Print how many files of each kind are no photos, and in which folders they lie."""
+def print_left_out(names: Sequence[str]) -> None:
+    """Print how many files are no photos, by their ending or by what a system has made, and in which folders."""
     kinds: dict[str, Counter[str]] = {}
-    for (kind, folder), count in files.items():
-        kinds.setdefault(kind, Counter())[folder or "."] += count
-    for kind, folders in sorted(kinds.items()):
-        places = listed([f"{folder!r} ({count:,})" for folder, count in folders.most_common()], 5)
-        print(f"left out {counted(folders.total(), 'file')} {repr(kind)[1:-1] or 'without ending'}: {places}")
+    for name in names:
+        *folders, base = name.split("/")
+        generated = next((index for index, part in enumerate([*folders, base]) if is_generated(part)), None)
+        kind = PurePosixPath(base).suffix if generated is None else [*folders, base][generated]
+        if base:  # a folder's name ends in `/`
+            kinds.setdefault(kind or "without ending", Counter())["/".join(folders[:generated]) or "."] += 1
+    for kind, places in sorted(kinds.items()):
+        shown = listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
+        print(f"left out {counted(places.total(), 'file')} {repr(kind)[1:-1]}: {shown}")
 
 
 def print_classes(classes: Sequence[str], splits: Mapping[str, Mapping[str, int]]) -> None:

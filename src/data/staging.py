@@ -20,7 +20,7 @@ from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
 from src.data.layout import counted, is_generated, listed, read_layout
-from src.data.report import LeftOut, print_left_out
+from src.data.report import print_left_out
 from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
 from src.params import Data
@@ -56,17 +56,18 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                     raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
             elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
-                photos.leave_out(member)
-            elif member.name.lower().endswith(TABLES) and read_labels(member.name, member.read(), photos.labels):
-                continue
+                photos.others.append(member.name)
+            elif member.name.lower().endswith(TABLES) and member.size <= BYTES_PER_PIXEL * max_pixels:
+                if not read_labels(member.name, member.read(), photos.labels):
+                    photos.others.append(member.name)
             elif (content := _photo_content(member, max_pixels)) is not None:
                 yield member.name, content
             else:
-                photos.leave_out(member)
+                photos.others.append(member.name)
 
     for image in decode_all(image_files(), fit, max_pixels):
         photos.add(image)
-    print_left_out(photos.left_out)
+    print_left_out(photos.others)
     if own and photos.names:
         raise UserError(
             f"the source holds both {data.name}'s own files and images ({photos.names[0]!r}): keep one kind"
@@ -122,7 +123,6 @@ class _Photos:
         self.unreadable: list[tuple[str, str]] = []  # name, reason
         self.labels: dict[str, Row] = {}
         self.others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
-        self.left_out: Counter[LeftOut] = Counter()
         self.sizes: Counter[Size] = Counter()
         self.colour = False
         self.pixels: _Pixels | None = None
@@ -140,15 +140,6 @@ class _Photos:
         if self.pixels is None:
             self.pixels = _Pixels((*image.size, 3), self.scratch)
         self.pixels.append(image.pixels)
-
-    def leave_out(self, member: Member) -> None:
-        """Remember a member that is no photo, by its ending or by the name of what a system has made."""
-        self.others.append(member.name)
-        if not member.name.endswith("/"):
-            path = PurePosixPath(member.name)
-            generated = next((part for part in path.parts if is_generated(part)), None)
-            folder = str(path.parent) if generated is None else member.name.partition(generated)[0].rstrip("/")
-            self.left_out[LeftOut(path.suffix if generated is None else generated, folder)] += 1
 
     def finish(self, data: Data) -> Staged:
         """Return all of them with what their names say. Raise `UserError` if they do not make a data set."""
