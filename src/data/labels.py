@@ -42,8 +42,7 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     if not records or not all(isinstance(record, dict) for record in records):
         return False
     columns = {str(column).strip().lower(): column for column in records[0]}
-    file = next((columns[column] for column in _FILE if column in columns), None)
-    label = next((columns[column] for column in _LABEL if column in columns), None)
+    file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
     if file is None or label is None:
         return False
     for number, record in enumerate(records, 1 if lines else 2):
