@@ -24,6 +24,7 @@ from src.data.prepared import (
     SplitRecord,
     array_paths,
 )
+from src.data.report import print_classes
 from src.data.splitting import TEST, VALIDATION, Splits, find_equal, join_groups, limit, match_groups, split_images
 from src.data.staging import Staged, stage
 from src.params import Data, Split
@@ -41,7 +42,7 @@ def prepare(data: Data, split: Split) -> Dataset:
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
-        groups = _groups(staged.names, split.groups)
+        groups = staged.groups or _groups(staged.names, split.groups)
         splits = _split(staged, groups, data.limit, split)
         record = _write(data.name, staged, splits, groups, data.resize if data.image_size else None)
     _report(record)
@@ -201,8 +202,8 @@ def _duplicates(staged: Staged, splits: Splits) -> Duplicates:
 
 def _report(record: Dataset) -> None:
     image, duplicates = record.image, record.duplicates
-    counts = ", ".join(f"{name} {split.count:,}" for name, split in record.splits.items())
-    print(f"{record.name}: {len(record.classes)} classes, {image.height}×{image.width}×{image.channels}: {counts}")
+    print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
+    print_classes(record.classes, {name: split.per_class for name, split in record.splits.items()})
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
     if duplicates.dropped:

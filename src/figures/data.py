@@ -14,6 +14,7 @@ from src.figures.style import SMALL, SPLIT_COLOURS, drawing, only_bottom, short
 _COLUMNS = 10
 _INCHES = 0.85
 _MOST_CLASSES = 40
+_MOST_SAMPLED = 100  # classes
 _PREVIEW_COLUMNS = 8
 _PREVIEW_INCHES = 1.1
 
@@ -21,12 +22,12 @@ _PREVIEW_INCHES = 1.1
 def samples(
     path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str], count: int
 ) -> None:
-    """Draw up to `count` training images, class by class, from images (N, H, W, C) and labels (N,).
+    """Draw `count` training images, class by class, from images (N, H, W, C) and labels (N,).
 
-    Every class gets as many; with more classes than `count`, evenly spaced classes get one each.
+    Every class gets as many, at least its first one; of more than a hundred classes, evenly spaced ones are shown.
     """
     present = np.unique(labels)
-    shown = present[spread(len(present), count)]
+    shown = present[spread(len(present), max(count, _MOST_SAMPLED))]
     each = max(1, count // len(shown))
     groups = []
     for label in shown:

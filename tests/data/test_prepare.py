@@ -164,13 +164,13 @@ def test_content_decides_not_the_extension(capsys: pytest.CaptureFixture[str]) -
     files = class_folders(TWO) | {"cat/x.jpg": png(80), "cat/y.dat": png(81), "cat/z": png(82), "notes.csv": b"1,2"}
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     assert sum(split.per_class["cat"] for split in dataset.splits.values()) == 13
-    assert "ignored 1 other file" in capsys.readouterr().out
+    assert "left out 1 file .csv: '.' (1)" in capsys.readouterr().out
 
 
-def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_are_counted_by_folder_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO) | {f"cat/bad{number:02}.png": png(number)[:60] for number in range(12)}
     source = pack_tar(Path("x.tar"), files)
-    with pytest.raises(UserError, match=r"'cat/bad00.png' \(.*'cat/bad09.png' \(.* and 2 more.*skip_unreadable: true"):
+    with pytest.raises(UserError, match=r"12 files: 12 in 'cat' \(.*'cat/bad00.png': .*skip_unreadable: true"):
         run_stages(source)
     dataset = run_stages(source, skip_unreadable=True)
     assert dataset.unreadable == [f"cat/bad{number:02}.png" for number in range(12)]
