@@ -86,7 +86,14 @@ def mnist_files(train: int, test: int, compress: bool = True) -> dict[str, bytes
 
 
 def split_params(**values: Any) -> Split:
-    defaults = {"seed": 0, "validation": 0.2, "test": 0.2, "validation_from_test": 0, "groups": None}
+    defaults = {
+        "seed": 0,
+        "validation": 0.2,
+        "test": 0.2,
+        "validation_from_test": 0,
+        "groups": None,
+        "near_duplicates": "together",
+    }
     return Split.model_validate(defaults | values)
 
 

@@ -26,7 +26,7 @@ DATA = {
         split: {"count": 3, "per_class": {}, "images_md5": "", "labels_md5": "", "names": [], "groups": None}
         for split in ("train", "validation", "test")
     },
-    "duplicates": {"dropped": [], "together": [], "conflicting": []},
+    "duplicates": {"equal": {"sets": 0, "conflicting": 0, "beside_train": {}, "examples": []}, "near": None},
     "unreadable": [],
 }
 

@@ -1,5 +1,6 @@
 """Turn `data/raw` into `data/prepared`: split the staged images, write arrays and `dataset.json`, say what was done."""
 
+import functools
 import math
 import tempfile
 from contextlib import ExitStack
@@ -13,18 +14,21 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
+from src.data.duplicates import duplicate_sets
 from src.data.images import Resize
-from src.data.layout import counted, listed
+from src.data.layout import counted
+from src.data.near import SMALLEST, near_duplicates
 from src.data.prepared import (
     SPLITS,
     Dataset,
     Duplicates,
+    DuplicateSets,
     ImageFormat,
     SplitName,
     SplitRecord,
     array_paths,
 )
-from src.data.splitting import TEST, VALIDATION, Splits, find_equal, join_groups, limit, match_groups, split_images
+from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
@@ -42,8 +46,15 @@ def prepare(data: Data, split: Split) -> Dataset:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
         groups = _groups(staged.names, split.groups)
-        splits = _split(staged, groups, data.limit, split)
-        record = _write(data.name, staged, splits, groups, data.resize if data.image_size else None)
+        equal, near = find_units(staged.digests), None
+        if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
+            near = near_duplicates(staged.pixels)
+        units = find_units(*(list(key) for key in (equal, near, groups) if key is not None))
+        where = _split(staged, units, groups, data.limit, split)
+        sets = functools.partial(duplicate_sets, split=where, labels=staged.labels, names=staged.names)
+        duplicates = Duplicates(equal=sets(equal), near=None if near is None else sets(near, without=equal))
+        resize = data.resize if data.image_size else None
+        record = _write(data.name, staged, where, groups, duplicates, resize)
     _report(record)
     return record
 
@@ -78,8 +89,10 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
     return groups
 
 
-def _split(staged: Staged, groups: list[str] | None, training_images: int | None, split: Split) -> Splits:
-    """Split the images. Raise `UserError` if one that is wanted would lack a class."""
+def _split(
+    staged: Staged, units: Indices, groups: list[str] | None, training_images: int | None, split: Split
+) -> NDArray[np.int8]:
+    """Return the split of each image, −1 where `data.limit` leaves it out. Raise `UserError` if one lacks a class."""
     counts = np.bincount(staged.labels, minlength=len(staged.classes))
     if len(counts) < 2:
         raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
@@ -88,27 +101,42 @@ def _split(staged: Staged, groups: list[str] | None, training_images: int | None
             raise UserError(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
     validation = 0.0 if VALIDATION in staged.official else split.validation
     test = 0.0 if TEST in staged.official else split.test
-    together = join_groups(staged.digests, *([groups] if groups else []))
-    splits = split_images(staged.labels, staged.official, together, validation, test, split.seed)
-    if training_images is not None:
+    rank = ranks(
+        [group.encode("utf-8", "surrogateescape") for group in groups] if groups else staged.digests, split.seed
+    )
+    where = place(staged.labels, staged.official, units, rank, validation, test)
+    train = int((where == TRAIN).sum())
+    if training_images is not None and training_images < train:
         if training_images < len(staged.classes):
             raise UserError(
                 f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
             )
-        splits = limit(splits, staged.labels, training_images, split.seed)
+        limited = np.full_like(where, -1)
+        for which in (TRAIN, VALIDATION, TEST):
+            indices = np.flatnonzero(where == which)
+            share = round(len(indices) * training_images / train)
+            limited[indices[limit(staged.labels[indices], rank[indices], share)]] = which
+        where = limited
     wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
-    for split_name, indices, needed in zip(SPLITS, splits[:3], wanted, strict=True):
-        found = np.bincount(staged.labels[indices], minlength=len(staged.classes))
+    for which, needed in zip((TRAIN, VALIDATION, TEST), wanted, strict=True):
+        found = np.bincount(staged.labels[where == which], minlength=len(staged.classes))
         if needed and not found.all():
             label = int(np.argmin(found))
             raise UserError(
-                f"class {staged.classes[label]!r} gets no {split_name} image of its {counts[label]} (equal images and "
-                "groups stay together): add images, or change split or data.limit"
+                f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {counts[label]} (equal images "
+                "and groups stay together): add images, or change split or data.limit"
             )
-    return splits
+    return where
 
 
-def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | None, resize: Resize | None) -> Dataset:
+def _write(
+    dataset: str,
+    staged: Staged,
+    where: NDArray[np.int8],
+    groups: list[str] | None,
+    duplicates: Duplicates,
+    resize: Resize | None,
+) -> Dataset:
     """Write all files under temporary names, then rename them, `dataset.json` last."""
     _, height, width, channels = staged.pixels.shape
     mean, std = [0.0], [1.0]
@@ -116,7 +144,8 @@ def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | Non
     with ExitStack() as stack:
         # Files are renamed in the opposite order.
         description = stack.enter_context(files.replacing(DATASET))
-        for name, indices in zip(SPLITS, splits[:3], strict=True):
+        for which, name in enumerate(SPLITS):
+            indices = np.flatnonzero(where == which)
             images_path, labels_path = (stack.enter_context(files.replacing(path)) for path in array_paths(name))
             histogram = _write_images(images_path, staged.pixels, indices)
             if name == "train":
@@ -140,7 +169,7 @@ def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | Non
             mean=mean,
             std=std,
             splits=records,
-            duplicates=_duplicates(staged, splits),
+            duplicates=duplicates,
             unreadable=staged.unreadable,
         )
         files.write_json(description, record.model_dump())
@@ -180,38 +209,15 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
     return means, stds
 
 
-def _duplicates(staged: Staged, splits: Splits) -> Duplicates:
-    """Return those that are kept or were dropped as duplicates: what `data.limit` leaves out is of no interest."""
-    kept = set(np.concatenate(splits[:3]).tolist())
-    dropped = set(splits.dropped.tolist())
-    together, conflicting = [], []
-    for equal in find_equal(staged.digests):
-        indices = [index for index in equal if index in kept or index in dropped]
-        if len(indices) < 2 or kept.isdisjoint(indices):
-            continue
-        names = [staged.names[index] for index in indices]
-        if len({int(staged.labels[index]) for index in indices}) > 1:
-            conflicting.append(names)
-        if dropped.isdisjoint(indices):
-            together.append(names)
-    return Duplicates(
-        dropped=[staged.names[index] for index in splits.dropped], together=together, conflicting=conflicting
-    )
-
-
 def _report(record: Dataset) -> None:
     image, duplicates = record.image, record.duplicates
     counts = ", ".join(f"{name} {split.count:,}" for name, split in record.splits.items())
     print(f"{record.name}: {len(record.classes)} classes, {image.height}×{image.width}×{image.channels}: {counts}")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
-    if duplicates.dropped:
-        print(f"dropped {counted(len(duplicates.dropped), 'image')}: equal to, or of one group with, held-out images")
-    if duplicates.together:
-        print(f"kept {counted(len(duplicates.together), 'set')} of equal images together")
-    if duplicates.conflicting:
-        sets = listed([" = ".join(map(repr, names)) for names in duplicates.conflicting])
-        print(f"{counted(len(duplicates.conflicting), 'set')} of equal images with different labels: {sets}")
+    _report_duplicates(duplicates.equal, "equal images")
+    if duplicates.near:
+        _report_duplicates(duplicates.near, "nearly equal images")
     per_class = record.splits["train"].per_class
     largest, smallest = max(per_class, key=per_class.__getitem__), min(per_class, key=per_class.__getitem__)
     if per_class[largest] >= IMBALANCE * per_class[smallest]:
@@ -219,3 +225,13 @@ def _report(record: Dataset) -> None:
             f"strong class imbalance in train: {per_class[largest]:,} × {largest!r} but {per_class[smallest]:,} × "
             f"{smallest!r}; look at the per-class accuracy"
         )
+
+
+def _report_duplicates(found: DuplicateSets, kind: str) -> None:
+    if found.sets:
+        print(f"{counted(found.sets, 'set')} of {kind}, {found.conflicting:,} of them with different labels")
+    for name, count in found.beside_train.items():
+        if count:
+            print(f"{count:,} of the source's own {name} images {'is' if count == 1 else 'are'} among {kind} of train")
+    for members in found.examples:
+        print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

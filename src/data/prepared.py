@@ -37,10 +37,26 @@ class SplitRecord(_Record):
     groups: list[str] | None  # the match of split.groups for every image
 
 
+class Example(_Record):
+    """One of the images that show the same picture: the `index`-th of a split."""
+
+    split: SplitName
+    index: int
+    name: str
+
+
+class DuplicateSets(_Record):
+    """Numbers of sets of images that show the same picture, and some of them to look at."""
+
+    sets: int
+    conflicting: int  # sets whose images have different labels
+    beside_train: dict[SplitName, int]  # images of validation and of test that are in one set with images of train
+    examples: list[list[Example]]
+
+
 class Duplicates(_Record):
-    dropped: list[str]  # of a group with an image that the source puts into test or validation
-    together: list[list[str]]  # equal images that were kept in one split
-    conflicting: list[list[str]]  # equal images with different labels
+    equal: DuplicateSets  # pixel by pixel
+    near: DuplicateSets | None  # not all of them equal; None: they were not looked for
 
 
 class Dataset(_Record):

@@ -44,6 +44,7 @@ class Split(Config):
     test: Share
     validation_from_test: CountOrZero
     groups: Annotated[str, AfterValidator(_regular_expression)] | None
+    near_duplicates: Literal["together", "ignore"]
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

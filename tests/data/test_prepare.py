@@ -25,7 +25,7 @@ from PIL import Image
 from src.core.errors import UserError
 from src.data.archives import members
 from src.data.layout import read_layout
-from src.data.prepared import SPLITS, open_split
+from src.data.prepared import SPLITS, SplitName, open_split, read_dataset
 from src.data.sources import SOURCES
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -33,10 +33,14 @@ pytestmark = pytest.mark.usefixtures("root")
 TWO = {"cat": 10, "dog": 10}
 
 
+def names(split: SplitName) -> list[str]:
+    return read_dataset().splits[split].names
+
+
 def test_digits_are_complete_and_the_same_again() -> None:
     dataset = run_stages(None, "digits")
     check_promises(dataset)
-    assert [dataset.splits[name].count for name in SPLITS] == [1079, 359, 359]
+    assert [dataset.splits[name].count for name in SPLITS] == [1078, 360, 359]
     assert dataset.splits["train"].names[0].startswith("digits/0")
     first = digests()
     run_stages(None, "digits")
@@ -177,26 +181,51 @@ def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixtu
     assert "left out 12" in capsys.readouterr().out
 
 
-def test_duplicates_stay_in_one_split_and_are_dropped_from_train(capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     files = class_folders(TWO, "train/") | class_folders({"cat": 5, "dog": 5}, "test/", 500)
     files["train/cat/equal.bmp"] = encoded(picture(500), "BMP")  # pixels of test/cat/0.png in another format
     files |= {f"train/dog/same{number}.png": png(600) for number in range(4)}
     files["train/cat/wrong label.png"] = png(600)
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     check_promises(dataset)
-    duplicates = dataset.duplicates
-    assert duplicates.dropped == ["train/cat/equal.bmp"]
-    same = [f"train/dog/same{number}.png" for number in range(4)] + ["train/cat/wrong label.png"]
-    assert duplicates.together == [same]
-    assert duplicates.conflicting == [same]
-    assert sum(set(same) <= set(split.names) for split in dataset.splits.values()) == 1
-    assert "'train/cat/wrong label.png'" in capsys.readouterr().out
+    equal = dataset.duplicates.equal
+    assert (equal.sets, equal.conflicting, equal.beside_train) == (2, 1, {"validation": 0, "test": 1})
+    leak, same = equal.examples
+    assert {"train/cat/equal.bmp", "test/cat/0.png"} <= {member.name for member in leak}
+    assert len({member.split for member in same}) == 1
+    for member in leak:
+        assert names(member.split)[member.index] == member.name
+    out = capsys.readouterr().out
+    assert "2 sets of equal images, 1 of them with different labels" in out
+    assert "1 of the source's own test images is among equal images of train" in out
+    assert "'train/cat/wrong label.png'" in out
 
 
 def test_grey_and_rgb_copies_are_equal() -> None:
     grey = picture(700, mode="L")
     files = class_folders(TWO) | {"cat/a.png": encoded(grey), "dog/b.png": encoded(grey.convert("RGB"))}
-    assert run_stages(pack_tar(Path("x.tar"), files)).duplicates.conflicting == [["cat/a.png", "dog/b.png"]]
+    (members,) = run_stages(pack_tar(Path("x.tar"), files)).duplicates.equal.examples
+    assert [member.name for member in members] == ["cat/a.png", "dog/b.png"]
+
+
+def test_nearly_equal_images_stay_in_one_split_unless_they_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    def photo(seed: int) -> Image.Image:
+        return picture(seed).resize((64, 64))
+
+    files = {f"{name}/{seed}.png": encoded(photo(seed)) for name, seed in zip("ab" * 20, range(40), strict=True)}
+    files |= {f"a/{seed}.jpg": encoded(photo(seed), "JPEG") for seed in range(0, 40, 2)}
+    source = pack_tar(Path("x.tar"), files)
+    near = run_stages(source).duplicates.near
+    assert near is not None
+    assert near.sets == 20
+    assert "20 sets of nearly equal images, 0 of them with different labels" in capsys.readouterr().out
+    found = {Path(name).stem: {split for split in SPLITS if name in names(split)} for name in files}
+    assert all(len(splits) == 1 for splits in found.values())
+    ignored = run_stages(source, near_duplicates="ignore")
+    assert ignored.duplicates.near is None
+    assert any({f"a/{seed}.png", f"a/{seed}.jpg"} & set(names("test")) == {f"a/{seed}.png"} for seed in range(0, 40, 2))
 
 
 def test_groups_stay_together(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,14 +257,13 @@ def test_limit_is_a_stratified_part() -> None:
         run_stages(source, limit=1)
 
 
-def test_duplicates_that_the_limit_leaves_out_are_not_listed() -> None:
+def test_duplicates_that_the_limit_leaves_out_are_not_counted() -> None:
     files = class_folders({"cat": 40, "dog": 40}) | {f"cat/again {number}.png": png(number) for number in range(20)}
-    files |= {f"dog/wrong {number}.png": png(number) for number in range(5)}
     dataset = run_stages(pack_tar(Path("x.tar"), files), limit=30)
-    kept = {name for split in dataset.splits.values() for name in split.names}
-    listed = [*dataset.duplicates.together, *dataset.duplicates.conflicting]
-    assert 0 < len(dataset.duplicates.together) < 20
-    assert all(len(names) > 1 and kept.issuperset(names) for names in listed)
+    assert 0 < dataset.duplicates.equal.sets < 40
+    assert all(
+        name in names(m.split) for members in dataset.duplicates.equal.examples for m in members for name in [m.name]
+    )
 
 
 def test_no_validation_is_possible() -> None:
