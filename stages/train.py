@@ -9,6 +9,7 @@ from src.compute import distributed
 from src.compute.forward import logits
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
+from src.data.prepared import read_names
 from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
@@ -60,8 +61,8 @@ def work() -> None:
             write_arrays(paths.AUGMENTATION, images=shown)
             record.write(progress.epochs, classifier.network, environment)
             outputs = logits(classifier, images["validation"]).cpu().numpy()
-            names = trainer.dataset.splits["validation"].names
-            table = predictions(outputs, images["validation"].labels.cpu().numpy(), names, trainer.dataset.classes)
+            labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
+            table = predictions(outputs, labels, names, trainer.dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)
 
             run.log_model(Probabilities(classifier), images["train"].images[:2], paths.MODEL)

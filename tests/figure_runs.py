@@ -162,9 +162,7 @@ NONE = DuplicateSets(sets=0, conflicting=0, beside_train={}, examples=[])
 def dataset(classes: list[str], image: ImageFormat, labels: dict[Any, Any]) -> Dataset:
     def record(numbers: Any) -> SplitRecord:
         counts = np.bincount(numbers, minlength=len(classes)).tolist()
-        names = [f"{number}.png" for number in range(len(numbers))]
-        per = dict(zip(classes, counts, strict=True))
-        return SplitRecord(count=len(names), per_class=per, images_md5="", labels_md5="", names=names, groups=None)
+        return SplitRecord(count=len(numbers), per_class=dict(zip(classes, counts, strict=True)), md5={})
 
     members = [Example(split=split, index=0, name=f"{'<b>long' * 9}.png") for split in ("train", "validation", "test")]
     pair = DuplicateSets(sets=1, conflicting=1, beside_train={"validation": 0, "test": 1}, examples=[members])

@@ -22,10 +22,7 @@ DATA = {
     "image": {"height": 12, "width": 12, "channels": 3, "resize": None},
     "mean": [0.4, 0.5, 0.6],
     "std": [0.2, 0.2, 0.2],
-    "splits": {
-        split: {"count": 3, "per_class": {}, "images_md5": "", "labels_md5": "", "names": [], "groups": None}
-        for split in ("train", "validation", "test")
-    },
+    "splits": {split: {"count": 3, "per_class": {}, "md5": {}} for split in ("train", "validation", "test")},
     "duplicates": {"equal": {"sets": 0, "conflicting": 0, "beside_train": {}, "examples": []}, "near": None},
     "unreadable": [],
 }

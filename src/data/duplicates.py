@@ -12,11 +12,17 @@ _EXAMPLES, _MEMBERS = 8, 6  # sets that are named, and images of each: of all ot
 
 
 def duplicate_sets(
-    same: Indices, split: NDArray[np.int8], labels: Indices, names: Sequence[str], without: Indices | None = None
+    same: Indices,
+    split: NDArray[np.int8],
+    position: Indices,
+    labels: Indices,
+    names: Sequence[str],
+    without: Indices | None = None,
 ) -> DuplicateSets:
     """Describe the sets of two or more images that agree in `same` (N,).
 
-    split: of each image, as `place` returns it, or −1 for what `data.limit` leaves out, which is of no interest.
+    split: of each image, as `place` returns it, or −1 for what `data.limit` leaves out, which is of no interest;
+    position: of each image in its split.
     without: sets whose images agree in this too are left out.
     """
     kept = np.flatnonzero(split >= 0)
@@ -32,9 +38,6 @@ def duplicate_sets(
     }
     # Sets of several splits come first, then those of several classes.
     order = sorted(range(len(sets)), key=lambda i: (len(set(split[sets[i]].tolist())) == 1, not conflicting[i]))
-    position = np.zeros(len(split), np.int64)
-    for which in range(len(SPLITS)):
-        position[split == which] = np.arange((split == which).sum())
     examples = [
         [Example(split=SPLITS[split[i]], index=int(position[i]), name=names[i]) for i in sets[chosen][:_MEMBERS]]
         for chosen in order[:_EXAMPLES]

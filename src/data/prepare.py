@@ -2,11 +2,9 @@
 
 import functools
 import math
+import shutil
 import tempfile
-from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +24,16 @@ from src.data.prepared import (
     ImageFormat,
     SplitName,
     SplitRecord,
-    array_paths,
+    labels_path,
+    samples_path,
+    shard_path,
+    split_folder,
 )
+from src.data.shards import by_shard, md5s, write_images, write_labels, write_samples
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
-_CHUNK_BYTES = 4 * 2**20
 IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
@@ -40,7 +41,7 @@ def prepare(data: Data, split: Split) -> Dataset:
     """Do the work of the split stage. Raise `UserError`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
     for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
-        stale.unlink()
+        shutil.rmtree(stale)
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
         staged = stage(data, scratch)
@@ -51,10 +52,19 @@ def prepare(data: Data, split: Split) -> Dataset:
             near = near_duplicates(staged.pixels)
         units = find_units(*(list(key) for key in (equal, near, groups) if key is not None))
         where = _split(staged, units, groups, data.limit, split)
-        sets = functools.partial(duplicate_sets, split=where, labels=staged.labels, names=staged.names)
+        most = max(1, round(split.shard_mib * 2**20) // staged.pixels[0].nbytes)
+        shards: list[list[Indices]] = []  # of each split, the indices of the images of each
+        position = np.zeros(len(where), np.int64)  # of an image in its split
+        for which in range(len(SPLITS)):
+            indices = np.flatnonzero(where == which)
+            shards.append([indices[part] for part in by_shard([staged.digests[index] for index in indices], most)])
+            position[np.concatenate(shards[-1])] = np.arange(len(indices))
+        sets = functools.partial(
+            duplicate_sets, split=where, position=position, labels=staged.labels, names=staged.names
+        )
         duplicates = Duplicates(equal=sets(equal), near=None if near is None else sets(near, without=equal))
         resize = data.resize if data.image_size else None
-        record = _write(data.name, staged, where, groups, duplicates, resize)
+        record = _write(data.name, staged, shards, groups, duplicates, resize)
     _report(record)
     return record
 
@@ -132,36 +142,32 @@ def _split(
 def _write(
     dataset: str,
     staged: Staged,
-    where: NDArray[np.int8],
+    shards: list[list[Indices]],
     groups: list[str] | None,
     duplicates: Duplicates,
     resize: Resize | None,
 ) -> Dataset:
-    """Write all files under temporary names, then rename them, `dataset.json` last."""
+    """Write all files into a temporary folder, then put them in the place of those before, `dataset.json` last."""
     _, height, width, channels = staged.pixels.shape
     mean, std = [0.0], [1.0]
     records: dict[SplitName, SplitRecord] = {}
-    with ExitStack() as stack:
-        # Files are renamed in the opposite order.
-        description = stack.enter_context(files.replacing(DATASET))
+    with tempfile.TemporaryDirectory(dir=PREPARED, prefix=".", suffix=".tmp") as temporary:
         for which, name in enumerate(SPLITS):
-            indices = np.flatnonzero(where == which)
-            images_path, labels_path = (stack.enter_context(files.replacing(path)) for path in array_paths(name))
-            histogram = _write_images(images_path, staged.pixels, indices)
+            folder = Path(temporary) / name
+            folder.mkdir()
+            indices = np.concatenate(shards[which])
+            histogram = np.zeros((channels, 256), np.int64)
+            for number, members in enumerate(shards[which]):
+                histogram += write_images(folder / shard_path(name, number).name, staged.pixels, members)
             if name == "train":
                 mean, std = _mean_std(histogram)
-            with labels_path.open("wb") as file:
-                _write_header(file, "<i8", indices.shape)
-                file.write(staged.labels[indices].astype("<i8").data)
+            write_labels(folder / labels_path(name).name, staged.labels[indices])
+            names, digests = ([column[index] for index in indices] for column in (staged.names, staged.digests))
+            of_group = [groups[index] for index in indices] if groups else None
+            write_samples(folder / samples_path(name).name, names, of_group, digests)
             counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
-            records[name] = SplitRecord(
-                count=len(indices),
-                per_class=dict(zip(staged.classes, counts.tolist(), strict=True)),
-                images_md5=files.digest(images_path),
-                labels_md5=files.digest(labels_path),
-                names=[staged.names[index] for index in indices],
-                groups=[groups[index] for index in indices] if groups else None,
-            )
+            per_class = dict(zip(staged.classes, counts.tolist(), strict=True))
+            records[name] = SplitRecord(count=len(indices), per_class=per_class, md5=md5s(folder))
         record = Dataset(
             name=dataset,
             classes=staged.classes,
@@ -172,29 +178,13 @@ def _write(
             duplicates=duplicates,
             unreadable=staged.unreadable,
         )
-        files.write_json(description, record.model_dump())
         DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for complete
+        for name in SPLITS:
+            if split_folder(name).exists():
+                shutil.rmtree(split_folder(name))
+            (Path(temporary) / name).rename(split_folder(name))
+    files.write_json(DATASET, record.model_dump())
     return record
-
-
-def _write_images(path: Path, pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Gather images in chunks into an .npy file. Return how often each channel has each value, (C, 256)."""
-    shape = (len(indices), *pixels.shape[1:])
-    histogram = np.zeros((shape[-1], 256), np.int64)
-    step = max(1, _CHUNK_BYTES // int(np.prod(shape[1:])))
-    with path.open("wb") as file:
-        _write_header(file, "|u1", shape)
-        for start, end in pairwise([*range(0, len(indices), step), len(indices)]):
-            chunk = np.ascontiguousarray(pixels[indices[start:end]])
-            file.write(chunk.data)
-            for channel in range(shape[-1]):
-                histogram[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-    return histogram
-
-
-def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
-    """Write the header of an .npy file. `np.save` hides why writing failed, such as a full disk."""
-    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
 
 
 def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
