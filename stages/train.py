@@ -42,7 +42,7 @@ def work() -> None:
     with distributed.process_group(trainer.compute.device):
         environment = record.environment(trainer.compute, params.train.threads)
         snapshots = Snapshots(classifier.network)
-        state = Resumable(training_key(params, environment), progress, snapshots)
+        state = Resumable(training_key(params, environment), progress, snapshots, params.train.save_minutes)
         if distributed.rank() > 0:
             state.beside()
             list(training.epochs)
@@ -51,9 +51,7 @@ def work() -> None:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
             run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
             with verifying(trainer.dataset, "train", "validation") as reading:
-                state.follow(
-                    reading.before(training.epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics())
-                )
+                state.follow(training.epochs, lambda epoch: run.log_epoch(epoch.number, epoch.metrics()), reading.wait)
 
             save(paths.MODEL, classifier, training.spec)
             snapshots.save(paths.SNAPSHOTS)

@@ -8,10 +8,9 @@ before that thread has read every array once.
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,8 +20,6 @@ from src.core.paths import DATASET
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, SplitName, labels_path, open_split, split_folder
 
 _PIECE = 2**20  # bytes
-
-Item = TypeVar("Item")
 
 
 def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
@@ -51,7 +48,11 @@ def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
 
 
 class Verification:
-    """Thread that reads arrays, and what it has found."""
+    """Read files in a thread, and hold what it has found.
+
+    A state that was learned from damaged images would be resumed once the array is repaired, since its key holds
+    `dataset.json`, which stays as it is: so `wait` comes before the first state that is kept.
+    """
 
     def __init__(self, expected: dict[Path, str]) -> None:
         self._expected = expected
@@ -59,16 +60,6 @@ class Verification:
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._read, name="verify", daemon=True)
         self._thread.start()
-
-    def before(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items (epochs), the first one when all is read; raise what `wait` raises instead of it.
-
-        A state that was learned from damaged images would be resumed once the array is repaired: its key holds
-        `dataset.json`, which stays as it is.
-        """
-        for item in items:
-            self.wait()
-            yield item
 
     def wait(self) -> None:
         """Wait until all is read. Raise `UserError` if it is damaged, `OSError` if it cannot be read."""
