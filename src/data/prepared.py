@@ -1,6 +1,7 @@
 """Open the prepared data set: uint8 images in shards, as memory maps, and `dataset.json`, which says what they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
@@ -80,10 +81,14 @@ class Shards:
         self.arrays = arrays
         self._starts = np.cumsum([0, *map(len, arrays)])
         self.shape: tuple[int, ...] = (int(self._starts[-1]), *arrays[0].shape[1:])
+        self.dtype = arrays[0].dtype
         self.nbytes = sum(array.nbytes for array in arrays)
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return chain.from_iterable(self.arrays)
 
     def __getitem__(self, key: Any, /) -> NDArray[np.uint8]:
         if isinstance(key, int | np.integer | slice):

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -193,25 +193,16 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
     """Draw the order in which this process computes the images, and how each is augmented, without end.
 
     Begins in epoch `number` after so many `segments`. A function of (seed, epoch, segment) alone that leaves torch's
-    own random state as it is. The images of a few shards are shuffled together, so that what is read lies together. A
-    few images at the end of the order are left out of this epoch where they would give processes parts of
-    different size, or batch norm a single image to learn from.
+    own random state as it is. A few images at the end of the order are left out of this epoch where they would give
+    processes parts of different size, or batch norm a single image to learn from.
     """
     config, processes = train_step.config, distributed.world_size()
     height, width, channels = training.image_shape
     images = min(_SEGMENT_BYTES // (height * width * channels), _SEGMENT_IMAGES)
     images = max(1, images // config.batch_size) * config.batch_size
-    starts = np.cumsum([0, *training.shards])
     for epoch in itertools.count(number):
         generator = torch.Generator().manual_seed(segment_seeds(seed, epoch, 0)[1])
-        shards = np.zeros(1, np.int64)
-        if len(training.shards) > 1:
-            shards = torch.randperm(len(training.shards), generator=generator).numpy()
-        windows = []
-        for window in np.split(shards, range(_WINDOW, len(shards), _WINDOW)):
-            inside = torch.cat([torch.arange(starts[shard], starts[shard + 1]) for shard in window])
-            windows.append(inside[torch.randperm(len(inside), generator=generator)])
-        order = torch.cat(windows)
+        order = shuffled(training.shards, generator)
         if len(order) > 1:
             rest = len(order) % config.batch_size
             left_out = rest % processes
@@ -234,6 +225,21 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
             drawn = drawn.take(own)
             drawn = drawn.pin_memory() if train_step.compute.device.type == "cuda" else drawn
             yield Segment(part[own], drawn, steps, last=segment == len(parts) - 1)
+
+
+def shuffled(shards: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return the indices (N,) of the images of shards of so many images each in random order.
+
+    The shards too are in random order. The images of a few, in this order, are shuffled together.
+    """
+    starts = np.cumsum([0, *shards])
+    order = torch.randperm(len(shards), generator=generator).tolist() if len(shards) > 1 else [0]
+    windows = []
+    for first in range(0, len(order), _WINDOW):
+        window = order[first : first + _WINDOW]
+        indices = torch.cat([torch.arange(starts[shard], starts[shard + 1]) for shard in window])
+        windows.append(indices[torch.randperm(len(indices), generator=generator)])
+    return torch.cat(windows)
 
 
 def segment_seeds(seed: int, number: int, segment: int) -> tuple[int, int]:
