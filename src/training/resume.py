@@ -80,6 +80,10 @@ class Progress:
         self._sums = sums
         self.on_segment()
 
+    def is_finite(self) -> bool:
+        """Tell if the losses of the unfinished epoch are numbers: of a training that lost them nothing is kept."""
+        return self._sums is None or bool(self._sums.isfinite().all())
+
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and tensors on the CPU, which nothing changes any more."""
         train_step = self._restored if self._train_step is None else copy_to_cpu(self._train_step.state())
@@ -186,7 +190,7 @@ class Resumable:
             written, last = writer.submit(self._write, state, epoch, log), time.monotonic()
 
         def keep_now_and_then() -> None:
-            if time.monotonic() - last >= 60 * self._minutes:
+            if time.monotonic() - last >= 60 * self._minutes and self._progress.is_finite():
                 keep(None)
 
         self._progress.on_segment = keep_now_and_then
