@@ -102,13 +102,13 @@ def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
         return {picture.name for picture in pictures(run)}
 
     everything = names(figure_runs.RUNS["hundred"]())
-    assert len(everything) == 20
+    assert len(everything) == 21
     assert names(figure_runs.RUNS["one each"]()) == everything - {
         "augmentation", "error_by_step", "kernels_by_epoch", "reliability", "robustness"
     }  # fmt: skip
     assert everything - names(figure_runs.RUNS["no test"]()) == {
-        "confusion_matrix", "confusion_shares", "confusions", "mistakes", "per_class_accuracy", "predictions",
-        "reliability", "robustness", "second_kernels",
+        "confusion_matrix", "confusion_shares", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
+        "predictions", "reliability", "robustness", "second_kernels",
     }  # fmt: skip
     assert everything - names(figure_runs.RUNS["perfect"]()) == {"confusions"}
     (tmp_path / "robustness.png").touch()

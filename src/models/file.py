@@ -115,7 +115,9 @@ def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
     model = spec.model.model_copy(update={"weights": "none"})
     with Shapes():  # nothing is drawn that is replaced at once
         classifier = spec.model_copy(update={"model": model}).build()
-    wanted, found = ({name: weight.shape for name, weight in side.items()} for side in (classifier.state_dict(), weights))
+    wanted, found = (
+        {name: weight.shape for name, weight in side.items()} for side in (classifier.state_dict(), weights)
+    )
     if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
         raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
     classifier.network.to_empty(device="cpu")  # not before: what a spec asks for may not fit any memory

@@ -186,6 +186,7 @@ class Train(Config):
     clip_gradient: Positive | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     record_every: CountOrZero
+    save_minutes: Positive
     optimizer: Optimizer
     schedule: Schedule
     augment: Augment
