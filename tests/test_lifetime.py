@@ -87,7 +87,7 @@ def test_what_must_not_be_disturbed_is_done_before_the_signal_counts() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_cleaning_up_is_bounded(number: signal.Signals) -> None:
-    code = "from src import lifetime; lifetime.GRACE = 1\n" + WORK.format(cleaning=50)
+    code = "from src.core import process; process.GRACE = 1\n" + WORK.format(cleaning=50)
     process = started(code)
     process.send_signal(number)
     process.communicate(timeout=30)

@@ -297,7 +297,7 @@ def test_the_champion_gives_the_same_here_and_from_mlflows_server(
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("spec", r"models:/photos@champion is not a whole model of this repository"),
+        ("spec", r"models:/photos@champion is not a complete model of this repository"),
         ("absent", "models:/photos@champion was not logged by this repository, or by another version of it"),
     ],
 )

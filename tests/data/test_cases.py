@@ -14,7 +14,7 @@ from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, pictu
 
 from src.core.errors import UserError
 from src.core.paths import IMAGES
-from src.data.prepared import SPLITS, Dataset
+from src.data.prepared import SPLITS, Dataset, read_groups
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -44,8 +44,8 @@ SHARED: dict[str, dict[str, list[int]] | str] = {
 }
 
 
-@pytest.mark.parametrize("case", SHARED)
-def test_a_shared_case(case: str, tmp_path: Path) -> None:
+def shared_case(case: str, tmp_path: Path) -> Path:
+    """Make a photo set of ../shared; return its archive or folder."""
     make = REAL.parent / "cases" / "make.py"
     if not make.is_file():
         pytest.skip("needs cases/make.py beside the repository, in shared")
@@ -56,8 +56,19 @@ def test_a_shared_case(case: str, tmp_path: Path) -> None:
     spec.loader.exec_module(module)
     (tmp_path / "case").mkdir()
     module.CASES[case](tmp_path / "case")
-    source = tmp_path / "case" / "photos.zip"
-    expect(source if source.is_file() else source.parent, SHARED[case], skip_unreadable=case == "unreadable_class")
+    archive = tmp_path / "case" / "photos.zip"
+    return archive if archive.is_file() else archive.parent
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_a_shared_case(case: str, tmp_path: Path) -> None:
+    expect(shared_case(case, tmp_path), SHARED[case], skip_unreadable=case == "unreadable_class")
+
+
+def test_copies_of_a_photo_stay_in_one_split(tmp_path: Path) -> None:
+    found = run_stages(shared_case("re_encoded", tmp_path), image_size=64).duplicates.near
+    assert found is not None
+    assert (found.sets, found.beside_train) == (20, {"validation": 0, "test": 0})
 
 
 def expect(source: Path, expected: dict[str, list[int]] | str, skip_unreadable: bool = False) -> None:
@@ -193,8 +204,8 @@ def test_a_flat_class_that_cannot_be_read_is_named() -> None:
 def test_groups_of_a_table_stay_together() -> None:
     rows = {name: f"{label},p{number // 2}" for number, (name, label) in enumerate(LABELS.items())}
     files = PHOTOS | {"labels.csv": table(rows, "file,label,group")}
-    dataset = run_stages(pack_tar(Path("x.tar"), files))
-    groups = [set(dataset.splits[split].groups or []) for split in SPLITS]
+    run_stages(pack_tar(Path("x.tar"), files))
+    groups = [set(read_groups(split) or []) for split in SPLITS]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 10
 
 
