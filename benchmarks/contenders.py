@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,8 @@ from src.training.step import TrainStep
 
 # Itself it is imported where it runs: it brings onnx and much else with it.
 LIGHTNING_INSTALLED = importlib.util.find_spec("pytorch_lightning") is not None
+
+TORCHS_OWN = torch.get_num_threads()  # all processors, as long as nobody sets another number
 
 EVALUATED = 4  # an image is evaluated for so many that train
 
@@ -285,9 +287,9 @@ def spread(data: LabelledImages, count: int) -> LabelledImages:
     return LabelledImages(data.images[::every][:count], data.labels[::every][:count])
 
 
-def defaults(threads: int) -> None:
+def defaults(threads: int | Literal["auto"]) -> None:
     """torch as a tutorial finds it: what `src.compute.device.prepare` sets for our loop is undone."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(TORCHS_OWN if threads == "auto" else threads)
     torch.set_deterministic_debug_mode("default")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = True

@@ -44,9 +44,10 @@ def _section(title: str, name: str, text: list[str], render: Callable[[dict[str,
 
 
 def _loops(entry: dict[str, Any]) -> list[str]:
+    threads = "threads as a user has them" if entry["threads"] == "auto" else _count(entry["threads"], "thread")
     workers = f", {entry['workers']} workers for the last two loaders" if entry["workers"] else ""
     lines = [
-        f"**`{entry['system']}`**, {entry['device']}, {_count(entry['threads'], 'thread')}{workers}, `auto` is "
+        f"**`{entry['system']}`**, {entry['device']}, {threads}{workers}, `auto` is "
         f"{entry['auto']}: {_count(entry['rounds'], 'round')}",
         *_head(
             "loop", "images/s (quartiles)", "of the tutorial", "of the floor", "epoch, s", "of the tutorial's epochs"

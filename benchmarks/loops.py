@@ -1,6 +1,6 @@
 """Our training loop against the tutorial's own, a plain `DataLoader`, PyTorch Lightning, and the floor.
 
-    python -m benchmarks.loops                                       the five systems, on a processor, one thread
+    python -m benchmarks.loops                     the five systems, on a processor: one thread, and as a user has them
     python -m benchmarks.loops --systems mnist cifar10-vgg --threads 2
     python -m benchmarks.loops --device cuda --workers 8
 
@@ -8,7 +8,8 @@ The floor is forward, backward and optimiser on one resident batch (`benchmarks.
 set up as ours. Each loop of a system has a process of its own, whose settings and memory no other changes. They take
 turns, in an order that is reversed every round, while the others rest. A turn is a fixed number of steps, of about
 `--seconds`. Everything runs in float32 but the rows with the precision that `auto` picks, where that is another.
-`--threads` is torch's; "2 workers" are two more processes that load, so that row uses more processor than the others.
+`--threads` is torch's; `auto` is what a user gets: `train.threads: auto` for ours, for the others all processors, which
+torch takes by itself. "2 workers" are two more processes that load, so that row uses more processor than the others.
 
 A whole epoch, with the evaluations of the tutorial, is computed from the turns: all training images at their rate and
 all held-out images at theirs, as often as the tutorial looks at them. Prints a table and keeps it in
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,19 +60,19 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(ARCHIVES), choices=list(ARCHIVES), metavar="SYSTEM")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn, about; at least one step")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", nargs="+", type=number_or_auto, default=[1, "auto"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that load for DataLoader + v2 and Lightning")
     parser.add_argument("--data", type=Path, default=Path("../shared/datasets"), help="folder of the archives")
     arguments = parser.parse_args()
-    for name in arguments.systems:
+    for name, threads in product(arguments.systems, arguments.threads):
         opening = partial(problem, name, arguments.data)
         known = opening()
-        section = settings(known, arguments.device, arguments.threads)
+        section = settings(known, arguments.device, threads)
         result = {
             "system": name,
             "device": device_name(known, section),
-            "threads": arguments.threads,
+            "threads": threads,
             "workers": arguments.workers,
             "rounds": arguments.rounds,
             "seconds_of_a_turn": arguments.seconds,
@@ -82,7 +84,11 @@ def main() -> None:
         print(table(result), flush=True)
 
 
-def settings(known: Problem, device: str, threads: int) -> Train:
+def number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def settings(known: Problem, device: str, threads: int | str) -> Train:
     """The recipe's, on this device with so many threads, the precision still `auto`."""
     return known.params.train.model_copy(update={"device": device, "threads": threads, "precision": "auto"})
 

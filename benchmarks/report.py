@@ -26,6 +26,7 @@ COMPARISONS = Path("benchmarks/compare.json")
 MEASURED_CHOICES = Path("benchmarks/choices.json")
 SEARCHES = Path("benchmarks/searches.json")
 VERDICTS = Path("benchmarks/verdicts.json")
+THREADS = Path("benchmarks/threads.json")
 
 
 class System(NamedTuple):
@@ -73,6 +74,7 @@ def render() -> str:
             *_systems(),
             *_comparisons(),
             *_choices(),
+            *_threads(),
             *_pipeline(),
             *engine.sections(),
             *page.section(),
@@ -201,6 +203,25 @@ def _choices() -> list[str]:
             chosen = table[entry["capability"]][network]
             lines.append(f"| {entry['capability']} | {network} | {' | '.join(numbers)} | {chosen} |")
     return [*lines, "", *dict.fromkeys(f"{_runs(entry)}; {where(entry)}." for entry in kept(MEASURED_CHOICES)), ""]
+
+
+def _threads() -> list[str]:
+    lines = [
+        "## What `train.threads: auto` picks",
+        "",
+        "`python -m benchmarks.threads`: images per second of training steps with one thread and with all, in turns;",
+        "medians. The machine had other work too, which costs the row of all threads more.",
+        "",
+        "| threads | network | one | all | gain | auto |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in kept(THREADS):
+        for network, row in entry["images_per_second"].items():
+            one, every = row["1"], row[str(entry["threads"])]
+            lines.append(
+                f"| {entry['threads']} | {network} | {one:,} | {every:,} | {every / one:.2f} × | {row['auto']} |"
+            )
+    return [*lines, "", *dict.fromkeys(f"{_runs(entry)}; {where(entry)}." for entry in kept(THREADS)), ""]
 
 
 def _accuracy(split: dict[str, Any] | None) -> str:

@@ -44,11 +44,16 @@ RATES = {
     "adam": 2e-3, "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-2, "adamax": 5e-3, "adagrad": 2e-2, "adadelta": 1.0,
     "asgd": 0.2,
 }  # fmt: skip
+MUON_SGD = {
+    "name": "muon_sgd", "lr": 5e-2, "momentum": 0.6, "newton_schulz": 3, "bias_lr": 0.05, "head_lr": 0.05,
+    "sgd_momentum": 0.85, "weight_decay": 1e-4, "whitening_share": 1.0,
+}  # fmt: skip
 OPTIMIZERS: list[dict[str, Any]] = [
     SGD,
     *({"name": name, "lr": lr, "weight_decay": 1e-4} for name, lr in RATES.items()),
     {"name": "rmsprop", "lr": 5e-4, "weight_decay": 1e-4, "momentum": 0.9},
     {"name": "muon", "lr": 5e-3, "weight_decay": 1e-2, "momentum": 0.95},
+    MUON_SGD,
     {"name": "rprop", "lr": 1e-3},
     {"name": "lbfgs", "lr": 1.0, "iterations": 4},
 ]
@@ -71,7 +76,8 @@ def test_every_optimiser_trains_and_repeats_itself(values: dict[str, Any]) -> No
     assert torch.equal(weights(first), weights(again))
 
 
-@pytest.mark.parametrize("values", OPTIMIZERS, ids=lambda values: values["name"])
+# The rates of muon_sgd: tests/training/test_muon.py.
+@pytest.mark.parametrize("values", [v for v in OPTIMIZERS if v != MUON_SGD], ids=lambda values: values["name"])
 def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
     optimiser = optimizer(section(optimizer=values, precision="float32").optimizer, new_classifier(), True)
     for group in optimiser.param_groups:
@@ -146,9 +152,9 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-# SGD is one fused operation, which has no form for fake tensors; L-BFGS asks whether its loss has fallen.
+# SGD, beside Muon too, is one fused operation, which has no form for fake tensors; L-BFGS looks at its loss.
 @pytest.mark.parametrize(
-    "values", [v for v in OPTIMIZERS if v["name"] not in ("sgd", "lbfgs")], ids=lambda values: values["name"]
+    "values", [v for v in OPTIMIZERS if v not in (SGD, MUON_SGD, OPTIMIZERS[-1])], ids=lambda values: values["name"]
 )
 def test_no_optimiser_waits_for_the_gpu(values: dict[str, Any]) -> None:
     """On tensors that only seem to lie on a GPU, for which torch takes its loops over single weights."""

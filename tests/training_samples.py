@@ -31,6 +31,7 @@ def section(**changes: Any) -> params.Train:
         "epochs": 2,
         "patience": None,
         "batch_size": 64,
+        "drop_last": False,
         "accumulate": 1,
         "record_every": 0,
         "loss": {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None},

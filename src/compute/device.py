@@ -29,6 +29,9 @@ EVALUATED_IMAGES = 128  # at least
 EVALUATED_PIXELS = {"cpu": 0, "cuda": 2**21}  # of all images of a batch: 2,048 of 32×32
 AUGMENTED_VALUES = {"cpu": 2**20, "cuda": 2**26}
 
+# Networks whose layers are too small to divide: what `python -m benchmarks.threads` measured.
+ONE_THREAD = ("fashion_net", "mnist_convnet")
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -74,7 +77,7 @@ def prepare(train: params.Train, network: str) -> Compute:
     elif train.deterministic == "portable":
         note = _ELSEWHERE
     device = distributed.local_device(
-        set_up(train.device, deterministic=bool(train.deterministic), threads=train.threads)
+        set_up(train.device, deterministic=bool(train.deterministic), threads=threads(train, network))
     )
     if device.type == "cuda":
         # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.
@@ -84,6 +87,16 @@ def prepare(train: params.Train, network: str) -> Compute:
     _check(precision, device, able)
     _allow_tf32(precision == "tf32")
     return Compute(device, _AUTOCAST[precision], precision == "tf32", note)
+
+
+def threads(train: params.Train, network: str) -> int:
+    """Return how many threads of the CPU to compute with: a function of the network and the number of processors."""
+    if train.threads != "auto":
+        return train.threads
+    if train.deterministic == "portable" or network in ONE_THREAD:
+        return 1
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, processors // train.processes)
 
 
 def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | None = None) -> torch.device:

@@ -38,7 +38,7 @@ def room(params: Params, trainings: int, seconds: float) -> int:
     process = psutil.Process()
     processors = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
     memory = psutil.virtual_memory().available // process.memory_info().rss
-    return max(1, min(trainings, processors // params.train.threads, memory))
+    return max(1, min(trainings, processors // device.threads(params.train, params.model.name), memory))
 
 
 def work_here(

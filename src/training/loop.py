@@ -20,6 +20,7 @@ from src.compute.device import Compute, augmented_values
 from src.compute.forward import logits
 from src.core.errors import UserError, out_of_memory
 from src.models.classifier import Classifier
+from src.models.whitening import fit_whitening
 from src.training import augment
 from src.training.losses import Target
 from src.training.progress import Progress, Watch
@@ -52,6 +53,7 @@ def train(
     finite, or memory does not suffice.
     """
     augment.check(section.augment, training.image_shape)
+    fit_whitening(classifier, training.images)
     train_step = TrainStep(classifier, section, training.labels, compute)
     progress = progress or Progress()
     progress.start(train_step)
@@ -202,6 +204,8 @@ def _whole_parts(order: Tensor, train_step: TrainStep) -> Tensor:
     if len(order) == 1:
         return order
     rest = len(order) % train_step.section.batch_size
+    if train_step.section.drop_last and len(order) > rest:
+        return order[: len(order) - rest]
     left = rest % distributed.world_size()
     if (rest // distributed.world_size()) % train_step.part_size == 1:
         left += distributed.world_size()

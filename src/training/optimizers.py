@@ -8,7 +8,8 @@ from torch.optim import Optimizer
 
 from src import params
 from src.models.layers import last_layer
-from src.training.muon import MuonAndAdamW
+from src.models.whitening import whitening_layer
+from src.training.muon import MuonAndAdamW, MuonAndSgd
 
 _CLASSES: dict[str, type[Optimizer]] = {
     "sgd": optim.SGD,
@@ -26,8 +27,13 @@ _CLASSES: dict[str, type[Optimizer]] = {
 _FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: a tenth of a step with cifar_basic
 
 
-def optimizer(section: params.Optimizer, network: nn.Module, decay_biases: bool) -> Optimizer:
-    """The optimiser of all trainable weights; every `step` is given a closure that computes loss and gradient."""
+def optimizer(
+    section: params.Optimizer, network: nn.Module, decay_biases: bool, *, compiled: bool = False
+) -> Optimizer:
+    """The optimiser of all trainable weights; every `step` is given a closure that computes loss and gradient.
+
+    compiled: by torch.compile where that makes it faster, which is Muon. All others are one kernel or few.
+    """
     settings = section.model_dump(exclude={"name"})
     if section.name == "lbfgs":
         # The search along the line finds the length of the step, which a fixed one gets wrong at first.
@@ -35,7 +41,11 @@ def optimizer(section: params.Optimizer, network: nn.Module, decay_biases: bool)
         return optim.LBFGS(weights, lr=section.lr, max_iter=section.iterations, line_search_fn="strong_wolfe")
     if section.name == "muon":
         hidden = _hidden(network)
-        return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), **settings)
+        return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), compiled=compiled, **settings)
+    if isinstance(section, params.MuonSgd):
+        groups = _sgd_groups(section, network, decay_biases)
+        rates = section.lr, section.momentum, section.newton_schulz, section.sgd_momentum
+        return MuonAndSgd(_hidden(network), groups, *rates, compiled=compiled)
     if section.name in _FUSED:
         settings["fused"] = True
     if section.name == "asgd" and next(network.parameters()).device.type == "cuda":
@@ -61,6 +71,30 @@ def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None
         {"params": [weight for weight in weights if id(weight) in penalised]},
         {"params": [weight for weight in weights if id(weight) not in penalised], "weight_decay": 0.0},
     ]
+    return [group for group in groups if group["params"]]
+
+
+def _sgd_groups(section: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:
+    """Divide all weights but Muon's by rate: the last layer's, those of a whitening layer, biases and norms.
+
+    At its full rate SGD takes `weight_decay` of a weight in a step, whatever the rate is.
+    """
+    penalised = {id(weight) for weight in decayed(network, decay_biases)}
+    head = last_layer(network)[1].weight
+    first = whitening_layer(network)
+    early = [] if first is None else list(first.parameters())
+    excluded = {id(weight) for weight in (*_hidden(network), *early, head)}
+    others = [weight for weight in network.parameters() if id(weight) not in excluded]
+    groups: list[dict[str, Any]] = []
+    for weights, lr, share in (
+        (early, section.bias_lr, section.whitening_share),
+        (others, section.bias_lr, 1.0),
+        ([head], section.head_lr, 1.0),
+    ):
+        for decay in (True, False):
+            chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
+            rates = {"lr": lr, "peak": lr, "share": share, "weight_decay": section.weight_decay / lr if decay else 0.0}
+            groups.append({"params": chosen} | rates)
     return [group for group in groups if group["params"]]
 
 

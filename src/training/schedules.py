@@ -26,6 +26,8 @@ def lr_factor(section: params.Schedule, moment: float, epochs: int, losses: Sequ
         return _anneal(1.0, _CYCLE_END, progress)
     if moment < section.warmup_epochs:
         return moment / section.warmup_epochs
+    if section.name == "linear":
+        return 1 - min(progress, 1.0)
     if section.name == "cosine":
         return _anneal(1.0, 0.0, progress)
     return _steps(section, int(moment), losses)

@@ -33,7 +33,7 @@ class TrainStep:
         self.section, self.compute = section, compute
         if self.weights[0].requires_grad:  # frozen, no gradient goes further than to the last layer
             check_gradient(classifier, compute.device)
-        self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
+        self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases, compiled=section.compile)
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
         self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)
         self.loss = loss_function(section.loss, labels, len(last_layer(classifier.network)[1].weight), compute.device)

@@ -34,7 +34,7 @@ def apply(augment: params.Augment, images: Tensor, draws: AugmentParams) -> tupl
     mixing, an image's result does not depend on the batch it comes in.
     """
     if augment.flip or augment.flip_vertical or augment.crop:
-        images = geometry.flip_and_shift(images, draws.flip, draws.shift, augment.crop)
+        images = geometry.flip_and_shift(images, draws.flip, draws.shift, augment.crop, augment.pad)
     images = _compute_pixels(augment, images, draws)
     if draws.erased is not None:
         images = images.masked_fill(inside(draws.erased, (images.shape[1], images.shape[2]))[..., None], 0)
