@@ -299,6 +299,7 @@ SCHEDULES: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "multi_step", "at": [1, 3], "factor": 0.5}, [1, 0.5, 0.5, 0.25, 0.25]),
     ({"name": "exponential", "factor": 0.5}, [1, 0.5, 0.25, 0.125, 0.0625]),
     ({"name": "cosine"}, [1, 0.8536, 0.5, 0.1464, 0]),
+    ({"name": "linear"}, [1, 0.75, 0.5, 0.25, 0]),
     ({"name": "plateau", "patience": 0, "factor": 0.5}, [1, 1, 1, 0.5, 0.5]),
 ]
 
@@ -317,8 +318,9 @@ def test_every_schedule_warms_up_linearly(values: dict[str, Any]) -> None:
     assert [lr_factor(chosen, moment, 4) for moment in (0.0, 0.3, 0.75, 1.2)] == pytest.approx([0, 0.2, 0.5, 0.8])
 
 
-def test_cosine_falls_after_the_warm_up() -> None:
-    chosen = section(schedule={"name": "cosine", "warmup_epochs": 2}).schedule
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_these_fall_after_the_warm_up(name: str) -> None:
+    chosen = section(schedule={"name": name, "warmup_epochs": 2}).schedule
     assert [lr_factor(chosen, epoch, 4) for epoch in range(5)] == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-4)
 
 

@@ -113,7 +113,7 @@ class Robustness(Config):
 
 
 class Evaluate(Config):
-    tta: Literal["none", "flip", "flip_shift"]
+    tta: Literal["none", "flip", "flip_shift", "flip_diagonal"]
     tta_shift: Count
     robustness: Robustness
 
