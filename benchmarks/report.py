@@ -210,11 +210,12 @@ def _threads() -> list[str]:
         "## What `train.threads: auto` picks",
         "",
         "`python -m benchmarks.threads`: images per second of training steps with one thread and with all, in turns;",
-        "medians. The machine had other work too, which costs the row of all threads more.",
+        "medians. `auto` is 1 for the networks that `ONE_THREAD` in `src/compute/device.py` lists.",
         "",
-        "| threads | network | one | all | gain | auto |",
-        "|---|---|---|---|---|---|",
     ]
+    if not kept(THREADS):
+        return [*lines, "Not yet measured.", ""]
+    lines += ["| threads | network | one | all | gain | auto |", "|---|---|---|---|---|---|"]
     for entry in kept(THREADS):
         for network, row in entry["images_per_second"].items():
             one, every = row["1"], row[str(entry["threads"])]
