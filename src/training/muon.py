@@ -27,7 +27,8 @@ class _MuonAnd(Optimizer):
         rate = torch.tensor(lr, dtype=torch.float64)
         muon = Muon(self.matrices, rate, **settings)  # type: ignore[arg-type]
         self.parts: tuple[Optimizer, Optimizer] = (muon, others)
-        self.learn = torch.compile(self._learn) if compiled else self._learn
+        options = {"deterministic": torch.are_deterministic_algorithms_enabled()}
+        self.learn = torch.compile(self._learn, options=options) if compiled else self._learn
         super().__init__(self._groups(), {})
 
     def _groups(self) -> list[dict[str, Any]]:
