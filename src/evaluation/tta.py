@@ -55,16 +55,11 @@ def copies(images: Tensor, section: params.Evaluate) -> Iterator[tuple[Tensor, f
     pixels = section.tta_shift if section.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
         if section.tta == "flip_diagonal":
-            yield unmoved, 1 / 4
             framed = _framed(unmoved)
-            yield framed[:, :-2, :-2], 1 / 8
-            yield framed[:, 2:, 2:], 1 / 8
-            continue
-        weight = 1 / (2 + 8 * pixels)
-        yield unmoved, weight
-        for direction in DIRECTIONS:
-            for step in range(1, pixels + 1):
-                yield shift(unmoved, direction, step), weight
+            yield from ((unmoved, 1 / 4), (framed[:, :-2, :-2], 1 / 8), (framed[:, 2:, 2:], 1 / 8))
+        else:
+            moved = [shift(unmoved, side, step) for side in DIRECTIONS for step in range(1, pixels + 1)]
+            yield from ((copy, 1 / (2 + 8 * pixels)) for copy in (unmoved, *moved))
 
 
 def _framed(images: Tensor) -> Tensor:
