@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+EXTRAS := $(VENV)/.onnx $(VENV)/.postgres
+UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 RUN := . $(VENV)/bin/activate &&
 
 .PHONY: help repro test lint audit env lock
@@ -13,16 +15,16 @@ repro: $(READY)  ## set up, run the pipeline, say what came out; RECIPE=mnist: o
 	@$(RUN) { [ -z "$(RECIPE)" ] || python -m src.recipe "$(RECIPE)"; } && python -m src.params && python -m src.recover
 	@$(RUN) { git rev-parse -q --git-dir >/dev/null 2>&1 || export DVC_SYSTEM_CONFIG_DIR="$(CURDIR)/.dvc/no-git"; } && dvc repro && python -m src.summary
 
-test: $(READY)  ## set up, run every test
+test: $(EXTRAS)  ## set up with all extras, run every test; its last lines say what was skipped, and why
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: $(READY)  ## style, types
+lint: $(EXTRAS)  ## style, types
 	@$(RUN) ruff check . && ruff format --check . && mypy
 
-audit: $(READY)  ## known vulnerabilities of what the lock names, where their database can be reached
+audit: $(READY)  ## known vulnerabilities of what the locks name, where their database can be reached
 	@$(RUN) python .ci/audit.py
 
-env: $(READY)  ## only set up
+env: $(READY) $(EXTRA:%=$(VENV)/.%)  ## only set up; EXTRA=onnx: for src.export; EXTRA=postgres: for searches there
 
 # uv installs everything, and comes from the lock too: pip gets its lines alone, with their hashes. Compiling takes half
 # a minute once; imports are most of a small run, and compiled they take half the time even where Python may not write.
@@ -31,9 +33,17 @@ $(READY): requirements.lock
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	@$(UV) sync --quiet --require-hashes --compile-bytecode requirements.lock
 	@touch $@
 
+# What few need is installed beside it. Its pins are those of requirements.lock where both name a package.
+$(EXTRAS): $(VENV)/.%: requirements-%.lock $(READY)
+	@$(UV) install --quiet --require-hashes --compile-bytecode -r $<
+	@touch $@
+
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --upgrade
+
 lock:  ## resolve pyproject.toml again
-	@$(RUN) uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
-		--python-version 3.11 --upgrade pyproject.toml --group dev --output-file requirements.lock
+	@$(RUN) $(COMPILE) pyproject.toml --group dev --output-file requirements.lock
+	@$(RUN) for extra in $(EXTRAS:$(VENV)/.%=%); do \
+		$(COMPILE) --group $$extra -c requirements.lock --output-file requirements-$$extra.lock; done

@@ -1,4 +1,4 @@
-"""Looks the packages of requirements.lock up in the database of known vulnerabilities, by pip-audit.
+"""Look the packages of all locks up in the database of known vulnerabilities, by pip-audit.
 
 Exit code 1 where there are any. Where the database cannot be reached, one line says so, and that is no failure.
 """
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-LOCK = Path("requirements.lock")
+LOCKS = sorted(Path().glob("requirements*.lock"))
 # Asked for alone at first: some mirrors of the package index answer, but know no vulnerabilities.
 PROBE = "requests"
 # What pip-audit says of a connection that failed; its exit code is 1 then too.
@@ -23,17 +23,18 @@ class Unreachable(Exception):
 
 
 def main() -> None:
-    text = LOCK.read_text(encoding="utf-8")
-    probe = re.search(rf"^{PROBE}==(?:.*\\\n)*.*\n", text, re.MULTILINE)
+    names = ", ".join(lock.name for lock in LOCKS)
+    texts = [lock.read_text(encoding="utf-8") for lock in LOCKS]
+    probe = re.search(rf"^{PROBE}==(?:.*\\\n)*.*\n", "".join(texts), re.MULTILINE)
     try:
-        if probe is None or not known(probe[0])[0]:
+        if probe is None or not known([probe[0]])[0]:
             raise Unreachable("it does not know the packages")
-        found, strange = known(text)
+        found, strange = known(texts)
     except Unreachable as reason:
-        print(f"audit of {LOCK} skipped: the database of vulnerabilities cannot be reached ({reason})")
+        print(f"audit of {names} skipped: the database of vulnerabilities cannot be reached ({reason})")
         return
     faults = [(package, fault) for package in found for fault in package["vulns"]]
-    print(f"audit of {LOCK}: {len(faults)} known vulnerabilities in {len(found)} packages", end="")
+    print(f"audit of {names}: {len(faults)} known vulnerabilities in {len(found)} packages", end="")
     print(f"; not in the database: {', '.join(strange)}" if strange else "")
     for package, fault in faults:
         mended = ", ".join(fault["fix_versions"]) or "no version"
@@ -41,13 +42,16 @@ def main() -> None:
     sys.exit(bool(faults))
 
 
-def known(requirements: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """What the database has of the packages that it knows, and the names of others. Raises `Unreachable`."""
+def known(requirements: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what the database has of the packages that it knows, and the names of others. Raises `Unreachable`."""
     with tempfile.TemporaryDirectory() as folder:
-        asked, report = Path(folder, LOCK.name), Path(folder, "report.json")
-        asked.write_text(requirements, encoding="utf-8")
+        report = Path(folder, "report.json")
         command = ["pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner", "off", "--timeout", "10"]
-        command += ["--format", "json", "--output", str(report), "--requirement", str(asked)]
+        command += ["--format", "json", "--output", str(report)]
+        for number, text in enumerate(requirements):
+            asked = Path(folder, f"{number}.txt")
+            asked.write_text(text, encoding="utf-8")
+            command += ["--requirement", str(asked)]
         run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if report.is_file():
             found = json.loads(report.read_text(encoding="utf-8"))["dependencies"]

@@ -2,9 +2,9 @@
 
     python -m benchmarks.augmentation [--device cuda] [--runs 25]
 
-The eleven operators and the batch sizes of the table in kornia's documentation. Prints milliseconds per batch and keeps
-them in `benchmarks/augmentation.json`, one entry per device. kornia is not part of the environment: where it is not
-installed, its columns say so.
+The eleven operators and the batch sizes of the table in kornia's documentation. Keeps milliseconds per batch in
+`benchmarks/augmentation.json`, one entry per device. kornia is not part of the environment: where it is not installed,
+its column says so.
 
 Each gets its images in its own form: ours uint8 (N, H, W, C), torchvision uint8 (C, H, W) one by one, kornia float32
 (N, C, H, W) in [0, 1]. Ours draws once an epoch: its times hold the batch's share of the draws for 50,000 images.
@@ -12,33 +12,31 @@ torchvision's operators on a whole batch are not compared: they draw once for al
 those of one thread while it really runs, so that other work on the machine matters little; on a GPU they are elapsed.
 """
 
-import argparse
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from benchmarks.common import hardware, keep, versions
+from benchmarks.common import FOLDER, command_line, hardware, keep, versions
 from src import params
+from src.core.errors import command
 from src.params.writing import load_recipe
 from src.training import augment
 
-try:
-    import kornia.augmentation as kornia
-except ModuleNotFoundError:
-    kornia = None
-
-RESULTS = Path("benchmarks/augmentation.json")
+kornia: Any = importlib.import_module("kornia.augmentation") if importlib.util.find_spec("kornia") else None
+RESULTS = FOLDER / "augmentation.json"
 BATCHES = (1, 32, 128)
 SIZE, EPOCH = 32, 50_000
 SAMPLE = 0.005  # seconds: quick calls are repeated until they take as long
 
 AFFINE: dict[str, Any] = {"degrees": 15, "translate": (0.1, 0.1), "scale": (0.8, 1.2), "shear": 10}
+JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+CROP: dict[str, Any] = {"size": (SIZE, SIZE)}
 BILINEAR = v2.InterpolationMode.BILINEAR
 
 # Operator: our keys, kornia's class and arguments, torchvision's operator. A centre crop is a slice in ours.
@@ -48,11 +46,7 @@ OPERATORS: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]], v2.Transf
         ("RandomPerspective", {"distortion_scale": 0.5, "p": 1.0}),
         v2.RandomPerspective(0.5, p=1.0),
     ),
-    "colour jitter": (
-        {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-        ("ColorJiggle", {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "p": 1.0}),
-        v2.ColorJitter(0.4, 0.4, 0.4, 0.1),
-    ),
+    "colour jitter": (JITTER, ("ColorJiggle", JITTER | {"p": 1.0}), v2.ColorJitter(**JITTER)),
     "affine": (
         {"rotate": 15, "translate": 0.1, "scale": 0.2, "shear": 10},
         ("RandomAffine", AFFINE | {"p": 1.0}),
@@ -65,16 +59,12 @@ OPERATORS: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]], v2.Transf
         ("RandomRotation", {"degrees": 15, "p": 1.0}),
         v2.RandomRotation(15, interpolation=BILINEAR),
     ),
-    "padded crop": (
-        {"crop": 4},
-        ("RandomCrop", {"size": (SIZE, SIZE), "padding": 4}),
-        v2.RandomCrop(SIZE, padding=4),
-    ),
+    "padded crop": ({"crop": 4}, ("RandomCrop", CROP | {"padding": 4}), v2.RandomCrop(SIZE, padding=4)),
     "erasing": ({"erase": 1.0}, ("RandomErasing", {"p": 1.0}), v2.RandomErasing(p=1.0)),
     "grey": ({"grey": 0.5}, ("RandomGrayscale", {"p": 0.5}), v2.RandomGrayscale(0.5)),
     "resized crop": (
         {"resized_crop": [0.08, 1.0]},
-        ("RandomResizedCrop", {"size": (SIZE, SIZE), "scale": (0.08, 1.0)}),
+        ("RandomResizedCrop", CROP | {"scale": (0.08, 1.0)}),
         v2.RandomResizedCrop(SIZE),
     ),
     "centre crop": ({}, ("CenterCrop", {"size": SIZE - 4}), v2.CenterCrop(SIZE - 4)),
@@ -82,7 +72,7 @@ OPERATORS: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]], v2.Transf
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__ or "")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runs", type=int, default=25)
     arguments = parser.parse_args()
@@ -93,22 +83,19 @@ def main() -> None:
     for operator in OPERATORS:
         for batch in BATCHES:
             rows.append(measure(operator, batch, device, arguments.runs))
-            print(line(rows[-1]), flush=True)
+            print(rows[-1], flush=True)
     result = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "hardware": hardware(),
         "versions": versions("torch", "torchvision", "kornia"),
-        "threads": 1,
         "runs": arguments.runs,
-        "unit": "ms per batch, elapsed" if device.type != "cpu" else "ms per batch, of processor time",
         "rows": rows,
     }
     keep(RESULTS, result, same=("device",))
-    print(f"\n{arguments.runs} runs, one thread, {result['device']}, {result['hardware']}; {result['versions']}")
 
 
 def measure(operator: str, batch: int, device: torch.device, runs: int) -> dict[str, Any]:
-    """Median, quartiles and minimum of the milliseconds of one operator on one batch, for each library.
+    """Measure the milliseconds of one operator on one batch: median, quartiles and minimum for each library.
 
     The libraries take turns, so that what else runs on the machine strikes them alike.
     """
@@ -122,20 +109,24 @@ def measure(operator: str, batch: int, device: torch.device, runs: int) -> dict[
         calls["kornia"] = lambda: operation(floats)
     calls["torchvision per image"] = lambda: torch.stack([transform(plane) for plane in planes])
 
-    repeats: dict[str, int] = {}
     times: dict[str, list[float]] = {library: [] for library in calls}
+    repeats = {}
     for library, call in calls.items():
         call()
         repeats[library] = min(20, max(1, round(SAMPLE / timed(call, 1, device))))
     for _ in range(runs):
         for library, call in calls.items():
             times[library].append(timed(call, repeats[library], device) + (drawing if library == "ours" else 0))
-    row = {"operator": operator, "batch": batch, **{library: summary(values) for library, values in times.items()}}
-    return row if kornia is not None else row | {"kornia": "not installed"}
+    row: dict[str, Any] = {"operator": operator, "batch": batch, "kornia": "not installed"}
+    for library, seconds in times.items():
+        low, median, high = statistics.quantiles(seconds, n=4)
+        found = {"median": median, "quartile_1": low, "quartile_3": high, "min": min(seconds)}
+        row[library] = {key: round(value * 1e3, 4) for key, value in found.items()}
+    return row
 
 
 def ours(keys: dict[str, Any], images: Tensor) -> tuple[Callable[[], object], float]:
-    """What augments the batch, and the seconds that its share of an epoch's draws takes."""
+    """Return what augments the batch, and the seconds that its share of an epoch's draws takes."""
     if not keys:
         return lambda: images[:, 2:-2, 2:-2].contiguous(), 0.0
     section = load_recipe("digits").train.augment.model_dump()
@@ -151,34 +142,19 @@ def ours(keys: dict[str, Any], images: Tensor) -> tuple[Callable[[], object], fl
 
 
 def timed(call: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Seconds per call."""
-    if device.type == "cpu":
-        started = time.process_time()
-        for _ in range(repeats):
-            call()
-        return (time.process_time() - started) / repeats
-    torch.accelerator.synchronize(device)
-    started = time.perf_counter()
+    """Return the seconds of a call: of processor on a CPU, elapsed on a GPU."""
+
+    def clock() -> float:
+        if device.type == "cpu":
+            return time.process_time()
+        torch.accelerator.synchronize(device)
+        return time.perf_counter()
+
+    started = clock()
     for _ in range(repeats):
         call()
-    torch.accelerator.synchronize(device)
-    return (time.perf_counter() - started) / repeats
-
-
-def summary(seconds: list[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(seconds, n=4)
-    values = {"median": median, "quartile_1": low, "quartile_3": high, "min": min(seconds)}
-    return {name: round(value * 1e3, 4) for name, value in values.items()}
-
-
-def line(row: dict[str, Any]) -> str:
-    cells = [f"{row['operator']:<16}{row['batch']:>4}"]
-    for library in ("ours", "kornia", "torchvision per image"):
-        cell = row[library]
-        times = cell if isinstance(cell, str) else "{median:.3f} ({quartile_1:.3f}–{quartile_3:.3f})".format(**cell)
-        cells.append(f"{library} {times:<26}")
-    return "  ".join(cells)
+    return (clock() - started) / repeats
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -1,5 +1,6 @@
-"""What every benchmark says about where it ran, and where its results are kept."""
+"""What the benchmarks share: where a result was measured, how numbers are summed up, and the files that keep them."""
 
+import argparse
 import json
 import os
 import platform
@@ -11,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+FOLDER = Path.cwd() / "benchmarks"
+DATA = Path("../shared/datasets")  # the archives of the data sets
+
+
+def command_line(text: str) -> argparse.ArgumentParser:
+    """Make a parser that shows the text as it is written."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def hardware() -> str:
@@ -25,43 +34,40 @@ def hardware() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of the named packages and Python."""
-    return {name: _version(name) for name in packages} | {"python": platform.python_version()}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    """Return the versions of the packages and of Python."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found | {"python": platform.python_version()}
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles and extremes, with at least four digits."""
+    """Return median, quartiles and extremes, with at least four digits."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
     found = {"median": median, "quartile_1": low, "quartile_3": high, "min": min(values), "max": max(values)}
     return {key: round(value) if value >= 1000 else float(f"{value:.4g}") for key, value in found.items()}
 
 
+def anonymous_mib(pid: int | str = "self") -> float:
+    """Return the MiB that a process has filled itself (RssAnon), without pages of memory-mapped files. Linux only.
+
+    Raises `OSError` where the process has ended.
+    """
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    if not found:
+        raise OSError(f"process {pid} has ended")
+    return int(found[1]) / 1024
+
+
 def kept(results: Path) -> list[dict[str, Any]]:
-    """The results of a JSON list; none where nothing was measured yet."""
+    """Read the results of a file; none where nothing was measured yet."""
     return json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
 
 
-def where(entry: dict[str, Any]) -> str:
-    """On what a result was measured, and with what."""
-    return f"{entry['hardware']}; " + ", ".join(f"{name} {number}" for name, number in entry["versions"].items())
-
-
 def keep(results: Path, result: dict[str, Any], same: tuple[str, ...]) -> None:
-    """Add a result to a JSON list; it replaces an older one of the same hardware with equal values of the keys `same`.
-
-    What another processor or GPU gave stays.
-    """
-    keys = (*same, "hardware")
-    replace(results, [entry for entry in kept(results) if any(entry[key] != result[key] for key in keys)], result)
-
-
-def replace(results: Path, others: Sequence[dict[str, Any]], result: dict[str, Any]) -> None:
-    """Make a JSON list of what is to stay and a new result."""
+    """Add a result to a file. It replaces one of the same hardware with equal values of the keys `same`."""
+    others = [entry for entry in kept(results) if any(entry[key] != result[key] for key in (*same, "hardware"))]
     results.write_text(json.dumps([*others, result], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

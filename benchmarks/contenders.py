@@ -1,7 +1,9 @@
-"""The loops that `benchmarks.loops` sets against each other; each makes turns of a fixed number of steps.
+"""The loops that `benchmarks.loops` compares: ours, the floor, the tutorial's, a plain loader, Lightning.
 
-Every loop gets the same images, batch size, optimiser and augmentation. What runs before a turn's first batch is asked
-for is not timed, nor are the first `warm` steps where worker processes load: they begin with full queues.
+Each function prepares a loop and returns its turn: a call that trains for a fixed number of steps and returns the
+images per second. Every loop gets the same images, batch size, optimiser and augmentation. What runs before a turn's
+first batch is asked for is not timed, nor are the first `warm` steps where worker processes load: they begin with full
+queues.
 """
 
 import importlib.util
@@ -9,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,23 +20,22 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.problems import Problem
-from benchmarks.tutorials import TUTORIALS, Images, Photos, evaluate
+from benchmarks.problems import Problem, spread
+from benchmarks.tutorials import TUTORIALS, Images, train_epoch
 from src.compute.batches import Batches
 from src.compute.device import Compute, prepare
+from src.compute.threads import cpu_threads
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training.loop import measure, train
+from src.training.loop import train
 from src.training.optimizers import optimizer
 from src.training.step import TrainStep
 
 # Itself it is imported where it runs: it brings onnx and much else with it.
 LIGHTNING_INSTALLED = importlib.util.find_spec("pytorch_lightning") is not None
 
-TORCHS_OWN = torch.get_num_threads()  # all processors, as long as nobody sets another number
-
-EVALUATED = 4  # an image is evaluated for so many that train
+Turn = Callable[[], float]
 
 V2_AUGMENTATION: dict[str, list[v2.Transform]] = {
     "fashion-mnist": [v2.RandomHorizontalFlip(), v2.RandomRotation(12)],
@@ -42,82 +43,50 @@ V2_AUGMENTATION: dict[str, list[v2.Transform]] = {
 }
 
 
-class Turn(NamedTuple):
-    """Images per second, of training and of evaluation where that was measured too."""
+def ours(problem: Problem, section: Train, steps: int) -> Turn:
+    """Prepare `src.training.loop.train`: one training that goes on and on, an epoch of so many steps at each turn."""
+    compute = prepare(section, problem.params.model.name)
+    training = Batches(spread(problem.training, steps * section.batch_size), compute.device)
+    nothing = Batches(spread(problem.training, 0), compute.device)
+    endless = section.model_copy(update={"epochs": 10**9, "record_every": 0, "patience": None})
+    epochs = train(problem.classifier(), training, nothing, endless, problem.params.seed, compute)
 
-    training: float
-    evaluation: float | None = None
+    def turn() -> float:
+        prepare(section, problem.params.model.name)
+        return next(epochs).images_per_second
 
-
-Entry = Callable[[], Turn]
-Maker = Callable[[int], Entry]  # of turns of so many steps
-
-
-def ours(problem: Problem, section: Train) -> Maker:
-    """`src.training.loop.train`, an epoch of so many steps at each turn: one training that goes on and on."""
-
-    def make(steps: int) -> Entry:
-        compute = prepare(section, problem.params.model.name)
-        training = Batches(spread(problem.training, steps * section.batch_size), compute.device)
-        nothing, evaluation = (
-            Batches(spread(problem.evaluation, n), compute.device) for n in (0, max(1, len(training) // EVALUATED))
-        )
-        classifier = problem.classifier()
-        endless = section.model_copy(update={"epochs": 10**9, "record_every": 0, "patience": None})
-        epochs = train(classifier, training, nothing, endless, problem.params.seed, compute)
-
-        def turn() -> Turn:
-            prepare(section, problem.params.model.name)
-            epoch = next(epochs)
-            seconds = timed(lambda: measure(classifier, evaluation))
-            return Turn(epoch.images_per_second, len(evaluation) / seconds)
-
-        return turn
-
-    return make
+    return turn
 
 
-def floor(problem: Problem, section: Train) -> Maker:
-    """Forward, backward and optimiser on one resident batch, in the layout and precision of our loop: see `learn`."""
+def floor(problem: Problem, section: Train, steps: int) -> Turn:
+    """Prepare forward, backward and optimiser on one resident batch, in the layout and precision of our loop."""
+    compute = prepare(section, problem.params.model.name)
+    classifier, images, labels = resident(problem.classifier(), problem.training, section, compute)
+    optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
 
-    def make(steps: int) -> Entry:
-        compute = prepare(section, problem.params.model.name)
-        batch = spread(problem.training, section.batch_size)
-        classifier, images, labels = resident(problem.classifier(), batch, section, compute)
-        optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
+    def turn() -> float:
+        prepare(section, problem.params.model.name)
+        classifier.train()
+        seconds = timed(lambda: learn(classifier.network, images, labels, optimiser, compute, steps))
+        return steps * len(labels) / seconds
 
-        def turn() -> Turn:
-            prepare(section, problem.params.model.name)
-            classifier.train()
-            seconds = timed(lambda: learn(classifier.network, images, labels, optimiser, compute, steps))
-            return Turn(steps * len(labels) / seconds)
-
-        return turn
-
-    return make
+    return turn
 
 
 def resident(
-    classifier: Classifier, batch: LabelledImages, section: Train, compute: Compute
+    classifier: Classifier, data: LabelledImages, section: Train, compute: Compute
 ) -> tuple[Classifier, Tensor, Tensor]:
-    """The classifier as our loop trains it, on its device and in its layout, and a batch as its network gets it."""
-    labels = torch.from_numpy(batch.labels.copy()).to(compute.device)
+    """Return the classifier as our loop trains it, on its device and in its layout, and a batch as its network gets
+    it."""
+    images, labels = (torch.from_numpy(part.copy()).to(compute.device) for part in spread(data, section.batch_size))
     classifier = TrainStep(classifier, section, labels, compute).classifier
-    images = classifier.normalize(torch.from_numpy(batch.images.copy()).to(compute.device))
-    return classifier, images.to(memory_format=layout(classifier)), labels
-
-
-def layout(network: nn.Module) -> torch.memory_format:
-    """How the network's convolutions lie in memory."""
-    kernels = [weight for weight in network.parameters() if weight.ndim == 4 and min(weight.shape[1:3]) > 1]
-    last = all(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
-    return torch.channels_last if last else torch.contiguous_format
+    return classifier, classifier.normalize(images), labels
 
 
 def learn(
     network: nn.Module, images: Tensor, labels: Tensor, optimiser: Optimizer, compute: Compute, steps: int
 ) -> None:
-    """The floor: what no training loop can do without. images: float32 (N, C, H, W), normalised."""
+    """Do what no training loop can do without. images: float32 (N, C, H, W), normalised."""
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
         with compute.autocasting():
@@ -126,68 +95,50 @@ def learn(
         optimiser.step()
 
 
-def tutorial(problem: Problem, section: Train, device: torch.device, workers: int = 0, files: bool = False) -> Maker:
-    """The tutorial's own loop and network; with `files` from the photos themselves instead of decoded arrays."""
-    told, side = TUTORIALS[problem.recipe], problem.spec.image.height
+def tutorial(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Turn:
+    """Prepare the tutorial's own loop and network."""
+    known = TUTORIALS[problem.recipe]
+    images = Images(*spread(problem.training, steps * section.batch_size), known.transform())
+    loader = Timed(images, section.batch_size, warm(workers), shuffle=True, num_workers=workers)
+    torch.manual_seed(0)
+    network, criterion = known.network().to(device), nn.CrossEntropyLoss()
+    optimiser = known.optimizer(network.parameters())
 
-    def data(images: LabelledImages, count: int, training: bool) -> Dataset[Any]:
-        transform = told.transform(side, training=training)
-        if not files:
-            return Images(*spread(images, count), transform)
-        every = max(1, len(problem.photos) // count)
-        return Photos(problem.photos[::every][:count], problem.training.labels[::every][:count], transform)
+    def turn() -> float:
+        defaults(cpu_threads(section, problem.params.model.name))
+        train_epoch(network, loader, criterion, optimiser, device)
+        return loader.rate()
 
-    def make(steps: int) -> Entry:
-        count = steps * section.batch_size
-        images = data(problem.training, count, True)
-        loader = Timed(images, section.batch_size, warm(workers), shuffle=True, num_workers=workers)
-        others = data(problem.evaluation, max(1, count // EVALUATED), False)
-        held_out = DataLoader(others, section.batch_size, num_workers=workers)
-        torch.manual_seed(0)
-        network, criterion = told.network().to(device), nn.CrossEntropyLoss()
-        optimiser = told.optimizer(network.parameters())
-
-        def turn() -> Turn:
-            defaults(section.threads)
-            told.epoch(network, loader, criterion, optimiser, device)
-            training = loader.rate()
-            seconds = timed(lambda: evaluate(network, held_out, criterion, device))
-            return Turn(training, len(others) / seconds)  # type: ignore[arg-type]
-
-        return turn
-
-    return make
+    return turn
 
 
-def plain(problem: Problem, section: Train, device: torch.device, workers: int = 0) -> Maker:
-    """`DataLoader` and torchvision's v2 transforms of uint8 tensors, our network, no `.item()`."""
+def plain(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Turn:
+    """Prepare a `DataLoader` with torchvision's v2 transforms of uint8 tensors, and our network; no `.item()`."""
+    loader = v2_loader(problem, section, device, workers, steps)
+    network = problem.classifier().network.to(device)
+    optimiser = TUTORIALS[problem.recipe].optimizer(network.parameters())
 
-    def make(steps: int) -> Entry:
-        loader = v2_loader(problem, steps, section, workers, device)
-        network = problem.classifier().network.to(device)
-        optimiser = TUTORIALS[problem.recipe].optimizer(network.parameters())
+    def turn() -> float:
+        defaults(cpu_threads(section, problem.params.model.name))
+        network.train()
+        total = torch.zeros((), device=device)
+        for images, labels in loader:
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            optimiser.zero_grad(set_to_none=True)
+            loss = F.cross_entropy(network(images), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += loss.detach()
+        return loader.rate()
 
-        def turn() -> Turn:
-            defaults(section.threads)
-            network.train()
-            total = torch.zeros((), device=device)
-            for images, labels in loader:
-                images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-                optimiser.zero_grad(set_to_none=True)
-                loss = F.cross_entropy(network(images), labels)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                total += loss.detach()
-            return Turn(loader.rate())
-
-        return turn
-
-    return make
+    return turn
 
 
-def with_lightning(problem: Problem, section: Train, device: torch.device, workers: int = 0) -> Maker:
-    """The same in PyTorch Lightning, without logger, checkpoints and progress bar; only where it is installed."""
+def with_lightning(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Turn:
+    """Prepare the same in PyTorch Lightning, without logger, checkpoints and progress bar."""
     lightning: Any = importlib.import_module("pytorch_lightning")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    loader = v2_loader(problem, section, device, workers, steps)
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -202,45 +153,25 @@ def with_lightning(problem: Problem, section: Train, device: torch.device, worke
             return loss
 
         def on_train_epoch_end(self) -> None:
-            self.rate = self.trainer.train_dataloader.rate()
+            self.rate = loader.rate()
 
         def configure_optimizers(self) -> Optimizer:
             return TUTORIALS[problem.recipe].optimizer(self.parameters())
 
-    def make(steps: int) -> Entry:
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        loader = v2_loader(problem, steps, section, workers, device)
-        module = Module()
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    module = Module()
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
-        def turn() -> Turn:
-            defaults(section.threads)
-            trainer = lightning.Trainer(
-                max_epochs=1, accelerator=device.type, devices=1, enable_model_summary=False, **quiet
-            )
-            trainer.fit(module, loader)
-            return Turn(module.rate)
+    def turn() -> float:
+        defaults(cpu_threads(section, problem.params.model.name))
+        lightning.Trainer(max_epochs=1, accelerator=device.type, devices=1, **quiet).fit(module, loader)
+        return module.rate
 
-        return turn
-
-    return make
-
-
-class _Tensors(Dataset[tuple[Tensor, int]]):
-    def __init__(self, data: LabelledImages, transform: v2.Transform) -> None:
-        self.images, self.labels = torch.from_numpy(data.images.copy()).permute(0, 3, 1, 2).contiguous(), data.labels
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.images[index]), int(self.labels[index])
+    return turn
 
 
 class Timed(DataLoader[Any]):
-    """A loader that notes when its images were first asked for, or when `warm` steps were done, and when the last step
-    was: what its worker processes take to end is no training."""
+    """Note when images were first asked for, or when `warm` steps were done, and when the last step was: what worker
+    processes take to end is no training."""
 
     def __init__(self, data: Dataset[Any], batch_size: int, warm: int = 0, **options: Any) -> None:
         super().__init__(data, batch_size, **options)
@@ -256,40 +187,30 @@ class Timed(DataLoader[Any]):
                 self.ended = now()
 
     def rate(self) -> float:
-        """Images per second between the two; until now for a loop that asks for nothing after its last batch."""
+        """Return images per second between the two; until now for a loop that asks for nothing after its last batch."""
         images = len(self.dataset) - self.warm * (self.batch_size or 1)  # type: ignore[arg-type]
         return images / (min(self.ended, now()) - self.started)
 
 
-def v2_loader(problem: Problem, steps: int, section: Train, workers: int, device: torch.device) -> Timed:
+def v2_loader(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Timed:
+    """Return a loader of so many steps, with torchvision's v2 transforms of uint8 tensors (C, H, W)."""
     normalize = TUTORIALS[problem.recipe].normalize
     last = [v2.ToDtype(torch.float32, scale=True), *([] if normalize is None else [v2.Normalize(*normalize)])]
-    data = spread(problem.training, steps * section.batch_size)
     transform = v2.Compose([*V2_AUGMENTATION.get(problem.recipe, []), *last])
-    return Timed(
-        _Tensors(data, transform),
-        section.batch_size,
-        warm(workers),
-        shuffle=True,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-    )
+    images, labels = spread(problem.training, steps * section.batch_size)
+    data = Images(torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous(), labels, transform)
+    options = {"shuffle": True, "num_workers": workers, "pin_memory": device.type == "cuda"}
+    return Timed(data, section.batch_size, warm(workers), **options)
 
 
 def warm(workers: int) -> int:
-    """The steps after which a loader is in its stride: each worker holds two batches ready and works on a third."""
+    """Return after how many steps a loader is in its stride: each worker holds two batches and works on a third."""
     return 3 * workers
 
 
-def spread(data: LabelledImages, count: int) -> LabelledImages:
-    """So many images from all over the array, which stays a memory map: the first ones may be all of one class."""
-    every = max(1, len(data.labels) // max(1, count))
-    return LabelledImages(data.images[::every][:count], data.labels[::every][:count])
-
-
-def defaults(threads: int | Literal["auto"]) -> None:
-    """torch as a tutorial finds it: what `src.compute.device.prepare` sets for our loop is undone."""
-    torch.set_num_threads(TORCHS_OWN if threads == "auto" else threads)
+def defaults(threads: int) -> None:
+    """Set torch as a tutorial finds it: undo what `src.compute.device.prepare` sets for our loop."""
+    torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = True
@@ -297,14 +218,14 @@ def defaults(threads: int | Literal["auto"]) -> None:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds, until the device is done."""
+    """Return the seconds of a call, until the device is done."""
     started = now()
     call()
     return now() - started
 
 
 def now() -> float:
-    """Seconds on a clock that waits for the device."""
+    """Return the seconds of a clock that waits for the device."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()

@@ -5,106 +5,89 @@
 
 Bits: 300 steps of Adam on a small network with batch norm, pooling, GELU and dropout, once for each setting;
 processors agree where the MD5 of the weights is the same. Speed: our loop, in a process of its own for each setting;
-they take turns, in an order that is reversed every round, and what counts are seconds of processor, of training and of
-evaluating a quarter as many images. Both in float32, on one thread, on noise.
+they take turns, in an order that is reversed every round, and what counts are seconds of processor. Both in float32, on
+one thread, on noise.
 
 Keeps its results in `benchmarks/portable.json`; `docs/reproducibility.md` has the table of all processors.
 """
 
-import argparse
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-from benchmarks.common import hardware, keep, summary, versions
+from benchmarks.common import FOLDER, command_line, hardware, keep, summary, versions
 from src.compute.portable import CONFLICTING, SETTINGS
 from src.core.errors import command
 
-RESULTS = Path("benchmarks/portable.json")
+RESULTS = FOLDER / "portable.json"
 CASES: dict[str, dict[str, str]] = {
     "nothing set": {},
     "portable": SETTINGS,
     "portable, but MKL_CBWR=AVX2": SETTINGS | {"MKL_CBWR": "AVX2"},
 }
 STEPS = {"digits": 200}  # of a turn; of the other recipes 10
-WARM = 1  # turns that do not count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__ or "")
     parser.add_argument("--recipes", nargs="*", default=["digits", "cifar10-basic"], metavar="RECIPE")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=300, help="of the training whose bits are compared")
-    parser.add_argument("--inner", nargs="+", help=argparse.SUPPRESS)  # what a process of one setting does
+    parser.add_argument("--inner", nargs=2, metavar=("WHAT", "VALUE"), help="in the process of one setting")
     arguments = parser.parse_args()
     if arguments.inner:
         what, value = arguments.inner
-        print(bits(int(value)), flush=True) if what == "bits" else take_turns(value)
+        print(bits(int(value)) if what == "bits" else turn(value))
         return
-    result: dict[str, Any] = {"hardware": hardware(), "versions": versions("torch", "numpy"), "bits": {}, "speed": {}}
+    found = {}
     for case in CASES:
         with started(case, "bits", str(arguments.steps)) as process:
-            result["bits"][case] = process.communicate()[0].strip()
-        print(f"{case:<28}{result['bits'][case]}", flush=True)
-    for recipe in arguments.recipes:
-        result["speed"][recipe] = speeds(recipe, arguments.rounds)
-        for case, found in result["speed"][recipe].items():
-            print(f"{recipe}, {case}: {found}", flush=True)
-    keep(RESULTS, result, same=("hardware",))
+            found[case] = process.communicate()[0].strip()
+    speed = {recipe: speeds(recipe, arguments.rounds) for recipe in arguments.recipes}
+    result = {"hardware": hardware(), "versions": versions("torch", "numpy"), "bits": found, "speed": speed}
+    print(json.dumps(result, indent=1))
+    keep(RESULTS, result, same=())
 
 
 def started(case: str, *inner: str) -> subprocess.Popen[str]:
-    """A process of its own with the settings of one case, none of them from outside."""
+    """Start a process of its own with the settings of one case, none of them from outside."""
     outside = {key: value for key, value in os.environ.items() if key not in (*SETTINGS, CONFLICTING)}
     command = [sys.executable, "-m", "benchmarks.portable", "--inner", *inner]
-    return subprocess.Popen(
-        command, env=outside | CASES[case], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=outside | CASES[case], stdout=subprocess.PIPE, text=True)
 
 
 def speeds(recipe: str, rounds: int) -> dict[str, Any]:
-    """Seconds of processor for a turn, and their ratio to those of the first case, round by round."""
+    """Return seconds of processor for a turn, and their ratio to those of the first case, round by round."""
     taken: dict[str, list[float]] = {case: [] for case in CASES}
-    with ExitStack() as stack:
-        processes = {case: stack.enter_context(started(case, "speed", recipe)) for case in CASES}
-        for number in range(WARM + rounds):
-            for case, process in list(processes.items())[:: -1 if number % 2 else 1]:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write("\n")
-                process.stdin.flush()
-                taken[case].append(float(process.stdout.readline()))
+    for number in range(rounds):
+        for case in list(CASES)[:: -1 if number % 2 else 1]:
+            with started(case, "speed", recipe) as process:
+                taken[case].append(float(process.communicate()[0]))
     first = taken["nothing set"]
-    return {
-        case: {
-            "seconds": summary(own[WARM:]),
-            "of_nothing_set": summary([a / b for a, b in zip(own, first, strict=True)][WARM:]),
-        }
-        for case, own in taken.items()
-    }
+    ratios = {case: [a / b for a, b in zip(own, first, strict=True)] for case, own in taken.items()}
+    return {case: {"seconds": summary(taken[case]), "of_nothing_set": summary(ratios[case])} for case in CASES}
 
 
-def take_turns(recipe: str) -> None:
-    """For each line that comes in trains some steps of the recipe, and prints the seconds of processor that took."""
+def turn(recipe: str) -> float:
+    """Return the seconds of processor of some steps of the recipe, after as many that warm up."""
     from benchmarks.contenders import ours
     from benchmarks.problems import synthetic
 
     known = synthetic(recipe, 2048)
     plain = {"deterministic": True, "device": "cpu", "precision": "float32", "threads": 1, "compile": False}
-    turn = ours(known, known.params.train.model_copy(update=plain))(STEPS.get(recipe, 10))
-    for _ in sys.stdin:
-        began = time.process_time()
-        turn()
-        print(time.process_time() - began, flush=True)
+    train = ours(known, known.params.train.model_copy(update=plain), STEPS.get(recipe, 10))
+    train()
+    began = time.process_time()
+    train()
+    return time.process_time() - began
 
 
 def bits(steps: int) -> str:
-    """MD5 of the weights, the last loss, and seconds of processor, of a training on noise."""
+    """Train on noise; return the MD5 of the weights, the last loss, and seconds of processor."""
     import torch
     from torch import nn
 

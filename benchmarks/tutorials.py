@@ -1,16 +1,14 @@
-"""What the tutorials do, told again: networks, transforms, optimisers and loops of the five systems in DESIGN's table.
+"""What the tutorials do: networks, transforms, optimisers and loops of the five systems in DESIGN's table.
 
 As such tutorials are written: a PIL image and `torchvision.transforms` for every image, `DataLoader` with its own
-collate, contiguous (N, C, H, W) float32, ReLU before pooling, `.item()` at every step, torch's defaults elsewhere. What
-the table does not say is taken from how tutorials of this kind look: the accuracy on held-out images once an epoch
-(`mnist`: the error rate every 100 batches, as it says), no second pass over the training images.
+collate, contiguous (N, C, H, W) float32, ReLU before pooling, `.item()` at every step, torch's defaults elsewhere.
 
-Their faults that the design page lists (`log_softmax` over the batch, a scheduler stepped too early, weights kept
-without a copy) change no result here and are left out.
+Their faults are left out, since they change results and not times: `log_softmax` over the batch before a loss that
+takes logits, a scheduler stepped before the first epoch, "best" weights kept without a copy, the test images read while
+choosing, a loss averaged twice, all cats before all dogs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,40 +23,27 @@ Loader = Iterable[tuple[Tensor, Tensor]]
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """Arrays (N, H, W, C) and labels, each image made a PIL image and transformed when it is asked for, as
-    `torchvision.datasets` does."""
+    """Transform each image of an array when it is asked for, as torchvision's data sets do."""
 
-    def __init__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], transform: Callable[[Any], Tensor]
-    ) -> None:
+    def __init__(self, images: Any, labels: NDArray[np.int64], transform: Callable[[Any], Tensor]) -> None:
         self.images, self.labels, self.transform = images, labels, transform
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index]
-        return self.transform(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)), int(self.labels[index])
+        return self.transform(self.images[index]), int(self.labels[index])
 
 
-class Photos(Dataset[tuple[Tensor, int]]):
-    """Image files and labels, each file decoded and transformed when it is asked for."""
-
-    def __init__(self, files: Sequence[Path], labels: NDArray[np.int64], transform: Callable[[Any], Tensor]) -> None:
-        self.files, self.labels, self.transform = files, labels, transform
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        with Image.open(self.files[index]) as image:
-            return self.transform(image.convert("RGB")), int(self.labels[index])
+def as_pil(image: NDArray[np.uint8]) -> Image.Image:
+    """Make a PIL image of an array (H, W, C)."""
+    return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
 
 
 def train_epoch(
     network: nn.Module, loader: Loader, criterion: nn.Module, optimizer: optim.Optimizer, device: torch.device
 ) -> float:
-    """The loop of all but `dogs-vs-cats`; the mean loss of a batch."""
+    """Train for an epoch; return the mean loss of a batch."""
     network.train()
     running_loss, batches = 0.0, 0
     for images, labels in loader:
@@ -73,51 +58,27 @@ def train_epoch(
     return running_loss / batches
 
 
-def train_phase(
-    network: nn.Module, loader: Loader, criterion: nn.Module, optimizer: optim.Optimizer, device: torch.device
-) -> float:
-    """The loop of `dogs-vs-cats`, in the form of torch's tutorial on transfer learning; the mean loss of an image."""
-    network.train()
-    running_loss, running_corrects, seen = 0.0, torch.zeros((), dtype=torch.int64, device=device), 0
-    for inputs, labels in loader:
-        inputs, labels = inputs.to(device), labels.to(device)
-        optimizer.zero_grad()
-        with torch.set_grad_enabled(True):
-            outputs = network(inputs)
-            _, predicted = torch.max(outputs, 1)
-            loss = criterion(outputs, labels)
-            loss.backward()
-            optimizer.step()
-        running_loss += loss.item() * inputs.size(0)
-        running_corrects += torch.sum(predicted == labels)
-        seen += inputs.size(0)
-    return running_loss / seen
+def convolution(inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:
+    """Return a convolution that keeps the size, ReLU, and a pooling that halves it."""
+    return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU(), nn.MaxPool2d(2)]
 
 
-def evaluate(network: nn.Module, loader: Loader, criterion: nn.Module, device: torch.device) -> tuple[float, float]:
-    """Loss and accuracy of held-out images."""
-    network.eval()
-    loss, correct, seen = 0.0, 0, 0
-    with torch.no_grad():
-        for images, labels in loader:
-            images, labels = images.to(device), labels.to(device)
-            outputs = network(images)
-            loss += criterion(outputs, labels).item() * labels.size(0)
-            correct += (outputs.argmax(1) == labels).sum().item()
-            seen += labels.size(0)
-    return loss / seen, correct / seen
+def pair(inputs: int, hidden: int, outputs: int) -> list[nn.Module]:
+    """Return two convolutions, the first with batch norm, and a pooling that halves the size."""
+    first = [nn.Conv2d(inputs, hidden, 3, padding=1), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)]
+    return [*first, nn.Conv2d(hidden, outputs, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
 
 
 def cifar10_basic() -> nn.Module:
     return nn.Sequential(
-        *_convolution(3, 32), *_convolution(32, 64), *_convolution(64, 64),
+        *convolution(3, 32), *convolution(32, 64), *convolution(64, 64),
         nn.Flatten(), nn.Linear(64 * 4 * 4, 512), nn.ReLU(), nn.Linear(512, 10),
     )  # fmt: skip
 
 
 def fashion_mnist() -> nn.Module:
     return nn.Sequential(
-        *_convolution(1, 8), *_convolution(8, 16), nn.Flatten(),
+        *convolution(1, 8), *convolution(8, 16), nn.Flatten(),
         nn.Linear(16 * 7 * 7, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.2),
         nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10),
     )  # fmt: skip
@@ -125,7 +86,7 @@ def fashion_mnist() -> nn.Module:
 
 def mnist() -> nn.Module:
     return nn.Sequential(
-        *_convolution(1, 4, kernel=5), *_convolution(4, 8, kernel=5),
+        *convolution(1, 4, kernel=5), *convolution(4, 8, kernel=5),
         nn.Flatten(), nn.Linear(8 * 7 * 7, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 10),
     )  # fmt: skip
 
@@ -138,36 +99,23 @@ def dogs_vs_cats() -> nn.Module:
 
 def cifar10_vgg() -> nn.Module:
     return nn.Sequential(
-        *_pair(3, 32, 64), *_pair(64, 128, 128), nn.Dropout2d(0.05), *_pair(128, 256, 256), nn.Flatten(),
+        *pair(3, 32, 64), *pair(64, 128, 128), nn.Dropout2d(0.05), *pair(128, 256, 256), nn.Flatten(),
         nn.Dropout(0.1), nn.Linear(4096, 1024), nn.ReLU(inplace=True), nn.Linear(1024, 512), nn.ReLU(inplace=True),
         nn.Dropout(0.1), nn.Linear(512, 10),
     )  # fmt: skip
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU(), nn.MaxPool2d(2)]
-
-
-def _pair(inputs: int, hidden: int, outputs: int) -> list[nn.Module]:
-    first = [nn.Conv2d(inputs, hidden, 3, padding=1), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)]
-    return [*first, nn.Conv2d(hidden, outputs, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
-
-
 class Tutorial(NamedTuple):
-    """augmentation: PIL transforms, of training images alone. every: batches between two evaluations; 0: one at the
-    end of an epoch."""
+    """Hold what one tutorial does. augmentation: PIL transforms of training images; normalize: mean and std."""
 
     network: Callable[[], nn.Module]
     optimizer: Callable[[Iterable[nn.Parameter]], optim.Optimizer]
-    augmentation: Sequence[Callable[[Any], Any]]
-    normalize: tuple[Sequence[float], Sequence[float]] | None
-    epoch: Callable[..., float] = train_epoch
-    every: int = 0
+    augmentation: Sequence[Callable[[Any], Any]] = ()
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None
 
-    def transform(self, size: int, *, training: bool) -> Callable[[Any], Tensor]:
-        """From a PIL image to a float32 tensor (C, H, W); photos of other sizes are squashed to `size`."""
-        steps: list[Callable[[Any], Any]] = [transforms.Resize((size, size))] if self.epoch is train_phase else []
-        steps += [*(self.augmentation if training else ()), transforms.ToTensor()]
+    def transform(self) -> Callable[[Any], Tensor]:
+        """Return what makes a training image (H, W, C), uint8, a float32 tensor (C, H, W)."""
+        steps: list[Callable[[Any], Any]] = [as_pil, *self.augmentation, transforms.ToTensor()]
         steps += [] if self.normalize is None else [transforms.Normalize(*self.normalize)]
         composed: Callable[[Any], Tensor] = transforms.Compose(steps)
         return composed
@@ -177,8 +125,7 @@ TUTORIALS = {
     "cifar10-basic": Tutorial(
         cifar10_basic,
         lambda weights: optim.Adam(weights, lr=1e-3, weight_decay=1e-2),
-        (),
-        ([0.5] * 3, [0.5] * 3),
+        normalize=([0.5] * 3, [0.5] * 3),
     ),
     "fashion-mnist": Tutorial(
         fashion_mnist,
@@ -186,13 +133,7 @@ TUTORIALS = {
         (transforms.RandomHorizontalFlip(), transforms.RandomRotation(12)),
         ([0.5], [0.5]),
     ),
-    "mnist": Tutorial(
-        mnist,
-        lambda weights: optim.SGD(weights, lr=1e-3, momentum=0.9),
-        (),
-        None,
-        every=100,
-    ),
+    "mnist": Tutorial(mnist, lambda weights: optim.SGD(weights, lr=1e-3, momentum=0.9)),
     "cifar10-vgg": Tutorial(
         cifar10_vgg,
         lambda weights: optim.Adam(weights, lr=1e-4),
@@ -202,8 +143,6 @@ TUTORIALS = {
     "dogs-vs-cats": Tutorial(
         dogs_vs_cats,
         lambda weights: optim.SGD(weights, lr=1e-3, momentum=0.9),
-        (),
-        ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        train_phase,
+        normalize=([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ),
 }

@@ -7,25 +7,24 @@ other class. So the true differences are known. Prints what `benchmarks/verdicts
 """
 
 import json
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from benchmarks.common import hardware, keep, versions
+from benchmarks.common import FOLDER, hardware, keep, versions
 from src.stats.intervals import mean_interval
 from src.stats.paired import accuracy_interval, macro_f1_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin, judge
 
-RESULTS = Path("benchmarks/verdicts.json")
+RESULTS = FOLDER / "verdicts.json"
 IMAGES, CLASSES, PAIRS, SAMPLES = 10_000, 10, 200, 2_000
 MARGIN = 0.01
 
 
 class Flips(NamedTuple):
-    """Probabilities of an image."""
+    """Hold the probabilities of an image."""
 
     broken: float
     fixed: float

@@ -1,4 +1,4 @@
-"""The model as an ONNX file, checked against PyTorch through onnxruntime.
+"""The model as an ONNX file, checked against PyTorch through onnxruntime: `make env EXTRA=onnx` installs both.
 
     python -m src.export
     python -m src.export --model models:/digits@champion --output digits.onnx
@@ -7,6 +7,7 @@ Input uint8 (N, H, W, C), output class probabilities: `src/prediction/onnx_file.
 """
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
 from src.compute import portable
@@ -14,7 +15,7 @@ from src.compute import portable
 if __name__ == "__main__":
     portable.begin()
 
-from src.core.errors import command
+from src.core.errors import UserError, command
 from src.core.paths import MODEL, ONNX
 from src.prediction.model import load
 from src.prediction.onnx_file import export
@@ -27,6 +28,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=ONNX, help="default: %(default)s")
     arguments = parser.parse_args()
+    if missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]:
+        raise UserError(f"python -m src.export needs {missing[0]}: make env EXTRA=onnx")
     model = load(arguments.model)
     difference = export(model, arguments.output)
     image = model.spec.image

@@ -1,4 +1,4 @@
-"""Makes the model of the last `dvc repro` the champion, if it is shown not to be worse than the champions before it.
+"""Make the model of the last `dvc repro` the champion, if it is shown not to be worse than the champions before it.
 
     python -m src.promote                       then models:/digits@champion is this model
     python -m src.promote --force "why"         whatever speaks against it; the reason is kept with the version
@@ -6,10 +6,12 @@
 
 Not worse: on the same validation images, the lower end of the one-sided 95 % interval of the difference of accuracy
 lies above -report.margin, against the present champion and against the best one so far, or a row of champions could
-each be a little worse than the one before. The code that trained it must be committed, or nobody could train it again.
+each be a little worse than the one before. Where the champion was removed from the registry, the best of those that
+remain counts. The code that trained it must be committed, or nobody could train it again.
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -26,7 +28,7 @@ from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
-from src.tracking.champion import ALIAS, Registry, Version, one_at_a_time
+from src.tracking.champion import ALIAS, Registry, Version
 from src.tracking.store import open_store
 
 # What must agree, one of them at least, for two models to have answered the same images.
@@ -45,26 +47,23 @@ class Candidate(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", help="of the registered model (default: data.name)")
+    parser.add_argument("--name", help="of the registered model (default: data.title, or data.name)")
     parser.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
     parser.add_argument("--rollback", action="store_true", help="give the title back to the champion before")
     arguments = parser.parse_args()
     params = load()
-    name = arguments.name or params.data.name
-    if not name.replace("_", "").replace("-", "").isalnum():
-        raise UserError(f"--name is {name!r}: letters, digits, - and _ only")
+    name = arguments.name or params.data.display_name
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise UserError(f"--name is {name!r}: letters, digits, spaces, ., - and _ only")
     if arguments.rollback and arguments.force is not None:
         raise UserError("--rollback takes no --force: it asks nothing")
     if arguments.force is not None and not arguments.force.strip():
         raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
-        with one_at_a_time():
-            gone, champion = Registry(open_store(), name).rollback()
+        gone, champion = Registry(open_store(), name).rollback()
         _say("champion", f"{name} version {champion.number} again, not version {gone.number} any more")
         return
-    candidate = _candidate(working_tree())
-    with one_at_a_time():
-        _promote(candidate, name, params.report.margin / 100, arguments.force)
+    _promote(_candidate(working_tree()), name, params.report.margin / 100, arguments.force)
 
 
 def _promote(candidate: Candidate, name: str, margin: float, reason: str | None) -> None:
@@ -76,7 +75,10 @@ def _promote(candidate: Candidate, name: str, margin: float, reason: str | None)
         _say("champion", f"{name} version {champion.number} is this model already")
         return
     objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
-    for version, what in _rivals(registry, champion, candidate):
+    rivals = list(_rivals(registry, champion, candidate))
+    if not rivals and registry.exists():
+        objections.append(f"{name} has lost its champion, and no version is left to compare with")
+    for version, what in rivals:
         objection, finding = _against(registry, version, what, candidate, margin)
         _say("against", finding)
         objections += [objection] if objection else []
@@ -119,13 +121,17 @@ def _commit(model_md5: str) -> str | None:
 
 
 def _rivals(registry: Registry, champion: Version | None, candidate: Candidate) -> Iterator[tuple[Version, str]]:
-    """The present champion, and the best so far of those that were validated on the same images."""
-    if champion is None:
-        return
-    comparable = [version for version in registry.line() if _same_images(version, candidate)]
-    best = max(comparable, key=lambda version: float(version.tags["validation_accuracy"]), default=champion)
-    yield champion, "the champion"
-    if best.number != champion.number and best.model_md5 != candidate.model_md5:
+    """Yield the present champion, and the best so far of those that were validated on the same images.
+
+    Without a present one, the best or the latest of those that were champion.
+    """
+    line = registry.line()
+    comparable = [version for version in line if _same_images(version, candidate)]
+    latest = champion or (line[-1] if line else None)
+    best = max(comparable, key=lambda version: float(version.tags["validation_accuracy"]), default=latest)
+    if champion is not None:
+        yield champion, "the champion"
+    if best is not None and best.number != (champion and champion.number) and best.model_md5 != candidate.model_md5:
         yield best, "the best champion so far"
 
 

@@ -5,14 +5,13 @@ python -m src.recover
 `make repro` runs it first. DVC writes files of its own in place, and a kill may leave one half-written. The file
 `.dvc/tmp/rwlock`, which says what DVC's processes read and write, is then removed, and `dvc.lock` becomes the committed
 one: DVC's cache still has the outputs of stages that are missing there, and what was there is kept in `.dvc/tmp`. A
-`dvc.lock` in which git left conflicts is its user's to mend.
+`dvc.lock` in which git left conflicts is left to its user.
 """
 
 import argparse
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 from src.core.errors import UserError, command
@@ -20,25 +19,35 @@ from src.core.files import write_text
 from src.core.git import git
 from src.core.paths import IMAGES, LOCKS, RWLOCK
 
-_WRITING = 1.0  # seconds in which a living DVC has written its file
 _CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    if broken := _broken():
-        time.sleep(_WRITING)
-        for path in set(broken).intersection(_broken()):
-            _repair(path)
-    _check_names()
-
-
-def _broken() -> list[Path]:
-    return [path for path in (RWLOCK, *LOCKS) if path.exists() and not _readable(path)]
+    if RWLOCK.exists() and not _readable(RWLOCK):
+        RWLOCK.unlink()
+        print(f"{RWLOCK} was half-written: removed")
+    for path in LOCKS:
+        if path.exists() and not _readable(path):
+            kept = RWLOCK.with_name(f"{'-'.join(path.parts)}.broken")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(kept)
+            write_text(path, git("show", f"HEAD:./{path.as_posix()}"))
+            if not _readable(path):  # nor is the committed one, or there is none
+                path.unlink()
+            result = "the committed one is back" if path.exists() else "removed"
+            print(f"{path} was half-written: {result}; what was there is kept in {kept}")
+    for folder, folders, files in os.walk(IMAGES):
+        for name in (*folders, *files):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                shown = os.fsencode(Path(folder, name)).decode(errors="backslashreplace")
+                raise UserError(f"{shown}: the name is not UTF-8, which DVC needs: rename it") from None
 
 
 def _readable(path: Path) -> bool:
-    """Tell whether DVC can read one of its own files, or must not be helped to."""
+    """Tell if DVC can read one of its own files, or git left conflicts in it."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml
@@ -52,32 +61,6 @@ def _readable(path: Path) -> bool:
     except (DvcException, ValueError):
         return False
     return True
-
-
-def _repair(path: Path) -> None:
-    if path == RWLOCK:
-        path.unlink()
-        print(f"{path} was half-written: removed")
-        return
-    kept = RWLOCK.with_name(f"{'-'.join(path.parts)}.broken")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(kept)
-    write_text(path, git("show", f"HEAD:./{path.as_posix()}"))
-    if not _readable(path):  # nor is the committed one, or there is none
-        path.unlink()
-    result = "the committed one is back" if path.exists() else "removed"
-    print(f"{path} was half-written: {result}; what was there is kept in {kept}")
-
-
-def _check_names() -> None:
-    """Raise `UserError` for a photo whose name is not UTF-8: DVC ends with "surrogates not allowed", and no name."""
-    for folder, folders, files in os.walk(IMAGES):
-        for name in (*folders, *files):
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                shown = os.fsencode(Path(folder, name)).decode(errors="backslashreplace")
-                raise UserError(f"{shown}: the name is not UTF-8, which DVC needs: rename it") from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How much of a result is luck: the present recipe trained again with other seeds, on the same division of the data.
 
     python -m src.seeds --runs 5
+    python -m src.seeds --runs 5 --workers 4
 
 Each run adds a row to `reports/seeds.csv`: seed, digest of the recipe, validation and test accuracy. Rows of other
 recipes, or of other data, have another digest and are left alone; a seed that is there already is not run again.
@@ -9,6 +10,7 @@ recipes, or of other data, have another digest and are left alone; a seed that i
 import argparse
 from itertools import count, islice
 from subprocess import run
+from typing import TYPE_CHECKING
 
 from src.compute import portable
 
@@ -23,11 +25,14 @@ from src.core.errors import UserError, command
 from src.core.paths import SEEDS
 from src.data.prepared import SPLITS
 from src.evaluation import tables
-from src.params import Params, load
+from src.params import load
+from src.search.messages import Task
+from src.search.workers import Workers
 from src.stats.intervals import mean_interval
 from src.tracking import identity
-from src.training.loop import measure
-from src.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from src.training.trainer import Trainer, Training
 
 COLUMNS = ["seed", "recipe", "validation_accuracy", "test_accuracy"]
 
@@ -35,40 +40,44 @@ COLUMNS = ["seed", "recipe", "validation_accuracy", "test_accuracy"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="how many more seeds to train (default: %(default)s)")
-    runs = parser.parse_args().runs
-    if runs < 1:
-        raise UserError(f"--runs is {runs}: must be at least 1")
+    parser.add_argument("--workers", type=int, help="processes that train (default: one for each GPU)")
+    arguments = parser.parse_args()
+    for name, value in {"--runs": arguments.runs, "--workers": arguments.workers}.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}: must be at least 1")
     recipe = load()
     # The data must be those of the present parameters.
     if run(["dvc", "repro", "split"], check=False).returncode:
         raise UserError("dvc repro split failed: mend what it says above")
-    trainer = Trainer(recipe.model, recipe.train, *SPLITS)
     key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
-    own = table[table["recipe"] == key]
-    print(f"recipe {key}: {len(own)} seeds known, {runs} more on {trainer.compute}")
-    for seed in islice((seed for seed in count() if seed not in set(own["seed"])), runs):
-        validation, test = train_once(trainer, recipe, seed)
-        row = pandas.DataFrame([[seed, key, validation, test]], columns=COLUMNS)
-        table = pandas.concat([table, row]) if len(table) else row
-        tables.write(SEEDS, table)  # at once, so that nothing is lost when a later run is stopped
-        print(f"seed {seed}: validation {_percent(validation)}, test {_percent(test)}")
+    known = set(table[table["recipe"] == key]["seed"])
+    print(f"recipe {key}: {len(known)} seeds known, {arguments.runs} more")
+    new = islice((seed for seed in count() if seed not in known), arguments.runs)
+    tasks = (Task(seed, recipe.model, recipe.train, seed) for seed in new)
+    with Workers(recipe, SPLITS, accuracies, arguments.workers) as workers:
+        for task, outcome in workers.train(lambda: next(tasks, None)):
+            if outcome.reason:
+                raise UserError(f"seed {task.seed}: {outcome.reason}")
+            validation, test = outcome.measured["validation"], outcome.measured["test"]
+            row = pandas.DataFrame([[task.seed, key, validation, test]], columns=COLUMNS)
+            table = pandas.concat([table, row]) if len(table) else row
+            tables.write(SEEDS, table)  # at once, so that nothing is lost when a later run is stopped
+            print(f"seed {task.seed}: validation {_percent(validation)}, test {_percent(test)}", flush=True)
     own = table[table["recipe"] == key]
     for split in ("validation", "test"):
         print(f"{split:<11}{summary(own[f'{split}_accuracy'].dropna().to_numpy(dtype=np.float64))}")
 
 
-def train_once(trainer: Trainer, recipe: Params, seed: int) -> tuple[float | None, float | None]:
-    """Return validation and test accuracy of one training; None where there are no such images."""
-    training = trainer.start(recipe.model, recipe.train, seed)
-    for _ in training.epochs:
-        pass
-    validation, test = (measure(training.classifier, trainer.images[split])[1] for split in ("validation", "test"))
-    return validation, test
+def accuracies(trainer: "Trainer", training: "Training") -> dict[str, float | None]:
+    """Return the accuracies of the kept weights; None where a split has no images."""
+    from src.training.loop import measure  # torch, in a worker alone
+
+    return {split: measure(training.classifier, trainer.images[split])[1] for split in ("validation", "test")}
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:
-    """Mean, standard deviation between seeds, and the 95 % interval of the mean (Student's t)."""
+    """Return mean, standard deviation between seeds, and the 95 % interval of the mean (Student's t)."""
     if len(accuracies) < 2:
         return f"{len(accuracies)} seeds: a spread needs two"
     low, high = mean_interval(accuracies)

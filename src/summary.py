@@ -1,4 +1,4 @@
-"""What the pipeline found, in a few lines: numbers, what changed, figures, the run.
+"""Say what the pipeline found, in a few lines: numbers, what changed, figures, and the run, which is completed first.
 
 python -m src.summary
 """
@@ -11,30 +11,25 @@ from typing import Any
 from src.compute import portable
 from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json, read_object, read_yaml
-from src.core.errors import command
-from src.core.files import digest
+from src.core.errors import UserError, command
 from src.core.git import read_source
-from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING, outbox, shown
-from src.evaluation.reports import read_metrics, read_training
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, PARAMS, TRAINING, main_root
 from src.evaluation.sentence import accuracy_sentence
 from src.tracking import history
-from src.tracking.lookup import find_run
-from src.tracking.sender import unsent
-from src.tracking.store import tracking_uri
+from src.tracking.store import database
 
 _NAMED = 3  # changed numbers that are named, of each file
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    metrics, training = read_metrics(), read_training()
+    metrics, training = read_object(METRICS), read_object(TRAINING)
     rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
     rows.append(("computed on", _computed()))
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():
         rows.append(("figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"))
     rows += _run()
-    rows += [("not in MLflow yet", f"{run}: kept in {shown(outbox())}") for run in unsent()]
     last = ""
     for label, text in rows:
         print(f"{'' if label == last else label:<20}{text}")
@@ -132,23 +127,25 @@ def _data(lock: bytes | None) -> str | None:
 
 
 def _run() -> Iterator[tuple[str, str]]:
-    if not MODEL.is_file():
-        yield "run", f"unknown: {MODEL} is missing (dvc pull)"
+    from src.tracking.sync import complete  # and with it numpy and more, after the numbers
+
+    try:
+        run = complete()
+    except UserError as error:
+        yield "run", f"not in MLflow, or not complete: {error}"
         return
-    md5 = digest(MODEL)
-    found = find_run(md5)
-    uri = tracking_uri()
-    if found is None:
-        yield "run", f"none with model_md5 {md5} at {without_credentials(uri)}"
-        return
-    yield "run", f"{found.name} ({found.id})"
+    yield "run", f"{run.name} ({run.run_id})"
     # Without the last part MLflow shows its pages for language models.
-    page = f"#/experiments/{found.experiment_id}/runs/{found.id}?workflowType=machine_learning"
+    page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    uri = without_credentials(run.uri)
     if uri.startswith(("http://", "https://")):
-        yield "see it", f"{without_credentials(uri).rstrip('/')}/{page}"
+        yield "see it", f"{uri.rstrip('/')}/{page}"
         return
-    default = Path("mlflow.db").resolve().as_posix() == uri.removeprefix("sqlite:///")
-    server = "mlflow ui" if default else f"mlflow ui --backend-store-uri '{without_credentials(uri)}'"
+    if database(run.uri) == main_root() / "mlflow.db":
+        uri = "sqlite:///mlflow.db"
+    # That one is MLflow's own default, unless runs of older versions lie in `mlruns/`.
+    default = uri == "sqlite:///mlflow.db" and not Path("mlruns").is_dir()
+    server = "mlflow ui" if default else f"mlflow ui --backend-store-uri '{uri}'"
     yield "see it", f"{server}, then http://127.0.0.1:5000/{page}"
 
 

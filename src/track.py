@@ -1,12 +1,12 @@
-"""Where a model comes from, whether the records are whole, and whether it can be made again.
+"""Tell where a model comes from and whether MLflow has all of it; complete its run; make it again.
 
-    python -m src.track show models/model.safetensors   # or a model's MD5, models:/NAME@champion, a run's id, a commit
-    python -m src.track verify [--fix]                  # has every model of dvc.lock's history its run, and back
-    python -m src.track sync                            # a run for the model at hand, where it was pulled
+    python -m src.track show models/model.safetensors   # or an MD5, models:/NAME@champion, run, commit, experiment
+    python -m src.track verify                          # has every model of dvc.lock's history its run, and back
+    python -m src.track sync                            # the run of the model at hand, complete, whatever it lacked
     python -m src.track rebuild HEAD~3                  # or a run's id: the same bits once more?
 
-`verify` ends with exit code 1 where a model has no run or a run is RUNNING though its process is gone (`--fix` closes
-those); `rebuild` where the model comes out different.
+`sync` closes runs that are RUNNING though their process is gone as KILLED. `verify` ends with exit code 1 where there
+are such, or a model has no run; `rebuild` where the model comes out different.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
 from src.tracking import history
-from src.tracking.dead import close
 from src.tracking.lineage import lines, trace
 from src.tracking.rebuild import rebuild, source
 from src.tracking.runs import existing_store
@@ -35,15 +34,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="all that made a model")
     show.add_argument("name", metavar="MODEL|RUN|REV")
-    check = commands.add_parser("verify", help="whether models and runs belong together")
-    check.add_argument("--fix", action="store_true", help="close runs whose process is gone")
-    commands.add_parser("sync", help="send what waits for MLflow; make the run that the model at hand lacks")
+    commands.add_parser("verify", help="whether models and runs belong together")
+    commands.add_parser("sync", help="complete the run of the model at hand")
     again = commands.add_parser("rebuild", help="make a model again, and compare")
     again.add_argument("name", metavar="REV|RUN")
     arguments = parser.parse_args()
     calls: dict[str, Callable[[], bool]] = {
         "show": lambda: _show(arguments.name),
-        "verify": lambda: _verify(arguments.fix),
+        "verify": _verify,
         "sync": _sync,
         "rebuild": lambda: _rebuild(arguments.name),
     }
@@ -59,54 +57,43 @@ def _show(name: str) -> bool:
     return True
 
 
-def _verify(fix: bool) -> bool:
-    store = existing_store()
-    found = verify(store)
+def _verify() -> bool:
+    found = verify(existing_store())
     print(f"models      {found.models} in dvc.lock's history, {len(found.unmatched)} without their run")
-    for state, reason in found.unmatched[:_NAMED]:
-        where = history.describe(state.commit) if state.commit else "dvc.lock, not committed"
-        print(f"            {state.model_md5} ({where}): {reason}")
-    _rest(found.unmatched)
-    if found.unmatched:
-        print("            one that is checked out (git checkout, dvc checkout) gets it by python -m src.track sync")
+    _list(
+        "checked out (git checkout, dvc checkout), each gets it by python -m src.track sync",
+        [
+            f"{state.model_md5} {history.describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
+            for state in found.unmatched
+        ],
+    )
     print(f"runs        {found.runs}")
-    _list("orphaned: their model is in no dvc.lock", found.orphaned)
-    _list("from changed code that no commit with their model has", found.modified)
-    _list("RUNNING though their process is gone", found.dead)
-    if found.dead and fix and store:
-        print(f"            closed as KILLED: {close(store, found.dead)}")
-    elif found.dead:
-        print("            python -m src.track verify --fix closes them")
-    return not found.unmatched and (fix or not found.dead)
+    _list("their model is in no dvc.lock", _named(found.orphaned))
+    _list("RUNNING though their process is gone: python -m src.track sync closes them", _named(found.dead))
+    return not found.unmatched and not found.dead
 
 
-def _list(what: str, runs: Sequence["Run"]) -> None:
-    if runs:
-        print(f"            {len(runs)} {what}")
-        for run in runs[:_NAMED]:
-            started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.start_time / 1000))
-            print(f"              {run.info.run_id} {started} {run.info.run_name}")
-        _rest(runs)
+def _list(what: str, items: Sequence[str]) -> None:
+    if items:
+        print(f"            {len(items)}: {what}")
+        for item in items[:_NAMED]:
+            print(f"              {item}")
+        if len(items) > _NAMED:
+            print(f"              and {len(items) - _NAMED} more")
 
 
-def _rest(items: Sequence[object]) -> None:
-    if len(items) > _NAMED:
-        print(f"              and {len(items) - _NAMED} more")
+def _named(runs: Sequence["Run"]) -> list[str]:
+    started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.start_time / 1000)) for run in runs]
+    return [f"{run.info.run_id} {start} {run.info.run_name}" for run, start in zip(runs, started, strict=True)]
 
 
 def _sync() -> bool:
-    from src.tracking.sender import send
-    from src.tracking.sync import sync  # and with it torch
+    from src.tracking.sync import complete
 
-    for name in send():
-        print(f"sent the run {name}, which waited in .cache/outbox")
-    made = sync()
-    if made is None:
-        print(f"{MODEL} has its run: nothing to do")
-        return True
-    print(f"made the run {made.run_id} for {MODEL}")
-    if made.missing:
-        print(f"without {', '.join(map(str, made.missing))}: missing, or not what dvc.lock says")
+    done = complete()
+    print(f"{'completed' if done.changed else 'complete already:'} the run {done.name} ({done.run_id}) of {MODEL}")
+    if done.missing:
+        print(f"without {', '.join(map(str, done.missing))}: missing, or not what dvc.lock says")
     return True
 
 

@@ -1,16 +1,17 @@
-"""Finds better settings, on the validation images alone: the search that `tune` in params.yaml describes.
+"""Find better settings, on the validation images alone: the search that `tune` in params.yaml describes.
 
-    python -m src.tune                                    or goes on with it, wherever it was stopped
+    python -m src.tune                                    or go on with it, wherever it was stopped
     python -m src.tune --trials 100 --timeout 1h --workers 4
     python -m src.tune --storage postgresql://host/db     on several machines at once: one study
-    python -m src.tune --apply                            writes what was found into params.yaml, comments kept
+    python -m src.tune --apply                            write what was found into params.yaml, comments kept
+    python -m src.tune --apply 7                          write the settings of trial 7
 
-Ctrl-C stops after the running trial, pressed twice at once. Results are in reports/tuning/ and in MLflow.
+Ctrl-C stops after the running trials, pressed twice at once. Results are in reports/tuning/ and in MLflow.
 """
 
 import argparse
+import functools
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import Popen
@@ -29,11 +30,15 @@ from src.params import load, seconds
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, help="points in all, those that are known too (instead of tune.trials)")
+    parser.add_argument("--trials", type=int, help="trials in all, those that are known too (instead of tune.trials)")
     parser.add_argument("--timeout", help="no trial begins after so long: 90s, 30m, 2h (instead of tune.timeout)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that search on this machine (default: 1)")
-    parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of the journal in .cache/searches")
-    parser.add_argument("--apply", action="store_true", help="write the values found into params.yaml, nothing else")
+    parser.add_argument("--workers", type=int, help="processes that train on this machine (default: one for each GPU)")
+    parser.add_argument("--per-gpu", type=int, default=1, help="so many of them share a GPU (default: 1)")
+    parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of a journal in .cache/searches")
+    parser.add_argument(
+        "--apply", type=int, nargs="?", const=-1, metavar="TRIAL",
+        help="write the values found, or those of a trial, into params.yaml, nothing else",
+    )  # fmt: skip
     arguments = parser.parse_args()
     process.end_with_dvc()
     params = load()
@@ -46,32 +51,32 @@ def main() -> None:
         except ValueError as error:
             raise UserError(f"--timeout is {arguments.timeout}: {error}") from None
         changes["timeout"] = arguments.timeout
-    _at_least_1("--workers", arguments.workers)
+    if arguments.workers is not None:
+        _at_least_1("--workers", arguments.workers)
+    _at_least_1("--per-gpu", arguments.per_gpu)
     params = params.model_copy(update={"tune": params.tune.model_copy(update=changes)})
 
-    if arguments.apply:
-        from src.search.applying import write_best
+    if arguments.apply is not None:
+        from src.search import best
 
-        write_best(params)
+        best.apply(params, None if arguments.apply == -1 else arguments.apply)
         return
     from src.search import space
 
-    space.distributions(params)  # a fault in it is told at once
+    space.distributions(params)  # a fault in it is found at once
     with _prepared():
         from src.search import session  # what takes seconds, while DVC looks whether the data are the right ones
-        from src.tracking.store import open_store
+        from src.search.objectives import measure
+        from src.search.workers import Workers
 
-        try:
-            store = open_store()
-        except UserError as fault:  # as training does: what is searched meanwhile is recorded by the next search
-            print(f"warning: searching without MLflow: {fault}", file=sys.stderr, flush=True)
-            store = None
-    session.find(params, arguments.storage, arguments.workers, store)
+    measured = functools.partial(measure, params.tune.objectives)
+    with Workers(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:
+        session.find(params, arguments.storage, workers)
 
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    """Makes the prepared data those of the present parameters meanwhile. As a stage, DVC has done so, and holds its
+    """Make the prepared data those of the present parameters meanwhile. As a stage, DVC has done so, and holds its
     lock."""
     if "DVC_STAGE" in os.environ:
         yield

@@ -11,7 +11,7 @@ from stages import run
 def main() -> None:
     params = load()
     check_machine(params)
-    fetch_raw(params.data.name, params.data.source, params.data.sha256)
+    fetch_raw(params.data.name, params.data.source, params.data.sha256, params.data.max_gib)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""evaluate: the chosen model on the test images → metrics, predictions, accuracy by class, group and disturbance.
+"""evaluate: the chosen model on the test images → metrics, predictions, accuracy by class, group and corruption.
 
     python -m stages.evaluate
 
-Of the validation images only a temperature is learned, to calibrate with. Without test images (`split.test: 0` and no
+On the validation images only a temperature is fitted, to calibrate with. Without test images (`split.test: 0` and no
 official test set) metrics say `images: 0` and the tables have no accuracies.
 """
 
-from src import tracking
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
@@ -60,11 +59,6 @@ def main() -> None:
     for path, content in written.items():
         tables.write(path, content)
     print(f"test accuracy: {accuracy_sentence(metrics)}")
-
-    with tracking.attach(paths.MODEL, "evaluate", params.evaluate.model_dump()) as run:
-        run.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-        for file in (paths.METRICS, *written):
-            run.log_artifact(file, "reports")
 
 
 if __name__ == "__main__":

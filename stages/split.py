@@ -1,4 +1,4 @@
-"""data/raw → data/prepared: every image decoded once, divided into train, validation and test.
+"""data/raw → data/prepared: every image decoded once, placed in train, validation or test.
 
 python -m stages.split
 """
@@ -11,14 +11,7 @@ from stages import run
 def main() -> None:
     params = load()
     check_machine(params)
-    prepare(
-        params.data.name,
-        params.data.image_size,
-        params.data.resize,
-        params.data.limit,
-        params.data.skip_unreadable,
-        params.split,
-    )
+    prepare(params.data, params.split)
 
 
 if __name__ == "__main__":

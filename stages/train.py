@@ -4,28 +4,26 @@ python -m stages.train
 torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machines
 """
 
-from src import tracking
 from src.compute import distributed
-from src.compute.device import threads
 from src.compute.forward import logits
+from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
 from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
-from src.models.classifier import Probabilities
 from src.models.file import save
 from src.params import load
 from src.tracking.identity import training_key
+from src.tracking.live import live
 from src.training import augment, record
 from src.training.loop import LESS_MEMORY
-from src.training.progress import Progress
+from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-from src.training.state import Resumable
 from src.training.trainer import Trainer
 from stages import run
 
-PREVIEWS = 24  # the original and 23 draws
+PREVIEWS = 24  # the original, and 23 times augmented
 
 
 def main() -> None:
@@ -33,7 +31,7 @@ def main() -> None:
 
 
 def work() -> None:
-    """What each of the processes does; the first one alone writes and logs."""
+    """Train in each of the processes; the first one alone writes and logs."""
     params = load()
     check_writable(paths.MODEL.parent, paths.REPORTS)
     progress = Progress()
@@ -41,20 +39,17 @@ def work() -> None:
     training = trainer.start(params.model, params.train, params.seed, progress)
     images, classifier = trainer.images, training.classifier
     with distributed.process_group(trainer.compute.device):
-        environment = record.environment(trainer.compute, threads(params.train, params.model.name))
+        environment = record.environment(trainer.compute, cpu_threads(params.train, params.model.name))
         snapshots = Snapshots(classifier.network)
         state = Resumable(training_key(params, environment), progress, snapshots)
         if distributed.rank() > 0:
             state.beside()
             list(training.epochs)
             return
-        with state.alone(), tracking.training_run(params, state.session) as run:
+        with state.alone(), live(state.session) as run:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
-            run.set_tags({name: environment[name] for name in ("device", "precision", "threads", "processes")})
             with verifying(trainer.dataset, "train", "validation") as reading:
-                state.follow(
-                    reading.before(training.epochs), lambda epoch: run.log_epoch(epoch.number, epoch.metrics())
-                )
+                state.follow(reading.before(training.epochs), run.log_epoch)
 
             save(paths.MODEL, classifier, training.spec)
             snapshots.save(paths.SNAPSHOTS)
@@ -66,10 +61,9 @@ def work() -> None:
             table = predictions(outputs, images["validation"].labels.cpu().numpy(), names, trainer.dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)
 
-            run.log_model(Probabilities(classifier), images["train"].images[:2], paths.MODEL)
-            for file in (*record.FILES, paths.VALIDATION_PREDICTIONS):
-                run.log_artifact(file, "reports")
-            state.finish(digest(paths.MODEL))
+            model_md5 = digest(paths.MODEL)
+            state.finish(model_md5)
+            run.log_model_md5(model_md5)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 python -m stages.visualize
 """
 
-from src import tracking
 from src.core import paths
 from src.core.addresses import without_credentials
 from src.evaluation import tables
@@ -13,13 +12,14 @@ from src.figures.run import read_run
 from src.models.inspection import table
 from src.params import load
 from src.tracking.identity import flatten
+from src.tracking.sync import complete_or_warn
 from stages import run
 
 
 def main() -> None:
     params = load()
     run = read_run(params.visualize)
-    sections = {
+    configs = {
         "seed": params.seed,
         "data": params.data.model_dump(),
         "split": params.split.model_dump(),
@@ -28,16 +28,13 @@ def main() -> None:
         "evaluate": params.evaluate.model_dump(),
         "visualize": params.visualize.model_dump(),
     }
-    settings = {key: without_credentials(value) for key, value in flatten(sections).items()}
-    tables.write(paths.LAYERS, table(run.anatomy.layers))
+    settings = {key: without_credentials(value) for key, value in flatten(configs).items()}
+    tables.write(paths.LAYERS, table(run.inspection.layers))
     drawn = draw_all(run, paths.FIGURES)
     page(paths.PAGE, run, settings, drawn)
     print(f"figures: {sum(map(len, drawn.values()))} pictures in {paths.FIGURES}, shown by {paths.PAGE}")
 
-    with tracking.attach(paths.MODEL, "visualize", params.visualize.model_dump()) as tracked:
-        tracked.log_artifact(paths.FIGURES, "reports")
-        tracked.log_artifact(paths.LAYERS, "reports")
-        tracked.log_artifact(paths.PAGE, "reports")
+    complete_or_warn(fresh="visualize")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def runs(clone: Path) -> list[tuple[str, str, list[int]]]:
     """List every run in the clone's store: name of its folder, status, the steps of its curve."""
     with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
         found = connection.execute("SELECT run_uuid, status FROM runs ORDER BY start_time").fetchall()
-        query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'train_loss' ORDER BY step"
+        query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'epoch/train_loss' ORDER BY step"
         return [(run, status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
 
 
@@ -170,6 +170,7 @@ def undisturbed(source: Path, folder: Path, last: str = MOMENTS[-1]) -> Undistur
     assert run.process.wait() == 0, run.output
     seconds = {name: end - start for (name, start), (_, end) in pairwise([*reached, ("", time.monotonic())])}
     ((name, _, _),) = runs(clone)
+    call(clone, sys.executable, "-m", "src.track", "sync")
     return Undisturbed(results(clone), logged(clone, name), seconds)
 
 
@@ -204,6 +205,7 @@ def series(
         trained += epochs
     if run.process.returncode:
         yield f"dvc repro failed for good:\n{run.output}"
+    call(clone, sys.executable, "-m", "src.track", "sync")  # the run that is complete closes those that were killed
 
 
 def check(clone: Path, expected: Undisturbed) -> Iterator[str]:

@@ -5,12 +5,15 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from clones import ROOT, USERS
 
-# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order).
+if TYPE_CHECKING:
+    from forked import Forked
+
+# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order). All are `slow`.
 FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report", "tracking", "figures", "processes"]
 
 
@@ -27,6 +30,9 @@ sys.addaudithook(_leave_to_the_user)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     names = [f"test_{name}" for name in FIRST]
+    for item in items:
+        if item.path.stem in names:
+            item.add_marker("slow")
     items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
 
 
@@ -43,6 +49,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = -(-len(cells) // 3)
     for row in range(rows):
         terminalreporter.write_line("".join(cells[row::rows]).rstrip())
+
+
+@pytest.fixture(scope="session")
+def forked() -> "Iterator[Forked]":
+    from forked import Forked
+
+    with Forked() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a stage needs of the repository, and all stages but the last, one epoch. Only to be copied."""
+    from clones import committed, linked, set_params
+
+    folder = linked(tmp_path_factory.mktemp("finished"))
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    (folder / "README.md").write_text("no photo")
+    set_params(folder, {"train.epochs": 1, "visualize.samples": 4, "visualize.mistakes": 2})
+    for stage in ("download", "split", "train", "evaluate"):
+        forked.run(folder, f"stages.{stage}")
+    return committed(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty repository: every path is relative to the current folder."""
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

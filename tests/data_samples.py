@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.files import digest as file_digest
+from src.core.paths import PREPARED, RAW
 from src.data.prepare import prepare
-from src.data.prepared import Dataset
+from src.data.prepared import SPLITS, Dataset, open_split, read_dataset
 from src.data.raw import fetch_raw
-from src.params import Split
+from src.params import Data, Split
+from src.params.writing import load_recipe
 
 # Where the real archives lie, beside the repository; tests that want them skip where they are absent.
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "datasets"
@@ -87,6 +90,11 @@ def split_params(**values: Any) -> Split:
     return Split.model_validate(defaults | values)
 
 
+def data_params(**values: Any) -> Data:
+    defaults = load_recipe("own-images").data.model_dump() | {"image_size": None}
+    return Data.model_validate(defaults | values)
+
+
 def run_stages(
     source: Path | str | None,
     dataset: str = "image_folder",
@@ -97,5 +105,36 @@ def run_stages(
     **split: Any,
 ) -> Dataset:
     """Both stages, in the current folder."""
-    fetch_raw(dataset, None if source is None else str(source), sha256)
-    return prepare(dataset, image_size, "crop", limit, skip_unreadable, split_params(**split))
+    fetch_raw(dataset, None if source is None else str(source), sha256, 1)
+    return prepare(
+        data_params(name=dataset, image_size=image_size, limit=limit, skip_unreadable=skip_unreadable),
+        split_params(**split),
+    )
+
+
+def check_promises(dataset: Dataset) -> None:
+    """What is promised of every prepared data set."""
+    assert read_dataset() == dataset
+    assert not list(PREPARED.glob(".*"))
+    everything: list[str] = []
+    for name in SPLITS:
+        images, labels = open_split(name)
+        record = dataset.splits[name]
+        shape = (record.count, dataset.image.height, dataset.image.width, dataset.image.channels)
+        assert images.shape == shape
+        assert images.dtype == np.uint8
+        assert labels.shape == (record.count,)
+        assert labels.dtype == np.int64
+        assert record.images_md5 == file_digest(PREPARED / f"{name}.images.npy")
+        assert record.labels_md5 == file_digest(PREPARED / f"{name}.labels.npy")
+        counts = np.bincount(labels, minlength=len(dataset.classes)).tolist()
+        assert record.per_class == dict(zip(dataset.classes, counts, strict=True))
+        everything += record.names
+    assert len(set(everything)) == len(everything)
+    train = open_split("train").images / 255
+    assert np.allclose(train.mean((0, 1, 2)), dataset.mean)
+    assert np.allclose(train.std((0, 1, 2)), dataset.std)
+
+
+def digests() -> dict[str, str]:
+    return {str(path): file_digest(path) for folder in (RAW, PREPARED) for path in sorted(folder.iterdir())}

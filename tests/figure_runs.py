@@ -124,22 +124,22 @@ def run(
     image = ImageFormat(height=height, width=width, channels=channels, resize=None)
     torch.manual_seed(0)
     model = params.Model(name=network, weights="none", freeze=False, activation=None, dropout=0.1, normalize="half")
-    anatomy = inspect_network(build(model, image, len(classes), [0.5], [0.5]), images[0], 2, 1)
+    inspection = inspect_network(build(model, image, len(classes), [0.5], [0.5]), images[0], 2, 1)
     moments = np.arange(min(epochs, 25) + 1)
     growing = (moments / moments[-1])[:, None, None, None, None]
     snapshots = {
         name: (growing * kernels + draw.normal(scale=0.02, size=kernels.shape)).astype(np.float32)
-        for name, kernels in zip(("first", "second"), anatomy.kernels, strict=False)
+        for name, kernels in zip(("first", "second"), inspection.kernels, strict=False)
     }
     return Run(
         options=options(shown),
         dataset=dataset(classes, image, parts),
         train=LabelledImages(images[test:], labels[test:]),
         test=LabelledImages(images[:test], labels[:test]),
-        anatomy=anatomy,
+        inspection=inspection,
         training={
-            "epochs": epochs, "best_epoch": epochs, "parameters": anatomy.parameters,
-            "size_mib": round(anatomy.size / 2**20, 2), "validation_accuracy": 0.96 if validated else None,
+            "epochs": epochs, "best_epoch": epochs, "parameters": inspection.parameters,
+            "size_mib": round(inspection.size / 2**20, 2), "validation_accuracy": 0.96 if validated else None,
             "validation_loss": 0.1 if validated else None,
         },
         metrics=metrics(table),
@@ -183,7 +183,7 @@ def metrics(table: pandas.DataFrame) -> dict[str, Any]:
     return {
         "images": len(table), "accuracy": accuracy, **ends, "macro_f1": accuracy, "macro_f1_ci_low": accuracy,
         "macro_f1_ci_high": accuracy, "loss": 0.1, "loss_ci_low": 0.05, "loss_ci_high": 0.2,
-        "tta": {"flip": {"accuracy": accuracy, **ends}},
+        "tta_accuracy": accuracy,
     }  # fmt: skip
 
 

@@ -26,28 +26,29 @@ def prepare(*modules: str) -> None:
     """Before the first fork: imports these, the tracking client and what it takes to log a model."""
     import torch
 
-    from src.tracking.store import import_client
+    from src.tracking.store import quieten
 
     torch.set_num_threads(1)  # no threads before a fork
-    import_client("mlflow.pytorch", "mlflow.pyfunc", "alembic.command")
-    for module in ("torch.export", "torch._dynamo", *modules):
+    quieten()
+    tracking = ("mlflow.pytorch", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "alembic.command")
+    for module in (*tracking, "torch.export", "torch._dynamo", *modules):
         importlib.import_module(module)
     gc.freeze()  # or every child would copy what it looks through
 
 
-def run(folder: Path, line: str, environment: Mapping[str, str] = {}, *, user: bool = False) -> tuple[int, str]:
-    """Exit code and output of `python -m <line>` in the folder; ␣ stands for a space within a word."""
+def run(folder: Path, line: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code and output of `python -m <line>` in the folder."""
     module, *arguments = line.split()
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if not child:
-            _become(folder, [module, *arguments], environment, output.fileno(), user=user)
+            _become(folder, [module, *arguments], environment, output.fileno())
         _, status = os.waitpid(child, 0)
         output.seek(0)
         return os.waitstatus_to_exitcode(status), output.read().decode(errors="replace")
 
 
-def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], output: int, *, user: bool) -> None:
+def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], output: int) -> None:
     code = 1
     try:
         import stages
@@ -57,12 +58,9 @@ def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], 
         for number in (1, 2):
             os.dup2(output, number)
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
-        sys.argv[:] = [part.replace("␣", " ") for part in words]
+        sys.argv[:] = words
         os.chdir(folder)
         os.environ.update(environment)
-        if user and os.getuid() == 0:
-            os.setgid(65534)
-            os.setuid(65534)
         module = importlib.import_module(words[0] if words[0] != "src.params" else "src.params.__main__")
         (stages.run if words[0].startswith("stages.") else command)(module.main)
     except SystemExit as end:
@@ -92,11 +90,11 @@ class Forked:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def run(self, folder: Path, line: str, expected: int = 0) -> str:
+    def run(self, folder: Path, line: str, expected: int = 0, **environment: str) -> str:
         """Output of `python -m <line>` in the folder, which must end with the expected exit code."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([str(folder), line]), file=self._process.stdin, flush=True)
+        print(json.dumps([str(folder), line, environment]), file=self._process.stdin, flush=True)
         code, output = json.loads(self._process.stdout.readline())
         assert code == expected, output
         return str(output)
@@ -106,8 +104,8 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     prepare(*CHECKING)
     for request in sys.stdin:
-        folder, line = json.loads(request)
-        print(json.dumps(run(Path(folder), line)), flush=True)
+        folder, line, environment = json.loads(request)
+        print(json.dumps(run(Path(folder), line, environment)), flush=True)
     sys.stdout.flush()
     os._exit(0)  # a clean end would tell of leaks in what torch imports
 

@@ -1,4 +1,4 @@
-"""What the audit of the lock says: vulnerabilities fail, a database that cannot be reached does not."""
+"""What the audit of the locks says: vulnerabilities fail, a database that cannot be reached does not."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ def audit(folder: Path, answers: list[dict[str, Any]] | None, errors: str = "") 
         f"#!{sys.executable}",
         "import json, sys",
         f"answers = {answers!r}",
-        "asked = open(sys.argv[sys.argv.index('--requirement') + 1]).read()",
+        "asked = ''.join(open(file).read() for key, file in zip(sys.argv, sys.argv[1:]) if key == '--requirement')",
         "if answers is not None:",
         "    known = [answer for answer in answers if f\"{answer['name']}==\" in asked]",
         "    json.dump({'dependencies': known}, open(sys.argv[sys.argv.index('--output') + 1], 'w'))",

@@ -1,7 +1,5 @@
 """Whole batches: what is drawn, that images do not depend on each other, mixing, and the preview."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from src.core.errors import UserError
-from src.core.files import digest, write_arrays
 from src.params import parse
 from src.params.writing import recipe
 from src.training import augment
@@ -157,15 +154,6 @@ def test_the_preview_shows_the_original_and_different_draws() -> None:
     assert len({draw.tobytes() for draw in shown}) == 24
     assert np.array_equal(shown, augment.preview(section, image, 24, seed=3))
     assert not np.array_equal(shown[1:], augment.preview(section, image, 24, seed=4)[1:])
-
-
-def test_the_preview_is_written_as_equal_bytes(tmp_path: Path) -> None:
-    shown = augment.preview(settings(**ALONE), photos(1)[0].numpy(), 5, seed=0)
-    for name in ("first", "again"):
-        write_arrays(tmp_path / f"{name}.npz", images=shown)
-    assert digest(tmp_path / "first.npz") == digest(tmp_path / "again.npz")
-    with np.load(tmp_path / "first.npz") as stored:
-        assert np.array_equal(stored["images"], shown)
 
 
 def test_the_preview_rounds_to_the_nearest_value() -> None:

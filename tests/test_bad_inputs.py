@@ -1,116 +1,226 @@
-"""The short form of `tests/bad_inputs.py` and `tests/fuzz_params.py`; damaged arrays, memory that does not suffice."""
+"""Bad inputs that users really make: each is one `error:` line that names it, with exit code 2, and nothing is lost."""
 
-import errno
-import resource
-import subprocess
-import sys
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from clones import linked
-from fuzz_params import fuzz
-from training_samples import CPU, digits, new_classifier, section
+from clones import set_params
+from data_samples import class_folders, mnist_files, png, write_files
+from forked import Forked
+from safetensors.torch import load_file, save_file
 
-from src.compute.batches import Batches
-from src.core.errors import UserError, command
-from src.data import verify
-from src.data.prepare import prepare
-from src.data.prepared import array_paths, open_split
-from src.data.raw import fetch_raw
-from src.data.verify import open_checked
-from src.params import Split
-from src.training.loop import train
+from src.core.paths import DATASET, MODEL, PREPARED
 
-SPLIT = Split(seed=0, validation=0.2, test=0.2, validation_from_test=0, groups=None)
-
-
-def test_bad_inputs_are_told_in_one_line_and_lose_nothing() -> None:
-    run = subprocess.run(
-        [sys.executable, "tests/bad_inputs.py", "--short"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout
-    assert "0 not told properly" in run.stdout
-
-
-def test_mutated_parameters_are_refused_or_train() -> None:
-    assert fuzz(100, derandomize=True) > 5
-
-
-def test_damage_of_images_is_found_beside_the_work_and_told_before_anything_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    fetch_raw("digits", None, None)
-    dataset = prepare("digits", None, "crop", None, False, SPLIT)
-    with verify.verifying(dataset, "train", "validation") as reading:
-        assert list(reading.before(range(3))) == [0, 1, 2]
-    path = array_paths("train")[0]
-    before = path.read_bytes()
-    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-    assert open_checked(dataset, "train")[0].images.shape == open_split("train").images.shape
-    kept: list[int] = []
-
-    def work() -> None:
-        with verify.verifying(dataset, "train") as reading:
-            kept.extend(reading.before(range(3)))
-
-    with pytest.raises(UserError, match=r"train\.images\.npy is not the file"):
-        work()
-    assert kept == [], "a training that goes on after the array was mended has nothing of the damaged one"
-    with pytest.raises(UserError, match=r"train\.images\.npy is not the file"), verify.verifying(dataset, "train"):
-        pass
-    with verify.verifying(dataset, "validation"):
-        pass
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        OSError(errno.ENOMEM, "Cannot allocate memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
-        RuntimeError("MPS backend out of memory"),
-    ],
+DOWNLOAD, SPLIT, TRAIN, EVALUATE, VISUALIZE = (
+    f"stages.{name}" for name in ("download", "split", "train", "evaluate", "visualize")
 )
-def test_memory_that_does_not_suffice_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    def main() -> None:
-        raise error
+CHECK, EXPORT, PREDICT = "src.params", "src.export", "src.predict README.md"
+TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train.images.npy", PREPARED / "train.labels.npy"
+TEST_IMAGES = PREPARED / "test.images.npy"
+TWO = class_folders({"cat": 8, "dog": 8})
+CONFLICT = "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n"
+KEPT = ("data/raw", "data/prepared", "models", "reports")
 
-    with pytest.raises(SystemExit) as left:
-        command(main)
-    assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("error: out of memory: end other programs")
-    with pytest.raises(SystemExit):
-        command(main, "read less")
-    assert capsys.readouterr().err == "error: out of memory: read less\n"
+Harm = Callable[[Path], object]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space")
-def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> None:
-    images = digits(0, 1700)
-    large = images._replace(images=np.repeat(np.repeat(images.images, 8, axis=1), 8, axis=2))
-    batches = Batches(large, CPU.device)
-    epochs = train(new_classifier(), batches, batches, section(batch_size=1700), 0, CPU)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, before[1]))
-    try:
-        with pytest.raises(UserError, match=r"cpu is out of memory: reduce train\.batch_size"):
-            next(epochs)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+class Case(NamedTuple):
+    harm: Harm  # what is done to the folder of a finished run
+    command: str
+    message: str  # must be in the line; "": nothing is wrong
+    before: str = ""  # a command that succeeds
 
 
-def test_a_real_process_says_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(linked(tmp_path))
-    fetch_raw("digits", None, None)
-    prepare("digits", None, "crop", None, False, SPLIT)
-    labels = array_paths("train")[1]
-    np.save(labels, np.load(labels) + 5)
-    run = subprocess.run([sys.executable, "-m", "stages.train"], capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    (line,) = run.stderr.splitlines()
-    assert f"{labels} has the label" in line
-    assert list(Path("models").iterdir()) == []
+def both(*harms: Harm) -> Harm:
+    return lambda folder: [harm(folder) for harm in harms]
+
+
+def key(**values: Any) -> Harm:
+    """Set keys of params.yaml, by their name alone: the first one of that name; what is no value of it, too."""
+
+    def harm(folder: Path) -> None:
+        file = folder / "params.yaml"
+        text = file.read_text(encoding="utf-8")
+        for name, value in values.items():
+            text, found = re.subn(rf"(?m)^( *){name}:[^#\n]*", rf"\g<1>{name}: {value} ", text, count=1)
+            assert found, name
+        file.write_text(text, encoding="utf-8")
+
+    return harm
+
+
+def replaced(old: str, new: str) -> Harm:
+    """Put another text into params.yaml."""
+
+    def harm(folder: Path) -> None:
+        text = (folder / "params.yaml").read_text(encoding="utf-8")
+        assert old in text
+        (folder / "params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return harm
+
+
+def content(name: str | Path, data: bytes | str) -> Harm:
+    return lambda folder: (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def removed(name: str | Path) -> Harm:
+    def harm(folder: Path) -> None:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    return harm
+
+
+def cut(name: str | Path) -> Harm:
+    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
+
+
+def without_row(name: str) -> Harm:
+    def harm(folder: Path) -> None:
+        rows = (folder / name).read_bytes().splitlines(keepends=True)
+        (folder / name).write_bytes(b"".join(rows[:3] + rows[4:]))
+
+    return harm
+
+
+def array(name: Path, change: Callable[[np.ndarray], np.ndarray]) -> Harm:
+    return lambda folder: np.save(folder / name, change(np.load(folder / name)))
+
+
+def photos(files: dict[str, bytes], **values: Any) -> Harm:
+    """A folder `photos`, and the parameters that name it."""
+
+    def harm(folder: Path) -> None:
+        (folder / "photos").mkdir()
+        write_files(folder / "photos", files)
+        set_params(folder, {f"data.{name}": value for name, value in ({"source": "photos"} | values).items()})
+
+    return both(key(name="image_folder"), harm)
+
+
+def link(name: str, target: str) -> Harm:
+    return both(photos(TWO), lambda folder: (folder / name).symlink_to(target))
+
+
+def other_weights(folder: Path) -> None:
+    weights = load_file(folder / MODEL)
+    save_file({f"other.{name}": tensor for name, tensor in weights.items()}, folder / MODEL)
+
+
+def split(harm: Harm, message: str) -> Case:
+    return Case(harm, SPLIT, message, DOWNLOAD)
+
+
+CASES = {
+    # params.yaml as a file
+    "missing": Case(removed("params.yaml"), CHECK, "params.yaml is missing"),
+    "empty": Case(content("params.yaml", ""), CHECK, "must hold keys"),
+    "only a word": Case(content("params.yaml", "digits\n"), CHECK, "must hold keys"),
+    "not UTF-8": Case(content("params.yaml", "seed: 0 # Schlüssel".encode("latin-1")), CHECK, "not UTF-8"),
+    "indented by tabs": Case(replaced("  epochs:", "\tepochs:"), TRAIN, "line"),
+    "a merge conflict": Case(replaced("seed: 0 ", CONFLICT), DOWNLOAD, "line 6"),
+    "a quote left open": Case(replaced("name: digits ", "name: 'digits "), CHECK, "line"),
+    "decimal comma": Case(replaced("lr: 4.0e-3", "lr: 4,0e-3"), TRAIN, "train.optimizer.lr"),
+    "yes for true": Case(key(deterministic="yes"), TRAIN, "train.deterministic"),
+    "a number of 5,000 digits": Case(replaced("seed: 0", f"seed: {'9' * 5000}"), CHECK, "params.yaml"),
+    "brackets in brackets": Case(replaced("seed: 0", f"seed: {'[' * 900}"), CHECK, "params.yaml"),
+    "Python's tags": Case(replaced("seed: 0", "seed: !!python/object/apply:os.getpid []"), CHECK, "params.yaml line"),
+    # photos and sources
+    "a wrong path": Case(photos(TWO, source="photso"), DOWNLOAD, "photso does not exist"),
+    "an empty folder": Case(photos({}), DOWNLOAD, "empty folder"),
+    "an empty class": Case(
+        both(photos(TWO), lambda folder: (folder / "photos/bird").mkdir()), DOWNLOAD, "bird is an empty folder"
+    ),
+    "no photos": Case(key(name="image_folder"), DOWNLOAD, "data/images holds no photos"),
+    "one class only": split(photos(class_folders({"cat": 9})), "only one class, 'cat'"),
+    "two images": split(photos(class_folders({"cat": 9, "dog": 2})), "class 'dog' gets no"),
+    "text named .jpg": split(photos(TWO | {"cat/a.jpg": b"a cat"}), "cat/a.jpg"),
+    "half a photo": split(photos(TWO | {"dog/a.png": png(99)[:90]}), "dog/a.png"),
+    "too many pixels": split(photos(TWO, max_megapixels=0.00003), "raise data.max_megapixels"),
+    "too many bytes": Case(photos(TWO, max_gib=0.000001), DOWNLOAD, "raise data.max_gib"),
+    "an odd name": split(photos(TWO | {"dog/a\n\"'猫.png": b""}), "猫.png"),
+    "sizes that differ": split(photos(TWO | {"dog/a.png": png(99, 7)}), "set data.image_size"),
+    "a photo beside": split(photos(TWO | {"a.png": png(99)}), "a.png"),
+    "a limit too low": split(photos(TWO, limit=1), "data.limit is 1"),
+    "groups of nothing": split(both(photos(TWO), key(groups="'patient_'")), "split.groups"),
+    "a broken link": Case(link("photos/cat/x.png", "nothing"), DOWNLOAD, "leads nowhere"),
+    "a loop of folders": Case(link("photos/cat/all", ".."), DOWNLOAD, "photos/cat/all"),
+    "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in data/raw"),
+    "the repository": Case(photos({}, source="."), DOWNLOAD, "must not contain data/raw"),
+    "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "neither a folder nor a complete archive"),
+    "another sha256": Case(photos(TWO, sha256="0" * 64), DOWNLOAD, "data.sha256"),
+    "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: only http"),
+    "MNIST as CIFAR": split(photos(mnist_files(9, 9), name="cifar10"), "none of cifar10's own files"),
+    # prepared data
+    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train.images.npy is not a complete array"),
+    "test images cut off": Case(cut(TEST_IMAGES), VISUALIZE, "test.images.npy is not a complete array"),
+    "a changed image": Case(array(TEST_IMAGES, lambda a: a ^ 1), EVALUATE, "test.images.npy is not the file"),
+    "a changed label": Case(array(TRAIN_LABELS, lambda a: a[::-1]), TRAIN, "train.labels.npy is not the file"),
+    "a label outside": Case(array(TRAIN_LABELS, lambda a: a + 5), TRAIN, "the label 1"),
+    "fewer images": Case(array(TRAIN_IMAGES, lambda a: a[:-1]), TRAIN, "images (N, H, W, C)"),
+    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train.labels.npy is not"),
+    "no dataset.json": Case(removed(DATASET), TRAIN, "dataset.json: missing"),
+    "dataset.json cut off": Case(cut(DATASET), EVALUATE, "dataset.json is damaged"),
+    # the model, results, settings that do not fit
+    "no model": Case(removed(MODEL), EXPORT, "model.safetensors is missing"),
+    "a model cut off": Case(cut(MODEL), EVALUATE, "is not a complete model"),
+    "other weights": Case(other_weights, PREDICT, "is not a complete model"),
+    "text as model": Case(content(MODEL, "weights"), PREDICT, "is not a complete model"),
+    "pretrained weights missing": Case(
+        both(key(weights="best.pth"), replaced("name: cifar_basic", "name: resnet18")), TRAIN, "best.pth is missing"
+    ),
+    "metrics of other form": Case(content("reports/metrics.json", "[]"), "src.summary", "it holds no keys"),
+    "training of another run": Case(
+        content("reports/training.json", '{"best_epoch": 99}'), VISUALIZE, "training.json keeps epoch 99"
+    ),
+    "a column is missing": Case(content("reports/history.csv", "epoch\n1\n"), VISUALIZE, "it has no column train_loss"),
+    "a row of predictions is missing": Case(without_row("reports/predictions.csv"), VISUALIZE, "there are 359 test"),
+    "a class is missing": Case(without_row("reports/per_class.csv"), VISUALIZE, "dataset.json has other classes"),
+    "a pair is missing": Case(without_row("reports/confusion.csv"), VISUALIZE, "predictions.csv has other predictions"),
+    "metrics cut off": Case(cut("reports/metrics.json"), VISUALIZE, "reports/metrics.json is damaged"),
+    "no metrics": Case(removed("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
+    "history empty": Case(content("reports/history.csv", ""), VISUALIZE, "reports/history.csv is damaged"),
+    "kernels cut off": Case(cut("models/snapshots.npz"), VISUALIZE, "models/snapshots.npz is damaged"),
+    "models is a file": Case(both(removed("models"), content("models", "")), TRAIN, "models"),
+    "no data/raw": Case(removed("data/raw"), SPLIT, "data/raw"),
+    "another folder": Case(removed("src"), "src.params", "commands run from the repository's root"),
+    "images too small": Case(replaced("name: cifar_basic", "name: vit_b_16"), TRAIN, "vit_b_16 cannot take"),
+    "no such device": Case(key(device="cuda:7", deterministic="true"), TRAIN, "train.device is cuda:7"),
+    "a rate that diverges": Case(both(key(lr="1.0e+30"), key(warmup_epochs=0)), TRAIN, "reduce train.optimizer.lr"),
+    "an image that is not there": Case(key(image=99999), VISUALIZE, "visualize.image is 99999"),
+    "no such photo": Case(lambda _: None, "src.predict nowhere.jpg", "nowhere.jpg is missing"),
+    # odd, and accepted
+    "a link to a photo": Case(link("photos/dog/x.png", "../cat/0.png"), DOWNLOAD, ""),
+    "a fifo": Case(both(photos(TWO), lambda folder: os.mkfifo(folder / "photos/cat/pipe.png")), DOWNLOAD, ""),
+    "classes that are numbers": split(photos(class_folders({"0": 8, "1e5": 8, "007": 8, "7": 8})), ""),
+    "classes that differ by case": split(photos(class_folders({"Cat": 8, "cat": 8, "a\nb": 8})), ""),
+}
+
+
+def digests(folder: Path) -> dict[Path, str]:
+    files = [path for name in KEPT for path in (folder / name).rglob("*") if path.is_file()]
+    return {path: hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_input_is_one_line_and_loses_nothing(name: str, forked: Forked, finished: Path, tmp_path: Path) -> None:
+    case, folder = CASES[name], tmp_path / "run"
+    shutil.copytree(finished, folder, symlinks=True)
+    case.harm(folder)
+    if case.before:
+        forked.run(folder, case.before)
+    before = digests(folder)
+    output = forked.run(folder, case.command, 2 if case.message else 0)
+    lines = re.findall(r"^(?:[\w.]+: )?error: (.*)", output, re.MULTILINE)
+    assert "Traceback" not in output
+    if case.message:
+        (line,) = lines
+        assert case.message in line
+        assert digests(folder) == before

@@ -7,6 +7,7 @@ Several GPUs, which exchange gradients by NCCL, are tried nowhere: there is no m
 not the GPU's, test_processes tries on CPUs.
 """
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,11 +22,13 @@ from src import params
 from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
+from src.core.errors import UserError
 from src.evaluation.corruptions import gradient_signs
-from src.models.classifier import Classifier
+from src.models.classifier import Classifier, Probabilities
 from src.params import Optimizer, writing
 from src.training.loop import train
 from src.training.losses import Target
+from src.training.resume import Progress
 from src.training.step import TrainStep
 
 pytestmark = [
@@ -175,3 +178,42 @@ def test_the_peak_of_gpu_memory_is_that_of_the_epoch() -> None:
         peaks.append(epoch.metrics()["peak_gpu_memory_gib"])
         large = large[:0].clone()
     assert peaks[1] < 1 < peaks[0]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_resumed_training_ends_with_the_same_bits(name: str) -> None:
+    _, expected = trained(name)
+    classifier, section, data, compute = prepared(name)
+    progress, kept = Progress(), io.BytesIO()
+    next(train(classifier, data, data, section, 0, compute, progress))
+    torch.save(progress.state(), kept)
+
+    classifier, section, data, compute = prepared(name)
+    resumed = Progress()
+    resumed.restore(torch.load(io.BytesIO(kept.getvalue()), weights_only=True))
+    (epoch,) = train(classifier, data, data, section, 0, compute, resumed)
+    assert epoch.number == 2
+    assert torch.equal(torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()]), expected)
+
+
+def test_memory_that_does_not_suffice_is_one_line() -> None:
+    """Of this process alone: other tests may run beside it."""
+    classifier, section, data = recipe(CIFAR10_VGG, 16_384, **TRAINING | {"batch_size": 16_384})
+    compute = device.prepare(section, "cifar_vgg")
+    images = Batches(data, compute.device)
+    torch.cuda.set_per_process_memory_fraction(2**30 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        with pytest.raises(UserError, match=r"out of memory: reduce train\.batch_size"):
+            list(train(classifier, images, images, section, 0, compute))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_what_was_trained_here_is_exported_as_a_graph() -> None:
+    classifier, section, data, compute = prepared(CIFAR10_VGG, precision="float32")
+    list(train(classifier, data, data, section, 0, compute))
+    probabilities = Probabilities(classifier).eval()
+    ((images, _),) = data.take(torch.arange(4), 4)
+    program = torch.export.export(probabilities, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(images), probabilities(images), rtol=0, atol=1e-4)

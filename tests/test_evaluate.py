@@ -1,22 +1,17 @@
 """The evaluate stage as a whole on digits: what it writes, with and without test and validation images."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas
 import pytest
 import torch
-from data_samples import split_params
+from data_samples import run_stages
 
-from src import tracking
 from src.compute import device
 from src.core import paths
-from src.data.prepare import prepare
-from src.data.raw import fetch_raw
 from src.evaluation import tables
 from src.models.file import ModelSpec, save
 from src.params import load
@@ -33,30 +28,21 @@ TABLES = {
     "images_calibrated,confidence_calibrated,accuracy_calibrated",
 }
 
-Evaluated = Callable[..., tuple[dict[str, float | int], dict[str, Any]]]
+Evaluated = Callable[..., dict[str, float | int]]
 
 
 @pytest.fixture
 def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evaluated]:
-    """Runs the stage on an untrained network and gives `metrics.json`, and what would be tracked."""
+    """Run the stage on an untrained network, and give `metrics.json`."""
     monkeypatch.chdir(tmp_path)
-    logged: dict[str, Any] = {"files": []}
 
-    @contextmanager
-    def attach(model_path: Path, stage: str, parameters: Mapping[str, object]) -> Iterator[SimpleNamespace]:
-        logged["parameters"] = parameters
-        yield SimpleNamespace(log_metrics=logged.update, log_artifact=lambda file, folder: logged["files"].append(file))
-
-    monkeypatch.setattr(tracking, "attach", attach)
-
-    def run(*changes: tuple[str, str], **split: Any) -> tuple[dict[str, float | int], dict[str, Any]]:
+    def run(*changes: tuple[str, str], **split: Any) -> dict[str, float | int]:
         text = RECIPE
         for old, new in changes:
             assert old in text
             text = text.replace(old, new, 1)
         Path("params.yaml").write_text(text, encoding="utf-8")
-        fetch_raw("digits", None, None)
-        dataset = prepare("digits", None, "crop", None, False, split_params(**split))
+        dataset = run_stages(None, "digits", **split)
         params = load()
         device.prepare(params.train, "cifar_basic")
         torch.manual_seed(0)
@@ -65,18 +51,16 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evalu
         )
         save(paths.MODEL, spec.build(), spec)
         evaluate.main()
-        return json.loads(paths.METRICS.read_text()), logged
+        metrics: dict[str, float | int] = json.loads(paths.METRICS.read_text())
+        return metrics
 
     yield run
     torch.set_deterministic_debug_mode("default")
 
 
-def test_everything_is_written_and_tracked(evaluated: Evaluated) -> None:
-    metrics, logged = evaluated(("tta: none", "tta: flip_shift"), groups=r"\d(?=\d$)")
+def test_everything_is_written(evaluated: Evaluated) -> None:
+    metrics = evaluated(("tta: none", "tta: flip_shift"), groups=r"\d(?=\d$)")
     assert {"accuracy", "tta_accuracy", "tta_loss_ci_low", "shift_3_accuracy", "fgsm_0.005_accuracy"} <= metrics.keys()
-    assert logged["test_fgsm_0.005_accuracy"] == metrics["fgsm_0.005_accuracy"]
-    assert logged["parameters"]["robustness"]["shifts"] == 3
-    assert set(logged["files"]) == {paths.METRICS, paths.PER_CLASS, *TABLES}
     for file, header in TABLES.items():
         assert file.read_text(encoding="utf-8").splitlines()[0] == header
     groups, curves = tables.read(paths.GROUPS), tables.read(paths.ROBUSTNESS)
@@ -87,15 +71,13 @@ def test_everything_is_written_and_tracked(evaluated: Evaluated) -> None:
 
 
 def test_without_test_images_the_numbers_say_so(evaluated: Evaluated) -> None:
-    metrics, logged = evaluated(("tta: none", "tta: flip"), test=0.0)
-    assert metrics == {"images": 0}
-    assert logged["test_images"] == 0
+    assert evaluated(("tta: none", "tta: flip"), test=0.0) == {"images": 0}
     for file, header in TABLES.items():
         assert file.read_text(encoding="utf-8") == f"{header}\n"
 
 
 def test_without_validation_images_there_is_no_temperature(evaluated: Evaluated) -> None:
-    metrics, _ = evaluated(validation=0.0)
+    metrics = evaluated(validation=0.0)
     assert "ece" in metrics
     assert not any("temperature" in name or "calibrated" in name for name in metrics)
     assert pandas.read_csv(paths.CALIBRATION)["images_calibrated"].isna().all()

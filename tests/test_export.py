@@ -67,7 +67,7 @@ def test_the_file_says_what_it_is_and_nothing_of_the_machine() -> None:
 
 def test_a_file_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     make_model(IMAGE, CLASSES)
-    exported = onnx_file._exported
+    exported = onnx_file.convert
 
     def spoilt(model: Model) -> onnx.ModelProto:
         proto = exported(model)
@@ -76,7 +76,7 @@ def test_a_file_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -> 
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
         return proto
 
-    monkeypatch.setattr(onnx_file, "_exported", spoilt)
+    monkeypatch.setattr(onnx_file, "convert", spoilt)
     with pytest.raises(UserError, match="probabilities differ by"):
         export.main()
     assert not ONNX.exists()
@@ -98,3 +98,9 @@ def test_what_torch_cannot_export_is_one_line() -> None:
         onnx_file.export(model, ONNX)
     assert "\n" not in str(raised.value)
     assert not ONNX.exists()
+
+
+def test_what_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnx" else "found")
+    with pytest.raises(UserError, match=r"^python -m src\.export needs onnx: make env EXTRA=onnx$"):
+        export.main()

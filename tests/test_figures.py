@@ -76,6 +76,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
     return record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", figure_runs.RUNS)
 def test_words_can_be_read(kind: str, tmp_path: Path, drawn: Drawn) -> None:
     faults = {}

@@ -1,29 +1,27 @@
-"""Nothing that others wrote is run, and no secret is told: by the code's form, and by looking through what is left."""
+"""Nothing that others wrote is run, and no secret is shown: by the code's form, and by looking through what is left."""
 
 import ast
 import http.server
-import os
 import re
 import secrets
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from clones import committed, copy_of_the_repository, own_files, substitute
+from clones import committed, copy_of_the_repository, own_files, set_params
 from data_samples import class_folders, pack_tar
+from forked import Forked
 
 FILES = [file for folder in ("src", "stages", "benchmarks", ".ci") for file in sorted(Path(folder).rglob("*.py"))]
 
 # Who may use what can run code, and why.
 ALLOWED = {
-    "pickle": {"src/data/formats.py": "its reader names nothing: CIFAR's own files are pickles"},
+    "pickle": {"src/data/formats.py": "CIFAR's own files, after their checksum"},
     "torch.export.load": {"src/tracking/model.py": "the graph that it wrote itself"},
     "ruamel.yaml.YAML": {
-        "src/core/documents.py": "bounded",
+        "src/core/documents.py": "safe",
         "src/params/writing.py": "the repository's own recipes, and what src.params has read before",
         "benchmarks": "the repository's own files",
     },
@@ -78,10 +76,12 @@ def breaches(source: str, file: str) -> Iterator[str]:
             allowed = {file, file.partition("/")[0]} & ALLOWED[called].keys()
             if not allowed or values.get("typ", "safe") not in ("safe", "rt"):
                 yield f"calls {called}"
-        if called.startswith("pickle."):
+        if called in ("pickle.load", "pickle.loads"):
             yield f"calls {called}"
         if "shell" in options:
             yield "a shell"
+        if values.get("verify") is False:
+            yield "TLS without looking at the certificate"
         if called.startswith("subprocess.") and node.args and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
             yield "a command that is not a list"
 
@@ -111,6 +111,7 @@ def test_nothing_that_others_wrote_is_run(file: Path) -> None:
         "import subprocess\nsubprocess.run(command, shell=True)",
         "import subprocess as s\ns.run(f'dvc {name}')",
         "eval(text)",
+        "import requests\nrequests.get(url, verify=False)",
         "import tarfile\ntarfile.open(path).extractall()",
     ],
 )
@@ -119,11 +120,12 @@ def test_the_rules_see_what_they_are_for(source: str) -> None:
 
 
 def test_servers_listen_on_loopback_only() -> None:
-    texts = {name: Path(name).read_bytes() for name in own_files() if name != "requirements.lock"}
+    texts = {name: Path(name).read_bytes() for name in own_files() if not name.startswith("requirements")}
     everywhere = re.compile(
         rb"0\.0\.0\.0|--host[ =](?!127\.0\.0\.1)|Server\(\(\s*['\"](?!127\.0\.0\.1)|bind\(\(['\"](?!127)"
     )
-    assert [name for name, text in texts.items() if name != "tests/test_hostile.py" and everywhere.search(text)] == []
+    exempt = {"tests/test_hostile.py", "Dockerfile"}  # a container's own loopback cannot be published
+    assert [name for name, text in texts.items() if name not in exempt and everywhere.search(text)] == []
 
 
 def test_the_docs_serve_models_without_pickles() -> None:
@@ -134,18 +136,6 @@ def test_the_docs_serve_models_without_pickles() -> None:
 
 
 SECRET = secrets.token_hex(8)
-COMMANDS = """
-import runpy, sys, time
-for command in sys.argv[1:]:
-    module, *arguments = command.split()
-    sys.argv = [module, *arguments]
-    print("==", module, flush=True)
-    began = time.monotonic()
-    try:
-        runpy.run_module(module, run_name="__main__")
-    except SystemExit as end:
-        print("exit code", end.code, f"{time.monotonic() - began:.1f} s", flush=True)
-"""
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -153,54 +143,41 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_no_secret_of_an_address_is_told(tmp_path: Path) -> None:
-    """One in every setting that holds an address: neither in what is printed nor in what is written, the outbox for
-    MLflow too. `params.yaml` is where the user wrote it."""
+@pytest.mark.slow
+def test_no_secret_of_an_address_is_shown(tmp_path: Path, forked: Forked) -> None:
+    """One in every setting that holds an address: neither in what is printed nor in what is written, `params.yaml`
+    excepted, where the user wrote it."""
     clone = committed(copy_of_the_repository(tmp_path / "clone"))
     (tmp_path / "served").mkdir()
     pack_tar(tmp_path / "served" / "photos.tar", class_folders({"a": 12, "b": 12}))
+    params = clone / "params.yaml"
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served")) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         login, query = f"me:{SECRET}@127.0.0.1", f"?token={SECRET}"
         good, refused = f"http://{login}:{server.server_port}/photos.tar{query}", f"http://{login}:9/x{query}"
-        params = clone / "params.yaml"
-        substitute(params, "name: digits ", "name: image_folder ")
-        substitute(params, "source: ", f"source: s3://{login}/x{query}")
-        substitute(params, "image_size: ", "image_size: 8")
-        substitute(params, "epochs: 30", "epochs: 1 ")
-        told = run(clone, "stages.download")
-        substitute(params, f"source: s3://{login}/x{query}", f"source: {good}")
-        commands = (
-            "stages.download",
-            "stages.split",
-            "stages.train",
-            "stages.evaluate",
-            "stages.visualize",
-            "src.summary",
-            "src.report --base HEAD",
-            "src.report --base HEAD --html",
-            "src.predict data/images --model models:/a@b",
-            "src.track verify",
-            "src.promote",
-            f"src.tune --trials 1 --storage postgresql://{login}:9/x{query}",
-        )
-        # As a stage, a search leaves the data to DVC, whose lock has the parameters as they are.
-        told += run(clone, *commands, MLFLOW_TRACKING_URI=refused, DVC_STAGE="tune")
+        changes = {"data.name": "image_folder", "data.image_size": 8, "train.epochs": 1}
+        set_params(clone, changes | {"data.source": f"s3://{login}/x{query}"})
+        shown = forked.run(clone, "stages.download", 2)
+        set_params(clone, {"data.source": good})
+        for command, code in {
+            "stages.download": 0,
+            "stages.split": 0,
+            "stages.train": 0,
+            "stages.evaluate": 0,
+            "stages.visualize": 0,
+            "src.summary": 0,
+            "src.report --base HEAD": 0,
+            "src.report --base HEAD --html": 0,
+            "src.predict data/images --model models:/a@b": 2,
+            "src.track verify": 2,
+            "src.promote": 2,
+            f"src.tune --trials 1 --storage postgresql://{login}:9/x{query}": 2,
+        }.items():
+            # As a stage, a search leaves the data to DVC, whose lock has the parameters as they are.
+            stage = {"DVC_STAGE": "tune"} if "tune" in command else {}
+            shown += forked.run(clone, command, code, MLFLOW_TRACKING_URI=refused, NO_PROXY="127.0.0.1", **stage)
         server.shutdown()
-    assert SECRET not in told, next(line for line in told.splitlines() if SECRET in line)
-    assert told.count("exit code 0") == 8, told
+    assert SECRET not in shown, next(line for line in shown.splitlines() if SECRET in line)
     written = [path for path in clone.rglob("*") if path.is_file() and not path.is_symlink() and path != params]
-    assert {"index.html", "entries.jsonl", "MLmodel", "dvc.yaml"} <= {path.name for path in written}
+    assert {"index.html", "dvc.yaml"} <= {path.name for path in written}
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
-
-
-def run(clone: Path, *commands: str, **variables: str) -> str:
-    """What the commands print, one after the other in one process: torch is imported once."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    environment = {**kept, "PATH": path, "PYTHONPATH": str(clone), "NO_PROXY": "127.0.0.1", **variables}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, *commands],
-        cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    return done.stdout

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from augment_samples import ALONE, settings
-from device_samples import FAMILIES, LOSSES, OPTIMIZERS, RECIPES, of_family, recipe
+from device_samples import FAMILIES, LOSSES, RECIPES, of_family, recipe
 from evaluation_samples import CPU
 from evaluation_samples import section as evaluation
 from operators import UNSAFE, WAITING, Log, documented
@@ -27,7 +27,7 @@ from src.evaluation.corruptions import gradient_signs
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
 from src.models.file import Shapes
-from src.params import Loss, Optimizer
+from src.params import Loss
 from src.params.networks import TORCHVISION
 from src.training import augment
 from src.training.losses import Target
@@ -72,11 +72,6 @@ def test_a_step_of_a_recipe(name: str, backward: Log) -> None:
     assert stepped(name).not_deterministic() == []
     assert backward.names >= {"convolution_backward", "_log_softmax_backward_data"}
     assert not backward.names & WAITING
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
-def test_a_step_of_an_optimiser(optimizer: Optimizer) -> None:
-    assert stepped(MNIST, optimizer=optimizer).not_deterministic() == []
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda section: section.name)

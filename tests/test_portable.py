@@ -35,6 +35,7 @@ NOT_COMPUTING = {
     "src.recover": "mends DVC's files",
     "src.recipe": "writes params.yaml",
     "src.report": "compares what is committed",
+    "src.serve": "answers, with as many threads as there are processors",
     "src.summary": "prints",
     "src.track": "runs stages as programs of their own, whose commit says what they set",
     "stages.download": "copies",

@@ -137,6 +137,7 @@ def test_measured_over_all_images_alone() -> None:
     assert measure(classifier, Batches(digits(0, 0), CPU.device)) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     """What started the processes is killed alone, and they end with it."""

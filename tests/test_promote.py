@@ -15,7 +15,7 @@ from src import promote
 from src.core.errors import UserError
 from src.core.paths import VALIDATION_PREDICTIONS
 from src.stats.verdicts import power_of_margin
-from src.tracking.champion import Registry, Version, one_at_a_time
+from src.tracking.champion import Registry, Version
 from src.tracking.store import open_store
 
 BASE = answered(2_000, 0.8, seed=1)
@@ -29,6 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("DVC_ROOT", str(folder))
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "digits")
         open_store()
     return folder / "mlflow.db"
 
@@ -126,6 +127,28 @@ def test_many_small_steps_down_end_at_the_best_champion(folder: Path, run: Any) 
     assert "version 2" not in str(refused.value)
 
 
+def test_without_a_champion_the_best_that_is_left_is_what_counts(folder: Path, run: Any) -> None:
+    """Removed in MLflow's pages, the alias or a version: no worse model slips in."""
+    trained(folder, "best", BASE)
+    run()
+    client = open_store().client
+    client.delete_registered_model_alias("digits", "champion")
+    trained(folder, "worse", with_flips(BASE, 100, 0))
+    with pytest.raises(UserError, match=r"worse than version 1, the best champion so far: -5\.00 points"):
+        run()
+    assert champion() is None
+    trained(folder, "as good", with_flips(BASE, 3, 3))
+    assert "version 2" in run()
+    client.delete_model_version("digits", "2")
+    trained(folder, "worse again", with_flips(BASE, 90, 0))
+    with pytest.raises(UserError, match=r"worse than version 1, the best champion so far"):
+        run()
+    client.delete_model_version("digits", "1")
+    with pytest.raises(UserError, match=r"digits has lost its champion, and no version is left to compare with"):
+        run()
+    assert "in spite of digits has lost" in run("--force", "a new beginning")
+
+
 def test_too_few_images_are_told_with_how_many_would_do(folder: Path, run: Any) -> None:
     small = BASE.head(200)
     trained(folder, "first", small)
@@ -156,7 +179,7 @@ def test_uncommitted_code_is_refused(folder: Path, run: Any) -> None:
 
 
 def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: Any) -> None:
-    """As by a promotion on another machine, between the comparison and its end."""
+    """As by another promotion, here or on another machine, between the comparison and its end."""
     trained(folder, "first", BASE)
     run()
     second = trained(folder, "second", BASE)
@@ -168,17 +191,6 @@ def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: A
     assert [version.number for version in registry.line()] == ["1"]
     assert "digits version 2: models" in run()
     assert "digits version 1 again" in run("--rollback")
-
-
-def test_promotions_in_a_clone_wait_for_each_other(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained(folder, "first", BASE)
-    monkeypatch.setattr("src.tracking.champion._WAIT", 0.1)
-    with one_at_a_time():
-        for arguments in ((), ("--rollback",)):
-            with pytest.raises(UserError, match="another promotion has been running"):
-                run(*arguments)
-    assert champion() is None
-    assert "version 1" in run()
 
 
 def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:

@@ -62,7 +62,7 @@ def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
 
 def test_noise_has_its_standard_deviation_and_stays_among_pixels() -> None:
     images = torch.full((200, 8, 8, 3), 128, dtype=torch.uint8)
-    draws = corruptions.normal_draws(images, range(200))
+    draws = corruptions.draw_normal(images, range(200))
     noisy = corruptions.gaussian(images, draws, 0.1)
     assert noisy.dtype == torch.float32
     assert (noisy - 128).std().item() / 255 == pytest.approx(0.1, rel=0.02)
@@ -74,7 +74,7 @@ def test_noise_has_its_standard_deviation_and_stays_among_pixels() -> None:
 
 def test_salt_and_pepper_hit_their_share_in_all_channels_and_grow_with_it() -> None:
     images = torch.full((200, 8, 8, 3), 128, dtype=torch.uint8)
-    draws = corruptions.uniform_draws(images, range(200))
+    draws = corruptions.draw_uniform(images, range(200))
     few, many = (corruptions.salt_pepper(images, draws, share) for share in (0.1, 0.3))
     for disturbed, share in ((few, 0.1), (many, 0.3)):
         for colour in (0, 255):
@@ -86,7 +86,7 @@ def test_salt_and_pepper_hit_their_share_in_all_channels_and_grow_with_it() -> N
     assert set(corruptions.salt_pepper(images, draws, 1.0).flatten().tolist()) == {0, 255}
 
 
-@pytest.mark.parametrize("draw", [corruptions.normal_draws, corruptions.uniform_draws])
+@pytest.mark.parametrize("draw", [corruptions.draw_normal, corruptions.draw_uniform])
 def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
     images = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
     together = draw(images, range(6))

@@ -1,6 +1,7 @@
 """The architecture, held: imports run one way, and `dvc.yaml` lists what each stage really reads and imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,27 @@ GRAPH = grimp.build_graph("src", "stages", cache_dir=None)
 def test_every_file_directly_in_src_is_a_command() -> None:
     for file in Path("src").glob("*.py"):
         assert file.name == "__init__.py" or "command(main" in file.read_text(encoding="utf-8"), file
+
+
+def test_the_house_of_contributing_is_the_one_that_stands() -> None:
+    text = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:src|stages|tests|recipes|benchmarks)/[\w/]+\.(?:py|yaml)\b", text))
+    assert {path for path in named if not Path(path).exists()} == {"recipes/NAME.yaml"}
+    house = text.partition("## The house")[2].partition("## How to add")[0]
+    folders = {file.parent.name for file in Path("src").glob("*/__init__.py")}
+    assert set(re.findall(r"src/(\w+)/  ", house)) == folders
+    (commands,) = re.findall(r"commands: (.+)", house)
+    assert {f"src.{name}" for name in commands.split(", ")} == set(LAYERS[-1])
+
+
+def test_extras_pin_what_the_main_lock_pins() -> None:
+    def pins(lock: Path) -> set[tuple[str, str]]:
+        return set(re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+
+    main = pins(Path("requirements.lock"))
+    for extra in sorted(Path().glob("requirements-*.lock")):
+        shared = {(name, version) for name, version in pins(extra) if name in dict(main)}
+        assert shared <= main, extra
 
 
 def part(module: str) -> int | None:

@@ -2,17 +2,16 @@
 
 import json
 import re
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tracking_samples import clean, lock, make_results, make_tree
 
 from src import summary
 from src.core.errors import UserError
-from src.core.files import digest
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.params.writing import recipe
 from src.tracking.store import open_store
@@ -35,8 +34,8 @@ def git(*arguments: str) -> None:
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["summary"])
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+    clean(monkeypatch)
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     write(METRICS, ACCURACY)
     write(TRAINING, CHOSEN)
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
@@ -60,7 +59,7 @@ def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert "98.61 %  (epoch 37 of 40)" in out
     assert "commit" not in out
     assert f"1 pictures in {FIGURES}/" in out
-    assert f"none with model_md5 {digest(MODEL)}" in out
+    assert f"{LOCK} does not hold {MODEL}" in out
 
 
 def test_where_it_was_computed_and_why_not_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,45 +136,44 @@ def test_a_lock_amid_a_merge_holds_other_data(capsys: pytest.CaptureFixture[str]
     assert "what differs: data" in lines(capsys)
 
 
-def test_the_newest_run_of_the_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    store = open_store()
-    tags = {"model_md5": digest(MODEL)}
-    for start in (1, 2):
-        run = store.client.create_run(store.experiment_id, start_time=start, tags=tags, run_name=f"number {start}")
+def test_the_run_is_completed_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    make_results()
+    write(METRICS, ACCURACY)
+    write(TRAINING, CHOSEN)
+    lock()
     out = lines(capsys)
-    assert f"number 2 ({run.info.run_id})" in out
-    assert f"mlflow ui, then http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{run.info.run_id}" in out
-    with sqlite3.connect("mlflow.db") as connection:
-        connection.execute("DROP TABLE tags")
-    connection.close()
-    assert "none with model_md5" in lines(capsys)
+    store = open_store()
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert f"{run.info.run_name} ({run.info.run_id})" in out
+    page = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{run.info.run_id}"
+    assert f"mlflow ui, then {page}" in out
+    Path("mlruns").mkdir()
+    assert f"mlflow ui --backend-store-uri 'sqlite:///mlflow.db', then {page}" in lines(capsys), "runs of old versions"
+    write(MODEL, "weights")
+    assert f"not in MLflow, or not complete: {LOCK} does not hold {MODEL}" in lines(capsys)
 
 
 def test_an_unreachable_server_is_named_without_its_password(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_tree(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    make_results()
+    write(TRAINING, CHOSEN)
+    write(METRICS, ACCURACY)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:s3cret@127.0.0.1:9")
     out = lines(capsys)
-    assert "at http://127.0.0.1:9" in out
+    assert "not in MLflow, or not complete: MLflow at http://127.0.0.1:9: " in out
     assert "s3cret" not in out
 
 
-def test_numbers_that_evaluate_did_not_write_are_one_line() -> None:
-    for path, change, told in (
-        (METRICS, {"images": "many"}, "images: Input should be a valid integer"),
-        (METRICS, {"accuracy": [1]}, "accuracy: Input should be a valid number"),
-        (METRICS, {"accuracy": 1.5}, "accuracy: Input should be less than or equal to 1"),
-        (METRICS, {"brier": "low"}, "brier: Input should be a valid number"),
-        (TRAINING, {"validation_accuracy": "0.9"}, "validation_accuracy: Input should be a valid number"),
-        (TRAINING, {"best_epoch": None}, "best_epoch: Input should be a valid integer"),
-    ):
-        good = path.read_text(encoding="utf-8")
-        write(path, json.loads(good) | change)
-        with pytest.raises(UserError, match=rf"{path.name} is damaged \({told}\): run dvc repro"):
-            summary.main()
-        write(path, good)
+def test_numbers_that_are_damaged_are_one_line() -> None:
     write(METRICS, "[]")
     with pytest.raises(UserError, match=r"metrics\.json is damaged \(it holds no keys\)"):
         summary.main()

@@ -1,6 +1,5 @@
 """Every optimiser, loss and schedule really trains, and does what its name says."""
 
-import copy
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,6 @@ import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from training_samples import CPU, digits, new_classifier, run, section, weights
 
 from src.compute import device
@@ -86,36 +83,6 @@ def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
                 assert group[key] == value
 
 
-@pytest.mark.parametrize("values", OPTIMIZERS, ids=lambda values: values["name"])
-def test_the_state_of_an_optimiser_continues_in_another(values: dict[str, Any]) -> None:
-    """What resuming relies on: three steps in a row, or two, the state handed over, and one."""
-
-    def step(classifier: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        def gradient() -> Any:
-            classifier.zero_grad()
-            loss = F.cross_entropy(classifier(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        optimiser.step(gradient)
-
-    data = digits(0, 50)
-    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    chosen = section(optimizer=values).optimizer
-    whole = new_classifier(dropout=0.0)
-    optimiser = optimizer(chosen, whole, False)
-    for _ in range(2):
-        step(whole, optimiser)
-    resumed = copy.deepcopy(whole)
-    other = optimizer(chosen, resumed, False)
-    other.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    for classifier, its_optimiser in ((whole, optimiser), (resumed, other)):
-        for group in its_optimiser.param_groups:
-            group["lr"] = values["lr"] / 2
-        step(classifier, its_optimiser)
-    assert torch.equal(weights(whole), weights(resumed))
-
-
 def test_muon_updates_convolutions_as_matrices() -> None:
     """One step equals torch's own Muon and AdamW on plain matrices, in either memory layout."""
     data = digits(0, 50)
@@ -136,38 +103,6 @@ def test_muon_updates_convolutions_as_matrices() -> None:
         optimiser.step()
         for (weight, _), reference in zip(optimiser.weights, expected, strict=True):
             torch.testing.assert_close(weight.detach(), reference, atol=2e-4, rtol=1e-3)  # bfloat16 inside Muon
-
-
-class Reads(TorchDispatchMode):
-    """Notes on which device each number lies that the host reads. Fake tensors have none: 0.5 stands for it."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.devices: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            self.devices.append(args[0].device.type)
-            return 0.5
-        return func(*args, **(kwargs or {}))
-
-
-# SGD, beside Muon too, is one fused operation, which has no form for fake tensors; L-BFGS looks at its loss.
-@pytest.mark.parametrize(
-    "values", [v for v in OPTIMIZERS if v not in (SGD, MUON_SGD, OPTIMIZERS[-1])], ids=lambda values: values["name"]
-)
-def test_no_optimiser_waits_for_the_gpu(values: dict[str, Any]) -> None:
-    """On tensors that only seem to lie on a GPU, for which torch takes its loops over single weights."""
-    with FakeTensorMode():
-        with torch.device("cuda"):
-            network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(4, 3))
-        optimiser = optimizer(section(optimizer=values).optimizer, network, False)
-        with Reads() as reads:
-            for _ in range(2):
-                for weight in network.parameters():
-                    weight.grad = torch.ones_like(weight)
-                optimiser.step()
-    assert "cuda" not in reads.devices
 
 
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
@@ -349,15 +284,6 @@ def test_plateaus_are_torchs(patience: int) -> None:
             reference.step(loss)
             assert 0.5 ** plateaus(losses[:count], patience) == optimiser.param_groups[0]["lr"]
         assert plateaus(losses, patience) > 2
-
-
-@pytest.mark.parametrize(
-    "values", [*(values for values, _ in SCHEDULES), {"name": "one_cycle"}], ids=lambda values: values["name"]
-)
-def test_every_schedule_trains(values: dict[str, Any]) -> None:
-    chosen = plain(epochs=4, batch_size=15, schedule=values | {"warmup_epochs": 1})
-    epochs = run(new_classifier("mnist_convnet", 0.0), chosen, images=300)
-    assert epochs[-1].train_loss < 0.85 * epochs[0].train_loss
 
 
 def test_a_plateau_lowers_the_rate_of_a_real_training() -> None:

@@ -1,23 +1,24 @@
 """Parts of a search that need no training: the space, new values in params.yaml, what a confirmation says."""
 
 import re
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ruamel.yaml import YAML
 from scipy.stats import ttest_ind
-from tune_samples import params
+from tune_samples import params, plan
 
 from src.core.errors import UserError
-from src.params import Params, check_space, parse, writing
+from src.params import Params, check, check_space, parse, writing
 from src.search import confirm, sampling, space
-from src.search.plan import Confirmation, Search, confirmation
-from src.search.results import Result
+from src.search.objectives import Objective
+from src.search.plan import confirmation
 
 DIGITS = writing.recipe("digits")
 
@@ -117,13 +118,13 @@ def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, messag
 
 def test_a_grid_needs_steps() -> None:
     with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
-        sampling.points("grid", space.distributions(params()), 10)
+        sampling.trial_count("grid", space.distributions(params()), 10)
 
 
 def test_cmaes_needs_ranges() -> None:
     entries = space.distributions(params(space={"train.batch_size": {"choices": [32, 64]}}))
     with pytest.raises(UserError, match="two or more ranges and no choices"):
-        sampling.points("cmaes", entries, 10)
+        sampling.trial_count("cmaes", entries, 10)
 
 
 @settings(deadline=None, max_examples=25)
@@ -155,57 +156,88 @@ def test_what_cannot_be_written_is_left_alone() -> None:
         writing.changed(DIGITS, {"model.dropout": 2.0})
 
 
-def result(number: int, value: float | None) -> Result:
-    state = "failed" if value is None else "complete"
-    now = datetime(2020, 1, 1)
-    return Result(number, state, value, {}, 1, {}, None, None, "", False, [state], now, now, "", "")
+ACCURACY = Objective("accuracy")
 
 
 def compared(*groups: list[float | None]) -> list[confirm.Confirmed]:
-    seeds = range(1, len(groups[0]) + 1)
-    chosen = [{"model.dropout": 0.1 * number} for number in range(len(groups))]
-    plan = Confirmation(params(), "name", "{}", len(groups) * len(seeds), chosen, list(seeds))
-    flat = [value for group in groups for value in group]
-    names = [("present", None), *((f"point {number}", number) for number in range(1, len(groups)))]
-    return confirm.confirmed(plan, names, [result(number, value) for number, value in enumerate(flat)])
+    names = ["present", *(f"trial {number}" for number in range(1, len(groups)))]
+    settings = {name: {"model.dropout": 0.1 * number} for number, name in enumerate(names)}
+    trainings = confirmation(plan(1), 3, settings)
+    return confirm.confirmed(
+        trainings,
+        [
+            trained(trainings.space, {"setting": name, "seed": seed}, value)
+            for name, group in zip(names, groups, strict=True)
+            for seed, value in enumerate(group, start=1)
+        ],
+    )
+
+
+def trained(space: sampling.Space, values: dict[str, Any], value: float | None) -> FrozenTrial:
+    state = TrialState.FAIL if value is None else TrialState.COMPLETE
+    return create_trial(state=state, params=values, distributions=dict(space), value=value)
 
 
 def test_a_clear_winner_is_told_with_welchs_test_corrected_by_holm() -> None:
     present, good, fair = [0.90, 0.91, 0.90, 0.92, 0.91], [0.95, 0.96, 0.95, 0.94, 0.96], [0.90, 0.92, 0.93, 0.9, 0.91]
     rows = compared([*present], [*good], [*fair])
-    assert [row.name for row in rows] == ["point 1", "point 2", "present"]
+    assert [row.name for row in rows] == ["trial 1", "trial 2", "present"]
     expected = ttest_ind(good, present, equal_var=False).pvalue
     assert rows[0].p == pytest.approx(expected)
     assert rows[0].p_holm == pytest.approx(2 * expected)
     assert rows[1].p_holm == pytest.approx(rows[1].p)
     assert rows[0].low < rows[0].mean < rows[0].high
-    said = confirm.verdict(rows, "accuracy")
-    assert "Point 1 is better than the present settings by 4.40 percentage points" in said
+    said = confirm.verdict(rows, ACCURACY)
+    assert "Trial 1 is better than the present settings by 4.40 percentage points" in said
 
 
 def test_a_winner_by_luck_is_called_not_distinguishable() -> None:
     rows = compared([0.90, 0.92, 0.91, 0.93, 0.90], [0.91, 0.93, 0.90, 0.93, 0.91])
-    assert rows[0].name == "point 1"
-    assert "is not distinguishable from them" in confirm.verdict(rows, "accuracy")
+    assert rows[0].name == "trial 1"
+    assert "is not distinguishable from them" in confirm.verdict(rows, ACCURACY)
 
 
 def test_present_settings_that_are_best_stay() -> None:
     rows = compared([0.95, 0.96, 0.95, 0.95, 0.96], [0.90, 0.91, 0.90, 0.90, 0.91])
-    assert "nothing to change" in confirm.verdict(rows, "accuracy")
+    assert "nothing to change" in confirm.verdict(rows, ACCURACY)
 
 
 def test_without_spread_nothing_is_tested_and_failed_trainings_are_left_out() -> None:
     rows = compared([0.9] * 5, [0.91] * 5, [None] * 5)
     assert np.isnan(rows[0].p_holm)
-    assert "no spread to test it by" in confirm.verdict(rows, "accuracy")
+    assert "no spread to test it by" in confirm.verdict(rows, ACCURACY)
     assert len(rows[-1].results) == 0
-    assert rows[-1].name == "point 2"
+    assert rows[-1].name == "trial 2"
 
 
 def test_every_setting_gets_every_seed_but_the_searchs() -> None:
-    raised = Params.model_validate(params().model_dump() | {"seed": 2})
-    search = Search(raised, "search", "{}", 1, {}, 30)
-    plan = confirmation(search, [{"model.dropout": 0.1}, {"model.dropout": 0.2}])
-    assert list(plan.seeds) == [0, 1, 3, 4, 5]
-    assert plan.points == 10
-    assert plan.propose(Mock(number=7)) == ({"model.dropout": 0.2}, 3)
+    search = plan(1)
+    raised = replace(search, params=Params.model_validate(search.params.model_dump() | {"seed": 2}))
+    settings = {"present": {"model.dropout": 0.1}, "trial 7": {"model.dropout": 0.2}}
+    trainings = confirmation(raised, 3, settings)
+    assert trainings.count == 10
+    given = [trainings.sampler(place)._fixed_params for place in range(10)]  # type: ignore[attr-defined]
+    assert {(each["setting"], each["seed"]) for each in given} == {(n, s) for n in settings for s in (0, 1, 3, 4, 5)}
+    task = trainings.task(0, {"setting": "trial 7", "seed": 3})
+    assert (task.model.dropout, task.train.epochs, task.seed) == (0.2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pruner: none", "tune: confirm.best must be 0 with several objectives"),
+        ("pruner: median", "tune: pruner must be none with several objectives"),
+        ("pruner: none\n  confirm: {best: 0, seeds: 5}\n  sampler: cmaes", "tune: sampler must not be cmaes"),
+        ("objective: [accuracy, speed]", "tune.objective.1 is 'speed': must be 'accuracy', 'loss', 'latency' or"),
+        ("objective: speed", "tune.objective is 'speed': must be 'accuracy' or 'loss'"),
+        ("objective: [loss]", "tune.objective is ['loss']: List should have at least 2 items"),
+    ],
+)
+def test_several_objectives_that_cannot_be_are_one_line(text: str, message: str) -> None:
+    raw = YAML(typ="safe", pure=True).load(DIGITS)
+    raw["tune"] |= {
+        "objective": ["accuracy", "latency"],
+        **YAML(typ="safe", pure=True).load(text.replace("\n  ", "\n")),
+    }
+    with pytest.raises(UserError, match=re.escape(message)):
+        check(raw, "params.yaml")

@@ -1,42 +1,63 @@
 """A search's runs in a real MLflow store."""
 
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tune_samples import plan
+from mlflow.entities import Run
+from tune_samples import plan, searched
 
-from src.search.results import Result
 from src.search.runs import Runs
-from src.tracking.runs import find_runs
 from src.tracking.store import open_store
 
 
-def test_commands_that_share_a_study_share_its_parent_and_add_their_own_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
     (tmp_path / "dataset.json").write_text("{}")
     monkeypatch.setattr("src.search.runs.DATASET", tmp_path / "dataset.json")
-    store, search = open_store(), plan(3)
-    one, other = Runs(search, store, "one"), Runs(search, store, "other")
-    now = datetime(2020, 1, 1)
-    curves = {"validation_accuracy": [0.5] * 1200}  # more than MLflow takes at once
-    first = Result(0, "complete", 0.9, {}, 1, curves, 1, None, "", False, ["complete"], now, now, "one", "")
-    both = [first, replace(first, number=1, session="other")]
-    for runs in one, other:
-        runs.add(search, both)
-    assert len(find_runs(store, "tags.`tune.part` = 'study'")) == 1
-    query = "tags.`tune.part` = 'trial'"
-    found = find_runs(store, query)
-    assert sorted(run.data.tags["tune.point"] for run in found) == ["0", "1"]
-    assert len(store.client.get_metric_history(found[0].info.run_id, "validation_accuracy")) == 1200
-    lost = replace(first, number=2, session="killed before it could say so")
-    Runs(search, store, "next").make_up(search, [*both, lost])
-    assert sorted(run.data.tags["tune.point"] for run in find_runs(store, query)) == ["0", "1", "2"]
-    one.end("FINISHED", {"best": 0.9}, "Point 0 is best.")
-    (parent,) = find_runs(store, "tags.`tune.part` = 'study'")
-    assert (parent.info.status, parent.data.metrics, parent.data.tags["mlflow.note.content"]) == (
-        "FINISHED", {"best": 0.9}, "Point 0 is best.",
-    )  # fmt: skip
+
+
+def stored(part: str) -> list[Run]:
+    store = open_store()
+    found = store.client.search_runs([store.experiment_id], f"tags.`tune.part` = '{part}'")
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+def test_a_study_has_one_parent_and_a_child_for_every_trial(tmp_path: Path) -> None:
+    search = plan(4)
+    trials = searched(search)
+    first = Runs(search)
+    first.add(search, trials[:2])
+    first.end("KILLED", {}, "", None)
+    second = Runs(search)
+    second.add(search, trials[:3])
+    second.add(search, trials[3:])
+    second.end("FINISHED", {"trials": 4.0}, "Trial 0 is best.", None)
+    (parent,) = stored("study")
+    assert (parent.info.status, parent.data.metrics) == ("FINISHED", {"trials": 4.0})
+    assert parent.data.tags["mlflow.note.content"] == "Trial 0 is best."
+    assert parent.data.params["tune.space.model.dropout"] == "{low: 0.0, high: 0.5}"
+    runs = stored("trial")
+    assert sorted(run.data.tags["tune.trial"] for run in runs) == ["0", "1", "2", "3"]
+    assert not any("model_md5" in run.data.tags for run in runs), "the pipeline would take it for a training"
+    for run in runs:
+        trial = trials[int(run.data.tags["tune.trial"])]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert float(run.data.params["train.optimizer.lr"]) == trial.params["train.optimizer.lr"]
+        curve = open_store().client.get_metric_history(run.info.run_id, "validation_accuracy")
+        assert [(point.step, point.value) for point in curve] == list(trial.intermediate_values.items())
+
+
+def test_a_store_that_is_away_is_one_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+    search = plan(2)
+    runs = Runs(search)
+    runs.add(search, searched(search))
+    runs.end("FINISHED", {}, "", None)
+    warned = capsys.readouterr().err.splitlines()
+    assert len(warned) == 1
+    assert warned[0].startswith("warning: the next search adds the trials to MLflow: ")

@@ -1,22 +1,25 @@
-"""A search whose trials take no time, for the tests of points and storages; run as a program, a worker of one.
+"""A search whose trials take no time; run as a program, one process of several on a database.
 
-python tests/tune_samples.py URL POINTS SECONDS
+python tests/tune_samples.py URL TRIALS SECONDS
 """
 
+import math
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 
 from src.params import Params
 from src.params.writing import load_recipe
 from src.search import space
-from src.search.plan import Search
-from src.search.points import Point, Points
-from src.search.sampling import points as sized
-from src.search.storage import create_study, open_storage
+from src.search.messages import Outcome, Task
+from src.search.plan import Plan
+from src.search.sampling import trial_count
+from src.search.storage import open_storage
+from src.search.trials import Trials
+from src.training.results import Epoch
 
 DIGITS = load_recipe("digits")
 EPOCHS = 9
@@ -29,47 +32,69 @@ def params(**tune: Any) -> Params:
     return Params.model_validate(raw)
 
 
-def plan(points: int, **tune: Any) -> Search:
+def plan(trials: int, **tune: Any) -> Plan:
     settings = params(**tune)
     entries = space.distributions(settings)
-    return Search(settings, "sample", "{}", sized(settings.tune.sampler, entries, points), entries, EPOCHS)
+    return Plan(settings, "sample", "{}", trial_count(settings.tune.sampler, entries, trials), entries)
 
 
-def accuracy(values: dict[str, Any], epoch: int) -> float:
-    """Rises with the epochs; best at the recipe's learning rate."""
-    import math
-
-    rate = values.get("train.optimizer.lr", 0.004)
-    return (1 - abs(math.log10(rate / 0.004)) / 4) * (1 - 0.5**epoch) + 0.001 * float(values.get("model.dropout") or 0)
+def epoch(number: int, accuracy: float, loss: float = 0.5) -> Epoch:
+    return Epoch(number, 0.1, 0.9, loss, accuracy, 1e-3, True, 1.0, 1.0, None, [])
 
 
-def train(point: Point, epochs: int = EPOCHS, pause: float = 0.0) -> None:
-    """The point as a training would report it, as far as `epochs`; finished only if those are all."""
-    values, _ = point.propose()
-    for epoch in range(1, epochs + 1):
+def epochs(task: Task) -> Iterator[Epoch]:
+    """As a training would give them: better by the epoch, and best at the recipe's learning rate."""
+    for number in range(1, task.train.epochs + 1):
+        rate = 1 - abs(math.log10(task.train.optimizer.lr / 0.004)) / 4
+        yield epoch(number, rate * (1 - 0.5**number) + 0.001 * task.model.dropout)
+
+
+class SampleWorkers:
+    """Give at once what `Workers` would: one training after the other."""
+
+    count, gpus = 1, ()
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self._pause = pause
+
+    def widen(self, most: int) -> None:
+        pass
+
+    def train(
+        self,
+        next_task: Callable[[], Task | None],
+        stops: Callable[[Task, Epoch], bool],
+        tick: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[Task, Outcome]]:
+        while (task := next_task()) is not None:
+            for each in epochs(task):
+                time.sleep(self._pause)
+                tick()
+                if stops(task, each) and each.number < task.train.epochs:
+                    yield task, Outcome("pruned")
+                    break
+            else:
+                costs = {"parameters": 1000 * task.model.dropout, "latency": 1.0}
+                yield task, Outcome("complete", {"model_md5": f"md5 of {task.number}", **costs})
+
+
+def take(trials: Trials, pause: float = 0.0) -> None:
+    """Run the trials that are left, as a session does."""
+    while not trials.done():
+        for task, outcome in SampleWorkers(pause).train(trials.next, trials.stops, trials.tick):
+            trials.finish(task.number, outcome)
+        trials.tick()
         time.sleep(pause)
-        if not point.mine():
-            return
-        if point.report(epoch, accuracy(values, epoch)) and epoch < EPOCHS:
-            point.finish(TrialState.PRUNED, None, {"values": values})
-            return
-    if epochs == EPOCHS:
-        point.finish(TrialState.COMPLETE, accuracy(values, EPOCHS), {"values": values})
 
 
-def opened(url: str | None, search: Search) -> tuple[BaseStorage, Points]:
-    storage = open_storage(url)
-    create_study(storage, search.name, search.question, maximize=search.maximize)
-    return storage, Points(storage, url or "", search, "test")
-
-
-def work(points: Points, pause: float = 0.0) -> None:
-    while not points.done():
-        if point := points.claim():
-            train(point, pause=pause)
-        else:
-            time.sleep(0.05)
+def searched(search: Plan, url: str | None = None) -> list[FrozenTrial]:
+    """The finished trials of a search, in the journal or at a URL."""
+    with open_storage(search.name, url) as storage:
+        trials = Trials(storage, search, shared=url is not None)
+        take(trials)
+        return trials.finished()
 
 
 if __name__ == "__main__":
-    work(opened(sys.argv[1], plan(int(sys.argv[2])))[1], float(sys.argv[3]))
+    with open_storage("sample", sys.argv[1]) as opened:
+        take(Trials(opened, plan(int(sys.argv[2]), sampler="random"), shared=True), float(sys.argv[3]))

@@ -10,46 +10,25 @@ from src.core.errors import UserError
 from src.core.paths import REQUIREMENTS
 
 PACK = Path(".gpu")
-MIB = 2**20
-LIMIT = 60 * MIB  # of the pack and the working tree, which travel together
 PYTHON = (3, 12)  # of that machine; it has torch, torchvision, pandas and the like
 WHEELS = ("annotated-types", "pydantic", "pydantic-core", "ruamel-yaml", "typing-extensions", "typing-inspection")
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]
-# Those that must be there; then, where room is left, others.
-NEEDED, OPTIONAL = ("cifar10.tar.xz", "mnist-idx.tar.xz"), ("fashion-mnist-idx.tar.xz",)
-AIRBENCH = "airbench94_muon.py"
+ARCHIVES = ("mnist-idx.tar.xz", "cifar10.tar.xz", "fashion-mnist-idx.tar.xz")
 
 
-def pack(folder: Path, archives: Path, airbench: Path | None) -> str:
-    """Fill the folder anew; return a table of what is in it. Raises `UserError` where something is missing or too
-    much."""
+def pack(folder: Path, archives: Path) -> str:
+    """Fill the folder anew; return a table of the sizes. Raises `UserError` where something is missing."""
+    files = [archives / name for name in ARCHIVES]
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise UserError(f"{missing[0]} is missing: name the folder of the archives with --data")
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "data").mkdir(parents=True)
-    sizes = {"the working tree": tree()}
+    folder.mkdir(parents=True)
     download(folder / "wheels", pinned(REQUIREMENTS.read_text(encoding="utf-8")))
-    sizes["wheels"] = size(folder / "wheels")
-    if airbench is not None:
-        (folder / "airbench").mkdir()
-        copy(airbench / AIRBENCH, folder / "airbench")
-        sizes["airbench"] = size(folder / "airbench")
-    for name in NEEDED:
-        sizes[name] = copy(archives / name, folder / "data")
-    for name in OPTIONAL:
-        if sum(sizes.values()) + (archives / name).stat().st_size <= LIMIT:
-            sizes[name] = copy(archives / name, folder / "data")
-    if sum(sizes.values()) > LIMIT:
-        raise UserError(f"{_mib(sum(sizes.values()))} MiB would travel, at most {_mib(LIMIT)} may: {_told(sizes)}")
-    left_out = [name for name in OPTIONAL if name not in sizes]
-    rows = [f"{_mib(count):>6} MiB  {name}" for name, count in sizes.items()]
-    rows += [f"{_mib(sum(sizes.values())):>6} MiB  of at most {_mib(LIMIT)}"]
-    return "\n".join([*rows, *(f"{name} is left out: no room" for name in left_out)])
-
-
-def tree() -> int:
-    """Count the bytes of the files that git has or would add."""
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], capture_output=True, check=True).stdout
-    files = {Path(name) for name in listed.decode().split("\0") if name}
-    return sum(file.stat().st_size for file in files if file.is_file())
+    for file in files:
+        shutil.copy(file, folder)
+    sizes = {file.name: file.stat().st_size / 2**20 for file in folder.rglob("*") if file.is_file()}
+    rows = {**sizes, "in all; the working tree travels too": sum(sizes.values())}
+    return "\n".join(f"{mib:>6.1f} MiB  {name}" for name, mib in rows.items())
 
 
 def pinned(lock: str) -> list[str]:
@@ -67,23 +46,3 @@ def download(folder: Path, packages: list[str]) -> None:
     if done.returncode:
         reason = done.stderr.strip().splitlines() or ["no reason given"]
         raise UserError(f"pip could not download {', '.join(packages)}: {reason[-1]}")
-
-
-def copy(source: Path, folder: Path) -> int:
-    """Copy a file; return its bytes."""
-    if not source.is_file():
-        raise UserError(f"{source} is missing: name its folder (--data, --airbench)")
-    shutil.copy(source, folder)
-    return source.stat().st_size
-
-
-def size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _mib(count: int) -> str:
-    return f"{count / MIB:.1f}"
-
-
-def _told(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{name} {_mib(count)}" for name, count in sizes.items())

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 NOT_REACHED, RUNNING, DONE, FAILED, STOPPED = "not reached", "running", "done", "failed", "stopped at its deadline"
-LOOK = 0.1  # seconds between two looks at the parts that run
-LINES = 12  # of what a part printed last that are kept where it failed
+LINES = 12  # of what a part printed last that are kept where it did not end well
 
 
 class Place(NamedTuple):
-    """Where parts run. pack: the folder that `benchmarks.gpu.pack` fills."""
+    """Say where parts run. pack: the folder that `benchmarks.gpu.pack` fills."""
 
     device: str  # cuda | cpu
     pack: Path
@@ -33,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One thing to find out.
+    """Name one thing to find out.
 
     work: `module:function`, a generator function of a `Place` and `argument`, whose dictionaries are what it found so
     far: their sum is kept even if it is stopped in between. seconds: its deadline. alone: it takes times, or all
@@ -48,7 +47,7 @@ class Part(NamedTuple):
 
 
 class Task:
-    """A part that runs."""
+    """Run a part in a process of its own."""
 
     def __init__(self, part: Part, place: Place, end: float, scratch: Path) -> None:
         self.part, self.started = part, time.monotonic()
@@ -60,21 +59,19 @@ class Task:
         self.process.start()
 
     def look(self) -> dict[str, Any]:
-        """Say what is known of it; stops it where it is late."""
-        state = RUNNING
-        if time.monotonic() >= self.deadline and self.process.is_alive():
+        """Report its state and what it found; stop it where it is late."""
+        report: dict[str, Any] = {"state": RUNNING}
+        if not self.process.is_alive():
+            report["state"] = FAILED if self.process.exitcode else DONE
+        elif time.monotonic() >= self.deadline:
             self.stop()
-            state = STOPPED
-        elif not self.process.is_alive():
-            state = FAILED if self.process.exitcode else DONE
-        report: dict[str, Any] = {"state": state}
-        if state != RUNNING:
+            report["state"] = STOPPED
+        if report["state"] != RUNNING:
             report["seconds"] = round(time.monotonic() - self.started, 1)
         if self.found.exists():
             report["found"] = json.loads(self.found.read_text(encoding="utf-8"))
-        if state == FAILED:
-            text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-            report["error"] = text.splitlines()[-LINES:] or [f"exit code {self.process.exitcode}"]
+        if report["state"] in (FAILED, STOPPED) and self.log.exists():
+            report["error"] = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
         return report
 
     def stop(self) -> None:
@@ -95,12 +92,13 @@ def run(parts: Sequence[Part], place: Place, file: Path, seconds: float, togethe
     reports: dict[str, Any] = {part.name: {"state": NOT_REACHED} for part in parts}
     record: dict[str, Any] = {"parts": reports}
     waiting, running = list(parts), list[Task]()
-    multiprocessing.get_context("forkserver").set_forkserver_preload(sorted({_module(part) for part in parts}))
+    modules = {part.work.partition(":")[0] for part in parts}
+    multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(modules))
     write(file, record)
     with tempfile.TemporaryDirectory() as scratch:
         try:
             while (waiting and time.monotonic() < end) or running:
-                while waiting and time.monotonic() < end and _fits(waiting[0], running, together, place):
+                while waiting and time.monotonic() < end and fits(waiting[0], [one.part for one in running], together):
                     running.append(Task(waiting.pop(0), place, end, Path(scratch)))
                 before = json.dumps(record)
                 for task in list(running):
@@ -110,7 +108,7 @@ def run(parts: Sequence[Part], place: Place, file: Path, seconds: float, togethe
                         print(f"{task.part.name}: {report['state']}, {report['seconds']} s", flush=True)
                 if json.dumps(record) != before:
                     write(file, record)
-                time.sleep(LOOK)
+                time.sleep(0.1)
         finally:
             for task in running:
                 task.stop()
@@ -126,18 +124,13 @@ def write(file: Path, record: dict[str, Any]) -> None:
     temporary.replace(file)
 
 
-def _fits(part: Part, running: list[Task], together: int, place: Place) -> bool:
-    """Tell if the part may begin beside those that run; on a processor its times mean nothing, and it always may."""
-    alone = not place.small and any(one.alone for one in (part, *(task.part for task in running)))
-    return not running if alone else len(running) < together
-
-
-def _module(part: Part) -> str:
-    return part.work.partition(":")[0]
+def fits(part: Part, running: Sequence[Part], together: int) -> bool:
+    """Tell if the part may begin beside those that run."""
+    return not running if part.alone or any(one.alone for one in running) else len(running) < together
 
 
 def _work(part: Part, place: Place, found: Path, log: Path) -> None:
-    """In the part's own process and group of processes: does its work, all that is printed going into the log."""
+    """Do the part's work, in its own process and group of processes; all that is printed goes into the log."""
     os.setpgid(0, 0)
     # What the part starts begins as it does by default: this process would hand on how it began itself.
     multiprocessing.set_start_method(None, force=True)

@@ -1,4 +1,4 @@
-"""Which device and precision a run uses: a function of what the device can do, never of a timing."""
+"""The device and precision of a run: a function of what the device can do, never of a timing."""
 
 import json
 import os
@@ -14,10 +14,11 @@ from torch import nn
 from src import params
 from src.compute import distributed, portable
 from src.compute.memory import keep_freed
+from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 from src.models.layers import mean_pooled_to
 
-# The precision that was measured to be fastest, by capability and network: `python -m benchmarks.choices` writes it.
+# The fastest precision, by capability and network, as measured: `python -m benchmarks.loops --choices` writes it.
 CHOICES = Path(__file__).with_name("choices.json")
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,15 +30,12 @@ EVALUATED_IMAGES = 128  # at least
 EVALUATED_PIXELS = {"cpu": 0, "cuda": 2**21}  # of all images of a batch: 2,048 of 32×32
 AUGMENTED_VALUES = {"cpu": 2**20, "cuda": 2**26}
 
-# Networks whose layers are too small to divide: what `python -m benchmarks.threads` measured.
-ONE_THREAD = ("fashion_net", "mnist_convnet")
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where to compute, and in which precision to train: `autocast` is None for float32 throughout, or for tf32.
+    """Say where to compute, and in which precision to train: `autocast` is None for float32 throughout, or for tf32.
 
     Evaluation and prediction are float32 whatever this is.
     """
@@ -49,17 +47,18 @@ class Compute:
 
     @property
     def precision(self) -> str:
+        """Return the name that `train.precision` has for it."""
         return "tf32" if self.tf32 else str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
         return ", ".join(filter(None, (str(self.device), self.precision, self.note)))
 
     def autocasting(self) -> torch.autocast:
-        """The context in which the forward passes of training run."""
+        """Return the context in which the forward passes of training run."""
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def place(self, network: Module) -> Module:
-        """Moves the network to the device, its weights in the order of memory in which images are stored.
+        """Move the network to the device, its weights in the order of memory in which images are stored.
 
         On every device measured, convolutions are faster so than with channels first, or as fast.
         """
@@ -67,7 +66,7 @@ class Compute:
 
 
 def prepare(train: params.Train, network: str) -> Compute:
-    """Sets up the process to train the network of that name, or to evaluate it, and resolves the `auto` settings.
+    """Set up the process to train the network of that name, or to evaluate it, and resolve the `auto` settings.
 
     Raises `UserError` where the wanted device is absent or cannot compute in the wanted precision.
     """
@@ -77,33 +76,23 @@ def prepare(train: params.Train, network: str) -> Compute:
     elif train.deterministic == "portable":
         note = _ELSEWHERE
     device = distributed.local_device(
-        set_up(train.device, deterministic=bool(train.deterministic), threads=threads(train, network))
+        set_up(train.device, deterministic=bool(train.deterministic), threads=cpu_threads(train, network))
     )
     if device.type == "cuda":
         # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.
         torch.cuda.set_device(device.index or 0)
     able = capability(device)
     precision = choice(able, network) if train.precision == "auto" else train.precision
-    _check(precision, device, able)
+    check_precision(precision, device, able)
     _allow_tf32(precision == "tf32")
     return Compute(device, _AUTOCAST[precision], precision == "tf32", note)
 
 
-def threads(train: params.Train, network: str) -> int:
-    """Return how many threads of the CPU to compute with: a function of the network and the number of processors."""
-    if train.threads != "auto":
-        return train.threads
-    if train.deterministic == "portable" or network in ONE_THREAD:
-        return 1
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, processors // train.processes)
-
-
 def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | None = None) -> torch.device:
-    """Sets up the process (threads, determinism, memory, float32 without tf32) and resolves the name of its device.
+    """Set up the process (threads, determinism, memory, float32 without tf32) and return the device of that name.
 
-    Stages do so by `prepare`, whoever uses a trained model directly. threads: None leaves torch its own number. Raises
-    `UserError` where the device is absent.
+    Stages do so by `prepare`, commands that use a trained model directly. threads: None leaves torch its own number.
+    Raises `UserError` if the device is absent.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -123,7 +112,7 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within it all is float32, though training may use tf32: what is measured is what the saved weights give."""
+    """Compute in float32 within the block, though training may use tf32: results are those of the saved weights."""
     tf32 = torch.get_float32_matmul_precision() == "high"
     _allow_tf32(False)
     try:
@@ -132,9 +121,16 @@ def full_precision() -> Iterator[None]:
         _allow_tf32(tf32)
 
 
+def check_precision(precision: str, device: torch.device, able: str) -> None:
+    """Raise `UserError` if a device of this capability cannot compute in the precision."""
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
+    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
+        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
+
+
 def check_gradient(network: nn.Module, device: torch.device) -> None:
-    """Raises `UserError` where a gradient that goes through the whole network must be deterministic and the device
-    has no such kernel."""
+    """Raise `UserError` if a gradient through the whole network must be deterministic and the device cannot do that."""
     if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
         return
     for layer in network.modules():
@@ -158,7 +154,7 @@ def augmented_values(device: torch.device) -> int:
 
 
 def capability(device: torch.device) -> str:
-    """What of the device decides how to compute on it fastest, by the names of the table."""
+    """Name what of the device decides how to compute on it fastest, as `choices.json` does."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
@@ -172,19 +168,12 @@ def capability(device: torch.device) -> str:
 
 
 def choice(able: str, network: str) -> str:
-    """The precision that the table has for a capability and a network, or for all networks that it does not list."""
+    """Look up the precision for a capability and a network, or for all networks that `choices.json` does not list."""
     networks: dict[str, str] = json.loads(CHOICES.read_text(encoding="utf-8"))[able]
     return networks.get(network, networks["others"])
 
 
 def _allow_tf32(allowed: bool) -> None:
-    """Lets matrix products and convolutions use tf32, or neither; left alone, torch lets convolutions."""
+    """Let matrix products and convolutions use tf32, or neither; left alone, torch lets convolutions."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
-
-
-def _check(precision: str, device: torch.device, able: str) -> None:
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
-    if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
-        raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")

@@ -23,10 +23,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def launch(main: Callable[..., None], processes: int, *arguments: object) -> None:
-    """Runs `main(*arguments)` here, or in so many processes of its own; one that torchrun started runs it as it is.
+    """Run `main(*arguments)` here, or in so many processes of its own; one that torchrun started runs it as it is.
 
-    `main` must be a function of a module. Leaves with the exit code of the first process that failed, which has told
-    why.
+    `main` must be a function of a module. Exits with the code of the first process that failed, which has said why.
     """
     if processes == 1 or dist.is_torchelastic_launched():
         main(*arguments)
@@ -42,13 +41,13 @@ def launch(main: Callable[..., None], processes: int, *arguments: object) -> Non
         rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn",
     )  # fmt: skip
     try:
-        elastic_launch(config, _started)(main, *arguments)
+        elastic_launch(config, run_worker)(main, *arguments)
     except ChildFailedError as error:
         sys.exit(abs(error.get_first_failure()[1].exitcode))
 
 
-def _started(main: Callable[..., None], *arguments: object) -> None:
-    """What a process that `launch` started does: a fault is one line and an exit code, as in every command."""
+def run_worker(main: Callable[..., None], *arguments: object) -> None:
+    """Run `main` in a process that `launch` started: a `UserError` is one line, as in every command."""
     try:
         command(partial(main, *arguments))
     except SystemExit as end:
@@ -60,8 +59,7 @@ def _started(main: Callable[..., None], *arguments: object) -> None:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The device of this process: each on a machine has a GPU of its own. Raises `UserError` where there are too
-    few."""
+    """Return the device of this process: each on a machine has a GPU of its own. Raises `UserError` for too few."""
     if not dist.is_torchelastic_launched():
         return device
     if device.type == "mps":
@@ -78,7 +76,7 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Within it the processes that were started together know each other: NCCL between GPUs, gloo else."""
+    """Connect the processes that were started together for the block: by NCCL between GPUs, else by gloo."""
     if not dist.is_torchelastic_launched():
         yield
         return
@@ -93,16 +91,17 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def world_size() -> int:
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Of this process, from 0; process 0 alone writes and logs."""
+    """Return the rank of this process, from 0; process 0 alone writes and logs."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def train_shard(images: int, batch_size: int) -> Tensor:
-    """Positions (M,) within the order of an epoch that this process computes: its consecutive part of every batch.
+    """Return the positions (M,) in the order of an epoch that this process computes: its part of every batch.
 
     Every part of a batch is the same size, the last batch's too: `images` must be a multiple of `world_size()`.
     """
@@ -111,20 +110,19 @@ def train_shard(images: int, batch_size: int) -> Tensor:
 
 
 def evaluation_shard(images: int) -> Tensor:
-    """Indices of the images that this process evaluates: every `world_size()`-th, so that none has more than one
-    extra."""
+    """Return the indices of the images that this process evaluates: every `world_size()`-th, from its rank on."""
     return torch.arange(rank(), images, world_size())
 
 
 def all_reduce_sum(numbers: Tensor) -> Tensor:
-    """The sum over all processes, the same in each of them."""
+    """Return the sum over all processes, the same in each of them."""
     if world_size() > 1:
         dist.all_reduce(numbers)
     return numbers
 
 
 def broadcast(content: bytes | None) -> bytes | None:
-    """What process 0 was given, in every process."""
+    """Return in every process what process 0 was given."""
     if world_size() == 1:
         return content
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
@@ -138,15 +136,14 @@ def broadcast(content: bytes | None) -> bytes | None:
 
 
 def data_parallel(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:
-    """A module with the network's weights whose backward pass leaves the mean gradient of all processes in each of
-    them; None where there is one."""
+    """Wrap the network so that its backward pass leaves the mean gradient of all processes in each; None for one."""
     if world_size() == 1:
         return None
     return nn.parallel.DistributedDataParallel(network, [device] if device.type == "cuda" else None)
 
 
 def sync_batch_norm(network: Module, device: torch.device) -> Module:
-    """The network, on several GPUs with batch norm over the whole batch; names and values of its weights stay.
+    """Make batch norm on several GPUs work over the whole batch; names and values of the weights stay.
 
     gloo has no such layer: on CPUs each process normalises with its own part of the batch.
     """
@@ -156,7 +153,7 @@ def sync_batch_norm(network: Module, device: torch.device) -> Module:
 
 
 def broadcast_buffers(network: nn.Module) -> None:
-    """Gives every process the running statistics of process 0, so that all evaluate, and keep, the same network."""
+    """Give every process the running statistics of process 0, so that all evaluate, and keep, the same network."""
     if world_size() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)

@@ -11,7 +11,7 @@ from src.models.classifier import Classifier
 @torch.no_grad()
 @full_precision()
 def logits(classifier: Classifier, images: Batches, order: Tensor | None = None) -> Tensor:
-    """float32 logits (N, K) on the device, of all images or of those with the indices `order` (N,), in that order.
+    """Return float32 logits (N, K) on the device, of all images or of those with the indices `order` (N,), in order.
 
     Computed in float32 whatever precision training has: a number that is reported is what the saved weights give, in
     `src.predict`, in an exported graph and on a server too. Leaves the classifier in evaluation mode.

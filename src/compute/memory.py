@@ -8,7 +8,7 @@ _KEPT = 2**31 - 1  # bytes at the end of the heap, the most that glibc takes
 
 
 def keep_freed() -> None:
-    """Has glibc keep freed memory for the rest of the process; elsewhere nothing is changed.
+    """Let glibc keep freed memory for the rest of the process; change nothing elsewhere.
 
     By itself glibc gives large blocks back as soon as they are free. A network takes the same ones again at its next
     step, and each time the kernel fills their pages with zeros, which may take a third of a step on a CPU. The price

@@ -31,15 +31,17 @@ CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with both
 
 
 def begin() -> None:
-    """The first thing that a program which computes does, before it imports numpy or torch: sets the environment for
-    itself and what it starts, if `params.yaml` asks for it and the processor can. Else nothing is changed."""
+    """Set the environment of this process, and of what it starts, if `params.yaml` asks for it and the processor can.
+
+    A program that computes calls it first of all, before it imports numpy or torch.
+    """
     if wanted() and available():
         os.environ.update(SETTINGS)
         os.environ.pop(CONFLICTING, None)
 
 
 def wanted() -> bool:
-    """Whether `params.yaml` asks for it. What is wrong with that file is told by who works with it, soon after."""
+    """Tell if `params.yaml` asks for it. Errors in that file are reported by those who work with it, soon after."""
     try:
         return load().train.deterministic == "portable"
     except (UserError, OSError):
@@ -47,7 +49,7 @@ def wanted() -> bool:
 
 
 def available() -> bool:
-    """Whether this processor has what `SETTINGS` ask for; only Linux tells."""
+    """Tell if this processor has what `SETTINGS` ask for; only Linux says so."""
     if platform.machine() != "x86_64" or not CPUINFO.is_file():
         return False
     lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()

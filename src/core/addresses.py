@@ -1,4 +1,4 @@
-"""Addresses as messages, reports and MLflow may show them."""
+"""Shorten addresses to what messages, reports and MLflow may show."""
 
 import re
 
@@ -9,5 +9,5 @@ _QUERY = re.compile(r"""(://[^\s'"?#]*)[?#][^\s'"]*""")
 
 
 def without_credentials(text: str) -> str:
-    """The text without user, password and query in every address in it."""
+    """Return the text without user, password and query in every address in it."""
     return _QUERY.sub(r"\1", _LOGIN.sub("", text))

@@ -1,4 +1,4 @@
-"""Faults that the user can mend: one line on the terminal, exit code 2, no traceback."""
+"""Report what the user can repair: one line on the terminal, exit code 2, no traceback."""
 
 import errno
 import io
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from src.core import process
 
-MORE_MEMORY = "end other programs, or use a machine with more"  # where no setting is known to need less
+MORE_MEMORY = "end other programs, or use a machine with more"  # if no setting is known to need less
 
 # What the operating system may refuse although the code is right, and what to do about it.
 _OPERATING_SYSTEM = {
@@ -34,20 +34,20 @@ _OPERATING_SYSTEM = {
 
 
 class UserError(Exception):
-    """Something the user can mend. Its text is one line: what is wrong, and what to do."""
+    """Error that the user can repair. Its text is one line: what is wrong, and what to do."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Of Python, numpy or torch, which for the memory of a CPU raises a plain `RuntimeError`."""
-    told = str(error).lower()
+    """Tell if an error of Python, numpy or torch is that; torch raises a plain `RuntimeError` for a CPU's memory."""
+    message = str(error).lower()
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
-        and any(words in told for words in ("out of memory", "not enough memory", "can't allocate memory"))
+        and any(words in message for words in ("out of memory", "not enough memory", "can't allocate memory"))
     )
 
 
 def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
-    """Runs `main` as a command line, and ends the process: with exit code 0, or as `exit_on_user_error` does.
+    """Run `main` as a command line, and end the process: with exit code 0, or as `exit_on_user_error` does.
 
     Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody reads any
     more with 141. What the encoding of the output cannot say (`PYTHONIOENCODING=ascii`) is written as `\\u00e9`.
@@ -59,7 +59,7 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with exit_on_user_error(less_memory):
         if not Path("src/core/errors.py").is_file():
-            root = Path(__file__).resolve().parents[1]
+            root = Path(__file__).resolve().parents[2]
             raise UserError(f"commands run from the repository's root: cd {root}")
         with process.ended_by_signals():
             main()
@@ -71,18 +71,18 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
 
 @contextmanager
 def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
-    """Ends the process where the block raises a `UserError`: with one line on stderr and exit code 2.
+    """End the process if the block raises a `UserError`: with one line on stderr and exit code 2.
 
-    A full disk, a read-only folder and a refused permission are told likewise, with the file's name, and so is memory
-    that does not suffice, with what makes the program need `less_memory`. Every other exception is a bug and keeps its
-    traceback.
+    A full disk, a read-only folder and a refused permission are reported likewise, with the file's name, and so is
+    memory that does not suffice, with what makes the program need `less_memory`. Every other exception is a bug and
+    keeps its traceback.
     """
     try:
         yield
-    except UserError as fault:
-        _leave(str(fault), 2)
+    except UserError as error:
+        _leave(str(error), 2)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _unread():
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         if error.errno == errno.ENOMEM:
@@ -90,8 +90,8 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         if error.errno not in _OPERATING_SYSTEM:
             raise
         # Copying and renaming name two files; what cannot be written is the second.
-        where = error.filename if error.filename2 is None else error.filename2
-        _leave(f"{where or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+        name = error.filename if error.filename2 is None else error.filename2
+        _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -102,18 +102,17 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         _leave("interrupted", 130)
 
 
-def _unread() -> bool:
-    """Whether the reader of our output (head, less) has seen enough and is gone."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
+def _output_is_closed() -> bool:
+    """Tell if the reader of our output (head, less) has seen enough and ended."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _leave(message: str, code: int) -> NoReturn:
     # What others named must not steer the terminal.
-    line = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(message.split())
-    )
+    words = " ".join(message.split())
+    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
     sys.stderr.write(f"error: {line}\n")  # in one piece: several processes may say what is wrong at the same moment
     sys.stderr.flush()
     sys.exit(code)

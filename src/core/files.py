@@ -1,4 +1,4 @@
-"""Files that are whole or absent, after a power failure too: temporary file, fsync, rename, fsync of the folder."""
+"""Write files that are complete or absent, after a power failure too: fsync of a temporary file, rename, fsync."""
 
 import glob
 import hashlib
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def check_writable(*folders: Path) -> None:
-    """Raises `OSError` if one of the folders, which are made where they are missing, cannot be written: better before
-    hours of work than after them."""
+    """Raise `OSError` if one of the folders, which are made if they are missing, cannot be written: better before hours
+    of work than after them."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -25,7 +25,7 @@ def check_writable(*folders: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; at the end of the block it is synced and renamed to `path`.
+    """Yield a temporary path beside `path`; at the end of the block it is synced and renamed to `path`.
 
     If the block raises, the temporary file is removed and `path` is as it was. What killed processes left is removed.
     """
@@ -57,7 +57,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Lets an `OSError` about `temporary`, a file below it, or without a file name speak of `path`, the user's own.
+    """Let an `OSError` about `temporary`, a file below it, or without a file name speak of `path`, the user's own.
 
     Copying names both files in its errors, writing to an open file names none.
     """
@@ -74,18 +74,18 @@ def naming(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text with Unix line ends on every system, so that checksums agree between machines."""
+    """Write UTF-8 text with Unix line ends on every system, so that checksums agree between machines."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON in the order given. NaN and infinity are refused with `ValueError`: they are not JSON."""
+    """Write indented JSON in the order given. NaN and infinity are refused with `ValueError`: they are not JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
-    """Writes an .npz; equal arrays give equal files, since numpy gives every member the same date.
+    """Write an .npz; equal arrays give equal files, since numpy gives every member the same date.
 
     Not compressed: other versions of zlib, which Python or the system brings along, write other bytes.
     """
@@ -96,6 +96,6 @@ def write_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
 
 
 def digest(path: Path, algorithm: str = "md5") -> str:
-    """Hexadecimal digest of a file. MD5 by default, since it is what `dvc.lock` records."""
+    """Return the hexadecimal digest of a file. MD5 by default, since it is what `dvc.lock` records."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,7 +1,4 @@
-"""The code's place in git: the commit it is based on and what differs from it; and what git keeps of files.
-
-Works, saying less, without git.
-"""
+"""Ask git where the code stands, by commit and difference, and what it keeps of files; without git, say less."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -23,14 +20,14 @@ class Source(NamedTuple):
 
     @property
     def modified(self) -> str:
-        """Whether code differs from the commit: true, false, or unknown where there is none."""
+        """Tell whether code differs from the commit: true, false, or unknown where there is none."""
         if self.commit == "none":
             return "unknown"
         return "true" if self.difference else "false"
 
 
 def read_source() -> Source:
-    """Reads the state of the working tree; writes nothing, not even git's index."""
+    """Read the state of the working tree; write nothing, not even git's index."""
     # An unpacked archive may lie inside another project's repository: that one does not hold our dvc.yaml.
     head = git("rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not head or not git("ls-tree", "HEAD", "dvc.yaml"):
@@ -42,7 +39,7 @@ def read_source() -> Source:
 
 
 def git(*arguments: str) -> str:
-    """What git prints, or "" where it is not installed or refuses. Bytes that are not UTF-8 come as surrogates."""
+    """Return what git prints, or "" where it is not installed or refuses; bytes that are not UTF-8 as surrogates."""
     command = ["git", "--no-optional-locks", *arguments]
     try:
         output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
@@ -52,16 +49,20 @@ def git(*arguments: str) -> str:
 
 
 def versions(path: Path) -> list[tuple[str, bytes]]:
-    """A file as the commits of all branches and experiments left it that changed it, with the commit; newest first."""
+    """Return a file as each commit left it that changed it, with the commit, newest first.
+
+    Those of branches and tags: DVC's experiments, which its own refs hold, were not committed by anyone.
+    """
     # Full: also what lies on a side of a merge whose result was not taken.
-    log = git("log", "--all", "--full-history", "--date-order", "--format=%H", "--", path.as_posix())
+    among = ("--branches", "--tags", "--remotes", "HEAD")
+    log = git("log", *among, "--full-history", "--date-order", "--format=%H", "--", path.as_posix())
     commits = log.split()
     contents = blobs([f"{commit}:./{path.as_posix()}" for commit in commits])
     return [(commit, content) for commit, content in zip(commits, contents, strict=True) if content is not None]
 
 
 def blobs(names: Sequence[str]) -> list[bytes | None]:
-    """The contents of git objects (`<commit>:./<path>`), by one process; None for those that are missing."""
+    """Return the contents of git objects (`<commit>:./<path>`), by one process; None for those that are missing."""
     return list(_blobs(names)) if names else []
 
 
@@ -72,6 +73,8 @@ def _blobs(names: Sequence[str]) -> Iterator[bytes | None]:
     for name in names:
         end = output.find(b"\n", at)
         if end < 0:
+            if git("config", "--get-regexp", r"^remote\..*\.promisor$"):  # git asks for what it lacks, one by one
+                raise UserError(f"this clone is partial, and git cannot fetch {name} now: connect to its remote")
             raise UserError(f"git cat-file ends before {name}: run git fsck")
         header, at = output[at:end].split(), end + 1
         if header[-1] == b"missing":

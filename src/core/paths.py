@@ -43,7 +43,6 @@ SEEDS = REPORTS / "seeds.csv"
 
 TUNING = REPORTS / "tuning"  # what a search found
 TRIALS = TUNING / "trials.csv"
-ATTEMPTS = TUNING / "attempts.csv"
 CONFIRMATION = TUNING / "confirmation.csv"
 BEST = TUNING / "best.json"
 
@@ -64,16 +63,6 @@ def states() -> Path:
     return main_root() / ".cache" / "state"
 
 
-def outbox() -> Path:
-    """What the tracking store has not taken yet."""
-    return main_root() / ".cache" / "outbox"
-
-
-def promotion() -> Path:
-    """Locked while a champion is chosen."""
-    return main_root() / ".cache" / "promotion.lock"
-
-
 def shown(path: Path) -> str:
     """As a message names it: short where it lies in the folder in which the user is."""
     here = Path.cwd()
@@ -81,5 +70,5 @@ def shown(path: Path) -> str:
 
 
 def searches() -> Path:
-    """Optuna's journal of all searches. It outlives the copies of temporary experiments, and reruns of the stage."""
+    """Optuna's journals of searches. They outlive the copies of temporary experiments, and reruns of the stage."""
     return main_root() / ".cache" / "searches"

@@ -1,4 +1,4 @@
-"""When a program of ours ends: with the DVC that started it, and at the signals by which schedulers end jobs."""
+"""End a program with the DVC that started it, and at the signals by which schedulers end jobs."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, told like Ctrl-C: what closes a run at the one does so at the other."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C: what closes a run at the one does so at the other."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -25,7 +25,7 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raises `Ended` in the block where a signal would end the process at once, and KeyboardInterrupt at Ctrl-C.
+    """Raise `Ended` in the block where a signal would end the process at once, and KeyboardInterrupt at Ctrl-C.
 
     Cleaning up takes `GRACE` seconds at most. SIGTERM then changes nothing, a second Ctrl-C ends the process at once.
     Ignored signals (nohup) stay ignored.
@@ -44,7 +44,7 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Holds Ctrl-C, SIGTERM and SIGHUP back until the block has ended. Ignored signals stay ignored."""
+    """Hold Ctrl-C, SIGTERM and SIGHUP back until the block has ended. Ignored signals stay ignored."""
     waiting: list[int] = []
     handlers = {
         number: signal.signal(number, lambda came, _: waiting.append(came))
@@ -72,7 +72,7 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 
 def _clean_up() -> None:
-    """What follows is disturbed by Ctrl-C alone, and takes `GRACE` seconds at most."""
+    """Let Ctrl-C alone disturb what follows, for `GRACE` seconds at most."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.alarm(GRACE)

@@ -1,4 +1,4 @@
-"""Decodes image files in threads, in their order, with bounded memory."""
+"""Decode image files in threads, in their order, with bounded memory."""
 
 import os
 import warnings
@@ -26,36 +26,47 @@ class Decoded(NamedTuple):
     size: Size
     pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: not the size of the first image, or unreadable
     digest: bytes  # equal for images with equal pixels, grey or RGB
-    fault: str  # why it is unreadable, else empty
+    reason: str  # why it is unreadable, else empty
 
 
-def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None) -> Iterator[Decoded]:
-    """Each of `files` (name, content) decoded. Pixels come only for images of the first one's size.
+def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: int) -> Iterator[Decoded]:
+    """Yield each of `files` (name, content) decoded. Pixels come only for images of the first one's size.
 
     Pillow decodes outside of Python's lock, so threads help; how much is under way at a time is bounded by the
     images' size, which the first image tells.
     """
+
+    def decoded(task: list[tuple[str, bytes]], expected: Size | None) -> list[Decoded]:
+        return [_decode(name, data, fit, max_pixels, expected) for name, data in task]
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
         size = (fit.size, fit.size) if fit else None
         while size is None:
             if (file := next(files, None)) is None:
                 return
-            first = _decode(file, fit, None)
-            if not first.fault:
+            (first,) = decoded([file], None)
+            if not first.reason:
                 size = first.size
             yield first
-        yield from _in_threads(files, fit, size)
+        window: deque[Future[list[Decoded]]] = deque()
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for task in _tasks(files, max(1, _TASK_PIXEL_BYTES // (3 * size[0] * size[1]))):
+                window.append(pool.submit(decoded, task, size))
+                if len(window) > _WORKERS:
+                    yield from window.popleft().result()
+            while window:
+                yield from window.popleft().result()
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
+    """Return 16 bytes that are equal for equal pixels."""
     return blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
 
 
-def _decode(file: tuple[str, bytes], fit: Fit | None, expected: Size | None) -> Decoded:
-    name, data = file
+def _decode(name: str, data: bytes, fit: Fit | None, max_pixels: int, expected: Size | None) -> Decoded:
     try:
-        pixels = decode(data, fit)
+        pixels = decode(data, fit, max_pixels)
     except Unreadable as reason:
         return Decoded(name, (0, 0), None, b"", str(reason))
     size = pixels.shape[:2]
@@ -64,21 +75,8 @@ def _decode(file: tuple[str, bytes], fit: Fit | None, expected: Size | None) -> 
     return Decoded(name, size, pixels, digest(np.broadcast_to(pixels, (*size, 3))), "")
 
 
-def _in_threads(files: Iterator[tuple[str, bytes]], fit: Fit | None, size: Size) -> Iterator[Decoded]:
-    def run(task: list[tuple[str, bytes]]) -> list[Decoded]:
-        return [_decode(file, fit, size) for file in task]
-
-    window: deque[Future[list[Decoded]]] = deque()
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for task in _tasks(files, max(1, _TASK_PIXEL_BYTES // (3 * size[0] * size[1]))):
-            window.append(pool.submit(run, task))
-            if len(window) > _WORKERS:
-                yield from window.popleft().result()
-        while window:
-            yield from window.popleft().result()
-
-
 def _tasks(files: Iterator[tuple[str, bytes]], most: int) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield `files` in lists of at most `most`, which one thread decodes."""
     task: list[tuple[str, bytes]] = []
     size = 0
     for name, data in files:

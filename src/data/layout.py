@@ -1,4 +1,4 @@
-"""What file names say: the class of each image, and whether the source itself puts it into train, validation or test.
+"""Read from file names the class of each image, and if the source itself puts it into train, validation or test.
 
 Read are class folders, with or without `train/`, `validation/` (or `val/`, `valid/`) and `test/` above them, and flat
 folders of `class.number.ext`; all of it possibly below common top folders. What is below a class folder is its own.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.data.splitting import FREE, TEST, VALIDATION
 
-_SIDES = {
+_SPLITS = {
     "train": FREE,
     "training": FREE,
     "val": VALIDATION,
@@ -33,14 +33,14 @@ class Layout(NamedTuple):
 
 
 def read_layout(names: Sequence[str], classes: Sequence[str] | None) -> Layout:
-    """Classes and sides of images by their `names`, whose folders are separated by `/`.
+    """Return classes and splits of images by their `names`, whose folders are separated by `/`.
 
     `classes`: those of a known data set in official order, which folders must match in letters and digits. None: the
-    classes are what is found, in natural order (numbers by value). Raises `UserError` naming what does not fit.
+    classes are what is found, in natural order (numbers by value). Raise `UserError` naming what does not fit.
     """
     parts = _without_top([name.split("/") for name in names])
-    official = _sides(parts)
-    if any(official) or all(_is_side(part) for part in parts):
+    official = _official_splits(parts)
+    if any(official) or all(_in_split(part) for part in parts):
         parts = [part[1:] for part in parts]
     found = _classes(parts, names)
     spelling = str if classes is None else _simple
@@ -57,8 +57,8 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None) -> Layout:
 
 
 def _without_top(parts: list[list[str]]) -> list[list[str]]:
-    """Names without the folders that all share, but never without the folder that is the class."""
-    while len({part[0] for part in parts}) == 1 and not _is_side(parts[0]):
+    """Return names without the folders that all share, but never without the folder that is the class."""
+    while len({part[0] for part in parts}) == 1 and not _in_split(parts[0]):
         depth = min(len(part) for part in parts)
         flat = depth == 2 and len({match[1] for part in parts if (match := _FLAT.fullmatch(part[-1]))}) > 1
         if depth < 3 and not flat:
@@ -67,28 +67,29 @@ def _without_top(parts: list[list[str]]) -> list[list[str]]:
     return parts
 
 
-def _is_side(part: list[str]) -> bool:
-    return len(part) > 1 and part[0].lower() in _SIDES
+def _in_split(part: list[str]) -> bool:
+    return len(part) > 1 and part[0].lower() in _SPLITS
 
 
-def _sides(parts: list[list[str]]) -> list[int]:
-    """Where the source puts each image. A lone folder `train` beside other classes is a class (of vehicles)."""
+def _official_splits(parts: list[list[str]]) -> list[int]:
+    """Return where the source puts each image. A lone folder `train` beside other classes is a class (of vehicles)."""
     tops = {part[0].lower() if len(part) > 1 else "" for part in parts}
-    sides = {_SIDES[top] for top in tops if top in _SIDES}
-    strangers = sorted(tops - _SIDES.keys())
+    splits = {_SPLITS[top] for top in tops if top in _SPLITS}
+    strangers = sorted(tops - _SPLITS.keys())
     if not strangers:
-        if FREE not in sides:
-            raise UserError(f"the source has {_quoted(sorted(tops))} but no train folder")
-        return [_SIDES[part[0].lower()] for part in parts]
-    if len(sides) > 1:
+        if FREE not in splits:
+            raise UserError(f"the source has {_quoted(sorted(tops))} but no train folder: add one")
+        return [_SPLITS[part[0].lower()] for part in parts]
+    if len(splits) > 1:
         what = "image files" if strangers == [""] else _quoted([name for name in strangers if name])
         raise UserError(
-            f"beside its folders {_quoted(sorted(tops & _SIDES.keys()))} the source has {what}: remove them"
+            f"beside its folders {_quoted(sorted(tops & _SPLITS.keys()))} the source has {what}: remove them"
         )
     return [FREE] * len(parts)
 
 
 def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
+    """Return the class of each image by its folder, or by its name if no image is in a folder."""
     flat = {len(part) == 1 for part in parts}
     if flat == {False}:
         return [part[0] for part in parts]
@@ -106,12 +107,12 @@ def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
 
 
 def _simple(name: str) -> str:
-    """Letters and digits only: `T-shirt/top` cannot be a folder, `t-shirt_top` can."""
+    """Keep letters and digits only: `T-shirt/top` cannot be a folder, `t-shirt_top` can."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorts `2` before `10`, and `class2` before `class10`."""
+    """Return a key that sorts `2` before `10`, and `class2` before `class10`."""
     pieces = re.split(r"([0-9]+)", name)
     key = [
         (0, len(number), number) if piece.isdecimal() else (1, 0, piece)
@@ -123,10 +124,12 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def listed(items: Sequence[str], most: int = 10) -> str:
+    """Join the first items, and say how many more there are."""
     return ", ".join(items[:most]) + (f" and {len(items) - most:,} more" if len(items) > most else "")
 
 
 def counted(number: int, thing: str) -> str:
+    """Return `2 images`, `1 image`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 

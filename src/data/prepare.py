@@ -1,4 +1,4 @@
-"""`data/raw` to `data/prepared`: divides the staged images, writes the arrays and `dataset.json`, says what it did."""
+"""Turn `data/raw` into `data/prepared`: split the staged images, write arrays and `dataset.json`, say what was done."""
 
 import math
 import tempfile
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
-from src.data.images import Fit, Resize
+from src.data.images import Resize
 from src.data.layout import counted, listed
 from src.data.prepared import (
     SPLITS,
@@ -24,55 +24,32 @@ from src.data.prepared import (
     SplitRecord,
     array_paths,
 )
-from src.data.splitting import (
-    TEST,
-    VALIDATION,
-    Division,
-    divide,
-    find_equal,
-    find_units,
-    limit,
-    match_groups,
-)
+from src.data.splitting import TEST, VALIDATION, Splits, find_equal, join_groups, limit, match_groups, split_images
 from src.data.staging import Staged, stage
-from src.params import Split
+from src.params import Data, Split
 
 _CHUNK_BYTES = 4 * 2**20
 IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
-def prepare(
-    dataset: str,
-    image_size: int | None,
-    resize: Resize,
-    training_images: int | None,
-    skip_unreadable: bool,
-    split: Split,
-) -> Dataset:
-    """Everything of the split stage. Raises `UserError`; then nothing in `data/prepared` has changed."""
+def prepare(data: Data, split: Split) -> Dataset:
+    """Do the work of the split stage. Raise `UserError`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
     for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
         stale.unlink()
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
-        staged = stage(dataset, Fit(image_size, resize) if image_size else None, skip_unreadable, scratch)
-        staged = staged._replace(official=_official(staged, dataset, split))
+        staged = stage(data, scratch)
+        staged = staged._replace(official=_official(staged, data.name, split))
         groups = _groups(staged.names, split.groups)
-        division = _divide(staged, groups, split)
-        if training_images is not None:
-            if training_images < len(staged.classes):
-                raise UserError(
-                    f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
-                )
-            division = limit(division, staged.labels, training_images, split.seed)
-        _check(staged, division, split)
-        record = _write(dataset, staged, division, groups, resize if image_size else None)
-    _tell(record)
+        splits = _split(staged, groups, data.limit, split)
+        record = _write(data.name, staged, splits, groups, data.resize if data.image_size else None)
+    _report(record)
     return record
 
 
 def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
-    """Where the source puts each image, after `split.validation_from_test`. Says what of `split` has no effect."""
+    """Return where the source puts each image, with `split.validation_from_test`. Say what of `split` has no effect."""
     official = staged.official.copy()
     tests = np.flatnonzero(official == TEST)
     wanted = split.validation_from_test
@@ -95,55 +72,51 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
         return None
     groups, unmatched = match_groups(names, pattern)
     if unmatched == len(names):
-        raise UserError(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}")
+        raise UserError(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}: correct it")
     rest = f"; {counted(unmatched, 'image')} without a match, each its own group" if unmatched else ""
     print(f"groups: {len(set(groups)) - unmatched:,} in {counted(len(names) - unmatched, 'image')}{rest}")
     return groups
 
 
-def _divide(staged: Staged, groups: list[str] | None, split: Split) -> Division:
+def _split(staged: Staged, groups: list[str] | None, training_images: int | None, split: Split) -> Splits:
+    """Split the images. Raise `UserError` if one that is wanted would lack a class."""
     counts = np.bincount(staged.labels, minlength=len(staged.classes))
     if len(counts) < 2:
         raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
     for name, count in zip(staged.classes, counts, strict=True):
         if count < 2:
             raise UserError(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
-    units = find_units(staged.digests, *([groups] if groups else []))
-    return divide(
-        staged.labels,
-        staged.official,
-        units,
-        0.0 if (staged.official == VALIDATION).any() else split.validation,
-        0.0 if (staged.official == TEST).any() else split.test,
-        split.seed,
-    )
-
-
-def _check(staged: Staged, division: Division, split: Split) -> None:
-    """Every side that is wanted must have an image of every class."""
-    wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
-    for name, indices, needed in zip(SPLITS, division[:3], wanted, strict=True):
-        counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
-        if needed and not counts.all():
-            label = int(np.argmin(counts))
-            total = int((staged.labels == label).sum())
+    validation = 0.0 if VALIDATION in staged.official else split.validation
+    test = 0.0 if TEST in staged.official else split.test
+    together = join_groups(staged.digests, *([groups] if groups else []))
+    splits = split_images(staged.labels, staged.official, together, validation, test, split.seed)
+    if training_images is not None:
+        if training_images < len(staged.classes):
             raise UserError(
-                f"class {staged.classes[label]!r} gets no {name} image of its {total} (equal images and groups are not "
-                "divided): add images, or change split or data.limit"
+                f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
             )
+        splits = limit(splits, staged.labels, training_images, split.seed)
+    wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
+    for split_name, indices, needed in zip(SPLITS, splits[:3], wanted, strict=True):
+        found = np.bincount(staged.labels[indices], minlength=len(staged.classes))
+        if needed and not found.all():
+            label = int(np.argmin(found))
+            raise UserError(
+                f"class {staged.classes[label]!r} gets no {split_name} image of its {counts[label]} (equal images and "
+                "groups stay together): add images, or change split or data.limit"
+            )
+    return splits
 
 
-def _write(
-    dataset: str, staged: Staged, division: Division, groups: list[str] | None, resize: Resize | None
-) -> Dataset:
-    """Writes all files under temporary names, then renames them, `dataset.json` last."""
+def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | None, resize: Resize | None) -> Dataset:
+    """Write all files under temporary names, then rename them, `dataset.json` last."""
     _, height, width, channels = staged.pixels.shape
     mean, std = [0.0], [1.0]
-    splits: dict[SplitName, SplitRecord] = {}
+    records: dict[SplitName, SplitRecord] = {}
     with ExitStack() as stack:
         # Files are renamed in the opposite order.
         description = stack.enter_context(files.replacing(DATASET))
-        for name, indices in zip(SPLITS, division[:3], strict=True):
+        for name, indices in zip(SPLITS, splits[:3], strict=True):
             images_path, labels_path = (stack.enter_context(files.replacing(path)) for path in array_paths(name))
             histogram = _write_images(images_path, staged.pixels, indices)
             if name == "train":
@@ -152,7 +125,7 @@ def _write(
                 _write_header(file, "<i8", indices.shape)
                 file.write(staged.labels[indices].astype("<i8").data)
             counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
-            splits[name] = SplitRecord(
+            records[name] = SplitRecord(
                 count=len(indices),
                 per_class=dict(zip(staged.classes, counts.tolist(), strict=True)),
                 images_md5=files.digest(images_path),
@@ -166,17 +139,17 @@ def _write(
             image=ImageFormat(height=height, width=width, channels=channels, resize=resize),
             mean=mean,
             std=std,
-            splits=splits,
-            duplicates=_duplicates(staged, division),
+            splits=records,
+            duplicates=_duplicates(staged, splits),
             unreadable=staged.unreadable,
         )
         files.write_json(description, record.model_dump())
-        DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for whole
+        DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for complete
     return record
 
 
 def _write_images(path: Path, pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Gathers images in chunks into an .npy file. Returns how often each channel has each value, (C, 256)."""
+    """Gather images in chunks into an .npy file. Return how often each channel has each value, (C, 256)."""
     shape = (len(indices), *pixels.shape[1:])
     histogram = np.zeros((shape[-1], 256), np.int64)
     step = max(1, _CHUNK_BYTES // int(np.prod(shape[1:])))
@@ -191,12 +164,12 @@ def _write_images(path: Path, pixels: NDArray[np.uint8], indices: NDArray[np.int
 
 
 def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
-    """Of an .npy file. `np.save` hides why writing failed, such as a full disk."""
+    """Write the header of an .npy file. `np.save` hides why writing failed, such as a full disk."""
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
 
 
 def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Per channel, pixels in [0, 1]. The sums are whole numbers, so the result does not depend on any order."""
+    """Return mean and std per channel, pixels in [0, 1]. The sums are of integers: their order does not matter."""
     means, stds = [], []
     for counts in histogram.tolist():
         n = sum(counts)
@@ -207,10 +180,10 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
     return means, stds
 
 
-def _duplicates(staged: Staged, division: Division) -> Duplicates:
-    """Of the images that are kept or were dropped as duplicates: what `data.limit` leaves out is of no interest."""
-    kept = set(np.concatenate(division[:3]).tolist())
-    dropped = set(division.dropped.tolist())
+def _duplicates(staged: Staged, splits: Splits) -> Duplicates:
+    """Return those that are kept or were dropped as duplicates: what `data.limit` leaves out is of no interest."""
+    kept = set(np.concatenate(splits[:3]).tolist())
+    dropped = set(splits.dropped.tolist())
     together, conflicting = [], []
     for equal in find_equal(staged.digests):
         indices = [index for index in equal if index in kept or index in dropped]
@@ -222,11 +195,11 @@ def _duplicates(staged: Staged, division: Division) -> Duplicates:
         if dropped.isdisjoint(indices):
             together.append(names)
     return Duplicates(
-        dropped=[staged.names[index] for index in division.dropped], together=together, conflicting=conflicting
+        dropped=[staged.names[index] for index in splits.dropped], together=together, conflicting=conflicting
     )
 
 
-def _tell(record: Dataset) -> None:
+def _report(record: Dataset) -> None:
     image, duplicates = record.image, record.duplicates
     counts = ", ".join(f"{name} {split.count:,}" for name, split in record.splits.items())
     print(f"{record.name}: {len(record.classes)} classes, {image.height}×{image.width}×{image.channels}: {counts}")
@@ -235,7 +208,7 @@ def _tell(record: Dataset) -> None:
     if duplicates.dropped:
         print(f"dropped {counted(len(duplicates.dropped), 'image')}: equal to, or of one group with, held-out images")
     if duplicates.together:
-        print(f"kept {counted(len(duplicates.together), 'set')} of equal images undivided")
+        print(f"kept {counted(len(duplicates.together), 'set')} of equal images together")
     if duplicates.conflicting:
         sets = listed([" = ".join(map(repr, names)) for names in duplicates.conflicting])
         print(f"{counted(len(duplicates.conflicting), 'set')} of equal images with different labels: {sets}")

@@ -1,17 +1,16 @@
-"""The prepared data set: uint8 arrays that are opened as memory maps, and `dataset.json`, which says what they are."""
+"""Open the prepared data set: uint8 arrays as memory maps, and `dataset.json`, which says what they are."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 
 SplitName = Literal["train", "validation", "test"]
-MAX_PIXELS_KEPT = 4096 * 4096  # as large as data.image_size may be
 DAMAGED = "remove it and run dvc repro, which brings it back"  # from DVC's cache, else from the source
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
@@ -28,12 +27,6 @@ class ImageFormat(_Record):
     channels: Literal[1, 3]
     resize: Literal["crop", "squash", "pad"] | None  # None: the images were this size already
 
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.height * self.width > MAX_PIXELS_KEPT:
-            raise ValueError(f"more than {MAX_PIXELS_KEPT:,} pixels")
-        return self
-
 
 class SplitRecord(_Record):
     count: int
@@ -45,13 +38,13 @@ class SplitRecord(_Record):
 
 
 class Duplicates(_Record):
-    dropped: list[str]  # in a unit (equal images, a group) with an image that the source puts into test or validation
-    together: list[list[str]]  # equal images that were kept on one side
+    dropped: list[str]  # of a group with an image that the source puts into test or validation
+    together: list[list[str]]  # equal images that were kept in one split
     conflicting: list[list[str]]  # equal images with different labels
 
 
 class Dataset(_Record):
-    """What `dataset.json` holds. `mean` and `std` are per channel over the training images, pixels in [0, 1]."""
+    """Content of `dataset.json`. `mean` and `std` are per channel over the training images, pixels in [0, 1]."""
 
     name: str
     classes: list[str]
@@ -69,22 +62,22 @@ class LabelledImages(NamedTuple):
 
 
 def array_paths(split: SplitName) -> tuple[Path, Path]:
-    """Paths of a split's image and label arrays."""
+    """Return the paths of a split's image and label arrays."""
     return PREPARED / f"{split}.images.npy", PREPARED / f"{split}.labels.npy"
 
 
 def read_dataset() -> Dataset:
-    """Raises `UserError` where the file is not one that the split stage has written."""
+    """Read `dataset.json`. Raise `UserError` if it is not one that the split stage has written."""
     try:
         return Dataset.model_validate_json(DATASET.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{DATASET} is damaged ({where}{': ' if where else ''}{first['msg']}): {DAMAGED}") from None
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{DATASET} is damaged ({place}{': ' if place else ''}{first['msg']}): {DAMAGED}") from None
 
 
 def open_split(split: SplitName) -> LabelledImages:
-    """Raises `UserError` where a file is no array of images or labels, or shorter than its header says."""
+    """Open a split. Raise `UserError` if a file is no array of images or labels, or shorter than its header says."""
     images, labels = array_paths(split)
     return LabelledImages(_map(images, np.dtype(np.uint8), 4), _map(labels, np.dtype(np.int64), 1))
 
@@ -93,7 +86,7 @@ def _map(path: Path, dtype: "np.dtype[Any]", dimensions: int) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OverflowError) as error:  # numpy's reader, and that of literals in a header
-        raise UserError(f"{path} is not a whole array ({error}): {DAMAGED}") from None
+        raise UserError(f"{path} is not a complete array ({error}): {DAMAGED}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != dimensions:
         raise UserError(f"{path} is not an array of {dtype} with {dimensions} dimensions: {DAMAGED}")
     return array

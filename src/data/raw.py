@@ -1,4 +1,4 @@
-"""Fills `data/raw`: the data set's own files, or the source that stands in for them, checked before anything is read.
+"""Fill `data/raw`: the data set's own files, or the source that stands in for them, checked before anything is read.
 
 Archives stay archives, and a folder becomes one: tens of thousands of files would be slow for DVC.
 """
@@ -10,15 +10,13 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.files import digest, naming, replacing
-from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root
+from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
 from src.data.sources import SOURCES
@@ -26,10 +24,11 @@ from src.data.sources import SOURCES
 _PLACE = "connect to the network, or put the file by hand at"
 
 
-def fetch_raw(dataset: str, source: str | None, sha256: str | None) -> None:
-    """Everything of the download stage. Raises `UserError`; then `data/raw` is as it was."""
+def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: float) -> None:
+    """Do the work of the download stage. Raise `UserError`; then `data/raw` is as it was."""
     if sha256 and source is None and dataset != "image_folder":
         raise UserError(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
+    max_bytes = round(max_gib * 2**30)
     RAW.parent.mkdir(parents=True, exist_ok=True)
     for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
         shutil.rmtree(stale)
@@ -38,14 +37,24 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None) -> None:
         with naming(RAW, temporary):
             temporary.mkdir()
             if source is None and dataset == "digits":
-                _copy(_digits(), temporary / "digits.csv.gz")
+                # Importing scikit-learn, which carries them, would take 1.5 s.
+                package = importlib.util.find_spec("sklearn")
+                if package is None or package.origin is None:
+                    raise UserError("scikit-learn, which carries the digits, is not installed: make env")
+                digits = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+                _copy(digits, temporary / digits.name)
             elif source is None and dataset != "image_folder":
                 for file in SOURCES[dataset].files:
                     path = downloads() / dataset / file.name
-                    fetch(file.urls, path, Checksum("md5", file.md5), f"{_PLACE} {_near(path)}, or set data.source")
+                    remedy = f"{_PLACE} {shown(path)}, or set data.source"
+                    fetch(file.urls, path, Checksum("md5", file.md5), max_bytes, remedy)
                     _copy(path, temporary / file.name)
+            elif source is not None and re.match(r"(?i)https?://", source):
+                called = without_credentials(source)
+                _check(_fetch_source(source, sha256, max_bytes, temporary), called, sha256, max_bytes)
             else:
-                _fill_from_source(source, sha256, temporary)
+                called = str(IMAGES) if source is None else f"data.source {source}"
+                _check(_copy_source(source, called, temporary), called, sha256, max_bytes)
             if RAW.exists():
                 shutil.rmtree(RAW)
             temporary.rename(RAW)
@@ -53,147 +62,87 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _digits() -> Path:
-    """The digits that scikit-learn carries, found without importing it, which would take 1.5 s."""
-    package = importlib.util.find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise UserError("scikit-learn, which carries the digits, is not installed: make env")
-    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+def _fetch_source(url: str, sha256: str | None, max_bytes: int, target: Path) -> Path:
+    """Copy the archive at `url` into the folder `target`, and return the copy."""
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = downloads() / "sources" / key / _plain_name(urlsplit(url).path.rsplit("/", 1)[-1])
+    if path.is_file() and sha256 is None:
+        print(f"{without_credentials(url)} was fetched before: remove {shown(path)} to fetch it again")
+    remedy = f"check the URL, {_PLACE} {shown(path)}, or set data.source to a file"
+    fetch([url], path, Checksum("sha256", sha256) if sha256 else None, max_bytes, remedy)
+    return _copy(path, target / path.name)
 
 
-def _fill_from_source(source: str | None, sha256: str | None, target: Path) -> None:
-    if source is not None and re.match(r"(?i)https?://", source):
-        where = without_credentials(source)
-        archive = _fetch_source(source, sha256)
-        copy = target / _plain_name(archive.name)
-        _copy(archive, copy)
-    elif source is not None and "://" in source:
-        raise UserError(
-            f"data.source {without_credentials(source)}: only http and https are read: fetch it, and name the file"
-        )
-    else:
-        path = IMAGES if source is None else main_root() / source
-        where = str(IMAGES) if source is None else f"data.source {source}"
-        _check_place(path, where)
-        if not _exists(path):
-            raise UserError(
-                _no_photos() if source is None else f"{where} does not exist: name a folder, archive or URL"
-            )
-        if path.is_dir():
-            copy = target / "images.tar"
-            if not _pack(path, copy):
-                raise UserError(
-                    _no_photos() if source is None else f"{where} is an empty folder: put class folders there"
-                )
-        elif path.is_file():
-            copy = target / _plain_name(path.name)
-            _copy(path, copy)
-        else:
-            raise UserError(f"{where} is neither a folder nor a file")
-    found = digest(copy, "sha256")
-    if sha256 and found != sha256:
-        raise UserError(
-            f"{where} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
-        )
-    if not is_archive(copy, where):
-        raise UserError(f"{where} is neither a folder nor an archive (.tar, .tar.gz, .tar.xz, .zip)")
-    if not sum(1 for _ in members(copy, where)):
-        raise UserError(f"{where} is an empty archive")
-    if sha256 is None and source is not None:
-        print(f"{where} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
-
-
-def _check_place(path: Path, where: str) -> None:
-    """What the pipeline itself writes is no source: DVC deletes it before the stage that would read it."""
+def _copy_source(source: str | None, called: str, target: Path) -> Path:
+    """Copy or pack the file or folder `source`, by default `data/images`, into the folder `target`."""
+    if source is not None and "://" in source:
+        raise UserError(f"{without_credentials(called)}: only http and https are read: fetch it, and name the file")
+    path = IMAGES if source is None else main_root() / source
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
         if Path(os.path.abspath(path)).is_relative_to((main_root() / written).absolute()):  # noqa: PTH100 (no look-up)
-            raise UserError(f"{where} lies in {written}, which the pipeline writes: name a place outside")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:  # such as a name that is too long
-        raise UserError(f"data.source {str(path)!r}: {error.strerror}") from None
-
-
-def _fetch_source(url: str, sha256: str | None) -> Path:
-    name = _plain_name(urlsplit(url).path.rsplit("/", 1)[-1])
-    key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = downloads() / "sources" / key / name
-    checksum = Checksum("sha256", sha256) if sha256 else None
-    known = path.is_file() and checksum is None
-    fetch([url], path, checksum, f"check the URL, {_PLACE} {_near(path)}, or set data.source to a file")
-    if known:
-        print(f"{without_credentials(url)} was fetched before: remove {_near(path)} to fetch it again")
-    return path
-
-
-def _plain_name(name: str) -> str:
-    """A file name that is harmless on every system."""
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".-") or "source"
-
-
-def _near(path: Path) -> Path:
-    """Relative to where commands run, if it is below."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _no_photos() -> str:
+            # DVC deletes it before the stage that would read it.
+            raise UserError(f"{called} lies in {written}, which the pipeline writes: name a place outside")
+    if path.is_file():
+        return _copy(path, target / _plain_name(path.name))
+    if path.is_dir():
+        if RAW.resolve().is_relative_to(path.resolve()):
+            raise UserError(f"data.source must not contain {RAW}: give the folder of the images")
+        if _pack(path, target / "images.tar"):
+            return target / "images.tar"
+    if source is not None:
+        state = "is an empty folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
     if main_root() != Path.cwd():
-        return (
+        raise UserError(
             f"{IMAGES} is empty here: files that git ignores are not carried into --temp and --queue experiments; "
             f"set data.source to a path, such as {IMAGES}, which is then looked up in {main_root()}"
         )
-    return (
+    raise UserError(
         f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; photos of another machine "
         f"come with `dvc pull` once `dvc add {IMAGES}` was done there (README: Data and models on several machines)"
     )
 
 
-def _copy(source: Path, target: Path) -> None:
-    with _unchanged(source), replacing(target) as temporary:
+def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> None:
+    """Raise `UserError` if the copy of the source is another file than `sha256` says, or no archive that is read."""
+    found = digest(archive, "sha256")
+    if sha256 and found != sha256:
+        raise UserError(
+            f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
+        )
+    if not is_archive(archive, called):
+        raise UserError(f"{called} is neither a folder nor a complete archive (.tar, .tar.gz, .tar.xz, .zip)")
+    if not sum(1 for _ in members(archive, max_bytes, called)):
+        raise UserError(f"{called} is an empty archive: pack the class folders into it")
+    if sha256 is None and called != str(IMAGES):
+        print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
+
+
+def _plain_name(name: str) -> str:
+    """Return a file name that is harmless on every system."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".-") or "source"
+
+
+def _copy(source: Path, target: Path) -> Path:
+    with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-@contextmanager
-def _unchanged(path: Path) -> Iterator[IO[bytes]]:
-    """The open file. Raises `UserError` at the end of the block if it was written to meanwhile: what was read may be
-    of two versions. Another file under its name does no harm, the open one is whole."""
-    with path.open("rb") as file:
-        before = os.fstat(file.fileno())
-        yield file
-        after = os.fstat(file.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise UserError(_changed(path))
-
-
-def _changed(path: Path) -> str:
-    return f"{path} changed while it was read: start again"
+    return target
 
 
 def _pack(folder: Path, target: Path) -> int:
-    """Packs the folder's files, without hidden ones, into a tar that depends on their names and contents only."""
-    if RAW.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"data.source must not contain {RAW}: give the folder of the images")
+    """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
     files = sorted(_walk(folder, folder, (folder.resolve(),)))
     with replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
             info = tarfile.TarInfo(name)
-            with _unchanged(path) as file:
+            with path.open("rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
-                try:
-                    tar.addfile(info, file)
-                except OSError as error:
-                    if error.errno is not None:
-                        raise
-                    raise UserError(_changed(path)) from None
+                tar.addfile(info, file)
     return len(files)
 
 
 def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-    """(name within `root`, path) of every regular file, also behind links; `above` are the real paths walked down."""
+    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue

@@ -1,9 +1,11 @@
-"""What exists: each data set's classes in official order, its files, their mirrors and checksums.
+"""List each data set's classes in official order, its files, their mirrors and checksums.
 
-URLs and MD5s are those of torchvision.datasets, held equal by a test. MD5 guards against damage; where it matters
-that nobody tampered with a file, `data.sha256` pins it.
+URLs and MD5s are those of torchvision.datasets, held equal by a test. MD5 tells damage; `data.sha256` pins a file
+that nobody may replace.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -16,6 +18,7 @@ class RemoteFile(NamedTuple):
 class Source(NamedTuple):
     classes: tuple[str, ...]
     files: tuple[RemoteFile, ...]  # empty: nothing to fetch
+    pickles: Mapping[str, str] = MappingProxyType({})  # MD5 of those within, by name: no other pickle is loaded
 
 
 _DIGITS = tuple("0123456789")
@@ -52,18 +55,7 @@ SOURCES = {
         ),
     ),
     "fashion_mnist": Source(
-        (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
+        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         _files(
             _FASHION_MIRRORS,
             **{
@@ -77,9 +69,18 @@ SOURCES = {
     "cifar10": Source(
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         _files(_CIFAR_MIRRORS, **{"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"}),
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
     ),
     "cifar100": Source(
         tuple(_CIFAR100.split()),
         _files(_CIFAR_MIRRORS, **{"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"}),
+        {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     ),
 }

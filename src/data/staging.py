@@ -1,11 +1,11 @@
-"""Reads `data/raw` once, in its order: every image decoded into a temporary file, with its label, name and digest.
+"""Read `data/raw` once, in its order: every image decoded into a temporary file, with its label, name and digest.
 
 Memory stays flat as the data grows: pixels go to that file and are read back through a memory map.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -17,14 +17,15 @@ from src.core.paths import RAW
 from src.data.archives import Member, is_archive, members
 from src.data.decoding import Decoded, Size, decode_all, digest
 from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
-from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, is_image, to_array, to_fit
+from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
 from src.data.layout import counted, listed, read_layout
 from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
+from src.params import Data
 
 
 class Staged(NamedTuple):
-    """N images in the order of the source."""
+    """Hold N images in the order of the source."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
     classes: list[str]
@@ -35,63 +36,62 @@ class Staged(NamedTuple):
     unreadable: list[str]  # names of files that were left out
 
 
-def stage(dataset: str, fit: Fit | None, skip_unreadable: bool, scratch: IO[bytes]) -> Staged:
-    """Decodes everything in `data/raw` into the empty file `scratch`. Raises `UserError` for what the user must
-    mend."""
+def stage(data: Data, scratch: IO[bytes]) -> Staged:
+    """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
+    fit = Fit(data.image_size, data.resize) if data.image_size else None
+    max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
     own: dict[str, tuple[Images | None, Labels | None]] = {}
     ignored = 0
     photos = _Photos(scratch)
 
     def image_files() -> Iterator[tuple[str, bytes]]:
         nonlocal ignored
-        for member in _files(RAW):
-            key = own_file(dataset, member.name)
+        for member in _files(max_bytes):
+            key = own_file(data.name, member.name)
             if key is not None:
                 if key in own:
                     raise UserError(f"the source holds {key} twice: keep one")
-                own[key] = read_own_file(dataset, member.name, member.read())
-            elif (data := _image_data(member)) is not None:
-                yield member.name, data
+                own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
+            elif (content := _image_content(member, max_pixels)) is not None:
+                yield member.name, content
             else:
                 ignored += 1
 
-    for image in decode_all(image_files(), fit):
+    for image in decode_all(image_files(), fit, max_pixels):
         photos.add(image)
     if ignored:
         print(f"ignored {counted(ignored, 'other file')}")
     if own and photos.names:
-        raise UserError(f"the source holds both {dataset}'s own files and images ({photos.names[0]!r}): keep one kind")
-    if own:
-        return _stage_own(dataset, assemble(dataset, own, len(SOURCES[dataset].classes)), fit, scratch)
-    return photos.finish(dataset, skip_unreadable)
+        raise UserError(
+            f"the source holds both {data.name}'s own files and images ({photos.names[0]!r}): keep one kind"
+        )
+    return _stage_own(data.name, assemble(data.name, own), fit, scratch) if own else photos.finish(data)
 
 
-def _files(raw: Path) -> Iterator[Member]:
-    for path in sorted(raw.iterdir()):
-        if is_archive(path):
-            yield from members(path)
+def _files(max_bytes: int) -> Iterator[Member]:
+    for path in sorted(RAW.iterdir()):
+        if is_archive(path, str(path)):
+            yield from members(path, max_bytes, str(path))
         else:
             yield Member(path.name, path.stat().st_size, path.read_bytes)
 
 
-def _image_data(member: Member) -> bytes | None:
-    """The member's bytes if it is an image by its extension or, with another extension, by its content."""
+def _image_content(member: Member, max_pixels: int) -> bytes | None:
+    """Return the member's bytes if it is an image by its extension or, with another extension, by its content."""
     path = PurePosixPath(member.name)
     if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
         return None
     named_image = path.suffix.lower() in SUFFIXES
-    if member.size > MAX_FILE_BYTES:
+    if member.size > BYTES_PER_PIXEL * max_pixels:
         if named_image:
-            raise UserError(
-                f"{member.name!r} has more than {MAX_FILE_BYTES // 2**20} MiB: make it smaller or remove it"
-            )
+            raise UserError(f"{member.name!r} has {member.size:,} bytes: make it smaller, or raise data.max_megapixels")
         return None
-    data = member.read()
-    return data if named_image or is_image(data) else None
+    content = member.read()
+    return content if named_image or is_image(content) else None
 
 
 class _Pixels:
-    """An append-only file of images of one shape."""
+    """Append images of one shape to a file, and map it."""
 
     def __init__(self, shape: tuple[int, ...], file: IO[bytes]) -> None:
         self.shape = shape
@@ -108,7 +108,7 @@ class _Pixels:
 
 
 class _Photos:
-    """Collects decoded image files; in `scratch` all have three channels, since colour may come late."""
+    """Collect decoded image files; in `scratch` all have three channels, since colour may come late."""
 
     def __init__(self, scratch: IO[bytes]) -> None:
         self.scratch = scratch
@@ -120,8 +120,8 @@ class _Photos:
         self.pixels: _Pixels | None = None
 
     def add(self, image: Decoded) -> None:
-        if image.fault:
-            self.unreadable.append((image.name, image.fault))
+        if image.reason:
+            self.unreadable.append((image.name, image.reason))
             return
         self.names.append(image.name)
         self.digests.append(image.digest)
@@ -133,14 +133,18 @@ class _Photos:
             self.pixels = _Pixels((*image.size, 3), self.scratch)
         self.pixels.append(image.pixels)
 
-    def finish(self, dataset: str, skip_unreadable: bool) -> Staged:
-        if self.unreadable and not skip_unreadable:
-            faults = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
-            raise UserError(f"cannot read {faults}: mend or remove them, or set data.skip_unreadable: true")
+    def finish(self, data: Data) -> Staged:
+        """Return all of them with what their names say. Raise `UserError` if they do not make a data set."""
+        if self.unreadable and not data.skip_unreadable:
+            files = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
+            raise UserError(
+                f"cannot read {files}: repair or remove them, set data.skip_unreadable: true, or raise "
+                "data.max_megapixels if they have too many pixels"
+            )
         if self.pixels is None:
             also = ""
-            if dataset in OWN_FILES:
-                also = f" and none of {dataset}'s own files ({', '.join(OWN_FILES[dataset])})"
+            if data.name in OWN_FILES:
+                also = f" and none of {data.name}'s own files ({', '.join(OWN_FILES[data.name])})"
             raise UserError(
                 f"the source holds no images that can be read{also}: put images into one folder for each class"
             )
@@ -153,7 +157,7 @@ class _Photos:
         name, count = Counter(self.names).most_common(1)[0]
         if count > 1:
             raise UserError(f"the source holds {name!r} {count} times: keep one")
-        layout = read_layout(self.names, SOURCES[dataset].classes if dataset in SOURCES else None)
+        layout = read_layout(self.names, SOURCES[data.name].classes if data.name in SOURCES else None)
         return Staged(
             self.pixels.mapped()[..., : 3 if self.colour else 1],
             layout.classes,
@@ -166,7 +170,7 @@ class _Photos:
 
 
 def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[bytes]) -> Staged:
-    """Images of the data set's own files, numbered within each of its splits."""
+    """Stage images of the data set's own files, numbered within each of its splits."""
     shape = parts[0].images.shape[1:]
     pixels = _Pixels((fit.size, fit.size, shape[-1]) if fit else shape, scratch)
     names: list[str] = []

@@ -1,10 +1,9 @@
-"""Whether the prepared arrays are still those that `dataset.json` describes: what is truncated or flipped is told.
+"""Compare the prepared arrays with what `dataset.json` says of them: what is truncated or flipped is an error.
 
-The rule. DVC looks at sizes and dates of its files, not at their bits, and at nothing at all where a stage is started
-by hand. So a stage that learns from images, or judges by them, looks itself: at shapes, and at labels (8 bytes for each
-image), before it starts; at the bits of the images, of which there may be many GiB, in a thread beside its work, which
-is waited for before anything that was made of them is kept: the state after an epoch, or results. It reads every array
-once, outside of Python's lock: as much as an epoch does.
+DVC compares sizes and dates of its files, not their bits, and nothing at all if a stage is started by hand. So a stage
+that trains or measures looks itself: at shapes and labels before it starts; at the bits of the images, of which there
+may be many GiB, in a thread beside its work. Nothing that was made of them (the state after an epoch, results) is kept
+before that thread has read every array once.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ Item = TypeVar("Item")
 
 
 def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
-    """The splits, opened. Raises `UserError` where number, size, channels or labels are not those of `dataset`."""
+    """Open the splits. Raise `UserError` if number, size, channels or labels are not those of `dataset`."""
     return [_open(dataset, split) for split in splits]
 
 
@@ -52,19 +51,19 @@ def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
 
 
 class Verification:
-    """The thread that reads, and what it has found."""
+    """Thread that reads arrays, and what it has found."""
 
     def __init__(self, expected: dict[Path, str]) -> None:
         self._expected = expected
         self._stop = threading.Event()
         self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._read, name="intact", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="verify", daemon=True)
         self._thread.start()
 
     def before(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items (epochs), the first one when all is read; raises what `wait` raises instead of it.
+        """Yield the items (epochs), the first one when all is read; raise what `wait` raises instead of it.
 
-        A state that was learned from damaged images would be gone on with once the array is mended: its key holds
+        A state that was learned from damaged images would be resumed once the array is repaired: its key holds
         `dataset.json`, which stays as it is.
         """
         for item in items:
@@ -72,7 +71,7 @@ class Verification:
             yield item
 
     def wait(self) -> None:
-        """Until all is read. Raises `UserError` where it is damaged, `OSError` where it cannot be read."""
+        """Wait until all is read. Raise `UserError` if it is damaged, `OSError` if it cannot be read."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -91,14 +90,14 @@ class Verification:
                             return
                 if found.hexdigest() != md5:
                     raise _changed(path)
-        except Exception as error:  # whatever it is: what was not read to its end is not known to be whole
+        except Exception as error:  # of any kind: what was not read to its end is not known to be complete
             self._failure = error
 
 
 @contextmanager
 def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Verification]:
-    """Reads the splits' images beside the block, which writes nothing. Raises `UserError` at its end, at the latest,
-    where their bits are not those that the split stage wrote; `OSError` where they cannot be read."""
+    """Read the splits' images beside the block, which writes nothing. Raise `UserError` at its end, at the latest,
+    if their bits are not those that the split stage wrote; `OSError` if they cannot be read."""
     reading = Verification({array_paths(split)[0]: dataset.splits[split].images_md5 for split in splits})
     try:
         yield reading

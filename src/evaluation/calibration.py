@@ -1,4 +1,4 @@
-"""Whether the network's confidence is its accuracy, before and after temperature scaling.
+"""Calibration: does the network's confidence agree with its accuracy, before and after temperature scaling?
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599: dividing all
 logits by one temperature, fitted on validation images, repairs most of the miscalibration and changes no prediction.
@@ -17,11 +17,11 @@ _HALVINGS = 50  # of the range of log T, 9.2: to 1e-14
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float | None:
-    """The temperature T that minimises the mean cross entropy of logits / T, (N, K), against labels (N,).
+    """Find the temperature T that minimises the mean cross entropy of logits / T, (N, K), against labels (N,).
 
     As a function of 1/T the cross entropy is convex; its slope, the mean of Σ_k p_k z_k − z_y, is brought to 0 by
-    bisection of log T. None where there are no images or T would leave [0.01, 100]: where every image is recognised
-    the loss falls for ever as T → 0, where they are recognised no better than by chance, as T → ∞.
+    bisection of log T. Return None without images, or if T would leave [0.01, 100]: if every image is recognised the
+    loss falls for ever as T → 0, if they are recognised no better than by chance, as T → ∞.
     """
     if not len(labels):
         return None
@@ -44,8 +44,10 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
 def calibrated_metrics(
     logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None
 ) -> dict[str, float | int]:
-    """`temperature`, and of logits / temperature `loss_calibrated`, `brier_calibrated` and `ece_calibrated` with the
-    ends of their intervals, as in `measure`. Nothing without a temperature or without images."""
+    """Return `temperature`, and loss, Brier score and ECE of logits / temperature, as `…_calibrated` with intervals.
+
+    They are computed as in `measure`. Return nothing without a temperature or without images.
+    """
     if temperature is None or not len(labels):
         return {}
     result: dict[str, float | int] = {"temperature": temperature}
@@ -57,7 +59,7 @@ def calibrated_metrics(
 
 
 def reliability(logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None) -> pandas.DataFrame:
-    """What a reliability diagram shows, one row for each of the 15 bins of confidence that the ECE sums over.
+    """Return the rows of a reliability diagram, one for each of the 15 bins of confidence that the ECE sums over.
 
     Columns `bin_low,bin_high,images,confidence,accuracy`, the last two means over the bin's images, and those three
     again as `…_calibrated`, of logits / temperature. What cannot be computed is NaN: means of a bin without images,
@@ -73,7 +75,7 @@ def reliability(logits: NDArray[np.floating], labels: NDArray[np.int64], tempera
 
 
 def _by_bin(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> pandas.DataFrame:
-    """The number of images in each bin, and their mean confidence and accuracy."""
+    """Return the number of images in each bin, and their mean confidence and accuracy."""
     scores = log_probabilities(logits)
     confidence, correct = np.exp(scores.max(axis=1)), scores.argmax(axis=1) == labels
     bins = confidence_bins(confidence)

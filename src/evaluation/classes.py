@@ -1,4 +1,4 @@
-"""Which classes and groups are recognised, and which classes are taken for which; all from a predictions table."""
+"""Accuracy by class and by group, and the confusion of classes; all from a predictions table."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from src.stats.intervals import wilson
 
 
 def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
-    """One row per class, from the columns `label` and `prediction`.
+    """Return one row per class, from the columns `label` and `prediction`.
 
     `accuracy` is the share of the class's own images that were recognised, with its 95 % Wilson interval; in the terms
     of retrieval that is the class's recall. What cannot be computed is NaN: accuracy of a class without images,
@@ -36,7 +36,7 @@ def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
 
 
 def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
-    """How often each label got each prediction: `label,prediction,count` in the order of `classes`, without the zeros.
+    """Count how often each label got each prediction: `label,prediction,count` in the order of `classes`, no zeros.
 
     Long instead of a K×K square, so that a diff shows a changed confusion as one line with both names, and 100 classes
     stay readable.
@@ -53,7 +53,7 @@ def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
 
 
 def per_group(predictions: pandas.DataFrame, groups: Sequence[str] | None) -> pandas.DataFrame:
-    """Columns `group,images,correct,accuracy,ci_low,ci_high`, one row for each group in alphabetical order.
+    """Return `group,images,correct,accuracy,ci_low,ci_high`, one row for each group in alphabetical order.
 
     `groups` names the group (a patient, a scene) of each row of the predictions table; None: there are none, and no
     rows. Intervals are Wilson's at 95 %.
@@ -75,7 +75,7 @@ def per_group(predictions: pandas.DataFrame, groups: Sequence[str] | None) -> pa
 
 
 def _confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Counts (K, K), rows by label, columns by prediction."""
+    """Return counts (K, K), rows by label, columns by prediction."""
     place = {name: index for index, name in enumerate(classes)}
     labels, predicted = ([place[name] for name in predictions[column]] for column in ("label", "prediction"))
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -84,5 +84,5 @@ def _confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> NDArray
 
 
 def _positive(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Counts as divisors: NaN for 0."""
+    """Turn counts into divisors: NaN for 0."""
     return np.where(counts > 0, counts, np.nan)

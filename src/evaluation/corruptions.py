@@ -1,7 +1,7 @@
-"""Disturbances of whole batches: shifts, noise, and the fast gradient sign attack.
+"""Corruptions of batches: shifts, noise, and the fast gradient sign attack.
 
 Every function takes pixels of 0 to 255 as images (N, H, W, C). What is not uint8 afterwards is float32 that was clipped
-to that range but not rounded: a disturbance below 1/255 would else vanish, or grow.
+to that range but not rounded: a change of less than 1/255 would else vanish, or grow.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _NORMAL, _UNIFORM = 1, 2
 
 
 def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
-    """Moves the images; what comes in is 0, as in training. Raises `UserError` where nothing would be left."""
+    """Shift the images; zeros come in, as in training. Raises `UserError` if nothing would be left."""
     height, width = images.shape[1:3]
     if pixels >= min(height, width):
         raise UserError(
@@ -34,35 +34,35 @@ def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
     return F.pad(images, (0, 0, right, -right, down, -down))
 
 
-def normal_draws(images: Tensor, numbers: Sequence[int]) -> Tensor:
-    """Standard normal float32 (N, H, W, C): for each image a function of its number and its size alone."""
-    draws = [
+def draw_normal(images: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Draw standard normal float32 (N, H, W, C): for each image a function of its number and its size alone."""
+    drawn = [
         np.random.default_rng([SEED, _NORMAL, number]).standard_normal(images.shape[1:], np.float32)
         for number in numbers
     ]
-    return torch.from_numpy(np.stack(draws)).to(images.device)
+    return torch.from_numpy(np.stack(drawn)).to(images.device)
 
 
-def uniform_draws(images: Tensor, numbers: Sequence[int]) -> Tensor:
-    """Uniform in [0, 1), float32 (N, H, W, 1), one for all channels of a pixel; as independent as `normal_draws`."""
+def draw_uniform(images: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Draw float32 (N, H, W, 1) in [0, 1), one for all channels of a pixel; as independent as `draw_normal`."""
     shape = (*images.shape[1:3], 1)
-    draws = [np.random.default_rng([SEED, _UNIFORM, number]).random(shape, np.float32) for number in numbers]
-    return torch.from_numpy(np.stack(draws)).to(images.device)
+    drawn = [np.random.default_rng([SEED, _UNIFORM, number]).random(shape, np.float32) for number in numbers]
+    return torch.from_numpy(np.stack(drawn)).to(images.device)
 
 
-def gaussian(images: Tensor, draws: Tensor, std: float) -> Tensor:
-    """Adds `std` times `normal_draws`; `std` is in units of pixels in [0, 1]."""
-    return (images + 255 * std * draws).clamp(0, 255)
+def gaussian(images: Tensor, noise: Tensor, std: float) -> Tensor:
+    """Add `std` times what `draw_normal` drew; `std` is in units of pixels in [0, 1]."""
+    return (images + 255 * std * noise).clamp(0, 255)
 
 
-def salt_pepper(images: Tensor, draws: Tensor, share: float) -> Tensor:
-    """Half of `share` of the pixels turn black, half white. What `uniform_draws` hit at one share, they hit at more."""
-    peppered = images.masked_fill(draws < share / 2, 0)
-    return peppered.masked_fill(draws >= 1 - share / 2, 255)
+def salt_pepper(images: Tensor, noise: Tensor, share: float) -> Tensor:
+    """Turn `share` of the pixels, as `draw_uniform` drew them, black or white; a larger share includes a smaller."""
+    peppered = images.masked_fill(noise < share / 2, 0)
+    return peppered.masked_fill(noise >= 1 - share / 2, 255)
 
 
 def attack(images: Tensor, signs: Tensor, epsilon: float) -> Tensor:
-    """The fast gradient sign method: every pixel moves by `epsilon`, in units of pixels in [0, 1], along `signs`.
+    """Move every pixel by `epsilon`, in units of pixels in [0, 1], along `signs`: the fast gradient sign method.
 
     Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015, arXiv 1412.6572.
     """
@@ -70,7 +70,7 @@ def attack(images: Tensor, signs: Tensor, epsilon: float) -> Tensor:
 
 
 def gradient_signs(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """Sign (−1, 0 or 1) of the cross entropy's gradient at each pixel, float32 (N, H, W, C), for `attack`.
+    """Return the sign (−1, 0 or 1) of the cross entropy's gradient at each pixel, float32 (N, H, W, C).
 
     The gradient of −log p_y is 1 − p_y times that of log Σ_{k≠y} exp(z_k) − z_y, so both have one sign. The first
     rounds to 0 for images that the network is sure of, as if they could not be attacked; the second never does.

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array, hstack
 
 from src.evaluation.outputs import log_probabilities, ranks
 from src.stats.intervals import Floats, bootstrap, wilson
-from src.stats.macro_f1 import class_counts, macro_f1
+from src.stats.macro_f1 import class_counts, macro_f1, total
 
 ECE_BINS = 15
 _TOP = 5
@@ -14,7 +14,7 @@ _DECIMALS = 6  # below what an image more or less changes, and short enough to r
 
 
 def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float | int]:
-    """Metrics of logits (N, K) against labels (N,), each with the ends of its 95 % interval as `…_ci_low`, `…_ci_high`.
+    """Measure logits (N, K) against labels (N,), each metric with its 95 % interval as `…_ci_low`, `…_ci_high`.
 
     Intervals of `accuracy`, `top5_accuracy` (only with more than five classes) and `worst_class_accuracy` are
     Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
@@ -28,13 +28,15 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
       images per class pull the interval of `macro_f1` down, since a resample misses some of them.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
 
-    With no images only `images: 0` is said. Raises `UserError` if a logit is not finite.
+    Without images return `images: 0` alone. Raises `UserError` if a logit is not finite.
     """
     if not len(labels):
         return {"images": 0}
     images, classes = logits.shape
+    each = np.arange(images)
     scores = log_probabilities(logits)
-    predicted = scores.argmax(axis=1)
+    probabilities, predicted = np.exp(scores), scores.argmax(axis=1)
+    confidence = probabilities[each, predicted]
     correct = predicted == labels
     result: dict[str, float | int] = {"images": images}
 
@@ -54,37 +56,26 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     worst = int(np.nanargmin(hits / np.where(per_class, per_class, np.nan)))
     put_share("worst_class_accuracy", int(hits[worst]), int(per_class[worst]))
 
-    features = _features(scores, predicted, labels)
-    values = _from_sums(np.asarray(features.sum(axis=0), dtype=np.float64)[None], images)[0]
-    lows, highs = bootstrap(features, lambda sums: _from_sums(sums, images))
+    # What each image adds to the sums that the other metrics are made of, (N, 2 + 15 + 3K): loss, Brier score,
+    # correct − confidence in the column of its bin, and the counts by class.
+    loss = -scores[each, labels]
+    brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
+    bins = csr_array((correct - confidence, confidence_bins(confidence), np.arange(images + 1)), (images, ECE_BINS))
+    parts = [csr_array(np.stack([loss, brier], axis=1)), bins, class_counts(labels, predicted, classes)]
+    features = csr_array(hstack(parts))
+
+    def from_sums(sums: Floats) -> Floats:
+        """Return loss, Brier score, ECE and macro F1 (R, 4) from sums (R, 2 + 15 + 3K) over R resamples."""
+        ece = np.abs(sums[:, 2 : 2 + ECE_BINS]).sum(axis=1) / images
+        return np.column_stack([sums[:, :2] / images, ece, macro_f1(sums[:, 2 + ECE_BINS :])])
+
+    values = from_sums(total(features))[0]
+    lows, highs = bootstrap(features, from_sums)
     for name, value, low, high in zip(("loss", "brier", "ece", "macro_f1"), values, lows, highs, strict=True):
         put(name, value, low, high)
     return result
 
 
 def confidence_bins(confidence: Floats) -> NDArray[np.int64]:
-    """The bin, 0 to 14, of each confidence: open below and closed above, as in the reference code of Guo et al."""
+    """Return the bin, 0 to 14, of each confidence: open below, closed above, as in the reference code of Guo et al."""
     return np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-
-
-def _features(scores: Floats, predicted: NDArray[np.intp], labels: NDArray[np.int64]) -> csr_array:
-    """Return what each image adds to the sums that the metrics are made of: (N, 2 + 15 + 3K).
-
-    Columns: loss, Brier score, correct − confidence in the column of its bin, and the counts by class.
-    """
-    images, classes = scores.shape
-    each = np.arange(images)
-    probabilities = np.exp(scores)
-    confidence = probabilities[each, predicted]
-    loss = -scores[each, labels]
-    brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
-    gaps, rows = (predicted == labels) - confidence, np.arange(images + 1)
-    bins = csr_array((gaps, confidence_bins(confidence), rows), shape=(images, ECE_BINS))
-    parts = [csr_array(np.stack([loss, brier], axis=1)), bins, class_counts(labels, predicted, classes)]
-    return csr_array(hstack(parts))
-
-
-def _from_sums(sums: Floats, images: int) -> Floats:
-    """Return loss, Brier score, ECE and macro F1 (R, 4) from sums (R, 2 + 15 + 3K) over R sets of `images` images."""
-    ece = np.abs(sums[:, 2 : 2 + ECE_BINS]).sum(axis=1) / images
-    return np.column_stack([sums[:, :2] / images, ece, macro_f1(sums[:, 2 + ECE_BINS :])])

@@ -1,4 +1,4 @@
-"""What a network's outputs say about each image."""
+"""Log-probabilities and ranks from a network's outputs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def log_probabilities(logits: NDArray[np.floating]) -> Floats:
-    """Log-softmax of logits (N, K) in float64: no probability becomes exactly 0. Raises `UserError` if not finite."""
+    """Return the log-softmax of logits (N, K) in float64: no probability is 0. Raises `UserError` if not finite."""
     if not np.isfinite(logits).all():
         raise UserError(
             "the network's outputs are not finite numbers: training diverged; try a lower train.optimizer.lr"
@@ -21,7 +21,7 @@ def log_probabilities(logits: NDArray[np.floating]) -> Floats:
 
 
 def ranks(scores: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rank (N,) of each image's label among its scores (N, K): 1 = most probable.
+    """Return the rank (N,) of each image's label among its scores (N, K): 1 = most probable.
 
     Among equal scores the lower class comes first, as with `argmax`, so rank 1 always means a right prediction.
     """

@@ -12,8 +12,9 @@ from src.evaluation.outputs import log_probabilities, ranks
 def predictions(
     logits: NDArray[np.floating], labels: NDArray[np.int64], names: Sequence[str], classes: Sequence[str]
 ) -> pandas.DataFrame:
-    """Columns `index,name,label,prediction,confidence,label_probability,label_rank` for logits (N, K) and labels (N,).
+    """Return a row for each image, from logits (N, K) and labels (N,).
 
+    Columns: `index,name,label,prediction,confidence,label_probability,label_rank`.
     `label` and `prediction` are class names; `label_rank` is 1 where the label is the most probable class. Written with
     `tables.write`. Raises `UserError` if a logit is not finite.
     """

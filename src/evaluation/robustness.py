@@ -1,4 +1,4 @@
-"""Accuracy by strength of a disturbance: the curves of `reports/robustness.csv` and their numbers for the metrics."""
+"""Accuracy by strength of a corruption: the curves of `reports/robustness.csv` and their numbers for the metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from src.stats.intervals import wilson
 
 
 class Point(NamedTuple):
-    """One point of a curve. At strength 0 the images are as they are."""
+    """Name a point of a curve. At strength 0 the images are as they are."""
 
     kind: str  # shift | gaussian | salt_pepper | fgsm
     strength: float  # pixels | standard deviation | share of pixels | ε
@@ -29,32 +29,31 @@ _UNCHANGED = Point("", 0)
 
 @torch.no_grad()
 @full_precision()
-def robustness(
-    classifier: Classifier, images: Batches, section: params.Robustness, batch_size: int
-) -> pandas.DataFrame:
-    """Columns `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, one row for each point of each curve.
+def robustness(classifier: Classifier, images: Batches, config: params.Robustness, batch_size: int) -> pandas.DataFrame:
+    """Return `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, a row for each point of each curve.
 
-    All points are measured on the same images, `section.images` of them at most, drawn by a fixed seed; intervals are
-    Wilson's. `batch_size` bounds memory and changes no disturbance.
+    All points are measured on the same images, `config.images` of them at most, drawn by a fixed seed: more include
+    those of fewer. Intervals are Wilson's. `batch_size` bounds memory and changes no corruption.
     """
     if not len(images):
         return _table({}, 0)
-    if section.fgsm:
+    if config.fgsm:
         check_gradient(classifier, images.device)
     classifier.eval()
-    chosen = _chosen(len(images), section.images)
+    order = np.random.default_rng(corruptions.SEED).permutation(len(images))
+    chosen = torch.from_numpy(np.sort(order[: config.images]))
     correct: dict[Point, Tensor] = {}
     for numbers, (batch, labels) in zip(torch.split(chosen, batch_size), images.take(chosen, batch_size), strict=True):
-        for point, disturbed in _disturbed(classifier, batch, labels, numbers.tolist(), section):
-            right = (classifier(disturbed).argmax(dim=1) == labels).sum()
+        for point, corrupted in corrupt(classifier, batch, labels, numbers.tolist(), config):
+            right = (classifier(corrupted).argmax(dim=1) == labels).sum()
             correct[point] = correct[point] + right if point in correct else right
     return _table({point: int(count) for point, count in correct.items()}, len(chosen))
 
 
 def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
-    """`robustness_images`, and as `fgsm_0.005_accuracy` the accuracy at every strength above 0; nothing without curves.
+    """Return `robustness_images`, and as `fgsm_0.005_accuracy` the accuracy at every strength above 0, if any.
 
-    That of a shift is the mean over the four directions.
+    The accuracy at a shift is the mean over the four directions.
     """
     if curves.empty:
         return {}
@@ -64,36 +63,30 @@ def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
     return result
 
 
-def _chosen(count: int, wanted: int | None) -> Tensor:
-    """Ascending int64 indices of `wanted` of `count` images; more include those of fewer."""
-    order = np.random.default_rng(corruptions.SEED).permutation(count)
-    return torch.from_numpy(np.sort(order[:wanted]))
-
-
-def _disturbed(
-    classifier: Classifier, images: Tensor, labels: Tensor, numbers: Sequence[int], section: params.Robustness
+def corrupt(
+    classifier: Classifier, images: Tensor, labels: Tensor, numbers: Sequence[int], config: params.Robustness
 ) -> Iterator[tuple[Point, Tensor]]:
-    """The images (N, H, W, C) unchanged, then at every point with a strength above 0, curve by curve."""
+    """Yield the images (N, H, W, C) unchanged, then at every point with a strength above 0, curve by curve."""
     yield _UNCHANGED, images
     for direction in corruptions.DIRECTIONS:
-        for pixels in range(1, section.shifts + 1):
+        for pixels in range(1, config.shifts + 1):
             yield Point("shift", pixels, direction), corruptions.shift(images, direction, pixels)
-    if section.noise:
-        draws = corruptions.normal_draws(images, numbers)
-        for std in section.noise:
-            yield Point("gaussian", std), corruptions.gaussian(images, draws, std)
-    if section.salt_pepper:
-        draws = corruptions.uniform_draws(images, numbers)
-        for share in section.salt_pepper:
-            yield Point("salt_pepper", share), corruptions.salt_pepper(images, draws, share)
-    if section.fgsm:
+    if config.noise:
+        noise = corruptions.draw_normal(images, numbers)
+        for std in config.noise:
+            yield Point("gaussian", std), corruptions.gaussian(images, noise, std)
+    if config.salt_pepper:
+        noise = corruptions.draw_uniform(images, numbers)
+        for share in config.salt_pepper:
+            yield Point("salt_pepper", share), corruptions.salt_pepper(images, noise, share)
+    if config.fgsm:
         signs = corruptions.gradient_signs(classifier, images, labels)
-        for epsilon in section.fgsm:
+        for epsilon in config.fgsm:
             yield Point("fgsm", epsilon), corruptions.attack(images, signs, epsilon)
 
 
 def _table(correct: Mapping[Point, int], images: int) -> pandas.DataFrame:
-    """Each curve begins with a row of strength 0."""
+    """Return the table of correct answers by point; each curve begins with a row of strength 0."""
     counts: dict[Point, int] = {}
     for point, count in correct.items():
         if point != _UNCHANGED:

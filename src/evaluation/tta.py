@@ -14,14 +14,14 @@ from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
 
 
-def tta_metrics(classifier: Classifier, images: Batches, section: params.Evaluate) -> dict[str, float | int]:
-    """`tta_accuracy` and `tta_loss` with the ends of their intervals, as `measure` has them without augmentation.
+def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate) -> dict[str, float | int]:
+    """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
 
-    Nothing where it is switched off or there are no images.
+    Return nothing if it is switched off or there are no images.
     """
-    if section.tta == "none" or not len(images):
+    if config.tta == "none" or not len(images):
         return {}
-    scores = log_mean_probabilities(classifier, images, section).cpu().numpy()
+    scores = log_mean_probabilities(classifier, images, config).cpu().numpy()
     result = measure(scores, images.labels.cpu().numpy())
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
@@ -29,9 +29,9 @@ def tta_metrics(classifier: Classifier, images: Batches, section: params.Evaluat
 @torch.no_grad()
 @full_precision()
 def log_mean_probabilities(
-    classifier: Classifier, images: Batches, section: params.Evaluate, batch_size: int | None = None
+    classifier: Classifier, images: Batches, config: params.Evaluate, batch_size: int | None = None
 ) -> Tensor:
-    """Logarithm of the weighted mean over the copies of the class probabilities: float32 (N, K), in the images' order.
+    """Return the logarithm of the copies' weighted mean class probabilities: float32 (N, K), in the images' order.
 
     Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
     """
@@ -39,26 +39,26 @@ def log_mean_probabilities(
     batch_size = batch_size or evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
-        made = copies(batch, section)
-        scores = [classifier(copy).log_softmax(dim=1) + math.log(weight) for copy, weight in made]
+        weighted = copies(batch, config)
+        scores = [classifier(copy).log_softmax(dim=1) + math.log(weight) for copy, weight in weighted]
         batches.append(torch.stack(scores).logsumexp(dim=0))
     return torch.cat(batches)
 
 
-def copies(images: Tensor, section: params.Evaluate) -> Iterator[tuple[Tensor, float]]:
-    """Yield the images (N, H, W, C) and their mirror images, moved ones too where wanted, each with its weight.
+def copies(images: Tensor, config: params.Evaluate) -> Iterator[tuple[Tensor, float]]:
+    """Yield the images (N, H, W, C), their mirror images, and moved ones of both, each with its weight.
 
     `flip_shift`: moved by 1 to `tta_shift` pixels in each direction, zeros coming in; 2 · (1 + 4 · `tta_shift`) copies
     of equal weight. `flip_diagonal`: moved by a pixel down right and up left, the image mirrored at its edge coming in;
     each of the 2 unmoved copies weighs as much as 2 of the 4 moved ones (K. Jordan, 2024, arXiv 2404.00498).
     """
-    pixels = section.tta_shift if section.tta == "flip_shift" else 0
+    pixels = config.tta_shift if config.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
-        if section.tta == "flip_diagonal":
+        if config.tta == "flip_diagonal":
             framed = _framed(unmoved)
             yield from ((unmoved, 1 / 4), (framed[:, :-2, :-2], 1 / 8), (framed[:, 2:, 2:], 1 / 8))
         else:
-            moved = [shift(unmoved, side, step) for side in DIRECTIONS for step in range(1, pixels + 1)]
+            moved = [shift(unmoved, direction, step) for direction in DIRECTIONS for step in range(1, pixels + 1)]
             yield from ((copy, 1 / (2 + 8 * pixels)) for copy in (unmoved, *moved))
 
 

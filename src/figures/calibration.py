@@ -1,4 +1,4 @@
-"""Whether confidence can be trusted: the reliability diagram."""
+"""The reliability diagram: can the model's confidence be trusted?"""
 
 from pathlib import Path
 
@@ -11,13 +11,16 @@ from src.figures.style import BLUE, FAINT, QUIET, SMALL, VERMILLION, drawing, pe
 
 
 def reliability(path: Path, calibration: pandas.DataFrame) -> None:
-    """Accuracy against confidence in equal bins, from the columns of `reports/calibration.csv`.
+    """Draw accuracy against confidence in equal bins, from the columns of `reports/calibration.csv`.
 
-    Two panels where temperature scaling was fitted: before and after.
+    There are two panels if temperature scaling was fitted: before and after.
     """
     scaled = bool(calibration["images_calibrated"].notna().any() and calibration["images_calibrated"].sum())
     panels = [("", "as trained"), ("_calibrated", "after temperature scaling")][: 1 + scaled]
-    errors = [_error(calibration, suffix) for suffix, _ in panels]
+    errors = []  # the expected calibration error: mean |accuracy − confidence|, weighted by images
+    for suffix, _ in panels:
+        images, accuracy, sure = (calibration[f"{name}{suffix}"] for name in ("images", "accuracy", "confidence"))
+        errors.append(float((images * (accuracy - sure).abs()).sum() / max(1, images.sum())))
     title = f"Reliability: confidence is off by {percent(errors[0], 1)} on average"
     if scaled:
         title += f", by {percent(errors[1], 1)} after temperature scaling"
@@ -30,16 +33,11 @@ def reliability(path: Path, calibration: pandas.DataFrame) -> None:
     with drawing(path, 4.6 * len(panels), 4.6, title, caption) as (figure, _):
         parts = figure.subfigures(1, len(panels), squeeze=False)[0]
         for part, (suffix, name), error in zip(parts, panels, errors, strict=True):
-            _panel(part, calibration, suffix, f"{name}: ECE {percent(error, 1)}")
+            panel(part, calibration, suffix, f"{name}: ECE {percent(error, 1)}")
 
 
-def _error(calibration: pandas.DataFrame, suffix: str) -> float:
-    """Expected calibration error: mean |accuracy − confidence|, weighted by images."""
-    images, accuracy, confidence = (calibration[f"{name}{suffix}"] for name in ("images", "accuracy", "confidence"))
-    return float((images * (accuracy - confidence).abs()).sum() / max(1, images.sum()))
-
-
-def _panel(part: SubFigure, calibration: pandas.DataFrame, suffix: str, title: str) -> None:
+def panel(part: SubFigure, calibration: pandas.DataFrame, suffix: str, title: str) -> None:
+    """Draw the columns with this suffix: accuracy by bin, and beneath it the images by bin."""
     filled = calibration[calibration[f"images{suffix}"] > 0]
     accuracy, confidence = filled[f"accuracy{suffix}"].to_numpy(), filled[f"confidence{suffix}"].to_numpy()
     left, width = filled["bin_low"].to_numpy(), (filled["bin_high"] - filled["bin_low"]).to_numpy()

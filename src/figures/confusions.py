@@ -1,4 +1,4 @@
-"""Which classes are taken for which: the most frequent confusions, with images."""
+"""The most frequent confusions of one class with another, with images."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _NAMES, _BAR, _NUMBER = 2.6, 2.4, 1.35  # inches for the two names, the longest 
 def largest_confusions(
     path: Path, images: NDArray[np.uint8], confusion: pandas.DataFrame, predictions: pandas.DataFrame
 ) -> None:
-    """The most frequent rows of `label,prediction,count`, with test images (N, H, W, C), the surest first."""
+    """Draw the most frequent rows of `label,prediction,count`, with test images (N, H, W, C), the surest first."""
     wrong = confusion[confusion["label"] != confusion["prediction"]]
     wrong = wrong.sort_values("count", ascending=False, kind="stable")
     title = "Which classes are taken for which"
@@ -44,7 +44,7 @@ def largest_confusions(
             )
             axes.text(MARGIN, middle + 0.03, fitting("taken for ", prediction, "", room), size=SMALL, va="top")
             bar, left = _BAR * count / shown["count"].max(), MARGIN + _NAMES
-            axes.add_patch(Rectangle((left, middle - 0.14), bar, 0.28, color=VERMILLION, alpha=0.75, linewidth=0))
+            axes.add_artist(Rectangle((left, middle - 0.14), bar, 0.28, color=VERMILLION, alpha=0.75, linewidth=0))
             number = f"{count:,}  ({percent(count / totals[label], 1)})"
             axes.text(left + bar + 0.08, middle, number, va="center", size=CAPTION, color=QUIET)
             left += _BAR + _NUMBER

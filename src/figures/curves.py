@@ -1,4 +1,4 @@
-"""How training went, by epoch and by step."""
+"""The learning curves of a training, by epoch and by step."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from matplotlib.ticker import MaxNLocator
 
 from src.figures.style import FAINT, QUIET, SPLIT_COLOURS, drawing, percent, percent_tick
 
-_LINES = {"train": "--", "validation": "-"}  # told apart without colour
+_LINES = {"train": "--", "validation": "-"}  # distinguished without colour
 _ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ticks
 _LEAST_ERROR = _ERRORS[0]
 
 
 def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> None:
-    """Loss, accuracy and learning rate from the columns of `reports/history.csv`; `kept_epoch` is marked.
+    """Draw loss, accuracy and learning rate from the columns of `reports/history.csv`; mark `kept_epoch`.
 
     Without validation images its columns are empty, and only training is drawn.
     """
@@ -59,7 +59,7 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
 
 
 def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
-    """Error rates within the epochs, from the columns of `reports/steps.csv`."""
+    """Draw error rates within the epochs, from the columns of `reports/steps.csv`."""
     validated = bool(steps["validation_error"].notna().any())
     which = "validation" if validated else "train"
     last = steps[f"{which}_error"].dropna().iloc[-1]
@@ -94,6 +94,7 @@ def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
 
 
 def _line(axes: Axes, history: pandas.DataFrame, column: str, colour: str, style: str, name: str) -> None:
+    """Draw a column by epoch."""
     epochs, values = history["epoch"].to_numpy(), history[column].to_numpy(dtype=np.float64)
     # A single epoch would be a line without length.
     marker = "." if len(epochs) <= 12 else ""

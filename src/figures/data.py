@@ -1,6 +1,7 @@
-"""What the data looks like: sample images, class distribution, and what augmentation makes of an image."""
+"""Pictures of the data: sample images, class distribution, and one image as augmentation changes it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,19 @@ _PREVIEW_INCHES = 1.1
 def samples(
     path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str], count: int
 ) -> None:
-    """Up to `count` training images, class by class, from images (N, H, W, C) and labels (N,).
+    """Draw up to `count` training images, class by class, from images (N, H, W, C) and labels (N,).
 
     Every class gets as many; with more classes than `count`, evenly spaced classes get one each.
     """
     present = np.unique(labels)
     shown = present[spread(len(present), count)]
     each = max(1, count // len(shown))
-    groups = [_class_group(images, np.flatnonzero(labels == label), classes[label], each) for label in shown]
+    groups = []
+    for label in shown:
+        members = np.flatnonzero(labels == label)
+        tiles = [Tile(images[index]) for index in members[spread(len(members), each)]]
+        tiles[0] = replace(tiles[0], lines=[("", classes[label], "")], room=min(len(tiles), _COLUMNS) * _INCHES)
+        groups.append(tiles)
     chunks = [group[start : start + _COLUMNS] for group in groups for start in range(0, len(group), _COLUMNS)]
     per_row = max(1, _COLUMNS // each)
     rows = [chunks[start : start + per_row] for start in range(0, len(chunks), per_row)]
@@ -42,14 +48,8 @@ def samples(
     )
 
 
-def _class_group(images: NDArray[np.uint8], members: NDArray[np.intp], name: str, each: int) -> list[Tile]:
-    chosen = members[spread(len(members), each)]
-    first = Tile(images[chosen[0]], [("", name, "")], room=min(len(chosen), _COLUMNS) * _INCHES)
-    return [first, *(Tile(images[index]) for index in chosen[1:])]
-
-
 def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], classes: Sequence[str]) -> None:
-    """Images per class, one panel per split; `counts` maps a split's name to its images per class (K,)."""
+    """Draw images per class, one panel per split; `counts` maps a split's name to its images per class (K,)."""
     filled = {split: np.asarray(numbers) for split, numbers in counts.items() if sum(numbers)}
     order = np.arange(len(classes))
     title = "Images per class"
@@ -78,7 +78,7 @@ def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], cl
 
 
 def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
-    """Draws of the training's augmentation: images (N, H, W, C), the first as it is."""
+    """Draw images (N, H, W, C): one as it is, then as the training's augmentation changes it."""
     tiles = [Tile(image) for image in images]
     tiles[0] = Tile(images[0], [("", "original", "")], room=_PREVIEW_INCHES)
     starts = range(0, len(tiles), _PREVIEW_COLUMNS)

@@ -1,4 +1,4 @@
-"""A picture as a page shows it: without its title and caption, which the page sets as text."""
+"""A picture as a page shows it."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ _CSS_INCH = 96  # CSS pixels
 
 
 class EmbeddedPicture(NamedTuple):
-    """A picture without its title and caption, which the page sets as text."""
+    """Hold a picture without its title and caption, which the page sets as text."""
 
     name: str
     title: str
@@ -24,13 +24,13 @@ class EmbeddedPicture(NamedTuple):
 
 
 def embed(file: Path) -> EmbeddedPicture:
-    """A picture that `figures.style.drawing` wrote."""
+    """Read a picture that `figures.style.drawing` wrote."""
     with Image.open(file) as picture:
         words = picture.info
         first, last = map(int, words["Rows"].split())
         cut = picture.convert("RGB").crop((0, first, picture.width, last))
     buffer = io.BytesIO()
-    cut.save(buffer, "png", optimize=True)
+    cut.save(buffer, "png")
     data = base64.b64encode(buffer.getvalue()).decode()
     width, height = (round(pixels * _CSS_INCH / DPI) for pixels in cut.size)
     return EmbeddedPicture(file.stem, words["Title"], words["Description"], data, width, height)

@@ -1,4 +1,4 @@
-"""What the convolutions make of one image and of its shifted copy, side by side."""
+"""Feature maps of one image and of its shifted copy, side by side."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ _MOST_FILTERS, _FILTER_PAIRS, _FILTER_INCHES = 64, 8, 0.55
 _HOW = "Left: of the image; right: of its copy, moved to the right. White is 0, red positive, blue negative"
 
 
-def feature_maps(path: Path, anatomy: Inspection) -> None:
-    """For every convolution the mean of its channels (2, h, w), after a first pair with the image itself."""
-    names = list(anatomy.means)
+def feature_maps(path: Path, inspection: Inspection) -> None:
+    """Draw the image and its copy, then for every convolution the mean of its channels (2, h, w)."""
+    names = list(inspection.means)
     shown = [names[index] for index in spread(len(names), _MOST_LAYERS)]
     room = 2 * _INCHES + 0.05
-    image, copy = anatomy.images
+    image, copy = inspection.images
     pairs = [[Tile(image, [("", "the image and its shifted copy", "")], room), Tile(copy)]]
     for name in shown:
-        first, second = _scaled(anatomy.means[name])
+        first, second = _scaled(inspection.means[name])
         height, width = first.shape
         line = (f"{names.index(name) + 1}: ", ending(name, 24), f"  {height}×{width}")
         pairs.append([Tile(first, [line], room), Tile(second)])
@@ -38,15 +38,15 @@ def feature_maps(path: Path, anatomy: Inspection) -> None:
     sheet(path, rows, f"Feature maps of {which}: mean of the channels", caption, image_inches=_INCHES, gap=0.05)
 
 
-def filter_maps(path: Path, anatomy: Inspection) -> None:
-    """Every channel (2, O, h, w) of the chosen convolution, the image's and the shifted copy's."""
-    channels = anatomy.maps.shape[1]
+def filter_maps(path: Path, inspection: Inspection) -> None:
+    """Draw every channel (2, O, h, w) of the chosen convolution, the image's and the shifted copy's."""
+    channels = inspection.maps.shape[1]
     shown = min(channels, _MOST_FILTERS)
-    pairs = [list(map(Tile, _scaled(anatomy.maps[:, number]))) for number in range(shown)]
+    pairs = [list(map(Tile, _scaled(inspection.maps[:, number]))) for number in range(shown)]
     rows = [pairs[start : start + _FILTER_PAIRS] for start in range(0, shown, _FILTER_PAIRS)]
     which = f"the first {shown} of {channels} filters" if shown < channels else f"all {channels} filters"
-    number = list(anatomy.means).index(anatomy.chosen) + 1
-    title = f"Feature maps of convolution {number}, {ending(anatomy.chosen, 32)}: {which}"
+    number = list(inspection.means).index(inspection.chosen) + 1
+    title = f"Feature maps of convolution {number}, {ending(inspection.chosen, 32)}: {which}"
     caption = (
         f"What each filter of one convolution answers to the same image. {_HOW}, scaled for each pair. Filters that "
         "show the same do the same work; one that stays pale does none."
@@ -55,6 +55,6 @@ def filter_maps(path: Path, anatomy: Inspection) -> None:
 
 
 def _scaled(maps: Floats) -> Floats:
-    """Both maps of a pair (2, h, w) by the same largest value, into [−1, 1]."""
+    """Scale both maps of a pair (2, h, w) by the same largest value, into [−1, 1]."""
     scaled: Floats = maps / max(float(np.abs(maps).max()), 1e-12)
     return scaled

@@ -1,9 +1,9 @@
 """Every picture of a run, in the order of the page: the part in which it stands, its file's name, how it is drawn.
 
-What a picture is called and how it is read stands in the function that draws it, as its title and caption; the page
-takes both from the file.
+Title and caption stand in the function that draws the picture; the page takes both from the file.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,8 @@ class Picture(NamedTuple):
 
 
 def pictures(run: Run) -> Iterator[Picture]:
-    """The pictures that this run has something to show in."""
-    options, classes, test, anatomy = run.options, run.dataset.classes, run.test.images, run.anatomy
+    """Yield the pictures that this run has something to show in."""
+    options, classes, test, inspection = run.options, run.dataset.classes, run.test.images, run.inspection
     if len(run.predictions):
         for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
             draw = partial(confusion_matrix, confusion=run.confusion, classes=classes, shares=shares)
@@ -63,20 +63,21 @@ def pictures(run: Run) -> Iterator[Picture]:
     if run.augmented is not None:
         yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
 
-    yield Picture("Network", "layers", partial(layer_table, anatomy=anatomy))
-    if any(layer.field for layer in anatomy.layers):
-        yield Picture("Network", "receptive_fields", partial(receptive_fields, anatomy=anatomy))
-    yield Picture("Network", "kernels", partial(first_kernels, weights=anatomy.kernels[0]))
-    if len(anatomy.kernels) > 1:
-        yield Picture("Network", "second_kernels", partial(second_kernels, weights=anatomy.kernels[1]))
+    yield Picture("Network", "layers", partial(layer_table, inspection=inspection))
+    if any(layer.field for layer in inspection.layers):
+        yield Picture("Network", "receptive_fields", partial(receptive_fields, inspection=inspection))
+    yield Picture("Network", "kernels", partial(first_kernels, weights=inspection.kernels[0]))
+    if len(inspection.kernels) > 1:
+        yield Picture("Network", "second_kernels", partial(second_kernels, weights=inspection.kernels[1]))
     if run.snapshots is not None:
         yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
-    yield Picture("Network", "feature_maps", partial(feature_maps, anatomy=anatomy))
-    yield Picture("Network", "filter_maps", partial(filter_maps, anatomy=anatomy))
+    yield Picture("Network", "feature_maps", partial(feature_maps, inspection=inspection))
+    yield Picture("Network", "filter_maps", partial(filter_maps, inspection=inspection))
 
 
 def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
-    """Writes every picture into `folder`, in the place of all that were there; returns the files by part."""
+    """Write every picture into `folder`, in the place of all that were there; return the files by part."""
+    gc.freeze()  # what was imported stays: each full collection would walk all of it, a tenth of the time
     for stale in folder.glob("*.png"):
         stale.unlink()
     drawn: dict[Part, list[Path]] = {}
@@ -84,4 +85,5 @@ def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
         path = folder / f"{picture.name}.png"
         picture.draw(path)
         drawn.setdefault(picture.part, []).append(path)
+    gc.unfreeze()
     return drawn

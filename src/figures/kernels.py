@@ -1,4 +1,4 @@
-"""What the convolutions look for: their kernels, at the end and as they came to be."""
+"""The kernels of the first convolutions, at the end and as they came to be."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -18,7 +18,7 @@ _NUMBERS = "White is 0, red positive, blue negative."
 
 
 def first_kernels(path: Path, weights: Floats) -> None:
-    """The kernels (O, C, H, W) of the first convolution, as small images: in colour for C = 3, else of channel 1."""
+    """Draw the kernels (O, C, H, W) of the first convolution as images: in colour for C = 3, else of channel 1."""
     shown = weights[:_MOST]
     which = f"The first {_MOST} of {len(weights)}" if len(weights) > _MOST else f"The {len(weights)}"
     tiles = [_tile(kernel, _largest(kernel)) for kernel in shown]
@@ -29,12 +29,13 @@ def first_kernels(path: Path, weights: Floats) -> None:
 
 
 def second_kernels(path: Path, weights: Floats) -> None:
-    """The kernels (O, I, H, W) of the second convolution: a row for each of the first, a column for each channel."""
+    """Draw the kernels (O, I, H, W) of the second convolution: a row for each kernel, a column for each channel."""
     kernels, channels = len(weights), weights.shape[1]
     shown = weights[:_MOST_ROWS, :_MOST_CHANNELS]
     rows = [[[Tile(channel / _largest(kernel)) for channel in kernel]] for kernel in shown]
-    title = f"Kernels of the second convolution: {_of(len(shown), kernels)} kernels"
-    title += f", {_of(shown.shape[1], channels)} channels" if channels > 1 else ""
+    title = f"Kernels of the second convolution: {len(shown)} of {kernels} kernels"
+    if channels > 1:
+        title += f", {shown.shape[1]} of {channels} channels"
     caption = (
         f"A row is one kernel; its columns, {weights.shape[2]}×{weights.shape[3]} weights each, belong to the channels "
         f"that the first convolution hands on. Scaled by the row's largest weight. {_NUMBERS}"
@@ -43,8 +44,10 @@ def second_kernels(path: Path, weights: Floats) -> None:
 
 
 def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -> None:
-    """How kernels came to be, from the arrays of `models/snapshots.npz`: `epochs` (S,), `first` (S, O, I, H, W) and
-    `second` likewise, if there is one. A row is a kernel of each convolution, a column an epoch."""
+    """Draw kernels by epoch, from the arrays of `models/snapshots.npz`: a row per kernel, a column per epoch.
+
+    The arrays are `epochs` (S,), `first` (S, O, I, H, W) and, if there is a second convolution, `second` likewise.
+    """
     chosen = spread(len(snapshots["epochs"]), _EPOCHS)
     epochs = snapshots["epochs"][chosen].tolist()
     strips = [_strip(snapshots["first"][chosen], "first convolution", epochs)]
@@ -63,12 +66,12 @@ def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -
     )
     most = max(snapshots[name].shape[1] for name in snapshots if name != "epochs")
     if most > _FOLLOWED:
-        caption += f" EmbeddedPicture are the first {_FOLLOWED} kernels."
+        caption += f" Shown are the first {_FOLLOWED} kernels."
     sheet(path, rows, title, caption, image_inches=0.52, gap=0.05, group_gap=0.4)
 
 
 def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> list[list[Tile | None]]:
-    """A row for each of the first kernels of (S, O, C, H, W), with the epochs above the first row."""
+    """Make a row of tiles for each of the first kernels of (S, O, C, H, W), with the epochs above the first row."""
     strip: list[list[Tile | None]] = []
     for evolution in np.asarray(weights, dtype=np.float32)[:, :_FOLLOWED].swapaxes(0, 1):
         lines = [[("", f"epoch {epoch}" if epoch == epochs[0] else str(epoch), "")] for epoch in epochs]
@@ -80,19 +83,15 @@ def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> li
 
 
 def _largest(weights: Floats) -> float:
-    """Kernels differ in size by orders of magnitude, and the pattern is what matters."""
+    """Return what to divide by: kernels differ in size by orders of magnitude, and the pattern is what matters."""
     return max(float(np.abs(weights).max()), 1e-12)
 
 
 def _tile(kernel: Floats, largest: float, lines: list[tuple[str, str, str]] | None = None) -> Tile:
-    """A kernel (C, H, W) divided by `largest`: in colour for C = 3, else its first channel."""
+    """Make a tile of a kernel (C, H, W) divided by `largest`: in colour for C = 3, else of its first channel."""
     scaled = kernel / largest
     if len(kernel) == 3:
         image: NDArray[np.generic] = np.rint(127.5 * (1 + scaled.transpose(1, 2, 0))).astype(np.uint8)
     else:
         image = scaled[0]
     return Tile(image, lines or [], room=2.0)
-
-
-def _of(shown: int, total: int) -> str:
-    return f"{shown} of {total}" if shown < total else f"{total}"

@@ -1,6 +1,5 @@
-"""What the network is made of: layers with their sizes, and how much of an image each of them sees."""
+"""The network's layers with their sizes, and how much of an image each of them sees."""
 
-from collections.abc import Sequence
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,27 @@ _RIGHT = {"#": 0.35, "output": 6.3, "parameters": 7.4, "sees": 9.85}  # where a 
 _MOST_FIELDS, _COLUMNS, _INCHES = 16, 8, 1.25
 
 
-def layer_table(path: Path, anatomy: Inspection) -> None:
-    """A row per layer: its output's shape, its parameters, its receptive field."""
-    layers = anatomy.layers
+def layer_table(path: Path, inspection: Inspection) -> None:
+    """Draw a row per layer: its output's shape, its parameters, its receptive field."""
+    layers = inspection.layers
     cut = max(0, len(layers) - _MOST_LAYERS)
     half = _MOST_LAYERS // 2
-    rows = [_cells(layer, number) for layer, number in zip(layers, _numbers(layers), strict=True)]
+    rows, convolutions = [], count(1)
+    for layer in layers:
+        rows.append(
+            {
+                "#": str(next(convolutions)) if layer.kind.startswith("conv") else "",
+                "layer": ending(layer.name, 34),
+                "kind": fitting("", layer.kind, "", _RIGHT["output"] - _LEFT["kind"] - 0.9),
+                "output": "×".join(map(str, layer.output)),
+                "parameters": f"{layer.parameters:,}" if layer.parameters else "",
+                "sees": "×".join(map(str, layer.field.size)) if layer.field else "–",
+            }
+        )
     shares = [layer.parameters / max(layer.parameters for layer in layers) for layer in layers]
     if cut:
         rows[half:-half], shares[half:-half] = [{"layer": f"… {cut} more …"}], [0.0]
-    title = f"Layers: {anatomy.parameters:,} parameters, {anatomy.size / 2**20:.2f} MiB"
+    title = f"Layers: {inspection.parameters:,} parameters, {inspection.size / 2**20:.2f} MiB"
     if cut:
         title += f"; the first and last {half} of {len(layers)}"
     caption = (
@@ -57,33 +67,15 @@ def layer_table(path: Path, anatomy: Inspection) -> None:
             bar = Rectangle(
                 (_RIGHT["parameters"] + 0.1, y + 0.05), _BAR * share, _ROW - 0.1, color=BLUE, alpha=0.6, linewidth=0
             )
-            axes.add_patch(bar)
+            axes.add_artist(bar)
             y += _ROW
 
 
-def _numbers(layers: Sequence[Layer]) -> list[str]:
-    """Counts the convolutions; empty for other layers."""
-    counter = count(1)
-    return [str(next(counter)) if layer.kind.startswith("conv") else "" for layer in layers]
-
-
-def _cells(layer: Layer, number: str) -> dict[str, str]:
-    return {
-        "#": number,
-        "layer": ending(layer.name, 34),
-        "kind": fitting("", layer.kind, "", _RIGHT["output"] - _LEFT["kind"] - 0.9),
-        "output": "×".join(map(str, layer.output)),
-        "parameters": f"{layer.parameters:,}" if layer.parameters else "",
-        "sees": "×".join(map(str, layer.field.size)) if layer.field else "–",
-    }
-
-
-def receptive_fields(path: Path, anatomy: Inspection) -> None:
-    """What the unit in the middle of each layer sees of the image; layers that see as much as the one before are left
-    out."""
-    image = anatomy.images[0]
-    known = [layer for layer in anatomy.layers if layer.field and len(layer.output) == 3]
-    different = [_seen(image, next(group)) for _, group in groupby(known, key=lambda layer: layer.field)]
+def receptive_fields(path: Path, inspection: Inspection) -> None:
+    """Draw what the unit in the middle of each layer sees of the image; leave out layers that see no more."""
+    image = inspection.images[0]
+    known = [layer for layer in inspection.layers if layer.field and len(layer.output) == 3]
+    different = [seen(image, next(group)) for _, group in groupby(known, key=lambda layer: layer.field)]
     height, width = image.shape[:2]
     all_of_it = [tile.box == (0, height - 1, 0, width - 1) for tile in different]
     if any(all_of_it):
@@ -101,8 +93,8 @@ def receptive_fields(path: Path, anatomy: Inspection) -> None:
     sheet(path, rows, f"Receptive fields{cut}", caption, image_inches=_INCHES, group_gap=0.12)
 
 
-def _seen(image: NDArray[np.uint8], layer: Layer) -> Tile:
-    """The image, pale outside of what the middle unit sees."""
+def seen(image: NDArray[np.uint8], layer: Layer) -> Tile:
+    """Make a tile of the image, pale outside of what the layer's middle unit sees."""
     assert layer.field is not None
     (low, left), (high, right), (down, across) = layer.field
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Test images with what the model says about them."""
+"""Test images with the model's predictions."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _READ = "Each percentage is the probability that the model gave to the class bes
 
 
 def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:
-    """`count` test images (N, H, W, C) drawn at random, always the same ones, with the rows of `predictions.csv`."""
+    """Draw `count` random test images (N, H, W, C), always the same ones, with their rows of `predictions.csv`."""
     total = len(predictions)
     chosen = np.sort(np.random.default_rng(_SEED).permutation(total)[:count])
     table = predictions.iloc[chosen]
@@ -26,7 +26,7 @@ def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: panda
 
 
 def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:
-    """The `count` wrong predictions with the highest confidence, among test images (N, H, W, C)."""
+    """Draw the `count` wrong predictions with the highest confidence, from test images (N, H, W, C)."""
     total = len(predictions)
     wrong = predictions[predictions["label"] != predictions["prediction"]]
     if not len(wrong):
@@ -40,15 +40,15 @@ def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: panda
 
 
 def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title: str, caption: str) -> None:
+    """Draw the images of these rows with what the model said, those that are wrong in a frame."""
     columns = ["index", "label", "prediction", "confidence", "label_probability"]
-    tiles = [_tile(images[index], *rest) for index, *rest in table[columns].itertuples(index=False, name=None)]
+    tiles = []
+    for index, label, prediction, confidence, label_probability in table[columns].itertuples(index=False, name=None):
+        said = f"  {percent(confidence)}"
+        if label == prediction:
+            tiles.append(Tile(images[index], [("✓ ", label, said)], _INCHES))
+        else:
+            truth = ("is ", label, f"  {percent(label_probability)}")
+            tiles.append(Tile(images[index], [("✗ ", prediction, said), truth], _INCHES, framed=True))
     rows = [[[tile] for tile in tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
     sheet(path, rows, title, caption, image_inches=_INCHES, group_gap=0.1)
-
-
-def _tile(image: NDArray[np.uint8], label: str, prediction: str, confidence: float, label_probability: float) -> Tile:
-    said = f"  {percent(confidence)}"
-    if label == prediction:
-        return Tile(image, [("✓ ", label, said)], room=_INCHES)
-    truth = ("is ", label, f"  {percent(label_probability)}")
-    return Tile(image, [("✗ ", prediction, said), truth], room=_INCHES, framed=True)

@@ -1,4 +1,4 @@
-"""What the model does on the test images: by class, and which class is taken for which."""
+"""Results on the test images: confusion matrix and accuracy by class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 import pandas
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from src.figures.style import (
     FAINT,
@@ -27,11 +26,14 @@ _MOST_CLASSES = 40
 
 
 def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str], *, shares: bool) -> None:
-    """Counts, or shares of a row in percent, as numbers; shares as colour; from the table `label,prediction,count`.
+    """Draw counts, or shares of a row in percent, as numbers, and shares as colour; from `label,prediction,count`.
 
     With more than 20 classes the 20 with the most mistakes are shown, and one column for all other predictions.
     """
-    counts = _square(confusion, classes)
+    place = {name: index for index, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for label, prediction, count in zip(confusion["label"], confusion["prediction"], confusion["count"], strict=True):
+        counts[place[label], place[prediction]] = count
     order = np.arange(len(classes))
     if shares:
         title = "Confusion matrix in percent of each true class"
@@ -52,7 +54,7 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         "cell is none. Colour is the share of the row, on a scale that lets rare mistakes be seen."
     )
     ratios = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
-    words = np.vectorize(_in_percent, otypes=[object])(ratios) if shares else shown.astype(object)
+    words = np.vectorize(in_percent, otypes=[object])(ratios) if shares else shown.astype(object)
     ratios[:, len(order) :] = 0  # "all others" is no class: without colour
     cell = min(1.2, max(0.42, 4.0 / len(columns)))
     labels = 0.075 * max(map(len, columns))
@@ -76,10 +78,8 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
             totals.tick_params(length=0)
             totals.spines[:].set_visible(False)
         # Thin white lines between the cells.
-        axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(len(order) + 1) - 0.5, minor=True)
-        axes.grid(which="minor", color="white", linewidth=1)
-        axes.tick_params(which="minor", length=0)
+        axes.hlines(np.arange(1, len(order)) - 0.5, -0.5, len(columns) - 0.5, color="white", linewidth=1)
+        axes.vlines(np.arange(1, len(columns)) - 0.5, -0.5, len(order) - 0.5, color="white", linewidth=1)
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(picture, ax=axes, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], shrink=0.8, pad=0.02)
         bar.set_label("share of the row")
@@ -87,24 +87,15 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         bar.outline.set_visible(False)
 
 
-def _in_percent(share: float) -> str:
-    """At most four letters: "100", "12", "3.4", "<0.1"."""
+def in_percent(share: float) -> str:
+    """Write a share in at most four letters: "100", "12", "3.4", "<0.1"."""
     if share >= 0.0995:
         return f"{100 * share:.0f}" if share < 0.9995 or share == 1 else ">99"
     return f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
 
 
-def _square(confusion: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Counts (K, K), rows by label, columns by prediction."""
-    place = {name: index for index, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for label, prediction, count in zip(confusion["label"], confusion["prediction"], confusion["count"], strict=True):
-        counts[place[label], place[prediction]] = count
-    return counts
-
-
 def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
-    """Accuracy of each class with its interval, the best on top, from the columns of `reports/per_class.csv`."""
+    """Draw the accuracy of each class with its interval, the best on top, from the columns of `per_class.csv`."""
     tested = per_class[per_class["images"] > 0].sort_values("accuracy", ascending=False, kind="stable")
     overall = tested["correct"].sum() / max(1, tested["images"].sum())
     title = "Accuracy by class"

@@ -1,4 +1,4 @@
-"""How accuracy falls when the test images are shifted, made noisy or attacked."""
+"""Accuracy on test images that are shifted, made noisy or attacked."""
 
 from pathlib import Path
 
@@ -18,8 +18,10 @@ _DIRECTIONS = {"left": (BLUE, "<"), "right": (ORANGE, ">"), "up": (GREEN, "^"), 
 
 
 def robustness(path: Path, table: pandas.DataFrame) -> None:
-    """Accuracy against strength with its 95 % intervals, a panel per kind, from the columns of
-    `reports/robustness.csv`; a shift has a line per direction."""
+    """Draw accuracy against strength with its 95 % intervals, from the columns of `reports/robustness.csv`.
+
+    There is a panel for each kind of corruption; a shift has a line per direction.
+    """
     kinds = table["kind"].drop_duplicates().tolist()
     clean = table[table["strength"] == 0]["accuracy"].max()
     title = "Robustness: accuracy on changed test images"
@@ -32,7 +34,7 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
             name, unit = _KINDS.get(kind, (kind, "strength"))
-            _panel(axes, table[table["kind"] == kind])
+            panel(axes, table[table["kind"] == kind])
             axes.axhline(clean, color=QUIET, linestyle="--", linewidth=1, zorder=0)
             axes.set(title=name, xlabel=unit, ylim=(0, 1.02))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift"))
@@ -43,7 +45,8 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
         panels[0].yaxis.set_major_formatter(percent_tick)
 
 
-def _panel(axes: Axes, table: pandas.DataFrame) -> None:
+def panel(axes: Axes, table: pandas.DataFrame) -> None:
+    """Draw the curves of one kind of corruption."""
     unchanged = table[table["strength"] == 0]
     directions = [name for name in _DIRECTIONS if (table["direction"] == name).any()]
     for direction in directions or [""]:

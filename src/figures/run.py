@@ -1,10 +1,10 @@
 """Everything that the pictures and the page show, read once from what the stages before have written.
 
-It is looked at here whether all of it belongs together, so that who draws may rely on it.
+Here it is checked that all of it belongs together, so that the pictures may rely on it.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from src.core.errors import UserError
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
 from src.data.verify import open_checked
 from src.evaluation import tables
-from src.evaluation.reports import read_metrics, read_training
 from src.models.file import load
 from src.models.inspection import Inspection, inspect_network
 
-# What is drawn of the tables.
+# Columns of the tables that are drawn.
 _HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 _STEPS = ("step", "epoch", "train_error", "validation_error")
 _PREDICTIONS = ("index", "label", "prediction", "confidence", "label_probability")
@@ -39,13 +38,13 @@ _ROBUSTNESS = ("kind", "strength", "direction", "accuracy", "ci_low", "ci_high")
 
 @dataclass(frozen=True)
 class Run:
-    """One pass of the pipeline. Tables are those of `reports/`; what was not recorded is None."""
+    """Hold one pass of the pipeline. Tables are those of `reports/`; what was not recorded is None."""
 
     options: params.Visualize
     dataset: Dataset
     train: LabelledImages
     test: LabelledImages
-    anatomy: Inspection
+    inspection: Inspection
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -61,7 +60,7 @@ class Run:
 
 
 def read_run(options: params.Visualize) -> Run:
-    """Reads it all, and lets the network look at the chosen image. Raises `UserError` where that cannot be."""
+    """Read it all, and inspect the network on the chosen image. Raises `UserError` for what is missing or damaged."""
     dataset = read_dataset()
     train, test = open_checked(dataset, "train", "test")
     classifier, spec = load(paths.MODEL)
@@ -71,7 +70,7 @@ def read_run(options: params.Visualize) -> Run:
         raise UserError(f"visualize.image is {options.image}, but there are {len(images):,} images, counted from 0")
     # The order of sums, hence the last bits and the pictures, would depend on the number of cores.
     torch.set_num_threads(1)
-    training, history = read_training(), tables.read(paths.HISTORY, *_HISTORY)
+    training, history = read_object(paths.TRAINING), tables.read(paths.HISTORY, *_HISTORY)
     if training["best_epoch"] not in history["epoch"].tolist():
         raise _apart(paths.HISTORY, f"{paths.TRAINING} keeps epoch {training['best_epoch']}")
     predictions = tables.read(paths.PREDICTIONS, *_PREDICTIONS)
@@ -79,15 +78,33 @@ def read_run(options: params.Visualize) -> Run:
         raise _damaged(paths.PREDICTIONS, "a number is missing")
     if predictions["index"].tolist() != list(range(len(test.labels))):
         raise _apart(paths.PREDICTIONS, f"there are {len(test.labels):,} test images")
-    per_class, confusion = _classes(predictions, dataset.classes)
+    per_class = tables.read(paths.PER_CLASS, *_PER_CLASS)
+    if per_class["class"].tolist() != dataset.classes:
+        raise _apart(paths.PER_CLASS, f"{paths.DATASET} has other classes")
+    if not set(dataset.classes).issuperset({*predictions["label"], *predictions["prediction"]}):
+        raise _apart(paths.PREDICTIONS, f"{paths.DATASET} has other classes")
+    confusion, pairs = tables.read(paths.CONFUSION, "label", "prediction", "count"), ["label", "prediction"]
+    if confusion.set_index(pairs)["count"].to_dict() != predictions.groupby(pairs).size().to_dict():
+        raise _apart(paths.CONFUSION, f"{paths.PREDICTIONS} has other predictions")
+
+    snapshots = _arrays(paths.SNAPSHOTS)  # epochs (S,) and kernels (S, O, I, H, W)
+    if snapshots is not None:
+        kernels = [array for name, array in snapshots.items() if name != "epochs"]
+        shapes = [len(array) == len(snapshots.get("epochs", ())) and array.ndim == 5 for array in kernels]
+        if "first" not in snapshots or not all(shapes) or not all(array.size for array in kernels):
+            raise _damaged(paths.SNAPSHOTS, "its arrays are not kernels by epoch")
+    found = _arrays(paths.AUGMENTATION)
+    augmented = None if found is None else found.get("images", np.empty(0))
+    if augmented is not None and (augmented.ndim != 4 or not augmented.size):
+        raise _damaged(paths.AUGMENTATION, "it holds no images")
     return Run(
         options=options,
         dataset=dataset,
         train=train,
         test=test,
-        anatomy=inspect_network(classifier, images[options.image], options.shift, options.layer),
+        inspection=inspect_network(classifier, images[options.image], options.shift, options.layer),
         training=training,
-        metrics=read_metrics(),
+        metrics=read_object(paths.METRICS),
         environment=read_object(paths.ENVIRONMENT),
         history=history,
         predictions=predictions,
@@ -96,59 +113,24 @@ def read_run(options: params.Visualize) -> Run:
         steps=_table(paths.STEPS, *_STEPS),
         calibration=_table(paths.CALIBRATION, *_CALIBRATION),
         robustness=_table(paths.ROBUSTNESS, *_ROBUSTNESS),
-        snapshots=_snapshots(),
-        augmented=_augmented(),
+        snapshots=snapshots,
+        augmented=augmented,
     )
 
 
-def _classes(predictions: pandas.DataFrame, classes: Sequence[str]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """The tables by class. Raises `UserError` where they are of other classes, or of other predictions."""
-    per_class = tables.read(paths.PER_CLASS, *_PER_CLASS)
-    if per_class["class"].tolist() != list(classes):
-        raise _apart(paths.PER_CLASS, f"{paths.DATASET} has other classes")
-    confusion = tables.read(paths.CONFUSION, "label", "prediction", "count")
-    if not set(classes).issuperset({*predictions["label"], *predictions["prediction"]}):
-        raise _apart(paths.PREDICTIONS, f"{paths.DATASET} has other classes")
-    pairs = ["label", "prediction"]
-    if confusion.set_index(pairs)["count"].to_dict() != predictions.groupby(pairs).size().to_dict():
-        raise _apart(paths.CONFUSION, f"{paths.PREDICTIONS} has other predictions")
-    return per_class, confusion
-
-
 def _apart(path: Path, reason: str) -> UserError:
+    """Say that a file and the others are not of one run."""
     return UserError(f"{path} is of another run ({reason}): run dvc repro")
 
 
 def _table(path: Path, *columns: str) -> pandas.DataFrame | None:
-    """The table, None where there is none or only its header."""
+    """Return the table; None if there is none, or only its header."""
     table = tables.read(path, *columns) if path.is_file() else None
     return table if table is not None and len(table) else None
 
 
-def _snapshots() -> dict[str, NDArray[Any]] | None:
-    """Epochs (S,) and kernels (S, O, I, H, W), None where they were not recorded."""
-    found = _arrays(paths.SNAPSHOTS)
-    if found is None:
-        return None
-    kernels = [array for name, array in found.items() if name != "epochs"]
-    shapes = [len(array) == len(found.get("epochs", ())) and array.ndim == 5 for array in kernels]
-    if "first" not in found or not all(shapes) or not all(array.size for array in kernels):
-        raise _damaged(paths.SNAPSHOTS, "its arrays are not kernels by epoch")
-    return found
-
-
-def _augmented() -> NDArray[np.uint8] | None:
-    found = _arrays(paths.AUGMENTATION)
-    if found is None:
-        return None
-    images: NDArray[np.uint8] = found.get("images", np.empty(0))
-    if images.ndim != 4 or not images.size:
-        raise _damaged(paths.AUGMENTATION, "it holds no images")
-    return images
-
-
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a file, None where there is none."""
+    """Return the arrays of a file; None if there is none."""
     if not path.is_file():
         return None
     try:
@@ -162,4 +144,5 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def _damaged(path: Path, reason: str) -> UserError:
+    """Say that a file is damaged."""
     return UserError(f"{path} is damaged ({reason}): {DAMAGED}")

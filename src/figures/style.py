@@ -1,12 +1,13 @@
 """The one look of all pictures: sizes, colours, how names are shortened, how a file is written.
 
 Colours are Okabe and Ito's ("Color universal design", 2008), which people with every common form of colour blindness
-tell apart; nothing is said by colour alone.
+distinguish; nothing is said by colour alone.
 """
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ MARGIN = 0.15  # inches around a picture
 _FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Noto Sans Devanagari", "Noto Emoji")
 
 
+@cache
 def _settings() -> dict[Any, Any]:
+    """Return matplotlib's settings, with those fonts that are installed."""
     installed = set(fontManager.get_font_names())
     return {
         "font.family": ["DejaVu Sans", *(font for font in _FONTS if font in installed)],
@@ -60,7 +63,7 @@ def _settings() -> dict[Any, Any]:
 def drawing(
     path: Path, width: float, height: float, title: str, caption: str, *, plot: bool = True
 ) -> Iterator[tuple[Figure, float]]:
-    """Yields a figure and the inches that its title takes; writes it to `path` as PNG when the block ends.
+    """Yield a figure and the inches that its title takes; write it to `path` as PNG when the block ends.
 
     Between title and caption there are `width` × `height` inches. With `plot`, axes are laid out there; without it the
     block places everything itself. The file also says its title and caption as text, and which rows of pixels lie
@@ -72,8 +75,8 @@ def drawing(
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         room = width - 2 * MARGIN
         words = {"Title": title, "Description": caption}  # keywords of the PNG specification
-        title, top = _wrapped(title, room, FontProperties(size=TITLE, weight="bold"))
-        caption, bottom = _wrapped(caption, room, FontProperties(size=CAPTION))
+        title, top = _wrapped(title, room, TITLE, "bold")
+        caption, bottom = _wrapped(caption, room, CAPTION)
         top, bottom = top + MARGIN + 0.1, bottom + MARGIN + 0.1
         total = top + height + bottom
         figure = Figure(figsize=(width, total), dpi=DPI)
@@ -91,59 +94,62 @@ def drawing(
             figure.savefig(temporary, format="png", metadata={"Software": None, "Rows": rows, **words})
 
 
-def _inches(text: str, font: FontProperties) -> float:
+@cache  # of words, which come again and again: measuring takes half a millisecond
+def _inches(text: str, size: float, weight: str = "normal") -> float:
+    """Measure a line of text."""
+    font = FontProperties(size=size, weight=weight)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
-def _wrapped(text: str, room: float, font: FontProperties) -> tuple[str, float]:
-    """`text` broken into lines that fit into `room` inches, and the height of those lines in inches."""
-    lines = [""]
+def _wrapped(text: str, room: float, size: float, weight: str = "normal") -> tuple[str, float]:
+    """Break `text` into lines that fit into `room` inches; return the height of those lines in inches, too."""
+    lines, used = [""], 0.0
     for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if _inches(longer, font) <= room:
-            lines[-1] = longer
+        space, width = _inches(" ", size, weight), _inches(word, size, weight)
+        if used and used + space + width <= room:
+            lines[-1], used = f"{lines[-1]} {word}", used + space + width
         else:
-            lines.append(word)
-    return "\n".join(lines), len(lines) * 1.25 * font.get_size_in_points() / 72
+            lines, used = [*lines, word] if used else [word], width
+    return "\n".join(lines), len(lines) * 1.25 * size / 72
 
 
 def short(name: str, length: int) -> str:
-    """A name on one line of at most `length` characters; what is cut becomes "…"."""
+    """Set a name on one line of at most `length` characters; what is cut becomes "…"."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def ending(name: str, length: int) -> str:
-    """The last `length` characters of a layer's name, whose end tells more than its beginning."""
+    """Keep the last `length` characters of a layer's name, whose end says more than its beginning."""
     return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def fitting(before: str, name: str, after: str, width: float) -> str:
-    """`before` + `name` + `after` in small type, the name cut so that it all fits into `width` inches."""
-    font = FontProperties(size=SMALL)
+    """Return `before` + `name` + `after`, the name cut so that it all fits into `width` inches of small type."""
     for length in range(len(name), 1, -1):
         text = before + short(name, length) + after
-        if _inches(text, font) <= width:
+        if _inches(text, SMALL) <= width:
             return text
     return before + short(name, 1) + after
 
 
 def percent(share: float, digits: int = 0) -> str:
+    """Write a share of 1 in percent."""
     return f"{100 * share:.{digits}f} %"
 
 
 def percent_tick(share: float, _: float | None = None) -> str:
-    """A tick's label, with only the decimals that its value has."""
+    """Write a tick's label, with only the decimals that its value has."""
     return f"{round(100 * share, 6):g} %"
 
 
 def nothing(path: Path, title: str, reason: str) -> None:
-    """Writes an empty picture that says why there is nothing to see."""
+    """Write an empty picture that says why there is nothing to see."""
     with drawing(path, 6.5, 0.9, title, "", plot=False) as (figure, _):
         figure.text(0.5, 0.45, reason, ha="center", va="center", fontsize=11.0, color=QUIET)
 
 
 def only_bottom(axes: Axes) -> None:
-    """For horizontal bars and dots, whose names stand at the left: no line there."""
+    """Remove the line at the left of horizontal bars and dots, where their names stand."""
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""How every page is made from a template: foreign text is escaped, and what a template lacks is an error."""
+"""Templates of pages, in which foreign text is escaped and an undefined name is an error."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def templates(folder: Path) -> Environment:
-    """The templates of a folder. They may include `page.css.jinja` of this one, the style sheet of a run's page.
+    """Load the templates of a folder. They may include `page.css.jinja` of this one, the style sheet of a run's page.
 
     Every value is escaped: class and file names may hold anything.
     """

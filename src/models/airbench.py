@@ -54,20 +54,20 @@ def airbench(image: ImageFormat, classes: int, dropout: float, activation: Activ
 
 
 def _pair(inputs: int, outputs: int, activation: Activation) -> nn.Sequential:
-    """Two convolutions with batch norm, the first one halving height and width."""
+    """Build two convolutions with batch norm, the first one halving height and width."""
     first = [_convolution(inputs, outputs), nn.MaxPool2d(2), _batch_norm(outputs), activation()]
     return nn.Sequential(*first, _convolution(outputs, outputs), _batch_norm(outputs), activation())
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """At first, the output's first channels are those of the input, unchanged."""
+    """Build a convolution whose first output channels are at first those of the input, unchanged."""
     layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(layer.weight.data[:inputs])
     return layer
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    """The weight stays 1; the statistics follow the batches of a short training fast."""
+    """Build a batch norm whose weight stays 1, and whose statistics follow the batches of a short training fast."""
     layer = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
     layer.weight.requires_grad_(False)
     return layer

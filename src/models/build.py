@@ -1,4 +1,4 @@
-"""From the `model` section to a classifier."""
+"""From `params.Model` to a classifier."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,10 +25,10 @@ _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 def build(
     model: params.Model, image: ImageFormat, classes: int, mean: Sequence[float], std: Sequence[float]
 ) -> Classifier:
-    """A classifier for `classes` classes, its weights drawn from torch's global random state.
+    """Build a classifier for `classes` classes, its weights drawn from torch's global random state.
 
-    mean, std: of the training images per channel, in [0, 1]; used where `model.normalize` is `dataset`.
-    Raises `UserError` where the network cannot take these images or its trained weights cannot be had.
+    mean, std: of the training images per channel, in [0, 1]; used if `model.normalize` is `dataset`.
+    Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
     if model.name in NETWORKS:
         if model.weights != "none":
@@ -43,24 +43,18 @@ def build(
             replace_activations(network, ACTIVATIONS[model.activation])
     if model.freeze:
         freeze_all_but_last(network)
-    return Classifier(network, Normalize(*_constants(model.normalize, image.channels, mean, std)))
 
-
-def _constants(
-    normalize: str | params.Constants, channels: int, mean: Sequence[float], std: Sequence[float]
-) -> tuple[list[float], list[float]]:
-    if isinstance(normalize, params.Constants):
-        chosen = (normalize.mean, normalize.std)
-    elif normalize == "dataset":
-        # A channel that never varies has no spread to divide by.
-        chosen = (list(mean), [value or 1.0 for value in std])
-    elif normalize == "imagenet":
-        average = [[sum(values) / 3] for values in _IMAGENET]
-        chosen = _IMAGENET if channels == 3 else (average[0], average[1])
+    if isinstance(model.normalize, params.Constants):
+        mean, std = model.normalize.mean, model.normalize.std
+    elif model.normalize == "dataset":
+        std = [value or 1.0 for value in std]  # a channel that never varies has no spread to divide by
+    elif model.normalize == "imagenet":
+        mean, std = _IMAGENET if image.channels == 3 else ([sum(values) / 3] for values in _IMAGENET)
     else:
-        chosen = ([0.5], [0.5]) if normalize == "half" else ([0.0], [1.0])
-    if len(chosen[0]) not in (1, channels):
+        mean, std = ([0.5], [0.5]) if model.normalize == "half" else ([0.0], [1.0])
+    if len(mean) not in (1, image.channels):
         raise UserError(
-            f"model.normalize has {len(chosen[0])} values and the images {channels} channels: give one for each"
+            f"model.normalize has {len(mean)} values and the images {image.channels} channels: give one for each"
         )
-    return tuple(list(values) * (channels // len(values)) for values in chosen)  # type: ignore[return-value]
+    repeat = image.channels // len(mean)
+    return Classifier(network, Normalize(list(mean) * repeat, list(std) * repeat))

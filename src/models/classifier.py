@@ -1,4 +1,4 @@
-"""The whole way from stored pixels to class probabilities: what is trained, saved, logged and served."""
+"""The way from stored pixels to class probabilities, which is trained, saved, logged and served as one."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Normalize(nn.Module):
-    """uint8 images (N, H, W, C) → float32 (N, C, H, W), scaled to [0, 1] and then (x − mean) / std per channel."""
+    """Turn uint8 images (N, H, W, C) into float32 (N, C, H, W): scaled to [0, 1], then (x − mean) / std by channel."""
 
     mean: Tensor
     std: Tensor
@@ -25,7 +25,7 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """uint8 images (N, H, W, C) → logits (N, K)."""
+    """Turn uint8 images (N, H, W, C) into logits (N, K)."""
 
     def __init__(self, network: nn.Module, normalize: Normalize) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Classifier(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch, but a frozen batch norm keeps to its running statistics, which belong to its weights."""
+        """Set the mode as torch does, but let a frozen batch norm keep its running statistics: they fit its weights."""
         super().train(mode)
         for layer in self.modules():
             if isinstance(layer, _BatchNorm) and not any(weight.requires_grad for weight in layer.parameters()):
@@ -46,7 +46,7 @@ class Classifier(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """uint8 images (N, H, W, C) → class probabilities (N, K): the form in which a model leaves the pipeline."""
+    """Turn uint8 images (N, H, W, C) into class probabilities (N, K): the form in which a model leaves the pipeline."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()

@@ -22,7 +22,10 @@ from src.models.classifier import Classifier
 
 
 class ModelSpec(BaseModel):
-    """What the weights belong to. `mean` and `std` are those of the training images, per channel, in [0, 1]."""
+    """Describe the network of the weights, its images and classes.
+
+    `mean` and `std` are those of the training images, per channel, in [0, 1].
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -40,11 +43,11 @@ class ModelSpec(BaseModel):
 
     @classmethod
     def of(cls, model: params.Model, dataset: Dataset) -> Self:
-        """The spec of a network for the classes and images of a prepared data set."""
+        """Describe a network for the classes and images of a prepared data set."""
         return cls(model=model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises `UserError` where a prepared data set has other images or classes than the network was trained for."""
+        """Raise `UserError` if a prepared data set has other images or classes than the network was trained for."""
         own, theirs = (
             f"{image.height}×{image.width}×{image.channels} images of {len(classes)} classes"
             for image, classes in ((self.image, self.classes), (dataset.image, dataset.classes))
@@ -56,14 +59,14 @@ class ModelSpec(BaseModel):
             )
 
     def build(self, seed: int | None = None) -> Classifier:
-        """The classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""
+        """Build the classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""
         if seed is not None:
             torch.manual_seed(seed)
         return build(self.model, self.image, len(self.classes), self.mean, self.std)
 
 
 class Shapes(TorchFunctionMode):
-    """In its block layers get weights that have a shape alone: they lie on torch's device meta.
+    """Give layers that are built in the block weights without content, on torch's device meta.
 
     With all of torch on that device regnets could not be built: they compute their widths with tensors.
     """
@@ -78,15 +81,19 @@ class Shapes(TorchFunctionMode):
 
 
 def save(path: Path, classifier: Classifier, spec: ModelSpec) -> None:
-    """Writes weights and spec; equal weights give an identical file."""
-    weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    content = serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
+    """Write weights and spec; equal weights give an identical file."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content)  # where safetensors itself writes, a full disk is not an OSError
+        temporary.write_bytes(content(classifier, spec))  # where safetensors writes, a full disk is not an OSError
+
+
+def content(classifier: Classifier, spec: ModelSpec) -> bytes:
+    """Return what the file of weights and spec holds; its MD5 is the model's identity."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    return serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
 
 
 def load(path: Path) -> tuple[Classifier, ModelSpec]:
-    """The classifier on the CPU, in evaluation mode, and its spec. Raises `UserError` for any other file."""
+    """Return the classifier on the CPU, in evaluation mode, and its spec. Raises `UserError` for any other file."""
     if not path.is_file():
         raise UserError(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
     try:
@@ -98,24 +105,19 @@ def load(path: Path) -> tuple[Classifier, ModelSpec]:
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not a whole model of this repository: {reason}") from None
+        raise UserError(f"{path} is not a complete model of this repository: {reason}") from None
     return classifier, spec
 
 
 def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
-    """The spec's classifier with these weights, in evaluation mode. Raises `UserError` or `ValueError` if they do
-    not fit.
-
-    What the spec asks for takes no memory until the weights are known to be those of its network.
-    """
+    """Return the spec's classifier with these weights, in evaluation mode. Raises `ValueError` if they do not fit."""
     # The weights are all in the file: nothing is to be downloaded again.
     model = spec.model.model_copy(update={"weights": "none"})
-    with Shapes():
+    with Shapes():  # takes no memory, whatever the spec asks for
         classifier = spec.model_copy(update={"model": model}).build()
-    wanted = {name: (tensor.dtype, tensor.shape) for name, tensor in classifier.state_dict().items()}
-    found = {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}
-    if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
-        raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
-    classifier.network.to_empty(device="cpu")
-    classifier.load_state_dict(dict(weights))
+    try:
+        # Copies: as aligned in memory as any other weights, on which the last bits of a product depend.
+        classifier.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
+    except RuntimeError as error:  # names of weights that are missing, too many or of another shape
+        raise ValueError(str(error)) from None
     return classifier.eval()

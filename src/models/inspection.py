@@ -1,4 +1,4 @@
-"""What a trained network is made of, and what it makes of one image: arrays for the figures, computed on the CPU."""
+"""Inspection of a trained network: its layers, its kernels, its feature maps of one image, computed on the CPU."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """A layer that has weights or changes the height and width of what passes through it."""
+    """Describe a layer that has weights or changes the height and width of what passes through it."""
 
     name: str  # as in the network's state dict
     kind: str  # "conv 3×3, stride 2"
@@ -28,7 +28,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Inspection:
-    """A network's layers in the order in which they compute, and what its convolutions make of an image."""
+    """Hold a network's layers in the order in which they compute, and its feature maps of an image and a copy."""
 
     layers: list[Layer]
     parameters: int
@@ -41,7 +41,7 @@ class Inspection:
 
 
 def shifted(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
-    """The image (H, W, C) moved right by `pixels`, zeros coming in."""
+    """Return the image (H, W, C) moved right by `pixels`, zeros coming in."""
     moved = np.zeros_like(image)
     moved[:, pixels:] = image[:, : max(0, image.shape[1] - pixels)]
     return moved
@@ -49,7 +49,7 @@ def shifted(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer: int) -> Inspection:
-    """Looks into the classifier while it sees the image (H, W, C) and a copy `shift` pixels further right.
+    """Inspect the classifier while it computes the image (H, W, C) and a copy `shift` pixels further right.
 
     Raises `UserError` if there is no `layer`-th convolution, counted from 1.
     """
@@ -87,7 +87,7 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
     height, width, channels = image.shape
     fields = receptive_fields(network, channels, height, width)
     layers = [
-        Layer(name, _kind(module), tuple(after[1:]), _count(module), fields.get(name))
+        Layer(name, describe(module), tuple(after[1:]), _count(module), fields.get(name))
         for name, (module, before, after) in ran.items()
         if _count(module) or (before[2:] != after[2:] and not isinstance(module, nn.Flatten | nn.Identity))
     ]
@@ -98,7 +98,7 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
 
 
 def table(layers: list[Layer]) -> pandas.DataFrame:
-    """Columns `name,kind,output,parameters,receptive_field`: `reports/layers.csv`."""
+    """Return the columns `name,kind,output,parameters,receptive_field` of `reports/layers.csv`."""
     return pandas.DataFrame(
         {
             "name": [layer.name for layer in layers],
@@ -120,8 +120,8 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _kind(module: nn.Module) -> str:
-    """In the field's words: "conv 3×3, stride 2, depthwise"."""
+def describe(module: nn.Module) -> str:
+    """Describe a layer in the field's words: "conv 3×3, stride 2, depthwise"."""
     name = type(module).__name__
     words = _KINDS.get(name, name)
     kernel: Any = getattr(module, "kernel_size", None)

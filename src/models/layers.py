@@ -17,41 +17,40 @@ ACTIVATIONS: dict[params.Activation, Activation] = {
     "gelu": nn.GELU,
 }
 
-# Those that never fall: the largest input has the largest output, so max-pooling may come first. GELU falls below
-# −0.75.
+# They never fall: the largest input has the largest output, so max-pooling may come first. GELU falls below −0.75.
 RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 
 
 def pooled(activation: Activation) -> list[nn.Module]:
-    """Activation and 2×2 max-pooling, in the cheaper order where both give the same."""
+    """Make an activation and 2×2 max-pooling, in the cheaper order if both give the same."""
     layers: list[nn.Module] = [activation(), nn.MaxPool2d(2)]
     return layers[::-1] if isinstance(layers[0], RISING) else layers
 
 
-# What torchvision's networks use between their layers; sigmoids there are gates, which are not exchanged.
+# Activations between the layers of torchvision's networks; sigmoids there are gates, which are not exchanged.
 _PUBLISHED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
 def replace_activations(network: nn.Module, activation: Activation) -> None:
-    """Puts `activation` in the place of every activation between layers."""
+    """Put `activation` in the place of every activation between layers."""
     for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, _PUBLISHED):
             network.set_submodule(name, activation())
 
 
 def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Name and module of the layer that gives the logits; squeezenet's is a convolution."""
+    """Return name and module of the layer that gives the logits; squeezenet's is a convolution."""
     return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
 
 
 def freeze_all_but_last(network: nn.Module) -> None:
-    """Leaves only the last layer to be trained."""
+    """Leave only the last layer to be trained."""
     network.requires_grad_(False)
     last_layer(network)[1].requires_grad_()
 
 
 def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:
-    """Height and width above 1×1 to which the layer pools whatever it is given by means; None for every other layer.
+    """Return height and width, above 1×1, to which the layer mean-pools inputs of any size; None for other layers.
 
     Its gradient has no deterministic kernel on CUDA (torch's list at `use_deterministic_algorithms`); to 1×1 torch
     computes a plain mean, which has.

@@ -1,6 +1,5 @@
 """Classifiers of `torchvision.models`, with a new last layer and, if wanted, trained weights."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,33 +14,54 @@ from src.params import weights_file
 
 
 def torchvision_network(name: str, weights: str, image: ImageFormat, classes: int, dropout: float) -> nn.Module:
-    """The network `name`, images float32 (N, C, H, W) to logits (N, classes).
+    """Build the network `name`: images float32 (N, C, H, W) to logits (N, classes).
 
     weights: "none", "default" (torchvision downloads them) or a .pth or .safetensors file, relative to the repository.
-    Trained weights keep everything but the last layer, which is new. Grey images are given three equal channels.
-    Raises `UserError` where weights cannot be had or do not fit.
+    Trained weights are taken for every layer but the last, which is new. Grey images are given three equal channels.
+    Raises `UserError` if weights cannot be had or do not fit.
     """
-    from torchvision.models import get_model
-
-    network = _built(get_model, name, image, classes)
+    network = build_for(image, name, classes)
     last_name, last = last_layer(network)
     if weights != "none":
-        _load_all_but(last_name, network, _state(name, weights), f"model.weights: {weights} does not fit {name}")
+        complaint = f"model.weights: {weights} does not fit {name}"
+        # Auxiliary heads (inception_v3, googlenet) only matter when training from scratch.
+        left_out = ("aux", f"{last_name}.")
+        state = {
+            key: value for key, value in read_weights(name, weights).items() if not key.lower().startswith(left_out)
+        }
+        try:
+            missing, unexpected = network.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise UserError(f"{complaint}: {str(error).splitlines()[-1].strip()}") from None
+        strange = unexpected + [key for key in missing if not key.startswith(f"{last_name}.")]
+        if strange:
+            raise UserError(f"{complaint}: {len(strange)} weights are missing or too many, {strange[0]} among them")
     if dropout:
         network.set_submodule(last_name, nn.Sequential(nn.Dropout(dropout), last))
     return network if image.channels == 3 else nn.Sequential(RepeatChannels(), network)
 
 
-def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, classes: int) -> nn.Module:
-    """The network, once it has shown that it takes images of this size: many fail only when they compute.
+def build_for(image: ImageFormat, name: str, classes: int) -> nn.Module:
+    """Build the network with random weights. Raises `UserError` if it cannot take images of this size.
 
-    Where only the shapes of its weights are asked for (`src.models.file.Shapes`), it has nothing to show. Pooling to a
-    size that the image's features have already is left out: it changes nothing, and its gradient has no deterministic
-    kernel on CUDA.
+    Many networks fail only when they compute, so it is tried, unless only the shapes of its weights are asked for
+    (`src.models.file.Shapes`). Pooling to a size that the image's features have already is left out: it changes
+    nothing, and its gradient has no deterministic kernel on CUDA.
     """
+    from torchvision.models import get_model
+
+    if name.startswith("vit_") and image.height != image.width:
+        raise UserError(f"{name} needs square images, not {image.height}×{image.width}: set data.image_size")
 
     def attempt(image: ImageFormat) -> nn.Module:
-        network = get_model(name, weights=None, num_classes=classes, **_arguments(name, image)).eval()
+        options: dict[str, Any] = {}  # which some families need
+        if name.startswith("vit_"):
+            options = {"image_size": image.height}
+        elif name == "maxvit_t":
+            options = {"input_size": (image.height, image.width)}
+        elif name in ("inception_v3", "googlenet"):
+            options = {"aux_logits": False, "init_weights": True}
+        network: nn.Module = get_model(name, weights=None, num_classes=classes, **options).eval()
         images = torch.zeros(1, 3, image.height, image.width)
         size = mean_pooled_to(getattr(network, "avgpool", nn.Identity()))
         with torch.no_grad():
@@ -69,26 +89,14 @@ def _built(get_model: Callable[..., nn.Module], name: str, image: ImageFormat, c
 
 
 class RepeatChannels(nn.Module):
-    """(N, 1, H, W) → (N, 3, H, W) with three equal channels."""
+    """Give grey images (N, 1, H, W) three equal channels (N, 3, H, W)."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.expand(-1, 3, -1, -1)
 
 
-def _arguments(name: str, image: ImageFormat) -> dict[str, Any]:
-    """What some families must be told when they are built."""
-    if name.startswith("vit_"):
-        if image.height != image.width:
-            raise UserError(f"{name} needs square images, not {image.height}×{image.width}: set data.image_size")
-        return {"image_size": image.height}
-    if name == "maxvit_t":
-        return {"input_size": (image.height, image.width)}
-    if name in ("inception_v3", "googlenet"):
-        return {"aux_logits": False, "init_weights": True}
-    return {}
-
-
-def _state(name: str, weights: str) -> dict[str, Tensor]:
+def read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """Return the published weights of the network `name`, or those of a file. Raises `UserError`; loads no pickle."""
     if weights == "default":
         from torchvision.models import get_model_weights
 
@@ -115,16 +123,3 @@ def _state(name: str, weights: str) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise UserError(f"model.weights: {path} is not a state dict of tensors")
     return loaded
-
-
-def _load_all_but(last: str, network: nn.Module, state: dict[str, Tensor], complaint: str) -> None:
-    """Loads trained weights into every layer but the last, which keeps its new ones."""
-    # Auxiliary heads (inception_v3, googlenet) only matter when training from scratch.
-    ours = {key: value for key, value in state.items() if not key.lower().startswith(("aux", f"{last}."))}
-    try:
-        missing, unexpected = network.load_state_dict(ours, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"{complaint}: {str(error).splitlines()[-1].strip()}") from None
-    strange = unexpected + [key for key in missing if not key.startswith(f"{last}.")]
-    if strange:
-        raise UserError(f"{complaint}: {len(strange)} weights are missing or too many, {strange[0]} among them")

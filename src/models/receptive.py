@@ -1,13 +1,11 @@
-"""Receptive fields: the pixels of the image that a unit of a layer can see, computed from the layers alone.
+"""Receptive fields: the pixels of the image that a unit of a layer can see, computed from the network's graph.
 
 The network's graph is traced (torch.fx) and walked once: a convolution or pooling widens the field by its kernel,
 stride, padding and dilation; where branches meet, the field is the smallest box around theirs. See A. Araujo,
-W. Norris and J. Sim, "Computing receptive fields of convolutional neural networks", Distill (2019). What is computed is
-what a unit can see, whatever its weights; how much of it matters is another question (Luo et al., NeurIPS 2016).
+W. Norris and J. Sim, "Computing receptive fields of convolutional neural networks", Distill (2019). A unit can see all
+of its field; how much of it matters depends on the weights (Luo et al., NeurIPS 2016).
 """
 
-import copy
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +16,7 @@ Pair = tuple[int, int]  # height, width
 
 
 class Field(NamedTuple):
-    """Unit i of a layer sees the pixels low + i·step to high + i·step, both included, along height and width.
+    """Say what unit i of a layer sees: pixels low + i·step to high + i·step, both included, along height and width.
 
     They may reach beyond the image. Step 0: every unit sees the same.
     """
@@ -38,21 +36,22 @@ _WINDOW_FUNCTIONS = (F.max_pool2d, F.avg_pool2d)
 
 
 def receptive_fields(network: nn.Module, channels: int, height: int, width: int) -> dict[str, Field]:
-    """The field of every layer, by its name, for images of `height` × `width` pixels; whole images where all is seen.
+    """Return the field of every layer by its name, for images of `height` × `width` pixels.
 
-    Layers behind an operation whose reach is not known (attention, a change of the axes' order) are left out, and so
-    are all of a network that cannot be traced.
+    The network lies on the CPU, and is left in evaluation mode. Layers behind an operation whose reach is not known
+    (attention, a change of the axes' order) are left out, and so are all of a network that cannot be traced.
     """
     try:
-        walk = _Walk(fx.symbolic_trace(copy.deepcopy(network).to("meta").eval()))
-        walk.run(torch.empty(1, channels, height, width, device="meta"))
+        walk = _Walk(fx.symbolic_trace(network.eval()))
+        with torch.no_grad():
+            walk.run(torch.zeros(1, channels, height, width))
     except Exception:  # tracing runs the network's own code with proxies, which may raise anything
         return {}
     return walk.layers
 
 
 class _Walk(fx.Interpreter):
-    """Runs the graph node by node on the meta device, which knows shapes and computes nothing."""
+    """Run the graph node by node on one image, whose pixels do not matter."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced)
@@ -61,6 +60,7 @@ class _Walk(fx.Interpreter):
         self._image: Pair = (0, 0)
 
     def run_node(self, n: fx.Node) -> Any:
+        """Run one node, and note its field if it is a layer."""
         result = super().run_node(n)
         # Parameters that stand in the graph themselves see nothing.
         if isinstance(result, Tensor) and n.op != "get_attr":
@@ -73,8 +73,20 @@ class _Walk(fx.Interpreter):
         return result
 
     def _field(self, node: fx.Node, shape: torch.Size) -> Field | None:
+        """Return the field of a node whose output has this shape; None if it is not known."""
         inputs = [self._seen[source] for source in node.all_input_nodes if source in self._seen]
-        field = self._around([field for _, field in inputs])
+        all_of_it = Field((0, 0), (self._image[0] - 1, self._image[1] - 1), (0, 0))
+        # The smallest box around the fields of the inputs, if all are known and step alike.
+        known = [field for _, field in inputs if field is not None]
+        field = None
+        if known and len(known) == len(inputs):
+            if any(each.step == (0, 0) for each in known):
+                field = all_of_it
+            elif len({each.step for each in known}) == 1:
+                rows, columns = zip(*(each.low for each in known), strict=True)
+                last_rows, last_columns = zip(*(each.high for each in known), strict=True)
+                field = Field((min(rows), min(columns)), (max(last_rows), max(last_columns)), known[0].step)
+
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, _WINDOWS):
             dilation = getattr(module, "dilation", 1)
@@ -85,27 +97,11 @@ class _Walk(fx.Interpreter):
             return field and _widened(field, kernel, given.get("stride") or kernel, given.get("padding", 0), 1)
         if len(shape) >= 4 and any(shape[-2:] == source[-2:] for source, _ in inputs):
             return field
-        return self._whole() if len(shape) <= 2 or shape[-2:] == (1, 1) else None
-
-    def _around(self, fields: Sequence[Field | None]) -> Field | None:
-        """The smallest box around `fields`, the whole image if one is that, None if one is not known."""
-        known = [field for field in fields if field is not None]
-        if len(known) < len(fields) or not known:
-            return None
-        if any(field.step == (0, 0) for field in known):
-            return self._whole()
-        if len({field.step for field in known}) > 1:
-            return None
-        rows, columns = zip(*(field.low for field in known), strict=True)
-        last_rows, last_columns = zip(*(field.high for field in known), strict=True)
-        return Field((min(rows), min(columns)), (max(last_rows), max(last_columns)), known[0].step)
-
-    def _whole(self) -> Field:
-        return Field((0, 0), (self._image[0] - 1, self._image[1] - 1), (0, 0))
+        return all_of_it if len(shape) <= 2 or shape[-2:] == (1, 1) else None
 
 
 def _widened(field: Field, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Field:
-    """The field of a unit whose window covers units of `field`."""
+    """Return the field of a unit whose window covers units of `field`."""
     reach = [d * (k - 1) for d, k in zip(_pair(dilation), _pair(kernel), strict=True)]
     before = _pair(padding) if padding not in ("same", "valid") else [r // 2 if padding == "same" else 0 for r in reach]
     low, high, step = (

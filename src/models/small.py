@@ -15,7 +15,7 @@ from src.models.layers import Activation, pooled
 
 
 def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
-    """Three convolutions of 32, 64 and 64 channels and a hidden layer of 512."""
+    """Build three convolutions of 32, 64 and 64 channels and a hidden layer of 512."""
     stages = [_pooled(*channels, activation) for channels in ((image.channels, 32), (32, 64), (64, 64))]
     features, size = _features(image, stages)
     head = [nn.Linear(64 * size, 512), activation(), nn.Dropout(dropout), nn.Linear(512, classes)]
@@ -23,7 +23,7 @@ def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Ac
 
 
 def fashion_net(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
-    """Two convolutions of 8 and 16 channels and hidden layers of 256, 128 and 64, dropout between them."""
+    """Build two convolutions of 8 and 16 channels and hidden layers of 256, 128 and 64, dropout between them."""
     stages = [_pooled(*channels, activation) for channels in ((image.channels, 8), (8, 16))]
     features, size = _features(image, stages)
     head: list[nn.Module] = [nn.Linear(16 * size, 256), activation()]
@@ -33,7 +33,7 @@ def fashion_net(image: ImageFormat, classes: int, dropout: float, activation: Ac
 
 
 def mnist_convnet(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
-    """Two convolutions of 4 and 8 channels with 5×5 kernels and a hidden layer of 512."""
+    """Build two convolutions of 4 and 8 channels with 5×5 kernels and a hidden layer of 512."""
     stages = [_pooled(*channels, activation, kernel=5) for channels in ((image.channels, 4), (4, 8))]
     features, size = _features(image, stages)
     head = [nn.Linear(8 * size, 512), activation(), nn.Dropout(dropout), nn.Linear(512, classes)]
@@ -41,12 +41,15 @@ def mnist_convnet(image: ImageFormat, classes: int, dropout: float, activation: 
 
 
 def cifar_vgg(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
-    """Three pairs of convolutions, to 64, 128 and 256 channels, and hidden layers of 1024 and 512.
+    """Build three pairs of convolutions, to 64, 128 and 256 channels, and hidden layers of 1024 and 512.
 
     The second pair is followed by channel dropout at half of `dropout`, as published (0.05 and 0.1).
     5,852,170 parameters for 3×32×32 images and 10 classes.
     """
-    pairs = [_pair(*channels, activation) for channels in ((image.channels, 32, 64), (64, 128, 128), (128, 256, 256))]
+    pairs = []
+    for inputs, hidden, outputs in ((image.channels, 32, 64), (64, 128, 128), (128, 256, 256)):
+        first = nn.Conv2d(inputs, hidden, 3, padding=1), nn.BatchNorm2d(hidden), activation()
+        pairs.append(nn.Sequential(*first, *_pooled(hidden, outputs, activation)))
     pairs[1].append(nn.Dropout2d(dropout / 2))
     features, size = _features(image, pairs)
     head = [nn.Dropout(dropout), nn.Linear(256 * size, 1024), activation(), nn.Linear(1024, 512), activation()]
@@ -54,22 +57,18 @@ def cifar_vgg(image: ImageFormat, classes: int, dropout: float, activation: Acti
 
 
 def _network(features: nn.Sequential, classifier: list[nn.Module]) -> nn.Sequential:
+    """Name the parts of a network as torchvision does."""
     parts = {"features": features, "flatten": nn.Flatten(), "classifier": nn.Sequential(*classifier)}
     return nn.Sequential(OrderedDict(parts))
 
 
 def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) -> nn.Sequential:
-    """A convolution that keeps height and width, activation and 2×2 max-pooling."""
+    """Make a convolution that keeps height and width, with activation and 2×2 max-pooling."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), *pooled(activation))
 
 
-def _pair(inputs: int, hidden: int, outputs: int, activation: Activation) -> nn.Sequential:
-    first = nn.Sequential(nn.Conv2d(inputs, hidden, 3, padding=1), nn.BatchNorm2d(hidden), activation())
-    return nn.Sequential(*first, *_pooled(hidden, outputs, activation))
-
-
 def _features(image: ImageFormat, halvings: list[nn.Sequential]) -> tuple[nn.Sequential, int]:
-    """The stages in order and the number of positions H·W they leave. Every stage halves height and width."""
+    """Chain stages, each of which halves height and width; return how many positions H·W they leave, too."""
     smallest = 2 ** len(halvings)
     if min(image.height, image.width) < smallest:
         raise UserError(

@@ -14,18 +14,26 @@ from src.params.training import Train
 
 class Data(Config):
     name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "image_folder"]
+    title: Annotated[str, Field(pattern=r"^\w[\w .-]{0,99}$")] | None
     source: Annotated[str, Field(min_length=1)] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
     resize: Literal["crop", "squash", "pad"]
     limit: Count | None
     skip_unreadable: bool
+    max_gib: Positive
+    max_megapixels: Positive
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.name == "digits" and self.source is not None:
             raise ValueError("source must be null with the data set digits, which is embedded")
         return self
+
+    @property
+    def display_name(self) -> str:
+        """Return the name that people see: on the page, in MLflow's experiments and in its model registry."""
+        return self.title or self.name
 
 
 def _regular_expression(value: str) -> str:
@@ -195,15 +203,38 @@ class Confirm(Config):
     seeds: Annotated[int, Field(ge=5, le=1000)]
 
 
+_Objectives = Annotated[
+    list[Literal["accuracy", "loss", "latency", "parameters"]], Field(min_length=2), AfterValidator(_distinct)
+]
+
+
 class Tune(Config):
     trials: Count
     timeout: Annotated[str, AfterValidator(_duration)] | None
     sampler: Literal["tpe", "random", "grid", "cmaes", "gp"]
     pruner: Literal["median", "hyperband", "none"]
-    objective: Literal["accuracy", "loss"]
+    objective: Annotated[
+        Annotated[Literal["accuracy", "loss"], Tag("one")] | Annotated[_Objectives, Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
+    ]
     epochs: Count | None
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     confirm: Confirm
+
+    @property
+    def objectives(self) -> list[str]:
+        return [self.objective] if isinstance(self.objective, str) else [*self.objective]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if isinstance(self.objective, list):
+            if self.pruner != "none":
+                raise ValueError("pruner must be none with several objectives: Optuna stops trials by one alone")
+            if self.confirm.best:
+                raise ValueError("confirm.best must be 0 with several objectives: there is no single best setting")
+            if self.sampler == "cmaes":
+                raise ValueError("sampler must not be cmaes with several objectives: set tpe, gp, random or grid")
+        return self
 
 
 class Report(Config):

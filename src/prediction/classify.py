@@ -1,4 +1,4 @@
-"""Photos in a stream to class probabilities, a batch at a time."""
+"""Classification of a stream of photos, a batch at a time."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,17 +16,20 @@ _BATCH_BYTES = 32 * 2**20  # of pixels; as float32, which the network begins wit
 
 
 class Prediction(NamedTuple):
+    """Hold what the model says about one photo."""
+
     path: Path
     pixels: Pixels  # (H, W, C), as the model saw them
     probabilities: NDArray[np.float32]  # (K,)
 
 
 def batch_size(image: ImageFormat) -> int:
+    """Return how many photos to compute at once."""
     return max(1, min(EVALUATED_IMAGES, _BATCH_BYTES // (image.height * image.width * image.channels)))
 
 
 def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Photo]:
-    """A prediction for every photo with pixels; the others as they came. In order."""
+    """Yield a prediction for every photo with pixels, and the others as they came, in order."""
     size = batch_size(model.spec.image)
     waiting: list[Photo] = []
     readable = 0
@@ -41,6 +44,7 @@ def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Pho
 
 
 def _batch(photos: list[Photo], model: Model) -> Iterator[Prediction | Photo]:
+    """Classify the photos of a batch at once."""
     pixels = [photo.pixels for photo in photos if photo.pixels is not None]
     rows = iter(model.probabilities(np.stack(pixels)) if pixels else ())
     for photo in photos:

@@ -1,4 +1,4 @@
-"""The model that predicts: a file of the pipeline, or what MLflow keeps. Neither holds a pickle."""
+"""Load the model that predicts: a file of the pipeline, or its copy in MLflow. Neither holds a pickle."""
 
 import re
 import tempfile
@@ -12,18 +12,17 @@ from torch import nn
 
 from src.compute.device import set_up
 from src.core.addresses import without_credentials
-from src.core.documents import read_yaml
 from src.core.errors import UserError, out_of_memory
+from src.core.paths import MODEL
 from src.models import file
 from src.models.classifier import Classifier, Probabilities
 from src.models.file import ModelSpec
-from src.prediction.exported import read_weights
 from src.tracking.runs import existing_store
 from src.tracking.store import Store, explained, tracking_uri
 
 
 class Model(NamedTuple):
-    """`module`: uint8 (N, H, W, C) → class probabilities float32 (N, K), on `device`; `spec` says what they mean."""
+    """Hold a module, uint8 (N, H, W, C) → class probabilities float32 (N, K), on its device, and what they mean."""
 
     module: nn.Module
     spec: ModelSpec
@@ -31,8 +30,10 @@ class Model(NamedTuple):
 
     @torch.no_grad()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K) of images (N, H, W, C). Raises `UserError` if one is not a number, or if the network cannot compute
-        it."""
+        """Return (N, K) of images (N, H, W, C).
+
+        Raises `UserError` if one is not a number, or if the network cannot compute it.
+        """
         try:
             found: NDArray[np.float32] = self.module(torch.from_numpy(images).to(self.device)).cpu().numpy()
         except (IndexError, RuntimeError) as error:  # a file may hold weights that fit each other and no image
@@ -45,9 +46,9 @@ class Model(NamedTuple):
 
 
 def load(name: str) -> Model:
-    """The model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id. Raises `UserError`.
+    """Load the model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id.
 
-    It is computed on the accelerator where there is one.
+    It is computed on the accelerator where there is one. Raises `UserError`.
     """
     if name.startswith("models:/"):
         return _from_store(_store(), name)
@@ -73,23 +74,18 @@ def _of_run(store: Store, run_id: str) -> Model:
 
 
 def _from_store(store: Store, uri: str) -> Model:
-    """From the weights and the spec alone: what else MLflow keeps of a model is code of sorts, and is not run."""
+    """Load the copy of `models/model.safetensors` alone: what else MLflow keeps of a model is code of sorts."""
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
         import mlflow.artifacts
 
-        place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store.uri))
-        graph, description = place / "data" / "model.pt2", place / "MLmodel"
-        if not (graph.is_file() and description.is_file()):
-            raise UserError(f"{uri} was not logged by this repository: it has no exported graph")
+        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=store.uri)
+        copy = Path(folder, MODEL.name)
+        if not copy.is_file():
+            raise UserError(f"{uri} was not logged by this repository, or by another version of it: no {MODEL.name}")
         try:
-            kept = read_yaml(description.read_bytes())["metadata"]["spec"]
-            # Stores may still hold models whose spec is no text but YAML of its own.
-            spec = ModelSpec.model_validate_json(kept) if isinstance(kept, str) else ModelSpec.model_validate(kept)
-            classifier = file.filled(spec, read_weights(graph, uri))
-        except (KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{uri} was not logged by this repository, or by another version of it: {reason}") from None
-    return _placed(classifier, spec)
+            return _placed(*file.load(copy))
+        except UserError as fault:
+            raise UserError(str(fault).replace(str(copy), uri)) from None
 
 
 def _placed(classifier: Classifier, spec: ModelSpec) -> Model:

@@ -27,19 +27,18 @@ _CHECKED = (1, 2, 5)  # numbers of images in a batch
 
 
 def export(model: Model, path: Path) -> float:
-    """Writes the file; returns by how much its probabilities differ from PyTorch's at most, on random images.
+    """Write the file; return by how much its probabilities differ from PyTorch's at most, on random images.
 
-    Raises `UserError` where the network cannot be exported, or differs by more than `TOLERANCE`; then nothing is
-    written.
+    Raises `UserError` if the network cannot be exported, or differs by more than `TOLERANCE`; then nothing is written.
     """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
     if weights >= _MOST_BYTES:
         raise UserError(f"the network has {weights / 2**30:.1f} GiB of weights: an ONNX file holds less than 2")
     model = Model(model.module.cpu(), model.spec, torch.device("cpu"))
-    proto = _exported(model)
+    proto = convert(model)
     with replacing(path) as temporary:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
-        difference = _difference(temporary, model)
+        difference = largest_difference(temporary, model)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported network's probabilities differ by {difference:.2g} from PyTorch's: not written"
@@ -47,7 +46,8 @@ def export(model: Model, path: Path) -> float:
     return difference
 
 
-def _exported(model: Model) -> "ModelProto":
+def convert(model: Model) -> "ModelProto":
+    """Convert the model, on the CPU, to ONNX. Raises `UserError` if torch's exporter cannot."""
     import onnx
 
     image = model.spec.image
@@ -74,16 +74,7 @@ def _exported(model: Model) -> "ModelProto":
         raise UserError(f"torch {torch.__version__} cannot export {model.spec.model.name} to ONNX: {reason}") from None
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
-    _without_traces(proto)
-    classes, spec = list(model.spec.classes), model.spec.model_dump()
-    text = {"classes": classes, "spec": spec}
-    onnx.helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in text.items()})
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
-def _without_traces(proto: "ModelProto") -> None:
-    """Removes where in whose folders each line of code stood, which the exporter notes at everything."""
+    # The exporter notes at everything in whose folders which line of code stood.
     graph = proto.graph
     parts = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for function in proto.functions:
@@ -91,10 +82,15 @@ def _without_traces(proto: "ModelProto") -> None:
     for part in parts:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    classes, spec = list(model.spec.classes), model.spec.model_dump()
+    text = {"classes": classes, "spec": spec}
+    onnx.helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in text.items()})
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
 
 
-def _difference(file: Path, model: Model) -> float:
-    """The largest difference of a probability between onnxruntime and PyTorch, over batches of several sizes."""
+def largest_difference(file: Path, model: Model) -> float:
+    """Return the largest difference of a probability between onnxruntime and PyTorch, over batches of several sizes."""
     import onnxruntime  # type: ignore[import-untyped]
 
     image = model.spec.image

@@ -1,6 +1,6 @@
 """Any number of photos as the pixels that a model takes: read and decoded in threads, in order, in bounded memory.
 
-What happens to a photo is what the split stage did to the training images, by the same code: `src.data.images`.
+Photos are prepared as the split stage prepared the training images, by the same code: `src.data.images`.
 """
 
 import os
@@ -25,13 +25,15 @@ _WORKERS = min(4, os.cpu_count() or 1)
 
 
 class Found(NamedTuple):
+    """Name a file that may be a photo."""
+
     path: Path
     named: bool  # by the user; in a folder, what is no image is passed over
     fault: str = ""  # why a folder cannot be listed
 
 
 class Photo(NamedTuple):
-    """One file's pixels (H, W, C); or None and the fault, which is empty for files that are no images."""
+    """Hold one file's pixels (H, W, C); or None and the fault, which is empty for files that are no images."""
 
     path: Path
     pixels: Pixels | None
@@ -39,14 +41,14 @@ class Photo(NamedTuple):
 
 
 class Preparation(NamedTuple):
-    """How a model's photos are brought to its format. With no `fit` they must have its size already."""
+    """Say how photos are brought to a model's format. Without `fit` they must have its size already."""
 
     image: ImageFormat
     fit: Fit | None
 
 
 def preparation(image: ImageFormat, resize: Resize | None) -> Preparation:
-    """As the model's training images were prepared; `resize` is for those whose size was the data set's own."""
+    """Prepare photos as the model's training images were; `resize` is for those that had the data set's own size."""
     if resize is None:
         return Preparation(image, Fit(image.height, image.resize) if image.resize else None)
     if image.resize is not None and image.resize != resize:
@@ -59,9 +61,9 @@ def preparation(image: ImageFormat, resize: Resize | None) -> Preparation:
 
 
 def find(paths: Iterable[Path]) -> Iterator[Found]:
-    """Files as named, and everything below folders, by name; hidden files and links to folders inside are left out.
+    """Yield files as named, and everything below folders, by name, but hidden files and links to folders.
 
-    Of one folder at a time the names are held (about 0.2 KiB each), never those of all.
+    Only the names of one folder at a time are held (about 0.2 KiB each).
     """
     for path in paths:
         if path.is_dir():
@@ -71,6 +73,7 @@ def find(paths: Iterable[Path]) -> Iterator[Found]:
 
 
 def _below(folder: Path) -> Iterator[Found]:
+    """Yield everything below a folder."""
     try:
         with os.scandir(folder) as entries:
             content = sorted(
@@ -89,14 +92,14 @@ def _below(folder: Path) -> Iterator[Found]:
 
 
 def read(files: Iterable[Found], wanted: Preparation, ahead: int) -> Iterator[Photo]:
-    """Each file's photo, in order. At most `ahead` are decoded and not yet taken."""
+    """Yield each file's photo, in order. At most `ahead` are decoded and not yet taken."""
     window: deque[Future[Photo]] = deque()
     pool = ThreadPoolExecutor(_WORKERS)  # Pillow decodes outside of Python's lock
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # odd metadata, which we do not use
             for file in files:
-                window.append(pool.submit(_read, file, wanted))
+                window.append(pool.submit(read_photo, file, wanted))
                 if len(window) > ahead:
                     yield window.popleft().result()
             while window:
@@ -105,7 +108,8 @@ def read(files: Iterable[Found], wanted: Preparation, ahead: int) -> Iterator[Ph
         pool.shutdown(cancel_futures=True)
 
 
-def _read(file: Found, wanted: Preparation) -> Photo:
+def read_photo(file: Found, wanted: Preparation) -> Photo:
+    """Read a file, and decode it if it is an image; what was named by the user has to be one."""
     if file.fault:
         return Photo(file.path, None, file.fault)
     by_name = file.named or file.path.suffix.lower() in SUFFIXES
@@ -116,23 +120,28 @@ def _read(file: Found, wanted: Preparation) -> Photo:
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
             return Photo(file.path, None, "")
-        return Photo(file.path, _pixels(data, wanted), "")
+        return Photo(file.path, prepare(data, wanted), "")
     except Unreadable as reason:
         return Photo(file.path, None, str(reason))
     except OSError as error:
         return Photo(file.path, None, error.strerror or str(error))
 
 
-def _pixels(data: bytes, wanted: Preparation) -> Pixels:
-    """(H, W, C) as the model takes them. Raises `Unreadable`."""
+def prepare(data: bytes, wanted: Preparation) -> Pixels:
+    """Decode an image to pixels (H, W, C) as the model takes them. Raises `Unreadable`."""
     image = wanted.image
     pixels = decode(data, wanted.fit)
-    height, width, channels = pixels.shape
+    height, width = pixels.shape[:2]
     if (height, width) != (image.height, image.width):
         hint = "; --resize brings photos to it" if image.height == image.width else ""
         raise Unreadable(f"{width}×{height} pixels; the model takes {image.width}×{image.height}{hint}")
-    if channels == image.channels:
+    return with_channels(pixels, image.channels)
+
+
+def with_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Return the pixels (H, W, 1 or 3) with `channels` channels, grey or RGB, as the split stage makes them."""
+    if pixels.shape[2] == channels:
         return pixels
-    if image.channels == 3:  # as in split: grey among colour
-        return np.broadcast_to(pixels, (height, width, 3))
+    if channels == 3:
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]

@@ -17,59 +17,61 @@ _WIDEST = 24  # letters of a class name in the table
 
 
 class Row(NamedTuple):
+    """Hold a file's most probable classes."""
+
     file: str
     classes: Sequence[tuple[str, float]]  # the most probable first
 
 
 def row(path: Path, probabilities: NDArray[np.float32], classes: Sequence[str], top: int) -> Row:
-    """The `top` most probable classes of one photo; among equals the lower class comes first."""
+    """Return the `top` most probable classes of one photo; among equals the lower class comes first."""
     order = np.argsort(-probabilities, kind="stable")[:top]
     return Row(printable(path), [(classes[index], float(probabilities[index])) for index in order])
 
 
 def printable(path: Path) -> str:
-    """The name as text: bytes that are not UTF-8 become �."""
+    """Return the name as text: bytes that are not UTF-8 become �."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def lines(rows: Iterator[Row], form: Format, classes: Sequence[str], top: int) -> Iterator[str]:
-    """Lines without their ends, each as soon as its row is there."""
+    """Yield lines without their ends, each as soon as its row is there."""
     if form == "table":
-        return _table(rows, min(_WIDEST, max(map(len, classes))))
-    return _csv(rows, min(top, len(classes))) if form == "csv" else _json(rows)
+        return as_table(rows, min(_WIDEST, max(map(len, classes))))
+    return as_csv(rows, min(top, len(classes))) if form == "csv" else as_json(rows)
 
 
-def _table(rows: Iterator[Row], width: int) -> Iterator[str]:
-    """The file stands last, since the longest name is not known before the end."""
+def as_table(rows: Iterator[Row], width: int) -> Iterator[str]:
+    """Yield lines to read. The file stands last, since the longest name is not known before the end."""
+
+    def one_line(text: str) -> str:
+        return "".join(letter if letter.isprintable() else "�" for letter in text)
+
     for file, classes in rows:
-        cells = [f"{100 * probability:6.2f} %  {_short(name, width)}" for name, probability in classes]
-        yield "  ".join([*cells, _one_line(file)])
+        cells = []
+        for name, probability in classes:
+            line = one_line(name)
+            cut = line if len(line) <= width else line[: width - 1] + "…"
+            cells.append(f"{100 * probability:6.2f} %  {cut:<{width}}")
+        yield "  ".join([*cells, one_line(file)])
 
 
-def _short(name: str, width: int) -> str:
-    name = _one_line(name)
-    return f"{name if len(name) <= width else name[: width - 1] + '…':<{width}}"
+def as_csv(rows: Iterator[Row], top: int) -> Iterator[str]:
+    """Yield a header `file,class,probability,class_2,…`, and a line for each row."""
 
+    def line(cells: Sequence[str]) -> str:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="").writerow(cells)
+        return buffer.getvalue()
 
-def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
-
-
-def _csv(rows: Iterator[Row], top: int) -> Iterator[str]:
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    yield _csv_line(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability"))])
+    yield line(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability"))])
     for file, classes in rows:
-        yield _csv_line([file, *(cell for name, share in classes for cell in (name, f"{share:.6f}"))])
+        yield line([file, *(cell for name, share in classes for cell in (name, f"{share:.6f}"))])
 
 
-def _csv_line(cells: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
-
-
-def _json(rows: Iterator[Row]) -> Iterator[str]:
-    """One array with an object in each line: `file`, `class`, `probability`, and `probabilities` by class."""
+def as_json(rows: Iterator[Row]) -> Iterator[str]:
+    """Yield an array with an object in each line: `file`, `class`, `probability`, and `probabilities` by class."""
     yield "["
     last = None
     for file, classes in rows:

@@ -61,9 +61,10 @@ def _changed(table: pandas.DataFrame) -> list[dict[str, Any]]:
 
 
 def _rows(table: pandas.DataFrame) -> list[dict[str, Any]]:
+    """Return a table as plain rows, for JSON."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def log_loss(table: pandas.DataFrame) -> Floats:
-    """Return −ln of the label's probability of each image (N,), as exactly as the table's 6 decimals tell."""
+    """Return −ln of the label's probability of each image (N,), as exactly as the table's 6 decimals allow."""
     return np.asarray(-np.log(np.maximum(table["label_probability"].to_numpy(dtype=np.float64), _SMALLEST)))

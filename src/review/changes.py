@@ -39,12 +39,14 @@ def metrics(base: Revision, head: Revision) -> Changes:
 
 
 def _number(name: str, value: float, sign: str = "") -> str:
+    """Write a metric, or with the sign "+" its change."""
     if name.removesuffix("_calibrated").endswith(("accuracy", "f1", "ece")):
         return f"{100 * value:{sign}.2f} {'points' if sign else '%'}"
     return f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign},.{4 if sign else 6}g}"
 
 
 def parameters(base: Revision, head: Revision) -> Changes:
+    """Return the parameters that differ, addresses without credentials."""
     sides = (flatten(each.params) for each in (base, head))
     return _differing(*({key: without_credentials(value) for key, value in side.items()} for side in sides))
 
@@ -71,6 +73,7 @@ def data(base: Revision, head: Revision) -> Changes:
 
 
 def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
+    """Return the values that differ, by name."""
     names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
     return [{"name": name, "base": before.get(name), "head": after.get(name)} for name in names]
 
@@ -89,13 +92,12 @@ def code(base: Revision, head: Revision) -> Changes:
     if head.commit is None:
         for name in texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE)):
             lines[name] = [len(Path(name).read_bytes().splitlines()), 0]
-    changes = [
-        {"file": name, "added": added, "removed": removed, "stages": _stages(name, head.pipeline)}
-        for name, (added, removed) in sorted(lines.items())
-    ]
+    changes: Changes = []
+    for file, (added, removed) in sorted(lines.items()):
+        used = [
+            name
+            for name, stage in head.pipeline.items()
+            if any(Path(file).is_relative_to(path) for path in stage.get("deps", []))
+        ]
+        changes.append({"file": file, "added": added, "removed": removed, "stages": used})
     return sorted(changes, key=lambda change: not change["stages"])
-
-
-def _stages(file: str, pipeline: Mapping[str, Any]) -> list[str]:
-    used = {name: stage.get("deps", []) for name, stage in pipeline.items()}
-    return [name for name, deps in used.items() if any(Path(file).is_relative_to(path) for path in deps)]

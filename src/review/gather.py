@@ -1,4 +1,4 @@
-"""Gather everything that a reviewer is told about two revisions, as what `--json` prints and the template reads."""
+"""Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
-from src.tracking.lookup import find_run
+from src.tracking.runs import find_run
 from src.tracking.store import tracking_uri
 
 _FEWEST_SEEDS = 3
@@ -31,9 +31,18 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
     test set has judged, as far as git's history tells; `failure` says why a gate against worse models must not let the
     head pass, None if it may. Shares, the `margin` too, are of 1.
     """
-    margin, margin_from = _margin(base, head)
+    # The margin is the base's, since a change must not widen what it is measured by; the head's if that has none.
+    configs = [revision.params.get("report") for revision in (base, head)]
+    points, other = (config.get("margin") if isinstance(config, dict) else None for config in configs)
+    margin_from, name = ("base", base.name) if points is not None else ("head", head.name)
+    points = other if points is None else points
+    if points is None:
+        raise UserError(f"{PARAMS} of {name}: report.margin is missing: how many percentage points count as equal?")
+    if not isinstance(points, (int, float)) or not 0 < points < 100:
+        raise UserError(f"{PARAMS} of {name}: report.margin is {points!r}: must be between 0 and 100")
+    margin = points / 100
     validation, test = (_answers(base, head, split, margin) for split in ("validation", "test"))
-    recipes, recipes_obstacle = _recipes(base, head, margin)
+    recipes, recipes_obstacle = compare_recipes(base, head, margin)
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     found = validation["comparison"] and validation["comparison"]["verdict"]
     differing = {
@@ -44,7 +53,7 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
     }
-    # After all that reads them: a side tells what of it is damaged.
+    # After all that reads them: a side says what of it is damaged.
     sides = {"base": _side(base), "head": _side(head)}
     failure = None
     if found == "worse" and not same:
@@ -55,7 +64,7 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
         failure = "the numbers of the head are stale: run dvc repro"
     return {
         **sides,
-        # A model is what it is, however few images there are to tell.
+        # A model is equal to itself, however few images there are.
         "verdict": "equivalent" if same and found else found,
         "same_model": same,
         "failure": failure,
@@ -63,23 +72,11 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
         "margin_from": margin_from,
         "validation": validation,
         "test": test,
-        "judged": _judged(head),
+        "judged": judged_models(head),
         "recipes": recipes,
         "recipes_obstacle": recipes_obstacle,
         **differing,
     }
-
-
-def _margin(base: Revision, head: Revision) -> tuple[float, str]:
-    """Return the base's margin, since a change must not widen what it is measured by; the head's if that has none."""
-    for side, revision in (("base", base), ("head", head)):
-        section = revision.params.get("report")
-        points = section.get("margin") if isinstance(section, dict) else None
-        if points is not None:
-            if not isinstance(points, (int, float)) or not 0 < points < 100:
-                raise UserError(f"{PARAMS} of {revision.name}: report.margin is {points!r}: must be between 0 and 100")
-            return points / 100, side
-    raise UserError(f"{PARAMS} of {head.name}: report.margin is missing: how many percentage points count as equal?")
 
 
 def _side(revision: Revision) -> dict[str, Any]:
@@ -138,7 +135,8 @@ def _read(revision: Revision, path: Path) -> pandas.DataFrame | None:
     return table
 
 
-def _judged(head: Revision) -> int:
+def judged_models(head: Revision) -> int:
+    """Count the distinct models that this test set has judged, as far as git's history tells."""
     images, _ = array_paths("test")
     every = [*locks().values(), head.text(LOCK)]
     now = recorded(every[-1], "evaluate", images)
@@ -146,7 +144,7 @@ def _judged(head: Revision) -> int:
     return len(models - {None}) if now else 0
 
 
-def _recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
+def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
     """Compare the validation accuracies that `src.seeds` left of both recipes; return that, or why it cannot be done.
 
     Return neither if a side has too few seeds, or if both have the same: equal recipes need no comparison.

@@ -42,7 +42,7 @@ def as_html(review: Mapping[str, Any], revisions: Sequence[Revision]) -> str:
     It has thumbnails of the images that changed sides, if data/prepared holds those that one of the revisions was
     validated on.
     """
-    text = as_markdown(review, _thumbnails(review, revisions))
+    text = as_markdown(review, thumbnails(review, revisions))
     # What only GitHub knows, and what only a comment must fold.
     text = text.replace("> [!WARNING]\n>\n", "").replace("\n<details>", "\n<details open>")
     text = re.sub(r"^##", "#", text, flags=re.MULTILINE)
@@ -52,6 +52,7 @@ def as_html(review: Mapping[str, Any], revisions: Sequence[Revision]) -> str:
 
 
 def _title(review: Mapping[str, Any]) -> str:
+    """Return the verdict in a few words."""
     stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
     title = _TITLES.get(review["verdict"], "Not comparable")
     return f"{title}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
@@ -67,34 +68,31 @@ def _code(value: Any) -> Any:
 
 
 def _listed(texts: Sequence[str]) -> str:
+    """Set the first texts of a list in a sentence."""
     more = [f"{len(texts) - _MOST:,} more"] if len(texts) > _MOST else []
     return ", ".join([*map(_code, texts[:_MOST]), *more])
 
 
-def _more(rows: Sequence[Any], shown: int) -> str:
-    return f"\nand {len(rows) - shown:,} more\n" if len(rows) > shown else ""
-
-
 def _warning(text: str) -> str:
+    """Set text as a warning, as GitHub has it; nothing without text."""
     lines = text.strip().splitlines()
     return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in lines)]) if lines else ""
 
 
 def _signed(number: float, form: str = "+,") -> str:
+    """Write a number with its sign."""
     return f"{number:{form}}".replace("-", "−")
 
 
-def _points(share: float) -> str:
-    return _signed(100 * share, "+.2f")
-
-
 def _change(value: float | None, of: Mapping[str, Any]) -> str:
+    """Write a difference of the metric `of`."""
     if value is None:
         return "unknown"
-    return _signed(value, "+.4f") if of["name"] == "log loss" else _points(value)
+    return _signed(value, "+.4f") if of["name"] == "log loss" else _signed(100 * value, "+.2f")
 
 
 def _value(value: float, of: Mapping[str, Any]) -> str:
+    """Write a value of the metric `of`."""
     return f"{value:.4f}" if of["name"] == "log loss" else f"{100 * value:.2f} %"
 
 
@@ -102,10 +100,10 @@ _FILTERS: dict[str, Any] = {
     "words": lambda value: f"{value:,}" if isinstance(value, int) else str(value),
     "s": lambda count: "s" if count != 1 else "",
     "listed": _listed,
-    "more": _more,
+    "more": lambda rows, shown: f"\nand {len(rows) - shown:,} more\n" if len(rows) > shown else "",
     "warning": _warning,
     "signed": _signed,
-    "points": _points,
+    "points": lambda share: _signed(100 * share, "+.2f"),
     "percent": lambda share: f"{100 * share:.2f} %",
     "margin": lambda share: f"{100 * share:g} point{'s' * (100 * share != 1)}",
     "change": _change,
@@ -118,19 +116,18 @@ _FILTERS: dict[str, Any] = {
 _FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, of in _FILTERS.items()}
 
 
-def _thumbnails(review: Mapping[str, Any], revisions: Iterable[Revision]) -> dict[int, str]:
+def thumbnails(review: Mapping[str, Any], revisions: Iterable[Revision]) -> dict[int, str]:
     """Return images that changed sides as HTML by index in validation; none if they are not here, or are others."""
     path, _ = array_paths("validation")
     found = review["validation"]["comparison"]
     if not found or not path.is_file() or digest(path) not in {each.output(path).get("md5") for each in revisions}:
         return {}
     images = np.load(path, mmap_mode="r")
-    shown = [flip["index"] for flip in (*found["broken"][:_MOST], *found["fixed"][:_MOST])]
-    return {index: _picture(Image.fromarray(images[index].squeeze())) for index in shown}
-
-
-def _picture(image: Image.Image) -> str:
-    image.thumbnail((112, 112))
-    buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"> '
+    pictures = {}
+    for flip in (*found["broken"][:_MOST], *found["fixed"][:_MOST]):
+        image, buffer = Image.fromarray(images[flip["index"]].squeeze()), io.BytesIO()
+        image.thumbnail((112, 112))
+        image.save(buffer, "png", optimize=True)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        pictures[flip["index"]] = f'<img alt="" src="data:image/png;base64,{data}"> '
+    return pictures

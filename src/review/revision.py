@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas
 
@@ -20,9 +20,11 @@ from src.core.git import blobs, versions
 from src.core.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
 
+Parsed = TypeVar("Parsed")
+
 
 def git(*arguments: str) -> bytes:
-    """What git prints. Raises `UserError` with git's own reason where it refuses."""
+    """Return what git prints. Raises `UserError` with git's own reason if it refuses."""
     try:
         run = subprocess.run(["git", "--no-optional-locks", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
@@ -35,10 +37,10 @@ def git(*arguments: str) -> bytes:
 
 @dataclass(frozen=True)
 class Revision:
-    """Files that git tracks (in the working tree also those that it would), read at a commit or as they are now.
+    """Read files that git tracks (in the working tree also those that it would), at a commit or as they are now.
 
-    What is damaged is a `UserError`. But nobody can mend a commit that others build on: a `tolerant` revision lacks
-    what is damaged, and says why.
+    A damaged file is a `UserError`. But nobody can repair a commit that others build on: a `tolerant` revision goes
+    on without the file, and says why.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Revision:
     damaged: dict[Path, str] = field(default_factory=dict, compare=False)  # why, as far as it was read
 
     def listed(self, paths: Iterable[Path]) -> list[Path]:
-        """Files at or below the paths that exist and that git does not ignore."""
+        """List the files at or below the paths that exist and that git does not ignore."""
         names = [f":(literal){path.as_posix()}" for path in paths]
         if not names:
             return []
@@ -59,86 +61,71 @@ class Revision:
         return sorted(map(Path, texts(output)))
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
-        """The contents of those files that exist."""
+        """Return the contents of those files that exist."""
         paths = list(paths)
         if self.commit is None:
             return {path: path.read_bytes() for path in paths if path.is_file()}
         contents = blobs([f"{self.commit}:./{path.as_posix()}" for path in paths])
         return {path: content for path, content in zip(paths, contents, strict=True) if content is not None}
 
-    def _one(self, path: Path) -> bytes | None:
-        return self.read([path]).get(path)
+    def _parsed(self, path: Path, parse: Callable[[bytes], Parsed], missing: Parsed, fault: str, remedy: str) -> Parsed:
+        """Parse a file; return `missing` without it, or if it is damaged and the revision tolerant."""
+        content = self.read([path]).get(path)
+        if content is None:
+            return missing
+        try:
+            return parse(content)
+        except ValueError as error:
+            self.refuse(path, f"{fault} ({error})", remedy)
+            return missing
 
     def json(self, path: Path) -> dict[str, Any]:
-        """Its keys and values; none where the file is missing."""
-        content = self._one(path)
-        try:
-            return keys(None if content is None else read_json(content))
-        except ValueError as error:
-            self.refuse(path, f"is not a JSON object ({error})", "run dvc repro")
-            return {}
-
-    def yaml(self, path: Path) -> dict[str, Any]:
-        """Its keys and values; none where the file is missing."""
-        content = self._one(path)
-        try:
-            return keys(None if content is None else read_yaml(content))
-        except ValueError as error:
-            self.refuse(path, f"is not valid YAML ({error})", "mend it")
-            return {}
+        """Return keys and values; none if the file is missing."""
+        return self._parsed(path, lambda text: keys(read_json(text)), {}, "is not a JSON object", "run dvc repro")
 
     def table(self, path: Path, *columns: str) -> pandas.DataFrame | None:
-        """A table as `src.evaluation.tables` writes it, which must have the columns; None where the file is missing."""
-        content = self._one(path)
-        if content is None:
-            return None
-        try:
-            return tables.parse(content, *columns)
-        except ValueError as error:
-            self.refuse(path, f"is damaged ({error})", "run dvc repro")
-            return None
+        """Return a table with the columns, as `src.evaluation.tables` writes it; None if the file is missing."""
+        return self._parsed(path, lambda text: tables.parse(text, *columns), None, "is damaged", "run dvc repro")
 
     def refuse(self, path: Path, reason: str, remedy: str) -> None:
-        """A file is damaged. Raises `UserError` unless the revision is tolerant."""
+        """Raise a `UserError` about a damaged file; note the reason instead if the revision is tolerant."""
         if not self.tolerant:
             raise UserError(f"{path} of {self.name} {reason}: {remedy}") from None
         self.damaged[path] = reason
 
     def text(self, path: Path) -> str:
-        return (self._one(path) or b"").decode("utf-8", errors="replace")
+        """Return a file's text; none if it is missing."""
+        return self.read([path]).get(path, b"").decode("utf-8", errors="replace")
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        return self.yaml(PARAMS)
+        """Return the content of `params.yaml`."""
+        return self._parsed(PARAMS, lambda text: keys(read_yaml(text)), {}, "is not valid YAML", "repair it")
 
     @cached_property
     def pipeline(self) -> dict[str, Any]:
-        return self._stages(PIPELINE, read_pipeline)
+        """Return the stages of `dvc.yaml`."""
+        remedy = f"git log -p {PIPELINE} shows why"
+        return self._parsed(PIPELINE, read_pipeline, {}, "has no stages that can be read", remedy)
 
     @cached_property
     def lock(self) -> dict[str, Any]:
-        """The stages of `dvc.lock`."""
-        return self._stages(LOCK, read_lock)
-
-    def _stages(self, path: Path, read: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
-        try:
-            return read(self._one(path) or b"")
-        except ValueError as error:
-            self.refuse(path, f"has no stages that can be read ({error})", f"git log -p {path} shows why")
-            return {}
+        """Return the stages of `dvc.lock`."""
+        return self._parsed(LOCK, read_lock, {}, "has no stages that can be read", f"git log -p {LOCK} shows why")
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """`training.json` and `metrics.json` in one, those of test with `test_` before them."""
+        """Return `training.json` and `metrics.json` in one, the numbers of test with `test_` before them."""
         training, metrics = self.json(TRAINING), self.json(METRICS)
         return training | {f"test_{key}": value for key, value in metrics.items()}
 
     @cached_property
     def environment(self) -> dict[str, Any]:
+        """Return what trained: device, precision, versions."""
         return self.json(ENVIRONMENT)
 
     def output(self, path: Path) -> Mapping[str, Any]:
-        """What `dvc.lock` records of a stage's output: md5, size; empty where it records none."""
+        """Return what `dvc.lock` records of a stage's output: md5, size; nothing if it records none."""
         for stage in self.lock.values():
             for entry in stage.get("outs", []):
                 if entry["path"] == path.as_posix():
@@ -147,16 +134,18 @@ class Revision:
 
     @property
     def model_md5(self) -> str | None:
+        """Return the identity of the model, if there is one."""
         return self.output(MODEL).get("md5")
 
 
 def working_tree() -> Revision:
+    """Return the working tree. Raises `UserError` outside of a repository."""
     git("rev-parse", "--git-dir")
     return Revision("the working tree", None)
 
 
 def at(name: str) -> Revision:
-    """The commit that `name` stands for. Raises `UserError` where there is none."""
+    """Return the commit that `name` stands for. Raises `UserError` if there is none."""
     try:
         commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
     except UserError:
@@ -165,7 +154,7 @@ def at(name: str) -> Revision:
 
 
 def merge_base(first: Revision, second: Revision) -> Revision:
-    """The newest commit that both build on; the working tree builds on HEAD. Raises `UserError` where there is none."""
+    """Return the newest commit that both build on; the working tree builds on HEAD. Raises `UserError` for none."""
     ends = [revision.commit or "HEAD" for revision in (first, second)]
     try:
         commit = git("merge-base", *ends).decode().strip()
@@ -177,12 +166,12 @@ def merge_base(first: Revision, second: Revision) -> Revision:
 
 
 def locks() -> dict[str, str]:
-    """Every `dvc.lock` that git's history holds, on any branch, by commit; the newest first."""
+    """Return every `dvc.lock` that git's history holds, on any branch, by commit; the newest first."""
     return {commit: text.decode(errors="replace") for commit, text in versions(LOCK)}
 
 
 def recorded(lock: str, stage: str, path: Path) -> str | None:
-    """The md5 that the text of a `dvc.lock` has for a dependency or output of a stage.
+    """Return the md5 that the text of a `dvc.lock` has for a dependency or output of a stage.
 
     Read by its layout, which DVC alone writes: a YAML reader takes 50 ms for each of a history's many.
     """

@@ -23,31 +23,36 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     """
     made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
     found = {
-        name: list(_reasons(revision, stage, revision.lock[name], made)) if name in revision.lock else ["it never ran"]
+        name: list(reasons(revision, stage, revision.lock[name], made)) if name in revision.lock else ["it never ran"]
         for name, stage in revision.pipeline.items()
     }
-    return {name: reasons for name, reasons in found.items() if reasons}
+    return {name: why for name, why in found.items() if why}
 
 
 def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
-    """Return whether the output comes from the stage, or from one that follows it."""
+    """Tell if the output comes from the stage, or from one that follows it."""
     outputs = {path.as_posix() for path in written(pipeline[stage])}
     followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
     return output.as_posix() in outputs or any(leads_to(follower, output, pipeline) for follower in followers)
 
 
-def _reasons(
+def reasons(
     revision: Revision, stage: Mapping[str, Any], locked: Mapping[str, Any], made: Mapping[str, str | None]
 ) -> Iterator[str]:
+    """Yield what a stage was not run with, or did not write; `made`: the md5 of every output by its path."""
     if stage.get("cmd") != locked["cmd"]:
         yield "its command"
     before = locked.get("params", {}).get(PARAMS.as_posix(), {})
     for key in stage.get("params", []):
         # A key that is no text stands for those of another file.
-        if isinstance(key, str) and (key not in before or before[key] != _value(revision.params, key)):
-            yield f"{PARAMS}: {key}"
+        if isinstance(key, str):
+            value: Any = revision.params
+            for part in key.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if key not in before or before[key] != value:
+                yield f"{PARAMS}: {key}"
     read = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
-    present = _digests(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
+    present = tracked_md5s(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
     for path in stage.get("deps", []):
         now = made.get(path) or present.get(path)
         if path not in read or (now is not None and now != read[path]):
@@ -61,14 +66,8 @@ def _reasons(
             yield f"{path} is not the one that it wrote"
 
 
-def _value(params: Any, key: str) -> Any:
-    for part in key.split("."):
-        params = params.get(part) if isinstance(params, Mapping) else None
-    return params
-
-
-def _digests(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
-    """Return DVC's md5 of each path that git tracks as a whole; none of those that it does not.
+def tracked_md5s(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
+    """Return DVC's md5 of each path that git tracks completely.
 
     Of a folder that is the md5 of its files' names and md5s as JSON, with `.dir` after it.
     """

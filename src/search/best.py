@@ -1,43 +1,92 @@
-"""`best.json`: what a search found."""
+"""`best.json`: what a search found, and how it gets into `params.yaml`."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import pandas
+from optuna.trial import FrozenTrial
+
+from src.core.documents import read_object, read_yaml
+from src.core.errors import UserError
+from src.core.files import write_text
+from src.core.paths import BEST, PARAMS, TRIALS
+from src.params import Params
+from src.params.writing import changed
 from src.search.confirm import Confirmed, verdict
-from src.search.plan import Search
-from src.search.results import STATES, Result, ranked
+from src.search.plan import Plan, search
+from src.search.results import count_states, pareto_front, ranked, result
+from src.search.space import distributions, present
+from src.tracking import identity
 
 
-def best_of(plan: Search, found: Sequence[Result], rows: Sequence[Confirmed]) -> dict[str, Any]:
-    """`winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best point.
+def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], repeatable: bool) -> dict[str, Any]:
+    """Return the content of `best.json` for a search with a complete trial.
 
-    `repeatable`: the points were tried one after the other, so that the same search finds them again. `model_md5` is
-    that of the file that the stage train writes with these values, the search's seed and epochs: it keeps the weights
-    of the best accuracy, in `best_epoch`, also where `value` is the lowest loss of any epoch.
+    `winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best trial.
+    Several objectives have a front instead, from which the user chooses. `model_md5` is that of the file that the
+    stage train writes with these values, the search's seed and epochs: it keeps the weights of the best accuracy, in
+    `best_epoch`, also where the objective is the lowest loss of any epoch.
     """
-    best = ranked(found, maximize=plan.maximize)[0]
-    winner = rows[0] if rows and not math.isnan(rows[0].mean) else None
-    point = best.number if winner is None else winner.point
-    states = [result.state for result in found]
-    return {
+    objectives = plan.objectives
+    found: dict[str, Any] = {
         "study": plan.name,
-        "objective": f"validation_{plan.params.tune.objective}",
+        "objective": [objective.label for objective in objectives],
         "epochs": plan.params.train.epochs,
-        "repeatable": not any(result.crowded for result in found),
-        "points": {state: states.count(state) for state in STATES.values()},
-        "best": {
-            "point": best.number,
-            "value": best.value,
-            "best_epoch": best.best_epoch,
-            "model_md5": best.model_md5,
-            "values": dict(best.values),
-        },
+        "repeatable": repeatable,
+        "trials": count_states(trials),
+    }
+
+    def entry(trial: FrozenTrial) -> dict[str, Any]:
+        known = {key: result(trial)[key] for key in ("best_epoch", "model_md5")}
+        values = {objective.name: value for objective, value in zip(objectives, trial.values, strict=True)}
+        return {"trial": trial.number, **values, **known, "values": trial.params}
+
+    if len(objectives) > 1:
+        return found | {"front": [entry(trial) for trial in pareto_front(trials, objectives)]}
+    best = ranked(trials, objectives[0])[0]
+    confirmed = bool(rows) and not math.isnan(rows[0].mean)
+    number = rows[0].trial if confirmed else best.number
+    return found | {
+        "best": entry(best),
         "winner": {
-            "setting": winner.name if winner else f"point {best.number}",
-            "model_md5": next((result.model_md5 for result in found if result.number == point), None),
-            "confirmed": winner is not None,
-            "verdict": verdict(rows, plan.params.tune.objective) if rows else "not confirmed with other seeds",
-            "values": dict(winner.values if winner else best.values),
+            "setting": rows[0].name if confirmed else f"trial {number}",
+            "model_md5": next((result(trial)["model_md5"] for trial in trials if trial.number == number), None),
+            "confirmed": confirmed,
+            "verdict": verdict(rows, objectives[0]) if rows else "not confirmed with other seeds",
+            "values": dict(rows[0].values) if confirmed else best.params,
         },
     }
+
+
+def apply(params: Params, number: int | None) -> None:
+    """Write the values of a trial, or of the winner where `number` is None, into `params.yaml`.
+
+    The difference is the lines of those values. Raises `UserError` where `best.json` belongs to another search.
+    """
+    found = read_object(BEST, "run python -m src.tune, which writes it")
+    plan = search(params, distributions(params))
+    try:
+        if found["study"] != plan.name:
+            raise UserError(f"{BEST} is of the search {found['study']}, not of the present {plan.name}: search again")
+        if number is not None:
+            rows = pandas.read_csv(TRIALS, dtype=str, keep_default_na=False).set_index("trial")
+            if str(number) not in rows.index:
+                raise UserError(f"--apply is {number}: {TRIALS} has no such trial")
+            told, new = f"trial {number}", {key: read_yaml(str(rows.loc[str(number), key])) for key in plan.space}
+        elif "front" in found:
+            front = ", ".join(str(entry["trial"]) for entry in found["front"])
+            raise UserError(f"--apply TRIAL: choose one of the Pareto front: {front}")
+        else:
+            told, new = found["winner"]["verdict"], dict(found["winner"]["values"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{BEST} or {TRIALS} is damaged: run python -m src.tune, which writes them") from None
+    print(told)
+    old = present(params)
+    if old == new:
+        print(f"{PARAMS} has these values already")
+        return
+    write_text(PARAMS, changed(PARAMS.read_text(encoding="utf-8"), new))
+    for key, value in new.items():
+        print(f"{key}: {identity.text(old[key])} → {identity.text(value)}")
+    print(f"written to {PARAMS}: git diff shows it, dvc repro trains with it")

@@ -1,16 +1,17 @@
-"""Whether the best settings are better, or were lucky: they and the present ones, each trained with several seeds."""
+"""Tell better settings from lucky ones: the best and the present ones, each trained with several seeds."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
 
-from src.params import Scalar
+from src.search.objectives import Objective
 from src.search.plan import Confirmation
-from src.search.results import Result
+from src.search.space import Values
 from src.stats.intervals import LEVEL, mean_interval
 
 COVERS = (
@@ -23,9 +24,8 @@ COVERS = (
 class Confirmed:
     """A setting and the objective of its trainings (s,), those that failed left out."""
 
-    name: str  # "present", or "point 7"
-    point: int | None
-    values: Mapping[str, Scalar]
+    name: str  # "present", or "trial 7"
+    values: Values
     results: NDArray[np.float64]
     mean: float  # NaN without results
     low: float  # ends of the 95 % interval of the mean (Student's t); NaN for fewer than two results
@@ -33,35 +33,38 @@ class Confirmed:
     p: float  # Welch's test against the present settings; NaN for those
     p_holm: float  # corrected for all settings that are tested
 
+    @property
+    def trial(self) -> int | None:
+        """The number of the trial that had these settings; None for the present ones."""
+        return None if self.name == "present" else int(self.name.removeprefix("trial "))
 
-def confirmed(
-    plan: Confirmation, names: Sequence[tuple[str, int | None]], results: Sequence[Result]
-) -> list[Confirmed]:
-    """The settings from the best mean on. names: of `plan.settings`, and the points they come from; the first is
-    "present"."""
-    seeds = len(plan.seeds)
-    groups = [
-        np.array([r.value for r in results if r.number // seeds == place and r.state == "complete"], dtype=np.float64)
-        for place in range(len(plan.settings))
-    ]
-    p_values = [welch(group, groups[0]) for group in groups[1:]]
-    corrected = [np.nan, *holm(p_values)]
+
+def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
+    """Return the settings from the best mean on. `present` is one of them."""
+    objective = plan.objectives[0]
+    groups: dict[str, NDArray[np.float64]] = {}
+    for name in plan.settings:
+        own = [t.value for t in trials if t.params["setting"] == name and t.state == TrialState.COMPLETE]
+        groups[name] = np.array(own, dtype=np.float64)
+    tested = [name for name in groups if name != "present"]
+    p_values = {name: welch(groups[name], groups["present"]) for name in tested}
+    corrected = dict(zip(tested, holm(list(p_values.values())), strict=True))
     rows = []
-    for place, ((name, point), group) in enumerate(zip(names, groups, strict=True)):
+    for name, group in groups.items():
         low, high = mean_interval(group, LEVEL) if len(group) > 1 else (np.nan, np.nan)
-        if plan.maximize:  # few images, all right in some runs: the t distribution knows no end
+        if objective.name == "accuracy":  # few images, all right in some runs: the t distribution knows no end
             low, high = max(low, 0.0), min(high, 1.0)
         mean = float(group.mean()) if len(group) else np.nan
-        p = p_values[place - 1] if place else np.nan
-        rows.append(Confirmed(name, point, plan.settings[place], group, mean, low, high, p, corrected[place]))
-    sign = -1 if plan.maximize else 1
+        p, p_holm = p_values.get(name, np.nan), corrected.get(name, np.nan)
+        rows.append(Confirmed(name, plan.settings[name], group, mean, low, high, p, p_holm))
+    sign = -1 if objective.maximize else 1
     # Rounded: means of equal results in another order differ in their last bits.
-    return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * round(row.mean, 9), row.point is not None))
+    return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * round(row.mean, 9), row.name != "present"))
 
 
 def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or no spread
-    in either group (few images have few accuracies), by which a difference could be judged."""
+    """Return the two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or
+    no spread in either group (few images have few accuracies), by which a difference could be judged."""
     from src.stats.paired import welch as test  # scipy.stats takes half a second to import
 
     if min(len(group), len(other)) < 2 or (np.ptp(group) == 0 and np.ptp(other) == 0):
@@ -72,7 +75,7 @@ def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected for their number. NaN counts as a test that found nothing."""
+    """Return p-values corrected for their number. NaN counts as a test that found nothing."""
     from src.stats.verdicts import holm as adjusted
 
     known = np.array(p_values, dtype=np.float64)
@@ -80,16 +83,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(number) for number in np.where(np.isnan(known), np.nan, corrected)]
 
 
-def verdict(rows: Sequence[Confirmed], objective: str) -> str:
-    """What the confirmation says about the winner, its first row, in one sentence."""
+def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
+    """Return what the confirmation says about the winner, its first row, in one sentence."""
     winner, present = rows[0], next(row for row in rows if row.name == "present")
     seeds = len(winner.results)
     if np.isnan(winner.mean):
         return "every training with other seeds failed: nothing is confirmed."
     if winner is present:
         return f"The present settings have the best mean of {seeds} seeds: there is nothing to change."
-    unit, digits = (100, 2) if objective == "accuracy" else (1, 4)
-    kind = "percentage points of accuracy" if objective == "accuracy" else "of loss"
+    unit, digits = (100, 2) if objective.name == "accuracy" else (1, 4)
+    kind = "percentage points of accuracy" if objective.name == "accuracy" else "of loss"
     if np.isnan(present.mean):
         return f"{winner.name.capitalize()} has the best mean; every training of the present settings failed."
     gain = f"{unit * abs(winner.mean - present.mean):.{digits}f} {kind}"
@@ -104,7 +107,7 @@ def verdict(rows: Sequence[Confirmed], objective: str) -> str:
 
 
 def table(rows: Sequence[Confirmed]) -> pandas.DataFrame:
-    """Columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, from the best mean on."""
+    """Return columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, from the best mean on."""
     return pandas.DataFrame(
         {
             "setting": [row.name for row in rows],

@@ -5,66 +5,78 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from src.core.files import write_text
+from src.core.paths import TUNING
 from src.figures import embed
 from src.figures.template import templates
 from src.search.confirm import COVERS, Confirmed, verdict
-from src.search.plan import Search
-from src.search.results import Objective, Result, describe, ranked
+from src.search.plan import Plan
+from src.search.results import count_states, describe, epochs, pareto_front, ranked, result
 from src.tracking.identity import flatten
 
-_BEST = 10  # points in the table
+_BEST = 10  # trials in the table
 
 
-def page(
-    path: Path, plan: Search, results: Sequence[Result], rows: Sequence[Confirmed], pictures: Sequence[Path]
+def write_page(
+    plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], repeatable: bool, pictures: Sequence[Path]
 ) -> None:
-    """Writes the page of a search with at least one complete point; every value is escaped."""
-    objective = Objective.of(plan)
-    best = ranked(results, maximize=plan.maximize)
-    states = [result.state for result in results]
+    """Write the page of a search with at least one complete trial; every value is escaped."""
+    objectives, tune = plan.objectives, plan.params.tune
+    several = len(objectives) > 1
+    best = pareto_front(trials, objectives) if several else ranked(trials, objectives[0])
+    if several:
+        judged = "These trials form the Pareto front: no other is better in one objective and as good in the others. "
+        judged += "Each was trained once, and none confirmed with other seeds."
+    elif rows:
+        judged = verdict(rows, objectives[0])
+    else:
+        judged = "The best trial was chosen from all by one training each: its value is too good on average. "
+        judged += "It was not confirmed with other seeds."
+    if rows and not np.isnan(rows[0].mean):  # what is confirmed goes before the best of many, which was lucky too
+        what = f"{objectives[0].label}, mean of {len(rows[0].results)} other seeds"
+        headline = objectives[0].words(rows[0].mean), what, f"{rows[0].name}: {describe(rows[0].values)}"
+    else:
+        what = f"best {objectives[0].label}"
+        headline = objectives[0].words(best[0].values[0]), what, f"trial {best[0].number}: {describe(best[0].params)}"
+
+    def interval(row: Confirmed) -> str:
+        words = objectives[0].words
+        return "" if np.isnan(row.low) else f"{words(row.low)} to {words(row.high)}"
+
+    def values(trial: FrozenTrial) -> list[str]:
+        return [one.words(value) for one, value in zip(objectives, trial.values, strict=True)]
+
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         name=plan.name,
-        points=len(results),
+        count=len(trials),
         space=list(plan.space),
-        headline=_headline(objective, best[0], rows),
-        label=objective.label,
-        verdict=verdict(rows, objective.name) if rows else "The best point was chosen from all by one training each: "
-        "its value is too good on average. It was not confirmed with other seeds.",
+        headline=headline,
+        labels=[objective.label for objective in objectives],
+        verdict=judged,
         covers=COVERS if rows else "",
-        cards=[(state, str(states.count(state))) for state in ("complete", "pruned", "failed")]
-        + [("epochs", f"{sum(result.epochs for result in results):,}")],
+        cards=[*count_states(trials).items(), ("epochs", f"{sum(map(epochs, trials)):,}")],
         confirmed=[
             (
                 row.name,
                 describe(row.values),
                 len(row.results),
-                _words(objective, row.mean),
-                f"{_words(objective, row.low)} to {_words(objective, row.high)}" if not np.isnan(row.low) else "",
+                "" if np.isnan(row.mean) else objectives[0].words(row.mean),
+                interval(row),
                 "" if np.isnan(row.p_holm) else f"{row.p_holm:.3g}",
             )
             for row in rows
         ],
-        failed=list(Counter(result.reason for result in results if result.reason).items()),
-        best=[(row.number, _words(objective, row.value), list(row.values.values())) for row in best[:_BEST]],
+        failed=list(Counter(result(trial)["reason"] for trial in trials if result(trial)["reason"]).items()),
+        best=[
+            (trial.number, values(trial), list(trial.params.values()))
+            for trial in (best if several else best[:_BEST])
+        ],
         pictures=[embed.embed(file) for file in pictures],
-        settings=flatten({key: getattr(plan.params.tune, key) for key in ("sampler", "pruner", "objective")})
+        settings=flatten({key: getattr(tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
-        | {"repeatable": "no: several workers" if any(result.crowded for result in results) else "yes: one worker"}
-        | {key: entry.words() for key, entry in plan.params.tune.space.items()},
+        | {"repeatable": "yes" if repeatable else "no: several workers, machines, or latency"}
+        | {key: entry.words() for key, entry in tune.space.items()},
     )  # fmt: skip
-    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
-
-
-def _headline(objective: Objective, best: Result, rows: Sequence[Confirmed]) -> tuple[str, str, str]:
-    """Number, what it is, of which values. What is confirmed goes before the best of many, which was lucky too."""
-    if not rows or np.isnan(rows[0].mean):
-        return _words(objective, best.value), f"best {objective.label}", f"point {best.number}: {describe(best.values)}"
-    winner = rows[0]
-    what = f"{objective.label}, mean of {len(winner.results)} other seeds"
-    return _words(objective, winner.mean), what, f"{winner.name}: {describe(winner.values)}"
-
-
-def _words(objective: Objective, value: float | None) -> str:
-    return "" if value is None or np.isnan(value) else objective.words(value)
+    write_text(TUNING / "index.html", text.replace(" %", "\N{NO-BREAK SPACE}%"))

@@ -1,97 +1,80 @@
-"""What is to be trained, as numbered points: the points of a space, or chosen settings with several seeds."""
+"""What is to be trained, as trials of one Optuna study: those of a search, or settings with several seeds."""
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.pruners import BasePruner, NopPruner
+from optuna.distributions import CategoricalDistribution, distribution_to_json
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from src.core.files import digest
-from src.params import Params, Scalar
+from src.params import Params, Scalar, with_values
 from src.search import sampling
+from src.search.messages import Task
+from src.search.objectives import Objective
+from src.search.sampling import Space
+from src.search.space import Values
 from src.tracking import identity
-from src.training.results import Epoch
 
-# Our own code that decides what a point is and what comes of it; that of training is what the stage train lists.
-_CODE = ("plan.py", "points.py", "sampling.py", "space.py", "trial.py")
+# Our own code that decides what a trial is and what comes of it; that of training is what the stage train lists.
+_CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "worker.py")
 
 
 @dataclass(frozen=True)
-class Plan(ABC):
-    """`params.train.epochs` is the number of epochs of a trial."""
+class Plan:
+    """A study: its name, the question that the name's digest is of, and how many trials it has."""
 
-    params: Params
+    params: Params  # train.epochs is the number of epochs of a trial
     name: str
-    question: str  # what the name's digest is of
-    points: int
+    question: str
+    count: int
+    space: Space
 
     @property
-    def maximize(self) -> bool:
-        return self.params.tune.objective == "accuracy"
+    def objectives(self) -> list[Objective]:
+        return [Objective(name) for name in self.params.tune.objectives]
 
-    def objective(self, epoch: Epoch) -> float:
-        """What counts of an epoch. A search without validation images is refused before."""
-        value = epoch.validation_accuracy if self.maximize else epoch.validation_loss
-        assert value is not None
-        return value
-
-    def best(self, history: Sequence[Epoch]) -> float:
-        """Return the objective of a trained point: the highest accuracy, or the lowest loss, of any of its epochs."""
-        return (max if self.maximize else min)(self.objective(epoch) for epoch in history)
-
-    @abstractmethod
-    def sampler(self, number: int, *, crowded: bool) -> BaseSampler: ...
-
-    @abstractmethod
-    def pruner(self) -> BasePruner: ...
-
-    @abstractmethod
-    def propose(self, trial: optuna.Trial) -> tuple[Mapping[str, Scalar], int]:
-        """Values by dotted key, and the seed."""
-
-
-@dataclass(frozen=True)
-class Search(Plan):
-    space: Mapping[str, BaseDistribution]
-    epochs: int  # of the stage train: for so many settings are confirmed
-
-    def sampler(self, number: int, *, crowded: bool) -> BaseSampler:
-        return sampling.sampler(self.params.tune.sampler, self.space, self.params.seed, number, crowded=crowded)
+    def sampler(self, place: int) -> BaseSampler:
+        return sampling.sampler(self.params.tune.sampler, self.space, self.params.seed, place)
 
     def pruner(self) -> BasePruner:
         return sampling.pruner(self.params.tune.pruner, self.params.train.epochs)
 
-    def propose(self, trial: optuna.Trial) -> tuple[Mapping[str, Scalar], int]:
-        return sampling.suggest(trial, self.space), self.params.seed
+    def training(self, values: Values) -> tuple[Values, int]:
+        """Return the parameters' values by dotted key, and the seed, of a trial with these values of the space."""
+        return values, self.params.seed
+
+    def task(self, number: int, values: Values) -> Task:
+        settings, seed = self.training(values)
+        params = with_values(self.params, settings)
+        return Task(number, params.model, params.train, seed)
 
 
 @dataclass(frozen=True)
 class Confirmation(Plan):
-    """Every setting with every seed: point n is seed n modulo their number."""
+    """Every setting, by its name, with every seed."""
 
-    settings: Sequence[Mapping[str, Scalar]]
-    seeds: Sequence[int]
+    settings: Mapping[str, Values]
 
-    def sampler(self, number: int, *, crowded: bool) -> BaseSampler:
-        return sampling.Listed({})
+    def sampler(self, place: int) -> BaseSampler:
+        return sampling.sampler("grid", self.space, self.params.seed, place)
 
     def pruner(self) -> BasePruner:
-        return NopPruner()
+        return sampling.pruner("none", self.params.train.epochs)
 
-    def propose(self, trial: optuna.Trial) -> tuple[Mapping[str, Scalar], int]:
-        setting, seed = divmod(trial.number, len(self.seeds))
-        return self.settings[setting], self.seeds[seed]
+    def training(self, values: Values) -> tuple[Values, int]:
+        name, seed = values["setting"], values["seed"]
+        assert isinstance(name, str)
+        assert isinstance(seed, int)
+        return self.settings[name], seed
 
 
-def search(params: Params, space: Mapping[str, BaseDistribution]) -> Search:
-    """The search that `params.tune` describes. Raises `UserError`.
+def search(params: Params, space: Space) -> Plan:
+    """Return the search that `params.tune` describes. Raises `UserError`.
 
     Its name holds a digest of all that its trials depend on: a changed question is a new study.
     """
@@ -109,19 +92,24 @@ def search(params: Params, space: Mapping[str, BaseDistribution]) -> Search:
     del asked["parameters"]["train.epochs"]
     question = json.dumps(asked, sort_keys=True)
     name = f"{params.data.name}-{params.model.name}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
-    points = sampling.points(tune.sampler, space, tune.trials)
-    return Search(_with_epochs(params, asked["epochs"]), name, question, points, space, params.train.epochs)
+    count = sampling.trial_count(tune.sampler, space, tune.trials)
+    return Plan(with_values(params, {"train.epochs": asked["epochs"]}), name, question, count, space)
 
 
-def confirmation(of: Search, settings: Sequence[Mapping[str, Scalar]]) -> Confirmation:
-    """Trainings of the settings, as the stage train would train them, with seeds that the search has not seen."""
+def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confirmation:
+    """Return trainings of the settings, as the stage train would train them, with seeds that the search has not seen.
+
+    epochs: of the stage train.
+    """
     wanted = of.params.tune.confirm.seeds
     seeds = [seed for seed in range(wanted + 1) if seed != of.params.seed][:wanted]
-    asked = {"search": of.name, "epochs": of.epochs, "settings": list(settings), "seeds": seeds}
+    asked = {"search": of.name, "epochs": epochs, "settings": dict(settings), "seeds": seeds}
     question = json.dumps(asked, sort_keys=True)
     name = f"{of.name}-confirmation-{hashlib.md5(question.encode()).hexdigest()[:8]}"
-    return Confirmation(_with_epochs(of.params, of.epochs), name, question, len(settings) * len(seeds), settings, seeds)
+    space = {"setting": _one_of(list(settings)), "seed": _one_of(seeds)}
+    params = with_values(of.params, {"train.epochs": epochs})
+    return Confirmation(params, name, question, len(settings) * len(seeds), space, settings)
 
 
-def _with_epochs(params: Params, epochs: int) -> Params:
-    return params.model_copy(update={"train": params.train.model_copy(update={"epochs": epochs})})
+def _one_of(values: Sequence[Scalar]) -> CategoricalDistribution:
+    return CategoricalDistribution(values)

@@ -1,91 +1,95 @@
-"""A search in MLflow: one parent run for a study, one child run for every trial, in a few calls each.
+"""A search in MLflow: one parent run for a study, one child run for every trial.
 
-Only the command that the user started writes here, from what the storage holds, so workers never wait for MLflow. Of
-several commands each adds the trials of its own workers; what could not be written is made up for the next time. No run
-here has the tag `model_md5`, by which the stages of the pipeline find a training: a search's model is kept nowhere.
+A thread writes them, so that no training waits for MLflow. A fault is a warning and ends the writing: the next search
+adds what is missing. No run here has the tag `model_md5`, by which the stages of the pipeline find a training: a
+search's model is kept nowhere.
 """
 
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+
+from optuna.trial import FrozenTrial
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.git import read_source
 from src.core.paths import DATASET
-from src.search.plan import Plan, Search
-from src.search.results import Result
+from src.search.plan import Confirmation, Plan
+from src.search.results import result, state
 from src.tracking import identity
-from src.tracking.runs import find_runs
-from src.tracking.store import Store, explained, placing
+from src.tracking.store import Store, explained, open_store, upload
+
+_SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
 
 class Runs:
-    """Raises `UserError` only when it is made: later faults are told once, and the search goes on."""
+    """The runs of a search. `end` waits for all that was written."""
 
-    def __init__(self, search: Search, store: Store, session: str) -> None:
-        self._search, self._store, self._client, self._session = search, store, store.client, session
-        self._broken = False
-        with explained(self._store.uri):
-            self._parent = self._found() or self._created()
-            self._client.update_run(self._parent, status="RUNNING")
-            self._known = self._children()
+    def __init__(self, search: Plan) -> None:
+        self._search = search
+        self._store: Store
+        self._parent = ""
+        self._known: set[tuple[str, str]] = set()  # study and number of the trials that have a run
+        self._bug: Exception | None = None
+        self._writes: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="mlflow", daemon=True)
+        self._thread.start()
+        self._writes.put(self._open)
 
-    def add(self, plan: Plan, results: Sequence[Result]) -> None:
-        """A child run for each of the plan's results that this session's workers finished."""
-        self.make_up(plan, [result for result in results if result.session == self._session])
-
-    def make_up(self, plan: Plan, results: Sequence[Result]) -> None:
-        """A child run for each of the plan's results that had none when the session began."""
-        new = [result for result in results if (plan.name, str(result.number)) not in self._known]
-        if not new or self._broken:
-            return
-        try:
-            with explained(self._store.uri):
-                for result in new:
-                    self._log(plan, result)
-                    self._known.add((plan.name, str(result.number)))
-        except UserError as fault:
-            self._broken = True
-            print(f"warning: the next search adds the trials from here on: {fault}", file=sys.stderr, flush=True)
+    def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
+        """Make a child run for each finished trial of a plan that has none."""
+        self._writes.put(lambda: self._add(plan, trials))
 
     def end(
         self,
         status: str,
-        metrics: Mapping[str, float] | None = None,
-        verdict: str = "",
-        folder: Path | None = None,
-        *extra: Path,
+        metrics: Mapping[str, float],
+        verdict: str,
+        folder: Path | None,
+        patience: float | None = None,
     ) -> None:
-        """Closes the parent: FINISHED, FAILED or KILLED. folder: logged under its name, with the extra files in it;
-        verdict: what MLflow shows as the run's description."""
-        from mlflow.entities import Metric, RunTag
+        """Close the parent: FINISHED, FAILED or KILLED. verdict: its description; folder: logged under its name.
 
-        now = int(1000 * time.time())
-        values = [Metric(name, value, now, 0) for name, value in (metrics or {}).items()]
+        patience: seconds to wait for MLflow at most; None for as long as it takes.
+        """
+        self._writes.put(lambda: self._end(status, metrics, verdict, folder))
+        self._writes.put(None)
+        self._thread.join(patience)
+        if self._bug is not None:
+            raise self._bug
+
+    def _write(self) -> None:
         try:
-            with explained(self._store.uri):
-                self._client.log_batch(self._parent, values, tags=[RunTag("mlflow.note.content", verdict)])
-                with placing(self._store.uri):
-                    if folder is not None:
-                        self._client.log_artifacts(self._parent, str(folder), folder.name)
-                        for file in extra:
-                            self._client.log_artifact(self._parent, str(file), folder.name)
-                self._client.set_terminated(self._parent, status)
-        except UserError as fault:
-            print(f"warning: the search's MLflow run stays open: {fault}", file=sys.stderr, flush=True)
+            for write in iter(self._writes.get, None):
+                write()
+        except (UserError, OSError) as fault:
+            print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
+        except Exception as bug:
+            self._bug = bug
 
-    def _found(self) -> str | None:
-        """The oldest, if several machines once made theirs at the same moment."""
-        query = f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'"
-        found = find_runs(self._store, query)
-        return str(found[-1].info.run_id) if found else None
+    def _open(self) -> None:
+        self._store = open_store()
+        client, experiment = self._store.client, self._store.experiment_id
+        with explained(self._store.uri):
+            query = f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'"
+            found = client.search_runs([experiment], query, order_by=["attributes.start_time ASC"], max_results=1)
+            self._parent = found[0].info.run_id if found else self._create(client, experiment)
+            client.update_run(self._parent, status="RUNNING")
+            token: str | None = None
+            while token != "":
+                query = f"tags.`mlflow.parentRunId` = '{self._parent}'"
+                page = client.search_runs([experiment], query, page_token=token)
+                self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in page}
+                token = page.token or ""
 
-    def _created(self) -> str:
+    def _create(self, client: Any, experiment: str) -> str:
         from mlflow.entities import Param
 
         source, params = read_source(), self._search.params
@@ -96,59 +100,66 @@ class Runs:
             "code_modified": source.modified,
             "data_md5": digest(DATASET),
             **{f"version.{name}": version for name, version in identity.versions().items()},
-            "mlflow.source.name": "src/tune.py",
-            "mlflow.source.type": "LOCAL",
+            **_SOURCE,
         }
-        name = f"search {self._search.name}"
-        run_id = str(self._client.create_run(self._store.experiment_id, tags=tags, run_name=name).info.run_id)
+        run_id = str(client.create_run(experiment, tags=tags, run_name=f"search {self._search.name}").info.run_id)
         settings = identity.flatten(params.model_dump(include={"seed", "data", "split", "model", "train"}))
         fixed = {key: without_credentials(value) for key, value in settings.items() if key not in self._search.space}
-        asked = {f"tune.{key}": getattr(params.tune, key) for key in ("sampler", "pruner", "objective")}
+        asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
         space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
-        flat = {**fixed, **asked, **space}
-        self._client.log_batch(run_id, params=[Param(key, value) for key, value in flat.items()])
-        if (first := self._found()) not in (None, run_id):  # another machine was faster
-            self._client.delete_run(run_id)
-            return str(first)
+        client.log_batch(run_id, params=[Param(key, value) for key, value in (fixed | asked | space).items()])
         return run_id
 
-    def _children(self) -> set[tuple[str, str]]:
-        """Study and number of the trials that have a run."""
-        children = find_runs(self._store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
-        return {(run.data.tags["tune.study"], run.data.tags["tune.point"]) for run in children}
-
-    def _log(self, plan: Plan, result: Result) -> None:
+    def _add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         from mlflow.entities import Metric, Param
 
-        part = "trial" if isinstance(plan, Search) else "confirmation"
-        tags = {
-            "mlflow.parentRunId": self._parent,
-            "mlflow.source.name": "src/tune.py",
-            "mlflow.source.type": "LOCAL",
-            "tune.study": plan.name,
-            "tune.part": part,
-            "tune.point": str(result.number),
-            "tune.state": result.state,
-            "tune.attempts": str(len(result.attempts)),
-            **({"tune.reason": result.reason} if result.reason else {}),
-            **({"tune.model_md5": result.model_md5} if result.model_md5 else {}),
-        }
-        begin, end = _milliseconds(result.began), _milliseconds(result.ended)
-        run = self._client.create_run(
-            self._store.experiment_id, start_time=begin, tags=tags, run_name=f"{part} {result.number}"
-        )
-        flat: dict[str, Any] = {"seed": result.seed, **result.values}
-        params = [Param(key, identity.text(value)) for key, value in flat.items()]
-        metrics = [
-            Metric(name, float(value), end, step)
-            for name, curve in result.curves.items()
-            for step, value in enumerate(curve, start=1)
-        ]
-        if result.value is not None:
-            metrics.append(Metric("objective", result.value, end, 0))
-        self._client.log_batch(run.info.run_id, metrics=metrics, params=params)
-        self._client.set_terminated(run.info.run_id, "FAILED" if result.state == "failed" else "FINISHED", end)
+        client, part = self._store.client, "confirmation" if isinstance(plan, Confirmation) else "trial"
+        for trial in trials:
+            if (plan.name, str(trial.number)) in self._known:
+                continue
+            found, values = result(trial), {}
+            if trial.params.keys() >= plan.space.keys():
+                settings, seed = plan.training(trial.params)
+                values = {"seed": seed, **settings}
+            tags = {
+                "mlflow.parentRunId": self._parent,
+                "tune.study": plan.name,
+                "tune.part": part,
+                "tune.trial": str(trial.number),
+                "tune.state": state(trial),
+                **({"tune.reason": found["reason"]} if found["reason"] else {}),
+                **({"tune.model_md5": found["model_md5"]} if "model_md5" in found else {}),
+                **_SOURCE,
+            }
+            begin, end = _milliseconds(trial.datetime_start), _milliseconds(trial.datetime_complete)
+            metrics = [
+                Metric(name, float(value), end, step)
+                for name, curve in found["history"].items()
+                for step, value in enumerate(curve, start=1)
+            ]
+            for objective, number in zip(plan.objectives, trial.values or (), strict=False):
+                metrics.append(Metric(f"objective_{objective.name}", number, end, 0))
+            params = [Param(key, identity.text(value)) for key, value in values.items()]
+            with explained(self._store.uri):
+                run = client.create_run(
+                    self._store.experiment_id, start_time=begin, tags=tags, run_name=f"{part} {trial.number}"
+                )
+                client.log_batch(run.info.run_id, metrics=metrics, params=params)
+                client.set_terminated(run.info.run_id, "FAILED" if state(trial) == "failed" else "FINISHED", end)
+            self._known.add((plan.name, str(trial.number)))
+
+    def _end(self, status: str, metrics: Mapping[str, float], verdict: str, folder: Path | None) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        client, now = self._store.client, int(1000 * time.time())
+        values = [Metric(name, value, now, 0) for name, value in metrics.items()]
+        with explained(self._store.uri):
+            client.log_batch(self._parent, values, tags=[RunTag("mlflow.note.content", verdict)])
+            if folder is not None:
+                upload(self._store, self._parent, folder, folder.name)
+            client.set_terminated(self._parent, status)
 
 
-def _milliseconds(moment: datetime) -> int:
+def _milliseconds(moment: datetime | None) -> int:
+    assert moment is not None
     return int(1000 * moment.timestamp())

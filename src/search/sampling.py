@@ -1,22 +1,15 @@
-"""Which values a point of the space has, and when a trial is stopped: a function of (seed, number, earlier points).
-
-Optuna stores no sampler's state: one with a seed begins anew in every process and repeats its first points after a
-resume. So every point gets a sampler of its own, seeded by its number.
-"""
+"""Which values a trial has, and when it is pruned: a function of (seed, place in the study, earlier trials)."""
 
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
 
 from src.core.errors import UserError
 from src.params import Scalar
@@ -24,53 +17,11 @@ from src.params import Scalar
 Space = Mapping[str, BaseDistribution]
 
 
-class Listed(BaseSampler):
-    """Gives values that are fixed beforehand."""
+def trial_count(kind: str, space: Space, trials: int) -> int:
+    """Return how many trials there are to run: `trials`, or the size of a smaller grid.
 
-    def __init__(self, values: Mapping[str, Scalar]) -> None:
-        self._values = values
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._values[param_name]
-
-
-class Whole(BaseSampler):
-    """Draws all values of a point at once, those that it has already too: where its worker died between two of them,
-    the next one would else go on with the random numbers of the first."""
-
-    def __init__(self, sampler: BaseSampler, space: Space) -> None:
-        self._sampler, self._space = sampler, dict(space)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        together = self._sampler.infer_relative_search_space(study, trial)
-        values = self._sampler.sample_relative(study, trial, together)
-        alone = {key: entry for key, entry in search_space.items() if key not in values}
-        return values | {key: self._sampler.sample_independent(study, trial, key, alone[key]) for key in alone}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
-
-
-def points(kind: str, space: Space, trials: int) -> int:
-    """How many points there are to try: `trials`, or the size of a smaller grid. Raises `UserError` where the sampler
-    cannot sample this space."""
+    Raises `UserError` where the sampler cannot sample this space.
+    """
     if kind == "cmaes":
         ranges = [entry for entry in space.values() if not isinstance(entry, CategoricalDistribution)]
         if len(ranges) < max(2, len(space)):
@@ -80,26 +31,30 @@ def points(kind: str, space: Space, trials: int) -> int:
     return min(trials, math.prod(len(_values(key, entry)) for key, entry in space.items()))
 
 
-def sampler(kind: str, space: Space, seed: int, number: int, *, crowded: bool) -> BaseSampler:
-    """The sampler of one point.
+def sampler(kind: str, space: Space, seed: int, place: int) -> BaseSampler:
+    """Return the sampler of one trial, the one at that place in its study.
 
-    crowded: other points are being tried; TPE then keeps away from them. Alone it must not: a point whose sampling was
-    cut short would keep away from itself.
+    Optuna stores no sampler's state: one for all trials would begin anew in every process, with the values that it drew
+    first.
     """
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    own = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        if kind == "tpe":
-            return Whole(TPESampler(seed=own, multivariate=True, constant_liar=crowded), space)
-        if kind == "cmaes":
-            return Whole(CmaEsSampler(seed=own), space)
-        if kind == "gp":
-            return Whole(GPSampler(seed=own), space)
-    return Listed(_combination(space, seed, number)) if kind == "grid" else Whole(RandomSampler(seed=own), space)
+        match kind:
+            case "tpe":
+                return TPESampler(seed=own, multivariate=True, constant_liar=True)
+            case "cmaes":
+                return CmaEsSampler(seed=own)
+            case "gp":
+                return GPSampler(seed=own)
+            case "grid":
+                return PartialFixedSampler(_combination(space, seed, place), RandomSampler())
+            case _:
+                return RandomSampler(seed=own)
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:
-    """The pruner of a search whose trials have so many epochs; it is asked after each."""
+    """Return the pruner of a search whose trials have so many epochs; it is asked after each."""
     if kind == "hyperband":
         return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     # A tenth: in the warm-up of the learning rate the order of the trials says little.
@@ -107,7 +62,7 @@ def pruner(kind: str, epochs: int) -> BasePruner:
 
 
 def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
-    """The trial's values; those that it has already stay."""
+    """Return the trial's values; those that it has already stay."""
     values: dict[str, Scalar] = {}
     for key, entry in space.items():
         if isinstance(entry, IntDistribution):
@@ -119,15 +74,15 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
     return values
 
 
-def _combination(space: Space, seed: int, number: int) -> dict[str, Scalar]:
-    """Combination `number` of the grid, in an order that is drawn from the seed, so that its first part is spread."""
+def _combination(space: Space, seed: int, place: int) -> dict[str, Scalar]:
+    """Return one combination of the grid; their order is drawn from the seed, so that its first part is spread."""
     lists = {key: _values(key, entry) for key, entry in space.items()}
     size = math.prod(map(len, lists.values()))
-    rest = int(np.random.default_rng(seed).permutation(size)[number])
+    rest = int(np.random.default_rng(seed).permutation(size)[place % size])
     chosen = {}
     for key, values in lists.items():
-        rest, place = divmod(rest, len(values))
-        chosen[key] = values[place]
+        rest, index = divmod(rest, len(values))
+        chosen[key] = values[index]
     return chosen
 
 
@@ -138,5 +93,5 @@ def _values(key: str, entry: BaseDistribution) -> list[Scalar]:
         return list(range(entry.low, entry.high + 1, entry.step))
     if isinstance(entry, FloatDistribution) and entry.step is not None:
         count = round((entry.high - entry.low) / entry.step) + 1
-        return [round(entry.low + place * entry.step, 12) for place in range(count)]
+        return [round(entry.low + index * entry.step, 12) for index in range(count)]
     raise UserError(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")

@@ -1,13 +1,11 @@
-"""One command's search, from the first point to the page: what `python -m src.tune` does."""
+"""One command's search, from the first trial to the page: what `python -m src.tune` does."""
 
 import statistics
-import tempfile
-import uuid
+import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from src.core import paths
 from src.core.addresses import without_credentials
@@ -15,154 +13,154 @@ from src.core.errors import UserError
 from src.core.files import check_writable, write_json
 from src.evaluation import tables
 from src.params import Params, seconds
-from src.search import confirm, results, space, storage
+from src.search import confirm, results, space
 from src.search.best import best_of
-from src.search.plan import Confirmation, Plan, Search, confirmation, search
-from src.search.points import Points
-from src.search.progress import Progress
-from src.search.results import Result, ranked
+from src.search.page import write_page
+from src.search.pictures import draw_all
+from src.search.plan import Confirmation, Plan, confirmation, search
 from src.search.runs import Runs
 from src.search.stop import Stop
-from src.tracking.store import Store
+from src.search.storage import journal, open_storage
+from src.search.trials import Trials
+from src.search.workers import Workers
+
+_WORTH = 20.0  # seconds of work for which more processes are started; each first imports torch for 3 to 5
 
 
-def find(params: Params, url: str | None, workers: int, store: Store | None) -> None:
-    """Runs, or goes on with, the search of `params.tune`; then the confirmation, tables, pictures and page.
+def find(params: Params, url: str | None, workers: Workers) -> None:
+    """Run, or go on with, the search of `params.tune`; then the confirmation, tables, pictures and page.
 
-    url: of the storage, None for the journal; store: MLflow's, None where it is away.
+    url: of the storage, None for the journal.
     """
     plan = search(params, space.distributions(params))
     check_writable(paths.TUNING)
-    session = _Session(plan, storage.open_storage(url), url, store)
     tune = params.tune
-    print(
-        f"search {plan.name}: {plan.points} points, {tune.sampler}, {tune.pruner} pruner, kept in {session.place}",
-        flush=True,
-    )
-    if workers > 1:
-        print(f"{workers} workers: which points they try depends on who is faster, and is not reproducible", flush=True)
-    status = "FAILED"
-    try:
-        with (stop := Stop(None if tune.timeout is None else seconds(tune.timeout))).listening():
-            found = session.take(plan, stop, workers)
+    stop = Stop(None if tune.timeout is None else seconds(tune.timeout))
+    with open_storage(plan.name, url) as storage, stop.listening():
+        place = without_credentials(url or str(journal(plan.name)))
+        print(
+            f"search {plan.name}: {plan.count} trials, {tune.sampler}, {tune.pruner} pruner, kept in {place}",
+            flush=True,
+        )
+        reasons = [f"{workers.count} workers"] if workers.count > 1 else []
+        reasons += ["a storage that others may share"] if url is not None else []
+        reasons += ["latency as an objective"] if "latency" in tune.objectives else []
+        if reasons:
+            print(
+                f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable", flush=True
+            )
+        session = _Session(storage, url is not None, workers, stop, Runs(plan))
+        status, summary, verdict, patience = "FAILED", {}, "", None
+        try:
+            trials = Trials(storage, plan, shared=url is not None)
+            if reasons:
+                trials.mark_not_repeatable()
+            found = session.run(plan, trials)
             rows: list[confirm.Confirmed] = []
             if not stop.asked and tune.confirm.best:
                 stop.late = None  # the time is that of the search
-                rows = session.compared(found, stop, workers)
-        if not stop.asked or ranked(found, maximize=plan.maximize):
-            session.write(found, rows)
-        status = "KILLED" if stop.asked else "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        session.end(status)
+                rows = session.confirm(plan, params, found)
+            if not stop.asked or results.ranked(found, plan.objectives[0]):
+                verdict = _write(plan, found, rows, trials.repeatable())
+                summary = {"trials": float(len(found))}
+            status = "KILLED" if stop.asked else "FINISHED"
+        except KeyboardInterrupt:
+            status, patience = "KILLED", 3.0
+            raise
+        finally:
+            session.runs.end(status, summary, verdict, paths.TUNING if summary else None, patience)
     if stop.asked:
         print("stopped; start again to go on where it was")
         raise KeyboardInterrupt
 
 
 class _Session:
-    def __init__(self, plan: Search, store: BaseStorage, url: str | None, mlflow: Store | None) -> None:
-        self._plan, self._store, self._url = plan, store, url
-        self._token = uuid.uuid4().hex
-        self._runs = Runs(plan, mlflow, self._token) if mlflow else None
-        self._trainer: Any = None
-        self._found: Sequence[Result] = []
-        self._verdict = ""
-        self.place = without_credentials(url or str(storage.journal()))
+    def __init__(self, storage: BaseStorage, shared: bool, workers: Workers, stop: Stop, runs: Runs) -> None:
+        self._storage, self._shared, self._workers, self._stop, self.runs = storage, shared, workers, stop, runs
 
-    def take(self, plan: Plan, stop: Stop, workers: int, seconds: float = 0.0) -> list[Result]:
-        """Trains what is left of the plan's points and returns all that are finished.
+    def run(self, plan: Plan, trials: Trials) -> list[FrozenTrial]:
+        """Train what is left of the plan's trials and return all that are finished."""
+        known = trials.finished()
+        self.runs.add(plan, known)
+        if known:
+            print(f"{len(known)} of {plan.count} are known already", flush=True)
+        started, told = time.monotonic(), 0
+        while not trials.done() and not self._stop():
+            for task, outcome in self._workers.train(
+                lambda: None if self._stop() else trials.next(), trials.stops, trials.tick
+            ):
+                trials.finish(task.number, outcome)
+                told += 1
+                found = trials.finished()
+                new = next((trial for trial in found if trial.number == task.number), None)
+                if new is None:  # it was taken for dead, and queued again
+                    continue
+                self.runs.add(plan, [new])
+                left = (time.monotonic() - started) / told * (plan.count - len(found))
+                print(f"{_line(plan, new, found)}  {len(found)}/{plan.count}, {span(left)} left", flush=True)
+            if not trials.done() and not self._stop():  # others run what is left
+                trials.tick()
+                time.sleep(1)
+        return trials.finished()
 
-        seconds: that one takes, where they do not depend on each other; then there may be more workers.
+    def confirm(self, plan: Plan, params: Params, found: Sequence[FrozenTrial]) -> list[confirm.Confirmed]:
+        """Return the best settings and the present ones, from the best mean on; nothing where it was stopped.
+
+        Each is trained with several seeds, for `train.epochs` of the parameters.
         """
-        asked = plan.name, plan.question
-        storage.patiently(self.place, lambda: storage.create_study(self._store, *asked, maximize=plan.maximize))
-        points = Points(self._store, self.place, plan, self._token)
-        found = results.finished(points.all())
-        if self._runs is not None:
-            self._runs.make_up(plan, found)
-        progress = Progress(plan, found)
-
-        def look() -> None:
-            new = progress(results.finished(points.all()))
-            if self._runs is not None:
-                self._runs.add(plan, new)
-
-        if not points.done() and not stop():
-            from src.search.workers import room, work_apart, work_here
-            from src.training.trainer import (
-                Trainer,  # torch: seconds that a search without anything to train need not wait
-            )
-
-            left = plan.points - len(found)
-            workers = max(workers, room(plan.params, left, left * seconds))
-            if workers > 1:
-                work_apart(plan, self._store, self._url, self._token, workers, stop, look)
-            else:
-                self._trainer = self._trainer or Trainer(plan.params.model, plan.params.train, "train", "validation")
-                work_here(plan, self._store, self.place, self._token, self._trainer, stop, look)
-            look()
-            found = results.finished(points.all())
-        return found
-
-    def compared(self, found: Sequence[Result], stop: Stop, workers: int) -> list[confirm.Confirmed]:
-        """The best settings and the present ones, from the best mean on; nothing where it was stopped."""
-        present = space.present(self._plan.params)
-        best = [r for r in ranked(found, maximize=self._plan.maximize) if dict(r.values) != present]
-        chosen = best[: self._plan.params.tune.confirm.best]
-        if not chosen:
+        present = space.present(params)
+        ranked = results.ranked(found, plan.objectives[0])
+        best = [trial for trial in ranked if trial.params != present][: params.tune.confirm.best]
+        if not best:
             return []
-        settings = [present, *(dict(result.values) for result in chosen)]
-        names = [("present", None), *((f"point {result.number}", result.number) for result in chosen)]
-        plan: Confirmation = confirmation(self._plan, settings)
-        seeds = ", ".join(map(str, plan.seeds))
+        settings = {"present": present, **{f"trial {trial.number}": trial.params for trial in best}}
+        trainings = confirmation(plan, params.train.epochs, settings)
         print(
-            f"confirming the best {len(chosen)} and the present settings: {plan.points} trainings of "
-            f"{plan.params.train.epochs} epochs, with the seeds {seeds}",
+            f"confirming the best {len(best)} and the present settings: {trainings.count} trainings of "
+            f"{params.train.epochs} epochs, with other seeds",
             flush=True,
         )
-        epoch = statistics.median((one.ended - one.began).total_seconds() / one.epochs for one in chosen)
-        got = self.take(plan, stop, workers, epoch * plan.params.train.epochs)
-        return confirm.confirmed(plan, names, got) if len(got) == plan.points else []
+        took = [(t.datetime_complete - t.datetime_start).total_seconds() / results.epochs(t) for t in best]  # type: ignore[operator]
+        if statistics.median(took) * params.train.epochs * trainings.count > _WORTH:
+            self._workers.widen(trainings.count)
+        got = self.run(trainings, Trials(self._storage, trainings, shared=self._shared))
+        return confirm.confirmed(trainings, got) if len(got) == trainings.count else []
 
-    def write(self, found: Sequence[Result], rows: Sequence[confirm.Confirmed]) -> None:
-        """Tables, `best.json`, pictures and page. Raises `UserError` where no trial was finished."""
-        plan = self._plan
-        if found:
-            tables.write(paths.TRIALS, results.trials_table(found, plan))
-            tables.write(paths.ATTEMPTS, results.attempts_table(found))
-        if not ranked(found, maximize=plan.maximize):
-            reasons = "; ".join(dict.fromkeys(result.reason for result in found if result.reason))
-            raise UserError(f"no trial was finished{': ' + reasons if reasons else ''}")
-        tables.write(paths.CONFIRMATION, confirm.table(rows))
-        best = best_of(plan, found, rows)
-        write_json(paths.BEST, best)
-        from src.search.gallery import draw_all
-        from src.search.page import page
 
-        page(paths.TUNING / "index.html", plan, found, rows, draw_all(paths.TUNING, plan, found, rows))
-        self._found = found
-        self._verdict = confirm.verdict(rows, plan.params.tune.objective) if rows else ""
-        if rows:
-            print(self._verdict, confirm.COVERS)
-        winner = best["winner"]
-        apply = f"; python -m src.tune --apply writes {winner['setting']} into {paths.PARAMS}"
-        print(f"results in {paths.TUNING / 'index.html'}{'' if winner['setting'] == 'present' else apply}")
+def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
+    """Return how a trial ended, and the best of those that are finished."""
+    searching, objectives = not isinstance(plan, Confirmation), plan.objectives
+    ended = results.result(trial)["reason"] or f"{results.state(trial)} after epoch {results.epochs(trial)}"
+    text = f"{'trial' if searching else 'training'} {trial.number:3}  {results.in_words(trial, objectives):>9}  "
+    text += f"{ended:<24}  {results.describe(trial.params)}"
+    if searching and len(objectives) == 1 and (ranked := results.ranked(found, objectives[0])):
+        text += f"  best {results.in_words(ranked[0], objectives)} (trial {ranked[0].number})"
+    return text
 
-    def end(self, status: str) -> None:
-        """Closes the MLflow run, with what was written. When points ran is told there alone: git keeps no times."""
-        if self._runs is None:
-            return
-        if not self._found:
-            self._runs.end(status)
-            return
-        from src.search import figures
 
-        best = ranked(self._found, maximize=self._plan.maximize)[0]
-        metrics = {"best": best.value or 0.0, "points": float(len(self._found))}
-        with tempfile.TemporaryDirectory() as folder:
-            timeline = Path(folder, "timeline.png")
-            figures.timeline(timeline, self._found)
-            self._runs.end(status, metrics, self._verdict, paths.TUNING, timeline)
+def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed], repeatable: bool) -> str:
+    """Write tables, `best.json`, pictures and page; return the verdict. Raise `UserError` if no trial is complete."""
+    tables.write(paths.TRIALS, results.trials_table(found, plan))
+    if not results.ranked(found, plan.objectives[0]):
+        reasons = "; ".join(dict.fromkeys(results.result(trial)["reason"] for trial in found))
+        raise UserError(f"no trial was finished: {reasons}")
+    tables.write(paths.CONFIRMATION, confirm.table(rows))
+    best = best_of(plan, found, rows, repeatable)
+    write_json(paths.BEST, best)
+    write_page(plan, found, rows, repeatable, draw_all(paths.TUNING, plan, found, rows))
+    if "front" in best:
+        numbers = ", ".join(str(entry["trial"]) for entry in best["front"])
+        verdict, choose = f"Pareto front: trials {numbers}.", "TRIAL writes one of them"
+    else:
+        verdict, winner = best["winner"]["verdict"], best["winner"]["setting"]
+        choose = f"writes {winner}" if winner != "present" else ""
+    print(verdict, confirm.COVERS if rows else "")
+    print(f"results in {paths.TUNING / 'index.html'}" + (f"; python -m src.tune --apply {choose}" if choose else ""))
+    return str(verdict)
+
+
+def span(left: float) -> str:
+    """Return seconds in words."""
+    minutes, rest = divmod(round(left), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

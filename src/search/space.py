@@ -20,7 +20,7 @@ _COMBINATIONS = 4096  # of extremes and choices that are checked before the firs
 
 
 def distributions(params: Params) -> dict[str, BaseDistribution]:
-    """What every key of `tune.space` may be. Raises `UserError` where a key or a combination of values is refused."""
+    """Return what every key of `tune.space` may be. Raises `UserError` where a key or a combination is refused."""
     check_space(params)
     space = params.tune.space
     ends = [entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for entry in space.values()]
@@ -30,7 +30,7 @@ def distributions(params: Params) -> dict[str, BaseDistribution]:
 
 
 def present(params: Params) -> dict[str, Scalar]:
-    """The values that the keys of the space have now."""
+    """Return the values that the keys of the space have now."""
     found: dict[str, Scalar] = {}
     for key in params.tune.space:
         value: Any = params.model_dump()
@@ -53,7 +53,7 @@ def _distribution(params: Params, key: str, entry: Range | Choices) -> BaseDistr
 
 
 def _whole(params: Params, key: str, entry: Range) -> bool:
-    """Whether only whole numbers fit: `{low: 1, high: 4}` of a share are still any numbers in between."""
+    """Tell if only whole numbers fit: `{low: 1, high: 4}` of a share are still any numbers in between."""
     if not all(isinstance(number, int) for number in (entry.low, entry.high, entry.step or 1)):
         return False
     try:

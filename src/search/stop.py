@@ -1,4 +1,4 @@
-"""When a search stops before its end: at Ctrl-C, or when its time is up."""
+"""A search stops before its end at Ctrl-C, or when its time is up."""
 
 import os
 import signal
@@ -9,21 +9,18 @@ from types import FrameType
 
 
 class Stop:
-    """Whether to stop: after the first Ctrl-C, or when the time is up. The second Ctrl-C interrupts at once."""
+    """Tell if it is time to stop: after the first Ctrl-C, or when the time is up. The second interrupts at once."""
 
     def __init__(self, seconds: float | None) -> None:
         self.asked = False
         self.late = None if seconds is None else time.monotonic() + seconds
 
     def __call__(self) -> bool:
-        return self.asked or self.timed_out()
-
-    def timed_out(self) -> bool:
-        return self.late is not None and time.monotonic() > self.late
+        return self.asked or (self.late is not None and time.monotonic() > self.late)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """The first Ctrl-C inside the block only sets `asked`."""
+        """Let the first Ctrl-C inside the block only set `asked`."""
         before = signal.signal(signal.SIGINT, self._interrupted)
         try:
             yield

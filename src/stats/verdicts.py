@@ -23,7 +23,7 @@ Verdict = Literal["worse", "better", "equivalent", "no evidence"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of both models; `difference` is head − base."""
+    """Hold a metric of both models; `difference` is head − base."""
 
     name: str
     base: float
@@ -38,6 +38,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Judgement:
+    """Hold the verdict on two models, and what it rests on."""
+
     images: int
     rarest: int  # images of the rarest label
     verdict: Verdict

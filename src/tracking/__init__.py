@@ -1,13 +1,9 @@
-"""One MLflow run for one pass of the pipeline. MLflow itself (seconds) is imported only when a run is opened.
+"""Keep runs in MLflow as a view of files: `dvc.lock`, `params.yaml`, `reports/`, `models/`, a running training's state.
 
-with training_run(params) as run:                      # stages/train.py
-    run.log_epoch(epoch, {"train_loss": …})
-    run.log_model(probabilities, example, MODEL)
+    with live(session) as run:                 # stages/train.py: curves, while the training goes on
+        run.log_epoch(epoch)
+        run.log_model_md5(md5)
+    complete(fresh="visualize")                # stages/visualize.py, src.summary, src.track sync: all that is missing
 
-with attach(MODEL, "evaluate", {}) as run:             # stages/evaluate.py, stages/visualize.py
-    run.log_metrics({"test_accuracy": …})
+MLflow itself (seconds) is imported only by what asks the store.
 """
-
-from src.tracking.run import Run, attach, training_run
-
-__all__ = ["Run", "attach", "training_run"]

@@ -1,29 +1,26 @@
-"""The champion: the version of a registered model that the alias `champion` names, and those that had it before.
+"""Keep the champion: the version of a registered model that the alias `champion` names, and those that had it before.
 
 A version's tags tell its part in that: `champion.promoted` counts promotions, the highest being the latest, and
 `champion.rolled_back` takes it out of the line.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas
-from filelock import FileLock, Timeout
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import VALIDATION_PREDICTIONS, promotion
+from src.core.paths import VALIDATION_PREDICTIONS
 from src.evaluation import tables
 from src.tracking.runs import runs_of
-from src.tracking.store import Store, explained
+from src.tracking.store import Store, artifacts, explained
 
 ALIAS = "champion"
 _PROMOTED = f"{ALIAS}.promoted"
 _ROLLED_BACK = f"{ALIAS}.rolled_back"
-_WAIT = 60  # seconds
 
 
 class Version(NamedTuple):
@@ -37,26 +34,14 @@ class Version(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A run that holds a model."""
+    """Name a run that holds a model."""
 
     run_id: str
     model_id: str
 
 
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Of the promotions in this clone; others wait for a minute. Raises `UserError` where one takes longer."""
-    lock = promotion()
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock, timeout=_WAIT):
-            yield
-    except Timeout:
-        raise UserError(f"another promotion has been running for {_WAIT} s: wait for it, or end it") from None
-
-
 class Registry:
-    """The versions of one registered model. Every method raises `UserError` where the store cannot be used."""
+    """Hold the versions of one registered model. Every method raises `UserError` where the store cannot be used."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
@@ -68,13 +53,18 @@ class Registry:
             number = found[0].aliases.get(ALIAS) if found else None
         return next((version for version in self._versions() if version.number == str(number)), None)
 
+    def exists(self) -> bool:
+        """Tell whether the name was ever used: it stays when its versions are deleted."""
+        with explained(self._store.uri):
+            return bool(self._store.client.search_registered_models(f"name = '{self.name}'"))
+
     def line(self) -> list[Version]:
-        """Those that are or were champion and were not rolled back, in the order of their promotion."""
+        """Return those that are or were champion and were not rolled back, in the order of their promotion."""
         own = [v for v in self._versions() if _PROMOTED in v.tags and _ROLLED_BACK not in v.tags]
         return sorted(own, key=_order)
 
     def trained(self, model_md5: str) -> Trained:
-        """The newest run that trained this model. Raises `UserError` where the store has none."""
+        """Return the newest run that trained this model. Raises `UserError` where the store has none."""
         for run in runs_of(self._store, model_md5):
             if run.outputs and run.outputs.model_outputs:
                 return Trained(run.info.run_id, run.outputs.model_outputs[-1].model_id)
@@ -82,20 +72,22 @@ class Registry:
         raise UserError(f"no run at {where} holds the model {model_md5}: python -m src.track sync makes one")
 
     def answers(self, version: Version) -> pandas.DataFrame:
-        """What the version's model answered to its validation images."""
+        """Return what the version's model answered to its validation images."""
         with tempfile.TemporaryDirectory() as folder, explained(self._store.uri):
-            path = VALIDATION_PREDICTIONS.as_posix()
-            return tables.read(Path(self._store.client.download_artifacts(version.run_id, path, folder)))
+            location = self._store.client.get_run(version.run_id).info.artifact_uri
+            copy = artifacts(self._store, location).download_artifacts(VALIDATION_PREDICTIONS.as_posix(), folder)
+            return tables.read(Path(copy))
 
     def promote(self, trained: Trained, model_md5: str, tags: Mapping[str, str], against: Version | None) -> Version:
-        """Makes the model the champion; a version that it has already is used again.
+        """Make the model the champion; a version that it has already is used again.
 
         Raises `UserError` where the champion is not the one any more `against` which the model was judged: MLflow
         has no locks, and a promotion may run on another machine.
         """
         client = self._store.client
+        known = self.exists()
         with explained(self._store.uri):
-            if not client.search_registered_models(f"name = '{self.name}'"):
+            if not known:
                 client.create_registered_model(self.name)
             every = self._versions()
             number = next((version.number for version in every if version.model_md5 == model_md5), None)
@@ -119,7 +111,7 @@ class Registry:
             raise UserError(f"the champion of {self.name} changed meanwhile ({now} has the title now): promote again")
 
     def rollback(self) -> tuple[Version, Version]:
-        """Gives the alias back to the champion before; the present one leaves the line. Returns both.
+        """Give the alias back to the champion before; the present one leaves the line. Returns both.
 
         Raises `UserError` where there is none before.
         """

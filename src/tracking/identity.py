@@ -7,23 +7,31 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from src.core.addresses import without_credentials
+from src.core.documents import keys, read_yaml
 from src.core.dvc import read_pipeline
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import DATASET, PIPELINE
 from src.params import Params
 
-# The sections that download, split and train read: what can change a model.
-_SECTIONS = {"seed", "data", "split", "model", "train"}
+# The sections that download, split and train read, as `dvc.lock` records them: what can change a model.
+_SECTIONS = ("seed", "data", "split", "model", "train")
 
 
-def parameters(params: Params) -> dict[str, str]:
-    """The parameters of download, split and train as text, by dotted key: `train.optimizer.lr` → `0.001`."""
-    return flatten(params.model_dump(include=_SECTIONS))
+def parameters(text: str | bytes) -> dict[str, str]:
+    """Return the parameters of download, split and train in a `params.yaml`, by dotted key: `train.optimizer.lr`.
+
+    They are those that `dvc.lock` records, read as DVC reads them, so that both spell 0 and 0.0 alike.
+    """
+    raw = keys(read_yaml(text))
+    flat = flatten({section: raw[section] for section in _SECTIONS if section in raw})
+    flat.pop("data.title", None)  # a name, which changes nothing
+    return {key: without_credentials(value) for key, value in flat.items()}
 
 
 def flatten(section: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested values as text by dotted key."""
+    """Return nested values as text by dotted key."""
     flat: dict[str, str] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
@@ -34,30 +42,30 @@ def flatten(section: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 
 
 def text(value: object) -> str:
-    """A parameter as `params.yaml` would spell it: null, true, 0.001, [0.5, 0.5]; a text without quotes."""
+    """Spell a parameter as `params.yaml` does: null, true, 0.001, [0.5, 0.5]; a text without quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)  # YAML has dates
 
 
 def parameters_digest(flat: Mapping[str, str]) -> str:
-    """MD5 of what `parameters` gives: independent of order, layout and comments in the file."""
+    """Return the MD5 of flat parameters: independent of order, layout and comments in the file."""
     return hashlib.md5(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 
 
 def training_key(params: Params, environment: Mapping[str, object]) -> str:
-    """Digest of all that a training's bits depend on: its parameters, the data, its code, versions and device."""
+    """Return the digest of all that a training's bits depend on: parameters, data, code, versions and device."""
     parts = [flatten(params.model_dump(include={"seed", "model", "train"})), dict(environment)]
     content = json.dumps([*parts, data_digest(), code_digest("train")], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def recipe_digest(params: Params, data_md5: str) -> str:
-    """Twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
+    """Return twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
     settings = flatten(params.model_dump(include={"split", "model", "train"}))
     return parameters_digest(settings | {"data": data_md5})[:12]
 
 
 def data_digest() -> str:
-    """MD5 of `dataset.json`, which holds the checksums of the arrays. Raises `UserError` where it is missing."""
+    """Return the MD5 of `dataset.json`, which holds the arrays' checksums. Raises `UserError` where it is missing."""
     try:
         return digest(DATASET)
     except FileNotFoundError:
@@ -65,13 +73,13 @@ def data_digest() -> str:
 
 
 def code_digest(stage: str) -> str:
-    """MD5 over names and contents of the Python files that `dvc.yaml` lists for `stage`."""
+    """Return the MD5 over names and contents of the Python files that `dvc.yaml` lists for `stage`."""
     contents = {file.as_posix(): digest(file) for file in code_files(stage)}
     return hashlib.md5(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def code_files(stage: str) -> Sequence[Path]:
-    """The Python files among the stage's `deps`, those in listed folders too, sorted. Raises `UserError`."""
+    """Return the Python files among the stage's `deps`, those in listed folders too, sorted. Raises `UserError`."""
     try:
         pipeline = read_pipeline(PIPELINE.read_bytes())
     except FileNotFoundError:
@@ -87,5 +95,5 @@ def code_files(stage: str) -> Sequence[Path]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes, read without importing it."""
+    """Return versions of what computes, read without importing it."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in ("torch", "torchvision")}}

@@ -1,7 +1,11 @@
-"""The trained model as MLflow keeps and serves it: an exported graph with its weights, without pickle or our code."""
+"""Bring the trained model into the form that MLflow keeps and serves: an exported graph, without pickle or our code.
+
+Beside the graph lies `model.safetensors`, from which `src.predict` takes it.
+"""
 
 import copy
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,17 +16,18 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
-from src.tracking.store import Store, placing, quieten
+from src.core.paths import MODEL
+from src.tracking.store import Store, artifacts, quieten
 
 # What loading and predicting needs. Given explicitly, since MLflow's own inference takes 8 s and finds noise.
 _REQUIREMENTS = ("mlflow", "numpy", "torch")
 
 
 def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> None:
-    """Writes `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`, without asking the store.
+    """Write `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`, without asking the store.
 
-    `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. The spec of
-    `model_path` (classes, normalisation, network) goes into the model's metadata.
+    `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. `model_path`: the
+    file of the same weights.
 
     Raises `ValueError` where the graph does not give the module's own probabilities for another batch size.
     """
@@ -35,20 +40,23 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
     # The caller's stays where it is, in its mode and layout; torch's exporter warns of channels-last weights.
     module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
     images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
+    with safe_open(model_path, framework="pt") as file:
+        classes = json.loads(file.metadata()["spec"])["classes"]
     mlflow.pytorch.save_model(
         module,
         folder,
-        mlflow_model=Model(metadata=_spec(model_path)),
+        mlflow_model=Model(metadata={"classes": classes}),
         signature=_signature(module, images),
         input_example=images,
         pip_requirements=[f"{name}=={_release(name)}" for name in _REQUIREMENTS],
         serialization_format="pt2",
     )
+    shutil.copyfile(model_path, folder / MODEL.name)
     _check(folder / "data" / "model.pt2", module, images)
 
 
 def send_model(store: Store, run_id: str, folder: Path) -> str:
-    """Logs the exported model as an output of the run; returns its id. A repetition goes on with the same one."""
+    """Log the exported model as an output of the run; return its id. A repetition goes on with the same one."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 
@@ -62,19 +70,11 @@ def send_model(store: Store, run_id: str, folder: Path) -> str:
     model.artifact_path, model.run_id = logged.artifact_location, run_id
     model.model_uuid = model.model_id = logged.model_id
     model.save(folder / "MLmodel")
-    with placing(store.uri):
-        client.log_model_artifacts(logged.model_id, str(folder))
+    artifacts(store, logged.artifact_location).log_artifacts(str(folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     if run.outputs is None or logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return str(logged.model_id)
-
-
-def _spec(model_path: Path) -> dict[str, Any]:
-    with safe_open(model_path, framework="pt") as file:
-        spec = file.metadata()["spec"]
-    # As text: MLflow writes YAML 1.1, in which a class may be called 08 or 1e5, and YAML 1.2 reads these as numbers.
-    return {"classes": json.loads(spec)["classes"], "spec": spec}
 
 
 def _signature(module: nn.Module, images: NDArray[np.uint8]) -> Any:
@@ -90,7 +90,7 @@ def _signature(module: nn.Module, images: NDArray[np.uint8]) -> Any:
 
 
 def _check(file: Path, module: nn.Module, images: NDArray[np.uint8]) -> None:
-    """The exporter fixes the batch size silently where a network does; such a model would serve pairs only."""
+    """Raise `ValueError` where the exporter fixed the batch size, silently: such a model would serve pairs only."""
     batch = torch.from_numpy(np.concatenate([images, images[:1]]))
     with torch.no_grad():
         expected = module(batch[:2]), module(batch[2:])
@@ -103,5 +103,5 @@ def _check(file: Path, module: nn.Module, images: NDArray[np.uint8]) -> None:
 
 
 def _release(name: str) -> str:
-    """The version without the build's own suffix (`+cu130`), which no index knows."""
+    """Return the version without the build's own suffix (`+cu130`), which no index knows."""
     return metadata.version(name).partition("+")[0]

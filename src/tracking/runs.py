@@ -1,7 +1,12 @@
-"""Runs as they are found in a store that exists already; nothing is made by looking."""
+"""Find runs in a store, whatever their experiment; nothing is made by looking. Close those whose process is gone."""
 
+import os
+import platform
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
@@ -10,39 +15,50 @@ from src.tracking.store import Store, database, explained, open_store, tracking_
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that one tells
+PROCESS = "process"  # the tag that names the process which writes a run, until the run is complete
+_SAME_START = 2.0  # seconds: the kernel counts the start of a process from a boot time that moves with the clock
+
+
+class Found(NamedTuple):
+    id: str
+    name: str
+    experiment_id: str
+
 
 def existing_store() -> Store | None:
-    """The store; None where its database is not there yet."""
+    """Return the store; None where its database is not there yet."""
     place = database(tracking_uri())
     return None if place is not None and not place.is_file() else open_store()
 
 
-def find_runs(store: Store, query: str = "") -> list["Run"]:
-    """All that match, newest first."""
+def find_runs(store: Store, query: str = "", *, everywhere: bool = False) -> list["Run"]:
+    """Return all that match, newest first: those of the store's experiment, or of every one."""
     found: list[Run] = []
     token: str | None = None
     with explained(store.uri):
+        ids = [store.experiment_id]
+        if everywhere:
+            ids = [experiment.experiment_id for experiment in store.client.search_experiments()]
         while token != "":
-            page = store.client.search_runs(
-                [store.experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token
-            )
+            page = store.client.search_runs(ids, query, order_by=["attributes.start_time DESC"], page_token=token)
             found += page
             token = page.token or ""
     return found
 
 
 def runs_of(store: Store, model_md5: str) -> list["Run"]:
-    """Those of a model, newest first."""
-    return find_runs(store, f"tags.model_md5 = '{model_md5}'")
+    """Return those of a model, newest first."""
+    return find_runs(store, f"tags.model_md5 = '{model_md5}'", everywhere=True)
 
 
 def run_by_id(store: Store, run_id: str) -> "Run | None":
-    """Asked for by a query, which finds nothing where `get_run` would raise."""
-    return next(iter(find_runs(store, f"attributes.run_id = '{run_id}'")), None)
+    """Ask by a query, which finds nothing where `get_run` would raise."""
+    return next(iter(find_runs(store, f"attributes.run_id = '{run_id}'", everywhere=True)), None)
 
 
 def registered_run(store: Store, uri: str) -> "Run":
-    """The run of `models:/NAME@ALIAS` or `models:/NAME/VERSION`. Raises `UserError`."""
+    """Return the run of `models:/NAME@ALIAS` or `models:/NAME/VERSION`. Raises `UserError`."""
     match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if match is None:
         raise UserError(f"{uri}: must be models:/NAME@ALIAS or models:/NAME/VERSION")
@@ -54,3 +70,55 @@ def registered_run(store: Store, uri: str) -> "Run":
     if run is None:
         raise UserError(f"{uri}: the run that it came from is gone from {without_credentials(store.uri)}")
     return run
+
+
+def find_run(model_md5: str) -> Found | None:
+    """Return the newest run of a model, for who only links to it; None too where the store does not answer."""
+    try:
+        store = existing_store()
+        runs = runs_of(store, model_md5) if store else []
+    except UserError:
+        return None
+    return Found(runs[0].info.run_id, runs[0].info.run_name, runs[0].info.experiment_id) if runs else None
+
+
+def logged_epochs(store: Store, run_id: str) -> set[int]:
+    """Return the epochs of which the run has its curves."""
+    with explained(store.uri):
+        return {point.step for point in store.client.get_metric_history(run_id, CURVE)}
+
+
+def this_process() -> str:
+    """Return the value of the tag `process`: host, number and start."""
+    return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def gone(tags: Mapping[str, str]) -> bool:
+    """Tell whether the process that the tag `process` names has ended.
+
+    False for another host's, of which nothing can be known here, and without the tag: such a run is not ours. A number
+    that the system has given to a new process does not count as the old one, nor does a zombie.
+    """
+    match = re.fullmatch(r"(.*) (\d+) ([\d.]+)", tags.get(PROCESS, ""))
+    if match is None or match[1] != platform.node():
+        return False
+    try:
+        process = psutil.Process(int(match[2]))
+        return abs(process.create_time() - float(match[3])) > _SAME_START or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
+    """Return those that MLflow shows as RUNNING though their process on this host is gone: only we can close them."""
+    return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
+
+
+def close_dead(store: Store, spared: str = "") -> None:
+    """Close the experiment's dead runs as KILLED, at their last sign of life; but not `spared`, which goes on."""
+    for run in dead_runs(find_runs(store, "attributes.status = 'RUNNING'")):
+        if run.info.run_id != spared:
+            with explained(store.uri):
+                points = store.client.get_metric_history(run.info.run_id, CURVE)
+                end = max([run.info.start_time, *(point.timestamp for point in points)])
+                store.client.set_terminated(run.info.run_id, "KILLED", end)

@@ -1,7 +1,14 @@
-"""Where runs are kept: `mlflow.db` and `mlartifacts/` in the clone's root, or what MLFLOW_TRACKING_URI names."""
+"""Open the place where runs are kept: `mlflow.db` and `mlartifacts/` in the clone, or what MLFLOW_TRACKING_URI names.
 
-import errno
-import importlib
+    store = open_store()                           # and its experiment; `UserError` where it cannot be used
+    with explained(store.uri):                     # an error of MLflow becomes a `UserError` of one line
+        run_id = store.client.create_run(store.experiment_id, run_name="trial 3", tags={}).info.run_id
+        store.client.log_batch(run_id, metrics=[…], params=[…], tags=[…])
+        upload(store, run_id, Path("reports/tuning"), "tuning")    # a file, or what a folder holds, into this folder
+
+`src.tracking.runs` finds runs.
+"""
+
 import logging
 import os
 import re
@@ -11,17 +18,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.paths import main_root
+from src.params import load
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-EXPERIMENT = "image-classification"
 
 # MLflow's own defaults block for four minutes where a server is gone. A refused connection or an error of the server
 # now fails after 1 s, a silent server after 20 s. A user's own settings win.
@@ -31,23 +37,8 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
-
 _LOCKED = 5  # seconds for another process to end its transaction
-
-# What no repetition changes: the user must change a value.
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-
-# Columns in which MLflow stores absolute places of artifacts.
-_PLACES = {
-    "experiments": "artifact_location",
-    "runs": "artifact_uri",
-    "logged_models": "artifact_location",
-    "model_versions": "storage_location",
-}
-
-
-class Refused(UserError):
-    """MLflow says no to a value, and would again."""
+_ARTIFACTS = "mlartifacts"
 
 
 class Store(NamedTuple):
@@ -57,118 +48,136 @@ class Store(NamedTuple):
 
 
 def tracking_uri() -> str:
-    """The store's address. A relative SQLite file is one in the clone's root, also in temporary experiment folders."""
+    """Return the store's address. A relative SQLite file lies in the clone's root, also for temporary experiments."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    file = uri.removeprefix("sqlite:///")
-    return uri if file == uri else f"sqlite:///{main_root() / file}"
+    if (file := database(uri)) is None:
+        return uri
+    path = str(main_root() / file)
+    # These mean something in an address; a path from here has none of those above.
+    return f"sqlite:///{os.path.relpath(path) if {*'?#%'} & {*path} else path}"
 
 
 def database(uri: str) -> Path | None:
-    """The file of a SQLite store; None for a server or another database."""
+    """Return the file of a SQLite store; None for a server or another database."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def open_store() -> Store:
-    """Opens the store, and makes it and the experiment where they are missing. Raises `UserError` where it cannot be
-    used.
+def open_store(experiment: str | None = None) -> Store:
+    """Open the store, and make it and the experiment where they are missing. Raises `UserError`.
 
-    Safe when several processes start at once on a new store: MLflow's own table creation is not, hence the lock.
+    experiment: by default the data set's title in `params.yaml`; MLFLOW_EXPERIMENT_NAME goes before both. Safe when
+    several processes start at once on a new store: MLflow's own making of tables is not, hence the lock.
     """
-    uri = logged_in(tracking_uri())
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment or load().data.display_name
+    uri = _logged_in(tracking_uri())
     quieten()
     with _alone(uri), explained(uri):
         from mlflow import MlflowClient
 
-        _check_database(uri)
-        _make(uri)
+        _prepare_database(uri)
         client = MlflowClient(tracking_uri=uri)
-        _follow_move(uri)
-        return Store(client, _experiment(client, uri), uri)
+        return Store(client, _experiment(client, uri, name), uri)
 
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises (store missing, locked, read-only or unreachable, value refused) into a `UserError`.
+    """Turn what MLflow raises (store missing, locked, full, read-only, unreachable) into a `UserError` of one line.
 
-    Its one line has no credentials, and neither has a traceback: the exception it came from is dropped. Where a
-    database refused, the reason is the database's own.
+    It has no credentials, and neither has a traceback: the exception it came from is dropped.
     """
     from mlflow.exceptions import MlflowException
-    from requests import RequestException
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, ModuleNotFoundError) as error:
-        # What is wrapped around a database's error begins with the statement, or with advice about SQLAlchemy.
-        cause = next((link.orig for link in _chain(error) if isinstance(link, DBAPIError) and link.orig), error)
-        reason = without_credentials((str(cause).strip() or type(cause).__name__).splitlines()[0])
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
+        # What is wrapped around a database's own error begins with the statement, or with advice about SQLAlchemy.
+        cause: BaseException | None = error
+        while cause is not None and not (isinstance(cause, DBAPIError) and cause.orig):
+            cause = cause.__cause__ or cause.__context__
+        found = cause.orig if isinstance(cause, DBAPIError) and cause.orig else error
+        reason = (str(found).strip() or type(found).__name__).splitlines()[0]
+        if isinstance(found, OSError) and found.strerror:
+            reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
         if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
             reason = connection[1]  # the rest names pools, retries and the address once more
-        refused = isinstance(error, MlflowException) and error.error_code in _REFUSALS and cause is error
-        raise (Refused if refused else UserError)(f"MLflow at {without_credentials(uri)}: {reason[:400]}") from None
+        line = without_credentials(f"MLflow at {uri}: {reason[:400]}")
+        raise UserError(line) from None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def artifacts(store: Store, location: str) -> Any:
+    """Return MLflow's `ArtifactRepository`, the files of a run or a model, which MLflow keeps at this location.
 
-
-@contextmanager
-def placing(uri: str) -> Iterator[None]:
-    """Around a copy into the store: where no space is left, the `OSError` names the place of the artifacts.
-
-    As it comes, it names the file that was read, or none.
+    A location without a scheme is relative to the clone's root, where `mlflow ui` is started: so a clone that was moved
+    or copied has its artifacts. Temporary experiments run in other folders.
     """
-    try:
-        yield
-    except OSError as error:
-        place = _artifacts(uri)
-        if place is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(error.errno, error.strerror, str(place)) from None
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if not urlsplit(location).scheme:
+        location = (main_root() / location).as_uri()
+    return get_artifact_repository(location, tracking_uri=store.uri)
 
 
-def _experiment(client: "MlflowClient", uri: str) -> str:
+def upload(store: Store, run_id: str, path: Path, folder: str) -> None:
+    """Copy a file, or what a folder holds, into a folder of the run. Raises `UserError`."""
+    with explained(store.uri):
+        repository = artifacts(store, store.client.get_run(run_id).info.artifact_uri)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                below = file.parent.relative_to(path) if path.is_dir() else ""
+                repository.log_artifact(str(file), (Path(folder) / below).as_posix())
+
+
+def quieten() -> None:
+    """Set, before MLflow's import: no telemetry, no long waits, warnings only, no value shortened behind our back."""
+    os.environ.update(
+        {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
+    )
+    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    for name, value in {**_PATIENCE, **quiet}.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
+    # 90 lines of statements and traceback for an exception that is raised all the same
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(EXPERIMENT)
+    found = client.get_experiment_by_name(name)
     if found is None:
+        file = database(uri)
+        server = urlsplit(uri).scheme in ("http", "https")  # which has a place of its own for artifacts
+        place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
         try:
-            place = _artifacts(uri)
-            return client.create_experiment(EXPERIMENT, artifact_location=place.as_uri() if place else None)
+            made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(EXPERIMENT)  # another machine was faster
-    if found is None or found.lifecycle_stage != "active":
-        raise UserError(f"the MLflow experiment {EXPERIMENT} is deleted: restore it with mlflow experiments restore")
+            return _experiment(client, uri, name)  # another machine was faster
+        if file is not None and file.parent.resolve() == main_root():
+            # MLflow makes every location absolute, although it reads relative ones: see `artifacts`.
+            with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:
+                change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+                connection.execute(change, (_ARTIFACTS, made))
+        return made
+    if found.lifecycle_stage != "active":
+        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
     return str(found.experiment_id)
 
 
-def _artifacts(uri: str) -> Path | None:
-    """An absolute place beside the store: MLflow's default is the folder it is started in. A server has its own."""
-    if urlsplit(uri).scheme in ("http", "https"):
-        return None
+def _prepare_database(uri: str) -> None:
+    """Make a SQLite store that is missing, complete or not at all: one that was killed among its tables MLflow refuses
+    ever after. Raises `sqlite3.Error` where an existing one is locked or read-only: MLflow would try for a minute."""
     file = database(uri)
-    return (file.parent if file else main_root()) / "mlartifacts"
-
-
-def _check_database(uri: str) -> None:
-    """Raises `sqlite3.Error` where an existing file is locked or cannot be written: MLflow would try for a minute."""
-    file = database(uri)
-    if file is not None and file.is_file():
+    if file is None:
+        return
+    if file.is_file() and file.stat().st_size:
         with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
-
-
-def _make(uri: str) -> None:
-    """Makes a SQLite store that is missing, whole or not at all: one that was killed among its tables MLflow refuses
-    ever after."""
-    file = database(uri)
-    if file is None or (file.is_file() and file.stat().st_size):
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -176,77 +185,19 @@ def _make(uri: str) -> None:
     for left in file.parent.glob(f"{prefix}*"):
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=file.parent) as folder:
-        new = Path(folder, file.name)
-        SqlAlchemyStore(f"sqlite:///{new}", str(_artifacts(uri))).engine.dispose()  # type: ignore[no-untyped-call]
-        with new.open("rb") as whole:
-            os.fsync(whole.fileno())
+        new = Path(os.path.relpath(folder), file.name)  # the path above may hold what an address must not
+        SqlAlchemyStore(f"sqlite:///{new}", _ARTIFACTS).engine.dispose()  # type: ignore[no-untyped-call]
         new.replace(file)
 
 
-def _follow_move(uri: str) -> None:
-    """After a clone was moved or copied, its store still points to the old place: MLflow keeps absolute ones.
-
-    Only an experiment that we created (it ends in our folder's name) is changed; MLflow has no call for it.
-    """
-    file = database(uri)
-    place = _artifacts(uri)
-    if file is None or place is None or not file.is_file():
-        return
-    here = place.as_uri()
-    with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
-        query = "SELECT artifact_location FROM experiments WHERE name = ?"
-        try:
-            row = connection.execute(query, (EXPERIMENT,)).fetchone()
-        except sqlite3.Error:  # no tables yet, or no database: MLflow makes them, or says so
-            return
-        if row is None or row[0] == here or not row[0].startswith("file:") or not row[0].endswith("/mlartifacts"):
-            return
-        with connection:
-            for table, column in _PLACES.items():
-                connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?",
-                    (here, len(row[0]) + 1, row[0], f"{row[0]}/%"),
-                )
-
-
-def logged_in(uri: str) -> str:
-    """A server's address without its credentials, which go where MLflow reads them and never prints them."""
+def _logged_in(uri: str) -> str:
+    """Return a server's address without its credentials, which go where MLflow reads them and never prints them."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or parts.username is None:
         return uri
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def import_client(*modules: str) -> None:
-    """Imports MLflow and the named modules of it. Before a second thread does: MLflow's imports go round in circles, of
-    which two threads see unfinished parts."""
-    quieten()
-    needed = ["mlflow", "mlflow.entities", "mlflow.models", "mlflow.store.artifact.artifact_repository_registry"]
-    needed.append("mlflow.store.tracking." + ("rest_store" if database(tracking_uri()) is None else "sqlalchemy_store"))
-    for name in [*needed, *modules]:
-        importlib.import_module(name)
-
-
-def quieten() -> None:
-    """Before MLflow's import: no telemetry, no long waits, warnings only, and no value shortened behind our back."""
-    os.environ.update(
-        {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
-    )
-    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    for name, value in {**_PATIENCE, **quiet}.items():
-        os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
-    logging.getLogger("mlflow.store.db.utils").addFilter(_not_raised)
-
-
-def _not_raised(record: logging.LogRecord) -> bool:
-    """Keeps that log's warnings (a connection is tried again). Its errors are 90 lines of statements and traceback for
-    an exception that is raised all the same, and that `explained` tells in one."""
-    return record.levelno < logging.ERROR
 
 
 @contextmanager

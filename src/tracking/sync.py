@@ -1,120 +1,137 @@
-"""A run for the model at hand that has none: it was pulled, or came out of DVC's cache of earlier runs."""
+"""Complete the run of the model that lies here: whatever of it a store lacks, it gets from the files.
 
-from collections.abc import Mapping, Sequence
+It can be asked for at any time, twice, from any clone that has the files, for any store. A run may be missing since the
+store was away, empty or new, since the training was killed, or since the model was pulled; where nothing is missing,
+nothing is written.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas
+import numpy as np
 
-from src.core import paths
-from src.core.documents import read_object
 from src.core.errors import UserError
-from src.core.files import digest
-from src.data.prepared import open_split
-from src.evaluation import tables
-from src.models import file
-from src.models.classifier import Probabilities
+from src.core.files import write_json
+from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
-from src.tracking.history import State
-from src.tracking.identity import parameters_digest
-from src.tracking.run import Run, attach
-from src.tracking.runs import existing_store, runs_of
+from src.tracking.live import SESSION, begin
+from src.tracking.record import Record, read_record, source_tags
+from src.tracking.runs import PROCESS, close_dead, find_runs, logged_epochs
+from src.tracking.store import Store, artifacts, explained, open_store
+from src.training.resume import discard_recorded, finished_session
 
-_TRAINING = (paths.HISTORY, paths.STEPS, paths.TRAINING, paths.ENVIRONMENT, paths.VALIDATION_PREDICTIONS)
-_LATER: Mapping[str, Sequence[Path]] = {
-    "evaluate": (
-        paths.METRICS,
-        paths.PREDICTIONS,
-        paths.PER_CLASS,
-        paths.CONFUSION,
-        paths.GROUPS,
-        paths.CALIBRATION,
-        paths.ROBUSTNESS,
-    ),
-    "visualize": (paths.LAYERS, paths.PAGE, paths.FIGURES),
-}
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_DIGESTS = "digests.json"  # written last: a run that has it as files have it is complete
 
 
-class Made(NamedTuple):
+class Completed(NamedTuple):
     run_id: str
-    missing: Sequence[Path]  # results that are not there, or not those of this model: the run lacks them
+    name: str
+    experiment_id: str
+    uri: str
+    changed: bool
+    missing: Sequence[Path]  # results that are not here, or are not those of the model: the run lacks them
 
 
-def sync() -> Made | None:
-    """Makes or completes the run of the model in `models/`; None where it has one. Raises `UserError`.
+def complete(fresh: str = "") -> Completed:
+    """Make the run of the model in `models/` complete, or a new one where no run has that model and its parameters.
 
-    Only what `dvc.lock` says of this model is logged: results that differ from it are left out, and named.
+    fresh: the stage that has just written its results, which DVC has not recorded yet. Raises `UserError` where the
+    store cannot be used, or `dvc.lock` does not hold the model.
     """
-    if not paths.MODEL.is_file():
-        raise UserError(f"{paths.MODEL} is missing: run dvc pull, or dvc repro")
-    md5 = digest(paths.MODEL)
-    states = history.states(md5)
-    if not states or states[0].commit:
-        raise UserError(f"{paths.LOCK} does not hold {paths.MODEL}: run dvc checkout, or dvc repro")
-    if not paths.DATASET.is_file() or digest(paths.DATASET) != states[0].data_md5:
-        raise UserError(f"{paths.DATASET} is not what {paths.LOCK} says: run dvc pull, or dvc checkout")
-    store = existing_store()
-    if store is not None and any(map(_whole, runs_of(store, md5))):
-        return None
-    results = _Results(paths.LOCK.read_bytes(), md5)
-    with attach(paths.MODEL, "train", {}) as run:
-        _log_training(run, states, results)
-    for stage, files in _LATER.items():
-        if present := results.present(files):
-            with attach(paths.MODEL, stage, results.section(stage)) as run:
-                if paths.METRICS in present:
-                    measured = read_object(paths.METRICS)
-                    run.log_metrics({f"test_{name}": value for name, value in measured.items() if value is not None})
-                for result in present:
-                    run.log_artifact(result, "reports")
-    return Made(run.id, results.missing)
+    record = read_record(fresh)
+    store = open_store()
+    run = _find(store, record) or _create(store, record)
+    changed = _complete(store, run, record)
+    close_dead(store)
+    discard_recorded()
+    missing = record.missing if changed else ()
+    return Completed(run.info.run_id, run.info.run_name, run.info.experiment_id, store.uri, changed, missing)
 
 
-def _whole(run: Any) -> bool:
-    """Whether training logged it, or this module, to the end: a later stage's own run has neither curves nor model."""
-    tags: Mapping[str, str] = run.data.tags
-    return tags.get("training") != "elsewhere" or tags.get("train.status") == "finished"
+def complete_or_warn(fresh: str) -> None:
+    """Complete the run; where that cannot be, print a warning, since a pipeline does not fail for its store."""
+    try:
+        complete(fresh)
+    except UserError as error:
+        print(f"warning: {error}: python -m src.track sync completes the run", file=sys.stderr, flush=True)
 
 
-def _log_training(run: Run, states: Sequence[State], results: "_Results") -> None:
-    """Parameters, curves, files and the model. The code is that of the commit that has the model, if one has."""
-    parameters = dict(states[0].parameters)
-    run.log_parameters(parameters)
-    tags = {"params_digest": parameters_digest(parameters)}
-    if commit := states[-1].commit:
-        code = history.code_digest(commit, "train") or "unknown"
-        tags |= {"base_commit": commit, "code_modified": "false", "code_digest": code, "train.code_digest": code}
-    run.set_tags(tags)
-    present = results.present(_TRAINING)
-    run.log_model(Probabilities(file.load(paths.MODEL)[0]), open_split("train").images[:2], paths.MODEL)
-    if paths.HISTORY in present:
-        for row in tables.read(paths.HISTORY).to_dict("records"):
-            values = {str(name): float(value) for name, value in row.items() if pandas.notna(value)}
-            run.log_epoch(int(values.pop("epoch")), values)
-    for result in present:
-        run.log_artifact(result, "reports")
+def _find(store: Store, record: Record) -> "Run | None":
+    """Return the newest run of this model with these parameters, or that of the training whose end it did not see."""
+    for run in find_runs(store, f"tags.model_md5 = '{record.model_md5}'"):
+        if not history.differences(run.data.params, record.params):
+            return run
+    session = finished_session(record.model_md5)
+    return next(iter(find_runs(store, f"tags.{SESSION} = '{session}'")), None) if session else None
 
 
-class _Results:
-    """The files that `dvc.lock` lists as results of the model, where they have the contents that it says."""
+def _create(store: Store, record: Record) -> "Run":
+    with explained(store.uri):
+        tags = {**source_tags(record.source), **record.tags}
+        return store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
 
-    def __init__(self, lock: bytes, model_md5: str) -> None:
-        self.stages = history.stages(lock)
-        self.locked = history.outputs(self.stages, history.stages_of(self.stages, model_md5))
-        self.missing: list[Path] = []
 
-    def present(self, files: Sequence[Path]) -> list[Path]:
-        found = [path for path in files if self._same(path)]
-        self.missing += [path for path in files if path not in found]
-        return found
+def _complete(store: Store, run: "Run", record: Record) -> bool:
+    """Log what the run lacks, its digests last; tell if there was anything."""
+    from mlflow.entities import Metric, RunTag
 
-    def _same(self, path: Path) -> bool:
-        # Of a folder the digest is DVC's own: that of the page, which shows its pictures, has to do.
-        if path == paths.FIGURES:
-            return path.is_dir() and self._same(paths.PAGE)
-        return path.is_file() and digest(path) == self.locked.get(path.as_posix())
+    client, run_id = store.client, run.info.run_id
+    with explained(store.uri), tempfile.TemporaryDirectory() as folder:
+        repository = artifacts(store, run.info.artifact_uri)
+        known: dict[str, str] = {}
+        if _DIGESTS in {file.path for file in repository.list_artifacts()}:
+            found = json.loads(Path(repository.download_artifacts(_DIGESTS, folder)).read_bytes())
+            if found == record.digests and run.info.status == "FINISHED":
+                return False
+            known = found["files"]
+        begin(store, run_id, record.params, record.dataset, record.origin)
 
-    def section(self, stage: str) -> Mapping[str, Any]:
-        """The stage's own parameters, which have its name."""
-        section: Mapping[str, Any] = self.stages[stage]["params"][paths.PARAMS.name][stage]
-        return section
+        outputs = run.outputs.model_outputs if run.outputs else []
+        if outputs:
+            model_id = outputs[-1].model_id
+        else:
+            from src.models.classifier import Probabilities
+            from src.models.file import load
+            from src.tracking.model import export_model, send_model
+
+            with np.load(AUGMENTATION, allow_pickle=False) as shown:
+                example = shown["images"][:2]  # a training image, and what augmentation made of it
+            export_model(Path(folder, "model"), Probabilities(load(MODEL)[0]), example, MODEL)
+            model_id = send_model(store, run_id, Path(folder, "model"))
+
+        now = time.time_ns() // 1_000_000
+        steps = logged_epochs(store, run_id)
+        metrics = [
+            Metric(key, value, now, epoch)
+            for epoch, values in record.curves.items()
+            if epoch not in steps
+            for key, value in values.items()
+        ]
+        metrics += [
+            Metric(key, value, now, 0, model_id=model_id)
+            for key, value in record.metrics.items()
+            if run.data.metrics.get(key) != value
+        ]
+        commit = run.data.tags.get("mlflow.source.git.commit", "")
+        note = record.note + (f", commit {commit[:7]}" if commit else "")
+        tags = [RunTag(key, value) for key, value in {**record.tags, "mlflow.note.content": note}.items()]
+        client.log_batch(run_id, metrics=metrics, tags=tags)
+
+        for name, file in record.files.items():
+            if known.get(name) != record.digests["files"][name]:
+                repository.log_artifact(str(file), str(Path(name).parent))
+        write_json(Path(folder, "new", _DIGESTS), record.digests)
+        repository.log_artifact(str(Path(folder, "new", _DIGESTS)))
+        if run.info.status != "FINISHED":
+            client.set_terminated(run_id, "FINISHED")
+        for key in {SESSION, PROCESS} & run.data.tags.keys():
+            client.delete_tag(run_id, key)
+    return True

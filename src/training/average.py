@@ -8,7 +8,7 @@ from src.models.classifier import Classifier
 
 
 class Average:
-    """`classifier`: a copy whose weights and running statistics are the moving average of the trained one's.
+    """Keep in `classifier` a copy whose weights and running statistics are the moving average of the trained one's.
 
     Polyak & Juditsky, 1992 (SIAM J. Control Optim. 30:4) for the mean, Tarvainen & Valpola, 2017 (arXiv 1703.01780)
     for the moving one. The decay of step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's
@@ -22,7 +22,7 @@ class Average:
         self._pairs = list(zip(self.classifier.state_dict().values(), trained.state_dict().values(), strict=True))
 
     def update(self, step: int) -> None:
-        """After step `step` of training, counted from 1."""
+        """Take in the weights after step `step` of training, counted from 1."""
         moving = [pair for pair in self._pairs if pair[0].is_floating_point()]
         update = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
         update([average for average, _ in moving], [present for _, present in moving], step)

@@ -9,25 +9,28 @@ from torch.optim import SGD, AdamW, Muon, Optimizer
 
 
 class _MuonAnd(Optimizer):
-    """Muon (Jordan et al., 2024): momentum whose matrix is made orthogonal, so that all directions learn equally fast.
+    """Optimise hidden weights by Muon (Jordan et al., 2024), all others by another optimiser.
 
-    hidden: weights of layers, (O, I) or (O, I, h, w); a convolution is the matrix (O, I·h·w), which torch's Muon, that
-    only knows matrices, updates through a view. others: the optimiser of all other weights. compiled: by torch.compile,
-    which makes few kernels of Muon's many. settings: those of torch's Muon.
+    Muon makes the matrix of the momentum orthogonal, so that all directions learn equally fast. hidden: weights of
+    layers, (O, I) or (O, I, h, w); a convolution is the matrix (O, I·h·w), which torch's Muon, that only knows
+    matrices, updates through a view. compiled: by torch.compile, which makes few kernels of Muon's many. settings: of
+    torch's Muon.
     """
 
     def __init__(
         self, hidden: Sequence[Tensor], others: Optimizer, lr: float, *, compiled: bool = False, **settings: Any
     ) -> None:
         # The axes of each weight in the order in which they lie in memory: only so a matrix can be a view of them.
-        self.weights = [(weight, _axes(weight)) for weight in hidden]
+        self.weights = [
+            (weight, tuple(range(weight.ndim)) if weight.is_contiguous() else (0, 2, 3, 1)) for weight in hidden
+        ]
         views = (weight.detach().permute(axes).view(len(weight), -1) for weight, axes in self.weights)
         self.matrices = [nn.Parameter(view) for view in views]
         # A tensor that changes: for another number a compiled step would be compiled again.
         rate = torch.tensor(lr, dtype=torch.float64)
         muon = Muon(self.matrices, rate, **settings)  # type: ignore[arg-type]
         self.parts: tuple[Optimizer, Optimizer] = (muon, others)
-        options = {"deterministic": torch.are_deterministic_algorithms_enabled()}
+        options: dict[str, Any] = {"deterministic": torch.are_deterministic_algorithms_enabled()}
         self.learn = torch.compile(self._learn, options=options) if compiled else self._learn
         super().__init__(self._groups(), {})
 
@@ -70,11 +73,10 @@ class _MuonAnd(Optimizer):
 
 
 class MuonAndAdamW(_MuonAnd):
-    """Muon and AdamW with one learning rate and weight decay.
+    """Optimise hidden weights by Muon, all others by AdamW: biases, norms, and the last layer, as its authors advise.
 
-    Muon's steps are scaled to the size that AdamW's have (Liu et al., 2025, arXiv 2502.16982).
-
-    hidden: see `_MuonAnd`. others: groups of biases, norms, and the last layer, as Muon's authors advise.
+    One learning rate and weight decay serve both: Muon's steps are scaled to the size that AdamW's have (Liu et al.,
+    2025, arXiv 2502.16982). others: groups of AdamW.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class MuonAndAdamW(_MuonAnd):
 
 
 class MuonAndSgd(_MuonAnd):
-    """Muon on weights that keep their norm, and SGD with rates of its own, as airbench trains (K. Jordan, 2024).
+    """Optimise hidden weights by Muon, all others by SGD with rates of its own, as airbench does (K. Jordan, 2024).
 
     Before each step every hidden weight is brought to the norm of an orthogonal matrix, √O. others: groups of SGD, each
     with its `peak`; its rate falls from there as Muon's does, and is 0 as soon as Muon's has fallen by the group's
@@ -127,7 +129,3 @@ class MuonAndSgd(_MuonAnd):
         for matrix in self.matrices:
             matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
         super()._learn()
-
-
-def _axes(weight: Tensor) -> tuple[int, ...]:
-    return tuple(range(weight.ndim)) if weight.is_contiguous() else (0, 2, 3, 1)

@@ -27,43 +27,43 @@ _CLASSES: dict[str, type[Optimizer]] = {
 _FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: a tenth of a step with cifar_basic
 
 
-def optimizer(
-    section: params.Optimizer, network: nn.Module, decay_biases: bool, *, compiled: bool = False
-) -> Optimizer:
-    """The optimiser of all trainable weights; every `step` is given a closure that computes loss and gradient.
+def optimizer(config: params.Optimizer, network: nn.Module, decay_biases: bool, *, compiled: bool = False) -> Optimizer:
+    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others take one.
 
     compiled: by torch.compile where that makes it faster, which is Muon. All others are one kernel or few.
     """
-    settings = section.model_dump(exclude={"name"})
-    if section.name == "lbfgs":
+    settings = config.model_dump(exclude={"name"})
+    if config.name == "lbfgs":
         # The search along the line finds the length of the step, which a fixed one gets wrong at first.
         weights = [weight for weight in network.parameters() if weight.requires_grad]
-        return optim.LBFGS(weights, lr=section.lr, max_iter=section.iterations, line_search_fn="strong_wolfe")
-    if section.name == "muon":
+        return optim.LBFGS(weights, lr=config.lr, max_iter=config.iterations, line_search_fn="strong_wolfe")
+    if config.name == "muon":
         hidden = _hidden(network)
         return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), compiled=compiled, **settings)
-    if isinstance(section, params.MuonSgd):
-        groups = _sgd_groups(section, network, decay_biases)
-        rates = section.lr, section.momentum, section.newton_schulz, section.sgd_momentum
+    if isinstance(config, params.MuonSgd):
+        groups = _sgd_groups(config, network, decay_biases)
+        rates = config.lr, config.momentum, config.newton_schulz, config.sgd_momentum
         return MuonAndSgd(_hidden(network), groups, *rates, compiled=compiled)
-    if section.name in _FUSED:
+    if config.name in _FUSED:
         settings["fused"] = True
-    if section.name == "asgd" and next(network.parameters()).device.type == "cuda":
+    if config.name == "asgd" and next(network.parameters()).device.type == "cuda":
         # Its counters lie beside the weights, and the host would wait for each of them at each step; made for CUDA
         # graphs, it computes with them there instead. All other optimisers keep on the host what they read there.
         settings["capturable"] = True
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
-    return _CLASSES[section.name](_groups(network, decay_biases), **settings)
+    return _CLASSES[config.name](_groups(network, decay_biases), **settings)
 
 
 def decayed(network: nn.Module, decay_biases: bool) -> list[Tensor]:
-    """The trainable weights that penalties apply to: all, or those of more than one axis, which leaves out biases and
-    the scales and offsets of normalisation layers."""
+    """Return the trainable weights that penalties apply to: all, or those of more than one axis.
+
+    The latter leaves out biases, and the scales and offsets of normalisation layers.
+    """
     return [weight for weight in network.parameters() if weight.requires_grad and (decay_biases or weight.ndim > 1)]
 
 
 def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None = None) -> list[dict[str, Any]]:
-    """The trainable weights but those `without`, divided by whether weight decay applies to them."""
+    """Group the trainable weights, but those `without`, by weight decay: its own for one group, 0 for the other."""
     excluded = {id(weight) for weight in without or ()}
     penalised = {id(weight) for weight in decayed(network, decay_biases)}
     weights = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in excluded]
@@ -74,8 +74,8 @@ def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None
     return [group for group in groups if group["params"]]
 
 
-def _sgd_groups(section: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:
-    """Divide all weights but Muon's by rate: the last layer's, those of a whitening layer, biases and norms.
+def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:
+    """Group all weights but Muon's by rate: the last layer's, those of a whitening layer, biases and norms.
 
     At its full rate SGD takes `weight_decay` of a weight in a step, whatever the rate is.
     """
@@ -87,19 +87,19 @@ def _sgd_groups(section: params.MuonSgd, network: nn.Module, decay_biases: bool)
     others = [weight for weight in network.parameters() if id(weight) not in excluded]
     groups: list[dict[str, Any]] = []
     for weights, lr, share in (
-        (early, section.bias_lr, section.whitening_share),
-        (others, section.bias_lr, 1.0),
-        ([head], section.head_lr, 1.0),
+        (early, config.bias_lr, config.whitening_share),
+        (others, config.bias_lr, 1.0),
+        ([head], config.head_lr, 1.0),
     ):
         for decay in (True, False):
             chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
-            rates = {"lr": lr, "peak": lr, "share": share, "weight_decay": section.weight_decay / lr if decay else 0.0}
+            rates = {"lr": lr, "peak": lr, "share": share, "weight_decay": config.weight_decay / lr if decay else 0.0}
             groups.append({"params": chosen} | rates)
     return [group for group in groups if group["params"]]
 
 
 def _hidden(network: nn.Module) -> list[Tensor]:
-    """Weights of the linear and convolutional layers but the last."""
+    """Return the trainable weights of the linear and convolutional layers but the last."""
     last = last_layer(network)[1]
     layers = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
     return [layer.weight for layer in layers if layer is not last and layer.weight.requires_grad]

@@ -17,7 +17,7 @@ FILES = (HISTORY, STEPS, TRAINING, ENVIRONMENT)
 
 
 def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str, str | int]) -> None:
-    """Writes `FILES`."""
+    """Write `FILES`."""
     tables.write(HISTORY, history(epochs))
     tables.write(STEPS, steps(epochs))
     write_json(TRAINING, summary(epochs, network))
@@ -25,8 +25,10 @@ def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str,
 
 
 def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
-    """Columns `epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,lr`; no times, so that equal runs
-    write equal files. Validation is empty where there were no validation images."""
+    """Return a table `epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,lr`, a row for every epoch.
+
+    It holds no times, so that equal runs write equal files; validation is empty without validation images.
+    """
     columns = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
     return pandas.DataFrame(
         {
@@ -38,7 +40,7 @@ def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
 
 
 def steps(epochs: Sequence[Epoch]) -> pandas.DataFrame:
-    """Columns `step,epoch,train_error,validation_error`, a row for every record, none without `train.record_every`."""
+    """Return a table `step,epoch,train_error,validation_error`, a row every `train.record_every` steps."""
     records = [record for epoch in epochs for record in epoch.steps]
     columns = ["train_error", "validation_error"]
     return pandas.DataFrame(
@@ -51,33 +53,30 @@ def steps(epochs: Sequence[Epoch]) -> pandas.DataFrame:
 
 
 def summary(epochs: Sequence[Epoch], network: nn.Module) -> dict[str, float | int | None]:
-    """Epochs trained, the one whose weights are kept, its validation numbers, and the network's size.
+    """Return the epochs trained, the one whose weights are kept, its validation numbers, and the network's size.
 
     `size_mib` counts parameters and buffers in memory, in MiB (2**20 bytes).
     """
     kept = next(epoch for epoch in reversed(epochs) if epoch.best)
+    accuracy, loss = kept.validation_accuracy, kept.validation_loss
     tensors = [*network.parameters(), *network.buffers()]
     return {
         "epochs": epochs[-1].number,
         "best_epoch": kept.number,
-        "validation_accuracy": _rounded(kept.validation_accuracy),
-        "validation_loss": _rounded(kept.validation_loss),
+        "validation_accuracy": None if accuracy is None else round(accuracy, 6),
+        "validation_loss": None if loss is None else round(loss, 6),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "size_mib": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 2),
     }
 
 
 def environment(compute: Compute, threads: int) -> dict[str, str | int]:
-    """What, besides parameters, data and code, the last digits of a result depend on. No host names, no times."""
-    versions = {name: version(name) for name in ("torch", "torchvision")}
+    """Return what a result's last digits depend on besides parameters, data and code; no host names, no times."""
     return {
         "device": compute.device.type,
         "precision": compute.precision,
         "threads": threads,
         "processes": distributed.world_size(),
-        **versions,
+        "torch": version("torch"),
+        "torchvision": version("torchvision"),
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

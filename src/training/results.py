@@ -1,4 +1,4 @@
-"""What training reports while it goes on."""
+"""The results that training reports while it goes on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Errors:
-    """Error rates after a step of the optimiser. Training: of the batches since the last record or the start of the
-    epoch, as they were learned from; validation: of all its images, None without any."""
+    """Hold the error rates that `train.record_every` asks for after a step of the optimiser."""
 
     step: int  # from 1, counted through all epochs
     epoch: int
-    train_error: float
-    validation_error: float | None
+    train_error: float  # of the batches since the last record or the start of the epoch, as they were learned from
+    validation_error: float | None  # of all validation images, None without any
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave. Accuracies are shares; validation is None without validation images.
+    """Hold the results of one epoch. Accuracies are shares of 1; validation is None without validation images.
 
     The training loss is the one that `train.loss` names, without penalties; it and the training accuracy are those of
     the augmented images as they were learned from. The validation loss is the mean cross entropy of the softmax
@@ -37,7 +36,7 @@ class Epoch:
     steps: Sequence[Errors]
 
     def metrics(self) -> dict[str, float]:
-        """What a tracker shows as curves, by the names that `reports/history.csv` also has."""
+        """Return what a tracker shows as curves, by the names that `reports/history.csv` also has."""
         measured = {
             "train_loss": self.train_loss,
             "train_accuracy": self.train_accuracy,
@@ -51,7 +50,7 @@ class Epoch:
         return {name: value for name, value in measured.items() if value is not None}
 
     def __str__(self) -> str:
-        """One line for the terminal."""
+        """Return one line for the terminal."""
         validation = ""
         if self.validation_accuracy is not None:
             validation = f"  validation {self.validation_loss:.4f} {self.validation_accuracy:7.2%}"

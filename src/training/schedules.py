@@ -10,8 +10,8 @@ _CYCLE_START = 1 / 25
 _CYCLE_END = 1 / 25e4
 
 
-def lr_factor(section: params.Schedule, moment: float, epochs: int, losses: Sequence[float] = ()) -> float:
-    """What the learning rate is multiplied by at a moment of training.
+def lr_factor(config: params.Schedule, moment: float, epochs: int, losses: Sequence[float] = ()) -> float:
+    """Return what the learning rate is multiplied by at a moment of training.
 
     moment: how many epochs have been trained, with the fraction of the present one; losses: the validation losses of
     the epochs before, which only a plateau looks at. A warm-up rises linearly from 0 (Goyal et al., 2017, arXiv
@@ -19,37 +19,33 @@ def lr_factor(section: params.Schedule, moment: float, epochs: int, losses: Sequ
     warm-up. One cycle: Smith & Topin, 2018 (arXiv 1708.07120), as torch's OneCycleLR, where the warm-up is the rise.
     All others change between epochs, counted from the first.
     """
-    progress = (moment - section.warmup_epochs) / max(epochs - section.warmup_epochs, 1e-9)
-    if section.name == "one_cycle":
-        if moment < section.warmup_epochs:
-            return _anneal(_CYCLE_START, 1.0, moment / section.warmup_epochs)
+    progress = (moment - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
+    if config.name == "one_cycle":
+        if moment < config.warmup_epochs:
+            return _anneal(_CYCLE_START, 1.0, moment / config.warmup_epochs)
         return _anneal(1.0, _CYCLE_END, progress)
-    if moment < section.warmup_epochs:
-        return moment / section.warmup_epochs
-    if section.name == "linear":
+    if moment < config.warmup_epochs:
+        return moment / config.warmup_epochs
+    if config.name == "linear":
         return 1 - min(progress, 1.0)
-    if section.name == "cosine":
+    if config.name == "cosine":
         return _anneal(1.0, 0.0, progress)
-    return _steps(section, int(moment), losses)
+    epoch = int(moment)  # the factor now holds for all of it
+    match config.name:
+        case "step":
+            return config.factor ** (epoch // config.every)
+        case "multi_step":
+            return config.factor ** sum(epoch >= at for at in config.at)
+        case "exponential":
+            return config.factor**epoch
+        case "plateau":
+            return config.factor ** plateaus(losses, config.patience)
+    return 1.0
 
 
 def _anneal(start: float, end: float, progress: float) -> float:
-    """From `start` to `end` along half a cosine."""
+    """Go from `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-
-
-def _steps(section: params.Schedule, epoch: int, losses: Sequence[float]) -> float:
-    """The factor that holds for a whole epoch, counted from 0."""
-    match section.name:
-        case "step":
-            return section.factor ** (epoch // section.every)
-        case "multi_step":
-            return section.factor ** sum(epoch >= at for at in section.at)
-        case "exponential":
-            return section.factor**epoch
-        case "plateau":
-            return section.factor ** plateaus(losses, section.patience)
-    return 1.0
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:

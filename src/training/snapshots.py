@@ -1,4 +1,4 @@
-"""How the kernels of the first two convolutions change from epoch to epoch, kept to be drawn."""
+"""Snapshots of the kernels of the first two convolutions, from epoch to epoch, kept to be drawn."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ FILTERS = 64
 
 
 class Snapshots:
-    """Takes one before training, when it is made, and one whenever it is told to."""
+    """Keep the kernels as they are before training, and as they are at every call of `take`."""
 
     def __init__(self, network: nn.Module) -> None:
         convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
@@ -25,6 +25,7 @@ class Snapshots:
         self.take(0)
 
     def take(self, epoch: int) -> None:
+        """Copy the kernels after this epoch; 0 is before training."""
         kernels = {
             name: layer.weight.detach()[:FILTERS].cpu().contiguous().numpy().copy()
             for name, layer in self._layers.items()
@@ -32,18 +33,18 @@ class Snapshots:
         self._taken.append((epoch, kernels))
 
     def state(self) -> list[Any]:
-        """What was taken so far, as tensors."""
+        """Return what was taken so far, as tensors."""
         return [
             [epoch, {name: torch.from_numpy(kernel) for name, kernel in kernels.items()}]
             for epoch, kernels in self._taken
         ]
 
     def restore(self, state: list[Any]) -> None:
+        """Take over what `state` returned in another process."""
         self._taken = [(epoch, {name: kernel.numpy() for name, kernel in kernels.items()}) for epoch, kernels in state]
 
     def save(self, path: Path) -> None:
-        """Writes int64 `epochs` (S,), where 0 is before training, and float32 `first` and, if there is a second
-        convolution, `second` (S, O, I, h, w)."""
+        """Write int64 `epochs` (S,), and float32 `first` and `second` (S, O, I, h, w), as far as there are two."""
         count = min(EPOCHS, len(self._taken))
         chosen = [self._taken[number] for number in np.linspace(0, len(self._taken) - 1, count).round().astype(int)]
         arrays: dict[str, NDArray[Any]] = {"epochs": np.array([epoch for epoch, _ in chosen])}

@@ -20,33 +20,33 @@ from src.training.optimizers import decayed, optimizer
 
 
 class TrainStep:
-    """A classifier on its device, with the loss and the optimiser that the `train` section names.
+    """Hold a classifier on its device, with the loss and the optimiser that `params.Train` names.
 
     kept: the classifier that is validated and kept: the same one, or the moving average of its weights.
     """
 
-    def __init__(self, classifier: Classifier, section: params.Train, labels: Tensor, compute: Compute) -> None:
+    def __init__(self, classifier: Classifier, config: params.Train, labels: Tensor, compute: Compute) -> None:
         self.classifier = distributed.sync_batch_norm(compute.place(classifier), compute.device)
-        if section.optimizer.name == "lbfgs":  # lays all gradients end to end: torch only does so with contiguous ones
+        if config.optimizer.name == "lbfgs":  # lays all gradients end to end: torch only does so with contiguous ones
             self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
-        self.section, self.compute = section, compute
+        self.config, self.compute = config, compute
         if self.weights[0].requires_grad:  # frozen, no gradient goes further than to the last layer
             check_gradient(classifier, compute.device)
-        self.optimiser = optimizer(section.optimizer, classifier, section.decay_biases, compiled=section.compile)
+        self.optimiser = optimizer(config.optimizer, classifier, config.decay_biases, compiled=config.compile)
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
         self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)
-        self.loss = loss_function(section.loss, labels, len(last_layer(classifier.network)[1].weight), compute.device)
-        self.average = None if section.ema is None else Average(classifier, section.ema)
+        self.loss = loss_function(config.loss, labels, len(last_layer(classifier.network)[1].weight), compute.device)
+        self.average = None if config.ema is None else Average(classifier, config.ema)
         self.kept = classifier if self.average is None else self.average.classifier
 
-        if section.batch_size % (distributed.world_size() * section.accumulate):
+        if config.batch_size % (distributed.world_size() * config.accumulate):
             raise UserError(
-                f"train.batch_size is {section.batch_size}: must be a multiple of {distributed.world_size()} processes "
-                f"times train.accumulate {section.accumulate}"
+                f"train.batch_size is {config.batch_size}: must be a multiple of {distributed.world_size()} processes "
+                f"times train.accumulate {config.accumulate}"
             )
-        self.batch_size = section.batch_size // distributed.world_size()  # images of a batch that this process computes
-        self.part_size = self.batch_size // section.accumulate  # images that are computed at once
+        self.batch_size = config.batch_size // distributed.world_size()  # images of a batch that this process computes
+        self.part_size = self.batch_size // config.accumulate  # images that are computed at once
         if self.part_size == 1 and any(isinstance(layer, _BatchNorm) for layer in classifier.modules()):
             raise UserError(
                 "batch norm cannot learn from single images: "
@@ -54,15 +54,15 @@ class TrainStep:
             )
         self.exchanging = distributed.data_parallel(self.classifier, compute.device)
         forward = self.exchanging or self.classifier
-        if section.compile:
+        if config.compile:
             # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
-            options = compile_options(section, compute.device, distributed.world_size())
+            options = compile_options(config, compute.device, distributed.world_size())
             self.forward = torch.compile(forward, dynamic=False, options=options)
         else:
             self.forward = forward
 
     def state(self) -> dict[str, Any]:
-        """What changes while it learns: the tensors themselves, not copies."""
+        """Return what changes while it learns: the tensors themselves, not copies."""
         return {
             "weights": self.classifier.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -71,7 +71,7 @@ class TrainStep:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` gave, on any device of the same kind."""
+        """Go on from what `state` returned, on any device of the same kind."""
         self.classifier.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -79,15 +79,23 @@ class TrainStep:
             self.average.classifier.load_state_dict(state["average"])
 
     def step(self, images: Tensor, target: Target, lr: float, number: int) -> tuple[Tensor, Tensor]:
-        """Learns the batch of step `number`, counted from 1 through all epochs.
+        """Learn the batch of step `number`, counted from 1 through all epochs.
 
-        Returns its mean loss without penalties and the number of correct answers, both still on the device and of this
+        Return its mean loss without penalties and the number of correct answers, both still on the device and of this
         process alone.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        if self.section.optimizer.name == "lbfgs":
-            loss, correct = self._search(images, target)
+        if self.config.optimizer.name == "lbfgs":
+            evaluations: list[tuple[Tensor, Tensor]] = []  # of the same batch; the first is before any change
+
+            def objective() -> Tensor:
+                loss, correct, penalty = self._gradient(images, target)
+                evaluations.append((loss, correct))
+                return loss + penalty
+
+            self.optimiser.step(objective)  # type: ignore[arg-type]
+            loss, correct = evaluations[0]
         else:
             loss, correct, _ = self._gradient(images, target)
             self.scaler.step(self.optimiser)
@@ -96,31 +104,10 @@ class TrainStep:
             self.average.update(number)
         return loss, correct
 
-    def _search(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """A step of L-BFGS, which evaluates the batch several times; the first is before any change."""
-        evaluations: list[tuple[Tensor, Tensor]] = []
-
-        def objective() -> Tensor:
-            loss, correct, penalty = self._gradient(images, target)
-            evaluations.append((loss, correct))
-            return loss + penalty
-
-        self.optimiser.step(objective)  # type: ignore[arg-type]
-        return evaluations[0]
-
     def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
-        """Leaves the whole gradient at the weights; loss, correct answers and penalty."""
+        """Leave the gradient of a batch at the weights; return its loss, correct answers and L1 penalty."""
         for weight in self.weights:
             weight.grad = None
-        loss, correct = self._accumulate(images, target)
-        self.scaler.unscale_(self.optimiser)
-        penalty = self._penalise()
-        if self.section.clip_gradient is not None:
-            clip_grad_norm_(self.weights, self.section.clip_gradient)
-        return loss, correct, penalty
-
-    def _accumulate(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Adds up loss, gradient and correct answers of the parts of a batch."""
         parts = list(zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True))
         losses, right = [], []
         for number, (part, part_target) in enumerate(parts, start=1):
@@ -134,20 +121,24 @@ class TrainStep:
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             right.append(part_target.correct(outputs.detach()))
-        return (losses[0], right[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.stack(right).sum())
+        self.scaler.unscale_(self.optimiser)
 
-    def _penalise(self) -> Tensor | float:
-        """Adds the gradient of the L1 penalty (weight decay, the L2 penalty, is the optimiser's) and returns it."""
-        if not self.section.l1_penalty:
-            return 0.0
-        sizes = [weight.abs().sum() for weight in decayed(self.classifier, self.section.decay_biases)]
-        penalty = self.section.l1_penalty * torch.stack(sizes).sum()
-        penalty.backward()  # type: ignore[no-untyped-call]
-        return penalty.detach()
+        penalty: Tensor | float = 0.0
+        if self.config.l1_penalty:  # weight decay, the L2 penalty, is the optimiser's
+            sizes = [weight.abs().sum() for weight in decayed(self.classifier, self.config.decay_biases)]
+            penalty = self.config.l1_penalty * torch.stack(sizes).sum()
+            penalty.backward()  # type: ignore[no-untyped-call]
+            penalty = penalty.detach()
+        if self.config.clip_gradient is not None:
+            clip_grad_norm_(self.weights, self.config.clip_gradient)
+        loss, correct = (
+            (losses[0], right[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.stack(right).sum())
+        )
+        return loss, correct, penalty
 
 
-def compile_options(section: params.Train, device: torch.device, world_size: int) -> dict[str, Any]:
-    """Choose what the compiler is told: CUDA graphs where they are safe, deterministic kernels where those are wanted.
+def compile_options(config: params.Train, device: torch.device, world_size: int) -> dict[str, Any]:
+    """Return the compiler's options: CUDA graphs where they are safe, deterministic kernels where those are wanted.
 
     A CUDA graph leaves gradients in memory that its next run writes over: parts of a batch would not add up
     (pytorch#169545, #96693). With several processes graphs have crashed (pytorch#128218). L-BFGS, which runs the graph
@@ -155,5 +146,5 @@ def compile_options(section: params.Train, device: torch.device, world_size: int
     The debug mode that makes eager operators deterministic does not keep the compiler from choosing by timing among
     kernels whose sums differ in the last bits.
     """
-    graphs = device.type == "cuda" and section.accumulate == 1 and world_size == 1
-    return {"triton.cudagraphs": graphs, "deterministic": bool(section.deterministic)}
+    graphs = device.type == "cuda" and config.accumulate == 1 and world_size == 1
+    return {"triton.cudagraphs": graphs, "deterministic": bool(config.deterministic)}

@@ -11,15 +11,12 @@ from src.data.verify import open_checked
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
 from src.training.loop import train
-from src.training.progress import Progress
 from src.training.results import Epoch
+from src.training.resume import Progress
 
 
 class Training(NamedTuple):
-    """A network and the generator that trains it: an `Epoch` for each step of the iteration.
-
-    When the generator ends, `classifier` has the weights that are kept: those of the best epoch.
-    """
+    """Hold a network and the generator that trains it, epoch by epoch; at its end the network has the kept weights."""
 
     spec: ModelSpec
     classifier: Classifier

@@ -7,6 +7,7 @@ import torch
 from training_samples import section
 
 from src.compute import device
+from src.compute.threads import cpu_threads
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_auto_is_a_function_of_network_and_processors(network: str, changes: dict[str, object], expected: int) -> None:
-    assert device.threads(section(**changes), network) == expected
+    assert cpu_threads(section(**changes), network) == expected
 
 
 def test_a_process_is_set_up_with_them() -> None:

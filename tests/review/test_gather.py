@@ -17,7 +17,7 @@ from src.core.files import digest
 from src.params import load
 from src.review import gather
 from src.tracking.identity import recipe_digest
-from src.tracking.lookup import Found
+from src.tracking.runs import Found
 
 
 def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
@@ -120,7 +120,7 @@ def test_files_that_are_not_whole_are_one_line(repo: Path, tell: Any, monkeypatc
     answers = repo / "reports/validation_predictions.csv"
     rows = answers.read_text().splitlines(keepends=True)
     for lines, message in (
-        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "row 6 has the index '<<<<<<< HEAD'"),
+        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "git left conflicts in it"),
         ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",1.5,1\n"], "row 2 has no probability of its label, or its index"),
         ([*rows[:1], *rows[2:]], "row 2 has no probability of its label, or its index does not count the rows"),
         (["index,name\n", "0,a\n"], r"has no column label\): run dvc repro"),

@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device, with an independent draw for every image.
 
-    draws = draw(section, len(order), (height, width), generator)      once an epoch, on the CPU
-    images, mix = apply(section, images, batch_draws)                  for every batch of `draws.split(batch_size)`
+    drawn = draw(config, len(order), (height, width), generator)      once an epoch, on the CPU
+    images, mix = apply(config, images, batch)                        for every batch of `drawn.split(batch_size)`
 
 Written here rather than called from a library: torchvision's operators draw once for a whole batch and, called for
 every image, take 3 to 21 times as long as ours on 128 of 32×32 pixels; kornia's take 1.1 to 4.5 times as long, and for

@@ -10,7 +10,7 @@ LUMINANCE = (0.2989, 0.587, 0.114)
 
 
 def changes(augment: params.Augment) -> bool:
-    """Whether any operator on colours is asked for."""
+    """Tell if any operator on colours is asked for."""
     return any((augment.brightness, augment.contrast, augment.saturation, augment.hue, augment.grey))
 
 
@@ -27,7 +27,7 @@ def draw_factors(augment: params.Augment, count: int, generator: Generator) -> T
 
 
 def adjust(augment: params.Augment, pixels: Tensor, factors: Tensor) -> Tensor:
-    """float32 (N, C, H, W) in 0…255 → the same, always in this order (torchvision shuffles the first four)."""
+    """Adjust float32 pixels (N, C, H, W) in 0…255, always in this order (torchvision shuffles the first four)."""
     brightness, contrast, saturation, turn, grey = factors[:, :, None, None, None].unbind(dim=1)
     if augment.brightness:
         pixels = (pixels * brightness).clamp_(0, 255)
@@ -37,22 +37,22 @@ def adjust(augment: params.Augment, pixels: Tensor, factors: Tensor) -> Tensor:
     if augment.saturation:
         pixels = torch.lerp(_luminance(pixels), pixels, saturation).clamp_(0, 255)
     if augment.hue:
-        pixels = _turn_hue(pixels, turn[:, 0])
+        pixels = turn_hue(pixels, turn[:, 0])
     if augment.grey:
         pixels = torch.where(grey > 0, _luminance(pixels), pixels)
     return pixels
 
 
 def _luminance(pixels: Tensor) -> Tensor:
-    """(N, 3, H, W) → (N, 1, H, W); images of one channel are their own."""
+    """Return the luminance (N, 1, H, W) of (N, 3, H, W); images of one channel are their own."""
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = pixels.unbind(dim=1)
     return (red * LUMINANCE[0] + green * LUMINANCE[1] + blue * LUMINANCE[2])[:, None]
 
 
-def _turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
-    """(N, 3, H, W) → the same, its hue in HSV turned by (N, 1, 1) of the circle.
+def turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
+    """Turn the hue, as HSV has it, of pixels (N, 3, H, W) by (N, 1, 1) of the circle.
 
     Value and saturation stay, so the largest and smallest channel do too; A. R. Smith, Color Gamut Transform Pairs,
     SIGGRAPH 1978, with the way back as one formula for all six sectors.

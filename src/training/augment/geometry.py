@@ -41,7 +41,7 @@ def matrices(
 
 
 def affine(angle: Tensor, scale: Tensor, shear: Tensor, down: Tensor, right: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 3, 3) from (N,) each: the inverse of translation · rotation · magnification · shear along the rows.
+    """Return the inverse of translation · rotation · magnification · shear along the rows, (N, 3, 3) of (N,) each.
 
     Angles in radians, shifts in half sides; torchvision's `affine` with the sign of its angle reversed.
     """
@@ -55,7 +55,7 @@ def affine(angle: Tensor, scale: Tensor, shear: Tensor, down: Tensor, right: Ten
 
 
 def perspective(corners: Tensor) -> Tensor:
-    """(N, 3, 3) maps under which the whole image is seen in a quadrilateral.
+    """Return maps (N, 3, 3) under which the whole image is seen in a quadrilateral.
 
     corners: (N, 4, 2), how far top left, top right, bottom right and bottom left move inwards to the right or left
     and up or down, in half sides. The map from the unit square to a quadrilateral: Heckbert, Fundamentals of Texture
@@ -77,7 +77,7 @@ def perspective(corners: Tensor) -> Tensor:
 
 
 def windows(area: tuple[float, float], count: int, generator: Generator) -> Tensor:
-    """Draw what a resized crop brings to full size, float32 (N, 2, 2): x and y of the centre, width and height.
+    """Draw the windows of a resized crop, float32 (N, 2, 2): x and y of the centre, width and height.
 
     Sides are shares of the image's. area: bounds of the share of the image; the centre is uniform over all positions
     at which the window lies within the image. As torchvision's RandomResizedCrop of square images, between pixels too;
@@ -89,7 +89,7 @@ def windows(area: tuple[float, float], count: int, generator: Generator) -> Tens
 
 
 def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int, pad: str = "zeros") -> Tensor:
-    """uint8 (N, H, W, C) → the same: one gather from the padded batch, nothing is interpolated.
+    """Flip and shift uint8 images (N, H, W, C) by one gather from the padded batch: nothing is interpolated.
 
     flip: bool (N, 2), up–down and left–right; shift: int64 (N, 2), pixels down and right, at most `padding`. pad:
     zeros come in, or the image is mirrored at its outermost pixels (reflect).
@@ -133,13 +133,13 @@ def warp(augment: params.Augment, pixels: Tensor, matrix: Tensor, window: Tensor
 
 
 def _cover(position: Tensor, pixels: int) -> Tensor:
-    """Return how much of a line of so many pixels a bilinear sample at the positions sees: all of it up to the centre
-    of the outermost pixel, nothing from a whole pixel further on."""
+    """Return which share of a bilinear sample comes from a line of so many pixels: all of it up to the centre of the
+    outermost pixel, none from a whole pixel further on."""
     return ((1 - position.abs()) * (pixels / 2) + 0.5).clamp_(0, 1)
 
 
 def _positions(rows: Tensor, size: tuple[int, int]) -> Tensor:
-    """float32 (N, H, W, R): what the rows (N, R, 3) of a matrix make of (x, y, 1) at the centre of every pixel.
+    """Apply the rows (N, R, 3) of a matrix to (x, y, 1) at the centre of every pixel: float32 (N, H, W, R).
 
     `affine_grid` is a product for each image; all in one take a tenth of its time.
     """

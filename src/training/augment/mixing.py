@@ -12,7 +12,7 @@ from src.training.augment.rectangles import inside
 
 @dataclass(frozen=True)
 class Mix:
-    """What the images of a batch are mixed with. The loss is weight · loss(label) + (1 − weight) · loss(partner's)."""
+    """Say what images are mixed with: the loss is weight · loss(label) + (1 − weight) · loss(the partner's label)."""
 
     partner: Tensor  # int64 (B,): position in the batch
     weight: Tensor  # float32 (B,): share of the image's own label
@@ -21,7 +21,7 @@ class Mix:
 def draw_shares(
     augment: params.Augment, count: int, size: tuple[int, int], generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Share of the own label, float32 (N,), and the rectangle to paste, int64 (N, 4): empty where pixels are averaged.
+    """Draw the own label's share, float32 (N,), and the rectangle to paste, int64 (N, 4): empty for averaged pixels.
 
     mixup: Zhang et al., 2018 (arXiv 1710.09412); CutMix: Yun et al., 2019 (arXiv 1905.04899), with its share after the
     rectangle is cut off at the rim. Where both are asked for, every image gets one or the other with equal chance.
@@ -43,7 +43,7 @@ def draw_shares(
 
 
 def mix(augment: params.Augment, images: Tensor, weight: Tensor, boxes: Tensor) -> tuple[Tensor, Mix]:
-    """Images (B, H, W, C), mixed: uint8 stays so where CutMix alone is asked for.
+    """Mix images (B, H, W, C) with each other; uint8 stays so if only CutMix is asked for.
 
     The partner is the image before it in the batch (as torchvision has it; the order of an epoch is random already).
     """

@@ -13,18 +13,17 @@ from src import params
 
 
 def draw_levels(augment: params.Augment, count: int, generator: Generator) -> Tensor:
-    """float32 (N, 2): standard deviation in pixel values, and share of the pixels that become black or white."""
+    """Draw the standard deviation in pixel values, and the share of pixels turned black or white: float32 (N, 2)."""
     return torch.rand(count, 2, generator=generator) * torch.tensor([255 * augment.noise, augment.salt_pepper])
 
 
 def draw_keys(count: int, generator: Generator) -> Tensor:
-    """int32 (N,), all values alike."""
+    """Draw int32 keys (N,), all values alike."""
     return torch.randint(-(2**31), 2**31, (count,), generator=generator).int()
 
 
 def add(augment: params.Augment, pixels: Tensor, levels: Tensor, keys: Tensor) -> Tensor:
-    """float32 (N, C, H, W) in 0…255 → the same, with Gaussian noise of its own for every channel of every pixel, then
-    salt and pepper that hit all channels of a pixel."""
+    """Add Gaussian noise to every channel, then salt and pepper to whole pixels: float32 (N, C, H, W) in 0…255."""
     _, channels, height, width = pixels.shape
     size = channels * height * width
     if augment.noise:
@@ -38,19 +37,19 @@ def add(augment: params.Augment, pixels: Tensor, levels: Tensor, keys: Tensor) -
 
 
 def gaussian(keys: Tensor, count: int) -> Tensor:
-    """float32 (N, count): standard normal, for int32 keys (N,); at most 5.3 in size, since it is made of 23 bits."""
+    """Return standard normal numbers, float32 (N, count), of int32 keys (N,); of 23 bits, hence at most 5.3 in size."""
     return uniform(keys, count).erfinv_().mul_(math.sqrt(2))
 
 
 def uniform(keys: Tensor, count: int, first: int = 0) -> Tensor:
-    """float32 (N, count) between −1 and 1, excluded, for int32 keys (N,) and the numbers from `first` on."""
+    """Return float32 (N, count) between −1 and 1, excluded, of int32 keys (N,) and the numbers from `first` on."""
     numbers = _hash(torch.arange(first, first + count, dtype=torch.int32, device=keys.device))
     # float32 holds 23 bits and the half that keeps the result from its limits.
     return _hash(numbers ^ keys[:, None]).bitwise_right_shift_(9).float().add_(0.5).div_(2**22)
 
 
 def _hash(values: Tensor) -> Tensor:
-    """int32 → int32, in place; every output bit depends on every input bit.
+    """Hash int32 values in place, so that every output bit depends on every input bit.
 
     Function and constants for unsigned integers: C. Wellons, hash-prospector. Products wrap around; the mask makes
     the shift of a negative number that of an unsigned one.

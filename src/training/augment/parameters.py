@@ -1,4 +1,4 @@
-"""Everything that chance decides about the images of an epoch."""
+"""Augmentation parameters: everything that chance decides about the images of an epoch."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,8 +17,10 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """What chance decided for N images; None where nothing is asked for. Drawn on the CPU, so that every device sees
-    the same."""
+    """Hold what chance decided for N images; None where nothing is asked for.
+
+    It is drawn on the CPU, so that every device sees the same.
+    """
 
     flip: Tensor  # bool (N, 2): up–down, left–right
     shift: Tensor  # int64 (N, 2): pixels down and right
@@ -32,6 +34,7 @@ class AugmentParams:
     pasted: Tensor | None  # int64 (N, 4): the rectangle that comes from another image, perhaps empty
 
     def to(self, device: torch.device) -> "AugmentParams":
+        """Return a copy on the device; the host does not wait for it."""
         return self._each(lambda column: column.to(device, non_blocking=True))
 
     def pin_memory(self) -> "AugmentParams":
@@ -39,11 +42,11 @@ class AugmentParams:
         return self._each(Tensor.pin_memory)
 
     def take(self, images: Tensor) -> "AugmentParams":
-        """Those of the images at these positions (M,)."""
+        """Return the parameters of the images at these positions (M,)."""
         return self._each(lambda column: column[images])
 
     def split(self, batch_size: int) -> Iterator["AugmentParams"]:
-        """The same draws in batches."""
+        """Yield the same parameters in batches."""
         columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self._columns())
         return (AugmentParams(*batch) for batch in zip(*columns, strict=False))
 
@@ -56,10 +59,10 @@ class AugmentParams:
 
 
 def alternating(order: Tensor, images: int, seed: int, epoch: int) -> Tensor:
-    """bool (M,): of the images in this order (M,), of all `images`, those that are mirrored in the given epoch.
+    """Mark which of the images in this order (M,), out of all `images`, are mirrored in the given epoch: bool (M,).
 
-    Half of them in the first, drawn by the seed, the others in the second, and so on: in two epochs every image is seen
-    both ways, which random flips do for half of them. K. Jordan, 2024 (arXiv 2404.00498).
+    Half of all, drawn by the seed, are mirrored in the first epoch, the others in the second, and so on: in two epochs
+    every image is seen both ways, which random flips do for half of them. K. Jordan, 2024 (arXiv 2404.00498).
     """
     first = torch.rand(images, generator=Generator().manual_seed(seed)) < 0.5
     return first[order] ^ (epoch % 2 == 0)
@@ -72,7 +75,7 @@ def draw(
     generator: Generator,
     alternate: Tensor | None = None,
 ) -> AugmentParams:
-    """AugmentParams for `count` images of the given height and width, each within the bounds of the `augment` section.
+    """Draw the parameters of `count` images of the given height and width, each within the bounds of `augment`.
 
     alternate: which images are mirrored, where that is not to be drawn (`alternating`).
     """
@@ -81,18 +84,24 @@ def draw(
     if alternate is not None:
         mirrored = alternate
     shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
-    # A generator for each group of operators: switching one on leaves the draws of the other groups as they are.
+    # A generator for each group of operators: switching one on leaves what is drawn for the other groups as it is.
     seeds = torch.randint(2**63 - 1, (7,), generator=generator).tolist()
     upside, affine, colours, noisy, erasing, mixes, cropping = (Generator().manual_seed(seed) for seed in seeds)
 
     turned = torch.rand(count, generator=upside) < 0.5
     angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
     has_noise = bool(augment.noise or augment.salt_pepper)
-    window, weight, pasted = None, None, None
+    window, weight, pasted, erased = None, None, None, None
     if augment.resized_crop is not None:
         window = geometry.windows((augment.resized_crop[0], augment.resized_crop[1]), count, cropping)
     if augment.mixes:
         weight, pasted = mixing.draw_shares(augment, count, size, mixes)
+    if augment.erase:
+        height, width = size
+        aspect = ERASED_ASPECT[0] * (width / height), ERASED_ASPECT[1] * (width / height)
+        most = 1 - 0.5 / torch.tensor(size)  # less than the image once it is rounded to pixels
+        boxes = rectangles.place(rectangles.sides(count, ERASED_AREA, aspect, most, 0.0, erasing), size, erasing)
+        erased = boxes * (torch.rand(count, 1, generator=erasing) < augment.erase)
     return AugmentParams(
         flip=torch.column_stack([turned & augment.flip_vertical, mirrored & bool(augment.flip)]),
         shift=shift,
@@ -101,15 +110,7 @@ def draw(
         colour=colour.draw_factors(augment, count, colours) if colour.changes(augment) else None,
         levels=noise.draw_levels(augment, count, noisy) if has_noise else None,
         keys=noise.draw_keys(count, noisy) if has_noise else None,
-        erased=_erased(augment, count, size, erasing) if augment.erase else None,
+        erased=erased,
         weight=weight,
         pasted=pasted,
     )
-
-
-def _erased(augment: params.Augment, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
-    height, width = size
-    aspect = ERASED_ASPECT[0] * (width / height), ERASED_ASPECT[1] * (width / height)
-    most = 1 - 0.5 / torch.tensor(size)  # less than the image once it is rounded to pixels
-    boxes = rectangles.place(rectangles.sides(count, ERASED_AREA, aspect, most, 0.0, generator), size, generator)
-    return boxes * (torch.rand(count, 1, generator=generator) < augment.erase)

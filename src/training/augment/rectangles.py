@@ -19,8 +19,8 @@ def sides(
     """Draw height and width, float32 (N, 2), as shares of the image's, of rectangles that fit into it.
 
     Area share uniform, aspect (height over width, relative to the image's own) log-uniform within the given bounds:
-    the first of `TRIES` draws of at most `most` (2,); where none is, both sides are `otherwise`. What torchvision's
-    RandomResizedCrop and RandomErasing draw, before they round to pixels.
+    the first of `TRIES` draws of at most `most` (2,); if there is none, both sides are `otherwise`. So do torchvision's
+    RandomResizedCrop and RandomErasing, before they round to pixels.
     """
     result = torch.full((count, 2), otherwise)
     missing = torch.ones(count, dtype=torch.bool)
@@ -37,7 +37,7 @@ def sides(
 
 
 def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Sides (N, 2) as shares → int64 (N, 4): top, left, bottom and right of the rectangle, anywhere in the image."""
+    """Draw where rectangles lie whose sides (N, 2) are shares of the image's: top, left, bottom, right (N, 4)."""
     pixels = torch.tensor(size)
     extent = (shares * pixels).round().long()
     start = (torch.rand(len(shares), 2, generator=generator) * (pixels - extent + 1)).long()
@@ -45,7 +45,7 @@ def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor
 
 
 def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """bool (N, H, W): the pixels within rectangles (N, 4) of top, left, bottom, right; the last two excluded."""
+    """Mark the pixels in rectangles (N, 4) of top, left, bottom and right, the last two excluded: bool (N, H, W)."""
     rows = torch.arange(size[0], device=boxes.device)
     columns = torch.arange(size[1], device=boxes.device)
     vertical = (rows >= boxes[:, :1]) & (rows < boxes[:, 2:3])

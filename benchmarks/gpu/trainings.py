@@ -1,0 +1,101 @@
+"""Trainings on a device: to the published results, and `cifar10-speed`. Parts as in `benchmarks.gpu.machine`."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from benchmarks.contenders import now
+from benchmarks.gpu.machine import opened, real, settings
+from benchmarks.gpu.runner import Place
+from benchmarks.gpu.speeds import PRECISIONS
+from benchmarks.problems import Problem, synthetic
+from src.compute.batches import Batches
+from src.compute.device import prepare
+from src.params import Train, writing
+from src.training.loop import train
+
+SEEDS = 3
+
+
+class Target(NamedTuple):
+    """Name what held-out images are to show: this accuracy or more, and this loss or less."""
+
+    accuracy: float = 0.0
+    loss: float = float("inf")
+
+
+# The published results; `mnist` was published with curves only, so its whole training is timed.
+TARGETS = {
+    "cifar10-basic": Target(accuracy=0.72),
+    "cifar10-vgg": Target(accuracy=0.8647),
+    "fashion-mnist": Target(loss=0.57),
+    "mnist": None,
+    "cifar10-vgg-modern": Target(accuracy=0.8647),
+    "fashion-mnist-modern": Target(loss=0.57),
+    "mnist-modern": None,
+}
+SPEED = Target(accuracy=0.94)
+
+
+def compiling(place: Place, system: str) -> Iterator[dict[str, Any]]:
+    """Compile a system in each precision beside other parts; the one that times it finds the kernels in torch's cache.
+
+    A processor, which would take minutes, leaves it to that one.
+    """
+    for precision in () if place.small else PRECISIONS:
+        known = synthetic(system, 4 * writing.load_recipe(system).train.batch_size)
+        started = now()
+        once(known, settings(known, place, precision=precision, compile=True, epochs=1), None, 0)
+        yield {precision: f"compiled and trained for an epoch in {now() - started:.1f} s"}
+
+
+def reaching(place: Place, _: str) -> Iterator[dict[str, Any]]:
+    """Train the recipes to their published results, a seed of all before the next of one."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(1 if place.small else SEEDS):
+        for recipe, target in TARGETS.items():
+            if place.small or real(recipe, place):
+                known = opened(recipe, place)
+                section = settings(known, place)
+                if seed == 0:
+                    once(known, section.model_copy(update={"epochs": 1}), target, seed)  # warms up
+                rows.setdefault(recipe, []).append(once(known, section, target, seed))
+                yield {recipe: rows[recipe]}
+
+
+def speed(place: Place, _: str) -> Iterator[dict[str, Any]]:
+    """Train `cifar10-speed` to its end with several seeds, eager and compiled, after an epoch that warms up."""
+    known = opened("cifar10-speed", place)
+    yield {"real_images": real("cifar10-speed", place)}
+    for name in ("eager",) if place.small else ("eager", "compiled"):
+        section = settings(known, place, compile=name == "compiled")
+        once(known, section.model_copy(update={"epochs": 1}), SPEED, 0)
+        runs = []
+        for seed in range(1 if place.small else SEEDS):
+            runs.append(once(known, section, SPEED, seed, whole=True))
+            yield {name: runs}
+
+
+def once(known: Problem, section: Train, target: Target | None, seed: int, *, whole: bool = False) -> dict[str, Any]:
+    """Train until the held-out images show the target, or to the recipe's end; seconds are those of training alone."""
+    compute = prepare(section, known.params.model.name)
+    training, held_out = (Batches(data, compute.device) for data in (known.training, known.evaluation))
+    section = section.model_copy(update={"record_every": 0, "patience": None})
+    seconds, peak, reached = 0.0, 0.0, None
+    for epoch in train(known.spec.build(seed), training, held_out, section, seed, compute):
+        seconds += len(training) / epoch.images_per_second
+        peak = max(peak, epoch.peak_gpu_memory_gib or 0.0)
+        accuracy, loss = epoch.validation_accuracy or 0.0, epoch.validation_loss or 0.0
+        if target and reached is None and accuracy >= target.accuracy and loss <= target.loss:
+            reached = round(seconds, 3)
+            if not whole:
+                break
+    return {
+        "seed": seed,
+        "precision": compute.precision,
+        "seconds_to_target": reached,
+        "seconds": round(seconds, 3),
+        "epochs": epoch.number,
+        "accuracy": accuracy,
+        "loss": round(loss, 4),
+        "peak_gib": round(peak, 3),
+    }

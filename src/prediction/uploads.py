@@ -1,0 +1,77 @@
+"""The photos of a request, brought to the size of the model whatever size they have."""
+
+import asyncio
+import io
+from typing import Any, NamedTuple
+
+from fastapi import HTTPException, Request
+from PIL import Image, ImageOps
+from starlette.datastructures import UploadFile
+
+from src.data.images import FORMATS, Fit, Resize, Unreadable, decode, to_array
+from src.data.prepared import ImageFormat
+from src.prediction.photos import Pixels, with_channels
+
+MOST_FILES = 64  # of one form
+MOST_SECONDS = 60.0  # in which a body must have come: who is gone without a word would hold a place for ever
+_NO_PHOTO = "no photo came: send JPEG or PNG bytes as the body, or a form with one or more files called file"
+
+
+class Upload(NamedTuple):
+    name: str  # of the file in a form; empty for a body
+    content: bytes
+
+
+class Photo(NamedTuple):
+    name: str
+    pixels: Pixels  # (H, W, C), as the model takes them
+    resized: dict[str, Any] | None  # None: it had the model's size
+
+
+async def receive(request: Request, most_bytes: int) -> list[Upload]:
+    """Return the files of a form, or the body as one. Raise `HTTPException` where nothing or too much comes."""
+    length = request.headers.get("content-length")
+    if length is None:
+        raise HTTPException(411, "the request does not say its length: send the header Content-Length")
+    if int(length) > most_bytes:
+        raise HTTPException(413, f"the request has more than {most_bytes / 2**20:g} MiB, which is the most (--max-mib)")
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                async with request.form(max_files=MOST_FILES, max_fields=MOST_FILES) as form:
+                    files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
+                    uploads = [Upload(file.filename or "", await file.read()) for file in files]
+            else:
+                uploads = [Upload("", await request.body())]
+    except TimeoutError:
+        raise HTTPException(408, f"the photo did not come within {MOST_SECONDS:g} seconds") from None
+    if not uploads or not all(upload.content for upload in uploads):
+        raise HTTPException(400, _NO_PHOTO)
+    return uploads
+
+
+def prepare(upload: Upload, image: ImageFormat, resize: Resize) -> Photo:
+    """Decode a photo and bring it to the model's size as its training images were, by `resize` where they had it.
+
+    Raise `HTTPException` where it is no photo that can be read.
+    """
+    by = image.resize or resize
+    square = image.height == image.width
+    try:
+        pixels = decode(upload.content, Fit(image.height, by) if square else None)
+    except Unreadable as reason:
+        raise HTTPException(400, f"{upload.name or 'the photo'} cannot be read: {reason}") from None
+    with Image.open(io.BytesIO(upload.content), formats=FORMATS) as header:
+        original = header.size
+    target = (image.width, image.height)
+    if not square and pixels.shape[:2] != (image.height, image.width):
+        picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+        if by == "crop":
+            picture = ImageOps.fit(picture, target, Image.Resampling.BILINEAR)
+        elif by == "pad":
+            picture = ImageOps.pad(picture, target, Image.Resampling.BILINEAR)
+        else:
+            picture = picture.resize(target, Image.Resampling.BILINEAR)
+        pixels = to_array(picture)
+    resized = None if original == target else {"from": original, "to": target, "by": by}
+    return Photo(upload.name, with_channels(pixels, image.channels), resized)

@@ -1,0 +1,84 @@
+"""What a search may look for: accuracy or loss on the validation images, and what a network costs."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import StudyDirection
+
+from src.core.files import digest
+from src.training.results import Epoch
+
+if TYPE_CHECKING:
+    from src.training.trainer import Trainer, Training
+
+_PASSES = 50  # of one image, whose median is the latency
+
+
+@dataclass(frozen=True)
+class Objective:
+    name: str  # as tune.objective names it
+
+    @property
+    def maximize(self) -> bool:
+        return self.name == "accuracy"
+
+    @property
+    def direction(self) -> StudyDirection:
+        return StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
+
+    @property
+    def label(self) -> str:
+        labels = {"latency": "latency (ms for an image)", "parameters": "parameters"}
+        return labels.get(self.name, f"validation {self.name}")
+
+    def of_epoch(self, epoch: Epoch) -> float:
+        """Return what the pruner looks at. A search without validation images is refused before."""
+        value = epoch.validation_accuracy if self.name == "accuracy" else epoch.validation_loss
+        assert value is not None
+        return value
+
+    def of_training(self, epochs: Sequence[Epoch], measured: Mapping[str, Any]) -> float:
+        """Return the value of a finished training: the best of its epochs, or what was measured after them."""
+        if self.name in measured:
+            return float(measured[self.name])
+        return (max if self.maximize else min)(map(self.of_epoch, epochs))
+
+    def words(self, value: float) -> str:
+        formats = {"accuracy": f"{100 * value:.2f} %", "latency": f"{value:.3g} ms", "parameters": f"{value:,.0f}"}
+        return formats.get(self.name, f"{value:.4f}")
+
+    def best(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the best of each value and those before it (N,)."""
+        return (np.fmax if self.maximize else np.fmin).accumulate(values)
+
+
+def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training") -> dict[str, Any]:
+    """Return the MD5 of the file that the stage train would write, the one in `dvc.lock`, and what objectives need.
+
+    latency: milliseconds in which the device classifies one image, the median of many passes. parameters: their number.
+    """
+    import torch  # in a worker alone
+
+    from src.compute.forward import logits
+    from src.models.file import save
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.safetensors")
+        save(file, training.classifier, training.spec)
+        found: dict[str, Any] = {"model_md5": digest(file)}
+    if "parameters" in objectives:
+        found["parameters"] = sum(weights.numel() for weights in training.classifier.parameters())
+    if "latency" in objectives:
+        took = []
+        for _ in range(_PASSES):
+            started = time.perf_counter()
+            logits(training.classifier, trainer.images["validation"], torch.arange(1)).cpu()  # waits for the device
+            took.append(1000 * (time.perf_counter() - started))
+        found["latency"] = float(np.median(took))
+    return found

@@ -1,0 +1,145 @@
+"""The trials of a study: which comes next, what its epochs say, and how it ended.
+
+In a journal one process has the study for itself: a trial that was running when everything was killed is run again
+under its own number, and with one worker the table is the same wherever that happened. In a database several processes
+ask for trials; each says by heartbeats that it lives, and Optuna queues the trials of a dead one again, under new
+numbers.
+"""
+
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from src.core.errors import UserError
+from src.search import sampling
+from src.search.messages import Outcome, Task
+from src.search.plan import Plan
+from src.search.storage import BEAT
+from src.training.results import Epoch
+
+CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass
+class _Running:
+    trial: optuna.Trial
+    id: int
+    seed: int
+    reported: int = 0  # epochs that the storage knows
+    pruned: bool = False  # at the last of them
+    epochs: list[Epoch] = field(default_factory=list)
+
+
+class Trials:
+    """A plan's trials as one process sees them. shared: others may work on them too."""
+
+    def __init__(self, storage: BaseStorage, plan: Plan, *, shared: bool) -> None:
+        self._storage, self._plan, self._shared = storage, plan, shared
+        directions = [objective.direction for objective in plan.objectives]
+        self._study = optuna.create_study(
+            storage=storage, study_name=plan.name, directions=directions, load_if_exists=True, pruner=plan.pruner()
+        )
+        self._study.set_user_attr("question", plan.question)
+        self._running: dict[int, _Running] = {}
+        running = [] if shared else [trial for trial in self.all() if trial.state == TrialState.RUNNING]
+        self._interrupted = [trial.number for trial in running]
+        self._beaten = time.monotonic()
+
+    def all(self) -> list[FrozenTrial]:
+        """Return the plan's trials, up to its count. One that was queued again stands in the place of the first."""
+        trials = self._study.get_trials(deepcopy=False)
+        replaced = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+        current = [trial for trial in trials if trial.number not in replaced]
+        current.sort(key=lambda trial: trial.system_attrs.get("failed_trial", trial.number))
+        return current[: self._plan.count]
+
+    def finished(self) -> list[FrozenTrial]:
+        return [trial for trial in self.all() if trial.state.is_finished()]
+
+    def done(self) -> bool:
+        return len(self.finished()) == self._plan.count
+
+    def mark_not_repeatable(self) -> None:
+        """Record that other trials may have been found than by the next search of the same question."""
+        self._study.set_user_attr("repeatable", False)
+
+    def repeatable(self) -> bool:
+        return bool(self._study.user_attrs.get("repeatable", True))
+
+    def next(self) -> Task | None:
+        """Return the training of the next trial; None where none is left, or others run what is left."""
+        if self._interrupted:
+            number = self._interrupted.pop(0)
+        else:
+            trials = self.all()
+            if len(trials) == self._plan.count and all(trial.state != TrialState.WAITING for trial in trials):
+                return None
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Heartbeat of storage")  # it wants `Study.optimize`; we beat below
+                number = self._study.ask().number
+        every = self._study.get_trials(deepcopy=False)
+        own = every[number]
+        place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
+        self._study.sampler = self._plan.sampler(place)
+        trial = optuna.Trial(self._study, own._trial_id)
+        values = sampling.suggest(trial, self._plan.space)
+        self._running[number] = _Running(trial, own._trial_id, self._plan.training(values)[1])
+        self._beat(self._running[number])
+        try:
+            return self._plan.task(number, values)
+        except UserError as fault:  # where the space has more combinations than were checked before
+            self.finish(number, Outcome("failed", reason=str(fault)))
+            return self.next()
+
+    def stops(self, task: Task, epoch: Epoch) -> bool:
+        """Record an epoch, unless a worker that died has said it before, and return whether its trial ends here."""
+        running = self._running[task.number]
+        running.epochs[epoch.number - 1 :] = [epoch]
+        if len(self._plan.objectives) == 1 and epoch.number > running.reported:
+            try:
+                running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
+                running.pruned = running.trial.should_prune()
+            except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
+                running.pruned = True
+            running.reported = epoch.number
+        return running.pruned and epoch.number == running.reported
+
+    def finish(self, number: int, outcome: Outcome) -> None:
+        """Record how a trial ended, unless another process has run it meanwhile."""
+        running = self._running.pop(number)
+        epochs = running.epochs
+        result = {
+            "seed": running.seed,
+            "history": {name: [getattr(epoch, name) for epoch in epochs] for name in CURVES},
+            "best_epoch": next((epoch.number for epoch in reversed(epochs) if epoch.best), None),
+            "reason": outcome.reason,
+            **outcome.measured,
+        }
+        values: Sequence[float] | None = None
+        if outcome.state == "complete":
+            values = [objective.of_training(epochs, outcome.measured) for objective in self._plan.objectives]
+        with suppress(UpdateFinishedTrialError):
+            running.trial.set_user_attr("result", result)
+            self._study.tell(running.trial, values, _STATES[outcome.state], skip_if_finished=True)
+
+    def tick(self) -> None:
+        """Say that this process lives, and queue again what dead ones ran."""
+        if self._shared and time.monotonic() - self._beaten > BEAT:
+            for running in self._running.values():
+                self._beat(running)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                fail_stale_trials(self._study)
+            self._beaten = time.monotonic()
+
+    def _beat(self, running: _Running) -> None:
+        if self._shared:
+            self._storage.record_heartbeat(running.id)  # type: ignore[attr-defined]

@@ -1,0 +1,77 @@
+"""A process that trains what comes through its pipe, as the stage train would: the same `Trainer`, data and seeds."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from src.core.errors import UserError, out_of_memory
+from src.data.prepared import SplitName
+from src.params import Params
+from src.search.messages import Outcome, Task
+from src.training.trainer import Trainer, Training
+
+_DEVICE_LOST = 3  # exit code; whoever is asked for the device again in this process would only raise again
+
+
+def work(
+    pipe: Connection,
+    params: Params,
+    splits: Sequence[SplitName],
+    measure: Callable[[Trainer, Training], Mapping[str, Any]],
+) -> None:
+    """Train until the process is ended. Device and data are prepared by `params`, once for all trainings."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, and is the parent's matter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
+    try:
+        trainer = Trainer(params.model, params.train, *splits)
+    except (UserError, OSError) as fault:
+        pipe.send(fault)
+        return
+    pipe.send("ready")
+    while True:
+        task = pipe.recv()
+        pipe.send(_train(trainer, task, pipe, measure))
+
+
+def _train(
+    trainer: Trainer, task: Task, pipe: Connection, measure: Callable[[Trainer, Training], Mapping[str, Any]]
+) -> Outcome:
+    """Train to the end, or until told to stop.
+
+    What a training may raise (a loss that is not finite, too little memory, a network too deep for its images) is an
+    outcome; torch says most of it with `RuntimeError`. Any other error of the accelerator ends the process: nothing
+    can be computed there any more.
+    """
+    try:
+        training = trainer.start(task.model, task.train, task.seed)
+        with closing(training.epochs) as epochs:  # type: ignore[type-var]
+            for epoch in epochs:
+                pipe.send(epoch)
+                if pipe.recv() and epoch.number < task.train.epochs:
+                    return Outcome("pruned")
+        return Outcome("complete", measure(trainer, training))
+    except (UserError, MemoryError, RuntimeError) as error:
+        memory = out_of_memory(error) or "out of memory" in str(error)  # the loop's own `UserError` says so
+        if isinstance(error, torch.AcceleratorError) and not memory:
+            lost = str(error).partition("\n")[0]
+            print(f"warning: a worker lost its device: {lost}", file=sys.stderr, flush=True)
+            os._exit(_DEVICE_LOST)  # at once: what clears up would ask the device again
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return Outcome("failed", reason=reason, out_of_memory=memory)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)  # nobody is left to say anything to

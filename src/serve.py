@@ -1,0 +1,94 @@
+"""A model in use: a page on which one drops a photo, and an address that programs ask.
+
+    python -m src.serve
+    python -m src.serve --model models:/digits@champion --port 8080
+    curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
+
+`POST /predict` takes a photo as its body, or a form with one or more files called `file`; the answer is JSON: classes
+with their probabilities, `?top=3` of them. `?explain=true` adds what the decision rests on. Photos of any size are
+brought to the model's. `GET /metrics` is for Prometheus. Ctrl-C ends the server.
+"""
+
+import argparse
+import hashlib
+import os
+import socket
+import warnings
+from contextlib import suppress
+
+if __name__ == "__main__":
+    # Read when torch is loaded. By default its threads wait for each other in loops that take the processors from those
+    # who decode photos: on two busy cores an answer took 3 to 10 times as much processor time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+
+from src.compute.device import set_up
+from src.core.errors import UserError, command
+from src.core.paths import MODEL
+from src.models.classifier import Classifier
+from src.models.file import content
+from src.prediction.model import load
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", help="another for other machines too (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument(
+        "--resize",
+        choices=["crop", "squash", "pad"],
+        default="crop",
+        help="for models whose training images had their size already (default: %(default)s)",
+    )
+    parser.add_argument("--max-mib", type=float, default=16, metavar="MIB", help="of one request (default: 16)")
+    arguments = parser.parse_args()
+    if not arguments.max_mib > 0:
+        raise UserError(f"--max-mib is {arguments.max_mib:g}: must be above 0")
+    if not 0 <= arguments.port < 2**16:
+        raise UserError(f"--port is {arguments.port}: must be 0 to {2**16 - 1}")
+
+    # What only a server needs is imported once the command line is known to be right.
+    import uvicorn
+
+    from src.prediction.serving import Limits, application
+
+    try:
+        device = set_up(arguments.device)
+    except UserError as error:
+        raise UserError(str(error).replace("train.device is", "--device")) from None
+    model = load(arguments.model)
+    module = model.module.to(device).to(memory_format=torch.channels_last)
+    model = model._replace(module=module, device=device)
+    image, classifier = model.spec.image, model.module.get_submodule("classifier")
+    assert isinstance(classifier, Classifier)
+    md5 = hashlib.md5(content(classifier, model.spec), usedforsecurity=False).hexdigest()
+    # A model that cannot answer is known before anybody asks; the first pass is also the slowest.
+    model.probabilities(np.zeros((1, image.height, image.width, image.channels), np.uint8))
+    limits = Limits(bytes=int(arguments.max_mib * 2**20))
+    app = application(model, arguments.model, md5, arguments.resize, limits)
+    warnings.filterwarnings("ignore", module="PIL")  # odd metadata of photos, which we do not use
+
+    family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
+    try:
+        listening = socket.create_server((arguments.host, arguments.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{arguments.host}, port {arguments.port}: {reason}: name others by --port and --host"
+        ) from None
+    port = listening.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5))
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    print(f"{arguments.model} ({model.spec.model.name}, MD5 {md5}) at http://{host}:{port}", flush=True)
+    with listening, suppress(KeyboardInterrupt):  # Ctrl-C and SIGTERM are how a server ends
+        server.run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    command(main)

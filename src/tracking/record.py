@@ -1,0 +1,196 @@
+"""Read from files all that MLflow shows of the model that lies here."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from src.core import paths
+from src.core.addresses import without_credentials
+from src.core.documents import read_object
+from src.core.dvc import output_digest, read_pipeline, written
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.git import Source, read_source
+from src.data.prepared import read_dataset
+from src.evaluation.sentence import accuracy_sentence
+from src.params.writing import load_recipe, names
+from src.tracking import history, identity
+
+_LONGEST = 6_000  # characters of a parameter that MLflow takes
+_NAME = 100  # characters of a run's name
+_ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the keys of metrics.json
+
+
+class Record(NamedTuple):
+    """A run as files have it. `files` and `origin` are by their path in the run."""
+
+    model_md5: str
+    name: str
+    note: str  # one line: how good it is
+    source: Source
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]  # of the weights that are kept
+    curves: Mapping[int, Mapping[str, float]]  # by epoch
+    dataset: Mapping[str, str] | None  # the fields of MLflow's `Dataset`
+    origin: Mapping[str, bytes]  # parameters and code: as they were when training began, if a run has them already
+    files: Mapping[str, Path]  # results, which a later run of their stage replaces
+    digests: Mapping[str, Any]
+    missing: Sequence[Path]  # results that are not here, or are not those of this model: the run lacks them
+
+
+def read_record(fresh: str = "") -> Record:
+    """Read what `dvc.lock` says of the model in `models/`, where files have the contents that it says.
+
+    fresh: a stage whose results have just been written, and which DVC has not recorded yet. Raises `UserError` where
+    `dvc.lock` does not hold the model.
+    """
+    if not paths.MODEL.is_file():
+        raise UserError(f"{paths.MODEL} is missing: run dvc pull, or dvc repro")
+    md5 = digest(paths.MODEL)
+    locked = history.stages(paths.LOCK.read_bytes()) if paths.LOCK.is_file() else {}
+    if history.outputs(locked, ["train"]).get(paths.MODEL.as_posix()) != md5:
+        raise UserError(f"{paths.LOCK} does not hold {paths.MODEL}: run dvc checkout, or dvc repro")
+    own = [stage for stage in history.stages_of(locked, md5) if stage != fresh]
+    expected = history.outputs(locked, own)
+    reports = [path for path in map(Path, expected) if path.is_relative_to(paths.REPORTS)]
+    present = [path for path in reports if output_digest(path) == expected[path.as_posix()]]
+    missing = [path for path in reports if path not in present]
+    if fresh:
+        stage = read_pipeline(paths.PIPELINE.read_bytes())[fresh]
+        present += [path for path in written(stage) if path.is_relative_to(paths.REPORTS)]
+    within = [file for path in present for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = {file.as_posix(): file for file in within if file.is_file()}
+
+    flat = {key: value for stage in history.STAGES for key, value in history.parameters(locked.get(stage, {})).items()}
+    text = paths.PARAMS.read_text(encoding="utf-8")
+    if history.differences(identity.parameters(text), flat):
+        missing.append(paths.PARAMS)
+    data_md5 = expected.get(paths.DATASET.as_posix(), "")
+    if output_digest(paths.DATASET) != data_md5:
+        missing.append(paths.DATASET)
+    dependencies = {Path(entry["path"]): entry["md5"] for entry in locked["train"]["deps"]}
+    code = {path.as_posix(): found for path, found in dependencies.items() if path.parts[0] in ("src", "stages")}
+    if all(output_digest(Path(path)) == found for path, found in code.items()):
+        source = read_source()
+    else:  # the code was edited since: it is that of the commit that holds the model, if one does
+        source = Source(next((state.commit for state in history.states(md5) if state.commit), "none"), "")
+    training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
+    measured = read_object(paths.METRICS) if paths.METRICS in present else {}
+    environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
+    return Record(
+        model_md5=md5,
+        name=run_name(flat, text),
+        note=_note(training, measured),
+        source=source,
+        params=short(flat),
+        tags={"model_md5": md5, **{key: str(value) for key, value in environment.items()}},
+        metrics=_metrics(training, measured),
+        curves=_curves(paths.HISTORY) if paths.HISTORY in present else {},
+        dataset=dataset_record(flat) if paths.DATASET not in missing else None,
+        origin=origin(source) if paths.PARAMS not in missing else {},
+        files=files,
+        digests={
+            "model": md5,
+            "data": data_md5,
+            "parameters": identity.parameters_digest(flat),
+            "code": code,
+            "files": {name: digest(file) for name, file in files.items()},
+        },
+        missing=missing,
+    )
+
+
+def run_name(flat: Mapping[str, str], text: str) -> str:
+    """Name a run: as DVC's experiment, else by network, and what differs from the recipe named in line 1 of `text`."""
+    if name := os.environ.get("DVC_EXP_NAME"):
+        return name
+    recipe = re.match(r"# ([\w-]+):", text)
+    differing = []
+    if recipe and recipe[1] in names():
+        usual = identity.flatten(load_recipe(recipe[1]).model_dump(include={"seed", "data", "split", "model", "train"}))
+        for key in history.differences(flat, usual):
+            if key in flat and key not in ("data.title", "model.name"):
+                differing.append(f"{key.removeprefix('train.').removeprefix('model.')}={flat[key]}")
+    name = " · ".join([flat["model.name"], *([", ".join(differing)] if differing else [])])
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+
+
+def short(flat: Mapping[str, str]) -> dict[str, str]:
+    """Replace values that MLflow refuses for their length; the run's `params.yaml` has them."""
+    long = {key: f"{len(value):,} characters: see params.yaml" for key, value in flat.items() if len(value) > _LONGEST}
+    return {**flat, **long}
+
+
+def origin(source: Source) -> dict[str, bytes]:
+    """Return parameters, pipeline, versions, and how the code differs from its commit, by name in the run."""
+    found = {paths.PARAMS.name: without_credentials(paths.PARAMS.read_text(encoding="utf-8")).encode()}
+    found |= {path.name: path.read_bytes() for path in (paths.PIPELINE, paths.REQUIREMENTS) if path.is_file()}
+    if source.difference:
+        found["code.diff"] = source.difference.encode(errors="surrogateescape")
+    return found
+
+
+def source_tags(source: Source) -> dict[str, str]:
+    """Tell from which code: the commit, where MLflow shows it, and how the code differed from that."""
+    code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[source.modified]
+    commit = {} if source.commit == "none" else {"mlflow.source.git.commit": source.commit}
+    return {"code": code, **commit, "mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
+
+
+def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:
+    """Return name, digest, where it came from, shape and counts: MLflow's own makers of datasets read the arrays."""
+    prepared = read_dataset()
+    image = prepared.image
+    pixels = {
+        "type": "tensor",
+        "tensor-spec": {"dtype": "uint8", "shape": [-1, image.height, image.width, image.channels]},
+    }
+    labels = {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
+    counts = {f"{name}_images": split.count for name, split in prepared.splits.items()}
+    source = flat["data.source"]
+    return {
+        "name": prepared.name,
+        "digest": identity.data_digest(),
+        "source_type": "http" if "://" in source else "local",
+        "source": json.dumps({"uri": prepared.name if source == "null" else source}),
+        "schema": json.dumps(
+            {"mlflow_tensorspec": {"features": json.dumps([pixels]), "targets": json.dumps([labels])}}
+        ),
+        "profile": json.dumps({"classes": len(prepared.classes), **counts}),
+    }
+
+
+def _metrics(training: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, float]:
+    """Name the numbers of the kept weights: `validation_accuracy`, `test/accuracy`, `robustness/shift_1_accuracy`."""
+    found = dict(training)
+    for key, value in measured.items():
+        robust = _ROBUSTNESS.fullmatch(key)
+        found[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
+    return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
+
+
+def _curves(path: Path) -> dict[int, dict[str, float]]:
+    """Read `epoch/train_loss`, `epoch/lr` and so on, by epoch; validation is absent where there were no images."""
+    import pandas
+
+    from src.evaluation import tables
+
+    rows = tables.read(path, "epoch").to_dict("records")
+    return {
+        int(row["epoch"]): {
+            f"epoch/{name}": float(value) for name, value in row.items() if name != "epoch" and pandas.notna(value)
+        }
+        for row in rows
+    }
+
+
+def _note(training: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    if measured.get("images"):
+        return f"test accuracy {accuracy_sentence(measured)}"
+    if training.get("validation_accuracy") is not None:
+        return f"validation accuracy {100 * training['validation_accuracy']:.2f} %"
+    return "neither test nor validation images"

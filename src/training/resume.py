@@ -1,0 +1,198 @@
+"""Resume a training that was killed: started again, it goes on after its last finished epoch, to the same bits.
+
+After every epoch the complete state replaces the one before in `.cache/state/<key>/state.pt`, synced and renamed, so
+that `kill -9` at any moment leaves the old state or the new one. No random state is in it: the randomness of an epoch
+is a function of (seed, epoch). The folder is no output of a stage, since DVC deletes those before it runs the stage.
+"""
+
+import io
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+from tqdm import tqdm
+
+from src.compute import distributed
+from src.core.files import replacing, write_text
+from src.core.paths import LOCK, shown, states
+from src.training.results import Epoch, Errors
+from src.training.snapshots import Snapshots
+from src.training.step import TrainStep
+
+_FINISHED = "finished"  # holds the md5 of the model that came out, and the session of the training
+_ABANDONED = 30 * 24 * 3600  # seconds after which a state that nobody resumed is removed
+
+
+class Progress:
+    """Hold the finished epochs of a training, its best weights, and the `TrainStep` as the last epoch left it."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+        self.best_weights: Mapping[str, Any] | None = None  # on the CPU; None without validation images
+        self._train_step: TrainStep | None = None
+        self._restored: dict[str, Any] | None = None  # the state of the train step, until there is one
+
+    @property
+    def losses(self) -> list[float]:
+        """Return the validation losses, which the plateau schedule looks at."""
+        return [epoch.validation_loss for epoch in self.epochs if epoch.validation_loss is not None]
+
+    @property
+    def best_epoch(self) -> int:
+        """Return the number of the best epoch; 0 before the first."""
+        return max((epoch.number for epoch in self.epochs if epoch.best), default=0)
+
+    def start(self, train_step: TrainStep) -> None:
+        """Follow this train step, and give it the restored state if there is one."""
+        self._train_step = train_step
+        if self._restored is not None:
+            train_step.restore(self._restored)
+
+    def is_best(self, loss: float | None, accuracy: float | None) -> bool:
+        """Tell if the next epoch, with this validation, is better than all before; without validation every one is."""
+        if accuracy is None or loss is None or not self.best_epoch:
+            return True
+        best = self.epochs[self.best_epoch - 1]
+        return (accuracy, -loss) > (best.validation_accuracy or 0.0, -(best.validation_loss or 0.0))
+
+    def add(self, epoch: Epoch) -> None:
+        """Take in an epoch that has just finished; of a best one keep the weights, a copy since training goes on."""
+        self.epochs.append(epoch)
+        if epoch.best and epoch.validation_accuracy is not None and self._train_step is not None:
+            self.best_weights = copy_to_cpu(self._train_step.kept.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """Return all of it in plain containers and tensors on the CPU, which nothing changes any more."""
+        train_step = self._restored if self._train_step is None else copy_to_cpu(self._train_step.state())
+        epochs = [asdict(epoch) for epoch in self.epochs]
+        return {"epochs": epochs, "best_weights": self.best_weights, "train_step": train_step}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned in another process, before training starts."""
+        for epoch in state["epochs"]:
+            self.epochs.append(Epoch(**epoch | {"steps": [Errors(**record) for record in epoch["steps"]]}))
+        self.best_weights, self._restored = state["best_weights"], state["train_step"]
+
+
+def copy_to_cpu(value: Any) -> Any:
+    """Return nested containers with every tensor copied to the CPU, in the same layout in memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: copy_to_cpu(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copy_to_cpu(entry) for entry in value)
+    return value
+
+
+class Resumable:
+    """Restore `progress` and `snapshots` as a killed training with the same key left them, then keep them on disk.
+
+    key: digest of everything on which the result depends; session: a name for the training, by which its run is found.
+    """
+
+    def __init__(self, key: str, progress: Progress, snapshots: Snapshots) -> None:
+        self.session = uuid.uuid4().hex
+        self.folder = states() / key
+        self._file = self.folder / "state.pt"
+        self._progress, self._snapshots = progress, snapshots
+        self._warned = False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Restore, then keep other processes from training with this key in the block: they wait, and say so.
+
+        A state whose model DVC has recorded is removed first: running that stage again means training again.
+        """
+        lock = FileLock(self.folder.with_suffix(".lock"))
+        states().mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print("the same training runs in another process: waiting for its end", file=sys.stderr, flush=True)
+            lock.acquire()
+        try:
+            discard_recorded()
+            self._restore(distributed.broadcast(self._file.read_bytes() if self._file.is_file() else None))
+            if finished := len(self._progress.epochs):
+                print(f"going on after epoch {finished}, the last that an interrupted training finished")
+            yield
+        finally:
+            lock.release()
+
+    def beside(self) -> None:
+        """Restore what the first of several processes that train together, which is in `alone`, has read."""
+        self._restore(distributed.broadcast(None))
+
+    def _restore(self, content: bytes | None) -> None:
+        if content is not None:
+            state = torch.load(io.BytesIO(content), weights_only=True)
+            self.session = state["session"]
+            self._progress.restore(state["progress"])
+            self._snapshots.restore(state["snapshots"])
+
+    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None]) -> None:
+        """Train to the end. For every epoch first write the state, then call `log`, while the next epoch runs.
+
+        `log` is called again for the epochs before a kill, which may have come between the two.
+        """
+        for epoch in self._progress.epochs:
+            log(epoch)
+        written: Future[None] | None = None
+        with ThreadPoolExecutor(1, "state") as writer:
+            for epoch in epochs:
+                self._snapshots.take(epoch.number)
+                progress, snapshots = self._progress.state(), self._snapshots.state()
+                if written is not None:
+                    written.result()  # the disk may be slower than the epochs
+                state = {"session": self.session, "progress": progress, "snapshots": snapshots}
+                written = writer.submit(self._write, state, epoch, log)
+        if written is not None:
+            written.result()
+
+    def _write(self, state: dict[str, Any], epoch: Epoch, log: Callable[[Epoch], None]) -> None:
+        content = io.BytesIO()  # where torch itself writes to disk, a full one is not an OSError
+        torch.save(state, content)
+        try:
+            with replacing(self._file) as temporary:
+                temporary.write_bytes(content.getbuffer())
+        except OSError as error:  # training itself needs no disk before its end
+            if not self._warned:
+                why = f"{error.strerror or error}: a killed training starts again"
+                print(f"warning: {shown(self.folder)}: {why}", file=sys.stderr, flush=True)
+            self._warned = True
+        log(epoch)
+        tqdm.write(str(epoch))
+
+    def finish(self, model_md5: str) -> None:
+        """Note the model that came out. The state stays until `dvc.lock` has it: killed before, nothing is lost."""
+        write_text(self.folder / _FINISHED, f"{model_md5} {self.session}")
+
+
+def finished_session(model_md5: str) -> str | None:
+    """Return the session of the training that gave this model, until its state is removed."""
+    for file in states().glob(f"*/{_FINISHED}"):
+        md5, session = file.read_text(encoding="utf-8").split()
+        if md5 == model_md5:
+            return session
+    return None
+
+
+def discard_recorded() -> None:
+    """Remove the states whose model `dvc.lock` has, as it does when a later stage runs, and those abandoned."""
+    recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
+    for folder in states().glob("*/"):
+        with suppress(FileNotFoundError):  # another process does the same
+            finished = folder / _FINISHED
+            done = finished.is_file() and finished.read_text(encoding="utf-8").split()[0] in recorded
+            if done or time.time() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder)

@@ -1,0 +1,54 @@
+"""Memory that does not suffice is one line that says what to reduce."""
+
+import errno
+import importlib
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_samples import CPU, digits, new_classifier, section
+
+from src.compute.batches import Batches
+from src.core.errors import UserError, command
+from src.training.loop import train
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("MPS backend out of memory"),
+    ],
+)
+def test_memory_that_does_not_suffice_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        command(main)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: out of memory: end other programs")
+    with pytest.raises(SystemExit):
+        command(main, "read less")
+    assert capsys.readouterr().err == "error: out of memory: read less\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space")
+def test_a_training_for_which_memory_does_not_suffice_says_what_to_reduce() -> None:
+    importlib.import_module("torch._dynamo")  # an optimizer does, which takes memory
+    images = digits(0, 1700)
+    large = images._replace(images=np.repeat(np.repeat(images.images, 8, axis=1), 8, axis=2))
+    batches = Batches(large, CPU.device)
+    epochs = train(new_classifier(), batches, batches, section(batch_size=1700), 0, CPU)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cpu is out of memory: reduce train\.batch_size"):
+            next(epochs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -1,0 +1,247 @@
+"""Downloads from a real server on this machine that breaks off, stalls, refuses Range, answers 500, or is missing."""
+
+import contextlib
+import hashlib
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from data_samples import class_folders, pack_tar, run_stages
+
+import src.data.fetch
+from src.core.errors import UserError
+from src.data.fetch import Checksum
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
+REFUSING = "http://127.0.0.1:9/nobody"
+
+
+def fetch(urls: list[str], path: Path, checksum: Checksum | None = MD5, max_bytes: int = len(CONTENT)) -> Path:
+    return src.data.fetch.fetch(urls, path, checksum, max_bytes, "do this")
+
+
+class Server:
+    """Serves `content`; `script` says what the next requests get instead."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.script: list[str] = []  # half | nothing | stall (half-way) | slow | complete (no Range) | 500 | a URL
+        self.ranges: list[str | None] = []  # that were asked for
+        self.content = CONTENT
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    state: Server
+
+    def do_GET(self) -> None:
+        act = self.state.script.pop(0) if self.state.script else ""
+        wanted, content = self.headers["Range"], self.state.content
+        self.state.ranges.append(wanted)
+        if act.isdecimal():
+            self.send_error(int(act))
+            return
+        if "://" in act:
+            self.send_response(302)
+            self.send_header("Location", act)
+            self.end_headers()
+            return
+        resume = wanted is not None and act != "complete"
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if resume else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
+        body = content[start:]
+        self.send_response(206 if resume else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        pieces = {"half": 1, "stall": 1, "nothing": 0}.get(act, 2)
+        for piece in (body[: len(body) // 2], body[len(body) // 2 :])[:pieces]:
+            self.wfile.write(piece)
+            time.sleep(0.2 if act == "slow" else 0)
+        time.sleep(1 if act == "stall" else 0)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        Handler.state = Server(f"http://127.0.0.1:{running.server_port}/file.tar")
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield Handler.state
+        running.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundredth of the real ones, but to connect."""
+    for name, value in {"TIMEOUT": (0.4, 0.4), "PATIENCE": 0.15, "FIRST_WAIT": 0.01}.items():
+        monkeypatch.setattr(src.data.fetch, name, value)
+
+
+def test_real_times_let_a_blocked_network_be_known_in_some_20_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    connecting, reading = src.data.fetch.TIMEOUT
+    assert max(8 * connecting, reading) + 2 * connecting < 25  # a host of 8 addresses, or a silent one; another mirror
+    assert src.data.fetch.PATIENCE < 20
+
+
+def test_a_file_is_fetched_once_and_found_again_without_network(server: Server, tmp_path: Path) -> None:
+    path = fetch([server.url], tmp_path / "a" / "file.tar")
+    assert path.read_bytes() == CONTENT
+    fetch([REFUSING], path)
+    assert len(server.ranges) == 1
+    assert {file.name for file in path.parent.iterdir()} <= {"file.tar", "file.tar.lock"}
+
+
+def test_a_damaged_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"damaged")
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_a_truncated_download_goes_on_where_it_ended(server: Server, tmp_path: Path) -> None:
+    server.script = ["half", "nothing", "half"]
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+    half, three_quarters = len(CONTENT) // 2, len(CONTENT) * 3 // 4
+    assert server.ranges == [None, f"bytes={half}-", f"bytes={half}-", f"bytes={three_quarters}-"]
+
+
+def test_what_cannot_be_checked_is_not_resumed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(b"of an older file")
+    server.script = ["half"]
+    assert fetch([server.url], tmp_path / "x", None).read_bytes() == CONTENT
+    assert server.ranges == [None, None]
+
+
+def test_a_download_goes_on_after_the_process_was_killed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(CONTENT[:1000])
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-"]
+
+
+def test_a_slow_download_is_not_cut(server: Server, tmp_path: Path) -> None:
+    server.script = ["slow"]  # 0.4 s, more than the patience
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+    assert server.ranges == [None]
+
+
+def test_a_server_that_ignores_range_is_coped_with(server: Server, tmp_path: Path) -> None:
+    server.script = ["half", "complete"]
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("part", [b"damaged", CONTENT + b"longer"])
+def test_a_bad_part_is_fetched_again(server: Server, tmp_path: Path, part: bytes) -> None:
+    (tmp_path / "x.part").write_bytes(part)
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_waits_grow(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    server.script = ["500", "503", "429"]
+    assert fetch([server.url], tmp_path / "x").read_bytes() == CONTENT
+    assert [wait for wait in waits if wait] == [0.01, 0.02, 0.04]
+
+
+def test_a_mirror_that_works_is_found_after_one_that_does_not(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fetch([REFUSING, server.url], tmp_path / "x").read_bytes() == CONTENT
+    assert f"mirror {REFUSING}: not reachable\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "message", "requests"),
+    [
+        (["404"], "404 Not Found", 1),
+        (["500"] * 9, "500 Internal Server Error", 4),
+        (["nothing"] * 9, "the connection broke off", 4),
+        (["stall"] * 9, "no answer in time", 3),  # each brings some bytes
+    ],
+)
+def test_failure_is_one_line_and_leaves_no_file(
+    server: Server, tmp_path: Path, script: list[str], message: str, requests: int
+) -> None:
+    server.script = script
+    began = time.monotonic()
+    with pytest.raises(UserError, match=rf"^cannot download \(http://127.*/file\.tar: {message}\): do this$"):
+        fetch([server.url], tmp_path / "x", None if script[0] == "stall" else MD5)
+    assert time.monotonic() - began < 3
+    assert len(server.ranges) <= requests
+    assert not (tmp_path / "x").exists()
+
+
+def test_another_content_is_not_kept(server: Server, tmp_path: Path) -> None:
+    server.content = b"<html>log in first</html>"
+    with pytest.raises(UserError, match="another checksum"):
+        fetch([server.url], tmp_path / "x")
+    assert {file.name for file in tmp_path.iterdir()} <= {"x.lock"}
+    assert len(server.ranges) == 1
+
+
+def test_no_network_is_one_line_with_every_url(tmp_path: Path) -> None:
+    urls = [REFUSING, "http://name.invalid/b", "http://"]
+    with pytest.raises(UserError, match=r"nobody: not reachable; http://name.invalid/b: not reachable; .* valid URL"):
+        fetch(urls, tmp_path / "x")
+
+
+@pytest.fixture
+def blackhole() -> Iterator[str]:
+    """The URL of a listener that answers nobody: its queue of connections is full, so it drops what asks for more."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        probe = stack.enter_context(socket.socket())
+        probe.settimeout(0.2)
+        try:
+            probe.connect(listener.getsockname())
+        except TimeoutError:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+            return
+        pytest.skip("this system accepts connections beyond the queue's length")
+
+
+def test_a_network_that_answers_nothing_is_given_up_soon(
+    blackhole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"^cannot download \(http://127.*: no answer in time\): do this$"):
+        fetch([blackhole], tmp_path / "x")
+    assert 0.4 <= time.monotonic() - began < 2
+
+
+def test_a_server_leads_to_no_file_and_sends_no_more_than_is_allowed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "private").write_bytes(CONTENT)
+    server.script = [(tmp_path / "private").as_uri()]
+    with pytest.raises(UserError, match="not a valid URL"):
+        fetch([server.url], tmp_path / "x")
+    with pytest.raises(UserError, match=r"more than .* GiB, which data\.max_gib allows"):
+        fetch([server.url], tmp_path / "x", max_bytes=len(CONTENT) - 1)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_url_can_be_the_source(server: Server, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.content = pack_tar(Path("made.tar"), class_folders({"cat": 5, "dog": 5})).read_bytes()
+    url = server.url.replace("//", "//me:secret@") + "?token=secret"
+    dataset = run_stages(url)
+    assert dataset.classes == ["cat", "dog"]
+    server.script = ["500"] * 9
+    assert run_stages(url) == dataset
+    assert run_stages(url, sha256=hashlib.sha256(server.content).hexdigest()) == dataset
+    with pytest.raises(UserError, match="500 Internal Server Error"):
+        run_stages(url, sha256="0" * 64)
+    told = "".join(capsys.readouterr())
+    assert "was fetched before" in told
+    assert "secret" not in told

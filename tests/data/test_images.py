@@ -1,0 +1,140 @@
+"""One image of every kind, good and bad."""
+
+import contextlib
+import random
+
+import numpy as np
+import pytest
+from data_samples import encoded, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from src.data.images import Fit, Resize, Unreadable, decode, is_image
+
+RED, HALF_RED_ON_WHITE = (255, 0, 0), (255, 127, 127)
+
+
+def pixel(data: bytes) -> list[int]:
+    return [int(value) for value in decode(data, None)[0, 0]]
+
+
+def test_grey_stays_grey_and_colour_is_rgb() -> None:
+    assert decode(encoded(Image.new("L", (4, 3), 77)), None).tolist() == [[[77]] * 4] * 3
+    assert decode(encoded(Image.new("1", (4, 3), 1)), None).tolist() == [[[255]] * 4] * 3
+    assert decode(encoded(Image.new("RGB", (4, 3), RED)), None).tolist() == [[[*RED]] * 4] * 3
+
+
+def test_transparency_is_laid_on_white() -> None:
+    assert pixel(encoded(Image.new("RGBA", (4, 4), (*RED, 128)))) == [*HALF_RED_ON_WHITE]
+    assert pixel(encoded(Image.new("LA", (4, 4), (0, 0)))) == [255]
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    assert pixel(encoded(palette)) == [*RED]
+    assert pixel(encoded(palette, transparency=0)) == [255, 255, 255]
+    assert pixel(encoded(Image.new("L", (4, 4), 9), transparency=9)) == [255]
+
+
+def test_cmyk_becomes_rgb() -> None:
+    assert pixel(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")) == [*RED]
+    red = pixel(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100))
+    assert np.allclose(red, RED, atol=3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_is_scaled_not_clipped(kind: str) -> None:
+    wide = np.array([[0, 256, 32768, 65535]], np.uint16)
+    assert decode(encoded(Image.fromarray(wide), kind), None).ravel().tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_32_bits_are_refused(dtype: type) -> None:
+    with pytest.raises(Unreadable, match="32 bits"):
+        decode(encoded(Image.fromarray(np.zeros((4, 4), dtype)), "TIFF"), None)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_the_first_frame_is_taken(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert pixel(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)) == [*RED]
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("RGB", (16, 8), "white")
+    image.paste("black", (0, 0, 8, 8))  # left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90° clockwise: the left becomes the top
+    turned = decode(encoded(image, "JPEG", exif=exif, quality=95), None)
+    assert turned.shape == (16, 8, 3)
+    assert turned[:7].max() < 20
+    assert turned[9:].min() > 235
+
+
+@pytest.mark.parametrize(
+    ("resize", "columns"),
+    [("squash", [0, 0, 255, 255]), ("crop", [0, 0, 255, 255]), ("pad", [0, 0, 255, 255])],
+)
+def test_resize_keeps_the_middle_in_the_middle(resize: Resize, columns: list[int]) -> None:
+    image = Image.new("L", (64, 32), 0)
+    image.paste(255, (32, 0, 64, 32))
+    small = decode(encoded(image), Fit(16, resize))[..., 0]
+    assert small.shape == (16, 16)
+    assert small[8, [0, 6, 9, 15]].tolist() == columns
+    if resize == "pad":  # a quarter above and below is black
+        assert small[[0, 3, 12, 15]].max() == 0
+        assert small[4:12, 9:].min() == 255
+
+
+def test_squash_and_crop_differ_at_the_rim() -> None:
+    image = Image.new("L", (64, 32), 0)
+    image.paste(255, (0, 0, 16, 32))  # the left quarter is cropped off
+    assert decode(encoded(image), Fit(16, "squash"))[..., 0].max() == 255
+    assert decode(encoded(image), Fit(16, "crop"))[..., 2:, 0].max() == 0
+
+
+def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:
+    assert decode(encoded(picture(0, 6)), Fit(32, "crop")).shape == (32, 32, 3)
+    gradient = Image.fromarray(np.tile(np.linspace(0, 255, 512).astype(np.uint8), (512, 1)))
+    jpeg = decode(encoded(gradient, "JPEG", quality=95), Fit(32, "squash")).astype(int)
+    exact = decode(encoded(gradient), Fit(32, "squash")).astype(int)
+    assert abs(jpeg - exact).max() <= 3
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # the stage ignores it
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    data = encoded(Image.new("1", (5000, 5000)))  # 3 MB of zeros in 4 kB
+    assert decode(data, Fit(8, "crop"), 25_000_000).shape == (8, 8, 1)
+    for most in (24_999_999, 1000):
+        with pytest.raises(Unreadable, match="pixels are too many"):
+            decode(data, Fit(8, "crop"), most)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_image_is_unreadable(data: bytes) -> None:
+    assert not is_image(data)
+    with pytest.raises(Unreadable):
+        decode(data, None)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_a_truncated_image_is_unreadable(kind: str) -> None:
+    data = encoded(picture(0, 64), kind)
+    assert is_image(data)
+    with pytest.raises(Unreadable):
+        decode(data[: len(data) // 2], None)
+
+
+KINDS = [encoded(picture(3, 24), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")]
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of odd metadata: the stage ignores them too
+@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(1, 12))
+@settings(max_examples=100, deadline=None)
+def test_mutated_images_are_decoded_or_unreadable(sample: bytes, seed: int, changes: int) -> None:
+    generator = random.Random(seed)
+    data = bytearray(sample)
+    for _ in range(changes):
+        data[generator.randrange(min(len(data), 200))] = generator.randrange(256)
+    with contextlib.suppress(Unreadable):
+        assert decode(bytes(data), Fit(8, "squash")).shape[:2] == (8, 8)

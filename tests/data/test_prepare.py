@@ -1,0 +1,290 @@
+"""`download` and `split` end to end: what becomes of good sources, small ones and the real archives where they lie."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_samples import (
+    REAL,
+    check_promises,
+    class_folders,
+    digests,
+    encoded,
+    mnist_files,
+    pack_tar,
+    pack_zip,
+    picture,
+    png,
+    run_stages,
+    write_files,
+)
+from PIL import Image
+
+from src.core.errors import UserError
+from src.data.archives import members
+from src.data.layout import read_layout
+from src.data.prepared import SPLITS, open_split
+from src.data.sources import SOURCES
+
+pytestmark = pytest.mark.usefixtures("root")
+
+TWO = {"cat": 10, "dog": 10}
+
+
+def test_digits_are_complete_and_the_same_again() -> None:
+    dataset = run_stages(None, "digits")
+    check_promises(dataset)
+    assert [dataset.splits[name].count for name in SPLITS] == [1079, 359, 359]
+    assert dataset.splits["train"].names[0].startswith("digits/0")
+    first = digests()
+    run_stages(None, "digits")
+    assert digests() == first
+
+
+def test_digits_pixels_are_scaled_to_bytes() -> None:
+    from sklearn.datasets import load_digits
+
+    dataset = run_stages(None, "digits")
+    reference = load_digits()
+    images, labels = open_split("test")
+    numbers = [int(name.split("/")[1]) for name in dataset.splits["test"].names]
+    assert (images[..., 0] == np.round(reference.images[numbers] * 255 / 16)).all()
+    assert (labels == reference.target[numbers]).all()
+
+
+def test_mnist_files_keep_their_test_set() -> None:
+    source = pack_tar(Path("mnist.tar.gz"), mnist_files(200, 50), "w:gz")
+    dataset = run_stages(source, "mnist")
+    check_promises(dataset)
+    assert [dataset.splits[name].count for name in SPLITS] == [160, 40, 50]
+    assert dataset.splits["test"].names == [f"test/{number:05d}" for number in range(50)]
+    assert dataset.classes == list("0123456789")
+    folder = write_files(Path("folder"), mnist_files(200, 50, compress=False))
+    again = run_stages(folder, "mnist")
+    assert again == dataset
+
+
+def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[str]) -> None:
+    source = pack_tar(Path("mnist.tar"), mnist_files(100, 50))
+    dataset = run_stages(source, "mnist", validation=0.0, validation_from_test=20)
+    assert [dataset.splits[name].count for name in SPLITS] == [100, 20, 30]
+    assert dataset.splits["validation"].names == [f"test/{number:05d}" for number in range(20)]
+    with pytest.raises(UserError, match="only 50 test images"):
+        run_stages(source, "mnist", validation=0.0, validation_from_test=50)
+    with pytest.raises(UserError, match="no test images of its own"):
+        run_stages(None, "digits", validation=0.0, validation_from_test=50)
+
+
+def test_own_files_can_be_enlarged() -> None:
+    dataset = run_stages(pack_tar(Path("x.tar"), mnist_files(100, 50)), "mnist", image_size=32)
+    check_promises(dataset)
+    assert (dataset.image.height, dataset.image.width, dataset.image.channels) == (32, 32, 1)
+
+
+@pytest.mark.parametrize("top", ["", "photos/", "a/b/"])
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_class_folders(top: str, kind: str) -> None:
+    files = class_folders({"dog": 10, "cat": 10, "10": 10, "9": 10}, top)
+    files |= {f"{top}README.txt": b"x", f"{top}cat/.DS_Store": b"x", f"__MACOSX/{top}cat/._1.png": b"x"}
+    if kind == "folder":
+        source = write_files(Path("source"), files)
+    else:
+        source = pack_tar(Path("source.tar"), files) if kind == "tar" else pack_zip(Path("source.zip"), files)
+    dataset = run_stages(source)
+    check_promises(dataset)
+    assert dataset.classes == ["9", "10", "cat", "dog"]
+    assert [dataset.splits[name].count for name in SPLITS] == [24, 8, 8]
+    images, labels = open_split("train")
+    for image, label, name in zip(images, labels, dataset.splits["train"].names, strict=True):
+        assert dataset.classes[label] == name.split("/")[-2]
+        assert encoded(Image.fromarray(image)) == files[name]
+
+
+@pytest.mark.parametrize("top", ["", "photos/"])
+def test_flat_folders(top: str) -> None:
+    files = {
+        f"{top}{name}.{number}.png": png(number + seed)
+        for seed, name in ((0, "cat"), (50, "dog"))
+        for number in range(10)
+    }
+    dataset = run_stages(pack_tar(Path("x.tar"), files))
+    assert dataset.classes == ["cat", "dog"]
+    assert sum(split.count for split in dataset.splits.values()) == 20
+
+
+@pytest.mark.parametrize("validation_folder", ["val", "valid", "validation", "Validation"])
+def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = class_folders(TWO, "top/train/") | class_folders({"cat": 2, "dog": 3}, f"top/{validation_folder}/", 100)
+    files |= class_folders({"cat": 4, "dog": 5}, "top/test/", 200)
+    dataset = run_stages(pack_tar(Path("x.tar"), files))
+    check_promises(dataset)
+    assert [dataset.splits[name].count for name in SPLITS] == [20, 5, 9]
+    out = capsys.readouterr().out
+    assert "split.validation is not used" in out
+    assert "split.test is not used" in out
+    assert all(name.startswith("top/test/") for name in dataset.splits["test"].names)
+
+
+def test_a_lone_class_train_is_a_class() -> None:
+    assert run_stages(pack_tar(Path("x.tar"), class_folders({"train": 9, "car": 9}))).classes == ["car", "train"]
+
+
+def test_known_classes_keep_their_order_and_must_match() -> None:
+    names = ["t-shirt_top", "Trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+    dataset = run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys(names, 5))), "fashion_mnist")
+    assert dataset.classes[0] == "T-shirt/top"
+    assert dataset.classes[9] == "Ankle boot"
+    with pytest.raises(UserError, match="'zebra' is not among the data set's classes"):
+        run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys([*names, "zebra"], 5))), "fashion_mnist")
+    with pytest.raises(UserError, match="class 'Ankle boot' has 0 images"):
+        run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys(names[:9], 5))), "fashion_mnist")
+
+
+def test_grey_stays_one_channel_unless_one_image_is_colour() -> None:
+    files = {
+        f"{name}/{number}.png": png(number + 50 * len(name), mode="L") for name in ("a", "bb") for number in range(9)
+    }
+    assert run_stages(pack_tar(Path("x.tar"), files)).image.channels == 1
+    dataset = run_stages(pack_tar(Path("x.tar"), files | {"a/9.png": png(999)}))
+    check_promises(dataset)
+    assert dataset.image.channels == 3
+
+
+def test_mixed_sizes_need_an_image_size() -> None:
+    files = class_folders(TWO) | {"cat/x.png": png(70, 8), "cat/y.jpg": encoded(Image.new("L", (9, 5)), "JPEG")}
+    source = pack_tar(Path("x.tar"), files)
+    with pytest.raises(UserError, match=r"3 different sizes .*6×6 \(20\), 8×8 \(1\), 9×5 \(1\).*set data.image_size"):
+        run_stages(source)
+    assert run_stages(source, image_size=12).image.height == 12
+
+
+def test_content_decides_not_the_extension(capsys: pytest.CaptureFixture[str]) -> None:
+    files = class_folders(TWO) | {"cat/x.jpg": png(80), "cat/y.dat": png(81), "cat/z": png(82), "notes.csv": b"1,2"}
+    dataset = run_stages(pack_tar(Path("x.tar"), files))
+    assert sum(split.per_class["cat"] for split in dataset.splits.values()) == 13
+    assert "ignored 1 other file" in capsys.readouterr().out
+
+
+def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    files = class_folders(TWO) | {f"cat/bad{number:02}.png": png(number)[:60] for number in range(12)}
+    source = pack_tar(Path("x.tar"), files)
+    with pytest.raises(UserError, match=r"'cat/bad00.png' \(.*'cat/bad09.png' \(.* and 2 more.*skip_unreadable: true"):
+        run_stages(source)
+    dataset = run_stages(source, skip_unreadable=True)
+    assert dataset.unreadable == [f"cat/bad{number:02}.png" for number in range(12)]
+    assert "left out 12" in capsys.readouterr().out
+
+
+def test_duplicates_stay_in_one_split_and_are_dropped_from_train(capsys: pytest.CaptureFixture[str]) -> None:
+    files = class_folders(TWO, "train/") | class_folders({"cat": 5, "dog": 5}, "test/", 500)
+    files["train/cat/equal.bmp"] = encoded(picture(500), "BMP")  # pixels of test/cat/0.png in another format
+    files |= {f"train/dog/same{number}.png": png(600) for number in range(4)}
+    files["train/cat/wrong label.png"] = png(600)
+    dataset = run_stages(pack_tar(Path("x.tar"), files))
+    check_promises(dataset)
+    duplicates = dataset.duplicates
+    assert duplicates.dropped == ["train/cat/equal.bmp"]
+    same = [f"train/dog/same{number}.png" for number in range(4)] + ["train/cat/wrong label.png"]
+    assert duplicates.together == [same]
+    assert duplicates.conflicting == [same]
+    assert sum(set(same) <= set(split.names) for split in dataset.splits.values()) == 1
+    assert "'train/cat/wrong label.png'" in capsys.readouterr().out
+
+
+def test_grey_and_rgb_copies_are_equal() -> None:
+    grey = picture(700, mode="L")
+    files = class_folders(TWO) | {"cat/a.png": encoded(grey), "dog/b.png": encoded(grey.convert("RGB"))}
+    assert run_stages(pack_tar(Path("x.tar"), files)).duplicates.conflicting == [["cat/a.png", "dog/b.png"]]
+
+
+def test_groups_stay_together(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{name}/p{patient}_{number}.png" for name in TWO for patient in range(8) for number in range(3)]
+    files = {name: png(seed + 2) for seed, name in enumerate(names)}
+    dataset = run_stages(pack_tar(Path("x.tar"), files | {"cat/x.png": png(1)}), groups=r"/(p\d+)_")
+    found: dict[str, set[str]] = {}
+    for name in SPLITS:
+        groups = dataset.splits[name].groups
+        assert groups is not None
+        for group in groups:
+            found.setdefault(group, set()).add(name)
+    assert all(len(splits) == 1 for splits in found.values())
+    assert "groups: 8 in 48 images; 1 image without a match" in capsys.readouterr().out
+    with pytest.raises(UserError, match="found in none of the names"):
+        run_stages("x.tar", groups="patient")
+
+
+def test_limit_is_a_stratified_part() -> None:
+    source = pack_tar(Path("x.tar"), class_folders({"cat": 40, "dog": 60}))
+    dataset = run_stages(source, limit=30)
+    check_promises(dataset)
+    assert [dataset.splits[name].per_class for name in SPLITS] == [
+        {"cat": 12, "dog": 18},
+        {"cat": 4, "dog": 6},
+        {"cat": 4, "dog": 6},
+    ]
+    with pytest.raises(UserError, match="is 1, below one image for each"):
+        run_stages(source, limit=1)
+
+
+def test_duplicates_that_the_limit_leaves_out_are_not_listed() -> None:
+    files = class_folders({"cat": 40, "dog": 40}) | {f"cat/again {number}.png": png(number) for number in range(20)}
+    files |= {f"dog/wrong {number}.png": png(number) for number in range(5)}
+    dataset = run_stages(pack_tar(Path("x.tar"), files), limit=30)
+    kept = {name for split in dataset.splits.values() for name in split.names}
+    listed = [*dataset.duplicates.together, *dataset.duplicates.conflicting]
+    assert 0 < len(dataset.duplicates.together) < 20
+    assert all(len(names) > 1 and kept.issuperset(names) for names in listed)
+
+
+def test_no_validation_is_possible() -> None:
+    dataset = run_stages(pack_tar(Path("x.tar"), class_folders(TWO)), validation=0.0)
+    check_promises(dataset)
+    assert dataset.splits["validation"].count == 0
+
+
+def test_imbalance_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(pack_tar(Path("x.tar"), class_folders({"cat": 100, "dog": 10})))
+    assert "strong class imbalance in train: 60 × 'cat' but 6 × 'dog'" in capsys.readouterr().out
+
+
+def test_odd_names_are_kept() -> None:
+    names = ["a b", "quote'\"", "line\nbreak", "猫", "-rf"]
+    dataset = run_stages(write_files(Path("source"), class_folders(dict.fromkeys(names, 5))))
+    check_promises(dataset)
+    assert set(dataset.classes) == set(names)
+    folder = Path(os.fsdecode(b"source/\xff\xfe"))  # not UTF-8
+    write_files(folder, {f"{number}.png": png(number + 900) for number in range(5)})
+    check_promises(run_stages(Path("source")))
+
+
+def real(name: str) -> Path:
+    if not (REAL / name).is_file():
+        pytest.skip(f"needs {name} beside the repository, in shared/datasets")
+    return REAL / name
+
+
+def test_real_mnist() -> None:
+    dataset = run_stages(real("mnist-idx.tar.xz"), "mnist", limit=1000)
+    check_promises(dataset)
+    assert dataset.splits["train"].count == 1000
+    assert Counter(dataset.splits["train"].per_class)["1"] == 112  # the commonest digit
+
+
+def test_real_photos() -> None:
+    dataset = run_stages(real("dogs-vs-cats.tar"), image_size=16, limit=100)
+    check_promises(dataset)
+    assert dataset.classes == ["cat", "dog"]
+    assert dataset.splits["train"].per_class == {"cat": 50, "dog": 50}
+    with pytest.raises(UserError, match=r"656 different sizes .*342×256"):
+        run_stages(real("dogs-vs-cats.tar"))
+
+
+def test_real_cifar10_is_read_to_its_end() -> None:
+    """All names, not all pixels: decoding 60,000 images takes 15 s."""
+    layout = read_layout(
+        [member.name for member in members(real("cifar10.tar.xz"), 2**30, "x")], SOURCES["cifar10"].classes
+    )
+    assert np.bincount(layout.labels).tolist() == [6000] * 10
+    assert np.bincount(layout.official).tolist() == [50_000, 0, 10_000]

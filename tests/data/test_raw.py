@@ -1,0 +1,163 @@
+"""`download` and `split` end to end: bad sources, and where a source comes from."""
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clones import ROOT, call, committed, git
+from data_samples import (
+    check_promises,
+    class_folders,
+    data_params,
+    digests,
+    mnist_files,
+    pack_tar,
+    pack_zip,
+    png,
+    run_stages,
+    split_params,
+    write_files,
+)
+
+import src.data.raw
+from src.core.errors import UserError
+from src.core.files import digest as file_digest
+from src.core.paths import IMAGES, PREPARED, RAW
+from src.data.prepare import prepare
+from src.params.writing import changed, recipe
+
+pytestmark = pytest.mark.usefixtures("root")
+
+TWO = {"cat": 10, "dog": 10}
+BAD = {
+    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image in the source"),
+    "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
+    "no images": ({"README.txt": b"x"}, "no images that can be read"),
+    "unlabelled test": (class_folders(TWO, "train/") | {"test/1.png": png(999)}, "'test/1.png' lies beside"),
+    "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
+    "third": (class_folders(TWO, "train/") | class_folders(TWO, "test/", 50) | class_folders(TWO, "x/", 90), "has 'x'"),
+    "both kinds": (class_folders(TWO) | mnist_files(10, 10), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_source_is_one_line_and_leaves_nothing(case: str) -> None:
+    files, message = BAD[case]
+    source = pack_tar(Path("x.tar"), files)
+    with pytest.raises(UserError, match=message or "own files and images"):
+        run_stages(source, "mnist" if case == "both kinds" else "image_folder")
+    assert not list(PREPARED.iterdir())
+
+
+def test_an_error_keeps_the_last_good_outputs() -> None:
+    run_stages(pack_tar(Path("x.tar"), class_folders(TWO)))
+    before = digests()
+    with pytest.raises(UserError):
+        run_stages("missing.tar")
+    with pytest.raises(UserError):
+        prepare(data_params(limit=1), split_params())
+    assert digests() == before
+
+
+def test_bad_sources_are_found_by_download() -> None:
+    archive = pack_tar(Path("x.tar.gz"), class_folders(TWO), "w:gz").read_bytes()
+    Path("cut.tar.gz").write_bytes(archive[:-100])
+    pack_tar(Path("empty.tar"), {})
+    pack_tar(Path("outside.tar"), {"../x.png": png(0)})
+    pack_zip(Path("absolute.zip"), {"/x.png": png(0)})
+    for source, message in {
+        "cut.tar.gz": "data.source cut.tar.gz is truncated or damaged",
+        "empty.tar": "data.source empty.tar is an empty archive",
+        "outside.tar": "data.source outside.tar: .* leads outside",
+        "absolute.zip": "data.source absolute.zip: .* leads outside",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            run_stages(source)
+        assert not RAW.exists()
+        assert not list(RAW.parent.glob(".*"))
+    with pytest.raises(UserError, match=r"data\.source, which is null"):
+        run_stages(None, "mnist", sha256="0" * 64)
+
+
+def test_a_folder_is_packed_the_same_whatever_its_times_and_order(capsys: pytest.CaptureFixture[str]) -> None:
+    files = class_folders(TWO)
+    run_stages(write_files(Path("one"), files))
+    digest = file_digest(RAW / "images.tar", "sha256")
+    assert f"has sha256 {digest}; without data.sha256 later changes of it go unnoticed" in capsys.readouterr().out
+    other = write_files(Path("two"), dict(reversed(files.items())) | {".hidden": b"x"})
+    for path in other.rglob("*"):
+        os.utime(path, (1, 1))
+        path.chmod(0o700)
+    run_stages(other, sha256=digest)
+    assert "unnoticed" not in capsys.readouterr().out
+    with tarfile.open(RAW / "images.tar") as tar:
+        assert {(member.mtime, member.uid, member.mode) for member in tar} == {(0, 0, 0o644)}
+
+
+def test_photos_are_taken_from_data_images() -> None:
+    write_files(IMAGES, {".gitkeep": b""})
+    with pytest.raises(
+        UserError, match=r"data/images holds no photos: .*dvc pull.*README: Data and models on several m"
+    ):
+        run_stages(None)
+    write_files(IMAGES, class_folders(TWO))
+    check_promises(run_stages(None))
+
+
+def test_a_temporary_experiment_explains_where_the_photos_are(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(IMAGES, class_folders(TWO))
+    copy = write_files(root / ".dvc/tmp/exps/x", {"data/images/.gitkeep": b""})
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.chdir(copy)
+    with pytest.raises(UserError, match=r"not carried into --temp and --queue experiments; set data\.source to a path"):
+        run_stages(None)
+    check_promises(run_stages("data/images"))
+
+
+def test_no_network_names_the_place_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(urls: list[str], path: Path, checksum: object, max_bytes: int, remedy: str) -> None:
+        raise UserError(f"{path.name}: {remedy}")
+
+    monkeypatch.setattr(src.data.raw, "fetch", unreachable)
+    with pytest.raises(
+        UserError, match=r"put the file by hand at \.cache/downloads/cifar10/cifar-10-python.tar.gz, or set"
+    ):
+        run_stages(None, "cifar10")
+
+
+def changed_recipe(**data: Any) -> str:
+    """The digits recipe with other values in its section `data`."""
+    return changed(recipe("digits"), {f"data.{key}": value for key, value in data.items()})
+
+
+@pytest.mark.slow
+def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's route for one's own images, with real git and DVC, up to the prepared arrays."""
+    monkeypatch.setenv("HOME", str(root))
+    here, there = root / "here", root / "there"
+    for name in ("src", "stages", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, here / name)
+    write_files(here / IMAGES, {".gitkeep": b""})
+    (here / "params.yaml").write_text(changed_recipe(name="image_folder"))
+    committed(here)
+    write_files(here / IMAGES, class_folders(TWO))
+    call(here, "dvc", "remote", "add", "-q", "--default", "storage", str(root / "storage"))
+
+    git(here, "rm", "-q", f"{IMAGES}/.gitkeep")
+    call(here, "dvc", "add", "-q", str(IMAGES))
+    call(here, "dvc", "repro", "-q", "split")
+    git(here, "add", "-A")
+    git(here, "commit", "-qm", "photos")
+    call(here, "dvc", "push", "-q", "split", "download", f"{IMAGES}.dvc")
+
+    git(root, "clone", "-q", str(here), str(there))
+    call(there, "dvc", "pull", "-q", "split", "download", f"{IMAGES}.dvc")
+    assert "Running stage" not in call(there, "dvc", "repro", "split")
+    assert git(there, "status", "--porcelain") == ""
+    write_files(there / IMAGES, class_folders({"cat": 2}, start=900))  # two photos change
+    assert "Running stage 'download'" in call(there, "dvc", "repro", "split")

@@ -1,0 +1,223 @@
+"""A model over HTTP: real requests to a real server, in a thread of the test or as the command."""
+
+import base64
+import io
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import torch
+from data_samples import encoded, picture, png, write_files
+from PIL import Image
+from prediction_samples import as_json, make_model, run_predict
+from serving_samples import COLOUR, forms, post, served, small
+
+from src.core.errors import UserError
+from src.core.paths import MODEL
+from src.data.images import Resize
+from src.data.prepared import ImageFormat
+from src.prediction.batching import Batcher, Room
+from src.prediction.explanation import occlusion
+from src.prediction.model import load
+from src.prediction.serving import Limits
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+def test_it_answers_what_predict_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = encoded(picture(1, 40).crop((0, 0, 40, 30)), "JPEG")
+    model = small()
+    write_files(Path("photos"), {"a.jpg": photo})
+    assert run_predict(monkeypatch, "photos", "--format", "json", "--top", "2") == 0
+    (printed,) = as_json(capsys.readouterr().out)
+    with served(model) as url:
+        found = post(url, photo)
+        best = post(url, photo, "?top=1")
+        assert requests.get(f"{url}/healthz", timeout=10).json()["status"] == "ok"
+    for key in ("class", "probability", "probabilities"):
+        assert found[key] == pytest.approx(printed[key], abs=2e-6)
+    assert found["resized"] == {"from": [40, 30], "to": [24, 24], "by": "crop"}
+    assert found["model"] == {"name": "photos", "md5": "0" * 32}
+    assert best["probabilities"] == {found["class"]: found["probability"]}
+
+
+@forms
+def test_a_form_holds_one_photo_or_several() -> None:
+    photos = {f"{number}.png": png(number, 24) for number in range(5)}
+    with served(small()) as url:
+        form = [("file", (name, content)) for name, content in photos.items()]
+        several = requests.post(f"{url}/predict", files=form, timeout=60).json()
+        one = requests.post(f"{url}/predict", files=form[:1], timeout=60).json()
+        alone = [post(url, content) for content in photos.values()]
+    assert [answer["file"] for answer in several] == list(photos)
+    for answer, expected in zip(several, alone, strict=True):
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=2e-6)
+    assert one["class"] == several[0]["class"]
+
+
+@pytest.mark.parametrize(
+    ("image", "resize", "mode", "done"),
+    [
+        (ImageFormat(height=24, width=24, channels=3, resize="squash"), "crop", "RGB", "squash"),
+        (ImageFormat(height=24, width=24, channels=1, resize=None), "pad", "RGB", "pad"),
+        (ImageFormat(height=24, width=24, channels=3, resize=None), "crop", "L", "crop"),
+        (ImageFormat(height=24, width=32, channels=3, resize=None), "crop", "RGB", "crop"),
+        (ImageFormat(height=24, width=32, channels=1, resize=None), "squash", "L", "squash"),
+        (ImageFormat(height=24, width=32, channels=3, resize=None), "pad", "RGB", "pad"),
+    ],
+)
+def test_any_photo_goes_with_any_model(image: ImageFormat, resize: Resize, mode: str, done: str) -> None:
+    own = picture(1, 32, mode).crop((0, 0, image.width, image.height))
+    other = picture(2, 60, mode).crop((0, 0, 60, 41))
+    model = small(image)
+    pixels = np.asarray(own.convert("L" if image.channels == 1 else "RGB"))
+    expected = model.probabilities(pixels.reshape(1, image.height, image.width, image.channels).copy())[0]
+    with served(model, resize) as url:
+        kept, brought = post(url, encoded(own)), post(url, encoded(other))
+    assert kept["resized"] is None
+    assert [kept["probabilities"][name] for name in model.spec.classes] == pytest.approx(list(expected), abs=2e-6)
+    assert brought["resized"] == {"from": [60, 41], "to": [image.width, image.height], "by": done}
+
+
+def test_an_explanation_is_the_one_of_predict() -> None:
+    model = small()
+    with served(model) as url:
+        found = post(url, png(3, 24), "?explain=true")
+    pixels = np.asarray(picture(3, 24))
+    loss, side = occlusion(model, pixels, model.spec.classes.index(found["class"]))
+    assert found["explanation"]["square"] == side
+    assert found["explanation"]["most"] == pytest.approx(np.abs(loss).max(), abs=2e-6)
+    pictures = {}
+    for name in ("seen", "map"):
+        kind, _, data = found["explanation"][name].partition(",")
+        assert kind == "data:image/png;base64"
+        pictures[name] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    np.testing.assert_array_equal(pictures["seen"], pixels)
+    assert pictures["map"].shape == (24, 24, 3)
+
+
+def test_the_page_takes_nothing_from_elsewhere() -> None:
+    make_model(COLOUR, ["cat", "<script>alert(1)</script>"])
+    with served(load(str(MODEL))) as url:
+        answer = requests.get(url, timeout=10)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "<script>alert" not in answer.text
+    assert "&lt;script&gt;alert(1)" in answer.text
+    assert not re.search(r"""(src|href)=|https?://|@import|url\(""", answer.text)
+
+
+BAD: list[tuple[str, dict[str, Any], int, str]] = [
+    ("nothing", {"data": b""}, 400, "no photo came"),
+    ("no image", {"data": b"hello"}, 400, "the photo cannot be read: not an image"),
+    ("half a photo", {"data": encoded(picture(1, 90), "JPEG")[:900]}, 400, "the photo cannot be read"),
+    ("top", {"data": png(1, 24), "params": {"top": "0"}}, 400, "top is 0: Input should be greater than"),
+    ("explain", {"data": png(1, 24), "params": {"explain": "x"}}, 400, "explain is x"),
+    ("too much", {"data": b"x" * 70_000}, 413, "more than 0.0625 MiB"),
+    ("no length", {"data": iter([png(1, 24)])}, 411, "Content-Length"),
+    ("no boundary", {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
+    ("another field", {"files": {"photo": png(1, 24)}}, 400, "files called file"),
+    ("no file", {"files": {"file": (None, "text")}}, 400, "files called file"),
+    ("many files", {"files": [("file", (f"{n}", b"x")) for n in range(99)]}, 400, "Too many files"),
+    (
+        "one is bad",
+        {"files": [("file", ("a.png", png(1, 24))), ("file", ("b.png", b"x"))]},
+        400,
+        "b.png cannot be read",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        pytest.param(arguments, *rest, id=name, marks=forms if {"files", "headers"} & arguments.keys() else ())
+        for name, arguments, *rest in BAD
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: dict[str, Any], status: int, sentence: str) -> None:
+    with served(small(), limits=Limits(bytes=2**16)) as url:
+        answer = requests.post(f"{url}/predict", timeout=60, **arguments)
+        assert (answer.status_code, list(answer.json())) == (status, ["error"])
+        assert sentence in answer.json()["error"]
+        counted = requests.get(f"{url}/metrics", timeout=10).text
+        assert f'requests_total{{status="{status}"}} 1\n' in counted
+        assert "errors_total 1\n" in counted
+        assert post(url, png(1, 24))["class"] in ("cat", "dog")
+
+
+def test_who_stops_sending_holds_no_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.prediction.uploads.MOST_SECONDS", 0.2)
+    with served(small(), limits=Limits(requests=1)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 408 ")
+        assert post(url, png(1, 24))["class"] in ("cat", "dog")
+
+
+class Waiting(torch.nn.Module):
+    """Answer when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.computing, self.may = threading.Event(), threading.Event()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.computing.set()
+        assert self.may.wait(30)
+        return torch.full((len(images), 2), 0.5)
+
+
+def test_photos_of_many_requests_are_one_batch_and_too_many_are_refused() -> None:
+    waiting = Waiting()
+    model = small()._replace(module=waiting)
+    with served(model, limits=Limits(requests=5)) as url, ThreadPoolExecutor(4) as clients:
+        first = clients.submit(post, url, png(0, 24))
+        assert waiting.computing.wait(30)
+        others = [clients.submit(post, url, png(number, 24)) for number in range(1, 4)]
+        fifth = threading.Thread(target=post, args=(url, png(5, 24)))
+        fifth.start()
+        until = time.monotonic() + 30
+        while (refused := requests.post(f"{url}/predict", data=b"", timeout=10)).status_code != 503:
+            assert time.monotonic() < until
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.json() == {"error": "5 requests are in work, which is the most: try again in a moment"}
+        time.sleep(0.2)  # the last of the five is decoded
+        waiting.may.set()
+        assert all(answer.result()["probability"] == 0.5 for answer in [first, *others])
+        fifth.join()
+        counted = requests.get(f"{url}/metrics", timeout=10).text
+    assert 'batch_photos_bucket{le="1.0"} 1\n' in counted
+    assert 'batch_photos_bucket{le="4.0"} 2\n' in counted
+    assert "batch_photos_sum 5.0\n" in counted
+
+
+def test_what_a_batch_raises_reaches_its_requests_alone() -> None:
+    def compute(images: Any) -> Any:
+        if images.max() == 255:
+            raise UserError("the model's probabilities are not finite numbers")
+        return images.reshape(len(images), -1)[:, :2].astype(np.float32)
+
+    sizes: list[float] = []
+    batcher = Batcher(compute, 2, 0.0, Room(1, "requests"), sizes.append)
+    bad = batcher.submit(np.full((2, 2, 1), 255, np.uint8))
+    with pytest.raises(UserError, match="not finite"):
+        bad.result(10)
+    good = [batcher.submit(np.full((2, 2, 1), number, np.uint8)) for number in range(5)]
+    batcher.close()
+    assert [future.result(10)[0] for future in good] == [0, 1, 2, 3, 4]
+    assert sum(sizes) == 6
+    assert max(sizes) <= 2

@@ -1,0 +1,199 @@
+"""A training shown while it goes on: no trouble of the store stops it, delays it, or is told more than once."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from test_sync import content, runs
+from tracking_samples import EPOCHS, ROOT, clean, epoch, finished, make_results, make_tree
+from tracking_server import Server
+
+from src import summary
+from src.core import paths
+from src.core.errors import UserError
+from src.core.files import digest
+from src.tracking.live import live
+from src.tracking.runs import close_dead, dead_runs, find_runs, gone
+from src.tracking.store import open_store
+from src.tracking.sync import complete
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    clean(monkeypatch)
+    make_tree(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("server"))
+    found.start()
+    with pytest.MonkeyPatch.context() as patch:  # its first answer takes seconds
+        patch.setenv("MLFLOW_TRACKING_URI", found.uri)
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
+        open_store()
+    yield found
+    found.kill()
+
+
+def train() -> float:
+    """Return how many seconds tracking took of the training's time; the process ends, and the later stages follow."""
+    started = time.monotonic()
+    with live("session") as run:
+        for number in range(1, EPOCHS + 1):
+            run.log_epoch(epoch(number))
+        took = time.monotonic() - started
+        make_results()
+        finished("session")
+        run.log_model_md5(digest(paths.MODEL))
+        ending = time.monotonic()
+    took += time.monotonic() - ending
+    run._thread.join()
+    return took
+
+
+@pytest.mark.parametrize("kind", ["killed", "500", "silent"])
+def test_a_store_in_trouble_delays_nothing_and_gets_the_run_later(
+    kind: str, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", kind)
+    monkeypatch.setattr("src.tracking.live._PATIENCE", 1.0)
+    with server.trouble(kind), monkeypatch.context() as hurried:
+        hurried.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+        assert train() < 2
+        (warning,) = capsys.readouterr().err.splitlines()
+        assert warning.startswith(f"warning: MLflow at {server.uri}: ")
+        assert warning.endswith(": training goes on, python -m src.track sync completes the run")
+        with pytest.raises(UserError, match=f"MLflow at {server.uri}: "):
+            complete()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    done = complete()
+    found = content(open_store().client, done.run_id)
+    assert (found["status"], len(found["curves"]["epoch/train_loss"]), runs()) == ("FINISHED", EPOCHS, [done.run_id])
+
+
+def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    monkeypatch.setattr("src.tracking.live._PATIENCE", 60.0)
+    with live("session") as run:
+        run.log_epoch(epoch(1))
+        until = time.monotonic() + 60
+        while not runs() and time.monotonic() < until:
+            time.sleep(0.2)
+        with server.trouble("killed"):
+            run.log_epoch(epoch(2))
+            time.sleep(3)
+        for number in range(3, EPOCHS + 1):
+            run.log_epoch(epoch(number))
+        make_results()
+        finished("session")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    (live_run,) = runs()
+    assert complete().run_id == live_run
+    curve = content(open_store().client, live_run)["curves"]["epoch/train_loss"]
+    assert sorted(step for step, _ in curve) == [*range(1, EPOCHS + 1)]
+
+
+def test_a_slow_server_is_not_told_to_have_no_run(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "slow")
+    make_results()
+    done = complete()
+    with server.trouble("slow"):
+        rows = dict(summary._run())
+    assert rows["run"] == f"{done.name} ({done.run_id})"
+    assert rows["see it"].startswith(f"{server.uri}/#/experiments/")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with server.trouble("slow"):
+        rows = dict(summary._run())
+    assert rows["run"].startswith(f"not in MLflow, or not complete: MLflow at {server.uri}: ")
+
+
+@pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_training_that_ends_badly_says_so_and_goes_on_in_its_run(
+    error: type[BaseException], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_PATIENCE", "_HURRY"):
+        monkeypatch.setattr(f"src.tracking.live.{name}", 60.0)
+
+    def ended() -> None:
+        with live("session") as run:
+            for number in (1, 2):
+                run.log_epoch(epoch(number))
+            raise error
+
+    with pytest.raises(error):
+        ended()
+    client = open_store().client
+    (first,) = runs()
+    assert client.get_run(first).info.status == status
+    assert "system/cpu_utilization_percentage" in client.get_run(first).data.metrics
+    train()
+    assert complete().run_id == first
+    found = content(client, first)
+    assert (found["status"], runs()) == ("FINISHED", [first])
+    assert [step for step, _ in found["curves"]["epoch/train_loss"]] == [*range(1, EPOCHS + 1)]
+
+
+KILLED = """
+import os, time
+from src.tracking.live import live
+from src.tracking.runs import find_runs, logged_epochs
+from src.tracking.store import open_store
+from tracking_samples import epoch
+store = open_store()
+with live("session") as run:
+    run.log_epoch(epoch(1))
+    while not [run for run in find_runs(store) if logged_epochs(store, run.info.run_id)]:
+        time.sleep(0.1)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_running_is_closed_by_the_next(tree: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"}
+    assert subprocess.run([sys.executable, "-Pc", KILLED], env=environment, check=False).returncode == -9
+    client = open_store().client
+    (left,) = runs()
+    assert client.get_run(left).info.status == "RUNNING"
+    make_results()
+    assert complete().run_id != left, "it trained no model"
+    info = client.get_run(left).info
+    assert (info.status, info.end_time) == (
+        "KILLED",
+        client.get_metric_history(left, "epoch/train_loss")[0].timestamp,
+    )
+
+
+def test_a_process_is_gone_when_it_is_dead_a_zombie_or_another_one() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        started = psutil.Process(child.pid).create_time()
+        own = {"process": f"{platform.node()} {child.pid} {started:.2f}"}
+        assert not gone(own)
+        assert gone({"process": f"{platform.node()} {child.pid} {started - 3600:.2f}"}), "its number was given again"
+        store = open_store()
+        run = store.client.create_run(store.experiment_id, tags=own).info.run_id
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert gone(own), "a zombie"
+    assert gone(own)
+    assert not gone({})
+    assert not gone({"process": f"elsewhere {child.pid} {started:.2f}"}), "nobody can know"
+    assert [found.info.run_id for found in dead_runs(find_runs(store))] == [run]
+    close_dead(store, spared=run)
+    assert store.client.get_run(run).info.status == "RUNNING"
+    close_dead(store)
+    assert store.client.get_run(run).info.status == "KILLED"

@@ -1,0 +1,188 @@
+"""Where runs are kept: made once, moved with the clone, in temporary folders, and what is told of it in trouble."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import mounts
+import pytest
+from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tree
+
+from src.core import paths
+from src.core.addresses import without_credentials
+from src.core.errors import UserError
+from src.core.files import write_json
+from src.tracking.store import artifacts, open_store, upload
+from src.tracking.sync import complete
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    clean(monkeypatch)
+    root = tmp_path / "a clone é"
+    make_tree(root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def kept(run_id: str, folder: str = "") -> set[str]:
+    store = open_store()
+    location = store.client.get_run(run_id).info.artifact_uri
+    return {file.path for file in artifacts(store, location).list_artifacts(folder)}
+
+
+def test_a_clone_that_was_moved_or_copied_has_its_artifacts_at_once(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mlflow ui` there reads them: nothing of ours runs in between."""
+    store = open_store()
+    run = store.client.create_run(store.experiment_id).info.run_id
+    upload(store, run, Path("dvc.yaml"), "reports")
+    upload(store, run, Path("src"), "code")
+    tree.rename(tmp_path / "moved 100%")
+    monkeypatch.chdir(tmp_path / "moved 100%")
+    from mlflow import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    assert Path(client.download_artifacts(run, "reports/dvc.yaml")).read_bytes() == Path("dvc.yaml").read_bytes()
+    assert [file.path for file in client.list_artifacts(run, "code")] == ["code/core", "code/net.py"]
+
+
+def test_a_temporary_experiment_logs_to_the_clone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a relative address too: DVC removes the folder afterwards."""
+    temporary = tree / ".dvc/tmp/exps/temporary"
+    make_tree(temporary)
+    monkeypatch.setenv("DVC_ROOT", str(tree))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    monkeypatch.chdir(temporary)
+    make_results()
+    run = complete().run_id
+    monkeypatch.chdir(tree)
+    shutil.rmtree(temporary)
+    assert {"params.yaml", "reports"} <= kept(run)
+    assert (tree / "runs.db").is_file()
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tree(tmp_path / "what? %2e #1")
+    monkeypatch.chdir(tmp_path / "what? %2e #1")
+    make_results()
+    code = "from src.tracking.sync import complete; print(complete().run_id)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-Pc", code], env=environment, capture_output=True, text=True, check=True)
+    (folder,) = Path("mlartifacts").glob("[!m]*")
+    assert folder.name == run.stdout.strip()
+    assert (folder / "artifacts/reports/metrics.json").is_file()
+
+
+def test_the_experiment_is_named_by_title_data_set_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def name() -> str:
+        store = open_store()
+        return str(store.client.get_experiment(store.experiment_id).name)
+
+    assert name() == "mnist"
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("title: ", "title: My photos", 1), encoding="utf-8")
+    assert name() == "My photos"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of the team")
+    assert name() == "of the team"
+
+
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it() -> None:
+    store = open_store()
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {store.experiment_id}"):
+        open_store()
+
+
+FORK = """
+import os, sys, traceback
+import mlflow.store.tracking.sqlalchemy_store
+from src.tracking.store import open_store
+
+def start():
+    if child := os.fork():
+        return child
+    try:
+        store = open_store()
+        store.client.create_run(store.experiment_id)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+sys.exit(any([os.waitpid(child, 0)[1] for child in [start() for _ in range(4)]]))
+"""
+
+
+def test_four_processes_at_once_on_a_new_store(tree: Path) -> None:
+    # Forked once MLflow is imported: they arrive at the missing tables together.
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-Pc", FORK], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    store = open_store()
+    assert len(store.client.search_runs([store.experiment_id])) == 4
+
+
+def test_a_store_that_was_killed_while_it_was_made_is_made_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._upgrade_db", killed)  # the tables are there, their version is not
+        with pytest.raises(KeyboardInterrupt):
+            open_store()
+    assert not (tree / "mlflow.db").exists()
+    assert open_store().client.search_runs(["0"]) == []
+    assert not list(tree.glob("mlflow.db.new-*"))
+
+
+def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_results()
+    open_store()
+    with closing(sqlite3.connect("mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"MLflow at sqlite:///.*mlflow\.db: database is locked"):
+            complete()
+        assert time.monotonic() - started < 10
+        other.rollback()
+    (tree / "mlartifacts").mkdir()
+    full = pytest.raises(UserError, match=r"MLflow at sqlite:.*: No space left on device")
+    with mounts.small_disk(tree / "mlartifacts", "4k"), full:
+        complete()
+    assert complete().changed, "all of it, once there is space"
+    write_json(paths.METRICS, {"images": 0})
+    lock()
+    with mounts.read_only(tree / "mlflow.db"):  # in another process: this one has the file open
+        command = [sys.executable, "-Pc", "from src.tracking.sync import complete; complete()"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "UserError: MLflow at sqlite:" in done.stderr
+    assert "attempt to write a readonly database" in done.stderr
+
+
+def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_results()
+    complete()
+    written = [path for path in tree.rglob("ml*/**/*") if path.is_file()] + [tree / "mlflow.db"]
+    assert len(written) > 10
+    assert not [path for path in written if PASSWORD.encode() in path.read_bytes()]
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://joe:{PASSWORD}@127.0.0.1:9")
+    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused") as caught:
+        open_store()
+    assert PASSWORD not in str(caught.value)
+    assert without_credentials(f"see postgresql://joe:{PASSWORD}@host/db.") == "see postgresql://host/db."
+
+
+def test_importing_tracking_imports_neither_mlflow_nor_torch() -> None:
+    code = "import sys, src.tracking.store, src.summary; sys.exit(bool({'mlflow', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
