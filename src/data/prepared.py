@@ -22,8 +22,8 @@ class _Record(BaseModel):
 class ImageFormat(_Record):
     """Height, width and channels (1 or 3) of every prepared image, and how photos were brought to that size."""
 
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1, lt=2**20)]  # torch counts weights in 64 bits
+    width: Annotated[int, Field(ge=1, lt=2**20)]
     channels: Literal[1, 3]
     resize: Literal["crop", "squash", "pad"] | None  # None: the images were this size already
 
