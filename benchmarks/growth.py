@@ -4,9 +4,9 @@
     python -m benchmarks.growth --sizes 10000 50000 --rounds 5
 
 One epoch of each case in a process of its own, in alternation, on synthetic images (noise: the content changes no time
-here) in one memory-mapped file, with the network of `mnist`: the quicker the network, the more its images show. The
+here) in memory-mapped shards, with the network of `mnist`: the quicker the network, the more its images show. The
 augmentation is that of `cifar10-vgg`, so that its parameters grow too. Memory is the most RssAnon that /proc showed:
-what the process filled itself, imports included, without the pages of the file. Linux only. Keeps
+what the process filled itself, imports included, without the pages of the files. Linux only. Keeps
 `benchmarks/growth.json`, one entry per device.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,13 +25,13 @@ from benchmarks.common import FOLDER, anonymous_mib, command_line, hardware, kee
 from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.core.errors import command
-from src.data.prepared import ImageFormat, LabelledImages
+from src.data.prepared import ImageFormat, LabelledImages, Shards
 from src.models.file import ModelSpec
 from src.params.writing import load_recipe
 from src.training.loop import train
 
 RESULTS = FOLDER / "growth.json"
-SIDE, CLASSES, CHUNK = 32, 10, 10_000
+SIDE, CLASSES, SHARD = 32, 10, 50_000
 EVERY = 0.02  # seconds between two looks at memory
 WAYS = ("resident", "streamed")
 
@@ -60,13 +60,11 @@ def main() -> None:
 
 
 def write(folder: Path, count: int) -> None:
-    """Write images and labels: the same noise again and again, on the disk as often as asked."""
+    """Write shards of images, and labels: the same noise again and again, on the disk as often as asked."""
     random = np.random.default_rng(0)
-    noise = random.integers(256, size=(CHUNK, SIDE, SIDE, 3), dtype=np.uint8)
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
-    for start in range(0, count, CHUNK):
-        images[start : start + CHUNK] = noise[: count - start]
-    images.flush()
+    noise = random.integers(256, size=(SHARD, SIDE, SIDE, 3), dtype=np.uint8)
+    for start in range(0, count, SHARD):
+        np.save(folder / f"images-{start // SHARD:05d}.npy", noise[: count - start])
     np.save(folder / "labels.npy", random.integers(CLASSES, size=count))
 
 
@@ -104,12 +102,14 @@ def epoch(folder: Path, count: int, way: str, device: str) -> float:
     classes = [str(number) for number in range(CLASSES)]
     spec = ModelSpec(model=network, classes=classes, image=image, mean=[0.5] * 3, std=[0.25] * 3)
     compute = prepare(section, network.name)
-    images, labels = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("images", "labels"))
+    shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("images-*.npy"))]
+    labels = np.load(folder / "labels.npy", mmap_mode="r")
     few = 20 * section.batch_size
     for number in (few, few, count):
+        first = [shard[: max(0, number - SHARD * index)] for index, shard in enumerate(shards)]
         training, nothing = (
-            Batches(LabelledImages(images[:n], labels[:n]), compute.device, resident=way == "resident")
-            for n in (number, 0)
+            Batches(LabelledImages(cast(Any, Shards(arrays)), labels[:n]), compute.device, resident=way == "resident")
+            for arrays, n in ((first, number), ([shards[0][:0]], 0))
         )
         (report,) = train(spec.build(), training, nothing, section, 0, compute)
     return report.images_per_second

@@ -20,7 +20,7 @@ import pandas
 from src.core.errors import UserError, command
 from src.core.files import digest
 from src.core.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
-from src.data.prepared import array_paths
+from src.data.prepared import split_folder
 from src.evaluation import tables
 from src.params import load
 from src.review.answers import obstacle
@@ -32,7 +32,7 @@ from src.tracking.champion import ALIAS, Registry, Version
 from src.tracking.store import open_store
 
 # What must agree, one of them at least, for two models to have answered the same images.
-_IMAGES = {"validation_md5": array_paths("validation")[0], "raw_md5": RAW}
+_IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
 
 
 class Candidate(NamedTuple):

@@ -28,7 +28,11 @@ def main() -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--html", action="store_true", help="a page instead of Markdown")
     form.add_argument("--json", action="store_true", help="every number, for programs")
-    parser.add_argument("--fail-on", choices=["worse"], help="exit code 1 at this verdict, or without one")
+    parser.add_argument(
+        "--fail-on",
+        choices=["worse"],
+        help="exit code 1 if it is worse, or nothing shows otherwise",
+    )
     arguments = parser.parse_args()
     # Names of files may be in any encoding.
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]

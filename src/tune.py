@@ -76,8 +76,7 @@ def main() -> None:
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    """Make the prepared data those of the present parameters meanwhile. As a stage, DVC has done so, and holds its
-    lock."""
+    """Run `dvc repro split` while the block imports. A stage of DVC does nothing: its data are ready, DVC is locked."""
     if "DVC_STAGE" in os.environ:
         yield
     else:

@@ -11,7 +11,7 @@ from src.compute.batches import Batches
 from src.compute.forward import logits
 from src.core import paths
 from src.core.files import write_arrays, write_json
-from src.data.prepared import read_dataset
+from src.data.prepared import read_dataset, read_groups, read_names
 from src.data.verify import open_checked, verifying
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
@@ -45,12 +45,12 @@ def main() -> None:
 
     metrics = measure(outputs, labels) | augmented
     metrics |= calibrated_metrics(outputs, labels, temperature) | headline(curves)
-    table = predictions(outputs, labels, dataset.splits["test"].names, dataset.classes)
+    table = predictions(outputs, labels, read_names("test"), dataset.classes)
     written = {
         paths.PREDICTIONS: table,
         paths.PER_CLASS: per_class(table, dataset.classes),
         paths.CONFUSION: confusion(table, dataset.classes),
-        paths.GROUPS: per_group(table, dataset.splits["test"].groups),
+        paths.GROUPS: per_group(table, read_groups("test")),
         paths.CALIBRATION: reliability(outputs, labels, temperature),
         paths.ROBUSTNESS: curves,
     }

@@ -9,6 +9,7 @@ from src.compute.forward import logits
 from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
+from src.data.prepared import read_names
 from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
@@ -41,7 +42,7 @@ def work() -> None:
     with distributed.process_group(trainer.compute.device):
         environment = record.environment(trainer.compute, cpu_threads(params.train, params.model.name))
         snapshots = Snapshots(classifier.network)
-        state = Resumable(training_key(params, environment), progress, snapshots)
+        state = Resumable(training_key(params, environment), progress, snapshots, params.train.save_minutes)
         if distributed.rank() > 0:
             state.beside()
             list(training.epochs)
@@ -49,7 +50,7 @@ def work() -> None:
         with state.alone(), live(state.session) as run:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
             with verifying(trainer.dataset, "train", "validation") as reading:
-                state.follow(reading.before(training.epochs), run.log_epoch)
+                state.follow(training.epochs, run.log_epoch, reading.wait)
 
             save(paths.MODEL, classifier, training.spec)
             snapshots.save(paths.SNAPSHOTS)
@@ -57,8 +58,8 @@ def work() -> None:
             write_arrays(paths.AUGMENTATION, images=shown)
             record.write(progress.epochs, classifier.network, environment)
             outputs = logits(classifier, images["validation"]).cpu().numpy()
-            names = trainer.dataset.splits["validation"].names
-            table = predictions(outputs, images["validation"].labels.cpu().numpy(), names, trainer.dataset.classes)
+            labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
+            table = predictions(outputs, labels, names, trainer.dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)
 
             model_md5 = digest(paths.MODEL)

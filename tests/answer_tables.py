@@ -22,21 +22,21 @@ PIPELINE: dict[str, dict[str, Any]] = {
         "outs": [
             "data/raw",
             "data/prepared/dataset.json",
-            "data/prepared/validation.images.npy",
-            "data/prepared/test.images.npy",
+            "data/prepared/validation",
+            "data/prepared/test",
         ],
     },
     "train": {
         "cmd": "python -m stages.train",
         "params": ["seed", "train"],
-        "deps": ["src/models", "stages/train.py", "data/prepared/validation.images.npy"],
+        "deps": ["src/models", "stages/train.py", "data/prepared/validation"],
         "outs": ["models/model.safetensors"],
         "metrics": [{"reports/training.json": {"cache": False}}, {"reports/environment.json": {"cache": False}}],
         "plots": [{"reports/validation_predictions.csv": {"cache": False}}],
     },
     "evaluate": {
         "cmd": "python -m stages.evaluate",
-        "deps": ["models/model.safetensors", "data/prepared/test.images.npy"],
+        "deps": ["models/model.safetensors", "data/prepared/test"],
         "outs": ["models/test_logits.npz"],
         "metrics": [{"reports/metrics.json": {"cache": False}}],
         "plots": [{"reports/predictions.csv": {"cache": False}}],
@@ -134,7 +134,9 @@ def results(
     write(folder / "data/prepared/dataset.json", {"name": images})
     for split, answers in (("validation", validation), ("test", test)):
         pixels = np.full((len(answers), 2, 2, 1), len(images), dtype=np.uint8)
-        np.save(folder / f"data/prepared/{split}.images.npy", pixels)
+        (folder / f"data/prepared/{split}").mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"data/prepared/{split}/images-00000.npy", pixels)
+        np.save(folder / f"data/prepared/{split}/labels.npy", np.zeros(len(answers), np.int64))
     lock(folder)
 
 

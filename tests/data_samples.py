@@ -16,7 +16,7 @@ from PIL import Image
 from src.core.files import digest as file_digest
 from src.core.paths import PREPARED, RAW
 from src.data.prepare import prepare
-from src.data.prepared import SPLITS, Dataset, open_split, read_dataset
+from src.data.prepared import SPLITS, Dataset, open_split, read_dataset, read_names
 from src.data.raw import fetch_raw
 from src.params import Data, Split
 from src.params.writing import load_recipe
@@ -86,7 +86,15 @@ def mnist_files(train: int, test: int, compress: bool = True) -> dict[str, bytes
 
 
 def split_params(**values: Any) -> Split:
-    defaults = {"seed": 0, "validation": 0.2, "test": 0.2, "validation_from_test": 0, "groups": None}
+    defaults = {
+        "seed": 0,
+        "validation": 0.2,
+        "test": 0.2,
+        "validation_from_test": 0,
+        "groups": None,
+        "near_duplicates": "together",
+        "shard_mib": 256,
+    }
     return Split.model_validate(defaults | values)
 
 
@@ -125,16 +133,16 @@ def check_promises(dataset: Dataset) -> None:
         assert images.dtype == np.uint8
         assert labels.shape == (record.count,)
         assert labels.dtype == np.int64
-        assert record.images_md5 == file_digest(PREPARED / f"{name}.images.npy")
-        assert record.labels_md5 == file_digest(PREPARED / f"{name}.labels.npy")
+        assert record.md5 == {path.name: file_digest(path) for path in (PREPARED / name).iterdir()}
         counts = np.bincount(labels, minlength=len(dataset.classes)).tolist()
         assert record.per_class == dict(zip(dataset.classes, counts, strict=True))
-        everything += record.names
+        assert len(read_names(name)) == record.count
+        everything += read_names(name)
     assert len(set(everything)) == len(everything)
-    train = open_split("train").images / 255
+    train = open_split("train").images[:] / 255
     assert np.allclose(train.mean((0, 1, 2)), dataset.mean)
     assert np.allclose(train.std((0, 1, 2)), dataset.std)
 
 
 def digests() -> dict[str, str]:
-    return {str(path): file_digest(path) for folder in (RAW, PREPARED) for path in sorted(folder.iterdir())}
+    return {str(path): file_digest(path) for folder in (RAW, PREPARED) for path in sorted(folder.rglob("*.*"))}

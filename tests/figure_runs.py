@@ -8,7 +8,7 @@ import pandas
 import torch
 
 from src import params
-from src.data.prepared import Dataset, Duplicates, ImageFormat, LabelledImages, SplitRecord
+from src.data.prepared import Dataset, Duplicates, DuplicateSets, Example, ImageFormat, LabelledImages, SplitRecord
 from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
 from src.figures.run import Run
@@ -156,13 +156,16 @@ def run(
     )  # fmt: skip
 
 
+NONE = DuplicateSets(sets=0, conflicting=0, beside_train={}, examples=[])
+
+
 def dataset(classes: list[str], image: ImageFormat, labels: dict[Any, Any]) -> Dataset:
     def record(numbers: Any) -> SplitRecord:
         counts = np.bincount(numbers, minlength=len(classes)).tolist()
-        names = [f"{number}.png" for number in range(len(numbers))]
-        per = dict(zip(classes, counts, strict=True))
-        return SplitRecord(count=len(names), per_class=per, images_md5="", labels_md5="", names=names, groups=None)
+        return SplitRecord(count=len(numbers), per_class=dict(zip(classes, counts, strict=True)), md5={})
 
+    members = [Example(split=split, index=0, name=f"{'<b>long' * 9}.png") for split in ("train", "validation", "test")]
+    pair = DuplicateSets(sets=1, conflicting=1, beside_train={"validation": 0, "test": 1}, examples=[members])
     return Dataset(
         name="image_folder",
         classes=classes,
@@ -170,7 +173,7 @@ def dataset(classes: list[str], image: ImageFormat, labels: dict[Any, Any]) -> D
         mean=[0.5] * image.channels,
         std=[0.25] * image.channels,
         splits={split: record(numbers) for split, numbers in labels.items()},
-        duplicates=Duplicates(dropped=["a.png"], together=[["b.png", "c.png"]], conflicting=[]),
+        duplicates=Duplicates(equal=NONE, near=pair if len(labels["test"]) else None),
         unreadable=["<b>broken.jpg"],
     )
 

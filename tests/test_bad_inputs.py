@@ -21,8 +21,8 @@ DOWNLOAD, SPLIT, TRAIN, EVALUATE, VISUALIZE = (
     f"stages.{name}" for name in ("download", "split", "train", "evaluate", "visualize")
 )
 CHECK, EXPORT, PREDICT = "src.params", "src.export", "src.predict README.md"
-TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train.images.npy", PREPARED / "train.labels.npy"
-TEST_IMAGES = PREPARED / "test.images.npy"
+TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train/images-00000.npy", PREPARED / "train/labels.npy"
+TEST_IMAGES = PREPARED / "test/images-00000.npy"
 TWO = class_folders({"cat": 8, "dog": 8})
 CONFLICT = "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n"
 KEPT = ("data/raw", "data/prepared", "models", "reports")
@@ -159,13 +159,13 @@ CASES = {
     "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: only http"),
     "MNIST as CIFAR": split(photos(mnist_files(9, 9), name="cifar10"), "none of cifar10's own files"),
     # prepared data
-    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train.images.npy is not a complete array"),
-    "test images cut off": Case(cut(TEST_IMAGES), VISUALIZE, "test.images.npy is not a complete array"),
-    "a changed image": Case(array(TEST_IMAGES, lambda a: a ^ 1), EVALUATE, "test.images.npy is not the file"),
-    "a changed label": Case(array(TRAIN_LABELS, lambda a: a[::-1]), TRAIN, "train.labels.npy is not the file"),
+    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train/images-00000.npy is not a complete array"),
+    "test images cut off": Case(cut(TEST_IMAGES), VISUALIZE, "test/images-00000.npy is not a complete array"),
+    "a changed image": Case(array(TEST_IMAGES, lambda a: a ^ 1), EVALUATE, "test/images-00000.npy is not the file"),
+    "a changed label": Case(array(TRAIN_LABELS, lambda a: a[::-1]), TRAIN, "train/labels.npy is not the file"),
     "a label outside": Case(array(TRAIN_LABELS, lambda a: a + 5), TRAIN, "the label 1"),
     "fewer images": Case(array(TRAIN_IMAGES, lambda a: a[:-1]), TRAIN, "images (N, H, W, C)"),
-    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train.labels.npy is not"),
+    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train/labels.npy is not"),
     "no dataset.json": Case(removed(DATASET), TRAIN, "dataset.json: missing"),
     "dataset.json cut off": Case(cut(DATASET), EVALUATE, "dataset.json is damaged"),
     # the model, results, settings that do not fit

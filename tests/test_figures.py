@@ -20,6 +20,7 @@ from src.evaluation.predictions import predictions
 from src.figures import style
 from src.figures.confusions import largest_confusions
 from src.figures.curves import learning_curves
+from src.figures.data import samples as draw_samples
 from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
 from src.figures.mistakes import confident_mistakes, sample_predictions
@@ -101,13 +102,13 @@ def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
         return {picture.name for picture in pictures(run)}
 
     everything = names(figure_runs.RUNS["hundred"]())
-    assert len(everything) == 20
+    assert len(everything) == 21
     assert names(figure_runs.RUNS["one each"]()) == everything - {
         "augmentation", "error_by_step", "kernels_by_epoch", "reliability", "robustness"
     }  # fmt: skip
     assert everything - names(figure_runs.RUNS["no test"]()) == {
-        "confusion_matrix", "confusion_shares", "confusions", "mistakes", "per_class_accuracy", "predictions",
-        "reliability", "robustness", "second_kernels",
+        "confusion_matrix", "confusion_shares", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
+        "predictions", "reliability", "robustness", "second_kernels",
     }  # fmt: skip
     assert everything - names(figure_runs.RUNS["perfect"]()) == {"confusions"}
     (tmp_path / "robustness.png").touch()
@@ -125,7 +126,7 @@ def test_large_cases_say_that_they_are_cut(tmp_path: Path, drawn: Drawn) -> None
     for name in ("confusion_matrix", "confusion_shares"):
         assert "the 20 of 100 classes with the most mistakes" in said[name]
     assert "the 40 lowest of 100" in said["per_class_accuracy"]
-    assert "40 of the 100 classes" in said["samples"]
+    assert "100 of 400 images" in said["samples"]
     assert "the first and last 23 of 246" in said["layers"]
     assert "15 of 120 convolutions" in said["feature_maps"]
     assert "the first 64" not in said["filter_maps"]
@@ -149,6 +150,9 @@ def test_samples_show_every_class(tmp_path: Path, drawn: Drawn) -> None:
     (samples,) = (picture for picture in pictures(run) if picture.name == "samples")
     samples.draw(tmp_path / "picture.png")
     assert set(run.dataset.classes) <= {words for words, _ in drawn.words}
+    many = np.arange(120)
+    draw_samples(tmp_path / "picture.png", np.zeros((120, 4, 4, 1), np.uint8), many, [str(label) for label in many], 40)
+    assert "100 of the 120 classes" in drawn.text()
 
 
 def test_right_and_wrong_are_told_apart_without_colour(tmp_path: Path, drawn: Drawn) -> None:

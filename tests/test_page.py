@@ -108,7 +108,7 @@ def test_numbers_settings_data_and_environment_are_said(hundred: tuple[str, list
     assert "tta accuracy" in words
     assert "optimizer.lr" in words
     assert "0.004" in words
-    assert "left out as duplicates" in words
+    assert "1 test images are among those of train" in words
     assert "2.15.0" in words
 
 

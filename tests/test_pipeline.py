@@ -109,7 +109,7 @@ def test_the_logged_model_gives_the_pipelines_probabilities_in_a_clean_process(c
 import mlflow, numpy as np
 mlflow.set_tracking_uri("sqlite:///{clone}/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/{logged_model(run)}")
-print(model.predict(np.load("{clone}/data/prepared/test.images.npy")).max(axis=1).tolist())
+print(model.predict(np.load("{clone}/data/prepared/test/images-00000.npy")).max(axis=1).tolist())
 """
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     output = subprocess.run(
@@ -163,7 +163,7 @@ def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing
 
 
 def test_results_replaced_by_hand_come_back_without_computing(clone: Path) -> None:
-    names = ["models/model.safetensors", "data/prepared/train.images.npy", "reports/metrics.json"]
+    names = ["models/model.safetensors", "data/prepared/train/images-00000.npy", "reports/metrics.json"]
     before = [(clone / name).read_bytes() for name in names]
     flipped = bytearray(before[1])
     flipped[-1] ^= 1

@@ -30,7 +30,6 @@ ELSEWHERE = {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512", "OPENBLAS_CO
 
 # Commands that compute nothing that a model, a metric or a table of the pipeline holds.
 NOT_COMPUTING = {
-    "src.guard": "watches DVC",
     "src.promote": "counts right and wrong answers",
     "src.recover": "mends DVC's files",
     "src.recipe": "writes params.yaml",

@@ -26,7 +26,7 @@ from src.compute.forward import logits
 from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.data.prepare import prepare
-from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset
+from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, read_names
 from src.data.raw import fetch_raw
 from src.evaluation.predictions import predictions
 from src.models.classifier import Probabilities
@@ -73,7 +73,7 @@ def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path)
     wanted = preparation(dataset.image, None)
     found = {photo.path.name: photo.pixels for photo in read(find([folder]), wanted, ahead=4)}
     for split in SPLITS:
-        for name, pixels in zip(dataset.splits[split].names, open_split(split).images, strict=True):
+        for name, pixels in zip(read_names(split), open_split(split).images, strict=True):
             np.testing.assert_array_equal(found.pop(Path(name).name), pixels)
     assert not found
 
@@ -88,7 +88,7 @@ def test_it_says_what_evaluation_says_of_the_same_images(
     classifier = make_model(dataset.image, dataset.classes)
     test = Batches(open_split("test"), CPU.device)
     outputs = logits(classifier, test).numpy()
-    names = dataset.splits["test"].names
+    names = read_names("test")
     expected = predictions(outputs, test.labels.numpy(), names, dataset.classes).set_index("name")
     capsys.readouterr()
     assert run_predict(monkeypatch, folder, "--format", "json", "--top", "9") == 0

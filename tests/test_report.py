@@ -91,7 +91,7 @@ def test_changed_data(clone: Path) -> None:
     found = report(clone, "--base", "main", "--head", "data")
     assert found["verdict"] is None
     assert "other images, or in another order" in found["validation"]["obstacle"]
-    assert {c["name"] for c in found["data"]} > {"data/prepared/validation.images.npy", "data/prepared/dataset.json"}
+    assert {c["name"] for c in found["data"]} > {"data/prepared/validation", "data/prepared/dataset.json"}
     assert found["judged"] == 1  # another test set
 
 

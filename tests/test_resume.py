@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from training_samples import CPU, digits, new_classifier, section, weights
@@ -18,11 +19,12 @@ from src.core.errors import UserError
 from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training import record, resume
+from src.training import loop, record, resume
 from src.training.loop import train
 from src.training.results import Epoch
 from src.training.resume import Progress, Resumable, discard_recorded, finished_session
 from src.training.snapshots import Snapshots
+from src.training.step import TrainStep
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,12 +42,14 @@ class Killed(Exception):
     pass
 
 
-def trained(chosen: Train, key: str, until: int | None = None, images: int = 320) -> tuple[Classifier, Progress, Path]:
+def trained(
+    chosen: Train, key: str, until: int | None = None, images: int = 320, minutes: float = 10
+) -> tuple[Classifier, Progress, Path]:
     """One process's part of a training, from whatever an earlier one left; killed in the epoch after `until`."""
     classifier = new_classifier()
     training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1200), CPU.device)
     progress, snapshots = Progress(), Snapshots(classifier.network)
-    state = Resumable(key, progress, snapshots)
+    state = Resumable(key, progress, snapshots, minutes)
 
     def epochs() -> Iterator[Epoch]:
         for epoch in train(classifier, training, validation, chosen, 0, CPU, progress):
@@ -54,7 +58,7 @@ def trained(chosen: Train, key: str, until: int | None = None, images: int = 320
                 raise Killed
 
     with state.alone():
-        state.follow(epochs(), lambda epoch: None)
+        state.follow(epochs(), lambda epoch: None, lambda: None)
     snapshots.save(Path(f"{key}.npz"))
     return classifier, progress, Path(f"{key}.npz")
 
@@ -93,6 +97,40 @@ def test_it_goes_on_to_the_same_bits(choice: str, capsys: pytest.CaptureFixture[
     assert again.read_bytes() == snapshots.read_bytes()
 
 
+@pytest.mark.parametrize("choice", ["adam and a plateau", "average", "sgd"])
+def test_killed_at_any_step_it_goes_on_within_the_epoch(
+    choice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In 5 segments an epoch, each of 2 steps of 32 images of 8×8 pixels."""
+    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 64 * 64)
+    chosen = section(**{"epochs": 3, "batch_size": 32} | CHOICES[choice])
+    expected, whole, _ = trained(chosen, "undisturbed")
+    step, steps = TrainStep.step, iter(np.random.default_rng(0).integers(1, 12, 50).tolist())
+    left = 0
+
+    def killing(self: TrainStep, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return step(self, *arguments)
+
+    monkeypatch.setattr(TrainStep, "step", killing)
+    kills = 0
+    while True:
+        left = next(steps)
+        try:
+            found, progress, _ = trained(chosen, "killed", minutes=1e-9)
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 3
+    assert "going on in epoch 2, after" in capsys.readouterr().out
+    assert torch.equal(weights(found), weights(expected))
+    assert record.history(progress.epochs).equals(record.history(whole.epochs))
+    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
+
+
 def test_patience_goes_on_counting() -> None:
     still = section(epochs=9, patience=2, optimizer={"name": "adam", "lr": 1e-12, "weight_decay": 0.0})
     with pytest.raises(Killed):
@@ -119,7 +157,7 @@ def left(key: str) -> Path:
 
 
 def resumable(key: str) -> Resumable:
-    return Resumable(key, Progress(), Snapshots(new_classifier().network))
+    return Resumable(key, Progress(), Snapshots(new_classifier().network), 10)
 
 
 def test_a_finished_state_goes_once_its_model_is_recorded() -> None:
@@ -185,8 +223,9 @@ def test_a_full_disk_does_not_stop_a_training(
     assert "No space left on device: a killed training starts again" in warnings[0]
 
 
-def test_a_lost_loss_leaves_the_state_before() -> None:
-    """The rate rises by a factor in the second epoch until the loss is lost in it."""
+def test_a_lost_loss_leaves_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate rises by a factor in the second epoch until the loss is lost in it, in the first of its segments."""
+    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 160 * 64)
     wild = section(
         epochs=3,
         batch_size=80,
@@ -195,7 +234,7 @@ def test_a_lost_loss_leaves_the_state_before() -> None:
     )
     for _ in range(2):
         with pytest.raises(UserError, match=r"in epoch 2, with a learning rate of 1e\+16 at its end: reduce train"):
-            trained(wild, "wild")
+            trained(wild, "wild", minutes=1e-9)
     kept = torch.load(states() / "wild" / "state.pt", weights_only=True)
     assert len(kept["progress"]["epochs"]) == 1
     assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["train_step"]["weights"].values())

@@ -267,7 +267,7 @@ def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone
     shutil.move(clone.root / ".dvc/tmp/away", clone.root / ".dvc/cache")
     assert "the model differs: " in output
     assert f"not {clone.second.model}" in output
-    assert "data/prepared/train.images.npy" not in output
+    assert "data/prepared/train/images-00000.npy" not in output
     git(clone.root, "reset", "-q", "--hard", "HEAD~1")
 
 

@@ -28,11 +28,8 @@ DATA = {
     "image": {"height": 12, "width": 12, "channels": 3, "resize": None},
     "mean": [0.4, 0.5, 0.6],
     "std": [0.2, 0.2, 0.2],
-    "splits": {
-        split: {"count": 3, "per_class": {}, "images_md5": "", "labels_md5": "", "names": [], "groups": None}
-        for split in ("train", "validation", "test")
-    },
-    "duplicates": {"dropped": [], "together": [], "conflicting": []},
+    "splits": {split: {"count": 3, "per_class": {}, "md5": {}} for split in ("train", "validation", "test")},
+    "duplicates": {"equal": {"sets": 0, "conflicting": 0, "beside_train": {}, "examples": []}, "near": None},
     "unreadable": [],
 }
 
@@ -139,6 +136,6 @@ def finished(session: str) -> None:
     from src.training.resume import Progress, Resumable
     from src.training.snapshots import Snapshots
 
-    state = Resumable("key", Progress(), Snapshots(nn.Identity()))
+    state = Resumable("key", Progress(), Snapshots(nn.Identity()), minutes=10)
     state.session = session
     state.finish(digest(paths.MODEL))

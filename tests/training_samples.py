@@ -34,6 +34,7 @@ def section(**changes: Any) -> params.Train:
         "drop_last": False,
         "accumulate": 1,
         "record_every": 0,
+        "save_minutes": 10,
         "loss": {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None},
         "l1_penalty": 0.0,
         "decay_biases": True,

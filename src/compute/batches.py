@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from src.data.prepared import LabelledImages
+from src.data.prepared import LabelledImages, Shards
 
 # Of the device's free memory; the rest is for the network's activations and optimiser.
 RESIDENT_SHARE = 0.5
@@ -29,6 +29,7 @@ class Batches:
         self.device = device
         self.labels = torch.from_numpy(np.array(data.labels))
         self.images = data.images
+        self.shards = [len(shard) for shard in data.images.arrays] if isinstance(data.images, Shards) else [len(self)]
         if resident is None:
             free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
             resident = data.images.nbytes <= RESIDENT_SHARE * free
@@ -37,7 +38,7 @@ class Batches:
         if device.type != "cpu":
             self.labels = self.labels.to(device)
             if self.resident:
-                self.on_device = torch.from_numpy(np.array(data.images)).to(device)
+                self.on_device = torch.from_numpy(np.array(data.images[:])).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)

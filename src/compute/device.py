@@ -98,7 +98,7 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
         torch.set_num_threads(threads)
     # The flag of use_deterministic_algorithms, which also imports the compiler: 3 s that eager training has no use for.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
-    # With it torch would also fill all memory that it reserves, a tenth of a step, to show reads of what nothing wrote.
+    # Otherwise torch fills all memory that it reserves, to expose reads of uninitialised values: a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
     # cuBLAS reads this when it first computes, and is only then deterministic.

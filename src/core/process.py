@@ -83,7 +83,7 @@ def end_with_dvc() -> None:
 
     DVC leaves its stages running when it is killed: an orphan would write beside those of the next `dvc repro`. On
     Linux the kernel itself sends the signal when the parent dies; elsewhere the parent is looked at. Until a program
-    handles signals, Ctrl-C is silent too: what is imported meanwhile is of no interest.
+    handles signals, Ctrl-C ends it without a traceback: one of its imports would help nobody.
     """
     if "DVC_STAGE" not in os.environ:
         return

@@ -10,19 +10,23 @@ import re
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from src.core.errors import UserError
 
+_DAMAGE = (ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error)
+_DAMAGE_OF_FORMATS = (lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
 
 class Member(NamedTuple):
-    name: str  # with `/`, without a leading `./`
+    name: str  # with `/`, without a leading `./`, in Unicode's form NFC
     size: int  # bytes, as the archive says
     read: Callable[[], bytes]  # only until the next member is asked for
 
@@ -35,6 +39,8 @@ def is_archive(path: Path, called: str) -> bool:
 
 def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
     """Yield every regular file of an archive; its members may have `max_bytes` in total.
+
+    Folders come too, as empty members whose names end in `/`: one without files may be a class whose photos are lost.
 
     Raise `UserError` if the archive is damaged, unsafe or larger. It names the archive as it is `called`: what the user
     knows, if `path` is a copy.
@@ -51,7 +57,10 @@ def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
             # Bytes that are not UTF-8 arrive as lone surrogates, which no text file can hold.
             name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             plain = "/".join(part for part in name.split("/") if part not in ("", "."))
-            yield Member(plain, member.size, partial(_read, member, called))
+            # macOS writes é as two characters, others as one: folders of both are one class.
+            plain = unicodedata.normalize("NFC", plain) + ("/" if name.endswith("/") else "")
+            if plain not in ("", "/"):
+                yield Member(plain, member.size, partial(_read, member, called))
 
 
 def _tar(path: Path, called: str) -> Iterator[Member]:
@@ -59,6 +68,7 @@ def _tar(path: Path, called: str) -> Iterator[Member]:
         for info in tar:
             tar.members = []  # type: ignore[attr-defined]  # or this list would grow with the archive
             if info.isdir():
+                yield Member(f"{info.name}/", 0, bytes)
                 continue
             content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
             if content is None:
@@ -86,12 +96,31 @@ def _zip(path: Path, called: str) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.is_dir():
+                yield Member(_zip_name(info, called), 0, bytes)
                 continue
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise UserError(f"{called}: {info.filename!r} is a link or a device: pack plain files only")
             if info.flag_bits & 1:
                 raise UserError(f"{called} is encrypted: pack it without a password")
-            yield Member(info.filename, info.file_size, partial(archive.read, info))
+            yield Member(_zip_name(info, called), info.file_size, partial(archive.read, info))
+
+
+def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
+    """Return a member's name. Raise `UserError` if its encoding is not known: guessed, it might merge two classes.
+
+    Without the flag for UTF-8 the format means code page 437, as `zipfile` reads it. Windows writes its language's:
+    Japanese read as 437 shows frames, Greek, and backslashes within characters.
+    """
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    with suppress(UnicodeDecodeError):
+        return info.filename.encode("cp437").decode()  # macOS writes UTF-8, and no flag
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7eÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜáíóúñÑß]+", info.filename):
+        raise UserError(
+            f"{called}: the file names, such as {info.filename!r}, are in an encoding that the zip does not name: pack "
+            "the folder again as .tar, or by 7-Zip, which writes UTF-8"
+        )
+    return info.filename
 
 
 def _read(member: Member, called: str) -> bytes:
@@ -104,19 +133,7 @@ def _damage_reported(called: str) -> Iterator[None]:
     """Turn what the standard library raises for damaged archives into `UserError`."""
     try:
         yield
-    except (
-        ArithmeticError,
-        EOFError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        struct.error,
-        lzma.LZMAError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (*_DAMAGE, *_DAMAGE_OF_FORMATS) as error:
         # gzip and bzip2 report damage by an OSError without number, a place before the file's start is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from src.data.images import Fit, Unreadable, decode
 
-_WORKERS = min(4, os.cpu_count() or 1)
+_WORKERS = min(16, os.cpu_count() or 1)  # more would only wait for the one thread that reads and writes
 # What one task of a thread may hold. One task for each file of 1 KiB would cost more than decoding it.
 _TASK_FILE_BYTES = 256 * 2**10
 _TASK_PIXEL_BYTES = 8 * 2**20

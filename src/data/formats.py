@@ -98,7 +98,9 @@ def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]]
     classes = len(SOURCES[dataset].classes)
     for split, images, labels in pairs:
         if images is None or labels is None or len(images) != len(labels) or not len(images):
-            raise UserError(f"data set {dataset}: the {split} files hold not one label for each image: get them again")
+            raise UserError(
+                f"data set {dataset}: the {split} files have different numbers of images and labels: fetch them again"
+            )
         if images.shape[1:] != (parts[0].images.shape[1:] if parts else images.shape[1:]):
             raise UserError(f"data set {dataset}: the images of its files differ in size: get them again")
         if labels.min() < 0 or labels.max() >= classes:

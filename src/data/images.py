@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow's plugins that decode photos and scans themselves; others start programs (EPS) or are rare and little tested.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+# A file so called is a photo to its owner: one that cannot be read is an error, never left out without a word.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx"}
+    | {".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".exr", ".tga", ".dcm", ".nii"}  # these are not read
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}  # nor raw data of cameras
 )
 MAX_PIXELS = 50_000_000  # of a photo to predict; `data.max_megapixels` says it for a data set
 BYTES_PER_PIXEL = 8  # in a file, at most: four channels of 16 bits
@@ -66,18 +69,25 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
     except Image.DecompressionBombError:
         raise Unreadable(f"more than {2 * max_pixels:,} pixels are too many") from None
     except UnidentifiedImageError:
+        if _is_heic(data):
+            raise Unreadable("HEIC, which is not read: convert it to JPEG") from None
         raise Unreadable("not an image, or a format that is not read") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from None
 
 
 def is_image(data: bytes) -> bool:
-    """Tell if the content starts like an image of one of `FORMATS`; it may still be damaged."""
+    """Tell if the content starts like an image of one of `FORMATS`, or HEIC; it may still be damaged."""
     try:
         Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception:  # as in `decode`
-        return False
+        return _is_heic(data)
     return True
+
+
+def _is_heic(data: bytes) -> bool:
+    """Tell if the content starts as a phone's photos do, which come as `.jpg` too."""
+    return data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 def to_fit(image: Image.Image, fit: Fit) -> Image.Image:

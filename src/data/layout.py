@@ -1,10 +1,14 @@
 """Read from file names the class of each image, and if the source itself puts it into train, validation or test.
 
-Read are class folders, with or without `train/`, `validation/` (or `val/`, `valid/`) and `test/` above them, and flat
-folders of `class.number.ext`; all of it possibly below common top folders. What is below a class folder is its own.
+Read are class folders, with or without `train/`, `validation/` and `test/` (also `training_set/`, `seg_test/`,
+`val2017/`) above or right below them, and flat folders of `class.number.ext`; all of it possibly below common top
+folders. What else is below a class folder is its own. Names can mean several things: a reading that does not fit all of
+them is an error.
 """
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,18 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
+from src.data.images import SUFFIXES
 from src.data.splitting import FREE, TEST, VALIDATION
 
 _SPLITS = {
-    "train": FREE,
-    "training": FREE,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "test": TEST,
-    "testing": TEST,
+    **dict.fromkeys(("train", "training"), FREE),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
 }
+_SPLIT = re.compile(
+    rf"(?:(.+)[ _-])?({'|'.join(_SPLITS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*",
+    re.IGNORECASE,
+)
 _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
+# Folders that hold classes, or no photos for training, more often than they are a class.
+_CONTAINERS = {"data", "dataset", "datasets", "images", "imgs", "photos", "pictures", "masks", "docs", "doc", "assets"}
+_GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
 
 class Layout(NamedTuple):
@@ -32,17 +40,25 @@ class Layout(NamedTuple):
     official: NDArray[np.int8]  # (N,), values of src.data.splitting
 
 
-def read_layout(names: Sequence[str], classes: Sequence[str] | None) -> Layout:
+def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Sequence[str] = ()) -> Layout:
     """Return classes and splits of images by their `names`, whose folders are separated by `/`.
 
     `classes`: those of a known data set in official order, which folders must match in letters and digits. None: the
-    classes are what is found, in natural order (numbers by value). Raise `UserError` naming what does not fit.
+    classes are what is found, in natural order (numbers by value). `others` are names of files that were left out and
+    of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
-    parts = _without_top([name.split("/") for name in names])
-    official = _official_splits(parts)
-    if any(official) or all(_in_split(part) for part in parts):
-        parts = [part[1:] for part in parts]
+    parts = without_top([name.split("/") for name in names])
+    parts, official = official_splits(parts)
     found = _classes(parts, names)
+    if classes is None:
+        _check_depth(parts)
+        _check_splits(found, official)
+    _check_missing(names, parts, found, others)
+    return number_classes(found, official, classes)
+
+
+def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:
+    """Return the layout of images whose class names and splits are known; `classes` as in `read_layout`."""
     spelling = str if classes is None else _simple
     if classes is None:
         classes = sorted(set(found), key=_natural)
@@ -56,36 +72,57 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None) -> Layout:
     return Layout(list(classes), labels, np.array(official, np.int8))
 
 
-def _without_top(parts: list[list[str]]) -> list[list[str]]:
+def split_named(name: str) -> int:
+    """Return the split that a table calls `name`; empty: ours to place. Raise `UserError` if it is none."""
+    match = _SPLIT.fullmatch(name)
+    if name and not match:
+        raise UserError(f"the table of labels has the split {name!r}: write train, validation or test")
+    return _SPLITS[match[2].lower()] if match else FREE
+
+
+def is_generated(part: str) -> bool:
+    """Tell if a file or folder of this name is hidden, or was made by a system or a NAS: no photo of the user's."""
+    return part.startswith(".") or part.lower() in _GENERATED
+
+
+def without_top(parts: list[list[str]]) -> list[list[str]]:
     """Return names without the folders that all share, but never without the folder that is the class."""
-    while len({part[0] for part in parts}) == 1 and not _in_split(parts[0]):
-        depth = min(len(part) for part in parts)
-        flat = depth == 2 and len({match[1] for part in parts if (match := _FLAT.fullmatch(part[-1]))}) > 1
-        if depth < 3 and not flat:
-            break
+    while len({part[0] for part in parts}) == 1 and not _SPLITS.keys() & {parts[0][0].lower()} and _has_more(parts):
         parts = [part[1:] for part in parts]
     return parts
 
 
-def _in_split(part: list[str]) -> bool:
-    return len(part) > 1 and part[0].lower() in _SPLITS
+def _has_more(parts: list[list[str]]) -> bool:
+    """Tell if the names hold classes also without their first folder."""
+    depth = min(len(part) for part in parts)
+    return depth > 2 or (depth == 2 and len({match[1] for part in parts if (match := _FLAT.fullmatch(part[-1]))}) > 1)
 
 
-def _official_splits(parts: list[list[str]]) -> list[int]:
-    """Return where the source puts each image. A lone folder `train` beside other classes is a class (of vehicles)."""
-    tops = {part[0].lower() if len(part) > 1 else "" for part in parts}
-    splits = {_SPLITS[top] for top in tops if top in _SPLITS}
-    strangers = sorted(tops - _SPLITS.keys())
-    if not strangers:
-        if FREE not in splits:
-            raise UserError(f"the source has {_quoted(sorted(tops))} but no train folder: add one")
-        return [_SPLITS[part[0].lower()] for part in parts]
-    if len(splits) > 1:
+def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]:
+    """Return names without the folder of their split, and the split. A lone `train` beside other classes is a class."""
+    if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
+        parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
+    tops = {part[0] if len(part) > 1 else "" for part in parts}
+    matches = {top: match for top in sorted(tops) if (match := _SPLIT.fullmatch(top))}
+    if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
+        matches = {}
+    split = {top: _SPLITS[match[2].lower()] for top, match in matches.items()}
+    strangers = sorted(tops - split.keys())
+    if strangers and len(set(split.values())) > 1:
         what = "image files" if strangers == [""] else _quoted([name for name in strangers if name])
-        raise UserError(
-            f"beside its folders {_quoted(sorted(tops & _SPLITS.keys()))} the source has {what}: remove them"
-        )
-    return [FREE] * len(parts)
+        raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them")
+    if strangers:
+        return parts, [FREE] * len(parts)
+    if FREE not in split.values():
+        raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one")
+    official = [split[part[0]] for part in parts]
+    while True:  # train/train/cat, as "Extract all" makes, or train/images/cat
+        below = [part[1:] for part in parts]
+        shared = len({part[0] for part in below}) == 1
+        doubled = all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2)
+        if not (shared or doubled) or not _has_more(below):
+            return below, official
+        parts = [[part[0], *part[2:]] for part in parts]
 
 
 def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
@@ -99,11 +136,67 @@ def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
         if strangers:
             raise UserError(
                 f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, "
-                "or name them class.number.jpg"
+                "name them class.number.jpg, or list them in labels.csv with the columns file and label"
             )
-        return [match[1] for match in matches if match]
+        found = [match[1] for match in matches if match]
+        if dated := [name for name, group in zip(names, found, strict=True) if re.search(r"\.\d+$", group)]:
+            raise UserError(
+                f"no class can be told for {_quoted(dated)}: class.number.jpg has one number; take dates out of the "
+                "names, or put images into one folder for each class"
+            )
+        return found
     strangers = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
     raise UserError(f"{_quoted(strangers)} lies beside the class folders: move it into one or remove it")
+
+
+def _check_depth(parts: list[list[str]]) -> None:
+    """Raise `UserError` if one of the class folders seems to hold the classes itself, as in a repository's zip."""
+    direct = {part[0] for part in parts if len(part) == 2}
+    below: dict[str, set[str]] = {}
+    for part in parts:
+        if part[0] not in direct and len(part) > 2:
+            below.setdefault(part[0], set()).add(part[1])
+    for name, folders in below.items():
+        if len(folders) > 1 and (direct or name.lower() in _CONTAINERS or _SPLIT.fullmatch(name)):
+            raise UserError(
+                f"{name!r} holds only folders ({_quoted(sorted(folders), 3)}) and stands beside "
+                f"{_quoted(sorted({part[0] for part in parts} - {name}), 3)}: if its folders are the classes, give "
+                f"{name!r} alone as the source; if it is a class, move its images up"
+            )
+
+
+def _check_splits(found: list[str], official: list[int]) -> None:
+    """Raise `UserError` if validation or test has a class that train has not: its folders may be no classes."""
+    trained = {name for name, split in zip(found, official, strict=True) if split == FREE}
+    if strangers := set(found) - trained:
+        raise UserError(
+            f"the source's validation or test folder has {_quoted(sorted(strangers), 3)}, which its train folder "
+            f"({_quoted(sorted(trained), 3)}) lacks: give all the same class folders"
+        )
+
+
+def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:
+    """Raise `UserError` if a class or a folder beside the class folders has no image that was read, only `others`."""
+    missing: Counter[str] = Counter()
+    known = set(found)
+    if len(parts[0]) == 1:
+        photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
+        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match and match[1] not in known)
+    else:
+        full = [name.split("/") for name in names]
+        folders = {tuple(long[: len(long) - len(part) + 1]) for long, part in zip(full, parts, strict=True)}
+        parents = {folder[:-1] for folder in folders}
+        folders |= parents
+        for other in others:
+            path = list(itertools.takewhile(lambda part: not is_generated(part), other.split("/")[:-1]))
+            beside = {tuple(path[: len(parent) + 1]) for parent in parents} - folders
+            missing.update({"/".join(folder): not other.endswith("/") for folder in beside if folder[:-1] in parents})
+    if missing:
+        listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
+        raise UserError(
+            f"beside the classes lies {listed(listing)} without a photo that can be read: add photos (JPEG, PNG, …), "
+            "or remove it if it is no class"
+        )
 
 
 def _simple(name: str) -> str:
@@ -111,16 +204,10 @@ def _simple(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def _natural(name: str) -> tuple[list[str | int], str]:
     """Return a key that sorts `2` before `10`, and `class2` before `class10`."""
-    pieces = re.split(r"([0-9]+)", name)
-    key = [
-        (0, len(number), number) if piece.isdecimal() else (1, 0, piece)
-        for piece in pieces
-        if piece
-        for number in [piece.lstrip("0")]
-    ]
-    return [*key, (2, 0, name)]  # `1` and `01` are different names
+    pieces = re.split(r"([0-9]{1,18})", name)  # texts and numbers in turn
+    return [int(piece) if odd % 2 else piece for odd, piece in enumerate(pieces)], name  # `1` and `01` differ
 
 
 def listed(items: Sequence[str], most: int = 10) -> str:
@@ -133,5 +220,5 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def _quoted(names: Sequence[str]) -> str:
-    return listed([repr(name) for name in names])
+def _quoted(names: Sequence[str], most: int = 10) -> str:
+    return listed([repr(name) for name in names], most)

@@ -1,11 +1,10 @@
 """Turn `data/raw` into `data/prepared`: split the staged images, write arrays and `dataset.json`, say what was done."""
 
+import functools
 import math
+import shutil
 import tempfile
-from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +12,29 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
+from src.data.duplicates import duplicate_sets
 from src.data.images import Resize
-from src.data.layout import counted, listed
+from src.data.layout import counted
+from src.data.near import SMALLEST, near_duplicates
 from src.data.prepared import (
     SPLITS,
     Dataset,
     Duplicates,
+    DuplicateSets,
     ImageFormat,
     SplitName,
     SplitRecord,
-    array_paths,
+    labels_path,
+    samples_path,
+    shard_path,
+    split_folder,
 )
-from src.data.splitting import TEST, VALIDATION, Splits, find_equal, join_groups, limit, match_groups, split_images
+from src.data.report import print_classes
+from src.data.shards import by_shard, md5s, write_images, write_labels, write_samples
+from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
-_CHUNK_BYTES = 4 * 2**20
 IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
@@ -36,14 +42,30 @@ def prepare(data: Data, split: Split) -> Dataset:
     """Do the work of the split stage. Raise `UserError`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
     for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
-        stale.unlink()
+        shutil.rmtree(stale)
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
-        groups = _groups(staged.names, split.groups)
-        splits = _split(staged, groups, data.limit, split)
-        record = _write(data.name, staged, splits, groups, data.resize if data.image_size else None)
+        groups = staged.groups or _groups(staged.names, split.groups)
+        equal, near = find_units(staged.digests), None
+        if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
+            near = near_duplicates(staged.pixels)
+        units = find_units(*(list(key) for key in (equal, near, groups) if key is not None))
+        where = _split(staged, units, groups, data.limit, split)
+        most = max(1, round(split.shard_mib * 2**20) // staged.pixels[0].nbytes)
+        shards: list[list[Indices]] = []  # of each split, the indices of the images of each
+        position = np.zeros(len(where), np.int64)  # of an image in its split
+        for which in range(len(SPLITS)):
+            indices = np.flatnonzero(where == which)
+            shards.append([indices[part] for part in by_shard([staged.digests[index] for index in indices], most)])
+            position[np.concatenate(shards[-1])] = np.arange(len(indices))
+        sets = functools.partial(
+            duplicate_sets, split=where, position=position, labels=staged.labels, names=staged.names
+        )
+        duplicates = Duplicates(equal=sets(equal), near=None if near is None else sets(near, without=equal))
+        resize = data.resize if data.image_size else None
+        record = _write(data.name, staged, shards, groups, duplicates, resize)
     _report(record)
     return record
 
@@ -78,8 +100,10 @@ def _groups(names: list[str], pattern: str | None) -> list[str] | None:
     return groups
 
 
-def _split(staged: Staged, groups: list[str] | None, training_images: int | None, split: Split) -> Splits:
-    """Split the images. Raise `UserError` if one that is wanted would lack a class."""
+def _split(
+    staged: Staged, units: Indices, groups: list[str] | None, training_images: int | None, split: Split
+) -> NDArray[np.int8]:
+    """Return the split of each image, −1 where `data.limit` leaves it out. Raise `UserError` if one lacks a class."""
     counts = np.bincount(staged.labels, minlength=len(staged.classes))
     if len(counts) < 2:
         raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
@@ -88,51 +112,63 @@ def _split(staged: Staged, groups: list[str] | None, training_images: int | None
             raise UserError(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
     validation = 0.0 if VALIDATION in staged.official else split.validation
     test = 0.0 if TEST in staged.official else split.test
-    together = join_groups(staged.digests, *([groups] if groups else []))
-    splits = split_images(staged.labels, staged.official, together, validation, test, split.seed)
-    if training_images is not None:
+    rank = ranks(
+        [group.encode("utf-8", "surrogateescape") for group in groups] if groups else staged.digests, split.seed
+    )
+    where = place(staged.labels, staged.official, units, rank, validation, test)
+    train = int((where == TRAIN).sum())
+    if training_images is not None and training_images < train:
         if training_images < len(staged.classes):
             raise UserError(
                 f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
             )
-        splits = limit(splits, staged.labels, training_images, split.seed)
+        limited = np.full_like(where, -1)
+        for which in (TRAIN, VALIDATION, TEST):
+            indices = np.flatnonzero(where == which)
+            share = round(len(indices) * training_images / train)
+            limited[indices[limit(staged.labels[indices], rank[indices], share)]] = which
+        where = limited
     wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
-    for split_name, indices, needed in zip(SPLITS, splits[:3], wanted, strict=True):
-        found = np.bincount(staged.labels[indices], minlength=len(staged.classes))
+    for which, needed in zip((TRAIN, VALIDATION, TEST), wanted, strict=True):
+        found = np.bincount(staged.labels[where == which], minlength=len(staged.classes))
         if needed and not found.all():
             label = int(np.argmin(found))
             raise UserError(
-                f"class {staged.classes[label]!r} gets no {split_name} image of its {counts[label]} (equal images and "
-                "groups stay together): add images, or change split or data.limit"
+                f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {counts[label]} (equal images "
+                "and groups stay together): add images, or change split or data.limit"
             )
-    return splits
+    return where
 
 
-def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | None, resize: Resize | None) -> Dataset:
-    """Write all files under temporary names, then rename them, `dataset.json` last."""
+def _write(
+    dataset: str,
+    staged: Staged,
+    shards: list[list[Indices]],
+    groups: list[str] | None,
+    duplicates: Duplicates,
+    resize: Resize | None,
+) -> Dataset:
+    """Write all files into a temporary folder, then put them in the place of those before, `dataset.json` last."""
     _, height, width, channels = staged.pixels.shape
     mean, std = [0.0], [1.0]
     records: dict[SplitName, SplitRecord] = {}
-    with ExitStack() as stack:
-        # Files are renamed in the opposite order.
-        description = stack.enter_context(files.replacing(DATASET))
-        for name, indices in zip(SPLITS, splits[:3], strict=True):
-            images_path, labels_path = (stack.enter_context(files.replacing(path)) for path in array_paths(name))
-            histogram = _write_images(images_path, staged.pixels, indices)
+    with tempfile.TemporaryDirectory(dir=PREPARED, prefix=".", suffix=".tmp") as temporary:
+        for which, name in enumerate(SPLITS):
+            folder = Path(temporary) / name
+            folder.mkdir()
+            indices = np.concatenate(shards[which])
+            histogram = np.zeros((channels, 256), np.int64)
+            for number, members in enumerate(shards[which]):
+                histogram += write_images(folder / shard_path(name, number).name, staged.pixels, members)
             if name == "train":
                 mean, std = _mean_std(histogram)
-            with labels_path.open("wb") as file:
-                _write_header(file, "<i8", indices.shape)
-                file.write(staged.labels[indices].astype("<i8").data)
+            write_labels(folder / labels_path(name).name, staged.labels[indices])
+            names, digests = ([column[index] for index in indices] for column in (staged.names, staged.digests))
+            of_group = [groups[index] for index in indices] if groups else None
+            write_samples(folder / samples_path(name).name, names, of_group, digests)
             counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
-            records[name] = SplitRecord(
-                count=len(indices),
-                per_class=dict(zip(staged.classes, counts.tolist(), strict=True)),
-                images_md5=files.digest(images_path),
-                labels_md5=files.digest(labels_path),
-                names=[staged.names[index] for index in indices],
-                groups=[groups[index] for index in indices] if groups else None,
-            )
+            per_class = dict(zip(staged.classes, counts.tolist(), strict=True))
+            records[name] = SplitRecord(count=len(indices), per_class=per_class, md5=md5s(folder))
         record = Dataset(
             name=dataset,
             classes=staged.classes,
@@ -140,32 +176,16 @@ def _write(dataset: str, staged: Staged, splits: Splits, groups: list[str] | Non
             mean=mean,
             std=std,
             splits=records,
-            duplicates=_duplicates(staged, splits),
+            duplicates=duplicates,
             unreadable=staged.unreadable,
         )
-        files.write_json(description, record.model_dump())
         DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for complete
+        for name in SPLITS:
+            if split_folder(name).exists():
+                shutil.rmtree(split_folder(name))
+            (Path(temporary) / name).rename(split_folder(name))
+    files.write_json(DATASET, record.model_dump())
     return record
-
-
-def _write_images(path: Path, pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Gather images in chunks into an .npy file. Return how often each channel has each value, (C, 256)."""
-    shape = (len(indices), *pixels.shape[1:])
-    histogram = np.zeros((shape[-1], 256), np.int64)
-    step = max(1, _CHUNK_BYTES // int(np.prod(shape[1:])))
-    with path.open("wb") as file:
-        _write_header(file, "|u1", shape)
-        for start, end in pairwise([*range(0, len(indices), step), len(indices)]):
-            chunk = np.ascontiguousarray(pixels[indices[start:end]])
-            file.write(chunk.data)
-            for channel in range(shape[-1]):
-                histogram[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-    return histogram
-
-
-def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
-    """Write the header of an .npy file. `np.save` hides why writing failed, such as a full disk."""
-    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
 
 
 def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
@@ -180,38 +200,15 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
     return means, stds
 
 
-def _duplicates(staged: Staged, splits: Splits) -> Duplicates:
-    """Return those that are kept or were dropped as duplicates: what `data.limit` leaves out is of no interest."""
-    kept = set(np.concatenate(splits[:3]).tolist())
-    dropped = set(splits.dropped.tolist())
-    together, conflicting = [], []
-    for equal in find_equal(staged.digests):
-        indices = [index for index in equal if index in kept or index in dropped]
-        if len(indices) < 2 or kept.isdisjoint(indices):
-            continue
-        names = [staged.names[index] for index in indices]
-        if len({int(staged.labels[index]) for index in indices}) > 1:
-            conflicting.append(names)
-        if dropped.isdisjoint(indices):
-            together.append(names)
-    return Duplicates(
-        dropped=[staged.names[index] for index in splits.dropped], together=together, conflicting=conflicting
-    )
-
-
 def _report(record: Dataset) -> None:
     image, duplicates = record.image, record.duplicates
-    counts = ", ".join(f"{name} {split.count:,}" for name, split in record.splits.items())
-    print(f"{record.name}: {len(record.classes)} classes, {image.height}×{image.width}×{image.channels}: {counts}")
+    print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
+    print_classes(record.classes, {name: split.per_class for name, split in record.splits.items()})
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
-    if duplicates.dropped:
-        print(f"dropped {counted(len(duplicates.dropped), 'image')}: equal to, or of one group with, held-out images")
-    if duplicates.together:
-        print(f"kept {counted(len(duplicates.together), 'set')} of equal images together")
-    if duplicates.conflicting:
-        sets = listed([" = ".join(map(repr, names)) for names in duplicates.conflicting])
-        print(f"{counted(len(duplicates.conflicting), 'set')} of equal images with different labels: {sets}")
+    _report_duplicates(duplicates.equal, "equal images")
+    if duplicates.near:
+        _report_duplicates(duplicates.near, "nearly equal images")
     per_class = record.splits["train"].per_class
     largest, smallest = max(per_class, key=per_class.__getitem__), min(per_class, key=per_class.__getitem__)
     if per_class[largest] >= IMBALANCE * per_class[smallest]:
@@ -219,3 +216,13 @@ def _report(record: Dataset) -> None:
             f"strong class imbalance in train: {per_class[largest]:,} × {largest!r} but {per_class[smallest]:,} × "
             f"{smallest!r}; look at the per-class accuracy"
         )
+
+
+def _report_duplicates(found: DuplicateSets, kind: str) -> None:
+    if found.sets:
+        print(f"{counted(found.sets, 'set')} of {kind}, {found.conflicting:,} of them with different labels")
+    for name, count in found.beside_train.items():
+        if count:
+            print(f"{count:,} of the source's own {name} images {'is' if count == 1 else 'are'} among {kind} of train")
+    for members in found.examples:
+        print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

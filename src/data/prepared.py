@@ -1,7 +1,9 @@
-"""Open the prepared data set: uint8 arrays as memory maps, and `dataset.json`, which says what they are."""
+"""Open the prepared data set: uint8 images in shards, as memory maps, and `dataset.json`, which says what they are."""
 
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,8 @@ class _Record(BaseModel):
 class ImageFormat(_Record):
     """Height, width and channels (1 or 3) of every prepared image, and how photos were brought to that size."""
 
-    height: Annotated[int, Field(ge=1, lt=2**20)]  # torch counts weights in 64 bits
-    width: Annotated[int, Field(ge=1, lt=2**20)]
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
     channels: Literal[1, 3]
     resize: Literal["crop", "squash", "pad"] | None  # None: the images were this size already
 
@@ -31,16 +33,29 @@ class ImageFormat(_Record):
 class SplitRecord(_Record):
     count: int
     per_class: dict[str, int]
-    images_md5: str
-    labels_md5: str
-    names: list[str]  # file name within the source, or "train/00017" where the source numbers its images
-    groups: list[str] | None  # the match of split.groups for every image
+    md5: dict[str, str]  # of each file of the split's folder, by name
+
+
+class Example(_Record):
+    """One of the images that show the same picture: the `index`-th of a split."""
+
+    split: SplitName
+    index: int
+    name: str
+
+
+class DuplicateSets(_Record):
+    """Numbers of sets of images that show the same picture, and some of them to look at."""
+
+    sets: int
+    conflicting: int  # sets whose images have different labels
+    beside_train: dict[SplitName, int]  # images of validation and of test that are in one set with images of train
+    examples: list[list[Example]]
 
 
 class Duplicates(_Record):
-    dropped: list[str]  # of a group with an image that the source puts into test or validation
-    together: list[list[str]]  # equal images that were kept in one split
-    conflicting: list[list[str]]  # equal images with different labels
+    equal: DuplicateSets  # pixel by pixel
+    near: DuplicateSets | None  # not all of them equal; None: they were not looked for
 
 
 class Dataset(_Record):
@@ -56,14 +71,83 @@ class Dataset(_Record):
     unreadable: list[str]
 
 
+class Shards:
+    """Read like one array (N, H, W, C), but by single indices, slices and indices (M,) alone: of several memory maps.
+
+    What is read is a copy.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[np.uint8]]) -> None:
+        self.arrays = arrays
+        self._starts = np.cumsum([0, *map(len, arrays)])
+        self.shape: tuple[int, ...] = (int(self._starts[-1]), *arrays[0].shape[1:])
+        self.dtype = arrays[0].dtype
+        self.nbytes = sum(array.nbytes for array in arrays)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return chain.from_iterable(self.arrays)
+
+    def __getitem__(self, key: Any, /) -> NDArray[np.uint8]:
+        if isinstance(key, int | np.integer | slice):
+            chosen = range(len(self))[key]
+            indices = np.array([chosen] if isinstance(chosen, int) else chosen, np.int64)
+        else:
+            indices = np.asarray(key)
+        images = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        of_shard = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(of_shard):
+            places = np.flatnonzero(of_shard == shard)
+            images[places] = self.arrays[shard][indices[places] - self._starts[shard]]
+        return images[0] if isinstance(key, int | np.integer) else images
+
+
 class LabelledImages(NamedTuple):
-    images: NDArray[np.uint8]  # (N, H, W, C), a read-only memory map
+    images: NDArray[np.uint8]  # (N, H, W, C), a read-only memory map; of more than one shard it is `Shards`
     labels: NDArray[np.int64]  # (N,)
 
 
-def array_paths(split: SplitName) -> tuple[Path, Path]:
-    """Return the paths of a split's image and label arrays."""
-    return PREPARED / f"{split}.images.npy", PREPARED / f"{split}.labels.npy"
+def split_folder(split: SplitName) -> Path:
+    """Return the folder of a split: `images-00000.npy` and so on, `labels.npy`, `samples.parquet`."""
+    return PREPARED / split
+
+
+def shard_path(split: SplitName, number: int) -> Path:
+    """Return the path of a shard of images."""
+    return split_folder(split) / f"images-{number:05d}.npy"
+
+
+def labels_path(split: SplitName) -> Path:
+    """Return the path of a split's labels."""
+    return split_folder(split) / "labels.npy"
+
+
+def samples_path(split: SplitName) -> Path:
+    """Return the path of the table of a split's images: `name`, `group` (null without groups) and `digest`."""
+    return split_folder(split) / "samples.parquet"
+
+
+def read_names(split: SplitName) -> list[str]:
+    """Return the name of each image of a split within the source, or "train/00017" where the source numbers them."""
+    return _column(split, "name")
+
+
+def read_groups(split: SplitName) -> list[str] | None:
+    """Return the match of `split.groups` for each image of a split; None without groups."""
+    groups = _column(split, "group")
+    return None if None in groups else groups
+
+
+def _column(split: SplitName, column: str) -> list[Any]:
+    import pyarrow.parquet  # takes a tenth of a second, and few need names
+
+    try:
+        values: list[Any] = pyarrow.parquet.read_table(samples_path(split), columns=[column])[column].to_pylist()
+    except pyarrow.lib.ArrowException as error:
+        raise UserError(f"{samples_path(split)} is damaged ({error}): {DAMAGED}") from None
+    return values
 
 
 def read_dataset() -> Dataset:
@@ -78,8 +162,11 @@ def read_dataset() -> Dataset:
 
 def open_split(split: SplitName) -> LabelledImages:
     """Open a split. Raise `UserError` if a file is no array of images or labels, or shorter than its header says."""
-    images, labels = array_paths(split)
-    return LabelledImages(_map(images, np.dtype(np.uint8), 4), _map(labels, np.dtype(np.int64), 1))
+    # Without any, the first is the one that is missing.
+    paths = sorted(split_folder(split).glob("images-*.npy")) or [shard_path(split, 0)]
+    arrays = [_map(path, np.dtype(np.uint8), 4) for path in paths]
+    images = arrays[0] if len(arrays) == 1 else cast(NDArray[np.uint8], Shards(arrays))
+    return LabelledImages(images, _map(labels_path(split), np.dtype(np.int64), 1))
 
 
 def _map(path: Path, dtype: "np.dtype[Any]", dimensions: int) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.files import digest, naming, replacing
+from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
@@ -42,13 +42,13 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
                 if package is None or package.origin is None:
                     raise UserError("scikit-learn, which carries the digits, is not installed: make env")
                 digits = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-                _copy(digits, temporary / digits.name)
+                shutil.copyfile(digits, temporary / digits.name)
             elif source is None and dataset != "image_folder":
                 for file in SOURCES[dataset].files:
                     path = downloads() / dataset / file.name
                     remedy = f"{_PLACE} {shown(path)}, or set data.source"
                     fetch(file.urls, path, Checksum("md5", file.md5), max_bytes, remedy)
-                    _copy(path, temporary / file.name)
+                    shutil.copyfile(path, temporary / file.name)
             elif source is not None and re.match(r"(?i)https?://", source):
                 called = without_credentials(source)
                 _check(_fetch_source(source, sha256, max_bytes, temporary), called, sha256, max_bytes)
@@ -70,7 +70,7 @@ def _fetch_source(url: str, sha256: str | None, max_bytes: int, target: Path) ->
         print(f"{without_credentials(url)} was fetched before: remove {shown(path)} to fetch it again")
     remedy = f"check the URL, {_PLACE} {shown(path)}, or set data.source to a file"
     fetch([url], path, Checksum("sha256", sha256) if sha256 else None, max_bytes, remedy)
-    return _copy(path, target / path.name)
+    return shutil.copyfile(path, target / path.name)
 
 
 def _copy_source(source: str | None, called: str, target: Path) -> Path:
@@ -78,12 +78,14 @@ def _copy_source(source: str | None, called: str, target: Path) -> Path:
     if source is not None and "://" in source:
         raise UserError(f"{without_credentials(called)}: only http and https are read: fetch it, and name the file")
     path = IMAGES if source is None else main_root() / source
+    if source is not None and os.path.abspath(path) == os.path.abspath(main_root() / IMAGES):  # noqa: PTH100
+        raise UserError(f"data.source must be empty for {IMAGES}, or DVC would not look there for new photos")
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
         if Path(os.path.abspath(path)).is_relative_to((main_root() / written).absolute()):  # noqa: PTH100 (no look-up)
             # DVC deletes it before the stage that would read it.
             raise UserError(f"{called} lies in {written}, which the pipeline writes: name a place outside")
     if path.is_file():
-        return _copy(path, target / _plain_name(path.name))
+        return shutil.copyfile(path, target / _plain_name(path.name))
     if path.is_dir():
         if RAW.resolve().is_relative_to(path.resolve()):
             raise UserError(f"data.source must not contain {RAW}: give the folder of the images")
@@ -92,14 +94,9 @@ def _copy_source(source: str | None, called: str, target: Path) -> Path:
     if source is not None:
         state = "is an empty folder" if path.is_dir() else "does not exist"
         raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
-    if main_root() != Path.cwd():
-        raise UserError(
-            f"{IMAGES} is empty here: files that git ignores are not carried into --temp and --queue experiments; "
-            f"set data.source to a path, such as {IMAGES}, which is then looked up in {main_root()}"
-        )
     raise UserError(
-        f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; photos of another machine "
-        f"come with `dvc pull` once `dvc add {IMAGES}` was done there (README: Data and models on several machines)"
+        f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; git ignores them: "
+        f"they reach other machines, --temp and --queue experiments only after dvc add {IMAGES} (docs/machines.md)"
     )
 
 
@@ -112,7 +109,7 @@ def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> No
         )
     if not is_archive(archive, called):
         raise UserError(f"{called} is neither a folder nor a complete archive (.tar, .tar.gz, .tar.xz, .zip)")
-    if not sum(1 for _ in members(archive, max_bytes, called)):
+    if not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
         raise UserError(f"{called} is an empty archive: pack the class folders into it")
     if sha256 is None and called != str(IMAGES):
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
@@ -123,16 +120,10 @@ def _plain_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".-") or "source"
 
 
-def _copy(source: Path, target: Path) -> Path:
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-    return target
-
-
 def _pack(folder: Path, target: Path) -> int:
     """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
     files = sorted(_walk(folder, folder, (folder.resolve(),)))
-    with replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in files:
             info = tarfile.TarInfo(name)
             with path.open("rb") as file:
@@ -143,17 +134,18 @@ def _pack(folder: Path, target: Path) -> int:
 
 def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
     """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
+    visible = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    if not visible and folder != root:  # a class whose photos were forgotten
+        raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
+    for path in visible:
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
             real = path.resolve()
             if real in above:
                 raise UserError(f"{path} is a link to a folder that holds it: remove it")
-            if next(path.iterdir(), None) is None:  # a class whose photos were forgotten
-                raise UserError(f"{path} is an empty folder: put photos there, or remove it")
+            if path.is_symlink() and root == IMAGES:
+                raise UserError(f"{path} is a link, behind which DVC would not notice new photos: put its folder there")
             yield from _walk(root, path, (*above, real))
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path

@@ -1,31 +1,20 @@
-"""Decide which image goes to train, validation or test: pure functions of labels, names, pixel digests and a seed.
+"""Decide which split an image is in: a pure function of labels, contents, groups and a seed.
 
-A *group* stays together: images that equal each other, pixel by pixel, images that `split.groups` calls one (a patient,
-a scene), and whatever these share images with.
+Images that belong together (equal or nearly equal pictures, a patient, a scene) form a *unit*, which is never divided.
 """
 
+import hashlib
 import re
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
-Counts = NDArray[np.int64]
+Ranks = NDArray[np.uint64]
 
-# Where the source itself puts an image. FREE: it is ours to place; those not chosen for another split are train.
-FREE, VALIDATION, TEST = 0, 1, 2
-_SPLITS = (FREE, VALIDATION, TEST)
-
-
-class Splits(NamedTuple):
-    """Indices of the images of each split, sorted."""
-
-    train: Indices
-    validation: Indices
-    test: Indices
-    dropped: Indices  # of a group with an image that the source puts into test (or, if not itself, into validation)
+FREE, VALIDATION, TEST = 0, 1, 2  # where the source itself puts an image; FREE: it is ours to place
+TRAIN = FREE  # where FREE images remain that are not chosen for validation or test
 
 
 def match_groups(names: Sequence[str], pattern: str) -> tuple[list[str], int]:
@@ -35,26 +24,14 @@ def match_groups(names: Sequence[str], pattern: str) -> tuple[list[str], int]:
     a match is a group of its own, under its own name.
     """
     expression = re.compile(pattern)
-    groups: list[str] = []
-    unmatched = 0
-    for name in names:
-        match = expression.search(name)
-        text = match[1 if expression.groups else 0] if match else None
-        unmatched += text is None
-        groups.append(name if text is None else text)
-    return groups, unmatched
+    matches = [expression.search(name) for name in names]
+    which = 1 if expression.groups else 0
+    groups = [match[which] if match else None for match in matches]
+    return [name if group is None else group for name, group in zip(names, groups, strict=True)], groups.count(None)
 
 
-def find_equal(digests: Sequence[bytes]) -> list[list[int]]:
-    """Return the indices of images with equal digests, at least two in each list."""
-    found: dict[bytes, list[int]] = {}
-    for index, digest in enumerate(digests):
-        found.setdefault(digest, []).append(index)
-    return [indices for indices in found.values() if len(indices) > 1]
-
-
-def join_groups(*keys: Sequence[Hashable]) -> Indices:
-    """Return the group (0, 1, …) of each image: two images that agree in any of the keys are in one group."""
+def find_units(*keys: Sequence[Hashable]) -> Indices:
+    """Return the unit (0, 1, …) of each image: two images that agree in any of the keys are in one unit."""
     count = len(keys[0])
     parent = list(range(count))
 
@@ -72,107 +49,55 @@ def join_groups(*keys: Sequence[Hashable]) -> Indices:
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
-def split_images(
-    labels: NDArray[np.int64],
-    official: NDArray[np.int8],
-    groups: Indices,
-    validation: float,
-    test: float,
-    seed: int,
-) -> Splits:
-    """Split N images.
+def ranks(identities: Sequence[bytes], seed: int) -> Ranks:
+    """Return a random number (N,) for each identity (an image's digest, or its group), the same for equal ones."""
+    hashed = b"".join(hashlib.sha256(b"%d " % seed + identity).digest()[:8] for identity in identities)
+    return np.frombuffer(hashed, ">u8").astype(np.uint64)
 
-    `labels`, `official` (FREE, VALIDATION or TEST) and `groups` are (N,). What the source puts into test or validation
-    stays there; other images of the same group are dropped. Of the FREE images `validation` and `test` are shares: of
-    *all* of them, both (0.2 and 0.2 leave 0.6 for train). Each class is split in these shares, exactly up to rounding
-    if every group is one image; larger groups are placed first, largest first, in the split that needs them most.
-    Every split with a share above 0 gets an image of each class if its groups allow it.
+
+def place(
+    labels: Indices, official: NDArray[np.int8], units: Indices, rank: Ranks, validation: float, test: float
+) -> NDArray[np.int8]:
+    """Return the split (N,) of each image: TRAIN, VALIDATION or TEST.
+
+    What the source puts into validation or test stays there. Of the FREE images of each class, `test` and `validation`
+    are the shares, up to rounding and the size of units: the units of lowest rank are test, the next ones validation.
+    So a new photo that belongs to no other moves at most two units of its class, one at each border. A unit counts for
+    the class of most of its images. A class with fewer units than splits has them in train, then validation, then test.
     """
-    strongest = np.zeros(groups.max() + 1, np.int8)
-    np.maximum.at(strongest, groups, official)
-    dropped = official < strongest[groups]
-    split = np.where(dropped, -1, official).astype(np.int8)
-    free = np.flatnonzero((official == FREE) & ~dropped)
-    if len(free):
-        split[free] = _place(labels[free], groups[free], (validation, test), np.random.default_rng(seed))
-    train, validating, testing, out = (np.flatnonzero(split == which) for which in (*_SPLITS, -1))
-    return Splits(train, validating, testing, out)
+    split = official.copy()
+    free = np.flatnonzero(official == FREE)
+    members, unit = np.unique(units[free], return_inverse=True)
+    sizes = np.bincount(unit, minlength=len(members))
+    lowest = np.full(len(members), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(lowest, unit, rank[free])
+    # The commonest class of each unit: of its (unit, class) pairs the last, sorted by how many images there are.
+    pairs, counts = np.unique(np.stack([unit, labels[free]]), axis=1, return_counts=True)
+    majority = np.empty(len(members), np.int64)
+    by_count = np.argsort(counts, kind="stable")
+    majority[pairs[0, by_count]] = pairs[1, by_count]
 
-
-def limit(splits: Splits, labels: NDArray[np.int64], count: int, seed: int) -> Splits:
-    """Keep `count` training images, stratified, and the other splits in proportion; at least one of each class."""
-    if count >= len(splits.train):
-        return splits
-    share = count / len(splits.train)
-    generator = np.random.default_rng([seed, count])
-    kept: list[Indices] = []
-    for indices in splits[:3]:
-        present, place = np.unique(labels[indices], return_inverse=True)
-        wanted = _apportion(np.bincount(place, minlength=len(present)), share, least=1)
-        chosen = [generator.permutation(indices[place == label])[: wanted[label]] for label in range(len(present))]
-        kept.append(np.sort(np.concatenate(chosen)) if chosen else indices)
-    return Splits(kept[0], kept[1], kept[2], splits.dropped)
-
-
-def _apportion(counts: Counts, share: float, least: int) -> Counts:
-    """Return `share` of each count, rounded so that the sum is `share` of the sum; at least `least` of what there is.
-
-    The largest fractions are rounded up (ties: the lower class first).
-    """
-    exact = counts * share
-    floored = np.floor(exact + 1e-9).astype(np.int64)  # 0.29 * 100 is 28.999999999999996
-    missing = round(float(counts.sum() * share)) - int(floored.sum())
-    floored[np.argsort(-(exact - floored), kind="stable")[: max(missing, 0)]] += 1
-    raised: Counts = np.maximum(floored, np.minimum(least, counts))
-    # What a minimum added is taken from the largest, so that the sum stays (unless all are at the minimum).
-    for _ in range(int(raised.sum() - floored.sum())):
-        largest = int(np.argmax(raised))
-        raised[largest] -= raised[largest] > least
-    return raised
-
-
-def _place(labels: Counts, groups: Indices, shares: tuple[float, float], generator: np.random.Generator) -> Indices:
-    """Return the split of each of N images that are FREE."""
-    classes, label = np.unique(labels, return_inverse=True)
-    counts = np.bincount(label, minlength=len(classes))
-    used = [FREE, *(which for which, share in zip((VALIDATION, TEST), shares, strict=True) if share > 0)]
-    wanted = np.zeros((len(_SPLITS), len(classes)), np.int64)
-    for which, share in zip((VALIDATION, TEST), shares, strict=True):
-        wanted[which] = _apportion(counts, share, least=int(share > 0))
-    wanted[FREE] = counts - wanted[VALIDATION] - wanted[TEST]
-    split = np.full(len(labels), FREE, np.int64)
-    placed = np.zeros_like(wanted)
-
-    single = np.bincount(groups)[groups] == 1
-    together = np.flatnonzero(~single)
-    together = together[np.argsort(groups[together], kind="stable")]
-    larger = np.split(together, np.flatnonzero(np.diff(groups[together])) + 1) if len(together) else []
-    contents = [np.bincount(label[indices], minlength=len(classes)) for indices in larger]
-    # Groups that hold images of each class and are not placed yet.
-    left = np.bincount(label[single], minlength=len(classes)) + sum((content > 0 for content in contents), 0 * counts)
-    shuffled = [(larger[number], contents[number]) for number in generator.permutation(len(larger))]
-    for indices, content in sorted(shuffled, key=lambda group: -len(group[0])):
-        allowed = set(used)
-        for present in np.flatnonzero(content):
-            # With no more groups left than splits without this class, only those may have it.
-            without = {which for which in used if not placed[which, present]}
-            if without and left[present] <= len(without):
-                allowed = (allowed & without) or allowed
-        need = (wanted - placed) @ content
-        best = max(sorted(allowed), key=lambda which: need[which])
-        split[indices] = best
-        placed[best] += content
-        left -= content > 0
-
-    for which_class in range(len(classes)):
-        # The images that are alone bring every split as near to what it wants as possible.
-        indices = generator.permutation(np.flatnonzero(single & (label == which_class)))
-        give = np.zeros(len(_SPLITS), np.int64)
-        lacking = [which for which in used if not placed[which, which_class]]
-        give[lacking[: len(indices)]] = 1
-        need = np.maximum(wanted[:, which_class] - placed[:, which_class] - give, 0)
-        for which in (TEST, VALIDATION):
-            give[which] += min(int(need[which]), len(indices) - int(give.sum()))
-        give[FREE] += len(indices) - give.sum()
-        split[indices] = np.repeat(_SPLITS, give)
+    chosen = np.full(len(members), TRAIN, np.int8)
+    for label in np.unique(majority):
+        ours = np.flatnonzero(majority == label)
+        ours = ours[np.argsort(lowest[ours], kind="stable")]
+        images = sizes[ours].sum()
+        middle = np.cumsum(sizes[ours]) - sizes[ours] / 2
+        tested = max(np.searchsorted(middle, test * images), int(test > 0))
+        held_out = max(np.searchsorted(middle, (test + validation) * images), tested + int(validation > 0))
+        held_out = min(held_out, len(ours) - 1)
+        tested = max(min(tested, held_out - int(validation > 0)), 0)
+        chosen[ours[:held_out]] = VALIDATION
+        chosen[ours[:tested]] = TEST
+    split[free] = chosen[unit]
     return split
+
+
+def limit(labels: Indices, rank: Ranks, count: int) -> Indices:
+    """Return the indices, sorted, of the first `count` images by rank: each class in proportion, at least one of it."""
+    order = np.lexsort((rank, labels))
+    _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    position = np.arange(len(labels)) - np.repeat(starts, sizes)
+    share = np.where(position == 0, 0, (position + 0.5) / np.repeat(sizes, sizes))
+    kept: Indices = np.sort(order[np.argsort(share, kind="stable")[: max(count, len(sizes))]])
+    return kept

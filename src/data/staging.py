@@ -18,10 +18,14 @@ from src.data.archives import Member, is_archive, members
 from src.data.decoding import Decoded, Size, decode_all, digest
 from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
-from src.data.layout import counted, listed, read_layout
+from src.data.labels import TABLES, Row, labelled_layout, read_labels
+from src.data.layout import counted, is_generated, listed, read_layout
+from src.data.report import print_left_out
 from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
 from src.params import Data
+
+_ARCHIVES = {".zip", ".tar", ".tgz", ".txz", ".7z", ".rar"}
 
 
 class Staged(NamedTuple):
@@ -32,6 +36,7 @@ class Staged(NamedTuple):
     names: list[str]
     labels: NDArray[np.int64]  # (N,)
     official: NDArray[np.int8]  # (N,), values of src.data.splitting
+    groups: list[str] | None  # (N,), of a table of labels: images of one group stay together
     digests: list[bytes]  # equal for images with equal pixels
     unreadable: list[str]  # names of files that were left out
 
@@ -41,26 +46,28 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     fit = Fit(data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
     own: dict[str, tuple[Images | None, Labels | None]] = {}
-    ignored = 0
     photos = _Photos(scratch)
 
     def image_files() -> Iterator[tuple[str, bytes]]:
-        nonlocal ignored
         for member in _files(max_bytes):
             key = own_file(data.name, member.name)
             if key is not None:
                 if key in own:
                     raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
-            elif (content := _image_content(member, max_pixels)) is not None:
+            elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
+                photos.others.append(member.name)
+            elif member.name.lower().endswith(TABLES) and member.size <= BYTES_PER_PIXEL * max_pixels:
+                if not read_labels(member.name, member.read(), photos.labels):
+                    photos.others.append(member.name)
+            elif (content := _photo_content(member, max_pixels)) is not None:
                 yield member.name, content
             else:
-                ignored += 1
+                photos.others.append(member.name)
 
     for image in decode_all(image_files(), fit, max_pixels):
         photos.add(image)
-    if ignored:
-        print(f"ignored {counted(ignored, 'other file')}")
+    print_left_out(photos.others)
     if own and photos.names:
         raise UserError(
             f"the source holds both {data.name}'s own files and images ({photos.names[0]!r}): keep one kind"
@@ -76,18 +83,17 @@ def _files(max_bytes: int) -> Iterator[Member]:
             yield Member(path.name, path.stat().st_size, path.read_bytes)
 
 
-def _image_content(member: Member, max_pixels: int) -> bytes | None:
-    """Return the member's bytes if it is an image by its extension or, with another extension, by its content."""
-    path = PurePosixPath(member.name)
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-        return None
-    named_image = path.suffix.lower() in SUFFIXES
+def _photo_content(member: Member, max_pixels: int) -> bytes | None:
+    """Return the member's bytes if it is a photo by its ending or, with another ending, by its content."""
+    suffix = PurePosixPath(member.name).suffix.lower()
+    if suffix in _ARCHIVES:
+        raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
     if member.size > BYTES_PER_PIXEL * max_pixels:
-        if named_image:
+        if suffix in SUFFIXES:
             raise UserError(f"{member.name!r} has {member.size:,} bytes: make it smaller, or raise data.max_megapixels")
         return None
     content = member.read()
-    return content if named_image or is_image(content) else None
+    return content if suffix in SUFFIXES or is_image(content) else None
 
 
 class _Pixels:
@@ -115,6 +121,8 @@ class _Photos:
         self.names: list[str] = []
         self.digests: list[bytes] = []
         self.unreadable: list[tuple[str, str]] = []  # name, reason
+        self.labels: dict[str, Row] = {}
+        self.others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
         self.sizes: Counter[Size] = Counter()
         self.colour = False
         self.pixels: _Pixels | None = None
@@ -136,10 +144,13 @@ class _Photos:
     def finish(self, data: Data) -> Staged:
         """Return all of them with what their names say. Raise `UserError` if they do not make a data set."""
         if self.unreadable and not data.skip_unreadable:
-            files = listed([f"{name!r} ({reason})" for name, reason in self.unreadable])
+            alike: dict[tuple[str, str], list[str]] = {}
+            for name, reason in self.unreadable:
+                alike.setdefault((name.rpartition("/")[0] or ".", reason), []).append(name)
+            files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
             raise UserError(
-                f"cannot read {files}: repair or remove them, set data.skip_unreadable: true, or raise "
-                "data.max_megapixels if they have too many pixels"
+                f"cannot read {counted(len(self.unreadable), 'file')}: {listed(files)}: convert, repair or remove "
+                "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
             )
         if self.pixels is None:
             also = ""
@@ -157,15 +168,22 @@ class _Photos:
         name, count = Counter(self.names).most_common(1)[0]
         if count > 1:
             raise UserError(f"the source holds {name!r} {count} times: keep one")
-        layout = read_layout(self.names, SOURCES[data.name].classes if data.name in SOURCES else None)
+        classes = SOURCES[data.name].classes if data.name in SOURCES else None
+        unreadable = [name for name, _ in self.unreadable]
+        groups = None
+        if self.labels:
+            layout, groups = labelled_layout(self.names, self.labels, unreadable, classes)
+        else:
+            layout = read_layout(self.names, classes, [*self.others, *unreadable])
         return Staged(
             self.pixels.mapped()[..., : 3 if self.colour else 1],
             layout.classes,
             self.names,
             layout.labels,
             layout.official,
+            groups,
             self.digests,
-            [name for name, _ in self.unreadable],
+            unreadable,
         )
 
 
@@ -191,6 +209,7 @@ def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[byt
         names,
         np.concatenate([part.labels for part in parts]),
         np.concatenate([np.full(len(part.labels), TEST if part.split == "test" else FREE, np.int8) for part in parts]),
+        None,
         digests,
         [],
     )

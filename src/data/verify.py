@@ -8,21 +8,18 @@ before that thread has read every array once.
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import DATASET
-from src.data.prepared import DAMAGED, Dataset, LabelledImages, SplitName, array_paths, open_split
+from src.data.prepared import DAMAGED, Dataset, LabelledImages, SplitName, labels_path, open_split, split_folder
 
 _PIECE = 2**20  # bytes
-
-Item = TypeVar("Item")
 
 
 def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
@@ -32,26 +29,30 @@ def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
 
 def _open(dataset: Dataset, split: SplitName) -> LabelledImages:
     opened, record, image = open_split(split), dataset.splits[split], dataset.image
-    images_path, labels_path = array_paths(split)
     expected = (record.count, image.height, image.width, image.channels)
     if opened.images.shape != expected:
         raise UserError(
-            f"{images_path} has images (N, H, W, C) of {opened.images.shape}, {DATASET} of {expected}: {DAMAGED}"
+            f"{split_folder(split)} has images (N, H, W, C) of {opened.images.shape}, {DATASET} of {expected}: "
+            f"{DAMAGED}"
         )
     labels = opened.labels
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
         wrong = int(labels[np.flatnonzero((labels < 0) | (labels >= len(dataset.classes)))[0]])
         raise UserError(
-            f"{labels_path} has the label {wrong}, outside of 0 to {len(dataset.classes) - 1}, "
+            f"{labels_path(split)} has the label {wrong}, outside of 0 to {len(dataset.classes) - 1}, "
             f"the classes of {DATASET}: {DAMAGED}"
         )
-    if digest(labels_path) != record.labels_md5:
-        raise _changed(labels_path)
+    if digest(labels_path(split)) != record.md5[labels_path(split).name]:
+        raise _changed(labels_path(split))
     return opened
 
 
 class Verification:
-    """Thread that reads arrays, and what it has found."""
+    """Read files in a thread, and hold what it has found.
+
+    A state that was learned from damaged images would be resumed once the array is repaired, since its key holds
+    `dataset.json`, which stays as it is: so `wait` comes before the first state that is kept.
+    """
 
     def __init__(self, expected: dict[Path, str]) -> None:
         self._expected = expected
@@ -59,16 +60,6 @@ class Verification:
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._read, name="verify", daemon=True)
         self._thread.start()
-
-    def before(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items (epochs), the first one when all is read; raise what `wait` raises instead of it.
-
-        A state that was learned from damaged images would be resumed once the array is repaired: its key holds
-        `dataset.json`, which stays as it is.
-        """
-        for item in items:
-            self.wait()
-            yield item
 
     def wait(self) -> None:
         """Wait until all is read. Raise `UserError` if it is damaged, `OSError` if it cannot be read."""
@@ -96,9 +87,11 @@ class Verification:
 
 @contextmanager
 def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Verification]:
-    """Read the splits' images beside the block, which writes nothing. Raise `UserError` at its end, at the latest,
+    """Read the splits' files beside the block, which writes nothing. Raise `UserError` at its end, at the latest,
     if their bits are not those that the split stage wrote; `OSError` if they cannot be read."""
-    reading = Verification({array_paths(split)[0]: dataset.splits[split].images_md5 for split in splits})
+    reading = Verification(
+        {split_folder(split) / name: md5 for split in splits for name, md5 in dataset.splits[split].md5.items()}
+    )
     try:
         yield reading
         reading.wait()

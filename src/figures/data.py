@@ -7,26 +7,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.prepared import SplitName
+from src.data.prepared import DuplicateSets, SplitName
 from src.figures.sheet import Tile, sheet, spread
 from src.figures.style import SMALL, SPLIT_COLOURS, drawing, only_bottom, short
 
 _COLUMNS = 10
 _INCHES = 0.85
 _MOST_CLASSES = 40
+_MOST_SAMPLED = 100  # classes
 _PREVIEW_COLUMNS = 8
 _PREVIEW_INCHES = 1.1
+_PAIR_INCHES = 1.4
 
 
 def samples(
     path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str], count: int
 ) -> None:
-    """Draw up to `count` training images, class by class, from images (N, H, W, C) and labels (N,).
+    """Draw `count` training images, class by class, from images (N, H, W, C) and labels (N,).
 
-    Every class gets as many; with more classes than `count`, evenly spaced classes get one each.
+    Every class gets as many, at least its first one; of more than a hundred classes, evenly spaced ones are shown.
     """
     present = np.unique(labels)
-    shown = present[spread(len(present), count)]
+    shown = present[spread(len(present), max(count, _MOST_SAMPLED))]
     each = max(1, count // len(shown))
     groups = []
     for label in shown:
@@ -92,3 +94,26 @@ def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
     )
     title = f"Augmentation: one image, {len(images) - 1} draws"
     sheet(path, rows, title, caption, image_inches=_PREVIEW_INCHES, gap=0.1, group_gap=0.1)
+
+
+def duplicates_found(found: DuplicateSets) -> str:
+    """Return the numbers of sets of equal or nearly equal images in words."""
+    words = [f"{found.sets:,} sets, {found.conflicting:,} of them with different labels"]
+    words += [f"{n:,} {split} images are among those of train" for split, n in found.beside_train.items() if n]
+    return "; ".join(words)
+
+
+def duplicates(path: Path, found: DuplicateSets, images: Mapping[SplitName, NDArray[np.uint8]], kind: str) -> None:
+    """Draw the examples of equal or nearly equal images, a row for each set; of the splits whose images are given."""
+    rows = [
+        [
+            [Tile(images[member.split][member.index], [(f"{member.split} ", Path(member.name).name, "")], _PAIR_INCHES)]
+            for member in members
+            if member.split in images
+        ]
+        for members in found.examples
+    ]
+    caption = (
+        f"{duplicates_found(found)}. Each row is one set. Where the source does not divide it, it is in one split."
+    )
+    sheet(path, [row for row in rows if row], f"{kind}: examples", caption, image_inches=_PAIR_INCHES)

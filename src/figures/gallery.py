@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from src.data.prepared import SPLITS
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.prepared import SPLITS, SplitName
 from src.figures.calibration import reliability
 from src.figures.confusions import largest_confusions
 from src.figures.curves import error_by_step, learning_curves
-from src.figures.data import augmentations, class_distribution, samples
+from src.figures.data import augmentations, class_distribution, duplicates, samples
 from src.figures.feature_maps import feature_maps, filter_maps
 from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
 from src.figures.layers import layer_table, receptive_fields
@@ -60,6 +63,11 @@ def pictures(run: Run) -> Iterator[Picture]:
     yield Picture("Data", "samples", draw)
     counts = {split: [run.dataset.splits[split].per_class[name] for name in classes] for split in SPLITS}
     yield Picture("Data", "class_distribution", partial(class_distribution, counts=counts, classes=classes))
+    images: dict[SplitName, NDArray[np.uint8]] = {"train": run.train.images, "test": test}
+    found = run.dataset.duplicates
+    for name, kind, sets in ("equal", "Equal images", found.equal), ("nearly_equal", "Nearly equal images", found.near):
+        if sets and any(member.split in images for members in sets.examples for member in members):
+            yield Picture("Data", name, partial(duplicates, found=sets, images=images, kind=kind))
     if run.augmented is not None:
         yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
 

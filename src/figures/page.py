@@ -6,6 +6,7 @@ from pathlib import Path
 
 from src.core.files import write_text
 from src.data.prepared import Dataset
+from src.figures.data import duplicates_found
 from src.figures.embed import embed
 from src.figures.gallery import Part
 from src.figures.run import Run
@@ -88,7 +89,6 @@ def data_rows(dataset: Dataset) -> Iterator[tuple[str, str]]:
     yield "size", f"{image.width} × {image.height} pixels, {colours}" + (f", {image.resize}" if image.resize else "")
     yield "mean of train, by channel", ", ".join(f"{value:.4f}" for value in dataset.mean)
     yield "standard deviation", ", ".join(f"{value:.4f}" for value in dataset.std)
-    yield "left out as duplicates", f"{len(found.dropped):,} images"
-    yield "equal images kept in one split", f"{len(found.together):,} groups"
-    yield "equal images with different labels", f"{len(found.conflicting):,} groups"
+    yield "equal images", duplicates_found(found.equal)
+    yield "nearly equal images", "not looked for" if found.near is None else duplicates_found(found.near)
     yield "unreadable files left out", f"{len(dataset.unreadable):,}"

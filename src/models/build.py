@@ -31,8 +31,6 @@ def build(
     Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
     if model.name in NETWORKS:
-        if model.weights != "none":
-            raise UserError(f"model.weights: {model.name} starts from random weights: set none")
         activation = ACTIVATIONS[model.activation or ("gelu" if model.name in _GELU else "relu")]
         network: nn.Module = NETWORKS[model.name](image, classes, model.dropout, activation)
     else:

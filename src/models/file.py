@@ -113,11 +113,13 @@ def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
     """Return the spec's classifier with these weights, in evaluation mode. Raises `ValueError` if they do not fit."""
     # The weights are all in the file: nothing is to be downloaded again.
     model = spec.model.model_copy(update={"weights": "none"})
-    with Shapes():  # takes no memory, whatever the spec asks for
+    with Shapes():  # nothing is drawn that is replaced at once
         classifier = spec.model_copy(update={"model": model}).build()
-    try:
-        # Copies: as aligned in memory as any other weights, on which the last bits of a product depend.
-        classifier.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
-    except RuntimeError as error:  # names of weights that are missing, too many or of another shape
-        raise ValueError(str(error)) from None
+    wanted, found = (
+        {name: weight.shape for name, weight in side.items()} for side in (classifier.state_dict(), weights)
+    )
+    if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
+        raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
+    classifier.network.to_empty(device="cpu")  # not before: what a spec asks for may not fit any memory
+    classifier.load_state_dict(dict(weights))
     return classifier.eval()

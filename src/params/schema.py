@@ -50,6 +50,8 @@ class Split(Config):
     test: Share
     validation_from_test: CountOrZero
     groups: Annotated[str, AfterValidator(_regular_expression)] | None
+    near_duplicates: Literal["together", "ignore"]
+    shard_mib: Positive
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -171,7 +171,7 @@ class Augment(Config):
 
     @property
     def mixes(self) -> bool:
-        """Whether images of a batch get parts of each other."""
+        """Tell if images of a batch get parts of each other."""
         return bool(self.mixup or self.cutmix)
 
     @model_validator(mode="after")
@@ -181,7 +181,7 @@ class Augment(Config):
         return self
 
 
-Processors = Annotated[int, Field(ge=1, le=1024)]  # more has no machine; each takes memory from the start
+Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more; each takes memory at once
 
 
 Threads = Annotated[
@@ -208,6 +208,7 @@ class Train(Config):
     clip_gradient: Positive | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     record_every: CountOrZero
+    save_minutes: Positive
     optimizer: Optimizer
     schedule: Schedule
     augment: Augment

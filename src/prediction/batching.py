@@ -14,7 +14,7 @@ from src.prediction.photos import Pixels
 
 
 class Busy(Exception):
-    """Tell who asks, in one sentence, that as much is in work as may be."""
+    """Say, in one sentence, that the server already handles as much as it may."""
 
 
 class Room:
@@ -29,7 +29,7 @@ class Room:
     def enter(self) -> Iterator[None]:
         """Take a place for the length of the block. Raise `Busy` where none is free."""
         if self.taken >= self.most:
-            raise Busy(f"{self.taken} {self.what} are in work, which is the most: try again in a moment")
+            raise Busy(f"the server handles {self.taken} {self.what} already, its limit: try again in a moment")
         self.taken += 1
         try:
             yield

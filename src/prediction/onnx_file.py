@@ -74,7 +74,7 @@ def convert(model: Model) -> "ModelProto":
         raise UserError(f"torch {torch.__version__} cannot export {model.spec.model.name} to ONNX: {reason}") from None
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
-    # The exporter notes at everything in whose folders which line of code stood.
+    # The exporter stores paths and line numbers of source code in every node: remove them.
     graph = proto.graph
     parts = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for function in proto.functions:

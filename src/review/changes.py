@@ -10,7 +10,7 @@ from typing import Any
 
 from src.core.addresses import without_credentials
 from src.core.paths import DATASET, PIPELINE, RAW, REQUIREMENTS
-from src.data.prepared import SPLITS, array_paths
+from src.data.prepared import SPLITS, split_folder
 from src.review.revision import Revision, git, texts
 from src.tracking.identity import flatten
 
@@ -64,7 +64,7 @@ def packages(base: Revision, head: Revision) -> Changes:
 
 def data(base: Revision, head: Revision) -> Changes:
     """Return digests and sizes that differ of what was fetched and prepared, as `dvc.lock` has them."""
-    places = [RAW, DATASET, *(path for split in SPLITS for path in array_paths(split))]
+    places = [RAW, DATASET, *map(split_folder, SPLITS)]
     outputs = ({path.as_posix(): each.output(path) for path in places if each.output(path)} for each in (base, head))
     return _differing(*(
         {path: f"{out.get('md5', 'unknown')[:9]}, {out.get('size', 0):,} bytes" for path, out in side.items()}

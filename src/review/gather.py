@@ -9,7 +9,7 @@ import pandas
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.paths import DATASET, LOCK, METRICS, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
-from src.data.prepared import SplitName, array_paths
+from src.data.prepared import SplitName, split_folder
 from src.params import parse
 from src.review import changes
 from src.review.answers import compare, obstacle
@@ -109,7 +109,7 @@ def _answers(base: Revision, head: Revision, split: SplitName, margin: float) ->
     if before is None or after is None:
         lacking = "head" if after is None else "base"
         return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
-    images, _ = array_paths(split)
+    images = split_folder(split)
     same_arrays, same_source = (
         base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)
     )
@@ -137,7 +137,7 @@ def _read(revision: Revision, path: Path) -> pandas.DataFrame | None:
 
 def judged_models(head: Revision) -> int:
     """Count the distinct models that this test set has judged, as far as git's history tells."""
-    images, _ = array_paths("test")
+    images = split_folder("test")
     every = [*locks().values(), head.text(LOCK)]
     now = recorded(every[-1], "evaluate", images)
     models = {recorded(lock, "evaluate", MODEL) for lock in every if recorded(lock, "evaluate", images) == now}

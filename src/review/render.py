@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
 from src.core.files import digest
-from src.data.prepared import array_paths
+from src.core.paths import DATASET
+from src.data.prepared import open_split
 from src.figures.template import templates
 from src.review.revision import Revision
 from src.stats.paired import FEW
@@ -118,11 +118,11 @@ _FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, o
 
 def thumbnails(review: Mapping[str, Any], revisions: Iterable[Revision]) -> dict[int, str]:
     """Return images that changed sides as HTML by index in validation; none if they are not here, or are others."""
-    path, _ = array_paths("validation")
     found = review["validation"]["comparison"]
-    if not found or not path.is_file() or digest(path) not in {each.output(path).get("md5") for each in revisions}:
+    known = {each.output(DATASET).get("md5") for each in revisions}
+    if not found or not DATASET.is_file() or digest(DATASET) not in known:
         return {}
-    images = np.load(path, mmap_mode="r")
+    images = open_split("validation").images
     pictures = {}
     for flip in (*found["broken"][:_MOST], *found["fixed"][:_MOST]):
         image, buffer = Image.fromarray(images[flip["index"]].squeeze()), io.BytesIO()

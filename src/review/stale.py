@@ -16,7 +16,7 @@ from src.review.revision import Revision
 
 
 def stale(revision: Revision) -> dict[str, list[str]]:
-    """Return by stage what `dvc.lock` was not made with, and which results in git it did not make.
+    """List, by stage, inputs that changed since `dvc.lock` was written, and committed results that differ from it.
 
     Photos below data/images count where DVC tracks them (`data/images.dvc` holds their digest); else git does not know
     them. Data count by their digests: a stage that read another output than the one that `dvc.lock` has now.

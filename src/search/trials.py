@@ -68,7 +68,7 @@ class Trials:
         return len(self.finished()) == self._plan.count
 
     def mark_not_repeatable(self) -> None:
-        """Record that other trials may have been found than by the next search of the same question."""
+        """Record that the same search, run again, may try other values."""
         self._study.set_user_attr("repeatable", False)
 
     def repeatable(self) -> bool:

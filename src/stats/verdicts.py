@@ -143,8 +143,8 @@ def holm_level(others: Sequence[float]) -> float:
 def smallest_difference(flips: int, images: int, level: float) -> float | None:
     """Return the smallest difference of accuracy that McNemar's test could have called real; None where none could.
 
-    With as many images that changed sides as there were; where even all of them on one side would not do, with as many
-    as it takes: of n, p is 2^(1 − n).
+    It takes as many changed answers as there were. If even all of them in one direction would not be significant, it
+    takes the fewest that are: n of them give p = 2^(1 − n).
     """
     flips = max(flips, ceil(1 - log2(level)))
     if flips > images:

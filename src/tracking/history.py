@@ -26,10 +26,10 @@ class State(NamedTuple):
 
 
 def states(model_md5: str = "") -> list[State]:
-    """Return the working tree's, then those of the commits of all branches and tags, newest first; of one model where
-    asked.
+    """Return the `dvc.lock` of the working tree, then those of all branches' and tags' commits, newest first.
 
-    A commit stands here if it changed `dvc.lock`. Versions without a trained model are left out.
+    With `model_md5`, only those that hold that model. A commit counts if it changed `dvc.lock`. Versions without a
+    trained model are left out.
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
     if git("rev-parse", "--verify", "--quiet", "HEAD"):
@@ -62,7 +62,7 @@ def parameters(stage: Mapping[str, Any]) -> dict[str, str]:
 
 
 def stages_of(locked: Mapping[str, Any], model_md5: str) -> list[str]:
-    """Return those of a `dvc.lock` that made this model or ran on it: a stage may have been left as it was."""
+    """Return the stages that made this model or read it: a stage may be older, and belong to another model."""
     path = MODEL.as_posix()
     lists = {
         name: {entry["path"]: entry.get("md5") for kind in ("deps", "outs") for entry in stage.get(kind, [])}

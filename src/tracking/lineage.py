@@ -23,7 +23,7 @@ _MD5 = re.compile("[0-9a-f]{32}")
 
 
 class Lineage(NamedTuple):
-    """Hold what agrees in model and parameters, the asked state or run first among its kind."""
+    """Hold the commits and the runs that have the same model and parameters."""
 
     model_md5: str | None  # None: a run that trained none
     states: Sequence[State]  # whose dvc.lock holds the model, newest first, the working tree's before them
@@ -31,7 +31,7 @@ class Lineage(NamedTuple):
 
     @property
     def commit(self) -> str | None:
-        """Return the first whose `dvc.lock` holds the model."""
+        """Return the oldest commit whose `dvc.lock` holds the model, or the one that was asked for."""
         return next((state.commit for state in reversed(self.states) if state.commit), None)
 
 
@@ -66,7 +66,7 @@ def trace(name: str) -> Lineage:
     if state is None:
         raise UserError(f"{name} has no trained model: its dvc.lock lists none")
     others = [other for other in history.states(state.model_md5) if other.commit != commit and _agree(other, state)]
-    return Lineage(state.model_md5, [*others, state], _runs(store, state))  # the asked commit counts as the first
+    return Lineage(state.model_md5, [*others, state], _runs(store, state))  # `commit` takes the last
 
 
 def of_run(run: "Run", store: Store) -> Lineage:

@@ -53,7 +53,7 @@ def tracking_uri() -> str:
     if (file := database(uri)) is None:
         return uri
     path = str(main_root() / file)
-    # These mean something in an address; a path from here has none of those above.
+    # The characters have a meaning in an address; a relative path leaves out the folders above that may have them.
     return f"sqlite:///{os.path.relpath(path) if {*'?#%'} & {*path} else path}"
 
 

@@ -1,10 +1,11 @@
 """The training loop: a generator that yields one result per epoch, so that whoever drives it decides what to do."""
 
-import functools
+import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ from src.training.resume import Progress
 from src.training.schedules import lr_factor
 from src.training.step import TrainStep
 
+# A segment: so much is drawn at once, and a state can be saved at its end.
+_SEGMENT_BYTES, _SEGMENT_IMAGES = 2**28, 2**17
+_WINDOW = 4  # shards whose images are shuffled together
+
 LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 
 
@@ -43,32 +48,35 @@ def train(
 
     Best is the highest validation accuracy, at equal accuracy the lowest validation loss; without validation images it
     is the last epoch. With `train.ema`, the moving average of the weights is what is validated and kept. Shuffling,
-    augmentation and dropout of an epoch are a function of (seed, epoch) alone; a thread draws the first two for the
-    next epoch meanwhile, so that a GPU does not wait for the host. Several processes of one group train one model, and
-    each yields the same results. `progress` says where an interrupted training of the same arguments stood, and is kept
-    up to date. Raises `UserError` when the loss is no longer finite, or memory does not suffice.
+    augmentation and dropout of a segment of an epoch are a function of (seed, epoch, segment) alone; a thread draws the
+    first two for the next segment meanwhile, so that a GPU does not wait for the host. Several processes of one group
+    train one model, and each yields the same results. `progress` says where an interrupted training of the same
+    arguments stood, and is kept up to date. Raises `UserError` when the loss is no longer finite, or memory does not
+    suffice.
     """
     augment.check(config.augment, training.image_shape)
     fit_whitening(classifier, training.images)
     train_step = TrainStep(classifier, config, training.labels, compute)
     progress = progress or Progress()
     progress.start(train_step)
-    draw = functools.partial(draw_epoch, train_step, training, seed)
     first = len(progress.epochs) + 1
+    segments = draw_segments(train_step, training, seed, first, progress.unfinished.segments)
     with ThreadPoolExecutor(1) as thread:
-        drawing = thread.submit(draw, first)
+        drawing = thread.submit(next, segments)
+
+        def drawn() -> Segment:
+            nonlocal drawing
+            segment, drawing = drawing.result(), thread.submit(next, segments)
+            return segment
+
         for number in range(first, config.epochs + 1):
             if config.patience is not None and len(progress.epochs) - progress.best_epoch >= config.patience:
                 break
             if cuda := compute.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(compute.device)
-            started = time.perf_counter()
+            started, before = time.perf_counter(), progress.unfinished.images
             try:
-                drawn = drawing.result()
-                drawing = thread.submit(draw, number + 1)
-                loss, accuracy, steps = train_epoch(
-                    train_step, training, validation, drawn, seed, number, progress.losses
-                )
+                loss, accuracy, steps = train_epoch(train_step, training, validation, drawn, seed, progress)
                 trained = time.perf_counter()
                 validation_loss, validation_accuracy = measure(train_step.kept, validation)
             except (MemoryError, RuntimeError) as error:
@@ -92,7 +100,7 @@ def train(
                 lr=lr,
                 best=progress.is_best(validation_loss, validation_accuracy),
                 seconds=time.perf_counter() - started,
-                images_per_second=len(training) / (trained - started),
+                images_per_second=(len(training) - before) / (trained - started),
                 peak_gpu_memory_gib=torch.cuda.max_memory_allocated(compute.device) / 2**30 if cuda else None,
                 steps=steps,
             )
@@ -102,106 +110,149 @@ def train(
     classifier.eval()
 
 
+class Segment(NamedTuple):
+    """Hold a part of an epoch as one process computes it: some thousand images, the last part of an epoch fewer."""
+
+    order: Tensor  # int64 (M,), indices of the images on the CPU
+    augment_params: augment.AugmentParams
+    steps: int  # of the whole epoch
+    last: bool
+
+
 def train_epoch(
     train_step: TrainStep,
     training: Batches,
     validation: Batches,
-    drawn: tuple[Tensor, augment.AugmentParams],
+    drawn: Callable[[], Segment],
     seed: int,
-    number: int,
-    losses: Sequence[float],
+    progress: Progress,
 ) -> tuple[float, float, list[Errors]]:
     """Pass once over the training images; return mean loss, accuracy, and the error rates at the recorded steps.
 
-    drawn: what `draw_epoch` returns; losses: of validation, epoch by epoch. The host waits for the device once at the
-    end, and once at every record.
+    drawn: returns what `draw_segments` yields next. Goes on from `progress.unfinished`, which is kept up to date. The
+    host waits for the device once at the end, and once at every record and every state that is saved.
     """
     config, compute, size = train_step.config, train_step.compute, train_step.batch_size
-    # Dropout takes torch's own random state; every process has another.
-    torch.manual_seed(epoch_seeds(seed, number)[0] + distributed.rank())
-    order, augment_params = drawn[0], drawn[1].to(compute.device)
+    done, processes = progress.unfinished, distributed.world_size()
     # Small images are augmented several batches at once, which spares the launch of many small operations; but not
     # where images of a batch are mixed.
     values = size * math.prod(training.image_shape)
     together = 1 if config.augment.mixes else max(1, augmented_values(compute.device) // values)
+    sums = torch.tensor(done.sums, device=compute.device)
+    step, images_seen = done.steps, done.images
 
-    steps = -(-len(order) // size)
-    # Of each batch: mean loss and correct answers, on the device. Two tensors for all: small ones that stay would lie
-    # between the large ones that go, whose memory could then not be used again (2 GiB for a million images).
-    batch_losses = torch.zeros(steps, device=compute.device)
-    right = torch.zeros(steps, device=compute.device, dtype=torch.int64)
-    seen: list[int] = []  # images of each batch
-    recorded, records = (0, 0), []
-
-    def augmented() -> Iterator[tuple[Tensor, Target]]:
+    def augmented(order: Tensor, augment_params: augment.AugmentParams) -> Iterator[tuple[Tensor, Target]]:
         groups = zip(training.take(order, size * together), augment_params.split(size * together), strict=True)
         for (images, labels), group_params in groups:
             images, mix = augment.apply(config.augment, images, group_params)
             yield from zip(torch.split(images, size), Target.of(labels, mix).split(size), strict=True)
 
-    train_step.classifier.train()
     with tqdm(
-        total=len(order) * distributed.world_size(), desc=f"epoch {number}/{config.epochs}", unit=" images",
+        total=len(training), initial=images_seen, desc=f"epoch {done.number}/{config.epochs}", unit=" images",
         leave=False, disable=True if distributed.rank() else None,
     ) as bar:  # fmt: skip
-        for step, (images, target) in enumerate(augmented(), start=1):
-            # The middle of the step: a warm-up then starts above 0 and a new epoch's rate with the new epoch.
-            moment = number - 1 + (step - 0.5) / steps
-            lr = config.optimizer.lr * lr_factor(config.schedule, moment, config.epochs, losses)
-            step_of_all = (number - 1) * steps + step
-            batch_losses[step - 1], right[step - 1] = train_step.step(images, target, lr, step_of_all)
-            seen.append(len(images))
-            bar.update(len(images) * distributed.world_size())
-            if config.record_every and step_of_all % config.record_every == 0:
-                now = int(distributed.all_reduce_sum(right.sum()).item()), sum(seen) * distributed.world_size()
-                train_error = 1 - (now[0] - recorded[0]) / (now[1] - recorded[1])
-                held_out = measure(train_step.kept, validation)[1]
-                train_step.classifier.train()
-                records.append(Errors(step_of_all, number, train_error, None if held_out is None else 1 - held_out))
-                recorded = now
-    loss_sum = (batch_losses * torch.tensor(seen, device=compute.device)).sum()
-    sums = distributed.all_reduce_sum(torch.stack([loss_sum, right.sum()]))
-    loss, accuracy = (sums / (sum(seen) * distributed.world_size())).tolist()
-    return loss, accuracy, records
+        last = False
+        while not last:
+            # Dropout takes torch's own random state; every process has another.
+            torch.manual_seed(segment_seeds(seed, done.number, done.segments)[0] + distributed.rank())
+            order, augment_params, steps, last = drawn()
+            # Of each batch: mean loss and correct answers, on the device. Two tensors for all: small ones that stay
+            # would lie between the large ones that go, whose memory could then not be used again.
+            batches = -(-len(order) // size)
+            batch_losses = torch.zeros(batches, device=compute.device)
+            right = torch.zeros(batches, device=compute.device, dtype=torch.int64)
+            seen: list[int] = []  # images of each batch
+            train_step.classifier.train()
+            for images, target in augmented(order, augment_params.to(compute.device)):
+                step += 1
+                # The middle of the step: a warm-up then starts above 0 and a new epoch's rate with the new epoch.
+                moment = done.number - 1 + (step - 0.5) / steps
+                lr = config.optimizer.lr * lr_factor(config.schedule, moment, config.epochs, progress.losses)
+                step_of_all = (done.number - 1) * steps + step
+                batch = len(seen)
+                batch_losses[batch], right[batch] = train_step.step(images, target, lr, step_of_all)
+                seen.append(len(images))
+                images_seen += len(images) * processes
+                bar.update(len(images) * processes)
+                if config.record_every and step_of_all % config.record_every == 0:
+                    so_far = int(sums[1].item()) + int(distributed.all_reduce_sum(right.sum()).item())
+                    train_error = 1 - (so_far - done.recorded[0]) / (images_seen - done.recorded[1])
+                    held_out = measure(train_step.kept, validation)[1]
+                    train_step.classifier.train()
+                    validation_error = None if held_out is None else 1 - held_out
+                    done.records.append(Errors(step_of_all, done.number, train_error, validation_error))
+                    done.recorded = so_far, images_seen
+            loss_sum = (batch_losses * torch.tensor(seen, device=compute.device)).sum()
+            sums = sums + distributed.all_reduce_sum(torch.stack([loss_sum, right.sum()]))
+            done.segments, done.steps, done.images = done.segments + 1, step, images_seen
+            if not last:
+                progress.segment_ended(sums)
+    loss, accuracy = (sums / images_seen).tolist()
+    return loss, accuracy, done.records
 
 
-def draw_epoch(
-    train_step: TrainStep, training: Batches, seed: int, number: int
-) -> tuple[Tensor, augment.AugmentParams]:
-    """Draw the order (M,) in which this process computes the images of an epoch, and how each is augmented.
+def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: int, segments: int) -> Iterator[Segment]:
+    """Draw the order in which this process computes the images, and how each is augmented, without end.
 
-    A function of (seed, epoch) alone that leaves torch's own random state as it is. A few images at the end of the
-    order are left out of this epoch where they would give processes parts of different size, or batch norm a single
-    image to learn from; with `train.drop_last` all that fill no batch, unless there is no whole one.
+    Begins in epoch `number` after so many `segments`. A function of (seed, epoch, segment) alone that leaves torch's
+    own random state as it is. A few images at the end of the order are left out of this epoch where they would give
+    processes parts of different size, or batch norm a single image to learn from; with `train.drop_last` all that fill
+    no batch, unless there is no whole one.
     """
     config, processes = train_step.config, distributed.world_size()
-    generator = torch.Generator().manual_seed(epoch_seeds(seed, number)[1])
-    order = torch.randperm(len(training), generator=generator)
-    if len(order) > 1:
-        rest = len(order) % config.batch_size
-        left_out = rest % processes
-        if config.drop_last and rest < len(order):
-            left_out = rest
-        elif (rest // processes) % train_step.part_size == 1:
-            left_out += processes
-        order = order[: len(order) - left_out]
-    height, width, _ = training.image_shape
-    alternate = None
-    if config.augment.flip == "alternate":
-        alternate = augment.alternating(order, len(training), seed, number)
-    drawn = augment.draw(config.augment, len(order), (height, width), generator, alternate)
-    # Drawn for whole batches, of which every process computes its part.
-    part = distributed.train_shard(len(order), config.batch_size)
-    drawn = drawn.take(part)
-    return order[part], drawn.pin_memory() if train_step.compute.device.type == "cuda" else drawn
+    height, width, channels = training.image_shape
+    images = min(_SEGMENT_BYTES // (height * width * channels), _SEGMENT_IMAGES)
+    images = max(1, images // config.batch_size) * config.batch_size
+    for epoch in itertools.count(number):
+        generator = torch.Generator().manual_seed(segment_seeds(seed, epoch, 0)[1])
+        order = shuffled(training.shards, generator)
+        if len(order) > 1:
+            rest = len(order) % config.batch_size
+            left_out = rest % processes
+            if config.drop_last and rest < len(order):
+                left_out = rest
+            elif (rest // processes) % train_step.part_size == 1:
+                left_out += processes
+            order = order[: len(order) - left_out]
+        steps = -(-len(order) // config.batch_size)
+        parts = torch.split(order, images)
+        for segment, part in enumerate(parts):
+            if segment:
+                generator = torch.Generator().manual_seed(segment_seeds(seed, epoch, segment)[1])
+            if epoch == number and segment < segments:
+                continue
+            alternate = None
+            if config.augment.flip == "alternate":
+                alternate = augment.alternating(part, len(training), seed, epoch)
+            drawn = augment.draw(config.augment, len(part), (height, width), generator, alternate)
+            # Drawn for whole batches, of which every process computes its part.
+            own = distributed.train_shard(len(part), config.batch_size)
+            drawn = drawn.take(own)
+            drawn = drawn.pin_memory() if train_step.compute.device.type == "cuda" else drawn
+            yield Segment(part[own], drawn, steps, last=segment == len(parts) - 1)
 
 
-def epoch_seeds(seed: int, number: int) -> tuple[int, int]:
-    """Return the seeds of an epoch's dropout, and of its order and augmentation.
+def shuffled(shards: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return the indices (N,) of the images of shards of so many images each in random order.
 
-    Neighbouring seeds and epochs give unrelated numbers: numpy's `SeedSequence` mixes them.
+    The shards too are in random order. The images of a few, in this order, are shuffled together.
     """
-    dropout, drawing = np.random.SeedSequence([seed, number]).generate_state(2)
+    starts = np.cumsum([0, *shards])
+    order = torch.randperm(len(shards), generator=generator).tolist() if len(shards) > 1 else [0]
+    windows = []
+    for first in range(0, len(order), _WINDOW):
+        window = order[first : first + _WINDOW]
+        indices = torch.cat([torch.arange(starts[shard], starts[shard + 1]) for shard in window])
+        windows.append(indices[torch.randperm(len(indices), generator=generator)])
+    return torch.cat(windows)
+
+
+def segment_seeds(seed: int, number: int, segment: int) -> tuple[int, int]:
+    """Return the seeds of a segment's dropout, and of its order and augmentation.
+
+    Neighbouring seeds, epochs and segments give unrelated numbers: numpy's `SeedSequence` mixes them.
+    """
+    dropout, drawing = np.random.SeedSequence([seed, number, *[segment] * (segment > 0)]).generate_state(2)
     return int(dropout), int(drawing)
 
 

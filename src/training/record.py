@@ -13,11 +13,9 @@ from src.core.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.evaluation import tables
 from src.training.results import Epoch
 
-FILES = (HISTORY, STEPS, TRAINING, ENVIRONMENT)
-
 
 def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str, str | int]) -> None:
-    """Write `FILES`."""
+    """Write the curves, the summary and the environment of a training to `reports/`."""
     tables.write(HISTORY, history(epochs))
     tables.write(STEPS, steps(epochs))
     write_json(TRAINING, summary(epochs, network))

@@ -1,7 +1,7 @@
 """The results that training reports while it goes on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,19 @@ class Errors:
     epoch: int
     train_error: float  # of the batches since the last record or the start of the epoch, as they were learned from
     validation_error: float | None  # of all validation images, None without any
+
+
+@dataclass
+class Unfinished:
+    """Hold what an epoch that is not finished has come to, at the end of a segment."""
+
+    number: int  # of the epoch, from 1
+    segments: int = 0  # that are done
+    steps: int = 0  # that are done in this epoch
+    images: int = 0  # learned so far, by all processes together
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])  # of the losses, and of the correct answers
+    recorded: tuple[int, int] = (0, 0)  # correct answers and images at the last record
+    records: list[Errors] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Resume a training that was killed: started again, it goes on after its last finished epoch, to the same bits.
+"""Resume a training that was killed: started again, it goes on after its last finished segment, to the same bits.
 
-After every epoch the complete state replaces the one before in `.cache/state/<key>/state.pt`, synced and renamed, so
-that `kill -9` at any moment leaves the old state or the new one. No random state is in it: the randomness of an epoch
-is a function of (seed, epoch). The folder is no output of a stage, since DVC deletes those before it runs the stage.
+After every epoch, and in long ones every `train.save_minutes`, the complete state replaces the one before in
+`.cache/state/<key>/state.pt`, synced and renamed, so that `kill -9` at any moment leaves the old state or the new one.
+No random state is in it: the randomness of a segment of an epoch is a function of (seed, epoch, segment). The folder is
+no output of a stage, since DVC deletes those before it runs the stage.
 """
 
 import io
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from src.compute import distributed
 from src.core.files import replacing, write_text
 from src.core.paths import LOCK, shown, states
-from src.training.results import Epoch, Errors
+from src.training.results import Epoch, Errors, Unfinished
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
@@ -39,7 +40,10 @@ class Progress:
         self.epochs: list[Epoch] = []
         self.best_weights: Mapping[str, Any] | None = None  # on the CPU; None without validation images
         self._train_step: TrainStep | None = None
+        self.unfinished = Unfinished(1)
+        self.on_segment: Callable[[], None] = lambda: None  # called at the end of each segment but an epoch's last
         self._restored: dict[str, Any] | None = None  # the state of the train step, until there is one
+        self._sums: Tensor | None = None  # of the unfinished epoch, on the device
 
     @property
     def losses(self) -> list[float]:
@@ -67,19 +71,34 @@ class Progress:
     def add(self, epoch: Epoch) -> None:
         """Take in an epoch that has just finished; of a best one keep the weights, a copy since training goes on."""
         self.epochs.append(epoch)
+        self.unfinished, self._sums = Unfinished(epoch.number + 1), None
         if epoch.best and epoch.validation_accuracy is not None and self._train_step is not None:
             self.best_weights = copy_to_cpu(self._train_step.kept.state_dict())
+
+    def segment_ended(self, sums: Tensor) -> None:
+        """Take in that a segment has ended. `unfinished` says which, but for the sums (2,), still on the device."""
+        self._sums = sums
+        self.on_segment()
+
+    def is_finite(self) -> bool:
+        """Tell if the losses of the unfinished epoch are numbers: of a training that lost them nothing is kept."""
+        return self._sums is None or bool(self._sums.isfinite().all())
 
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and tensors on the CPU, which nothing changes any more."""
         train_step = self._restored if self._train_step is None else copy_to_cpu(self._train_step.state())
-        epochs = [asdict(epoch) for epoch in self.epochs]
-        return {"epochs": epochs, "best_weights": self.best_weights, "train_step": train_step}
+        if self._sums is not None:
+            self.unfinished.sums = self._sums.tolist()
+        epochs, unfinished = [asdict(epoch) for epoch in self.epochs], asdict(self.unfinished)
+        return {"epochs": epochs, "unfinished": unfinished, "best_weights": self.best_weights, "train_step": train_step}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned in another process, before training starts."""
         for epoch in state["epochs"]:
             self.epochs.append(Epoch(**epoch | {"steps": [Errors(**record) for record in epoch["steps"]]}))
+        unfinished = state["unfinished"]
+        records = [Errors(**record) for record in unfinished["records"]]
+        self.unfinished = Unfinished(**unfinished | {"records": records})
         self.best_weights, self._restored = state["best_weights"], state["train_step"]
 
 
@@ -97,14 +116,16 @@ def copy_to_cpu(value: Any) -> Any:
 class Resumable:
     """Restore `progress` and `snapshots` as a killed training with the same key left them, then keep them on disk.
 
-    key: digest of everything on which the result depends; session: a name for the training, by which its run is found.
+    key: digest of everything on which the result depends; minutes: after so many, an epoch's state is kept before its
+    end; session: a name for the training, by which its run is found.
     """
 
-    def __init__(self, key: str, progress: Progress, snapshots: Snapshots) -> None:
+    def __init__(self, key: str, progress: Progress, snapshots: Snapshots, minutes: float) -> None:
         self.session = uuid.uuid4().hex
         self.folder = states() / key
         self._file = self.folder / "state.pt"
         self._progress, self._snapshots = progress, snapshots
+        self._minutes = minutes
         self._warned = False
 
     @contextmanager
@@ -123,8 +144,11 @@ class Resumable:
         try:
             discard_recorded()
             self._restore(distributed.broadcast(self._file.read_bytes() if self._file.is_file() else None))
-            if finished := len(self._progress.epochs):
-                print(f"going on after epoch {finished}, the last that an interrupted training finished")
+            unfinished, done_epochs = self._progress.unfinished, len(self._progress.epochs)
+            if unfinished.segments:
+                print(f"going on in epoch {unfinished.number}, after {unfinished.images:,} images")
+            elif done_epochs:
+                print(f"going on after epoch {done_epochs}, the last that an interrupted training finished")
             yield
         finally:
             lock.release()
@@ -140,26 +164,38 @@ class Resumable:
             self._progress.restore(state["progress"])
             self._snapshots.restore(state["snapshots"])
 
-    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None]) -> None:
+    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None], check: Callable[[], None]) -> None:
         """Train to the end. For every epoch first write the state, then call `log`, while the next epoch runs.
 
-        `log` is called again for the epochs before a kill, which may have come between the two.
+        `log` is called again for the epochs before a kill, which may have come between the two. `check` raises if what
+        was learned from is damaged: then no state is written.
         """
         for epoch in self._progress.epochs:
             log(epoch)
         written: Future[None] | None = None
+        last = time.monotonic()
+
+        def keep(epoch: Epoch | None) -> None:
+            nonlocal written, last
+            check()
+            state = {"session": self.session, "progress": self._progress.state(), "snapshots": self._snapshots.state()}
+            if written is not None:
+                written.result()  # the disk may be slower than the epochs
+            written, last = writer.submit(self._write, state, epoch, log), time.monotonic()
+
+        def keep_now_and_then() -> None:
+            if time.monotonic() - last >= 60 * self._minutes and self._progress.is_finite():
+                keep(None)
+
+        self._progress.on_segment = keep_now_and_then
         with ThreadPoolExecutor(1, "state") as writer:
             for epoch in epochs:
                 self._snapshots.take(epoch.number)
-                progress, snapshots = self._progress.state(), self._snapshots.state()
-                if written is not None:
-                    written.result()  # the disk may be slower than the epochs
-                state = {"session": self.session, "progress": progress, "snapshots": snapshots}
-                written = writer.submit(self._write, state, epoch, log)
+                keep(epoch)
         if written is not None:
             written.result()
 
-    def _write(self, state: dict[str, Any], epoch: Epoch, log: Callable[[Epoch], None]) -> None:
+    def _write(self, state: dict[str, Any], epoch: Epoch | None, log: Callable[[Epoch], None]) -> None:
         content = io.BytesIO()  # where torch itself writes to disk, a full one is not an OSError
         torch.save(state, content)
         try:
@@ -170,8 +206,9 @@ class Resumable:
                 why = f"{error.strerror or error}: a killed training starts again"
                 print(f"warning: {shown(self.folder)}: {why}", file=sys.stderr, flush=True)
             self._warned = True
-        log(epoch)
-        tqdm.write(str(epoch))
+        if epoch is not None:
+            log(epoch)
+            tqdm.write(str(epoch))
 
     def finish(self, model_md5: str) -> None:
         """Note the model that came out. The state stays until `dvc.lock` has it: killed before, nothing is lost."""

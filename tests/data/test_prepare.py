@@ -25,7 +25,7 @@ from PIL import Image
 from src.core.errors import UserError
 from src.data.archives import members
 from src.data.layout import read_layout
-from src.data.prepared import SPLITS, open_split
+from src.data.prepared import SPLITS, open_split, read_groups, read_names
 from src.data.sources import SOURCES
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -36,8 +36,8 @@ TWO = {"cat": 10, "dog": 10}
 def test_digits_are_complete_and_the_same_again() -> None:
     dataset = run_stages(None, "digits")
     check_promises(dataset)
-    assert [dataset.splits[name].count for name in SPLITS] == [1079, 359, 359]
-    assert dataset.splits["train"].names[0].startswith("digits/0")
+    assert [dataset.splits[name].count for name in SPLITS] == [1078, 360, 359]
+    assert read_names("train")[0].startswith("digits/0")
     first = digests()
     run_stages(None, "digits")
     assert digests() == first
@@ -46,10 +46,10 @@ def test_digits_are_complete_and_the_same_again() -> None:
 def test_digits_pixels_are_scaled_to_bytes() -> None:
     from sklearn.datasets import load_digits
 
-    dataset = run_stages(None, "digits")
+    run_stages(None, "digits")
     reference = load_digits()
     images, labels = open_split("test")
-    numbers = [int(name.split("/")[1]) for name in dataset.splits["test"].names]
+    numbers = [int(name.split("/")[1]) for name in read_names("test")]
     assert (images[..., 0] == np.round(reference.images[numbers] * 255 / 16)).all()
     assert (labels == reference.target[numbers]).all()
 
@@ -59,7 +59,7 @@ def test_mnist_files_keep_their_test_set() -> None:
     dataset = run_stages(source, "mnist")
     check_promises(dataset)
     assert [dataset.splits[name].count for name in SPLITS] == [160, 40, 50]
-    assert dataset.splits["test"].names == [f"test/{number:05d}" for number in range(50)]
+    assert read_names("test") == [f"test/{number:05d}" for number in range(50)]
     assert dataset.classes == list("0123456789")
     folder = write_files(Path("folder"), mnist_files(200, 50, compress=False))
     again = run_stages(folder, "mnist")
@@ -70,7 +70,7 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
     source = pack_tar(Path("mnist.tar"), mnist_files(100, 50))
     dataset = run_stages(source, "mnist", validation=0.0, validation_from_test=20)
     assert [dataset.splits[name].count for name in SPLITS] == [100, 20, 30]
-    assert dataset.splits["validation"].names == [f"test/{number:05d}" for number in range(20)]
+    assert read_names("validation") == [f"test/{number:05d}" for number in range(20)]
     with pytest.raises(UserError, match="only 50 test images"):
         run_stages(source, "mnist", validation=0.0, validation_from_test=50)
     with pytest.raises(UserError, match="no test images of its own"):
@@ -97,7 +97,7 @@ def test_class_folders(top: str, kind: str) -> None:
     assert dataset.classes == ["9", "10", "cat", "dog"]
     assert [dataset.splits[name].count for name in SPLITS] == [24, 8, 8]
     images, labels = open_split("train")
-    for image, label, name in zip(images, labels, dataset.splits["train"].names, strict=True):
+    for image, label, name in zip(images, labels, read_names("train"), strict=True):
         assert dataset.classes[label] == name.split("/")[-2]
         assert encoded(Image.fromarray(image)) == files[name]
 
@@ -124,7 +124,7 @@ def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.
     out = capsys.readouterr().out
     assert "split.validation is not used" in out
     assert "split.test is not used" in out
-    assert all(name.startswith("top/test/") for name in dataset.splits["test"].names)
+    assert all(name.startswith("top/test/") for name in read_names("test"))
 
 
 def test_a_lone_class_train_is_a_class() -> None:
@@ -164,48 +164,74 @@ def test_content_decides_not_the_extension(capsys: pytest.CaptureFixture[str]) -
     files = class_folders(TWO) | {"cat/x.jpg": png(80), "cat/y.dat": png(81), "cat/z": png(82), "notes.csv": b"1,2"}
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     assert sum(split.per_class["cat"] for split in dataset.splits.values()) == 13
-    assert "ignored 1 other file" in capsys.readouterr().out
+    assert "left out 1 file .csv: '.' (1)" in capsys.readouterr().out
 
 
-def test_unreadable_images_are_all_named_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_are_counted_by_folder_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO) | {f"cat/bad{number:02}.png": png(number)[:60] for number in range(12)}
     source = pack_tar(Path("x.tar"), files)
-    with pytest.raises(UserError, match=r"'cat/bad00.png' \(.*'cat/bad09.png' \(.* and 2 more.*skip_unreadable: true"):
+    with pytest.raises(UserError, match=r"12 files: 12 in 'cat' \(.*'cat/bad00.png': .*skip_unreadable: true"):
         run_stages(source)
     dataset = run_stages(source, skip_unreadable=True)
     assert dataset.unreadable == [f"cat/bad{number:02}.png" for number in range(12)]
     assert "left out 12" in capsys.readouterr().out
 
 
-def test_duplicates_stay_in_one_split_and_are_dropped_from_train(capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     files = class_folders(TWO, "train/") | class_folders({"cat": 5, "dog": 5}, "test/", 500)
     files["train/cat/equal.bmp"] = encoded(picture(500), "BMP")  # pixels of test/cat/0.png in another format
     files |= {f"train/dog/same{number}.png": png(600) for number in range(4)}
     files["train/cat/wrong label.png"] = png(600)
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     check_promises(dataset)
-    duplicates = dataset.duplicates
-    assert duplicates.dropped == ["train/cat/equal.bmp"]
-    same = [f"train/dog/same{number}.png" for number in range(4)] + ["train/cat/wrong label.png"]
-    assert duplicates.together == [same]
-    assert duplicates.conflicting == [same]
-    assert sum(set(same) <= set(split.names) for split in dataset.splits.values()) == 1
-    assert "'train/cat/wrong label.png'" in capsys.readouterr().out
+    equal = dataset.duplicates.equal
+    assert (equal.sets, equal.conflicting, equal.beside_train) == (2, 1, {"validation": 0, "test": 1})
+    leak, same = equal.examples
+    assert {"train/cat/equal.bmp", "test/cat/0.png"} <= {member.name for member in leak}
+    assert len({member.split for member in same}) == 1
+    for member in leak:
+        assert read_names(member.split)[member.index] == member.name
+    out = capsys.readouterr().out
+    assert "2 sets of equal images, 1 of them with different labels" in out
+    assert "1 of the source's own test images is among equal images of train" in out
+    assert "'train/cat/wrong label.png'" in out
 
 
 def test_grey_and_rgb_copies_are_equal() -> None:
     grey = picture(700, mode="L")
     files = class_folders(TWO) | {"cat/a.png": encoded(grey), "dog/b.png": encoded(grey.convert("RGB"))}
-    assert run_stages(pack_tar(Path("x.tar"), files)).duplicates.conflicting == [["cat/a.png", "dog/b.png"]]
+    (members,) = run_stages(pack_tar(Path("x.tar"), files)).duplicates.equal.examples
+    assert [member.name for member in members] == ["cat/a.png", "dog/b.png"]
+
+
+def test_nearly_equal_images_stay_in_one_split_unless_they_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    def photo(seed: int) -> Image.Image:
+        return picture(seed).resize((64, 64))
+
+    files = {f"{name}/{seed}.png": encoded(photo(seed)) for name, seed in zip("ab" * 20, range(40), strict=True)}
+    files |= {f"a/{seed}.jpg": encoded(photo(seed), "JPEG") for seed in range(0, 40, 2)}
+    source = pack_tar(Path("x.tar"), files)
+    near = run_stages(source).duplicates.near
+    assert near is not None
+    assert near.sets == 20
+    assert "20 sets of nearly equal images, 0 of them with different labels" in capsys.readouterr().out
+    found = {Path(name).stem: {split for split in SPLITS if name in read_names(split)} for name in files}
+    assert all(len(splits) == 1 for splits in found.values())
+    ignored = run_stages(source, near_duplicates="ignore")
+    assert ignored.duplicates.near is None
+    tested = set(read_names("test"))
+    assert any((f"a/{seed}.png" in tested) != (f"a/{seed}.jpg" in tested) for seed in range(0, 40, 2))
 
 
 def test_groups_stay_together(capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"{name}/p{patient}_{number}.png" for name in TWO for patient in range(8) for number in range(3)]
     files = {name: png(seed + 2) for seed, name in enumerate(names)}
-    dataset = run_stages(pack_tar(Path("x.tar"), files | {"cat/x.png": png(1)}), groups=r"/(p\d+)_")
+    run_stages(pack_tar(Path("x.tar"), files | {"cat/x.png": png(1)}), groups=r"/(p\d+)_")
     found: dict[str, set[str]] = {}
     for name in SPLITS:
-        groups = dataset.splits[name].groups
+        groups = read_groups(name)
         assert groups is not None
         for group in groups:
             found.setdefault(group, set()).add(name)
@@ -228,14 +254,12 @@ def test_limit_is_a_stratified_part() -> None:
         run_stages(source, limit=1)
 
 
-def test_duplicates_that_the_limit_leaves_out_are_not_listed() -> None:
+def test_duplicates_that_the_limit_leaves_out_are_not_counted() -> None:
     files = class_folders({"cat": 40, "dog": 40}) | {f"cat/again {number}.png": png(number) for number in range(20)}
-    files |= {f"dog/wrong {number}.png": png(number) for number in range(5)}
     dataset = run_stages(pack_tar(Path("x.tar"), files), limit=30)
-    kept = {name for split in dataset.splits.values() for name in split.names}
-    listed = [*dataset.duplicates.together, *dataset.duplicates.conflicting]
-    assert 0 < len(dataset.duplicates.together) < 20
-    assert all(len(names) > 1 and kept.issuperset(names) for names in listed)
+    assert 0 < dataset.duplicates.equal.sets < 40
+    for example in dataset.duplicates.equal.examples:
+        assert all(read_names(member.split)[member.index] == member.name for member in example)
 
 
 def test_no_validation_is_possible() -> None:

@@ -99,9 +99,7 @@ def test_a_folder_is_packed_the_same_whatever_its_times_and_order(capsys: pytest
 
 def test_photos_are_taken_from_data_images() -> None:
     write_files(IMAGES, {".gitkeep": b""})
-    with pytest.raises(
-        UserError, match=r"data/images holds no photos: .*dvc pull.*README: Data and models on several m"
-    ):
+    with pytest.raises(UserError, match=r"data/images holds no photos: .*dvc add data/images \(docs/machines\.md\)"):
         run_stages(None)
     write_files(IMAGES, class_folders(TWO))
     check_promises(run_stages(None))
@@ -112,9 +110,10 @@ def test_a_temporary_experiment_explains_where_the_photos_are(root: Path, monkey
     copy = write_files(root / ".dvc/tmp/exps/x", {"data/images/.gitkeep": b""})
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.chdir(copy)
-    with pytest.raises(UserError, match=r"not carried into --temp and --queue experiments; set data\.source to a path"):
+    with pytest.raises(UserError, match="--temp and --queue experiments only after dvc add data/images"):
         run_stages(None)
-    check_promises(run_stages("data/images"))
+    with pytest.raises(UserError, match=r"data\.source must be empty for data/images"):
+        run_stages("data/images")
 
 
 def test_no_network_names_the_place_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,8 @@ def test_parameters_data_packages_and_environment(repo: Path) -> None:
     assert {each["name"] for each in changes.data(*sides)} == {
         "data/raw",
         "data/prepared/dataset.json",
-        "data/prepared/validation.images.npy",
-        "data/prepared/test.images.npy",
+        "data/prepared/validation",
+        "data/prepared/test",
     }
     assert changes.packages(*sides) == [
         {"name": "torch", "base": "2.14.1", "head": "2.15.0"},

@@ -94,7 +94,7 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
 
 def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
     results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
-    write(repo / "data/prepared/validation.images.npy", "at another size")
+    write(repo / "data/prepared/validation/images-00000.npy", "at another size")
     lock(repo)
     found = json.loads(tell("--json"))
     assert (found["verdict"], found["validation"]["prepared_otherwise"]) == ("equivalent", True)

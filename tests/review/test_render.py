@@ -189,10 +189,10 @@ def test_the_page_has_what_the_comment_has(repo: Path, tell: Any) -> None:
 def test_thumbnails_where_the_images_are_the_locked_ones(repo: Path, tell: Any) -> None:
     images = np.random.default_rng(0).integers(256, size=(2_000, 8, 8, 1), dtype=np.uint8)
     results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
-    np.save(repo / "data/prepared/validation.images.npy", images)
+    np.save(repo / "data/prepared/validation/images-00000.npy", images)
     lock(repo)
     assert Page(tell("--html")).pictures == 7
-    np.save(repo / "data/prepared/validation.images.npy", images + 1)
+    write(repo / "data/prepared/dataset.json", {"name": "other images"})
     assert "img" not in Page(tell("--html")).tags
 
 

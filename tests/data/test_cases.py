@@ -1,0 +1,248 @@
+"""Photo sets as people have them, after public reports: each gives its classes and splits, or one line that says why.
+
+The first ones are made by `cases/make.py` beside the repository, where it lies.
+"""
+
+import importlib.util
+import json
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import pytest
+from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, picture, png, run_stages, write_files
+
+from src.core.errors import UserError
+from src.core.paths import IMAGES
+from src.data.prepared import SPLITS, Dataset
+
+pytestmark = pytest.mark.usefixtures("root")
+
+TWO = {"cat": 10, "dog": 10}
+FEW = {"cat": 4, "dog": 4}
+HEIC = b"\0\0\0\x28ftypheic\0\0\0\0mif1heic" + bytes(range(256))
+
+
+def counts(dataset: Dataset) -> dict[str, list[int]]:
+    """Images of each class in train, validation and test."""
+    return {name: [dataset.splits[split].per_class[name] for split in SPLITS] for name in dataset.classes}
+
+
+GIVEN = {"cat": [8, 2, 4], "dog": [8, 2, 4]}  # TWO for training and FEW as test
+DRAWN = {"cat": [6, 2, 2], "dog": [6, 2, 2]}  # TWO without splits of their own
+SHARED: dict[str, dict[str, list[int]] | str] = {
+    "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
+    "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
+    "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
+    "with_docs": "'dataset' holds only folders .* beside 'docs': if its folders are the classes, give 'dataset' alone",
+    "heic_class": r"cannot read 20 files: 20 in 'bird' \(HEIC, .*\), such as 'bird/IMG_0000.HEIC': convert",
+    "heic_half": r"cannot read 10 files: 10 in 'cat' \(HEIC, .*\), such as 'cat/IMG_0000.HEIC'",
+    "hidden_only": "/bird is an empty folder: put photos there, or remove it",
+    "empty_in_zip": r"'bird' \(0 files\) without a photo that can be read: add photos",
+    "unreadable_class": r"'bird' \(8 files\) without a photo that can be read: add photos",
+    "shift_jis": "in an encoding that the zip does not name: pack the folder again as .tar",
+}
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_a_shared_case(case: str, tmp_path: Path) -> None:
+    make = REAL.parent / "cases" / "make.py"
+    if not make.is_file():
+        pytest.skip("needs cases/make.py beside the repository, in shared")
+    spec = importlib.util.spec_from_file_location("make", make)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "case").mkdir()
+    module.CASES[case](tmp_path / "case")
+    source = tmp_path / "case" / "photos.zip"
+    expect(source if source.is_file() else source.parent, SHARED[case], skip_unreadable=case == "unreadable_class")
+
+
+def expect(source: Path, expected: dict[str, list[int]] | str, skip_unreadable: bool = False) -> None:
+    """Run both stages: they give these counts, or one line in which `expected` is found."""
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            run_stages(source, image_size=8, skip_unreadable=skip_unreadable)
+    else:
+        assert counts(run_stages(source, image_size=8, skip_unreadable=skip_unreadable)) == expected
+
+
+def splits(train: str, test: str, below: str = "") -> dict[str, bytes]:
+    return class_folders(TWO, f"{train}/{below}") | class_folders(FEW, f"{test}/{below}", 100)
+
+
+def flat(pattern: str, start: int = 0) -> dict[str, bytes]:
+    """Ten files for each of two classes; `pattern` has the class and a number."""
+    names = [pattern.format(name, number) for name in TWO for number in range(10)]
+    return {name: png(start + number) for number, name in enumerate(names)}
+
+
+def table(rows: dict[str, str], header: str = "file,label") -> bytes:
+    return "\n".join([header, *(f"{name},{rest}" for name, rest in rows.items())]).encode()
+
+
+def json_lines(labels: dict[str, str]) -> bytes:
+    return "\n".join(json.dumps({"file_name": name, "label": label}) for name, label in labels.items()).encode()
+
+
+SIDES = ("train", "test")
+PHOTOS = {f"{number}.png": png(number) for number in range(20)}
+LABELS = {name: "cat" if number < 10 else "dog" for number, name in enumerate(PHOTOS)}
+DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "\u00e9t\u00e9") for form in ("NFD", "NFC"))
+
+CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
+    # Splits by folders
+    "capitals": (splits("Train", "TEST"), GIVEN),
+    "years": (splits("train2017", "test2017"), GIVEN),
+    "images of each side": (splits("train_images", "test_images"), GIVEN),
+    "a word before, and doubled": (splits("seg_train/seg_train", "seg_test/seg_test"), GIVEN),
+    "and photos to predict": (splits("seg_train", "seg_test") | {"seg_pred/1.png": png(999)}, "has 'seg_pred': remove"),
+    "images within each side": (splits("train", "test", "images/"), GIVEN),
+    "in a repository": (splits("x-main/data/train", "x-main/data/test") | {"x-main/src/x.py": b"x"}, GIVEN),
+    "splits within classes": (
+        {
+            f"{name}/{side}/{number}.png": png(number + 20 * len(side) + 500 * (name == "cat"))
+            for name in TWO for side, count in zip(SIDES, (10, 4), strict=True) for number in range(count)
+        },
+        GIVEN,
+    ),
+    "flat sides": (flat("train/{}.{}.png") | {f"test/{n}.9.png": png(900 + len(n)) for n in ("cat", "doggy")},
+                   "test folder has 'doggy', which its train folder .* lacks"),
+    "unlabelled test": (class_folders(TWO, "train/") | class_folders({"unknown": 4}, "test/", 100),
+                        "test folder has 'unknown', which its train folder .* lacks"),
+    "extra": (splits("train", "extra"), "'train' holds only folders .* beside 'extra'"),
+    "trains": (class_folders({"bullet_train": 10, "steam_train": 10}),
+               {"bullet_train": [6, 2, 2], "steam_train": [6, 2, 2]}),
+    "latest": (class_folders({"latest": 10, "contest": 10}), {"contest": [6, 2, 2], "latest": [6, 2, 2]}),
+    # Folders that are classes, and others
+    "sessions in every class": (flat("{}/2021/{}.png"), DRAWN),
+    "sessions in one class": (class_folders({"a": 5, "b": 5}, "cat/") | class_folders({"dog": 10}, "", 50),
+                              "'cat' holds only folders .* beside 'dog'"),
+    "images and masks": (class_folders(TWO, "images/") | class_folders(TWO, "masks/", 50), "'images' holds only fold"),
+    "letters": (class_folders({"A": 10, "a": 10}), {"A": [6, 2, 2], "a": [6, 2, 2]}),
+    "annotations": (class_folders(TWO) | {"annotations/1.xml": b"x"}, r"'annotations' \(1 file\) without a photo"),
+    "a class of another format": (class_folders(TWO) | {"bird/1.npy": b"x"}, r"'bird' \(1 file\) without a photo"),
+    "lost in one split": (splits("train", "test") | {"test/bird/.gitkeep": b""}, r"'test/bird' \(1 file\) without"),
+    "checkpoints of a notebook": (class_folders(TWO) | {".ipynb_checkpoints/1.png": png(0)}, DRAWN),
+    "macOS and Windows": (class_folders(TWO) | {"__MACOSX/cat/._0.png": b"x", "cat/._0.png": b"x", ".DS_Store": b"x",
+                          "cat/Thumbs.db": b"x", "desktop.ini": b"x", "$RECYCLE.BIN/9.png": png(9)}, DRAWN),
+    "two forms of one letter": (
+        class_folders({"cat": 10, DECOMPOSED: 5}) | {f"{COMPOSED}/x{n}.png": png(80 + n) for n in range(5)},
+        {"cat": [6, 2, 2], COMPOSED: [6, 2, 2]},
+    ),
+    # Flat names
+    "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg has one number; take dates out"),
+    "underscores": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
+    # Formats
+    "formats": (
+        class_folders({"cat": 7, "dog": 10}) | {
+            f"cat/x.{kind}": encoded(picture(90 + seed, 16), name)
+            for seed, (kind, name) in enumerate({"webp": "WEBP", "avif": "AVIF", "jp2": "JPEG2000"}.items())
+        },
+        DRAWN,
+    ),
+    "HEIC named JPEG": (class_folders(TWO) | {"cat/x.jpg": HEIC}, "convert it to JPEG.*'cat/x.jpg'"),
+    "HEIC without ending": (class_folders(TWO) | {"cat/x": HEIC}, "HEIC.*'cat/x'"),
+    "DICOM": (class_folders(TWO) | {"ct/1.dcm": b"\0" * 128 + b"DICM"}, "cannot read 1 file: 1 in 'ct' .*'ct/1.dcm'"),
+    "raw beside JPEG": (class_folders(TWO) | {"cat/0.NEF": b"MM\0*x"}, "'cat/0.NEF'"),
+    "archives within": ({"cat.zip": b"PK", "dog.zip": b"PK"}, "holds the archive 'cat.zip': unpack it"),
+    # Tables of labels
+    "labels.csv": (PHOTOS | {"labels.csv": table(LABELS)}, DRAWN),
+    "Excel": (PHOTOS | {"x.csv": b"\xef\xbb\xbf" + table(LABELS, "File,Label").replace(b",", b";")}, DRAWN),
+    "metadata.jsonl": (
+        PHOTOS | {"metadata.jsonl": json_lines(LABELS)},
+        DRAWN,
+    ),
+    "metadata.csv of each side": (
+        {f"x/{side}/{name}": png(500 * (side == "test") + seed) for side in SIDES for seed, name in enumerate(PHOTOS)}
+        | {f"x/{side}/metadata.csv": table(LABELS, "file_name,label") for side in SIDES},
+        {"cat": [8, 2, 10], "dog": [8, 2, 10]},
+    ),
+    "names without folders": ({f"images/{n}": p for n, p in PHOTOS.items()} | {"labels.csv": table(LABELS)}, DRAWN),
+    "decomposed names": (
+        {f"{DECOMPOSED}{n}": p for n, p in PHOTOS.items()}
+        | {"l.csv": table({f"{COMPOSED}{n}": c for n, c in LABELS.items()})}, DRAWN),
+    "split column": (
+        PHOTOS | {"labels.csv": table({n: f"{c},{'test' if n[0] == '1' else 'train'}" for n, c in LABELS.items()},
+                                      "file,label,split")},
+        "class 'dog' gets no train image",
+    ),
+    "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
+                      "has the split 'x': write train, validation or test"),
+    "a lost file": (PHOTOS | {"l.csv": table(LABELS | {"x.png": "cat"})}, "names 1 file that the source does not hold"),
+    "an unlabelled photo": (PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"),
+    "two labels": (PHOTOS | {"l.csv": table(LABELS) + b"\n0.png,dog"}, "line 22: '0.png' has other values"),
+    "no label": (PHOTOS | {"l.csv": table(LABELS | {"0.png": ""})}, "line 2: file or label is empty"),
+    "another table": (class_folders(TWO) | {"notes.csv": b"a,b\n1,2", "x.jsonl": b"{", "y.csv": b"\xff"}, DRAWN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case(case: str) -> None:
+    files, expected = CASES[case]
+    expect(pack_tar(Path("x.tar"), files), expected)
+
+
+def test_a_flat_class_that_cannot_be_read_is_named() -> None:
+    files = flat("{}.{}.png") | {f"bird.{number}.jpg": b"broken" for number in range(8)}
+    expect(pack_tar(Path("x.tar"), files), r"'bird' \(8 files\) without a photo", skip_unreadable=True)
+
+
+def test_groups_of_a_table_stay_together() -> None:
+    rows = {name: f"{label},p{number // 2}" for number, (name, label) in enumerate(LABELS.items())}
+    files = PHOTOS | {"labels.csv": table(rows, "file,label,group")}
+    dataset = run_stages(pack_tar(Path("x.tar"), files))
+    groups = [set(dataset.splits[split].groups or []) for split in SPLITS]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("h\u00fcndin".encode(), "h\u00fcndin"),  # by macOS: UTF-8, without the flag
+        ("h\u00fcndin".encode("cp850"), "h\u00fcndin"),  # by Windows in German
+        ("\u72ac\u5c0f\u5c4b".encode("gbk"), None),
+    ],
+)
+def test_a_zip_whose_names_lack_the_flag_for_utf8(raw: bytes, name: str | None) -> None:
+    stand_in = "x" * len(raw)
+    data = pack_zip(Path("x.zip"), class_folders({"cat": 10, stand_in: 10})).read_bytes()
+    Path("x.zip").write_bytes(data.replace(stand_in.encode(), raw))
+    with zipfile.ZipFile("x.zip") as archive:
+        assert not any(info.flag_bits & 0x800 for info in archive.infolist())
+    if name:
+        expect(Path("x.zip"), {"cat": [6, 2, 2], name: [6, 2, 2]})
+    else:
+        expect(Path("x.zip"), "in an encoding that the zip does not name")
+
+
+def test_a_linked_class_folder_is_refused_where_dvc_would_miss_its_photos() -> None:
+    write_files(IMAGES, class_folders({"cat": 10}))
+    write_files(Path("elsewhere"), class_folders({"dog": 10}, start=50))
+    (IMAGES / "dog").symlink_to(Path("elsewhere/dog").resolve())
+    with pytest.raises(UserError, match="data/images/dog is a link, behind which DVC would not notice"):
+        run_stages(None)
+    expect(IMAGES.rename("outside"), DRAWN)
+
+
+def test_what_was_understood_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    files = splits("train", "test") | {"train/cat/@eaDir/0.png/THUMB.jpg": b"x", "train/cat/notes.txt": b"x"}
+    run_stages(pack_tar(Path("x.tar"), files | {"README": b"x", "train/dog/a.txt": b"x"}))
+    out = capsys.readouterr().out
+    assert "left out 1 file @eaDir: 'train/cat' (1)\n" in out
+    assert "left out 2 files .txt: 'train/cat' (1), 'train/dog' (1)\n" in out
+    assert "left out 1 file without ending: '.' (1)\n" in out
+    assert (
+        "  class    train validation test\n  cat          8          2    4\n  dog          8          2    4\n" in out
+    )
+
+
+def test_the_table_of_many_classes_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(pack_tar(Path("x.tar"), class_folders({str(number): 3 for number in range(60)})))
+    rows = capsys.readouterr().out.partition("  class ")[2].splitlines()
+    assert rows[20].split() == ["19", "1", "1", "1"]
+    assert rows[21].split() == ["…", "20", "more"]
+    assert rows[22].split() == ["40", "1", "1", "1"]
+    assert rows[42].split() == ["60", "in", "all", "60", "60", "60"]
