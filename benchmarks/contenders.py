@@ -24,6 +24,7 @@ from benchmarks.problems import Problem, spread
 from benchmarks.tutorials import TUTORIALS, Images, train_epoch
 from src.compute.batches import Batches
 from src.compute.device import Compute, prepare
+from src.compute.threads import cpu_threads
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.params import Train
@@ -104,7 +105,7 @@ def tutorial(problem: Problem, section: Train, device: torch.device, workers: in
     optimiser = known.optimizer(network.parameters())
 
     def turn() -> float:
-        defaults(section.threads)
+        defaults(cpu_threads(section, problem.params.model.name))
         train_epoch(network, loader, criterion, optimiser, device)
         return loader.rate()
 
@@ -118,7 +119,7 @@ def plain(problem: Problem, section: Train, device: torch.device, workers: int, 
     optimiser = TUTORIALS[problem.recipe].optimizer(network.parameters())
 
     def turn() -> float:
-        defaults(section.threads)
+        defaults(cpu_threads(section, problem.params.model.name))
         network.train()
         total = torch.zeros((), device=device)
         for images, labels in loader:
@@ -161,7 +162,7 @@ def with_lightning(problem: Problem, section: Train, device: torch.device, worke
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
     def turn() -> float:
-        defaults(section.threads)
+        defaults(cpu_threads(section, problem.params.model.name))
         lightning.Trainer(max_epochs=1, accelerator=device.type, devices=1, **quiet).fit(module, loader)
         return module.rate
 

@@ -6,6 +6,7 @@ torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machi
 
 from src.compute import distributed
 from src.compute.forward import logits
+from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_names
@@ -39,7 +40,7 @@ def work() -> None:
     training = trainer.start(params.model, params.train, params.seed, progress)
     images, classifier = trainer.images, training.classifier
     with distributed.process_group(trainer.compute.device):
-        environment = record.environment(trainer.compute, params.train.threads)
+        environment = record.environment(trainer.compute, cpu_threads(params.train, params.model.name))
         snapshots = Snapshots(classifier.network)
         state = Resumable(training_key(params, environment), progress, snapshots, params.train.save_minutes)
         if distributed.rank() > 0:

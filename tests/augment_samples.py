@@ -13,6 +13,7 @@ NO_AUGMENT: dict[str, Any] = {
     "flip": False,
     "flip_vertical": False,
     "crop": 0,
+    "pad": "zeros",
     "resized_crop": None,
     "rotate": 0,
     "translate": 0.0,

@@ -24,7 +24,8 @@ FAMILIES = (
 _SHAPES = {"digits": (8, 1), "mnist": (28, 1), "fashion_mnist": (28, 1), "image_folder": (64, 3)}  # else 32×32×3
 _EXAMPLES: dict[str, Any] = {
     "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "iterations": 2,
-    "label_smoothing": 0.1, "class_weights": "balanced",
+    "label_smoothing": 0.1, "class_weights": "balanced", "newton_schulz": 3, "bias_lr": 1e-2, "head_lr": 1e-2,
+    "sgd_momentum": 0.9, "whitening_share": 0.5,
 }  # fmt: skip
 
 IMAGES, BATCH_SIZE = 20, 8
@@ -46,7 +47,7 @@ def recipe(name: str, count: int = IMAGES, **changes: Any) -> tuple[Classifier, 
     chosen = writing.load_recipe(name)
     height, channels = _SHAPES.get(chosen.data.name, (32, 3))
     model = chosen.model.model_copy(update={"weights": "none"})
-    small = {"batch_size": BATCH_SIZE, "epochs": 2, "compile": False, "record_every": 0}
+    small = {"batch_size": BATCH_SIZE, "drop_last": False, "epochs": 2, "compile": False, "record_every": 0}
     torch.manual_seed(0)
     classifier = build(model, _format(height, channels), 10, *_constants(channels))
     pixels = np.random.default_rng(0).integers(0, 256, (count, height, height, channels), dtype=np.uint8)

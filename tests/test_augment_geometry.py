@@ -37,6 +37,18 @@ def test_flips_and_shift_equal_torchvisions() -> None:
         assert torch.equal(ours[number].permute(2, 0, 1), expected)
 
 
+def test_what_comes_in_with_a_shift_may_be_the_mirrored_image() -> None:
+    images = photos()
+    flip = torch.tensor([[False, False], [False, True], [True, False], [True, True]])
+    shift = torch.tensor([[0, 0], [2, -1], [1, -2], [-2, 2]])
+    ours = geometry.flip_and_shift(images, flip, shift, 2, "reflect")
+    for number, (image, (down, right)) in enumerate(zip(images, shift.tolist(), strict=True)):
+        turned = image.flip([axis for axis in (0, 1) if flip[number, axis]]).permute(2, 0, 1)
+        padded = reference.pad(turned, [2, 2], padding_mode="reflect")
+        expected = reference.crop(padded, 2 - down, 2 - right, *image.shape[:2])
+        assert torch.equal(ours[number].permute(2, 0, 1), expected)
+
+
 def affine(
     size: tuple[int, int],
     angle: float = 0,

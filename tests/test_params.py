@@ -46,7 +46,11 @@ def changed(old: str, new: str) -> Params:
         ("seed: 0  ", "seed: !!python/object:os.system 0  ", "line 5: not valid YAML: could not determine"),
         ("device: auto", "device: gpu", "train.device is 'gpu': recipes/default.yaml shows what it may be"),
         ("source: ", "source: photos.zip", "source must be null with the data set digits"),
-        ("tta: none", "tta: mirror", "evaluate.tta is 'mirror': must be 'none', 'flip' or 'flip_shift'"),
+        (
+            "tta: none",
+            "tta: mirror",
+            "evaluate.tta is 'mirror': must be 'none', 'flip', 'flip_shift' or 'flip_diagonal'",
+        ),
         ("- 0.005\n", "- 0.5\n", "evaluate.robustness.fgsm is [0.5, 0.02, 0.05, 0.1]: must ascend"),
         ("- 0.005\n", "- 0\n", "evaluate.robustness.fgsm.0 is 0: must be greater than 0"),
         ("- 0.05\n", "- 5\n", "evaluate.robustness.salt_pepper.0 is 5: must be less than"),

@@ -133,7 +133,7 @@ def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypa
         ("device", "mps", "auto or cpu"),
         ("precision", "bfloat16", "auto or float32"),
         ("precision", "tf32", "auto or float32"),
-        ("threads", 2, "1"),
+        ("threads", 2, "auto or 1"),
         ("processes", 2, "1"),
         ("compile", True, "false"),
     ],
@@ -225,5 +225,7 @@ def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
 
 def test_a_contradiction_in_the_file_names_it() -> None:
     assert parse(DIGITS, "params.yaml").train.deterministic == "portable"
-    with pytest.raises(UserError, match=r"^params\.yaml: train: threads must be 1 with deterministic: portable$"):
-        parse(DIGITS.replace("threads: 1 ", "threads: 2 "), "params.yaml")
+    with pytest.raises(
+        UserError, match=r"^params\.yaml: train: threads must be auto or 1 with deterministic: portable$"
+    ):
+        parse(DIGITS.replace("threads: auto ", "threads: 2 "), "params.yaml")

@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What train and evaluate leave of digits, after three epochs in bfloat16; the tree is the current folder."""
     root = tmp_path_factory.mktemp("bfloat16")
     make_tree(root)
-    changes = {"precision": "bfloat16", "deterministic": "true", "epochs": "3"}
+    changes = {"precision": "bfloat16", "deterministic": "true", "threads": "1", "epochs": "3"}
     text = re.sub(rf"(?m)^(  ({'|'.join(changes)}): +)\w+", lambda found: found[1] + changes[found[2]], RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

@@ -105,6 +105,7 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     params = writing.load_recipe(recipe)
     changes: dict[str, Any] = {"data.limit": 200, "train.epochs": 1, "evaluate.robustness.images": 10}
     changes |= {"visualize.samples": 8, "visualize.mistakes": 4}  # drawing is half of the time
+    changes["train.threads"] = 1  # tests share the processors
     if params.train.record_every:
         changes["train.record_every"] = 1
     if params.data.name != "digits":

@@ -163,7 +163,9 @@ def resumable(key: str) -> Resumable:
 def test_a_finished_state_goes_once_its_model_is_recorded() -> None:
     for md5, key in (("aaaa", "one"), ("bbbb", "two")):
         left(key)
-        resumable(key).finish(md5)
+        state = resumable(key)
+        with state.alone():
+            state.finish(md5)
     assert finished_session("bbbb") == "two"
     assert finished_session("cccc") is None
     LOCK.write_text("md5: aaaa")

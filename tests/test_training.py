@@ -185,6 +185,23 @@ def test_a_single_image_in_the_last_batch_does_not_break_batch_norm() -> None:
     assert np.isfinite(epochs[0].train_loss)
 
 
+@pytest.mark.parametrize(("images", "steps"), [(33, 2), (32, 2), (10, 1)])
+def test_only_whole_batches_train_where_the_rest_is_dropped(
+    images: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless there is no whole batch."""
+    sizes: list[int] = []
+    step = TrainStep.step
+
+    def counted(train_step: TrainStep, pixels: torch.Tensor, *arguments: Any) -> Any:
+        sizes.append(len(pixels))
+        return step(train_step, pixels, *arguments)
+
+    monkeypatch.setattr(TrainStep, "step", counted)
+    run(new_classifier(), section(epochs=1, batch_size=16, drop_last=True), images=images)
+    assert sizes == [min(images, 16)] * steps
+
+
 def test_single_images_and_batch_norm_do_not_agree() -> None:
     with pytest.raises(UserError, match="batch norm cannot learn from single images"):
         run(new_classifier("cifar_vgg"), section(batch_size=1), images=8)

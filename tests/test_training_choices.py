@@ -41,11 +41,16 @@ RATES = {
     "adam": 2e-3, "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-2, "adamax": 5e-3, "adagrad": 2e-2, "adadelta": 1.0,
     "asgd": 0.2,
 }  # fmt: skip
+MUON_SGD = {
+    "name": "muon_sgd", "lr": 5e-2, "momentum": 0.6, "newton_schulz": 3, "bias_lr": 0.05, "head_lr": 0.05,
+    "sgd_momentum": 0.85, "weight_decay": 1e-4, "whitening_share": 1.0,
+}  # fmt: skip
 OPTIMIZERS: list[dict[str, Any]] = [
     SGD,
     *({"name": name, "lr": lr, "weight_decay": 1e-4} for name, lr in RATES.items()),
     {"name": "rmsprop", "lr": 5e-4, "weight_decay": 1e-4, "momentum": 0.9},
     {"name": "muon", "lr": 5e-3, "weight_decay": 1e-2, "momentum": 0.95},
+    MUON_SGD,
     {"name": "rprop", "lr": 1e-3},
     {"name": "lbfgs", "lr": 1.0, "iterations": 4},
 ]
@@ -68,7 +73,8 @@ def test_every_optimiser_trains_and_repeats_itself(values: dict[str, Any]) -> No
     assert torch.equal(weights(first), weights(again))
 
 
-@pytest.mark.parametrize("values", OPTIMIZERS, ids=lambda values: values["name"])
+# The rates of muon_sgd: tests/training/test_muon.py.
+@pytest.mark.parametrize("values", [v for v in OPTIMIZERS if v != MUON_SGD], ids=lambda values: values["name"])
 def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
     optimiser = optimizer(section(optimizer=values, precision="float32").optimizer, new_classifier(), True)
     for group in optimiser.param_groups:
@@ -228,6 +234,7 @@ SCHEDULES: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "multi_step", "at": [1, 3], "factor": 0.5}, [1, 0.5, 0.5, 0.25, 0.25]),
     ({"name": "exponential", "factor": 0.5}, [1, 0.5, 0.25, 0.125, 0.0625]),
     ({"name": "cosine"}, [1, 0.8536, 0.5, 0.1464, 0]),
+    ({"name": "linear"}, [1, 0.75, 0.5, 0.25, 0]),
     ({"name": "plateau", "patience": 0, "factor": 0.5}, [1, 1, 1, 0.5, 0.5]),
 ]
 
@@ -246,8 +253,9 @@ def test_every_schedule_warms_up_linearly(values: dict[str, Any]) -> None:
     assert [lr_factor(chosen, moment, 4) for moment in (0.0, 0.3, 0.75, 1.2)] == pytest.approx([0, 0.2, 0.5, 0.8])
 
 
-def test_cosine_falls_after_the_warm_up() -> None:
-    chosen = section(schedule={"name": "cosine", "warmup_epochs": 2}).schedule
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_these_fall_after_the_warm_up(name: str) -> None:
+    chosen = section(schedule={"name": name, "warmup_epochs": 2}).schedule
     assert [lr_factor(chosen, epoch, 4) for epoch in range(5)] == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-4)
 
 

@@ -50,6 +50,19 @@ def test_probabilities_are_the_mean_over_the_copies(kind: str, shifts: int, coun
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
+def test_diagonal_copies_mirror_the_edge_and_weigh_half_of_the_unmoved() -> None:
+    data, classifier = digits(50), network()
+    expected = np.zeros((50, 10))
+    with torch.no_grad():
+        for start in (data.images, data.images[:, :, ::-1]):
+            framed = np.pad(start, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+            for copy, weight in ((start, 0.25), (framed[:, :8, :8], 0.125), (framed[:, 2:, 2:], 0.125)):
+                outputs = classifier(torch.from_numpy(np.ascontiguousarray(copy)))
+                expected += weight * outputs.double().softmax(dim=1).numpy()
+    result = log_mean_probabilities(classifier, Batches(data, CPU.device), section("flip_diagonal")).double().exp()
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
+
+
 def test_metrics_are_those_of_the_mean() -> None:
     data, classifier = digits(200), linear_classifier()
     result = tta_metrics(classifier, Batches(data, CPU.device), section("flip_shift", 1))

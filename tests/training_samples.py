@@ -31,6 +31,7 @@ def section(**changes: Any) -> params.Train:
         "epochs": 2,
         "patience": None,
         "batch_size": 64,
+        "drop_last": False,
         "accumulate": 1,
         "record_every": 0,
         "save_minutes": 10,

@@ -14,6 +14,7 @@ from torch import nn
 from src import params
 from src.compute import distributed, portable
 from src.compute.memory import keep_freed
+from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 from src.models.layers import mean_pooled_to
 
@@ -75,7 +76,7 @@ def prepare(train: params.Train, network: str) -> Compute:
     elif train.deterministic == "portable":
         note = _ELSEWHERE
     device = distributed.local_device(
-        set_up(train.device, deterministic=bool(train.deterministic), threads=train.threads)
+        set_up(train.device, deterministic=bool(train.deterministic), threads=cpu_threads(train, network))
     )
     if device.type == "cuda":
         # What names no device (streams, NCCL, waiting) takes the present one, which without this is always the first.

@@ -31,7 +31,7 @@ def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate
 def log_mean_probabilities(
     classifier: Classifier, images: Batches, config: params.Evaluate, batch_size: int | None = None
 ) -> Tensor:
-    """Return the logarithm of the copies' mean class probabilities: float32 (N, K), in the order of the images.
+    """Return the logarithm of the copies' weighted mean class probabilities: float32 (N, K), in the images' order.
 
     Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
     """
@@ -39,19 +39,33 @@ def log_mean_probabilities(
     batch_size = batch_size or evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
-        scores = [classifier(copy).log_softmax(dim=1) for copy in copies(batch, config)]
-        batches.append(torch.stack(scores).logsumexp(dim=0) - math.log(len(scores)))
+        weighted = copies(batch, config)
+        scores = [classifier(copy).log_softmax(dim=1) + math.log(weight) for copy, weight in weighted]
+        batches.append(torch.stack(scores).logsumexp(dim=0))
     return torch.cat(batches)
 
 
-def copies(images: Tensor, config: params.Evaluate) -> Iterator[Tensor]:
-    """Yield the images (N, H, W, C) and their mirror images; with `flip_shift` 2 · (1 + 4 · `tta_shift`) copies.
+def copies(images: Tensor, config: params.Evaluate) -> Iterator[tuple[Tensor, float]]:
+    """Yield the images (N, H, W, C), their mirror images, and moved ones of both, each with its weight.
 
-    Those are both of them as they are, and moved by 1 to `tta_shift` pixels in each direction.
+    `flip_shift`: moved by 1 to `tta_shift` pixels in each direction, zeros coming in; 2 · (1 + 4 · `tta_shift`) copies
+    of equal weight. `flip_diagonal`: moved by a pixel down right and up left, the image mirrored at its edge coming in;
+    each of the 2 unmoved copies weighs as much as 2 of the 4 moved ones (K. Jordan, 2024, arXiv 2404.00498).
     """
     pixels = config.tta_shift if config.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
-        yield unmoved
-        for direction in DIRECTIONS:
-            for step in range(1, pixels + 1):
-                yield shift(unmoved, direction, step)
+        if config.tta == "flip_diagonal":
+            framed = _framed(unmoved)
+            yield from ((unmoved, 1 / 4), (framed[:, :-2, :-2], 1 / 8), (framed[:, 2:, 2:], 1 / 8))
+        else:
+            moved = [shift(unmoved, direction, step) for direction in DIRECTIONS for step in range(1, pixels + 1)]
+            yield from ((copy, 1 / (2 + 8 * pixels)) for copy in (unmoved, *moved))
+
+
+def _framed(images: Tensor) -> Tensor:
+    """Return the images with a pixel more on each side, which repeats the second from the edge."""
+    for axis in (1, 2):
+        last = images.shape[axis] - 1
+        positions = torch.arange(-1, last + 2, device=images.device)
+        images = images.index_select(axis, last - (last - positions.abs()).abs())
+    return images

@@ -7,14 +7,16 @@ from torch import nn
 from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
+from src.models.airbench import airbench
 from src.models.classifier import Classifier, Normalize
 from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, replace_activations
-from src.models.residual import resnet9
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
 NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
-    network.__name__: network for network in (cifar_basic, fashion_net, mnist_convnet, cifar_vgg, resnet9)
+    network.__name__: network for network in (cifar_basic, fashion_net, mnist_convnet, cifar_vgg, airbench)
 }
+
+_GELU = ("airbench",)  # published with it; the other small networks with ReLU
 
 # Of ImageNet's training images, as torchvision's pretrained networks expect them.
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -29,7 +31,7 @@ def build(
     Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
     if model.name in NETWORKS:
-        activation = ACTIVATIONS[model.activation or "relu"]
+        activation = ACTIVATIONS[model.activation or ("gelu" if model.name in _GELU else "relu")]
         network: nn.Module = NETWORKS[model.name](image, classes, model.dropout, activation)
     else:
         from src.models.pretrained import torchvision_network  # torchvision takes 2 s to import

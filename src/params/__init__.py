@@ -32,7 +32,7 @@ from src.params.schema import (
     Visualize,
     seconds,
 )
-from src.params.training import Augment, Loss, Optimizer, Schedule, Train
+from src.params.training import Augment, Loss, MuonSgd, Optimizer, Schedule, Train
 
 __all__ = [
     "Activation",
@@ -43,6 +43,7 @@ __all__ = [
     "Evaluate",
     "Loss",
     "Model",
+    "MuonSgd",
     "Optimizer",
     "Params",
     "Range",

@@ -1,6 +1,6 @@
 """The networks that `model.name` may name. Plain lists, so that checking `params.yaml` imports no torchvision."""
 
-SMALL = ("cifar_basic", "fashion_net", "mnist_convnet", "cifar_vgg", "resnet9")
+SMALL = ("cifar_basic", "fashion_net", "mnist_convnet", "cifar_vgg", "airbench")
 
 # What `torchvision.models.list_models(module=torchvision.models)` returns; a test holds the two equal.
 TORCHVISION = (

@@ -123,7 +123,7 @@ class Robustness(Config):
 
 
 class Evaluate(Config):
-    tta: Literal["none", "flip", "flip_shift"]
+    tta: Literal["none", "flip", "flip_shift", "flip_diagonal"]
     tta_shift: Count
     robustness: Robustness
 
@@ -261,6 +261,7 @@ class Params(Config):
                 raise ValueError("train.patience needs validation images: set it to null, or split.validation above 0")
             if self.train.schedule.name == "plateau":
                 raise ValueError("the schedule plateau needs validation images: set split.validation above 0")
-        if self.model.freeze and self.train.optimizer.name == "muon":
-            raise ValueError("muon trains hidden layers, of which model.freeze leaves none: use adamw")
+        name = self.train.optimizer.name
+        if self.model.freeze and name in ("muon", "muon_sgd"):
+            raise ValueError(f"{name} trains hidden layers, of which model.freeze leaves none: use adamw")
         return self

@@ -74,6 +74,20 @@ class Sgd(Config):
         return self
 
 
+class MuonSgd(Config):
+    """Muon for the weights of hidden layers, SGD with Nesterov momentum and rates of its own for all others."""
+
+    name: Literal["muon_sgd"]
+    lr: Positive
+    momentum: Share
+    newton_schulz: Annotated[int, Field(ge=1, lt=100)]  # iterations that make a matrix orthogonal
+    bias_lr: Positive  # of norm layers too
+    head_lr: Positive
+    sgd_momentum: Annotated[float, Field(gt=0, lt=1)]
+    weight_decay: NotNegative  # by SGD, of a step at the full rate
+    whitening_share: Annotated[float, Field(gt=0, le=1)]  # of the fall of lr, after which that layer's bias rests
+
+
 class Rprop(Config):
     name: Literal["rprop"]
     lr: Positive
@@ -86,7 +100,7 @@ class Lbfgs(Config):
 
 
 Optimizer = Annotated[
-    Plain | Momentum | Sgd | Rprop | Lbfgs,
+    Plain | Momentum | Sgd | MuonSgd | Rprop | Lbfgs,
     Field(discriminator="name"),
     _refuse("sparse_adam", "takes only sparse gradients, of embeddings; these networks have none: use adam"),
 ]
@@ -97,7 +111,7 @@ class Warm(Config):
 
 
 class Smooth(Warm):
-    name: Literal["constant", "cosine"]
+    name: Literal["constant", "cosine", "linear"]
 
 
 class OneCycle(Config):
@@ -137,6 +151,7 @@ class Augment(Config):
     flip: bool | Literal["alternate"]
     flip_vertical: bool
     crop: CountOrZero
+    pad: Literal["zeros", "reflect"]
     resized_crop: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] | None
     rotate: Annotated[float, Field(ge=0, le=180)]
     translate: Share
@@ -169,16 +184,23 @@ class Augment(Config):
 Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more; each takes memory at once
 
 
+Threads = Annotated[
+    Annotated[Literal["auto"], Tag("name")] | Annotated[Processors, Tag("number")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "number"),
+]
+
+
 class Train(Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     deterministic: Literal[True, "portable", False]
     compile: bool
-    threads: Processors
+    threads: Threads
     processes: Processors
     epochs: Count
     patience: Count | None
     batch_size: Count
+    drop_last: bool
     accumulate: Count
     loss: Loss
     l1_penalty: NotNegative
@@ -200,8 +222,8 @@ class Train(Config):
             )
         if self.deterministic == "portable":
             # What every x86-64 processor does alike: one thread of the CPU, in float32.
-            one_core = {"device": ("auto", "cpu"), "precision": ("auto", "float32"), "threads": (1,), "processes": (1,)}
-            self._require("deterministic: portable", **one_core, compile=(False,))
+            one_core = {"device": ("auto", "cpu"), "threads": ("auto", 1), "processes": (1,)}
+            self._require("deterministic: portable", **one_core, precision=("auto", "float32"), compile=(False,))
         if self.optimizer.name == "lbfgs":
             # It compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs.
             whole = {"precision": ("float32",), "processes": (1,), "accumulate": (1,), "clip_gradient": (None,)}

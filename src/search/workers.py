@@ -20,6 +20,7 @@ from typing import Any, Self
 import psutil
 
 from src.compute import portable
+from src.compute.threads import cpu_threads, processors
 from src.core.errors import UserError
 from src.data.prepared import SplitName
 from src.params import Params, Train
@@ -69,9 +70,14 @@ class Workers:
         count: int | None = None,
         per_gpu: int = 1,
     ) -> None:
-        self._params, self._splits, self._measure = params, splits, measure
+        self._splits, self._measure = splits, measure
         self.gpus = visible_gpus(params.train)
         self.count = count or max(1, len(self.gpus) * per_gpu)
+        train = params.train
+        if train.threads == "auto":  # is for a process alone: these share the processors
+            threads = max(1, cpu_threads(train, params.model.name) // self.count)
+            train = train.model_copy(update={"threads": threads})
+        self._params = params.model_copy(update={"train": train})
         self._workers: dict[int, _Worker] = {}
         self._bad_starts = 0
 
@@ -86,11 +92,10 @@ class Workers:
         """Allow up to `most` processes, as far as there are processors and, by what one takes, memory; not on GPUs."""
         if self.gpus:
             return
-        process = psutil.Process()
-        processors = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
+        threads = cpu_threads(self._params.train, self._params.model.name)
         sizes = [psutil.Process(worker.process.pid).memory_info().rss for worker in self._workers.values()]
         room = psutil.virtual_memory().available // max(sizes, default=2**30)
-        self.count = max(self.count, min(most, processors // self._params.train.threads, room))
+        self.count = max(self.count, min(most, processors() // threads, room))
 
     def train(
         self,

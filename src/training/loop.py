@@ -20,6 +20,7 @@ from src.compute.device import Compute, augmented_values
 from src.compute.forward import logits
 from src.core.errors import UserError, out_of_memory
 from src.models.classifier import Classifier
+from src.models.whitening import fit_whitening
 from src.training import augment
 from src.training.losses import Target
 from src.training.results import Epoch, Errors
@@ -54,6 +55,7 @@ def train(
     suffice.
     """
     augment.check(config.augment, training.image_shape)
+    fit_whitening(classifier, training.images)
     train_step = TrainStep(classifier, config, training.labels, compute)
     progress = progress or Progress()
     progress.start(train_step)
@@ -194,7 +196,8 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
 
     Begins in epoch `number` after so many `segments`. A function of (seed, epoch, segment) alone that leaves torch's
     own random state as it is. A few images at the end of the order are left out of this epoch where they would give
-    processes parts of different size, or batch norm a single image to learn from.
+    processes parts of different size, or batch norm a single image to learn from; with `train.drop_last` all that fill
+    no batch, unless there is no whole one.
     """
     config, processes = train_step.config, distributed.world_size()
     height, width, channels = training.image_shape
@@ -206,7 +209,9 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
         if len(order) > 1:
             rest = len(order) % config.batch_size
             left_out = rest % processes
-            if (rest // processes) % train_step.part_size == 1:
+            if config.drop_last and rest < len(order):
+                left_out = rest
+            elif (rest // processes) % train_step.part_size == 1:
                 left_out += processes
             order = order[: len(order) - left_out]
         steps = -(-len(order) // config.batch_size)

@@ -8,7 +8,8 @@ from torch.optim import Optimizer
 
 from src import params
 from src.models.layers import last_layer
-from src.training.muon import MuonAndAdamW
+from src.models.whitening import whitening_layer
+from src.training.muon import MuonAndAdamW, MuonAndSgd
 
 _CLASSES: dict[str, type[Optimizer]] = {
     "sgd": optim.SGD,
@@ -26,18 +27,23 @@ _CLASSES: dict[str, type[Optimizer]] = {
 _FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: a tenth of a step with cifar_basic
 
 
-def optimizer(config: params.Optimizer, network: nn.Module, decay_biases: bool) -> Optimizer:
-    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others take one."""
+def optimizer(config: params.Optimizer, network: nn.Module, decay_biases: bool, *, compiled: bool = False) -> Optimizer:
+    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others take one.
+
+    compiled: by torch.compile where that makes it faster, which is Muon. All others are one kernel or few.
+    """
     settings = config.model_dump(exclude={"name"})
     if config.name == "lbfgs":
         # The search along the line finds the length of the step, which a fixed one gets wrong at first.
         weights = [weight for weight in network.parameters() if weight.requires_grad]
         return optim.LBFGS(weights, lr=config.lr, max_iter=config.iterations, line_search_fn="strong_wolfe")
     if config.name == "muon":
-        last = last_layer(network)[1]
-        layers = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
-        hidden = [layer.weight for layer in layers if layer is not last and layer.weight.requires_grad]
-        return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), **settings)
+        hidden = _hidden(network)
+        return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), compiled=compiled, **settings)
+    if isinstance(config, params.MuonSgd):
+        groups = _sgd_groups(config, network, decay_biases)
+        rates = config.lr, config.momentum, config.newton_schulz, config.sgd_momentum
+        return MuonAndSgd(_hidden(network), groups, *rates, compiled=compiled)
     if config.name in _FUSED:
         settings["fused"] = True
     if config.name == "asgd" and next(network.parameters()).device.type == "cuda":
@@ -66,3 +72,34 @@ def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None
         {"params": [weight for weight in weights if id(weight) not in penalised], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:
+    """Group all weights but Muon's by rate: the last layer's, those of a whitening layer, biases and norms.
+
+    At its full rate SGD takes `weight_decay` of a weight in a step, whatever the rate is.
+    """
+    penalised = {id(weight) for weight in decayed(network, decay_biases)}
+    head = last_layer(network)[1].weight
+    first = whitening_layer(network)
+    early = [] if first is None else list(first.parameters())
+    excluded = {id(weight) for weight in (*_hidden(network), *early, head)}
+    others = [weight for weight in network.parameters() if id(weight) not in excluded]
+    groups: list[dict[str, Any]] = []
+    for weights, lr, share in (
+        (early, config.bias_lr, config.whitening_share),
+        (others, config.bias_lr, 1.0),
+        ([head], config.head_lr, 1.0),
+    ):
+        for decay in (True, False):
+            chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
+            rates = {"lr": lr, "peak": lr, "share": share, "weight_decay": config.weight_decay / lr if decay else 0.0}
+            groups.append({"params": chosen} | rates)
+    return [group for group in groups if group["params"]]
+
+
+def _hidden(network: nn.Module) -> list[Tensor]:
+    """Return the trainable weights of the linear and convolutional layers but the last."""
+    last = last_layer(network)[1]
+    layers = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
+    return [layer.weight for layer in layers if layer is not last and layer.weight.requires_grad]

@@ -26,6 +26,8 @@ def lr_factor(config: params.Schedule, moment: float, epochs: int, losses: Seque
         return _anneal(1.0, _CYCLE_END, progress)
     if moment < config.warmup_epochs:
         return moment / config.warmup_epochs
+    if config.name == "linear":
+        return 1 - min(progress, 1.0)
     if config.name == "cosine":
         return _anneal(1.0, 0.0, progress)
     epoch = int(moment)  # the factor now holds for all of it

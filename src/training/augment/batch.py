@@ -33,7 +33,7 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
     an image's result does not depend on the batch it comes in.
     """
     if augment.flip or augment.flip_vertical or augment.crop:
-        images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, augment.crop)
+        images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, augment.crop, augment.pad)
     if drawn.matrix is not None or drawn.colour is not None or drawn.levels is not None:
         # Channel by channel in memory: colours are computed from whole channels.
         pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)

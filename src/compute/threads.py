@@ -1,0 +1,25 @@
+"""How many threads to compute with on the CPU. Imports no torch, so that a search can plan its workers at once."""
+
+import os
+
+from src import params
+
+# Their layers are too small to be divided among threads.
+ONE_THREAD = ("fashion_net", "mnist_convnet")
+
+
+def cpu_threads(train: params.Train, network: str) -> int:
+    """Return how many threads a process trains the network of that name with, or evaluates it.
+
+    `auto` is a function of the network, the number of processors and `train.processes`.
+    """
+    if train.threads != "auto":
+        return train.threads
+    if train.deterministic == "portable" or network in ONE_THREAD:
+        return 1
+    return max(1, processors() // train.processes)
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,45 @@
+"""`train.threads`: as many as the network gains by on this machine, or the number that is given."""
+
+import os
+
+import pytest
+import torch
+from training_samples import section
+
+from src.compute import device
+from src.compute.threads import cpu_threads
+
+
+@pytest.fixture(autouse=True)
+def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "expected"),
+    [
+        ("cifar_vgg", {"threads": "auto"}, 8),
+        ("resnet18", {"threads": "auto"}, 8),
+        ("fashion_net", {"threads": "auto"}, 1),
+        ("mnist_convnet", {"threads": "auto"}, 1),
+        ("cifar_vgg", {"threads": "auto", "processes": 2}, 4),
+        ("cifar_vgg", {"threads": "auto", "processes": 16}, 1),
+        ("cifar_vgg", {"threads": "auto", "deterministic": "portable"}, 1),
+        ("fashion_net", {"threads": 3}, 3),
+        ("cifar_vgg", {"threads": 3, "processes": 2}, 3),
+    ],
+)
+def test_auto_is_a_function_of_network_and_processors(network: str, changes: dict[str, object], expected: int) -> None:
+    assert cpu_threads(section(**changes), network) == expected
+
+
+def test_a_process_is_set_up_with_them() -> None:
+    before = torch.get_num_threads()
+    try:
+        device.prepare(section(threads="auto"), "cifar_vgg")
+        assert torch.get_num_threads() == 8
+        device.prepare(section(threads="auto"), "mnist_convnet")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+        torch.set_deterministic_debug_mode("default")

@@ -1,0 +1,112 @@
+"""The network of airbench and its whitening layer, by known values."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from training_samples import CPU, section
+
+from src import params
+from src.compute.batches import Batches
+from src.core.errors import UserError
+from src.data.prepared import ImageFormat, LabelledImages
+from src.models.airbench import Scale
+from src.models.build import build
+from src.models.classifier import Classifier
+from src.models.whitening import fit_whitening, whitening_layer
+from src.training.loop import train
+
+
+def airbench(side: int = 32, channels: int = 3) -> Classifier:
+    torch.manual_seed(0)
+    values = {"name": "airbench", "weights": "none", "freeze": False, "activation": None, "dropout": 0.0}
+    model = params.Model.model_validate(values | {"normalize": "half"})
+    image = ImageFormat(height=side, width=side, channels=channels, resize=None)
+    return build(model, image, 10, [0.5] * channels, [0.25] * channels)
+
+
+def smooth_images(count: int) -> NDArray[np.uint8]:
+    """Noise (count, 32, 32, 3) whose neighbours and channels resemble each other."""
+    noise = np.random.default_rng(0).normal(size=(count, 33, 33, 3))
+    mixed = noise[:, 1:, 1:] + noise[:, :-1, 1:] + noise[:, 1:, :-1] + noise.mean(axis=3, keepdims=True)[:, 1:, 1:]
+    images: NDArray[np.uint8] = np.clip(128 + 30 * mixed, 0, 255).astype(np.uint8)
+    return images
+
+
+def layer_of(classifier: Classifier) -> nn.Conv2d:
+    layer = whitening_layer(classifier.network)
+    assert layer is not None
+    return layer
+
+
+def test_the_network_has_the_published_size() -> None:
+    network = airbench().network
+    convolutions = [(24, 64), (64, 64), (64, 256), (256, 256), (256, 256), (256, 256)]
+    learned = 24 + sum(9 * inputs * outputs + outputs for inputs, outputs in convolutions) + 256 * 10
+    fixed = 24 * 12 + sum(outputs for _, outputs in convolutions)  # whitening, and the weights of batch norm
+    assert sum(weight.numel() for weight in network.parameters() if weight.requires_grad) == learned
+    assert sum(weight.numel() for weight in network.parameters()) == learned + fixed == 1_972_792
+
+
+def test_whitened_patches_have_the_second_moments_of_white_noise() -> None:
+    classifier, images = airbench(), smooth_images(64)
+    fit_whitening(classifier, images)
+    layer = layer_of(classifier)
+    with torch.no_grad():
+        bias = layer.bias[None, :, None, None]  # type: ignore[index]
+        outputs = layer(classifier.normalize(torch.from_numpy(images))) - bias
+        first, second = outputs.transpose(0, 1).flatten(1).chunk(2)
+    torch.testing.assert_close(first @ first.T / first.shape[1], torch.eye(12), atol=0.01, rtol=0)
+    torch.testing.assert_close(second, -first)
+    assert not layer.weight.requires_grad
+    assert layer.bias is not None
+    assert layer.bias.requires_grad
+
+
+def test_training_whitens_by_its_images_and_keeps_the_weights() -> None:
+    images = smooth_images(16)
+    expected = airbench()
+    fit_whitening(expected, images)
+    classifier = airbench()
+    data = Batches(LabelledImages(images, np.arange(16) % 10), CPU.device)
+    assert len(list(train(classifier, data, data, section(epochs=1, batch_size=8), 0, CPU))) == 1
+    assert torch.equal(layer_of(classifier).weight, layer_of(expected).weight)
+    assert not torch.equal(layer_of(classifier).bias, layer_of(expected).bias)  # type: ignore[arg-type]
+
+
+def test_a_network_without_such_a_layer_stays_as_it_is() -> None:
+    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), airbench().normalize)
+    before = [tensor.clone() for tensor in classifier.state_dict().values()]
+    fit_whitening(classifier, smooth_images(4))
+    assert all(map(torch.equal, classifier.state_dict().values(), before))
+
+
+def test_convolutions_begin_with_the_identity() -> None:
+    convolutions = [layer for layer in airbench().network.modules() if isinstance(layer, nn.Conv2d)][1:]
+    for layer in convolutions:
+        features = torch.randn(2, layer.in_channels, 6, 6)
+        torch.testing.assert_close(layer(features)[:, : layer.in_channels], features)
+
+
+def test_batch_norm_follows_its_batches_fast_and_learns_no_weight() -> None:
+    norms = [layer for layer in airbench().network.train().modules() if isinstance(layer, nn.BatchNorm2d)]
+    features = torch.randn(4, 64, 5, 5) + 3
+    norms[0](features)
+    torch.testing.assert_close(norms[0].running_mean, 0.4 * features.mean(dim=(0, 2, 3)))
+    assert {(layer.eps, layer.weight.requires_grad) for layer in norms} == {(1e-12, False)}
+    assert all(layer.bias.requires_grad for layer in norms)
+
+
+def test_the_head_has_weights_of_unit_variance_and_a_small_scale() -> None:
+    _, head, scale = airbench().network.classifier  # type: ignore[misc]
+    assert head.weight.std().item() == pytest.approx(1)
+    assert head.bias is None
+    assert isinstance(scale, Scale)
+    torch.testing.assert_close(scale(torch.ones(2)), torch.full((2,), 1 / 256))
+
+
+def test_images_that_are_too_small_are_told_the_smallest_size() -> None:
+    assert airbench(9, 1)(torch.zeros(2, 9, 9, 1, dtype=torch.uint8)).shape == (2, 10)
+    with pytest.raises(UserError, match="8×8 pixels are too small for this network: it needs 9×9"):
+        airbench(8, 1)
