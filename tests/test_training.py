@@ -384,7 +384,6 @@ def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
 
 def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers() -> None:
     batches = Batches(digits(0, 100), CPU.device, resident=False)
-    before = threading.active_count()
     batches.images = batches.images[:60]  # a file that was cut off
     with pytest.raises(IndexError, match="index 60 is out of bounds"):
         list(batches.take(torch.arange(100), 4))
