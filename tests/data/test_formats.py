@@ -159,10 +159,10 @@ def test_files_must_be_complete_and_agree() -> None:
     }
     assert [part.split for part in assemble("mnist", complete)] == ["train", "test"]
     for changed, message in (
-        ({"t10k-labels": (None, labels[:2])}, "one label for each"),
+        ({"t10k-labels": (None, labels[:2])}, "different numbers of images and labels"),
         ({"t10k-labels": (None, labels + 8)}, "outside of 0 to 9"),
         ({"t10k-images": (images[:, 1:], None)}, "differ in size"),
-        ({"t10k-images": (None, labels)}, "one label for each"),
+        ({"t10k-images": (None, labels)}, "different numbers of images and labels"),
     ):
         with pytest.raises(UserError, match=message):
             assemble("mnist", complete | changed)

@@ -194,7 +194,7 @@ def test_photos_of_many_requests_are_one_batch_and_too_many_are_refused() -> Non
         while (refused := requests.post(f"{url}/predict", data=b"", timeout=10)).status_code != 503:
             assert time.monotonic() < until
         assert refused.headers["Retry-After"] == "1"
-        assert refused.json() == {"error": "5 requests are in work, which is the most: try again in a moment"}
+        assert refused.json() == {"error": "the server handles 5 requests already, its limit: try again in a moment"}
         time.sleep(0.2)  # the last of the five is decoded
         waiting.may.set()
         assert all(answer.result()["probability"] == 0.5 for answer in [first, *others])
