@@ -24,6 +24,7 @@ from src.core.paths import DATASET
 from src.search.plan import Confirmation, Plan
 from src.search.results import result, state
 from src.tracking import identity
+from src.tracking.runs import find_runs
 from src.tracking.store import Store, explained, open_store, upload
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
@@ -79,15 +80,11 @@ class Runs:
         client, experiment = self._store.client, self._store.experiment_id
         with explained(self._store.uri):
             query = f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'"
-            found = client.search_runs([experiment], query, order_by=["attributes.start_time ASC"], max_results=1)
-            self._parent = found[0].info.run_id if found else self._create(client, experiment)
+            found = find_runs(self._store, query)
+            self._parent = found[-1].info.run_id if found else self._create(client, experiment)
             client.update_run(self._parent, status="RUNNING")
-            token: str | None = None
-            while token != "":
-                query = f"tags.`mlflow.parentRunId` = '{self._parent}'"
-                page = client.search_runs([experiment], query, page_token=token)
-                self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in page}
-                token = page.token or ""
+        children = find_runs(self._store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
+        self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
 
     def _create(self, client: Any, experiment: str) -> str:
         from mlflow.entities import Param

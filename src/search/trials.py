@@ -21,11 +21,12 @@ from src.core.errors import UserError
 from src.search import sampling
 from src.search.messages import Outcome, Task
 from src.search.plan import Plan
+from src.search.results import STATES
 from src.search.storage import BEAT
 from src.training.results import Epoch
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_ENDS = {name: state for state, name in STATES.items()}
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Trials:
             values = [objective.of_training(epochs, outcome.measured) for objective in self._plan.objectives]
         with suppress(UpdateFinishedTrialError):
             running.trial.set_user_attr("result", result)
-            self._study.tell(running.trial, values, _STATES[outcome.state], skip_if_finished=True)
+            self._study.tell(running.trial, values, _ENDS[outcome.state], skip_if_finished=True)
 
     def tick(self) -> None:
         """Say that this process lives, and queue again what dead ones ran."""
