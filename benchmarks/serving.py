@@ -46,7 +46,7 @@ def main() -> None:
     with tarfile.open(PHOTOS) as archive:
         files = (archive.extractfile(member) for member in archive)
         photos = [file.read() for file in islice(files, 0, 1600, 100) if file]
-    pixels = np.stack([decode(photo, Fit(224, "squash")) for photo in photos])
+    pixels = np.stack([decode(photo, Fit(224, 224, "squash")) for photo in photos])
     prepared = [json.dumps({"inputs": [each.tolist()]}).encode() for each in pixels]
     torch.manual_seed(0)
     network = params.Model.model_validate(NETWORK | {"normalize": "dataset"})

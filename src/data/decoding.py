@@ -41,7 +41,7 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
-        size = (fit.size, fit.size) if fit else None
+        size = (fit.height, fit.width) if fit else None
         while size is None:
             if (file := next(files, None)) is None:
                 return

@@ -43,9 +43,10 @@ class Unreadable(Exception):
 
 
 class Fit(NamedTuple):
-    """Bring every image to size × size. crop: the middle square | squash: both sides | pad: black bars."""
+    """Bring every image to height × width. crop: the middle | squash: both sides | pad: black bars."""
 
-    size: int
+    height: int
+    width: int
     resize: Resize
 
 
@@ -60,7 +61,7 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
         with _one_large_image if pixels > _LARGE_PIXELS else nullcontext():
             if fit:
                 # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
-                image.draft(None, (2 * fit.size, 2 * fit.size))
+                image.draft(None, (2 * fit.width, 2 * fit.height))
             ImageOps.exif_transpose(image, in_place=True)
             image = _plain(image)
             return to_array(to_fit(image, fit) if fit else image)
@@ -91,16 +92,14 @@ def _is_heic(data: bytes) -> bool:
 
 
 def to_fit(image: Image.Image, fit: Fit) -> Image.Image:
-    """Bring `image` (mode L or RGB) to fit.size × fit.size."""
-    target = (fit.size, fit.size)
+    """Bring `image` (mode L or RGB) to the size of `fit`."""
+    target = (fit.width, fit.height)
     if image.size == target:
         return image
     if fit.resize == "pad":
         return ImageOps.pad(image, target, Image.Resampling.BILINEAR)
     if fit.resize == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        return image.resize(target, Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+        return ImageOps.fit(image, target, Image.Resampling.BILINEAR)
     return image.resize(target, Image.Resampling.BILINEAR)
 
 

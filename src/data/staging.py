@@ -43,7 +43,7 @@ class Staged(NamedTuple):
 
 def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
-    fit = Fit(data.image_size, data.resize) if data.image_size else None
+    fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
     own: dict[str, tuple[Images | None, Labels | None]] = {}
     photos = _Photos(scratch)
@@ -190,7 +190,7 @@ class _Photos:
 def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[bytes]) -> Staged:
     """Stage images of the data set's own files, numbered within each of its splits."""
     shape = parts[0].images.shape[1:]
-    pixels = _Pixels((fit.size, fit.size, shape[-1]) if fit else shape, scratch)
+    pixels = _Pixels((fit.height, fit.width, shape[-1]) if fit else shape, scratch)
     names: list[str] = []
     digests: list[bytes] = []
     numbers: Counter[str] = Counter()

@@ -50,14 +50,14 @@ class Preparation(NamedTuple):
 def preparation(image: ImageFormat, resize: Resize | None) -> Preparation:
     """Prepare photos as the model's training images were; `resize` is for those that had the data set's own size."""
     if resize is None:
-        return Preparation(image, Fit(image.height, image.resize) if image.resize else None)
+        return Preparation(image, Fit(image.height, image.width, image.resize) if image.resize else None)
     if image.resize is not None and image.resize != resize:
         raise UserError(f"--resize {resize}: the model was trained on photos brought to its size by {image.resize}")
     if image.height != image.width:
         raise UserError(
             f"--resize: the model's images are not square ({image.width}×{image.height}): bring photos to it"
         )
-    return Preparation(image, Fit(image.height, resize))
+    return Preparation(image, Fit(image.height, image.width, resize))
 
 
 def find(paths: Iterable[Path]) -> Iterator[Found]:

@@ -5,10 +5,10 @@ import io
 from typing import Any, NamedTuple
 
 from fastapi import HTTPException, Request
-from PIL import Image, ImageOps
+from PIL import Image
 from starlette.datastructures import UploadFile
 
-from src.data.images import FORMATS, Fit, Resize, Unreadable, decode, to_array
+from src.data.images import FORMATS, Fit, Resize, Unreadable, decode
 from src.data.prepared import ImageFormat
 from src.prediction.photos import Pixels, with_channels
 
@@ -56,22 +56,12 @@ def prepare(upload: Upload, image: ImageFormat, resize: Resize) -> Photo:
     Raise `HTTPException` where it is no photo that can be read.
     """
     by = image.resize or resize
-    square = image.height == image.width
     try:
-        pixels = decode(upload.content, Fit(image.height, by) if square else None)
+        pixels = decode(upload.content, Fit(image.height, image.width, by))
     except Unreadable as reason:
         raise HTTPException(400, f"{upload.name or 'the photo'} cannot be read: {reason}") from None
     with Image.open(io.BytesIO(upload.content), formats=FORMATS) as header:
         original = header.size
     target = (image.width, image.height)
-    if not square and pixels.shape[:2] != (image.height, image.width):
-        picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-        if by == "crop":
-            picture = ImageOps.fit(picture, target, Image.Resampling.BILINEAR)
-        elif by == "pad":
-            picture = ImageOps.pad(picture, target, Image.Resampling.BILINEAR)
-        else:
-            picture = picture.resize(target, Image.Resampling.BILINEAR)
-        pixels = to_array(picture)
     resized = None if original == target else {"from": original, "to": target, "by": by}
     return Photo(upload.name, with_channels(pixels, image.channels), resized)

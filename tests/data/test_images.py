@@ -78,7 +78,7 @@ def test_exif_rotation_is_applied() -> None:
 def test_resize_keeps_the_middle_in_the_middle(resize: Resize, columns: list[int]) -> None:
     image = Image.new("L", (64, 32), 0)
     image.paste(255, (32, 0, 64, 32))
-    small = decode(encoded(image), Fit(16, resize))[..., 0]
+    small = decode(encoded(image), Fit(16, 16, resize))[..., 0]
     assert small.shape == (16, 16)
     assert small[8, [0, 6, 9, 15]].tolist() == columns
     if resize == "pad":  # a quarter above and below is black
@@ -89,25 +89,25 @@ def test_resize_keeps_the_middle_in_the_middle(resize: Resize, columns: list[int
 def test_squash_and_crop_differ_at_the_rim() -> None:
     image = Image.new("L", (64, 32), 0)
     image.paste(255, (0, 0, 16, 32))  # the left quarter is cropped off
-    assert decode(encoded(image), Fit(16, "squash"))[..., 0].max() == 255
-    assert decode(encoded(image), Fit(16, "crop"))[..., 2:, 0].max() == 0
+    assert decode(encoded(image), Fit(16, 16, "squash"))[..., 0].max() == 255
+    assert decode(encoded(image), Fit(16, 16, "crop"))[..., 2:, 0].max() == 0
 
 
 def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:
-    assert decode(encoded(picture(0, 6)), Fit(32, "crop")).shape == (32, 32, 3)
+    assert decode(encoded(picture(0, 6)), Fit(32, 32, "crop")).shape == (32, 32, 3)
     gradient = Image.fromarray(np.tile(np.linspace(0, 255, 512).astype(np.uint8), (512, 1)))
-    jpeg = decode(encoded(gradient, "JPEG", quality=95), Fit(32, "squash")).astype(int)
-    exact = decode(encoded(gradient), Fit(32, "squash")).astype(int)
+    jpeg = decode(encoded(gradient, "JPEG", quality=95), Fit(32, 32, "squash")).astype(int)
+    exact = decode(encoded(gradient), Fit(32, 32, "squash")).astype(int)
     assert abs(jpeg - exact).max() <= 3
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # the stage ignores it
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     data = encoded(Image.new("1", (5000, 5000)))  # 3 MB of zeros in 4 kB
-    assert decode(data, Fit(8, "crop"), 25_000_000).shape == (8, 8, 1)
+    assert decode(data, Fit(8, 8, "crop"), 25_000_000).shape == (8, 8, 1)
     for most in (24_999_999, 1000):
         with pytest.raises(Unreadable, match="pixels are too many"):
-            decode(data, Fit(8, "crop"), most)
+            decode(data, Fit(8, 8, "crop"), most)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
@@ -137,4 +137,4 @@ def test_mutated_images_are_decoded_or_unreadable(sample: bytes, seed: int, chan
     for _ in range(changes):
         data[generator.randrange(min(len(data), 200))] = generator.randrange(256)
     with contextlib.suppress(Unreadable):
-        assert decode(bytes(data), Fit(8, "squash")).shape[:2] == (8, 8)
+        assert decode(bytes(data), Fit(8, 8, "squash")).shape[:2] == (8, 8)
