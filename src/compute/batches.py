@@ -1,14 +1,13 @@
 """Batches of stored images on the device, in any order."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
+from src.core.pool import map_ahead
 from src.data.prepared import LabelledImages, Shards
 
 # Of the device's free memory; the rest is for the network's activations and optimiser.
@@ -65,9 +64,5 @@ class Batches:
         if self.resident:
             yield from zip(map(read, batches), labels, strict=True)
             return
-        waiting: deque[Future[Tensor]] = deque()
-        with ThreadPoolExecutor(READERS) as readers:
-            for number, part in enumerate(labels):
-                while len(waiting) < AHEAD and number + len(waiting) < len(batches):
-                    waiting.append(readers.submit(read, batches[number + len(waiting)]))
-                yield waiting.popleft().result().to(self.device, non_blocking=True), part
+        for images, part in zip(map_ahead(read, batches, READERS, AHEAD), labels, strict=True):
+            yield images.to(self.device, non_blocking=True), part

@@ -1,8 +1,7 @@
 """How many threads to compute with on the CPU. Imports no torch, so that a search can plan its workers at once."""
 
-import os
-
 from src import params
+from src.core.pool import processors
 
 # Their layers are too small to be divided among threads.
 ONE_THREAD = ("fashion_net", "mnist_convnet")
@@ -18,8 +17,3 @@ def cpu_threads(train: params.Train, network: str) -> int:
     if train.deterministic == "portable" or network in ONE_THREAD:
         return 1
     return max(1, processors() // train.processes)
-
-
-def processors() -> int:
-    """Count the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

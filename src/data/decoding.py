@@ -1,19 +1,18 @@
 """Decode image files in threads, in their order, with bounded memory."""
 
-import os
 import warnings
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.pool import map_ahead, processors
 from src.data.images import Fit, Unreadable, decode
 
-_WORKERS = min(16, os.cpu_count() or 1)  # more would only wait for the one thread that reads and writes
+_WORKERS = min(16, processors())  # more would only wait for the one thread that reads and writes
+DIGEST_BYTES = 16
 # What one task of a thread may hold. One task for each file of 1 KiB would cost more than decoding it.
 _TASK_FILE_BYTES = 256 * 2**10
 _TASK_PIXEL_BYTES = 8 * 2**20
@@ -49,19 +48,14 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
             if not first.reason:
                 size = first.size
             yield first
-        window: deque[Future[list[Decoded]]] = deque()
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            for task in _tasks(files, max(1, _TASK_PIXEL_BYTES // (3 * size[0] * size[1]))):
-                window.append(pool.submit(decoded, task, size))
-                if len(window) > _WORKERS:
-                    yield from window.popleft().result()
-            while window:
-                yield from window.popleft().result()
+        tasks = _tasks(files, max(1, _TASK_PIXEL_BYTES // (3 * size[0] * size[1])))
+        for images in map_ahead(lambda task: decoded(task, size), tasks, _WORKERS):
+            yield from images
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
-    """Return 16 bytes that are equal for equal pixels."""
-    return blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    """Return `DIGEST_BYTES` that are equal for equal pixels."""
+    return blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_BYTES).digest()
 
 
 def _decode(name: str, data: bytes, fit: Fit | None, max_pixels: int, expected: Size | None) -> Decoded:

@@ -25,21 +25,32 @@ def duplicate_sets(
     position: of each image in its split.
     without: sets whose images agree in this too are left out.
     """
-    kept = np.flatnonzero(split >= 0)
-    kept = kept[np.argsort(same[kept], kind="stable")]
-    starts = np.flatnonzero(np.diff(same[kept], prepend=-1))
-    sets = [members for members in np.split(kept, starts[1:]) if len(members) > 1] if len(kept) else []
-    if without is not None:
-        sets = [members for members in sets if len(set(without[members].tolist())) > 1]
-    conflicting = [len(set(labels[members].tolist())) > 1 for members in sets]
-    beside_train = {
-        SPLITS[held_out]: sum(int((split[m] == held_out).sum()) for m in sets if TRAIN in split[m])
-        for held_out in (VALIDATION, TEST)
-    }
+    images = np.flatnonzero(split >= 0)
+    images = images[np.argsort(same[images], kind="stable")]  # one set after the other
+    starts = np.flatnonzero(np.diff(same[images], prepend=-1))
+    sizes = np.diff(starts, append=len(images))
+
+    def differs(column: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Tell for each set if its images differ in a column (N,)."""
+        least, most = (find.reduceat(column[images], starts) for find in (np.minimum, np.maximum))
+        differing: NDArray[np.bool_] = least < most
+        return differing
+
+    sets = np.flatnonzero((sizes > 1) & (True if without is None else differs(without)))
+    divided, conflicting = differs(split)[sets], differs(labels)[sets]
+    count = {which: np.add.reduceat(split[images] == which, starts, dtype=np.int64) for which in range(len(SPLITS))}
+    beside = sets[count[TRAIN][sets] > 0]
     # Sets of several splits come first, then those of several classes.
-    order = sorted(range(len(sets)), key=lambda i: (len(set(split[sets[i]].tolist())) == 1, not conflicting[i]))
-    examples = [
-        [Example(split=SPLITS[split[i]], index=int(position[i]), name=names[i]) for i in sets[chosen][:_MEMBERS]]
-        for chosen in order[:_EXAMPLES]
-    ]
-    return DuplicateSets(sets=len(sets), conflicting=sum(conflicting), beside_train=beside_train, examples=examples)
+    shown = sets[np.lexsort((~conflicting, ~divided))[:_EXAMPLES]]
+    return DuplicateSets(
+        sets=len(sets),
+        conflicting=int(conflicting.sum()),
+        beside_train={SPLITS[which]: int(count[which][beside].sum()) for which in (VALIDATION, TEST)},
+        examples=[
+            [
+                Example(split=SPLITS[split[index]], index=int(position[index]), name=names[index])
+                for index in images[starts[chosen] : starts[chosen] + min(_MEMBERS, sizes[chosen])]
+            ]
+            for chosen in shown
+        ],
+    )

@@ -5,6 +5,7 @@ import math
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from src.data.prepared import (
 )
 from src.data.report import print_classes
 from src.data.shards import by_shard, md5s, write_images, write_labels, write_samples
-from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
+from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, numbered, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
@@ -48,17 +49,18 @@ def prepare(data: Data, split: Split) -> Dataset:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
         groups = staged.groups or _groups(staged.names, split.groups)
-        equal, near = find_units(staged.digests), None
+        equal, near = np.unique(staged.digests.view("V16").ravel(), return_inverse=True)[1], None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels)
-        units = find_units(*(list(key) for key in (equal, near, groups) if key is not None))
+        group = None if groups is None else numbered(groups, len(groups))
+        units = find_units(*(key for key in (equal, near, group) if key is not None))
         where = _split(staged, units, groups, data.limit, split)
         most = max(1, round(split.shard_mib * 2**20) // staged.pixels[0].nbytes)
         shards: list[list[Indices]] = []  # of each split, the indices of the images of each
         position = np.zeros(len(where), np.int64)  # of an image in its split
         for which in range(len(SPLITS)):
             indices = np.flatnonzero(where == which)
-            shards.append([indices[part] for part in by_shard([staged.digests[index] for index in indices], most)])
+            shards.append([indices[part] for part in by_shard(staged.digests[indices], equal[indices], most)])
             position[np.concatenate(shards[-1])] = np.arange(len(indices))
         sets = functools.partial(
             duplicate_sets, split=where, position=position, labels=staged.labels, names=staged.names
@@ -89,7 +91,7 @@ def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
     return official
 
 
-def _groups(names: list[str], pattern: str | None) -> list[str] | None:
+def _groups(names: NDArray[Any], pattern: str | None) -> list[str] | None:
     if pattern is None:
         return None
     groups, unmatched = match_groups(names, pattern)
@@ -112,9 +114,8 @@ def _split(
             raise UserError(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
     validation = 0.0 if VALIDATION in staged.official else split.validation
     test = 0.0 if TEST in staged.official else split.test
-    rank = ranks(
-        [group.encode("utf-8", "surrogateescape") for group in groups] if groups else staged.digests, split.seed
-    )
+    identities = (group.encode("utf-8", "surrogateescape") for group in groups) if groups else staged.digests
+    rank = ranks((bytes(identity) for identity in identities), split.seed)
     where = place(staged.labels, staged.official, units, rank, validation, test)
     train = int((where == TRAIN).sum())
     if training_images is not None and training_images < train:
@@ -163,9 +164,7 @@ def _write(
             if name == "train":
                 mean, std = _mean_std(histogram)
             write_labels(folder / labels_path(name).name, staged.labels[indices])
-            names, digests = ([column[index] for index in indices] for column in (staged.names, staged.digests))
-            of_group = [groups[index] for index in indices] if groups else None
-            write_samples(folder / samples_path(name).name, names, of_group, digests)
+            write_samples(folder / samples_path(name).name, staged.names, groups, staged.digests, indices)
             counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
             per_class = dict(zip(staged.classes, counts.tolist(), strict=True))
             records[name] = SplitRecord(count=len(indices), per_class=per_class, md5=md5s(folder))

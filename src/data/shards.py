@@ -5,7 +5,7 @@ Which shard an image is in follows from its content. So a new image changes one 
 
 import hashlib
 import os
-from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -17,24 +17,26 @@ from src.core import files
 from src.data.splitting import Indices
 
 _CHUNK_BYTES = 4 * 2**20
+_ROWS = 2**17  # of the table of samples that are written at a time
 
 
-def by_shard(digests: list[bytes], most: int) -> list[Indices]:
+def by_shard(digests: NDArray[np.uint8], same: Indices, most: int) -> list[Indices]:
     """Return the indices of the images of each of 2^k shards, k being the least with which none has more than `most`.
 
+    digests: (N, 16), of the images; same: (N,), equal where they are.
     A shard is what the digests begin with, hashed together with how often they occurred before: so neither equal
     images nor similar digests crowd one. Within a shard the order is that of the images.
     """
-    before: Counter[bytes] = Counter()
-    leading = np.empty(len(digests), np.uint32)
-    for index, digest in enumerate(digests):
-        mixed = hashlib.sha256(digest + b" %d" % before[digest]).digest()
-        leading[index] = int.from_bytes(mixed[:4])
-        before[digest] += 1
+    order = np.argsort(same, kind="stable")
+    starts = np.flatnonzero(np.diff(same[order], prepend=-1))
+    before = np.empty(len(same), np.int64)
+    before[order] = np.arange(len(same)) - np.repeat(starts, np.diff(starts, append=len(same)))
+    mixed = (hashlib.sha256(digest.tobytes() + b" %d" % n).digest() for digest, n in zip(digests, before, strict=True))
+    leading = np.fromiter((int.from_bytes(hashed[:4]) for hashed in mixed), np.int64, len(same))
     bits = 0
-    while np.bincount(leading >> np.uint32(32 - bits) if bits else 0 * leading, minlength=1).max() > most:
+    while np.bincount(leading >> (32 - bits), minlength=1).max() > most:
         bits += 1
-    shard = leading >> np.uint32(32 - bits) if bits else 0 * leading
+    shard = leading >> (32 - bits)
     return np.split(np.argsort(shard, kind="stable"), np.searchsorted(np.sort(shard), np.arange(1, 2**bits)))
 
 
@@ -62,15 +64,20 @@ def write_labels(path: Path, labels: Indices) -> None:
         _sync(file)
 
 
-def write_samples(path: Path, names: list[str], groups: list[str] | None, digests: list[bytes]) -> None:
-    """Write the table of a split's images, in the order of its shards."""
+def write_samples(
+    path: Path, names: NDArray[Any], groups: Sequence[str] | None, digests: NDArray[np.uint8], indices: Indices
+) -> None:
+    """Write the table of a split's images, in the order of its shards: `indices` of all images' columns."""
     import pyarrow.parquet
 
-    columns: dict[str, Any] = {"name": names, "group": groups, "digest": [digest.hex() for digest in digests]}
-    if groups is None:
-        columns["group"] = pyarrow.nulls(len(names), pyarrow.string())
+    text = pyarrow.string()
+    schema = pyarrow.schema({"name": text, "group": text, "digest": text})
     with path.open("wb") as file:
-        pyarrow.parquet.write_table(pyarrow.table(columns), file)
+        with pyarrow.parquet.ParquetWriter(file, schema) as table:
+            for part in np.array_split(indices, -(-len(indices) // _ROWS)) if len(indices) else []:
+                group = [groups[index] for index in part] if groups else [None] * len(part)
+                columns = [names[part].tolist(), group, [digest.tobytes().hex() for digest in digests[part]]]
+                table.write_batch(pyarrow.record_batch(columns, schema))
         _sync(file)
 
 

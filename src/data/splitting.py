@@ -5,7 +5,7 @@ Images that belong together (equal or nearly equal pictures, a patient, a scene)
 
 import hashlib
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,29 +30,33 @@ def match_groups(names: Sequence[str], pattern: str) -> tuple[list[str], int]:
     return [name if group is None else group for name, group in zip(names, groups, strict=True)], groups.count(None)
 
 
-def find_units(*keys: Sequence[Hashable]) -> Indices:
-    """Return the unit (0, 1, …) of each image: two images that agree in any of the keys are in one unit."""
-    count = len(keys[0])
-    parent = list(range(count))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for column in keys:
-        first: dict[Hashable, int] = {}
-        for index, key in enumerate(column):
-            parent[root(index)] = root(first.setdefault(key, index))
-    roots = np.fromiter((root(index) for index in range(count)), np.int64, count)
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+def numbered(values: Iterable[Hashable], count: int) -> Indices:
+    """Return a number (0, 1, …) for each of `count` values, the same for equal ones."""
+    numbers: dict[Hashable, int] = {}
+    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, count)
 
 
-def ranks(identities: Sequence[bytes], seed: int) -> Ranks:
+def find_units(*keys: Indices) -> Indices:
+    """Return the unit (0, 1, …) of each of N images: two images that agree in any of the keys (N,) are in one unit.
+
+    Every image takes the least index of those that it agrees with, until none changes.
+    """
+    least = np.arange(len(keys[0]))
+    while True:
+        before = least
+        for key in keys:
+            of_key = np.full(key.max(initial=-1) + 1, len(key))
+            np.minimum.at(of_key, key, least)
+            least = of_key[key]
+        if len(keys) == 1 or np.array_equal(least, before):
+            return np.unique(least, return_inverse=True)[1].astype(np.int64)
+
+
+def ranks(identities: Iterable[bytes], seed: int) -> Ranks:
     """Return a random number (N,) for each identity (an image's digest, or its group), the same for equal ones."""
-    hashed = b"".join(hashlib.sha256(b"%d " % seed + identity).digest()[:8] for identity in identities)
-    return np.frombuffer(hashed, ">u8").astype(np.uint64)
+    prefix = b"%d " % seed
+    hashed = (int.from_bytes(hashlib.sha256(prefix + identity).digest()[:8]) for identity in identities)
+    return np.fromiter(hashed, np.uint64)
 
 
 def place(
@@ -72,10 +76,11 @@ def place(
     lowest = np.full(len(members), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(lowest, unit, rank[free])
     # The commonest class of each unit: of its (unit, class) pairs the last, sorted by how many images there are.
-    pairs, counts = np.unique(np.stack([unit, labels[free]]), axis=1, return_counts=True)
+    classes = labels.max(initial=0) + 1
+    pairs, counts = np.unique(unit * classes + labels[free], return_counts=True)
+    pairs = pairs[np.argsort(counts, kind="stable")]
     majority = np.empty(len(members), np.int64)
-    by_count = np.argsort(counts, kind="stable")
-    majority[pairs[0, by_count]] = pairs[1, by_count]
+    majority[pairs // classes] = pairs % classes
 
     chosen = np.full(len(members), TRAIN, np.int8)
     for label in np.unique(majority):

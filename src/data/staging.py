@@ -5,8 +5,9 @@ Memory stays flat as the data grows: pixels go to that file and are read back th
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from PIL import Image
 from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, is_archive, members
-from src.data.decoding import Decoded, Size, decode_all, digest
+from src.data.decoding import DIGEST_BYTES, Decoded, Size, decode_all, digest
 from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
@@ -25,6 +26,8 @@ from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
 from src.params import Data
 
+_TEXT = np.dtypes.StringDType()  # a few bytes for each text, where Python's own take a hundred
+DIGITS = {"digits": 4, "train": 5, "test": 5}  # of the numbers by which images of a data set's own files are named
 _ARCHIVES = {".zip", ".tar", ".tgz", ".txz", ".7z", ".rar"}
 
 
@@ -33,11 +36,11 @@ class Staged(NamedTuple):
 
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
     classes: list[str]
-    names: list[str]
+    names: NDArray[Any]  # (N,), of numpy's StringDType
     labels: NDArray[np.int64]  # (N,)
     official: NDArray[np.int8]  # (N,), values of src.data.splitting
     groups: list[str] | None  # (N,), of a table of labels: images of one group stay together
-    digests: list[bytes]  # equal for images with equal pixels
+    digests: NDArray[np.uint8]  # (N, 16), equal for images with equal pixels
     unreadable: list[str]  # names of files that were left out
 
 
@@ -119,7 +122,7 @@ class _Photos:
     def __init__(self, scratch: IO[bytes]) -> None:
         self.scratch = scratch
         self.names: list[str] = []
-        self.digests: list[bytes] = []
+        self.digests = bytearray()
         self.unreadable: list[tuple[str, str]] = []  # name, reason
         self.labels: dict[str, Row] = {}
         self.others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
@@ -132,7 +135,7 @@ class _Photos:
             self.unreadable.append((image.name, image.reason))
             return
         self.names.append(image.name)
-        self.digests.append(image.digest)
+        self.digests += image.digest
         self.sizes[image.size] += 1
         if image.pixels is None or len(self.sizes) > 1:  # only the sizes are still of interest
             return
@@ -165,8 +168,8 @@ class _Photos:
                 f"the images have {len(self.sizes):,} different sizes (width×height, commonest first: {common}): "
                 "set data.image_size"
             )
-        name, count = Counter(self.names).most_common(1)[0]
-        if count > 1:
+        if len(set(self.names)) < len(self.names):
+            name, count = Counter(self.names).most_common(1)[0]
             raise UserError(f"the source holds {name!r} {count} times: keep one")
         classes = SOURCES[data.name].classes if data.name in SOURCES else None
         unreadable = [name for name, _ in self.unreadable]
@@ -178,11 +181,11 @@ class _Photos:
         return Staged(
             self.pixels.mapped()[..., : 3 if self.colour else 1],
             layout.classes,
-            self.names,
+            np.array(self.names, _TEXT),
             layout.labels,
             layout.official,
             groups,
-            self.digests,
+            np.frombuffer(self.digests, np.uint8).reshape(-1, DIGEST_BYTES),
             unreadable,
         )
 
@@ -191,25 +194,21 @@ def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[byt
     """Stage images of the data set's own files, numbered within each of its splits."""
     shape = parts[0].images.shape[1:]
     pixels = _Pixels((fit.height, fit.width, shape[-1]) if fit else shape, scratch)
-    names: list[str] = []
-    digests: list[bytes] = []
-    numbers: Counter[str] = Counter()
-    width = 4 if dataset == "digits" else 5
-    for part in parts:
-        for image in part.images:
-            if fit:
-                image = to_array(to_fit(Image.fromarray(image.squeeze(-1) if shape[-1] == 1 else image), fit))
-            pixels.append(image)
-            digests.append(digest(image))
-            names.append(f"{part.split}/{numbers[part.split]:0{width}d}")
-            numbers[part.split] += 1
+    digests = bytearray()
+    for image in chain.from_iterable(part.images for part in parts):
+        if fit:
+            image = to_array(to_fit(Image.fromarray(image.squeeze(-1) if shape[-1] == 1 else image), fit))
+        pixels.append(image)
+        digests += digest(image)
+    of_split = {split: sum(len(part.labels) for part in parts if part.split == split) for split in DIGITS}
+    names = (f"{split}/{number:0{DIGITS[split]}d}" for split, count in of_split.items() for number in range(count))
     return Staged(
         pixels.mapped(),
         list(SOURCES[dataset].classes),
-        names,
+        np.fromiter(names, _TEXT, pixels.count),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([np.full(len(part.labels), TEST if part.split == "test" else FREE, np.int8) for part in parts]),
         None,
-        digests,
+        np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
         [],
     )

@@ -5,9 +5,7 @@ Photos are prepared as the split stage prepared the training images, by the same
 
 import os
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.core.errors import UserError
+from src.core.pool import map_ahead, processors
 from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Resize, Unreadable, decode, is_image
 from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
 
-_WORKERS = min(4, os.cpu_count() or 1)
+_WORKERS = min(4, processors())  # Pillow decodes outside of Python's lock
 
 
 class Found(NamedTuple):
@@ -93,19 +92,9 @@ def _below(folder: Path) -> Iterator[Found]:
 
 def read(files: Iterable[Found], wanted: Preparation, ahead: int) -> Iterator[Photo]:
     """Yield each file's photo, in order. At most `ahead` are decoded and not yet taken."""
-    window: deque[Future[Photo]] = deque()
-    pool = ThreadPoolExecutor(_WORKERS)  # Pillow decodes outside of Python's lock
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # odd metadata, which we do not use
-            for file in files:
-                window.append(pool.submit(read_photo, file, wanted))
-                if len(window) > ahead:
-                    yield window.popleft().result()
-            while window:
-                yield window.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # odd metadata, which we do not use
+        yield from map_ahead(lambda file: read_photo(file, wanted), files, _WORKERS, ahead)
 
 
 def read_photo(file: Found, wanted: Preparation) -> Photo:

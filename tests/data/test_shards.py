@@ -20,7 +20,8 @@ ONE_IMAGE = 6 * 6 * 3 / 2**20  # MiB
 @given(st.lists(st.binary(min_size=1, max_size=1), max_size=300), st.integers(1, 40))
 @settings(deadline=None)
 def test_each_image_is_in_one_shard_in_the_order_of_the_source(digests: list[bytes], most: int) -> None:
-    shards = by_shard(digests, most)
+    columns = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 1)
+    shards = by_shard(columns, columns[:, 0].astype(np.int64), most)
     assert sorted(np.concatenate(shards).tolist()) == list(range(len(digests)))
     assert len(shards).bit_count() == 1
     for shard in shards:

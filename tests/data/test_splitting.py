@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from src.data.splitting import FREE, TEST, TRAIN, VALIDATION, find_units, limit, match_groups, place, ranks
+from src.data.splitting import FREE, TEST, TRAIN, VALIDATION, find_units, limit, match_groups, numbered, place, ranks
 
 counts_and_shares = st.tuples(
     st.lists(st.integers(5, 60), min_size=2, max_size=6), st.floats(0, 0.4), st.floats(0, 0.4), st.integers(0, 9)
@@ -57,7 +57,7 @@ def test_no_unit_is_divided_and_official_splits_stay(images: list[tuple[int, int
     groups = [group for _, group, *_ in images]
     contents = [content for *_, content, _ in images]
     official = np.array([which for *_, which in images], np.int8)
-    split = place(labels, official, find_units(groups, contents), rank(len(images)), 0.3, 0.2)
+    split = place(labels, official, find_units(np.array(groups), np.array(contents)), rank(len(images)), 0.3, 0.2)
     assert (split[official != FREE] == official[official != FREE]).all()
     for keys in (groups, contents):
         for key in set(keys):
@@ -86,7 +86,11 @@ def test_a_class_with_few_units_has_them_in_train_then_validation_then_test() ->
 
 
 def test_units_join_through_shared_images() -> None:
-    assert find_units(["a", "a", "b", "b", "c"], [1, 2, 2, 3, 4]).tolist() == [0, 0, 0, 0, 1]
+    names = numbered(["a", "a", "b", "b", "c"], 5)
+    assert find_units(names, np.array([1, 2, 2, 3, 4])).tolist() == [0, 0, 0, 0, 1]
+    assert find_units(np.array([3, 1, 3])).tolist() == [0, 1, 0]
+    chain = np.arange(200) // 2
+    assert find_units(chain, np.roll(chain, 1)).tolist() == [0] * 200
 
 
 def test_groups_are_what_the_expression_matches() -> None:
