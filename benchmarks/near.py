@@ -31,11 +31,11 @@ def main() -> None:
     chosen = np.random.default_rng(0).choice(len(photos), COPIES, replace=False)
     images = np.stack([small(photo) for photo in photos])
     started = time.perf_counter()
-    pairs = int((near_duplicates(images) != np.arange(len(images))).sum())
+    pairs = int((near_duplicates(images, np.arange(len(images))) != np.arange(len(images))).sum())
     print(f"{pairs} of {len(photos):,} photos count as a copy of another, {time.perf_counter() - started:.1f} s")
     for name, change in CHANGES.items():
         copies = np.stack([small(change(photos[index])) for index in chosen])
-        first = near_duplicates(np.concatenate([images, copies]))
+        first = near_duplicates(np.concatenate([images, copies]), np.arange(len(images) + COPIES))
         found = first[len(images) :] == first[chosen]
         print(f"{name}: {found.mean():.1%} of {COPIES} found")
 

@@ -7,13 +7,14 @@ found, and how often in vain, is in `benchmarks/near.py`.
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 RIMS = (0.0, 0.025, 0.05)  # of height and width, left out on each side
-BITS = 7  # of 64 in which hashes may differ: one of their 8 bytes is then equal, by which pairs are found
+BITS = 7  # of 64 in which hashes may differ: of their four parts of 16 bits one then differs in one bit at most
 CORRELATION = 0.9  # of equal pictures: 0.97 and more with few exceptions; of others, where hashes agree: 0.8 at most
 SIDE = 24  # pixels of the copies that are correlated
 SMALLEST = 32  # pixels; in smaller images unlike things (digits) look alike
@@ -24,21 +25,14 @@ Hashes = NDArray[np.uint64]
 Indices = NDArray[np.int64]
 
 
-def near_duplicates(pixels: NDArray[np.uint8]) -> Indices:
+def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
     """Return, for each of N images (N, H, W, C), the first image that shows the same picture, often itself.
 
+    equal: (N,), the first image with the same pixels, often itself; of those one is compared.
     Every image is compared with that first one, so that no chain of likenesses grows through a class. Memory stays
     bounded; the time grows with N², though its factor is small.
     """
-    first = np.arange(len(pixels))
-    for one, other in sorted(set(_pairs(pixels))):
-        if first[one] == one and first[other] == other:
-            first[other] = one
-    return first
-
-
-def _pairs(pixels: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of images, the lower index first, that show the same picture; some of them several times."""
+    images = np.flatnonzero(equal == np.arange(len(equal)))
 
     @lru_cache(_COPIES)
     def copies(index: int) -> NDArray[np.float32]:
@@ -54,19 +48,22 @@ def _pairs(pixels: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
             for whole, cropped in ((a[0], b), (b[0], a), (a[0, :, ::-1], b), (b[0, :, ::-1], a))
         )
 
-    for candidates in _candidates(*_hashes(pixels)):
-        yield from ((one, other) for one, other in candidates if same(one, other))
+    first = np.arange(len(pixels))
+    for one, other in images[_candidates(*_hashes(pixels, images))]:
+        if first[one] == one and first[other] == other and same(one, other):
+            first[other] = one
+    return first[equal]
 
 
-def _hashes(pixels: NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
+def _hashes(pixels: NDArray[np.uint8], images: Indices) -> tuple[Hashes, Hashes]:
     """Return (N,) hashes of the images, and (2 × rims × N,) of them and their mirror images without each rim."""
-    plain = np.empty((len(RIMS), len(pixels)), np.uint64)
+    plain = np.empty((len(RIMS), len(images)), np.uint64)
     mirrored = np.empty_like(plain)
-    for index, image in enumerate(pixels):
-        for rim, small in enumerate(_grey(image, 9, 8)):
+    for place, image in enumerate(images):
+        for rim, small in enumerate(_grey(pixels[image], 9, 8)):
             for hashes, grey in ((plain, small), (mirrored, small[:, ::-1])):
                 # A bit for each of 8 × 8 pairs of neighbours: which is brighter.
-                hashes[rim, index] = np.packbits(grey[:, 1:] > grey[:, :-1]).view(np.uint64)[0]
+                hashes[rim, place] = np.packbits(grey[:, 1:] > grey[:, :-1]).view(np.uint64)[0]
     return plain[0], np.concatenate([plain, mirrored]).ravel()
 
 
@@ -77,22 +74,28 @@ def _grey(image: NDArray[np.uint8], width: int, height: int) -> list[NDArray[np.
     return [np.asarray(grey.resize((width, height), Image.Resampling.BOX, box)) for box in boxes]
 
 
-def _candidates(whole: Hashes, variants: Hashes) -> Iterator[set[tuple[int, int]]]:
-    """Yield pairs of which one image's hash differs from a variant of the other in at most `BITS` bits."""
-    ours, theirs = (hashes.view(np.uint8).reshape(-1, 8) for hashes in (whole, variants))
-    for byte in range(8):
-        by_value, variants_by_value = (np.argsort(hashes[:, byte], kind="stable") for hashes in (ours, theirs))
-        starts, variant_starts = (
-            np.searchsorted(hashes[order, byte], np.arange(257))
-            for hashes, order in ((ours, by_value), (theirs, variants_by_value))
-        )
-        for value in range(256):
-            rows = by_value[starts[value] : starts[value + 1]]
-            columns = variants_by_value[variant_starts[value] : variant_starts[value + 1]]
-            for part in np.array_split(rows, 1 + len(rows) * len(columns) // _COMPARED):
-                found, match = np.nonzero(np.bitwise_count(whole[part, None] ^ variants[columns]) <= BITS)
-                one, other = part[found], columns[match]
-                # A pair whose hashes agree in an earlier byte was found there.
-                new = ~(ours[one, :byte] == theirs[other, :byte]).any(axis=1) & (one != other % len(whole))
-                one, other = one[new], other[new] % len(whole)
-                yield set(zip(np.minimum(one, other).tolist(), np.maximum(one, other).tolist(), strict=True))
+def _candidates(whole: Hashes, variants: Hashes) -> Indices:
+    """Return pairs (M, 2), sorted, of which one image's hash differs from a variant of the other in few bits."""
+    count = len(whole)
+    pairs = [np.empty(0, np.int64)]
+    for ours, theirs in zip(_parts(whole), _parts(variants), strict=True):
+        order = np.argsort(ours, kind="stable")
+        starts = np.searchsorted(ours[order], np.arange(2**16 + 1))
+        for flipped in (0, *(1 << bit for bit in range(16))):
+            wanted = theirs ^ flipped  # of each variant the part that the other image has
+            numbers = starts[wanted + 1] - starts[wanted]
+            ends = np.cumsum(numbers)
+            pieces = np.searchsorted(ends, np.arange(0, ends[-1], _COMPARED)) if count else []
+            for start, end in pairwise([*pieces, len(ends)]):
+                chosen = np.repeat(np.arange(start, end), numbers[start:end])
+                within = np.arange(len(chosen)) + (ends[start] - numbers[start]) - (ends - numbers)[chosen]
+                one, other = order[starts[wanted[chosen]] + within], chosen % count
+                near = (np.bitwise_count(whole[one] ^ variants[chosen]) <= BITS) & (one != other)
+                one, other = one[near], other[near]
+                pairs.append(np.unique(np.minimum(one, other) * count + np.maximum(one, other)))
+    return np.stack(np.divmod(np.unique(np.concatenate(pairs)), max(count, 1)), axis=1)
+
+
+def _parts(hashes: Hashes) -> Iterator[Indices]:
+    """Yield the four parts of 16 bits of hashes (N,)."""
+    return (part.astype(np.int64) for part in hashes.view(np.uint16).reshape(-1, 4).T)

@@ -49,9 +49,10 @@ def prepare(data: Data, split: Split) -> Dataset:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
         groups = staged.groups or _groups(staged.names, split.groups)
-        equal, near = np.unique(staged.digests.view("V16").ravel(), return_inverse=True)[1], None
+        _, first, same = np.unique(staged.digests.view("V16").ravel(), return_index=True, return_inverse=True)
+        equal, near = first[same], None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
-            near = near_duplicates(staged.pixels)
+            near = near_duplicates(staged.pixels, equal)
         group = None if groups is None else numbered(groups, len(groups))
         units = find_units(*(key for key in (equal, near, group) if key is not None))
         where = _split(staged, units, groups, data.limit, split)
