@@ -1,117 +1,175 @@
-"""Training on more and more images: images per second and memory, resident against streamed.
+"""A million photos of 32×32 pixels and ten million of 8×8, from the source to the end of an epoch: seconds and memory.
 
-    python -m benchmarks.growth                                     10k, 50k, 200k and 1M images of 32×32 pixels
-    python -m benchmarks.growth --sizes 10000 50000 --rounds 5
+    python -m benchmarks.growth                                     both, 20 GB on the disk, about an hour
+    python -m benchmarks.growth "1M photos" --share 0.01            a hundredth of the images
 
-One epoch of each case in a process of its own, in alternation, on synthetic images (noise: the content changes no time
-here) in memory-mapped shards, with the network of `mnist`: the quicker the network, the more its images show. The
-augmentation is that of `cifar10-vgg`, so that its parameters grow too. Memory is the most RssAnon that /proc showed:
-what the process filled itself, imports included, without the pages of the files. Linux only. Keeps
-`benchmarks/growth.json`, one entry per device.
+The images are noise: their content changes no time. As files ten million do not fit a disk, nor would anybody keep them
+so: the photos are JPEGs in class folders of one tar, those of 8×8 lie in IDX files as MNIST's do. `download` and `split`
+run as they are, with one processor and with two, and must write the same bytes. Then processes of their own train with
+the network of `mnist`, the quickest, so that its images show most: an epoch of all images, resident and streamed, and
+rounds of fewer in alternation. Memory is the most RssAnon that /proc showed: what a process filled itself, imports
+included, without the pages of files. Linux only. Keeps `benchmarks/growth.json`.
 """
 
+import io
 import json
+import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.common import FOLDER, anonymous_mib, command_line, hardware, keep, summary, versions
+from benchmarks.problems import place
 from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.core.errors import command
-from src.data.prepared import ImageFormat, LabelledImages, Shards
+from src.core.files import digest
+from src.data.prepared import LabelledImages, Shards, open_split, read_dataset
 from src.models.file import ModelSpec
-from src.params.writing import load_recipe
+from src.params import writing
 from src.training.loop import train
 
 RESULTS = FOLDER / "growth.json"
-SIDE, CLASSES, SHARD = 32, 10, 50_000
+CLASSES, ALTERNATED = 10, 100_000
 EVERY = 0.02  # seconds between two looks at memory
 WAYS = ("resident", "streamed")
 
 
+def jpegs(path: Path, count: int) -> None:
+    """Pack JPEGs of 32×32 pixels in class folders into a tar."""
+    random = np.random.default_rng(0)
+    with tarfile.open(path, "w") as tar:
+        for number in range(count):
+            content = io.BytesIO()
+            Image.fromarray(random.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(content, "JPEG")
+            info = tarfile.TarInfo(f"photos/class{number % CLASSES}/{number:07d}.jpg")
+            info.size = content.tell()
+            content.seek(0)
+            tar.addfile(info, content)
+
+
+def idx_files(path: Path, count: int) -> None:
+    """Pack IDX files of images of 8×8 pixels and their labels into a tar; a tenth of them are the test set."""
+    random = np.random.default_rng(0)
+    with tarfile.open(path, "w") as tar:
+        for name, images in (("train", count - count // 10), ("t10k", count // 10)):
+            arrays = {
+                "images-idx3": random.integers(256, size=(images, 8, 8), dtype=np.uint8),
+                "labels-idx1": (np.arange(images) % CLASSES).astype(np.uint8),
+            }
+            for kind, array in arrays.items():
+                header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+                info = tarfile.TarInfo(f"{name}-{kind}-ubyte")
+                info.size = len(header) + array.nbytes
+                tar.addfile(info, io.BytesIO(header + array.tobytes()))
+
+
+class Case(NamedTuple):
+    images: int
+    recipe: str
+    changes: dict[str, Any]
+    write: Callable[[Path, int], None]
+
+
+CASES = {
+    "1M photos": Case(1_000_000, "own-images", {"data.image_size": None}, jpegs),
+    "10M arrays": Case(10_000_000, "mnist", {"split.validation_from_test": 0}, idx_files),
+}
+
+
 def main() -> None:
     parser = command_line(__doc__ or "")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000, 200_000, 1_000_000])
-    parser.add_argument("--rounds", type=int, default=5, help="for up to 50,000 images; one for more")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--folder", type=Path, help="where the images are written: 3 GB for 1M (default: temporary)")
-    parser.add_argument("--case", nargs=2, metavar=("IMAGES", "WAY"), help="in the process that is measured")
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)} (default: all)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the images")
+    parser.add_argument("--rounds", type=int, default=5, help="in which both ways alternate")
+    parser.add_argument("--folder", type=Path, help="where the images are written (default: temporary)")
+    parser.add_argument("--train", nargs=2, metavar=("IMAGES", "WAY"), help="in the process that is measured")
     arguments = parser.parse_args()
-    if arguments.case:
-        print(epoch(arguments.folder, int(arguments.case[0]), arguments.case[1], arguments.device))
+    if arguments.train:
+        print(epoch(int(arguments.train[0]), arguments.train[1]))
         return
-    rows = []
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
-        write(Path(temporary), max(arguments.sizes))
-        for size in arguments.sizes:
-            rounds = arguments.rounds if size <= 50_000 else 1
-            rows += measured(Path(temporary), size, rounds, arguments.device)
-            print(*map(json.dumps, rows[-2:]), sep="\n", flush=True)
-    device = arguments.device
-    result = {"device": device, "hardware": hardware(), "versions": versions("torch"), "rows": rows}
-    keep(RESULTS, result, same=("device",))
+    for name in arguments.cases or CASES:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+            result = measured(Path(temporary), CASES[name], arguments.share, arguments.rounds)
+        result = {"case": name, **result, "hardware": hardware(), "versions": versions("torch", "pillow")}
+        print(json.dumps(result), flush=True)
+        keep(RESULTS, result, same=("case", "images"))
 
 
-def write(folder: Path, count: int) -> None:
-    """Write shards of images, and labels: the same noise again and again, on the disk as often as asked."""
-    random = np.random.default_rng(0)
-    noise = random.integers(256, size=(SHARD, SIDE, SIDE, 3), dtype=np.uint8)
-    for start in range(0, count, SHARD):
-        np.save(folder / f"images-{start // SHARD:05d}.npy", noise[: count - start])
-    np.save(folder / "labels.npy", random.integers(CLASSES, size=count))
-
-
-def measured(folder: Path, size: int, rounds: int, device: str) -> list[dict[str, Any]]:
-    """Return a row for each way: what processes of their own took for an epoch of so many images."""
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
-    peaks = dict.fromkeys(WAYS, 0.0)
-    command = [sys.executable, "-m", "benchmarks.growth", "--folder", str(folder), "--device", device, "--case"]
+def measured(folder: Path, case: Case, share: float, rounds: int) -> dict[str, Any]:
+    """Make the images, split and train; return what each took."""
+    images = round(case.images * share)
+    case.write(folder / "images.tar", images)
+    clone = folder / "clone"
+    changes = {"data.source": str(folder / "images.tar"), **case.changes}
+    place(clone, writing.changed(writing.recipe(case.recipe), changes))
+    watched(clone, "stages.download")
+    (folder / "images.tar").unlink()  # the clone has its copy
+    split, written = [], []
+    for processors in (2, 1):
+        seconds, mib, _ = watched(clone, "stages.split", processors=processors)
+        split.append({"processors": processors, "seconds": round(seconds, 1), "rss_anon_mib": round(mib)})
+        written.append({str(path): digest(path) for path in sorted((clone / "data/prepared").rglob("*.*"))})
+    epochs, rates = [], dict[str, list[float]]({way: [] for way in WAYS})
+    for way in WAYS:
+        _, mib, rate = watched(clone, "benchmarks.growth", "--train", str(images), way)
+        epochs.append({"way": way, "images_per_second": round(float(rate)), "rss_anon_mib": round(mib)})
     for _ in range(rounds):
         for way in WAYS:
-            with subprocess.Popen([*command, str(size), way], stdout=subprocess.PIPE, text=True) as process:
-                while process.poll() is None:
-                    with suppress(OSError):  # it has just ended
-                        peaks[way] = max(peaks[way], anonymous_mib(process.pid))
-                    time.sleep(EVERY)
-                rates[way].append(float(process.communicate()[0]))
-    return [
-        {
-            "images": size,
-            "way": way,
-            "runs": rounds,
-            "images_per_second": summary(rates[way]),
-            "of_resident": summary([a / b for a, b in zip(rates[way], rates["resident"], strict=True)]),
-            "rss_anon_mib": round(peaks[way]),
-        }
-        for way in WAYS
-    ]
+            rates[way].append(float(watched(clone, "benchmarks.growth", "--train", str(ALTERNATED), way)[2]))
+    of_resident = [streamed / resident for streamed, resident in zip(rates["streamed"], rates["resident"], strict=True)]
+    return {
+        "images": images,
+        "split": split,
+        "equal_bytes": written[0] == written[1],
+        "epochs": epochs,
+        "alternated_images": ALTERNATED,
+        "rounds": rounds,
+        "of_resident": summary(of_resident),
+    }
 
 
-def epoch(folder: Path, count: int, way: str, device: str) -> float:
+def watched(clone: Path, module: str, *arguments: str, processors: int | None = None) -> tuple[float, float, str]:
+    """Run a module in the clone; return its seconds, the MiB that it filled at most, and what it printed last."""
+    started, peak = time.perf_counter(), 0.0
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, cwd=clone, stdout=subprocess.PIPE, text=True) as process:
+        if processors:
+            os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[:processors])
+        while process.poll() is None:
+            with suppress(OSError):  # it has just ended
+                peak = max(peak, anonymous_mib(process.pid))
+            time.sleep(EVERY)
+        printed = process.communicate()[0].splitlines()
+    if process.returncode:
+        raise RuntimeError(f"{module} ended with exit code {process.returncode}")
+    return time.perf_counter() - started, peak, printed[-1] if printed else ""
+
+
+def epoch(count: int, way: str) -> float:
     """Train for an epoch in this process; return images per second. Two first ones, of few images, warm up."""
-    section = load_recipe("cifar10-vgg").train.model_copy(update={"device": device, "epochs": 1})
-    network = load_recipe("mnist").model
-    image = ImageFormat(height=SIDE, width=SIDE, channels=3, resize=None)
-    classes = [str(number) for number in range(CLASSES)]
-    spec = ModelSpec(model=network, classes=classes, image=image, mean=[0.5] * 3, std=[0.25] * 3)
-    compute = prepare(section, network.name)
-    shards = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("images-*.npy"))]
-    labels = np.load(folder / "labels.npy", mmap_mode="r")
-    few = 20 * section.batch_size
-    for number in (few, few, count):
-        first = [shard[: max(0, number - SHARD * index)] for index, shard in enumerate(shards)]
+    config = writing.load_recipe("cifar10-vgg").train.model_copy(update={"device": "cpu", "epochs": 1})
+    network = writing.load_recipe("mnist").model
+    data = open_split("train")
+    arrays = data.images.arrays if isinstance(data.images, Shards) else [data.images]
+    compute = prepare(config, network.name)
+    for number in (20 * config.batch_size, 20 * config.batch_size, count):
+        starts = np.cumsum([0, *map(len, arrays)])
+        first = Shards([array[: max(0, number - start)] for array, start in zip(arrays, starts, strict=False)])
         training, nothing = (
-            Batches(LabelledImages(cast(Any, Shards(arrays)), labels[:n]), compute.device, resident=way == "resident")
-            for arrays, n in ((first, number), ([shards[0][:0]], 0))
+            Batches(LabelledImages(images, data.labels[: len(images)]), compute.device, resident=way == "resident")  # type: ignore[arg-type]
+            for images in (first, arrays[0][:0])
         )
-        (report,) = train(spec.build(), training, nothing, section, 0, compute)
+        (report,) = train(ModelSpec.of(network, read_dataset()).build(0), training, nothing, config, 0, compute)
     return report.images_per_second
 
 

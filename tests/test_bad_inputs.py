@@ -154,7 +154,7 @@ CASES = {
     "a loop of folders": Case(link("photos/cat/all", ".."), DOWNLOAD, "photos/cat/all"),
     "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in data/raw"),
     "the repository": Case(photos({}, source="."), DOWNLOAD, "must not contain data/raw"),
-    "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "neither a folder nor a complete archive"),
+    "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "is no folder, no .parquet and no complete archive"),
     "another sha256": Case(photos(TWO, sha256="0" * 64), DOWNLOAD, "data.sha256"),
     "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: only http"),
     "MNIST as CIFAR": split(photos(mnist_files(9, 9), name="cifar10"), "none of cifar10's own files"),

@@ -220,13 +220,14 @@ def test_images_are_taken_from_all_over_the_array() -> None:
 # ---- the other scripts ----
 
 
-def test_growth_measures_both_ways_in_processes_of_their_own(tmp_path: Path) -> None:
-    growth.write(tmp_path, 300)
-    rows = growth.measured(tmp_path, 300, 1, "cpu")
-    assert [(row["images"], row["way"], row["runs"]) for row in rows] == [(300, "resident", 1), (300, "streamed", 1)]
-    for row in rows:
-        assert positive(row["images_per_second"])
-        assert positive(row["of_resident"])
+def test_growth_measures_split_and_training_in_processes_of_their_own(tmp_path: Path) -> None:
+    found = growth.measured(tmp_path, growth.CASES["10M arrays"], 3e-5, rounds=1)
+    assert found["images"] == 300
+    assert found["equal_bytes"]
+    assert positive(found["of_resident"])
+    assert [row["processors"] for row in found["split"]] == [2, 1]
+    for row in found["epochs"]:
+        assert row["images_per_second"] > 0
         assert row["rss_anon_mib"] > 50  # torch alone has more
 
 

@@ -107,9 +107,10 @@ def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> No
         raise UserError(
             f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
         )
-    if not is_archive(archive, called):
-        raise UserError(f"{called} is neither a folder nor a complete archive (.tar, .tar.gz, .tar.xz, .zip)")
-    if not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
+    parquet = archive.suffix.lower() == ".parquet"
+    if not parquet and not is_archive(archive, called):
+        raise UserError(f"{called} is no folder, no .parquet and no complete archive (.tar, .tar.gz, .tar.xz, .zip)")
+    if not parquet and not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
         raise UserError(f"{called} is an empty archive: pack the class folders into it")
     if sha256 is None and called != str(IMAGES):
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")

@@ -21,6 +21,7 @@ from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
 from src.data.layout import counted, is_generated, listed, read_layout
+from src.data.parquet import rows
 from src.data.report import print_left_out
 from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
@@ -81,9 +82,14 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
 def _files(max_bytes: int) -> Iterator[Member]:
     for path in sorted(RAW.iterdir()):
         if is_archive(path, str(path)):
-            yield from members(path, max_bytes, str(path))
+            found = members(path, max_bytes, str(path))
         else:
-            yield Member(path.name, path.stat().st_size, path.read_bytes)
+            found = iter([Member(path.name, path.stat().st_size, path.read_bytes)])
+        for member in found:
+            if member.name.lower().endswith(".parquet"):
+                yield from rows(member, max_bytes)
+            else:
+                yield member
 
 
 def _photo_content(member: Member, max_pixels: int) -> bytes | None:

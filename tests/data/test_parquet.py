@@ -1,0 +1,77 @@
+"""Parquet files as Hugging Face writes them are read like class folders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from data_samples import check_promises, encoded, pack_tar, picture, png, run_stages
+
+from src.core.errors import UserError
+from src.data.prepared import SPLITS, read_names
+
+
+def table(numbers: range, labels: list[Any] | None = None, names: list[str] | None = None) -> bytes:
+    """An image for each number, labelled 0 and 1 in turn, or as said."""
+    images = [{"bytes": png(number), "path": None} for number in numbers]
+    columns = pyarrow.table({"image": images, "label": labels or [number % 2 for number in numbers]})
+    if names:
+        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        columns = columns.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(columns, sink, row_group_size=7)
+    return sink.getvalue().to_pybytes()
+
+
+def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["cat/tiger", "dog"]
+    files = {
+        "set/README.md": b"---",
+        "set/data/train-00000-of-00002.parquet": table(range(30), names=names),
+        "set/data/train-00001-of-00002.parquet": table(range(30, 60), names=names),
+        "set/data/test-00000-of-00001.parquet": table(range(60, 80), names=names),
+    }
+    dataset = run_stages(pack_tar(Path("x.tar"), files))
+    check_promises(dataset)
+    assert dataset.classes == ["cat_tiger", "dog"]
+    assert {name: split.count for name, split in dataset.splits.items()} == {"train": 48, "validation": 12, "test": 20}
+    assert read_names("test")[0].startswith("set/data/test/")
+
+
+def test_one_file_is_a_source_of_its_own_and_folders_name_splits_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("all.parquet").write_bytes(table(range(40)))
+    dataset = run_stages("all.parquet")
+    assert dataset.classes == ["0", "1"]
+    assert sum(dataset.splits[name].count for name in SPLITS) == 40
+    for split, numbers in (("train", range(30)), ("test", range(30, 44))):
+        path = Path("default", split, "0000.parquet")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(table(numbers))
+    assert run_stages("default").splits["test"].count == 14
+
+
+def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = {f"{name}/{number}.jpg": encoded(picture(number), "JPEG") for name in ("a", "b") for number in range(20)}
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({"score": [1.0]}), sink)
+    run_stages(pack_tar(Path("x.tar"), folder | {"scores.parquet": sink.getvalue().to_pybytes()}))
+    assert "left out 1 file .parquet" in capsys.readouterr().out
+    whole = table(range(40))
+    for content, told in (
+        (whole[: len(whole) // 2], "train.parquet is damaged"),
+        (table(range(4), labels=[0, 1, None, 1]), "row 2 has no image or no label"),
+        (table(range(4), labels=[0, 1, 2, 1], names=["cat", "dog"]), "train.parquet is damaged"),
+    ):
+        with pytest.raises(UserError, match=told):
+            run_stages(pack_tar(Path("x.tar"), {"train.parquet": content}))
