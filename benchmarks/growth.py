@@ -3,12 +3,12 @@
     python -m benchmarks.growth                                     both, 20 GB on the disk, about an hour
     python -m benchmarks.growth "1M photos" --share 0.01            a hundredth of the images
 
-The images are noise: their content changes no time. As files ten million do not fit a disk, nor would anybody keep them
-so: the photos are JPEGs in class folders of one tar, those of 8×8 lie in IDX files as MNIST's do. `download` and `split`
-run as they are, with one processor and with two, and must write the same bytes. Then processes of their own train with
-the network of `mnist`, the quickest, so that its images show most: an epoch of all images, resident and streamed, and
-rounds of fewer in alternation. Memory is the most RssAnon that /proc showed: what a process filled itself, imports
-included, without the pages of files. Linux only. Keeps `benchmarks/growth.json`.
+The images are noise: their content changes no time. As files ten million do not fit a disk, nor would anybody keep
+them so: the photos are JPEGs in class folders of one tar, those of 8×8 lie in IDX files as MNIST's do. `download` and
+`split` run as they are, with one processor and with two, and must write the same bytes. Then processes of their own
+train with the network of `mnist`, the quickest, so that its images show most: an epoch of all images, resident and
+streamed, and rounds of fewer in alternation. Memory is the most RssAnon that /proc showed: what a process filled
+itself, imports included, without the pages of files. Linux only. Keeps `benchmarks/growth.json`.
 """
 
 import io

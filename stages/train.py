@@ -49,8 +49,8 @@ def work() -> None:
             return
         with state.alone(), live(state.session) as run:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
-            with verifying(trainer.dataset, "train", "validation") as reading:
-                state.follow(training.epochs, run.log_epoch, reading.wait)
+            with verifying(trainer.dataset, "train", "validation") as verified:
+                state.follow(training.epochs, run.log_epoch, verified)
 
             save(paths.MODEL, classifier, training.spec)
             snapshots.save(paths.SNAPSHOTS)

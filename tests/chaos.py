@@ -1,6 +1,7 @@
 """Kill real pipeline runs at random moments, in all stages, and compare what comes out with an undisturbed run.
 
     PYTHONPATH=. python tests/chaos.py --kills 40 --seed 0
+    PYTHONPATH=. python tests/chaos.py --kills 20 --streamed        at random steps of a training from many shards
 
 Nothing is repaired by hand: after each kill `dvc repro` is started again. Where it refuses what the kill left, what
 `make repro` does first (`python -m src.recover`) is done, and counted. Prints a row for each kind of kill, which
@@ -124,6 +125,7 @@ class Row:
 
     stages: Counter[str] = field(default_factory=Counter)
     ended: float = 0.0  # seconds until the last process was gone, at most
+    within: int = 0  # kills after which training went on within an epoch
 
 
 def results(clone: Path) -> dict[str, bytes]:
@@ -148,10 +150,18 @@ def runs(clone: Path) -> list[tuple[str, str, list[int]]]:
         return [(run, status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
 
 
-def template(folder: Path) -> Path:
-    """Copy the repository as it is now, with few epochs and nothing known of earlier runs."""
+def template(folder: Path, streamed: bool = False) -> Path:
+    """Copy the repository as it is now, with few epochs and nothing known of earlier runs.
+
+    streamed: images are read from 16 shards as if they did not fit into memory; a state is kept after every four steps.
+    """
     copy_of_the_repository(folder)
     substitute(folder / "params.yaml", "epochs: 30", f"epochs: {EPOCHS} ")
+    if streamed:
+        substitute(folder / "params.yaml", "shard_mib: 256 ", "shard_mib: 0.006 ")
+        substitute(folder / "params.yaml", "save_minutes: 10 ", "save_minutes: 1.0e-6 ")
+        substitute(folder / "src/training/loop.py", "= 2**28, 2**17", "= 2**28, 128")
+        substitute(folder / "src/compute/batches.py", "RESIDENT_SHARE = 0.5", "RESIDENT_SHARE = 0.0")
     return committed(folder)
 
 
@@ -184,12 +194,15 @@ def series(
     """Run the clone's pipeline to the end of the stage `last` through the planned kills (moment, harm, seconds); yield
     what went wrong. `refused` gets what plain `dvc repro` refused after a kill."""
     trained: list[int] = []  # epochs
+    last_kill = Row()
     for moment, harm, delay in [*plan, ("end", "", 0.0), ("end", "", 0.0)]:
         run = Repro(clone, last)
         if run.reach(moment):
             time.sleep(delay)
+        last_kill.within += "going on in epoch" in run.output
         if run.process.poll() is None:
             row, killed = rows.setdefault(harm, Row()), time.monotonic()
+            last_kill = row
             HARMS[harm](run)
             run.gone()
             row.ended = max(row.ended, time.monotonic() - killed)
@@ -241,6 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--streamed", action="store_true", help="kill training alone, which reads shards")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     rows: dict[str, Row] = {}
@@ -248,7 +262,7 @@ def main() -> None:
     refused: list[str] = []
     kills = number = 0
     with tempfile.TemporaryDirectory() as temporary:
-        source = template(Path(temporary, "template"))
+        source = template(Path(temporary, "template"), arguments.streamed)
         expected = undisturbed(source, Path(temporary, "undisturbed"))
         print("seconds undisturbed:", {name: round(value, 1) for name, value in expected.seconds.items()}, flush=True)
         while kills < arguments.kills:
@@ -256,16 +270,21 @@ def main() -> None:
             clone = prepare(source, Path(temporary, str(number)))
             # Every kind of kill in turn, so that each meets every stage.
             turn = [*HARMS][number % len(HARMS) :] + [*HARMS][: number % len(HARMS)]
+            moments = [*expected.seconds.items()]
+            if arguments.streamed:  # each in the first epochs that a run trains
+                moments = [("epochs", expected.seconds["epochs"] / EPOCHS)] * EPOCHS
             plan = [
                 (moment, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds))
-                for place, (moment, seconds) in enumerate(expected.seconds.items())
+                for place, (moment, seconds) in enumerate(moments)
             ]
             faults = [*series(clone, plan, rows, refused), *check(clone, expected)]
             wrong += faults
             kills = sum(row.stages.total() for row in rows.values())
             print(f"series {number}: {kills} kills so far, {len(faults)} faults", *faults, sep="\n", flush=True)
     print(table(rows))
+    within = sum(row.within for row in rows.values())
     print(f"{kills} kills in {number} pipelines, {len(wrong)} faults, {len(refused)} refused by dvc repro:", *refused)
+    print(f"training went on within an epoch after {within} of them")
     sys.exit(bool(wrong))
 
 

@@ -18,6 +18,9 @@ from src.data.images import Resize
 from src.data.layout import counted
 from src.data.near import SMALLEST, near_duplicates
 from src.data.prepared import (
+    LABELS,
+    SAMPLES,
+    SHARDS,
     SPLITS,
     Dataset,
     Duplicates,
@@ -25,9 +28,6 @@ from src.data.prepared import (
     ImageFormat,
     SplitName,
     SplitRecord,
-    labels_path,
-    samples_path,
-    shard_path,
     split_folder,
 )
 from src.data.report import print_classes
@@ -36,6 +36,7 @@ from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, lim
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
+_BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
 IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
@@ -45,7 +46,7 @@ def prepare(data: Data, split: Split) -> Dataset:
     for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
         shutil.rmtree(stale)
     # A file without a name, which vanishes with the process.
-    with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(dir=PREPARED) as scratch:
+    with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
         groups = staged.groups or _groups(staged.names, split.groups)
@@ -161,11 +162,11 @@ def _write(
             indices = np.concatenate(shards[which])
             histogram = np.zeros((channels, 256), np.int64)
             for number, members in enumerate(shards[which]):
-                histogram += write_images(folder / shard_path(name, number).name, staged.pixels, members)
+                histogram += write_images(folder / SHARDS.format(number), staged.pixels, members)
             if name == "train":
                 mean, std = _mean_std(histogram)
-            write_labels(folder / labels_path(name).name, staged.labels[indices])
-            write_samples(folder / samples_path(name).name, staged.names, groups, staged.digests, indices)
+            write_labels(folder / LABELS, staged.labels[indices])
+            write_samples(folder / SAMPLES, staged.names, groups, staged.digests, indices)
             counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
             per_class = dict(zip(staged.classes, counts.tolist(), strict=True))
             records[name] = SplitRecord(count=len(indices), per_class=per_class, md5=md5s(folder))

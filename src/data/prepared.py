@@ -15,6 +15,8 @@ from src.core.paths import DATASET, PREPARED
 SplitName = Literal["train", "validation", "test"]
 DAMAGED = "remove it and run dvc repro, which brings it back"  # from DVC's cache, else from the source
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+SHARDS, LABELS = "images-{:05d}.npy", "labels.npy"
+SAMPLES = "samples.parquet"  # a table of `name`, `group` (null without groups) and `digest` of each image
 
 
 class _Record(BaseModel):
@@ -110,23 +112,8 @@ class LabelledImages(NamedTuple):
 
 
 def split_folder(split: SplitName) -> Path:
-    """Return the folder of a split: `images-00000.npy` and so on, `labels.npy`, `samples.parquet`."""
+    """Return the folder of a split: its files are `SHARDS`, `LABELS` (N,) and `SAMPLES`."""
     return PREPARED / split
-
-
-def shard_path(split: SplitName, number: int) -> Path:
-    """Return the path of a shard of images."""
-    return split_folder(split) / f"images-{number:05d}.npy"
-
-
-def labels_path(split: SplitName) -> Path:
-    """Return the path of a split's labels."""
-    return split_folder(split) / "labels.npy"
-
-
-def samples_path(split: SplitName) -> Path:
-    """Return the path of the table of a split's images: `name`, `group` (null without groups) and `digest`."""
-    return split_folder(split) / "samples.parquet"
 
 
 def read_names(split: SplitName) -> list[str]:
@@ -143,10 +130,11 @@ def read_groups(split: SplitName) -> list[str] | None:
 def _column(split: SplitName, column: str) -> list[Any]:
     import pyarrow.parquet  # takes a tenth of a second, and few need names
 
+    path = split_folder(split) / SAMPLES
     try:
-        values: list[Any] = pyarrow.parquet.read_table(samples_path(split), columns=[column])[column].to_pylist()
+        values: list[Any] = pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist()
     except pyarrow.lib.ArrowException as error:
-        raise UserError(f"{samples_path(split)} is damaged ({error}): {DAMAGED}") from None
+        raise UserError(f"{path} is damaged ({error}): {DAMAGED}") from None
     return values
 
 
@@ -162,11 +150,11 @@ def read_dataset() -> Dataset:
 
 def open_split(split: SplitName) -> LabelledImages:
     """Open a split. Raise `UserError` if a file is no array of images or labels, or shorter than its header says."""
-    # Without any, the first is the one that is missing.
-    paths = sorted(split_folder(split).glob("images-*.npy")) or [shard_path(split, 0)]
+    folder = split_folder(split)
+    paths = sorted(folder.glob("images-*.npy")) or [folder / SHARDS.format(0)]  # the one that is missing
     arrays = [_map(path, np.dtype(np.uint8), 4) for path in paths]
     images = arrays[0] if len(arrays) == 1 else cast(NDArray[np.uint8], Shards(arrays))
-    return LabelledImages(images, _map(labels_path(split), np.dtype(np.int64), 1))
+    return LabelledImages(images, _map(folder / LABELS, np.dtype(np.int64), 1))
 
 
 def _map(path: Path, dtype: "np.dtype[Any]", dimensions: int) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from PIL import Image
 from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, is_archive, members
-from src.data.decoding import DIGEST_BYTES, Decoded, Size, decode_all, digest
+from src.data.decoding import DIGEST_BYTES, Size, decode_all, digest
 from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
@@ -50,7 +50,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
     own: dict[str, tuple[Images | None, Labels | None]] = {}
-    photos = _Photos(scratch)
+    labels: dict[str, Row] = {}
+    others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
 
     def image_files() -> Iterator[tuple[str, bytes]]:
         for member in _files(max_bytes):
@@ -60,23 +61,52 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                     raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
             elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
-                photos.others.append(member.name)
+                others.append(member.name)
             elif member.name.lower().endswith(TABLES) and member.size <= BYTES_PER_PIXEL * max_pixels:
-                if not read_labels(member.name, member.read(), photos.labels):
-                    photos.others.append(member.name)
+                if not read_labels(member.name, member.read(), labels):
+                    others.append(member.name)
             elif (content := _photo_content(member, max_pixels)) is not None:
                 yield member.name, content
             else:
-                photos.others.append(member.name)
+                others.append(member.name)
 
+    names: list[str] = []
+    digests = bytearray()
+    unreadable: list[tuple[str, str]] = []  # name, reason
+    sizes: Counter[Size] = Counter()
+    colour = False  # it may come late: in `scratch` all have three channels
     for image in decode_all(image_files(), fit, max_pixels):
-        photos.add(image)
-    print_left_out(photos.others)
-    if own and photos.names:
-        raise UserError(
-            f"the source holds both {data.name}'s own files and images ({photos.names[0]!r}): keep one kind"
-        )
-    return _stage_own(data.name, assemble(data.name, own), fit, scratch) if own else photos.finish(data)
+        if image.reason:
+            unreadable.append((image.name, image.reason))
+            continue
+        names.append(image.name)
+        digests += image.digest
+        sizes[image.size] += 1
+        if image.pixels is not None and len(sizes) == 1:  # of several sizes only these are still of interest
+            colour |= image.pixels.shape[-1] == 3
+            scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*image.size, 3))).data)
+    print_left_out(others)
+    if own:
+        if names:
+            raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
+        return _stage_own(data.name, assemble(data.name, own), fit, scratch)
+    _check(data, names, unreadable, sizes)
+    classes = SOURCES[data.name].classes if data.name in SOURCES else None
+    left_out, groups = [name for name, _ in unreadable], None
+    if labels:
+        layout, groups = labelled_layout(names, labels, left_out, classes)
+    else:
+        layout = read_layout(names, classes, [*others, *left_out])
+    return Staged(
+        _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1],
+        layout.classes,
+        np.array(names, _TEXT),
+        layout.labels,
+        layout.official,
+        groups,
+        np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
+        left_out,
+    )
 
 
 def _files(max_bytes: int) -> Iterator[Member]:
@@ -105,113 +135,54 @@ def _photo_content(member: Member, max_pixels: int) -> bytes | None:
     return content if suffix in SUFFIXES or is_image(content) else None
 
 
-class _Pixels:
-    """Append images of one shape to a file, and map it."""
-
-    def __init__(self, shape: tuple[int, ...], file: IO[bytes]) -> None:
-        self.shape = shape
-        self.count = 0
-        self.file = file
-
-    def append(self, image: NDArray[np.uint8]) -> None:
-        self.file.write(np.ascontiguousarray(np.broadcast_to(image, self.shape)).data)
-        self.count += 1
-
-    def mapped(self) -> NDArray[np.uint8]:
-        self.file.flush()
-        return np.memmap(self.file, np.uint8, "r", shape=(self.count, *self.shape))
-
-
-class _Photos:
-    """Collect decoded image files; in `scratch` all have three channels, since colour may come late."""
-
-    def __init__(self, scratch: IO[bytes]) -> None:
-        self.scratch = scratch
-        self.names: list[str] = []
-        self.digests = bytearray()
-        self.unreadable: list[tuple[str, str]] = []  # name, reason
-        self.labels: dict[str, Row] = {}
-        self.others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
-        self.sizes: Counter[Size] = Counter()
-        self.colour = False
-        self.pixels: _Pixels | None = None
-
-    def add(self, image: Decoded) -> None:
-        if image.reason:
-            self.unreadable.append((image.name, image.reason))
-            return
-        self.names.append(image.name)
-        self.digests += image.digest
-        self.sizes[image.size] += 1
-        if image.pixels is None or len(self.sizes) > 1:  # only the sizes are still of interest
-            return
-        self.colour |= image.pixels.shape[-1] == 3
-        if self.pixels is None:
-            self.pixels = _Pixels((*image.size, 3), self.scratch)
-        self.pixels.append(image.pixels)
-
-    def finish(self, data: Data) -> Staged:
-        """Return all of them with what their names say. Raise `UserError` if they do not make a data set."""
-        if self.unreadable and not data.skip_unreadable:
-            alike: dict[tuple[str, str], list[str]] = {}
-            for name, reason in self.unreadable:
-                alike.setdefault((name.rpartition("/")[0] or ".", reason), []).append(name)
-            files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
-            raise UserError(
-                f"cannot read {counted(len(self.unreadable), 'file')}: {listed(files)}: convert, repair or remove "
-                "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
-            )
-        if self.pixels is None:
-            also = ""
-            if data.name in OWN_FILES:
-                also = f" and none of {data.name}'s own files ({', '.join(OWN_FILES[data.name])})"
-            raise UserError(
-                f"the source holds no images that can be read{also}: put images into one folder for each class"
-            )
-        if len(self.sizes) > 1:
-            common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in self.sizes.most_common(5))
-            raise UserError(
-                f"the images have {len(self.sizes):,} different sizes (width×height, commonest first: {common}): "
-                "set data.image_size"
-            )
-        if len(set(self.names)) < len(self.names):
-            name, count = Counter(self.names).most_common(1)[0]
-            raise UserError(f"the source holds {name!r} {count} times: keep one")
-        classes = SOURCES[data.name].classes if data.name in SOURCES else None
-        unreadable = [name for name, _ in self.unreadable]
-        groups = None
-        if self.labels:
-            layout, groups = labelled_layout(self.names, self.labels, unreadable, classes)
-        else:
-            layout = read_layout(self.names, classes, [*self.others, *unreadable])
-        return Staged(
-            self.pixels.mapped()[..., : 3 if self.colour else 1],
-            layout.classes,
-            np.array(self.names, _TEXT),
-            layout.labels,
-            layout.official,
-            groups,
-            np.frombuffer(self.digests, np.uint8).reshape(-1, DIGEST_BYTES),
-            unreadable,
+def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[Size]) -> None:
+    """Raise `UserError` if the photos that were read do not make a data set."""
+    if unreadable and not data.skip_unreadable:
+        alike: dict[tuple[str, str], list[str]] = {}
+        for name, reason in unreadable:
+            alike.setdefault((name.rpartition("/")[0] or ".", reason), []).append(name)
+        files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
+        raise UserError(
+            f"cannot read {counted(len(unreadable), 'file')}: {listed(files)}: convert, repair or remove "
+            "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
         )
+    if not names:
+        also = ""
+        if data.name in OWN_FILES:
+            also = f" and none of {data.name}'s own files ({', '.join(OWN_FILES[data.name])})"
+        raise UserError(f"the source holds no images that can be read{also}: put images into one folder for each class")
+    if len(sizes) > 1:
+        common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in sizes.most_common(5))
+        raise UserError(
+            f"the images have {len(sizes):,} different sizes (width×height, commonest first: {common}): "
+            "set data.image_size"
+        )
+    if len(set(names)) < len(names):
+        name, count = Counter(names).most_common(1)[0]
+        raise UserError(f"the source holds {name!r} {count} times: keep one")
+
+
+def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    scratch.flush()
+    return np.memmap(scratch, np.uint8, "r", shape=shape)
 
 
 def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[bytes]) -> Staged:
     """Stage images of the data set's own files, numbered within each of its splits."""
     shape = parts[0].images.shape[1:]
-    pixels = _Pixels((fit.height, fit.width, shape[-1]) if fit else shape, scratch)
     digests = bytearray()
     for image in chain.from_iterable(part.images for part in parts):
         if fit:
             image = to_array(to_fit(Image.fromarray(image.squeeze(-1) if shape[-1] == 1 else image), fit))
-        pixels.append(image)
+        scratch.write(np.ascontiguousarray(image).data)
         digests += digest(image)
     of_split = {split: sum(len(part.labels) for part in parts if part.split == split) for split in DIGITS}
     names = (f"{split}/{number:0{DIGITS[split]}d}" for split, count in of_split.items() for number in range(count))
+    count = sum(of_split.values())
     return Staged(
-        pixels.mapped(),
+        _mapped(scratch, (count, *((fit.height, fit.width, shape[-1]) if fit else shape))),
         list(SOURCES[dataset].classes),
-        np.fromiter(names, _TEXT, pixels.count),
+        np.fromiter(names, _TEXT, count),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([np.full(len(part.labels), TEST if part.split == "test" else FREE, np.int8) for part in parts]),
         None,
