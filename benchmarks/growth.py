@@ -5,10 +5,10 @@
 
 The images are noise: their content changes no time. As files ten million do not fit a disk, nor would anybody keep
 them so: the photos are JPEGs in class folders of one tar, those of 8×8 lie in IDX files as MNIST's do. `download` and
-`split` run as they are, with one processor and with two, and must write the same bytes. Then processes of their own
-train with the network of `mnist`, the quickest, so that its images show most: an epoch of all images, resident and
-streamed, and rounds of fewer in alternation. Memory is the most RssAnon that /proc showed: what a process filled
-itself, imports included, without the pages of files. Linux only. Keeps `benchmarks/growth.json`.
+`split` run as they are, with one processor and with two, and must write the same bytes. Then a process trains for an
+epoch of all images, streamed, with the network of `mnist`, the quickest, so that its images show most; and another for
+rounds of fewer, streamed and resident in alternation. Memory is the most RssAnon that /proc showed: what a process
+filled itself, imports included, without the pages of files. Linux only. Keeps `benchmarks/growth.json`.
 """
 
 import io
@@ -39,9 +39,9 @@ from src.params import writing
 from src.training.loop import train
 
 RESULTS = FOLDER / "growth.json"
-CLASSES, ALTERNATED = 10, 100_000
-EVERY = 0.02  # seconds between two looks at memory
-WAYS = ("resident", "streamed")
+CLASSES = 10
+ROUNDS, ALTERNATED = 5, 50_000  # of resident and streamed images in alternation, and images of each
+EVERY = 0.1  # seconds between two looks at memory
 
 
 def jpegs(path: Path, count: int) -> None:
@@ -90,22 +90,25 @@ def main() -> None:
     parser = command_line(__doc__ or "")
     parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)} (default: all)")
     parser.add_argument("--share", type=float, default=1.0, help="of the images")
-    parser.add_argument("--rounds", type=int, default=5, help="in which both ways alternate")
     parser.add_argument("--folder", type=Path, help="where the images are written (default: temporary)")
-    parser.add_argument("--train", nargs=2, metavar=("IMAGES", "WAY"), help="in the process that is measured")
+    parser.add_argument("--train", type=int, metavar="IMAGES", help="in a process that is measured")
+    parser.add_argument("--alternate", action="store_true", help="in a process of its own")
     arguments = parser.parse_args()
     if arguments.train:
-        print(epoch(int(arguments.train[0]), arguments.train[1]))
+        print(epoch(arguments.train, resident=False))
+        return
+    if arguments.alternate:
+        print([epoch(ALTERNATED, resident=False) / epoch(ALTERNATED, resident=True) for _ in range(ROUNDS)])
         return
     for name in arguments.cases or CASES:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
-            result = measured(Path(temporary), CASES[name], arguments.share, arguments.rounds)
+            result = measured(Path(temporary), CASES[name], arguments.share)
         result = {"case": name, **result, "hardware": hardware(), "versions": versions("torch", "pillow")}
         print(json.dumps(result), flush=True)
         keep(RESULTS, result, same=("case", "images"))
 
 
-def measured(folder: Path, case: Case, share: float, rounds: int) -> dict[str, Any]:
+def measured(folder: Path, case: Case, share: float) -> dict[str, Any]:
     """Make the images, split and train; return what each took."""
     images = round(case.images * share)
     case.write(folder / "images.tar", images)
@@ -119,22 +122,15 @@ def measured(folder: Path, case: Case, share: float, rounds: int) -> dict[str, A
         seconds, mib, _ = watched(clone, "stages.split", processors=processors)
         split.append({"processors": processors, "seconds": round(seconds, 1), "rss_anon_mib": round(mib)})
         written.append({str(path): digest(path) for path in sorted((clone / "data/prepared").rglob("*.*"))})
-    epochs, rates = [], dict[str, list[float]]({way: [] for way in WAYS})
-    for way in WAYS:
-        _, mib, rate = watched(clone, "benchmarks.growth", "--train", str(images), way)
-        epochs.append({"way": way, "images_per_second": round(float(rate)), "rss_anon_mib": round(mib)})
-    for _ in range(rounds):
-        for way in WAYS:
-            rates[way].append(float(watched(clone, "benchmarks.growth", "--train", str(ALTERNATED), way)[2]))
-    of_resident = [streamed / resident for streamed, resident in zip(rates["streamed"], rates["resident"], strict=True)]
+    seconds, mib, rate = watched(clone, "benchmarks.growth", "--train", str(images))
+    _, _, of_resident = watched(clone, "benchmarks.growth", "--alternate")
     return {
         "images": images,
         "split": split,
         "equal_bytes": written[0] == written[1],
-        "epochs": epochs,
+        "epoch": {"images_per_second": round(float(rate)), "rss_anon_mib": round(mib), "seconds": round(seconds)},
         "alternated_images": ALTERNATED,
-        "rounds": rounds,
-        "of_resident": summary(of_resident),
+        "of_resident": {"runs": ROUNDS, **summary(json.loads(of_resident))},
     }
 
 
@@ -155,18 +151,18 @@ def watched(clone: Path, module: str, *arguments: str, processors: int | None = 
     return time.perf_counter() - started, peak, printed[-1] if printed else ""
 
 
-def epoch(count: int, way: str) -> float:
-    """Train for an epoch in this process; return images per second. Two first ones, of few images, warm up."""
+def epoch(count: int, resident: bool) -> float:
+    """Train for an epoch in this process; return images per second. A first one, of few images, warms up."""
     config = writing.load_recipe("cifar10-vgg").train.model_copy(update={"device": "cpu", "epochs": 1})
     network = writing.load_recipe("mnist").model
     data = open_split("train")
     arrays = data.images.arrays if isinstance(data.images, Shards) else [data.images]
+    starts = np.cumsum([0, *map(len, arrays)])
     compute = prepare(config, network.name)
-    for number in (20 * config.batch_size, 20 * config.batch_size, count):
-        starts = np.cumsum([0, *map(len, arrays)])
+    for number in (20 * config.batch_size, count):
         first = Shards([array[: max(0, number - start)] for array, start in zip(arrays, starts, strict=False)])
         training, nothing = (
-            Batches(LabelledImages(images, data.labels[: len(images)]), compute.device, resident=way == "resident")  # type: ignore[arg-type]
+            Batches(LabelledImages(images, data.labels[: len(images)]), compute.device, resident)  # type: ignore[arg-type]
             for images in (first, arrays[0][:0])
         )
         (report,) = train(ModelSpec.of(network, read_dataset()).build(0), training, nothing, config, 0, compute)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from src.core.errors import UserError
-from src.data.layout import Layout, counted, listed, number_classes, official_splits, split_named, without_top
+from src.data.layout import Layout, counted, examples, listed, number_classes, official_splits, split_named, without_top
 
 TABLES = (".csv", ".tsv", ".jsonl")
 _FILE, _LABEL = ("file", "file_name", "filename", "image"), ("label", "class")
@@ -90,9 +90,12 @@ def labelled_layout(
     if gone := sorted({row.label for row in found.values()} - {found[name].label for name in names}):
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     chosen = [found[name] for name in names]
-    official = official_splits(without_top([name.split("/") for name in names]))[1]
     if any(row.split for row in chosen):
         official = [split_named(row.split) for row in chosen]
+    else:
+        shown, which = examples(names)
+        of_shown = official_splits(without_top([name.split("/") for name in shown]))[1]
+        official = [of_shown[index] for index in which]
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     layout = number_classes([row.label for row in chosen], official, classes)
     return layout, groups if any(row.group for row in chosen) else None

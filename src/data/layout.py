@@ -47,14 +47,33 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     classes are what is found, in natural order (numbers by value). `others` are names of files that were left out and
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
-    parts = without_top([name.split("/") for name in names])
+    shown, which = examples(names)
+    parts = without_top([name.split("/") for name in shown])
     parts, official = official_splits(parts)
-    found = _classes(parts, names)
+    found = _classes(parts, shown)
     if classes is None:
         _check_depth(parts)
         _check_splits(found, official)
-    _check_missing(names, parts, found, others)
-    return number_classes(found, official, classes)
+    _check_missing(shown, parts, found, others)
+    layout = number_classes(found, official, classes)
+    return Layout(layout.classes, layout.labels[which], layout.official[which])
+
+
+def examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return names of which each stands for all that differ in their number alone, and which one stands for each name.
+
+    So millions of names are understood by a few: one of each folder, and of what `class.number.ext` names in it.
+    """
+    chosen: dict[tuple[str, str], int] = {}
+    shown = []
+    which = np.empty(len(names), np.int64)
+    for index, name in enumerate(names):
+        folder, _, base = name.rpartition("/")
+        flat = _FLAT.fullmatch(base)
+        which[index] = chosen.setdefault((folder, flat[1] if flat else ""), len(chosen))
+        if len(chosen) > len(shown):
+            shown.append(name)
+    return shown, which
 
 
 def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:

@@ -7,7 +7,7 @@ found, and how often in vain, is in `benchmarks/near.py`.
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ BITS = 7  # of 64 in which hashes may differ: of their four parts of 16 bits one
 CORRELATION = 0.9  # of equal pictures: 0.97 and more with few exceptions; of others, where hashes agree: 0.8 at most
 SIDE = 24  # pixels of the copies that are correlated
 SMALLEST = 32  # pixels; in smaller images unlike things (digits) look alike
-_COMPARED = 2**22  # pairs of hashes at a time
+_COMPARED = 2**20  # hashes, and pairs of them, at a time
 _COPIES = 2**14  # of images that are kept, about 7 kB each
 
 Hashes = NDArray[np.uint64]
@@ -81,16 +81,15 @@ def _candidates(whole: Hashes, variants: Hashes) -> Indices:
     for ours, theirs in zip(_parts(whole), _parts(variants), strict=True):
         order = np.argsort(ours, kind="stable")
         starts = np.searchsorted(ours[order], np.arange(2**16 + 1))
-        for flipped in (0, *(1 << bit for bit in range(16))):
-            wanted = theirs ^ flipped  # of each variant the part that the other image has
+        for first, flipped in product(range(0, len(theirs), _COMPARED), (0, *(1 << bit for bit in range(16)))):
+            wanted = theirs[first : first + _COMPARED] ^ flipped  # of each variant the part that the other image has
             numbers = starts[wanted + 1] - starts[wanted]
             ends = np.cumsum(numbers)
-            pieces = np.searchsorted(ends, np.arange(0, ends[-1], _COMPARED)) if count else []
-            for start, end in pairwise([*pieces, len(ends)]):
+            for start, end in pairwise([*np.searchsorted(ends, np.arange(0, ends[-1], _COMPARED)), len(ends)]):
                 chosen = np.repeat(np.arange(start, end), numbers[start:end])
                 within = np.arange(len(chosen)) + (ends[start] - numbers[start]) - (ends - numbers)[chosen]
-                one, other = order[starts[wanted[chosen]] + within], chosen % count
-                near = (np.bitwise_count(whole[one] ^ variants[chosen]) <= BITS) & (one != other)
+                one, other = order[starts[wanted[chosen]] + within], (first + chosen) % count
+                near = (np.bitwise_count(whole[one] ^ variants[first + chosen]) <= BITS) & (one != other)
                 one, other = one[near], other[near]
                 pairs.append(np.unique(np.minimum(one, other) * count + np.maximum(one, other)))
     return np.stack(np.divmod(np.unique(np.concatenate(pairs)), max(count, 1)), axis=1)

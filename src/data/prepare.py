@@ -24,20 +24,18 @@ from src.data.prepared import (
     SPLITS,
     Dataset,
     Duplicates,
-    DuplicateSets,
     ImageFormat,
     SplitName,
     SplitRecord,
     split_folder,
 )
-from src.data.report import print_classes
+from src.data.report import report
 from src.data.shards import by_shard, md5s, write_images, write_labels, write_samples
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, numbered, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
 _BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
-IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
 def prepare(data: Data, split: Split) -> Dataset:
@@ -70,7 +68,7 @@ def prepare(data: Data, split: Split) -> Dataset:
         duplicates = Duplicates(equal=sets(equal), near=None if near is None else sets(near, without=equal))
         resize = data.resize if data.image_size else None
         record = _write(data.name, staged, shards, groups, duplicates, resize)
-    _report(record)
+    report(record)
     return record
 
 
@@ -199,31 +197,3 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
         means.append(total / (n * 255))
         stds.append(math.sqrt(n * squares - total * total) / (n * 255))  # exactly rounded, unlike a power
     return means, stds
-
-
-def _report(record: Dataset) -> None:
-    image, duplicates = record.image, record.duplicates
-    print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
-    print_classes(record.classes, {name: split.per_class for name, split in record.splits.items()})
-    if record.unreadable:
-        print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
-    _report_duplicates(duplicates.equal, "equal images")
-    if duplicates.near:
-        _report_duplicates(duplicates.near, "nearly equal images")
-    per_class = record.splits["train"].per_class
-    largest, smallest = max(per_class, key=per_class.__getitem__), min(per_class, key=per_class.__getitem__)
-    if per_class[largest] >= IMBALANCE * per_class[smallest]:
-        print(
-            f"strong class imbalance in train: {per_class[largest]:,} × {largest!r} but {per_class[smallest]:,} × "
-            f"{smallest!r}; look at the per-class accuracy"
-        )
-
-
-def _report_duplicates(found: DuplicateSets, kind: str) -> None:
-    if found.sets:
-        print(f"{counted(found.sets, 'set')} of {kind}, {found.conflicting:,} of them with different labels")
-    for name, count in found.beside_train.items():
-        if count:
-            print(f"{count:,} of the source's own {name} images {'is' if count == 1 else 'are'} among {kind} of train")
-    for members in found.examples:
-        print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

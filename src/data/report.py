@@ -1,12 +1,15 @@
 """Print what was understood of the source: classes and splits with their counts, and what was left out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from src.core.paths import DATASET
 from src.data.layout import counted, is_generated, listed
+from src.data.prepared import Dataset, DuplicateSets
 
 _MOST_CLASSES = 40
+_IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
 def print_left_out(names: Sequence[str]) -> None:
@@ -23,14 +26,44 @@ def print_left_out(names: Sequence[str]) -> None:
         print(f"left out {counted(places.total(), 'file')} {repr(kind)[1:-1]}: {shown}")
 
 
-def print_classes(classes: Sequence[str], splits: Mapping[str, Mapping[str, int]]) -> None:
+def report(record: Dataset) -> None:
+    """Print how many images each class has in each split, which of them are duplicates, and what may surprise."""
+    image, duplicates = record.image, record.duplicates
+    print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
+    _print_classes(record)
+    if record.unreadable:
+        print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
+    _report_duplicates(duplicates.equal, "equal images")
+    if duplicates.near:
+        _report_duplicates(duplicates.near, "nearly equal images")
+    per_class = record.splits["train"].per_class
+    largest, smallest = max(per_class, key=per_class.__getitem__), min(per_class, key=per_class.__getitem__)
+    if per_class[largest] >= _IMBALANCE * per_class[smallest]:
+        print(
+            f"strong class imbalance in train: {per_class[largest]:,} × {largest!r} but {per_class[smallest]:,} × "
+            f"{smallest!r}; look at the per-class accuracy"
+        )
+
+
+def _report_duplicates(found: DuplicateSets, kind: str) -> None:
+    if found.sets:
+        print(f"{counted(found.sets, 'set')} of {kind}, {found.conflicting:,} of them with different labels")
+    for name, count in found.beside_train.items():
+        if count:
+            print(f"{count:,} of the source's own {name} images {'is' if count == 1 else 'are'} among {kind} of train")
+    for members in found.examples:
+        print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")
+
+
+def _print_classes(record: Dataset) -> None:
     """Print a table of images by class and split, the classes that are named first and last if there are many."""
-    rows = [[repr(name)[1:-1], *(f"{counts[name]:,}" for counts in splits.values())] for name in classes]
+    splits = record.splits.values()
+    rows = [[repr(name)[1:-1], *(f"{split.per_class[name]:,}" for split in splits)] for name in record.classes]
     if len(rows) > _MOST_CLASSES:
         half = _MOST_CLASSES // 2
         rows[half:-half] = [[f"… {len(rows) - 2 * half:,} more", *("" for _ in splits)]]
-    rows.insert(0, ["class", *splits])
-    rows.append([f"{len(classes):,} in all", *(f"{sum(counts.values()):,}" for counts in splits.values())])
+    rows.insert(0, ["class", *record.splits])
+    rows.append([f"{len(record.classes):,} in all", *(f"{split.count:,}" for split in splits)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for name, *counts in rows:
         print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
