@@ -7,6 +7,8 @@
   colour Pillow keeps the upper 8.
 - Of an animation or a file of several pages the first is taken.
 - 32-bit integers and floating point, whose range is unknown, are refused.
+- HEIC is refused: of its Python decoders pi-heif has ended with a library whose faults were exploited in 2026, and
+  pillow-heif's wheels hold a GPL encoder of 23 MB.
 
 Resizing is bilinear with antialiasing, as torchvision's pretrained networks were trained with.
 """

@@ -5,7 +5,6 @@ import math
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +46,7 @@ def prepare(data: Data, split: Split) -> Dataset:
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
         staged = stage(data, scratch)
         staged = staged._replace(official=_official(staged, data.name, split))
-        groups = staged.groups or _groups(staged.names, split.groups)
+        groups = staged.groups or (match_groups(staged.names.tolist(), split.groups) if split.groups else None)
         _, first, same = np.unique(staged.digests.view("V16").ravel(), return_index=True, return_inverse=True)
         equal, near = first[same], None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
@@ -89,17 +88,6 @@ def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
     if split.validation and (official == VALIDATION).any():
         print("the source has its own validation images: split.validation is not used")
     return official
-
-
-def _groups(names: NDArray[Any], pattern: str | None) -> list[str] | None:
-    if pattern is None:
-        return None
-    groups, unmatched = match_groups(names, pattern)
-    if unmatched == len(names):
-        raise UserError(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}: correct it")
-    rest = f"; {counted(unmatched, 'image')} without a match, each its own group" if unmatched else ""
-    print(f"groups: {len(set(groups)) - unmatched:,} in {counted(len(names) - unmatched, 'image')}{rest}")
-    return groups
 
 
 def _split(

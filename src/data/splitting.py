@@ -10,6 +10,8 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.errors import UserError
+
 Indices = NDArray[np.int64]
 Ranks = NDArray[np.uint64]
 
@@ -17,17 +19,21 @@ FREE, VALIDATION, TEST = 0, 1, 2  # where the source itself puts an image; FREE:
 TRAIN = FREE  # where FREE images remain that are not chosen for validation or test
 
 
-def match_groups(names: Sequence[str], pattern: str) -> tuple[list[str], int]:
-    """Return the group of each image, and how many names the regular expression was not found in.
+def match_groups(names: Sequence[str], pattern: str) -> list[str]:
+    """Return the group of each image, and print how many there are. Raise `UserError` if no name matches.
 
     The group is what the expression's first parentheses match, without parentheses the whole match. An image without
     a match is a group of its own, under its own name.
     """
     expression = re.compile(pattern)
-    matches = [expression.search(name) for name in names]
     which = 1 if expression.groups else 0
-    groups = [match[which] if match else None for match in matches]
-    return [name if group is None else group for name, group in zip(names, groups, strict=True)], groups.count(None)
+    found = [match[which] if (match := expression.search(name)) else None for name in names]
+    unmatched = found.count(None)
+    if unmatched == len(names):
+        raise UserError(f"split.groups: {pattern!r} is found in none of the names, such as {names[0]!r}: correct it")
+    rest = f"; {unmatched:,} without a match, each its own group" if unmatched else ""
+    print(f"groups: {len(set(found) - {None}):,} in {len(names) - unmatched:,} images{rest}")
+    return [name if group is None else group for name, group in zip(names, found, strict=True)]
 
 
 def numbered(values: Iterable[Hashable], count: int) -> Indices:

@@ -236,7 +236,7 @@ def test_groups_stay_together(capsys: pytest.CaptureFixture[str]) -> None:
         for group in groups:
             found.setdefault(group, set()).add(name)
     assert all(len(splits) == 1 for splits in found.values())
-    assert "groups: 8 in 48 images; 1 image without a match" in capsys.readouterr().out
+    assert "groups: 8 in 48 images; 1 without a match" in capsys.readouterr().out
     with pytest.raises(UserError, match="found in none of the names"):
         run_stages("x.tar", groups="patient")
 

@@ -95,9 +95,9 @@ def test_units_join_through_shared_images() -> None:
 
 def test_groups_are_what_the_expression_matches() -> None:
     names = ["a/p1_0.png", "a/p1_1.png", "b/p2_0.png", "b/x.png"]
-    assert match_groups(names, r"p\d") == (["p1", "p1", "p2", "b/x.png"], 1)
-    assert match_groups(names, r"p(\d)_") == (["1", "1", "2", "b/x.png"], 1)
-    assert match_groups(names, r"x|p(\d)") == (["1", "1", "2", "b/x.png"], 1)
+    assert match_groups(names, r"p\d") == ["p1", "p1", "p2", "b/x.png"]
+    assert match_groups(names, r"p(\d)_") == ["1", "1", "2", "b/x.png"]
+    assert match_groups(names, r"x|p(\d)") == ["1", "1", "2", "b/x.png"]
 
 
 def test_the_seed_and_the_contents_decide_and_nothing_else() -> None:
