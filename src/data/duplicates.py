@@ -1,6 +1,6 @@
 """Count the images that equal each other, or nearly do, and name examples for people to look at."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ def duplicate_sets(
     split: NDArray[np.int8],
     position: Indices,
     labels: Indices,
-    names: Sequence[str],
+    names: NDArray[Any],
     without: Indices | None = None,
 ) -> DuplicateSets:
     """Describe the sets of two or more images that agree in `same` (N,).

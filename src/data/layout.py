@@ -65,7 +65,7 @@ def examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     So millions of names are understood by a few: one of each folder, and of what `class.number.ext` names in it.
     """
     chosen: dict[tuple[str, str], int] = {}
-    shown = []
+    shown: list[str] = []
     which = np.empty(len(names), np.int64)
     for index, name in enumerate(names):
         folder, _, base = name.rpartition("/")

@@ -20,8 +20,9 @@ from typing import Any, Self
 import psutil
 
 from src.compute import portable
-from src.compute.threads import cpu_threads, processors
+from src.compute.threads import cpu_threads
 from src.core.errors import UserError
+from src.core.pool import processors
 from src.data.prepared import SplitName
 from src.params import Params, Train
 from src.search.messages import Outcome, Task

@@ -37,7 +37,7 @@ def pixels(photos: list[Image.Image]) -> NDArray[np.uint8]:
 
 def found(images: NDArray[np.uint8]) -> list[int]:
     """No two of the images are taken for equal."""
-    return near_duplicates(images, np.arange(len(images))).tolist()
+    return [int(first) for first in near_duplicates(images, np.arange(len(images)))]
 
 
 @pytest.mark.parametrize("kind", COPIES)

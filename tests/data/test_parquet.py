@@ -22,7 +22,7 @@ def table(numbers: range, labels: list[Any] | None = None, names: list[str] | No
         columns = columns.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(columns, sink, row_group_size=7)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
