@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from forked import Forked
 
 # Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order). All are `slow`.
-FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report", "tracking", "figures", "processes"]
+FIRST = ["pipeline", "every_recipe", "tune", "track", "chaos", "report", "live", "figures", "processes"]
 
 
 def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:

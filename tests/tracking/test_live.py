@@ -164,7 +164,7 @@ with live("session") as run:
 
 
 def test_what_a_killed_process_left_running_is_closed_by_the_next(tree: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/helpers"}
     assert subprocess.run([sys.executable, "-Pc", KILLED], env=environment, check=False).returncode == -9
     client = open_store().client
     (left,) = runs()

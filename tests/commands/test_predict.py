@@ -36,7 +36,7 @@ from src.prediction.photos import Found, find, preparation, read
 from src.tracking.model import export_model, send_model
 from src.tracking.store import Store, open_store
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
 GREY = ImageFormat(height=24, width=24, channels=1, resize=None)
 

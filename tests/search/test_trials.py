@@ -241,7 +241,7 @@ def postgresql() -> Iterator[str]:
 def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two start at once on a database without tables; one is killed amid a trial."""
     monkeypatch.setattr(storage, "GRACE", 3)
-    command = [sys.executable, "tests/tune_samples.py", postgresql, "60", "0.02"]
+    command = [sys.executable, "tests/helpers/tune_samples.py", postgresql, "60", "0.02"]
     both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": "."}) for _ in range(2)]
     try:
         time.sleep(6)

@@ -19,7 +19,7 @@ from src.training.results import Epoch
 if TYPE_CHECKING:
     from src.models.classifier import Probabilities
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = recipe("digits")
 PASSWORD = "s3cret-word"
 DATA = {

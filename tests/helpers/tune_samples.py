@@ -1,6 +1,6 @@
 """A search whose trials take no time; run as a program, one process of several on a database.
 
-python tests/tune_samples.py URL TRIALS SECONDS
+python tests/helpers/tune_samples.py URL TRIALS SECONDS
 """
 
 import math

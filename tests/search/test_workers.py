@@ -33,7 +33,7 @@ def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[Task, Outco
 
 @pytest.fixture(autouse=True)
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}{os.pathsep}{Path.cwd() / 'tests'}")
+    monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}{os.pathsep}{Path.cwd() / 'tests/helpers'}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workers, "_work", scripted)
 

@@ -125,7 +125,7 @@ class Log(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def our_line() -> str:
     """The innermost line of `src` that is running."""
-    source = Path(__file__).resolve().parents[1] / "src"
+    source = Path(__file__).resolve().parents[2] / "src"
     for frame in reversed(traceback.extract_stack()):
         if Path(frame.filename).is_relative_to(source):
             return f"src/{Path(frame.filename).relative_to(source)}:{frame.lineno}"

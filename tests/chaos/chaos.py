@@ -1,6 +1,6 @@
 """Kill real pipeline runs at random moments, in all stages, and compare what comes out with an undisturbed run.
 
-    PYTHONPATH=. python tests/chaos.py --kills 40 --seed 0
+    PYTHONPATH=.:tests/helpers python tests/chaos/chaos.py --kills 40 --seed 0
 
 Nothing is repaired by hand: after each kill `dvc repro` is started again. Where it refuses what the kill left, what
 `make repro` does first (`python -m src.recover`) is done, and counted. Prints a row for each kind of kill, which

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("download", "split", "train", "evaluate", "visualize")
 CHECKING = ("src.params", *(f"stages.{name}" for name in STAGES))  # each of them checks the whole of params.yaml
 LIMIT = 120  # seconds of one command

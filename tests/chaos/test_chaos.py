@@ -1,4 +1,4 @@
-"""Kills of real pipeline runs, a few (`python tests/chaos.py` for many), and two runs at once."""
+"""Kills of real pipeline runs, a few (`tests/chaos/chaos.py` for many), and two runs at once."""
 
 import os
 import random

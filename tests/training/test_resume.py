@@ -26,7 +26,7 @@ from src.training.resume import Progress, Resumable, discard_recorded, finished_
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +196,7 @@ with state.alone():
 
 
 def test_a_second_training_of_the_same_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT}/tests/helpers:{ROOT}/tests/training")
     with resumable("key").alone():
         waiter = subprocess.Popen(
             [sys.executable, "-uc", WAITER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
