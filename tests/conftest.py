@@ -1,4 +1,4 @@
-"""What no test may read; how long the files of tests take, and which begin first."""
+"""What no test may read; how long the files of tests take, and which begin first; what many of them share."""
 
 import os
 import sys
@@ -13,9 +13,6 @@ from clones import ROOT, USERS
 if TYPE_CHECKING:
     from forked import Forked
 
-# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order). All are `slow`.
-FIRST = ["pipeline", "every_recipe", "tune", "track", "chaos", "report", "live", "figures", "processes"]
-
 
 def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
     """Stops a test that opens what the user edits or what a run left here: after the next edit it would fail."""
@@ -29,11 +26,8 @@ sys.addaudithook(_leave_to_the_user)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    names = [f"test_{name}" for name in FIRST]
-    for item in items:
-        if item.path.stem in names:
-            item.add_marker("slow")
-    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+    """Slow ones first: a long one that begins last leaves the other cores idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -71,6 +65,21 @@ def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path
     for stage in ("download", "split", "train", "evaluate"):
         forked.run(folder, f"stages.{stage}")
     return committed(folder)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The `mlflow.db` of a store without runs of ours: MLflow takes seconds to make one."""
+    from tracking_samples import clean
+
+    from src.tracking.store import open_store
+
+    with pytest.MonkeyPatch.context() as patch:
+        clean(patch)
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+        patch.chdir(tmp_path_factory.mktemp("store"))
+        open_store()
+        return Path("mlflow.db").read_bytes()
 
 
 @pytest.fixture

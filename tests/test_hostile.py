@@ -128,13 +128,6 @@ def test_servers_listen_on_loopback_only() -> None:
     assert [name for name, text in texts.items() if name not in exempt and everywhere.search(text)] == []
 
 
-def test_the_docs_serve_models_without_pickles() -> None:
-    text = "".join(page.read_text(encoding="utf-8") for page in (Path("README.md"), *Path("docs").glob("*.md")))
-    lines = [line for line in text.replace("\\\n", "").splitlines() if "mlflow models serve" in line]
-    assert lines
-    assert all(line.startswith("MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false ") for line in lines)
-
-
 SECRET = secrets.token_hex(8)
 
 

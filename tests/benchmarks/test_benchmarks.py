@@ -4,12 +4,8 @@ The tests hold no time: only that numbers are there, positive and consistent.
 """
 
 import copy
-import json
 import math
-import os
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +15,12 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from benchmarks import augmentation, choices, common, compare, contenders, growth, loops, pipeline, report
-from benchmarks.problems import SYSTEMS, Problem, prepared, spread, synthetic
+from benchmarks import augmentation, choices, common, contenders, growth, loops, report
+from benchmarks.problems import SYSTEMS, Problem, spread, synthetic
 from benchmarks.tutorials import TUTORIALS, Images
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute, prepare
-from src.core.errors import UserError
 from src.params.writing import load_recipe
 from src.training.loop import train
 from src.training.optimizers import optimizer
@@ -149,72 +144,7 @@ def test_every_loop_of_a_system_takes_its_turns(recipe: str) -> None:
         assert ("of_floor" in row) == (name != "floor, float32")
 
 
-def test_a_loop_that_fails_is_a_row_that_says_why() -> None:
-    known, section = small("mnist")
-    found = loops.contestants(known, section, ("float32",))
-
-    def breaks(steps: int) -> contenders.Turn:
-        raise ValueError("not this one")
-
-    broken = {"tutorial": found["tutorial"], "ours": loops.Contender(breaks, "floor")}
-    rows = list(loops.alternated(broken, known, section, 1, 0.0))
-    assert rows[0] == {"ours": {"failed": "ValueError: not this one"}}
-    assert set(rows[1]) == {"tutorial"}
-
-
-def test_the_first_turn_of_a_loop_says_nothing() -> None:
-    """It compiles and tunes: of a rate of 10 images a second no turn would get more steps."""
-    made: list[int] = []
-
-    def make(steps: int) -> contenders.Turn:
-        made.append(steps)
-        return partial(next, iter([10.0] + [1000.0] * 10))
-
-    loops.fitted(make, 10, 1.0, 1, 1000)
-    assert made == [1, 100]
-
-
-def test_workers_load_for_the_tutorial_and_their_first_steps_do_not_count() -> None:
-    known, section = synthetic("mnist", 32), small("mnist", batch_size=2)[1]
-    assert contenders.tutorial(known, section, CPU, 2, contenders.warm(2) + 2)() > 0
-    loader = contenders.Timed(Images(*known.training, TUTORIALS["mnist"].transform()), 2, warm=1)
-    batches = iter(loader)
-    next(batches)
-    first = loader.started
-    next(batches)
-    assert loader.started > first
-
-
-def test_a_tutorial_finds_tf32_as_torch_sets_it() -> None:
-    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    try:
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("high")
-        contenders.defaults(torch.get_num_threads())
-        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "highest")
-    finally:
-        torch.backends.cudnn.allow_tf32 = before[0]
-        torch.set_float32_matmul_precision(before[1])
-
-
 # ---- images ----
-
-
-def test_images_are_prepared_once_without_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.problems.CACHE", tmp_path)
-    folder = prepared("digits", {"data.limit": 100})
-    (folder / "mark").touch()
-    assert json.loads((folder / "data/prepared/dataset.json").read_text())["classes"]
-    assert (prepared("digits", {"data.limit": 100}) / "mark").exists()
-    assert not (prepared("digits", {"data.limit": 90}) / "mark").exists()
-
-
-def test_images_are_taken_from_all_over_the_array() -> None:
-    known, _ = small("mnist")
-    taken = spread(known.training, 8)
-    assert np.array_equal(taken.images, known.training.images[::4])
-    assert np.array_equal(taken.labels, known.training.labels[::4])
-    assert len(spread(known.training, 10**6).labels) == len(known.training.labels)
 
 
 # ---- the other scripts ----
@@ -238,34 +168,6 @@ def test_augmentation_is_timed_in_every_library(operator: str) -> None:
     assert row["kornia"] == "not installed" or row["kornia"]["min"] > 0
 
 
-def test_a_pipeline_is_timed_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With another dvc in its place: of its processes those of stages count."""
-    (tmp_path / "dvc").write_text(
-        "#!/bin/sh\n[ -e done ] && exit\ntouch done\n"
-        f"for stage in split train; do {sys.executable} -c 'import time; time.sleep(1)' stages.$stage; done\n"
-    )
-    (tmp_path / "dvc").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    stages, read = pipeline.run("mnist", ["train.epochs=7"], lambda clone: (clone / "params.yaml").read_text())
-    assert list(stages) == ["split", "train", "all, by dvc repro", "again, nothing to do"]
-    assert "epochs: 7" in read
-    for stage in ("split", "train"):
-        seconds, memory = stages[stage]
-        assert seconds > 0.8
-        assert 1 < memory < 50
-    assert stages["again, nothing to do"][0] < 1 < stages["all, by dvc repro"][0]
-    (tmp_path / "dvc").write_text("#!/bin/sh\nexit 3\n")
-    with pytest.raises(UserError, match="dvc repro ended with exit code 3"):
-        pipeline.run("mnist", [])
-
-
-def test_archives_that_are_missing_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["compare", "mnist", "mnist-modern", "--data", str(tmp_path)])
-    monkeypatch.setattr(compare, "cloned", lambda clone, recipe, changes: clone)
-    with pytest.raises(UserError, match=r"mnist-idx.tar.xz is missing: name the folder of the archives with --data"):
-        compare.main()
-
-
 # ---- what is kept ----
 
 
@@ -275,13 +177,6 @@ def test_what_another_machine_measured_stays(tmp_path: Path) -> None:
         common.keep(file, {"recipe": "mnist", "hardware": hardware, "value": value}, same=("recipe",))
     kept = [(entry["hardware"], entry["value"]) for entry in common.kept(file)]
     assert kept == [("processor, GPU", 2), ("processor", 3)]
-
-
-def test_hardware_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = common.hardware()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
-    assert common.hardware() == f"{alone}, NVIDIA H100"
 
 
 @pytest.mark.parametrize(

@@ -63,15 +63,6 @@ def test_the_time_that_all_parts_have_is_kept(tmp_path: Path) -> None:
     assert [reports[name]["state"] for name in ("lasts", "finds")] == [STOPPED, NOT_REACHED]
 
 
-def test_nothing_runs_beside_a_part_that_takes_times() -> None:
-    free, alone = part("finds"), part("finds")._replace(alone=True)
-    assert runner.fits(free, [free], 2)
-    assert not runner.fits(free, [free, free], 2)
-    assert not runner.fits(free, [alone], 2)
-    assert not runner.fits(alone, [free], 2)
-    assert runner.fits(alone, [], 2)
-
-
 # ---- the parts ----
 
 LACKING = ("dvc", "mlflow", "kornia", "optuna", "onnx", "onnxruntime", "onnxscript", "grimp")
@@ -159,17 +150,6 @@ def test_the_pack_holds_what_the_machine_lacks(tmp_path: Path, archives: Path) -
         pack.pack(tmp_path / "pack", archives)
 
 
-def test_wheels_that_cannot_be_had_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(UserError, match=r"pip could not download pydantic==1: ERROR.*"):
-        pack.download(tmp_path / "wheels", ["pydantic==1"])
-
-
-def test_the_pack_is_ignored_by_git() -> None:
-    assert subprocess.run(["git", "check-ignore", "-q", str(pack.PACK / "x")], check=False).returncode == 0
-
-
 def test_wheels_are_found_by_what_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel is installed into a folder of its own, before everything else."""
     wheel = tmp_path / "packed_for_a_gpu-1.0-py3-none-any.whl"
@@ -251,22 +231,6 @@ def test_results_are_kept_part_by_part_and_shown(kept: Path) -> None:
         "\n16 cores, NVIDIA A100; .\n",
     ):
         assert text in shown, text
-
-
-def test_the_page_gives_the_calls_that_are_to_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is one that the command line takes."""
-    lines = report.render().splitlines()
-    calls = [line.partition("  #")[0].split() for line in lines if line.startswith(("python -m", "python3 -m"))]
-    assert [line[3] for line in calls] == ["pack", "run", "keep", "choices"]
-    taken: list[Any] = []
-    monkeypatch.setattr(pack, "pack", lambda *arguments: taken.append(arguments))
-    monkeypatch.setattr(call, "run", lambda *arguments: taken.append(arguments))
-    for name in ("keep", "choose"):
-        monkeypatch.setattr(results, name, lambda *arguments: taken.append(arguments))
-    for line in calls:
-        monkeypatch.setattr(sys, "argv", line[2:])
-        call.main()
-    assert len(taken) == 4
 
 
 def test_the_choices_of_a_gpu_are_written_from_its_loops(kept: Path) -> None:

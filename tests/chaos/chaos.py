@@ -11,17 +11,13 @@ import argparse
 import hashlib
 import os
 import random
-import re
 import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -29,70 +25,13 @@ from typing import NamedTuple
 
 import psutil
 from clones import call, committed, copy_of_the_repository, substitute
+from repro import Repro, epochs_told, runs
 
 EPOCHS = 8
 MOMENTS = ["start", "download", "split", "train", "epochs", "evaluate", "visualize"]  # DVC's start, stages, first epoch
+STAGE = {"start": "download", "epochs": "train"}  # of a moment that is not called like it
 AFTERWARDS = 1.15  # of a stage's time: until DVC has recorded it
-EPOCH = re.compile(r"^epoch +(\d+) +train", re.MULTILINE)
 RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
-
-
-class Repro:
-    """`dvc repro`, or another command, in a process group of its own, its output in a file."""
-
-    def __init__(self, clone: Path, *options: str, command: Sequence[str] = ("dvc", "repro")) -> None:
-        self.log = clone.parent / "output.txt"
-        # Without SHELL, as in containers and cron, DVC takes sh: one that may stay between DVC and the stage.
-        environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "SHELL"))
-        }
-        environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *options], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True,
-                preexec_fn=heeding_signals,
-            )  # fmt: skip
-        self.started = time.monotonic()
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def reach(self, moment: str) -> bool:
-        """Wait for one of MOMENTS. False where the process ended before."""
-        sign = EPOCH if moment == "epochs" else re.compile("" if moment == "start" else f"Running stage '{moment}'")
-        while not sign.search(self.output):
-            if self.process.poll() is not None:
-                return False
-            time.sleep(0.01)
-        return True
-
-    def stage_processes(self) -> list[psutil.Process]:
-        return [process for process in group(self.process.pid) if process.pid != self.process.pid]
-
-    def gone(self) -> None:
-        """Wait for the last process."""
-        self.process.wait()
-        while group(self.process.pid):
-            time.sleep(0.005)
-
-
-def heeding_signals() -> None:
-    """Heed what a background shell or nohup makes its children ignore."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def group(leader: int) -> list[psutil.Process]:
-    """List the living processes of the group, orphans too."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found
 
 
 def kill_stage(run: Repro) -> None:
@@ -136,18 +75,6 @@ def logged(clone: Path, run: str) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
-def epochs_told(output: str) -> list[int]:
-    return [int(number) for number in EPOCH.findall(output)]
-
-
-def runs(clone: Path) -> list[tuple[str, str, list[int]]]:
-    """List every run in the clone's store: name of its folder, status, the steps of its curve."""
-    with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
-        found = connection.execute("SELECT run_uuid, status FROM runs ORDER BY start_time").fetchall()
-        query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'epoch/train_loss' ORDER BY step"
-        return [(run, status, [step for (step,) in connection.execute(query, (run,))]) for run, status in found]
-
-
 def template(folder: Path) -> Path:
     """Copy the repository as it is now, with few epochs and nothing known of earlier runs."""
     copy_of_the_repository(folder)
@@ -160,9 +87,9 @@ def prepare(source: Path, folder: Path) -> Path:
 
 
 def undisturbed(source: Path, folder: Path, last: str = MOMENTS[-1]) -> Undisturbed:
-    """Run the folder's clone to the end of the stage `last`."""
+    """Run the folder's clone to the end of the moment `last`."""
     clone = prepare(source, folder)
-    run = Repro(clone, last)
+    run = Repro(clone, STAGE.get(last, last))
     reached = []
     for moment in MOMENTS[: MOMENTS.index(last) + 1]:
         assert run.reach(moment), run.output
@@ -181,11 +108,11 @@ def series(
     refused: list[str],
     last: str = MOMENTS[-1],
 ) -> Iterator[str]:
-    """Run the clone's pipeline to the end of the stage `last` through the planned kills (moment, harm, seconds); yield
+    """Run the clone's pipeline to the end of the moment `last` through the planned kills (moment, harm, seconds); yield
     what went wrong. `refused` gets what plain `dvc repro` refused after a kill."""
     trained: list[int] = []  # epochs
     for moment, harm, delay in [*plan, ("end", "", 0.0), ("end", "", 0.0)]:
-        run = Repro(clone, last)
+        run = Repro(clone, STAGE.get(last, last))
         if run.reach(moment):
             time.sleep(delay)
         if run.process.poll() is None:

@@ -258,9 +258,10 @@ def test_maps_whose_names_differ_by_case_only_do_not_overwrite_each_other(
 
 
 @pytest.fixture
-def champion(tmp_path: Path) -> Store:
+def champion(tmp_path: Path, empty_store: bytes) -> Store:
     """models/model.safetensors, logged by a run and registered as models:/photos@champion."""
     classifier = make_model(COLOUR, ["cat", "dog", "08"], "cifar_vgg")
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
     store = open_store()
     run = store.client.create_run(store.experiment_id)
     images = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), dtype=np.uint8)

@@ -1,6 +1,5 @@
 """Promotion to champion in a real MLflow registry, of runs and repositories made by hand."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,25 +21,13 @@ BASE = answered(2_000, 0.8, seed=1)
 TEST = answered(100, 0.8, seed=2)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: MLflow takes seconds to make one, and a copied one works where it lies."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setenv("DVC_ROOT", str(folder))
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "digits")
-        open_store()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def folder(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(repository(tmp_path))
     (tmp_path / "params.yaml").write_text(DIGITS, encoding="utf-8")
-    shutil.copy(store, tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
     return tmp_path
 
 

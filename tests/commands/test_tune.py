@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-import chaos
 import mlflow
 import pandas
 import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
+from repro import Repro
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
@@ -194,7 +194,7 @@ def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
 def test_a_search_ends_with_the_dvc_that_started_it(clone: Path) -> None:
     substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
-    dvc = chaos.Repro(clone, "tune/dvc.yaml")
+    dvc = Repro(clone, "tune/dvc.yaml")
     while not re.search("^search ", dvc.output, re.MULTILINE):
         assert dvc.process.poll() is None, dvc.output
         time.sleep(0.05)

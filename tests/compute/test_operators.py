@@ -4,9 +4,10 @@ backward pass waits for the device.
 They are watched on the CPU, and those of torchvision's networks on torch's device meta, where tensors have a shape
 alone. Which operators a gradient is made of does not depend on the device, but for two: attention, which torch computes
 there from products and a softmax, has kernels of its own on CUDA (flash and memory-efficient; by torch's source both
-take a deterministic form), and so has batch norm (cuDNN's). `test_fake_cuda` sees what a forward pass has on CUDA.
+take a deterministic form), and so has batch norm (cuDNN's).
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_builder
 
 from src.compute.batches import Batches
-from src.compute.device import check_gradient
+from src.compute.device import Compute, check_gradient
 from src.core.errors import UserError
 from src.evaluation.corruptions import gradient_signs
 from src.evaluation.robustness import robustness
@@ -80,17 +81,34 @@ def test_a_step_of_a_loss(loss: Loss, backward: Log) -> None:
     assert not backward.names & WAITING
 
 
+EVERYTHING: dict[str, Any] = {
+    "accumulate": 2, "clip_gradient": 1.0, "ema": 0.9, "l1_penalty": 1e-4, "decay_biases": False,
+    "augment": settings(**ALONE, mixup=0.2, cutmix=1.0),
+}  # fmt: skip
+
+
 def test_a_step_with_all_that_it_may_have(backward: Log) -> None:
-    added: dict[str, Any] = {
-        "accumulate": 2,
-        "clip_gradient": 1.0,
-        "ema": 0.9,
-        "l1_penalty": 1e-4,
-        "decay_biases": False,
-    }
-    augmented = settings(**ALONE, mixup=0.2, cutmix=1.0)
-    assert stepped(CIFAR10_VGG, augment=augmented, **added).not_deterministic() == []
+    assert stepped(CIFAR10_VGG, **EVERYTHING).not_deterministic() == []
     assert not backward.names & WAITING
+
+
+@pytest.mark.parametrize(("name", "changes"), [*((name, {}) for name in RECIPES), (CIFAR10_VGG, EVERYTHING)])
+def test_a_step_computes_on_one_device_and_reads_nothing_from_it(
+    name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On torch's device meta, whose tensors have no values to be read and cannot be computed with the host's. It has
+    neither autocast nor the fused kernels of torch's optimisers."""
+    monkeypatch.setattr(Compute, "autocasting", lambda _: nullcontext())
+    classifier, section, data = recipe(name, **changes)
+    train_step = TrainStep(classifier, section, torch.from_numpy(data.labels), Compute(META, None))
+    monkeypatch.setattr(train_step.optimiser, "step", lambda *_: None)
+    images, labels = (torch.from_numpy(array[:8]).to(META) for array in data)
+    size = (images.shape[1], images.shape[2])
+    draws = augment.draw(section.augment, 8, size, torch.Generator().manual_seed(0)).to(META)
+    images, mix = augment.apply(section.augment, images, draws)
+    loss, correct = train_step.step(images, Target.of(labels, mix), 1e-3, 1)
+    assert loss.is_meta
+    assert correct.is_meta
 
 
 def test_evaluation() -> None:

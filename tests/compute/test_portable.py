@@ -18,10 +18,8 @@ from training_samples import section
 from benchmarks import portable as benchmark
 from src.compute import device, portable
 from src.compute.portable import CONFLICTING, SETTINGS
-from src.core.errors import UserError
 from src.core.files import write_arrays
 from src.data.prepare import _mean_std
-from src.params import parse
 from src.params.writing import recipe
 
 DIGITS = recipe("digits")
@@ -221,11 +219,3 @@ def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.npz", images=np.zeros((8, 8)))
     with zipfile.ZipFile(tmp_path / "a.npz") as file:
         assert [entry.compress_type for entry in file.infolist()] == [zipfile.ZIP_STORED]
-
-
-def test_a_contradiction_in_the_file_names_it() -> None:
-    assert parse(DIGITS, "params.yaml").train.deterministic == "portable"
-    with pytest.raises(
-        UserError, match=r"^params\.yaml: train: threads must be auto or 1 with deterministic: portable$"
-    ):
-        parse(DIGITS.replace("threads: auto ", "threads: 2 "), "params.yaml")

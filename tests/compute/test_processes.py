@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import chaos
 import numpy as np
 import pytest
 import torch
 from augment_samples import NO_AUGMENT
 from clones import call, copy_of_the_repository, substitute
+from repro import group, runs
 from training_samples import CPU, digits, new_classifier, section, weights
 
 from src.compute import device, distributed
@@ -162,10 +162,10 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     first.wait()
     first.stdout.close()
     deadline = time.monotonic() + 20
-    while chaos.group(first.pid):
+    while group(first.pid):
         assert time.monotonic() < deadline, "an orphan goes on"
         time.sleep(0.05)
     told = call(clone, *python, "stages.train")
     assert "going on after epoch" in told
     assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
-    assert [steps for _, _, steps in chaos.runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"
+    assert [steps for _, _, steps in runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import chaos
 import psutil
 import pytest
+from repro import heeding_signals
 
 ROOT = Path.cwd()
 
@@ -41,7 +41,7 @@ def started(code: str, *arguments: str, **variables: str) -> "subprocess.Popen[s
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=chaos.heeding_signals, start_new_session=True,  # as a terminal gives it
+        preexec_fn=heeding_signals, start_new_session=True,  # as a terminal gives it
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline()

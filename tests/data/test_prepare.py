@@ -77,12 +77,6 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
         run_stages(None, "digits", validation=0.0, validation_from_test=50)
 
 
-def test_own_files_can_be_enlarged() -> None:
-    dataset = run_stages(pack_tar(Path("x.tar"), mnist_files(100, 50)), "mnist", image_size=32)
-    check_promises(dataset)
-    assert (dataset.image.height, dataset.image.width, dataset.image.channels) == (32, 32, 1)
-
-
 @pytest.mark.parametrize("top", ["", "photos/", "a/b/"])
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
 def test_class_folders(top: str, kind: str) -> None:
@@ -102,18 +96,6 @@ def test_class_folders(top: str, kind: str) -> None:
         assert encoded(Image.fromarray(image)) == files[name]
 
 
-@pytest.mark.parametrize("top", ["", "photos/"])
-def test_flat_folders(top: str) -> None:
-    files = {
-        f"{top}{name}.{number}.png": png(number + seed)
-        for seed, name in ((0, "cat"), (50, "dog"))
-        for number in range(10)
-    }
-    dataset = run_stages(pack_tar(Path("x.tar"), files))
-    assert dataset.classes == ["cat", "dog"]
-    assert sum(split.count for split in dataset.splits.values()) == 20
-
-
 @pytest.mark.parametrize("validation_folder", ["val", "valid", "validation", "Validation"])
 def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders(TWO, "top/train/") | class_folders({"cat": 2, "dog": 3}, f"top/{validation_folder}/", 100)
@@ -125,10 +107,6 @@ def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.
     assert "split.validation is not used" in out
     assert "split.test is not used" in out
     assert all(name.startswith("top/test/") for name in read_names("test"))
-
-
-def test_a_lone_class_train_is_a_class() -> None:
-    assert run_stages(pack_tar(Path("x.tar"), class_folders({"train": 9, "car": 9}))).classes == ["car", "train"]
 
 
 def test_known_classes_keep_their_order_and_must_match() -> None:
@@ -260,12 +238,6 @@ def test_duplicates_that_the_limit_leaves_out_are_not_counted() -> None:
     assert 0 < dataset.duplicates.equal.sets < 40
     for example in dataset.duplicates.equal.examples:
         assert all(read_names(member.split)[member.index] == member.name for member in example)
-
-
-def test_no_validation_is_possible() -> None:
-    dataset = run_stages(pack_tar(Path("x.tar"), class_folders(TWO)), validation=0.0)
-    check_promises(dataset)
-    assert dataset.splits["validation"].count == 0
 
 
 def test_imbalance_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """Metrics and tables against scikit-learn and against plain loops."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn
 
-from src.core import files
 from src.core.errors import UserError
 from src.evaluation import tables
 from src.evaluation.classes import confusion, per_class, per_group
@@ -117,14 +115,6 @@ def test_perfect_and_hopeless_models() -> None:
     hopeless = measure((50 * np.eye(4)[(labels + 1) % 4]).astype(np.float32), labels)
     assert (hopeless["accuracy"], hopeless["accuracy_ci_low"], hopeless["macro_f1"]) == (0, 0, 0)
     assert (hopeless["loss"], hopeless["brier"], hopeless["ece"]) == (50, 2, 1)
-
-
-def test_metrics_repeat_and_are_json(tmp_path: Path) -> None:
-    logits, labels = example(300, 10)
-    first = measure(logits, labels)
-    assert first == measure(logits, labels)
-    files.write_json(tmp_path / "metrics.json", first)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == first
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 10)])

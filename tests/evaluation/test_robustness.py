@@ -96,20 +96,6 @@ def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
     )
 
 
-def test_gradient_signs_of_a_linear_model_are_known() -> None:
-    """Of −log softmax(W·x/s + b)_y it is Wᵀ(p − y)/s."""
-    data = digits(100)
-    classifier = linear_classifier()
-    layer = classifier.network[1]  # type: ignore[index]
-    weights, bias = (tensor.detach().double().numpy() for tensor in (layer.weight, layer.bias))
-    logits = data.images.reshape(100, 64) / 255 @ weights.T + bias
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    gradient = (shares - np.eye(10)[data.labels]) @ weights
-    signs = corruptions.gradient_signs(classifier, torch.from_numpy(data.images), torch.from_numpy(data.labels))
-    np.testing.assert_array_equal(signs.numpy().reshape(100, 64), np.sign(gradient))
-    assert layer.weight.grad is None
-
-
 def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
     data = digits(30)
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)

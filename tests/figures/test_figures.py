@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.evaluation.predictions import predictions
-from src.figures import style
 from src.figures.confusions import largest_confusions
 from src.figures.curves import learning_curves
 from src.figures.data import samples as draw_samples
@@ -25,7 +24,6 @@ from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
 from src.figures.mistakes import confident_mistakes, sample_predictions
 from src.figures.run import Run
-from src.figures.sheet import spread
 
 
 @dataclass
@@ -207,18 +205,3 @@ def test_colour_kernels_are_grey_where_they_are_zero(tmp_path: Path, monkeypatch
     rows = shown_tiles(monkeypatch)
     first_kernels(tmp_path / "picture.png", np.array([[[[0.0]], [[0.5]], [[-0.5]]]], np.float32))
     assert rows[0][0][0].image.tolist() == [[[128, 255, 0]]]
-
-
-def test_names_are_cut_to_the_room_they_have() -> None:
-    assert style.short("two\nlines\tand   more", 99) == "two lines and more"
-    assert style.short("abcdef", 4) == "abc…"
-    assert style.ending("layer1.0.conv1", 6) == "…conv1"
-    assert style.ending("conv1", 6) == "conv1"
-    assert style.fitting("✗ ", "W" * 40, "  99 %", 1.0).endswith("…  99 %")
-    assert style.fitting("", "cat", "", 1.0) == "cat"
-
-
-def test_spread_holds_both_ends() -> None:
-    assert spread(3, 8).tolist() == [0, 1, 2]
-    assert spread(31, 4).tolist() == [0, 10, 20, 30]
-    assert spread(5, 1).tolist() == [0]

@@ -5,8 +5,6 @@ forward or backward pass, an optimiser or a metric is made of, on every device.
 """
 
 import re
-import traceback
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,12 +119,3 @@ class Log(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [
             f"{n} {known if n in unsafe else 'is in neither list of operators.py'}" for n in sorted(self.names - SAFE)
         ]
-
-
-def our_line() -> str:
-    """The innermost line of `src` that is running."""
-    source = Path(__file__).resolve().parents[2] / "src"
-    for frame in reversed(traceback.extract_stack()):
-        if Path(frame.filename).is_relative_to(source):
-            return f"src/{Path(frame.filename).relative_to(source)}:{frame.lineno}"
-    return "the test"

@@ -13,7 +13,7 @@ from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.build import build
 from src.models.classifier import Classifier
-from src.models.inspection import inspect_network, shifted, table
+from src.models.inspection import inspect_network, table
 from src.models.receptive import Field, receptive_fields
 
 
@@ -144,20 +144,6 @@ def test_cifar_vgg_is_the_published_one() -> None:
     rows = table(found.layers)
     assert list(rows.columns) == ["name", "kind", "output", "parameters", "receptive_field"]
     assert rows.iloc[0].tolist() == ["features.0.0", "conv 3×3", "32×32×32", 896, "3×3"]
-
-
-def test_kinds_are_told_in_words() -> None:
-    found = inspect_network(classifier("mobilenet_v2", 32, 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
-    assert {"conv 3×3, stride 2", "conv 3×3, depthwise", "conv 1×1", "batch norm", "linear"} <= {
-        layer.kind for layer in found.layers
-    }
-
-
-def test_the_shifted_copy() -> None:
-    image = np.arange(6, dtype=np.uint8).reshape(1, 6, 1)
-    assert shifted(image, 2).ravel().tolist() == [0, 0, 0, 1, 2, 3]
-    assert shifted(image, 0).ravel().tolist() == image.ravel().tolist()
-    assert shifted(image, 99).ravel().tolist() == [0] * 6
 
 
 def test_a_layer_that_is_not_there() -> None:

@@ -391,9 +391,3 @@ def test_a_frozen_network_learns_only_its_last_layer(tmp_path: Path, monkeypatch
     changed = {name for name, tensor in classifier.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"network.fc.1.weight", "network.fc.1.bias"}  # neither batch norm's running statistics
     assert any(layer.training for layer in classifier.modules() if isinstance(layer, nn.Dropout))
-
-
-def test_batch_norm_of_a_network_that_learns_is_in_training_mode() -> None:
-    classifier = build(section("cifar_vgg"), CIFAR, 2, [0.5], [0.5]).train()
-    assert all(layer.training for layer in classifier.modules())
-    assert not any(layer.training for layer in classifier.eval().modules())

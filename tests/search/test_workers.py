@@ -1,8 +1,6 @@
 """Workers: what becomes of a training whose process dies, fails or runs out of memory. Trainings are made up."""
 
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +15,7 @@ from src.core.errors import UserError
 from src.search import worker, workers
 from src.search.messages import Outcome, Task
 from src.search.workers import ATTEMPTS, Workers
-from src.training.trainer import Trainer, Training
+from src.training.trainer import Training
 
 TASKS = [Task(number, DIGITS.model, DIGITS.train.model_copy(update={"epochs": 3}), number) for number in range(3)]
 
@@ -157,15 +155,3 @@ def test_an_error_after_which_the_device_computes_nothing_more_ends_the_worker(m
     with pytest.raises(Ended, match="3"):
         outcome([torch.AcceleratorError("CUDA error: an illegal memory access was encountered")])
     assert workers.FAULT != 3, "its training is sent again"
-
-
-def test_a_worker_says_what_is_wrong_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any) -> Trainer:
-        raise UserError("data/prepared is missing")
-
-    monkeypatch.setattr(worker, "Trainer", missing)
-    monkeypatch.setattr(threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    pipe = _Pipe(False)
-    worker.work(pipe, DIGITS, ("train",), dict)  # type: ignore[arg-type]
-    assert [str(fault) for fault in pipe.sent] == ["data/prepared is missing"]

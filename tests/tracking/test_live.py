@@ -25,10 +25,11 @@ from src.tracking.sync import complete
 
 
 @pytest.fixture(autouse=True)
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     clean(monkeypatch)
     make_tree(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
+    Path("mlflow.db").write_bytes(empty_store)
     return tmp_path / "clone"
 
 

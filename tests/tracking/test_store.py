@@ -22,11 +22,12 @@ from src.tracking.sync import complete
 
 
 @pytest.fixture(autouse=True)
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     clean(monkeypatch)
     root = tmp_path / "a clone é"
     make_tree(root)
     monkeypatch.chdir(root)
+    Path("mlflow.db").write_bytes(empty_store)
     return root
 
 
@@ -122,6 +123,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in [start() for _ in range(4)]])
 
 def test_four_processes_at_once_on_a_new_store(tree: Path) -> None:
     # Forked once MLflow is imported: they arrive at the missing tables together.
+    (tree / "mlflow.db").unlink()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-Pc", FORK], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -133,6 +135,7 @@ def test_a_store_that_was_killed_while_it_was_made_is_made_again(tree: Path, mon
     def killed(_: object) -> None:
         raise KeyboardInterrupt
 
+    (tree / "mlflow.db").unlink()
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.store.db.utils._upgrade_db", killed)  # the tables are there, their version is not
         with pytest.raises(KeyboardInterrupt):

@@ -31,23 +31,12 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An empty store: MLflow takes seconds to make one."""
-    with pytest.MonkeyPatch.context() as patch:
-        clean(patch)
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
-        patch.chdir(tmp_path_factory.mktemp("store"))
-        open_store()
-        return Path("mlflow.db").read_bytes()
-
-
 @pytest.fixture(autouse=True)
-def tree(tmp_path: Path, store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     clean(monkeypatch)
     make_tree(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
-    Path("mlflow.db").write_bytes(store)
+    Path("mlflow.db").write_bytes(empty_store)
     return tmp_path / "clone"
 
 

@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from src.core.errors import UserError
-from src.params import parse
-from src.params.writing import recipe
 from src.training import augment
 from src.training.augment import AugmentParams, rectangles
 
@@ -154,35 +151,6 @@ def test_the_preview_shows_the_original_and_different_draws() -> None:
     assert len({draw.tobytes() for draw in shown}) == 24
     assert np.array_equal(shown, augment.preview(section, image, 24, seed=3))
     assert not np.array_equal(shown[1:], augment.preview(section, image, 24, seed=4)[1:])
-
-
-def test_the_preview_rounds_to_the_nearest_value() -> None:
-    image = np.full((4, 4, 1), 100, np.uint8)
-    section = settings(brightness=0.2)
-    draws = drawn(section, torch.from_numpy(image)[None].expand(50, -1, -1, -1))
-    assert draws.colour is not None
-    expected = (100 * draws.colour[:, 0].double()).round()
-    assert augment.preview(section, image, 51, seed=0)[1:, 0, 0, 0].tolist() == expected.int().tolist()
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("resized_crop: [0.5, 0.2]", "resized_crop must name the smaller share of the area first"),
-        ("resized_crop: [0.0, 1.0]", "must be greater than 0"),
-        ("resized_crop: 0.5", "must be a valid list"),
-        ("hue: 0.6", "must be less than or equal to 0.5"),
-        ("perspective: 1.0", "must be less than 1"),
-        ("mixup: -1.0", "must be greater than or equal to 0"),
-    ],
-)
-def test_faults_of_the_section_are_told(value: str, message: str) -> None:
-    key = value.partition(":")[0]
-    lines = recipe("digits").splitlines()
-    text = "\n".join(f"    {value}" if line.startswith(f"    {key}:") else line for line in lines)
-    with pytest.raises(UserError, match=message) as caught:
-        parse(text, "params.yaml")
-    assert "train.augment" in str(caught.value)
 
 
 def test_alternating_flips_show_every_image_both_ways_in_two_epochs() -> None:

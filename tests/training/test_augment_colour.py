@@ -64,16 +64,6 @@ def test_operators_follow_each_other_in_a_fixed_order() -> None:
         torch.testing.assert_close(ours[number], expected * 255, atol=0.02, rtol=0)
 
 
-@given(st.integers(0, 2**32), st.floats(0, 3), st.floats(0, 0.5))
-def test_factors_stay_within_their_bounds(seed: int, bound: float, turn: float) -> None:
-    section = settings(brightness=bound, contrast=bound, saturation=bound, hue=turn, grey=1.0)
-    drawn_factors = colour.draw_factors(section, 50, torch.Generator().manual_seed(seed))
-    assert (drawn_factors[:, :3] >= max(0, 1 - bound) - 1e-6).all()
-    assert (drawn_factors[:, :3] <= 1 + bound + 1e-6).all()
-    assert (drawn_factors[:, 3].abs() <= turn + 1e-6).all()
-    assert (drawn_factors[:, 4] == 1).all()
-
-
 def hashed(value: int) -> int:
     """The hash of hash-prospector's README on Python's integers."""
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):

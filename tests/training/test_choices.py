@@ -17,10 +17,9 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 from src.compute import device
 from src.compute.batches import Batches
 from src.core.errors import UserError
-from src.data.prepared import LabelledImages
 from src.training import record
 from src.training.average import Average
-from src.training.loop import measure, train
+from src.training.loop import measure
 from src.training.losses import Loss, loss_function
 from src.training.muon import MuonAndAdamW
 from src.training.optimizers import optimizer
@@ -253,12 +252,6 @@ def test_every_schedule_warms_up_linearly(values: dict[str, Any]) -> None:
     assert [lr_factor(chosen, moment, 4) for moment in (0.0, 0.3, 0.75, 1.2)] == pytest.approx([0, 0.2, 0.5, 0.8])
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear"])
-def test_these_fall_after_the_warm_up(name: str) -> None:
-    chosen = section(schedule={"name": name, "warmup_epochs": 2}).schedule
-    assert [lr_factor(chosen, epoch, 4) for epoch in range(5)] == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-4)
-
-
 def test_one_cycle_is_torchs() -> None:
     chosen = section(schedule={"name": "one_cycle", "warmup_epochs": 3}).schedule
     optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -320,17 +313,6 @@ def test_the_average_is_what_is_validated_and_kept() -> None:
     assert accuracy == max(epoch.validation_accuracy or 0 for epoch in epochs)
 
 
-def test_without_validation_images_the_last_average_is_kept() -> None:
-    empty = LabelledImages(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64))
-    results = []
-    for ema in (None, 0.9):
-        classifier = new_classifier()
-        batches = Batches(digits(0, 200), CPU.device), Batches(empty, CPU.device)
-        list(train(classifier, *batches, section(ema=ema), 0, CPU))
-        results.append(weights(classifier))
-    assert not torch.equal(*results)
-
-
 def test_records_of_error_rates_change_nothing_but_are_true() -> None:
     recorded, unrecorded = new_classifier("cifar_vgg"), new_classifier("cifar_vgg")
     epochs = run(recorded, section(batch_size=32, record_every=2), images=160)
@@ -365,10 +347,3 @@ def test_snapshots_hold_the_first_two_convolutions_by_epoch(tmp_path: Path) -> N
     assert arrays["second"].shape == (12, 64, 32, 3, 3)
     np.testing.assert_allclose(arrays["first"][-1], before + 30, rtol=1e-6)
     np.testing.assert_array_equal(arrays["first"][0], before)
-
-
-def test_a_network_with_one_convolution_has_no_second(tmp_path: Path) -> None:
-    Snapshots(nn.Sequential(nn.Conv2d(3, 70, 3), nn.Linear(2, 2))).save(tmp_path / "one.npz")
-    arrays = np.load(tmp_path / "one.npz", allow_pickle=False)
-    assert sorted(arrays) == ["epochs", "first"]
-    assert arrays["first"].shape == (1, 64, 3, 3, 3)
