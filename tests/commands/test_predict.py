@@ -196,16 +196,6 @@ def test_reading_stays_a_bounded_number_of_photos_ahead(tmp_path: Path) -> None:
     photos.close()  # type: ignore[attr-defined]
 
 
-def test_a_reader_that_leaves_early_is_no_fault(tmp_path: Path) -> None:
-    make_model(COLOUR, ["cat", "dog"])
-    write_files(tmp_path / "photos", {f"{number}.png": png(0, 24) for number in range(3_000)})
-    (tmp_path / "src").symlink_to(ROOT / "src")
-    command = f"{sys.executable} -m src.predict photos | head -n 1"
-    run = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr) == (141, "")
-    assert len(run.stdout.splitlines()) == 1
-
-
 class OnlyTheCorner(torch.nn.Module):
     """Class 1 as far as the pixels in the upper left quarter are white."""
 
@@ -234,24 +224,6 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
     assert pyplot.imread("maps/x/a.jpg.png").std() > 0.05
     assert run_predict(monkeypatch, folder / "x/a.jpg", "--explain", "one") == 0
     assert Path("one/a.jpg.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_maps_whose_names_differ_by_case_only_do_not_overwrite_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Maps may lie in a file system that does not tell case apart, a stick's: a link stands in for it."""
-    make_model(COLOUR, ["Cat", "cat"])
-    folder = write_files(tmp_path / "photos", {"Cat/1.jpg": photo(1), "cat/1.jpg": photo(2)})
-    if Path("photos/cat").samefile("photos/Cat"):
-        pytest.skip("photos whose names differ by case only cannot be here")
-    assert run_predict(monkeypatch, folder, "--explain", "apart") == 0
-    assert len(list(Path("apart").rglob("*.png"))) == 2
-    assert run_predict(monkeypatch, folder, "--explain", "apart") == 0, "older maps are written again"
-    Path("maps/Cat").mkdir(parents=True)
-    Path("maps/cat").symlink_to("Cat")
-    with pytest.raises(UserError, match=r"maps/cat/1\.jpg\.png is the same file as maps/Cat/1\.jpg\.png"):
-        run_predict(monkeypatch, folder, "--explain", "maps")
-    assert Path("maps/Cat/1.jpg.png").read_bytes() == Path("apart/Cat/1.jpg.png").read_bytes()
 
 
 # What MLflow keeps, and serves.

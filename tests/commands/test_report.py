@@ -10,6 +10,8 @@ from clones import call, committed, copy_of_the_repository, git, set_params, sub
 from scipy import stats
 from sklearn.metrics import f1_score
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -82,17 +84,6 @@ def test_another_rate_and_network(clone: Path) -> None:
         assert loss["verdict"] == "worse"
     out = call(clone, "python", "-m", "src.report", "--base", "main", "--fail-on", "worse", fails=True)
     assert out.endswith("--fail-on worse: the model is worse\n")
-
-
-def test_changed_data(clone: Path) -> None:
-    branch(clone, "data")
-    substitute(clone / "params.yaml", "split:\n  seed: 0", "split:\n  seed: 1")
-    results(clone, "another division")
-    found = report(clone, "--base", "main", "--head", "data")
-    assert found["verdict"] is None
-    assert "other images, or in another order" in found["validation"]["obstacle"]
-    assert {c["name"] for c in found["data"]} > {"data/prepared/validation", "data/prepared/dataset.json"}
-    assert found["judged"] == 1  # another test set
 
 
 def test_changed_code_without_dvc_repro_is_what_dvc_calls_changed(clone: Path) -> None:

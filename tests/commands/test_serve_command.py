@@ -2,24 +2,18 @@
 
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 import requests
 import torch
-from data_samples import encoded, picture, png
+from data_samples import png
 from prediction_samples import make_model
-from serving_samples import COLOUR, forms, post
+from serving_samples import COLOUR, post
 
 from src import serve
 from src.core.errors import UserError
@@ -68,61 +62,6 @@ def test_the_command_names_its_model_and_ends_by_a_signal() -> None:
             session.get(url, timeout=10)
             server.send_signal(signal.SIGTERM)
             assert server.wait(10) == 0
-
-
-def huge(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes whose header says how large it is."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = b"IDAT" + zlib.compress(b"\0" * 10)
-    chunks = (
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (header, data)
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def raw(url: str, request: bytes) -> None:
-    """Send bytes that are no request, and leave."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(request)
-
-
-@forms
-def test_a_thousand_bad_uploads_leave_it_alive_and_its_memory_flat() -> None:
-    make_model(COLOUR, ["cat", "dog"])
-    jpeg = encoded(picture(7, 300), "JPEG")
-    form = {"Content-Type": "multipart/form-data; boundary=b"}
-    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
-    random = np.random.default_rng(0)
-
-    def bad(url: str, number: int) -> None:
-        send: list[Callable[[], object]] = [
-            lambda: refused(url, random.bytes(5_000), {}),
-            lambda: refused(url, jpeg[: 100 + number], {}),
-            lambda: refused(url, jpeg[:200] + random.bytes(2_000) + jpeg[2_200:], {}),
-            lambda: refused(url, huge(60_000, 60_000 + number), {}),
-            lambda: refused(url, huge(2_000, 1_900), {}),
-            lambda: refused(url, part + b"\r\n" + random.bytes(3_000), form),  # never ends
-            lambda: refused(url, part + b"X: " + b"x" * 50_000 + b"\r\n\r\n" + jpeg, form),
-            lambda: refused(url, part * 500, form),
-            lambda: raw(url, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\nhalf"),
-            lambda: raw(url, b"POST /predict HTTP/1.1\r\nX: " + b"x" * 100_000),
-        ]
-        send[number % len(send)]()
-
-    def refused(url: str, content: bytes, headers: dict[str, str]) -> None:
-        answer = requests.post(f"{url}/predict", data=content, headers=headers, timeout=60)
-        # Damaged pixels in the middle of a JPEG may still make an image.
-        assert answer.status_code in (200, 400), answer.text
-        assert answer.status_code == 200 or list(answer.json()) == ["error"]
-
-    with command() as (url, server), ThreadPoolExecutor(4) as clients:
-        memory = []
-        for first, count in ((0, 300), (300, 1_000)):
-            list(clients.map(lambda number: bad(url, number), range(first, first + count)))
-            memory.append(psutil.Process(server.pid).memory_info().rss / 2**20)
-        assert post(url, jpeg)["class"] in ("cat", "dog")
-    assert memory[1] - memory[0] < 32, f"{memory[0]:.0f} and then {memory[1]:.0f} MiB"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from src.core.paths import METRICS, MODEL, PARAMS, TRAINING
 from src.prediction.model import load
 from src.tracking.store import Store, open_store
 
+pytestmark = pytest.mark.slow
+
 
 class Made(NamedTuple):
     """Commit (or none), MD5 of the model, id of the run."""

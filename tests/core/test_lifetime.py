@@ -12,6 +12,8 @@ import psutil
 import pytest
 from repro import heeding_signals
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path.cwd()
 
 WORK = """

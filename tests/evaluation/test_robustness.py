@@ -60,32 +60,6 @@ def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
         corruptions.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
 
 
-def test_noise_has_its_standard_deviation_and_stays_among_pixels() -> None:
-    images = torch.full((200, 8, 8, 3), 128, dtype=torch.uint8)
-    draws = corruptions.draw_normal(images, range(200))
-    noisy = corruptions.gaussian(images, draws, 0.1)
-    assert noisy.dtype == torch.float32
-    assert (noisy - 128).std().item() / 255 == pytest.approx(0.1, rel=0.02)
-    assert (noisy - 128).mean().item() == pytest.approx(0, abs=0.5)
-    assert not torch.equal(draws[0], draws[1])
-    strong = corruptions.gaussian(images, draws, 3.0)
-    assert (strong.min().item(), strong.max().item()) == (0, 255)
-
-
-def test_salt_and_pepper_hit_their_share_in_all_channels_and_grow_with_it() -> None:
-    images = torch.full((200, 8, 8, 3), 128, dtype=torch.uint8)
-    draws = corruptions.draw_uniform(images, range(200))
-    few, many = (corruptions.salt_pepper(images, draws, share) for share in (0.1, 0.3))
-    for disturbed, share in ((few, 0.1), (many, 0.3)):
-        for colour in (0, 255):
-            hit = disturbed == colour
-            assert hit.float().mean().item() == pytest.approx(share / 2, rel=0.1)
-            assert torch.equal(hit.any(dim=3), hit.all(dim=3))
-    changed = few != 128
-    assert torch.equal(many[changed], few[changed])
-    assert set(corruptions.salt_pepper(images, draws, 1.0).flatten().tolist()) == {0, 255}
-
-
 @pytest.mark.parametrize("draw", [corruptions.draw_normal, corruptions.draw_uniform])
 def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
     images = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
@@ -185,14 +159,6 @@ def test_curves_repeat_and_do_not_depend_on_the_batch_size(classifier: Classifie
         pandas.testing.assert_frame_equal(curves(data, classifier, batch_size=batch_size, **EVERYTHING), first)
 
 
-def test_a_curve_does_not_depend_on_the_others() -> None:
-    data, classifier = digits(60), linear_classifier()
-    table = curves(data, classifier, **EVERYTHING)
-    alone = curves(data, classifier, salt_pepper=[0.3])
-    assert alone["strength"].tolist() == [0, 0.3]
-    assert alone["correct"].iloc[1] == table[table["kind"] == "salt_pepper"]["correct"].iloc[2]
-
-
 def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
     """A network that is right for every second image, by a mark in its first pixel."""
     images = np.zeros((100, 8, 8, 1), np.uint8)
@@ -206,14 +172,6 @@ def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
     counts = [curves(data, classifier, images=wanted, noise=[1e-6])["correct"].iloc[0] for wanted in (10, 20, 100, 500)]
     drawn = np.random.default_rng(0).permutation(100)
     assert counts == [np.sum(drawn[:10] % 2 == 0), np.sum(drawn[:20] % 2 == 0), 50, 50]
-
-
-@pytest.mark.parametrize(("count", "options"), [(0, EVERYTHING), (10, {})], ids=["no images", "nothing switched on"])
-def test_nothing_to_measure(count: int, options: dict[str, Any]) -> None:
-    table = curves(digits(count), linear_classifier(), **options)
-    assert len(table) == 0
-    assert table.columns[0] == "kind"
-    assert headline(table) == {}
 
 
 def test_it_leaves_weights_and_mode_as_evaluation_needs_them() -> None:

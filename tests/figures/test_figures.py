@@ -1,7 +1,7 @@
 """Every picture of every kind of run: nothing clipped, no words on other words, equal input gives equal bytes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from PIL import Image
 
 from src.evaluation.predictions import predictions
 from src.figures.confusions import largest_confusions
-from src.figures.curves import learning_curves
 from src.figures.data import samples as draw_samples
 from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
@@ -112,35 +111,6 @@ def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
     (tmp_path / "robustness.png").touch()
     drawn = draw_all(figure_runs.RUNS["one each"](), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in chain(*drawn.values())}
-
-
-def test_large_cases_say_that_they_are_cut(tmp_path: Path, drawn: Drawn) -> None:
-    run = figure_runs.RUNS["hundred"]()
-    said = {}
-    for picture in pictures(replace(run, options=figure_runs.options(shown=40))):
-        picture.draw(tmp_path / "picture.png")
-        said[picture.name] = drawn.text()
-    assert "the 20 largest and 20 smallest of 100" in said["class_distribution"]
-    for name in ("confusion_matrix", "confusion_shares"):
-        assert "the 20 of 100 classes with the most mistakes" in said[name]
-    assert "the 40 lowest of 100" in said["per_class_accuracy"]
-    assert "100 of 400 images" in said["samples"]
-    assert "the first and last 23 of 246" in said["layers"]
-    assert "15 of 120 convolutions" in said["feature_maps"]
-    assert "the first 64" not in said["filter_maps"]
-    assert "16 of 128 kernels, 16 of 64 channels" in said["second_kernels"]
-    assert "8 of 26 moments" in said["kernels_by_epoch"]
-    assert "the 12 most frequent of" in said["confusions"]
-    first_kernels(tmp_path / "picture.png", np.ones((96, 3, 11, 11), np.float32))
-    assert "first 64 of 96 kernels" in drawn.text()
-
-
-def test_what_is_missing_is_said(tmp_path: Path, drawn: Drawn) -> None:
-    run = figure_runs.RUNS["perfect"]()
-    confident_mistakes(tmp_path / "picture.png", run.test.images, run.predictions, 9)
-    assert "No mistakes on 30 test images." in drawn.text()
-    learning_curves(tmp_path / "picture.png", run.history, 3)
-    assert "no validation images" in drawn.text()
 
 
 def test_samples_show_every_class(tmp_path: Path, drawn: Drawn) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from benchmarks.tutorials import TUTORIALS
 from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
@@ -40,64 +41,19 @@ CIFAR = shape(32, 32, 3)
 MNIST = shape(28, 28, 1)
 
 
-class CifarBasic(nn.Sequential):
-    """The tutorials' layers once more, in the order they are published in, to compare with ours."""
-
-    def __init__(self) -> None:
-        stages: list[nn.Module] = []
-        for inputs, outputs in ((3, 32), (32, 64), (64, 64)):
-            stages += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        super().__init__(*stages, nn.Flatten(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 10))
-
-
-class FashionNet(nn.Sequential):
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 128), nn.ReLU(),
-            nn.Dropout(0.2), nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10),
-        )  # fmt: skip
-
-
-class MnistConvnet(nn.Sequential):
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(4, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(392, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 10),
-        )  # fmt: skip
-
-
-class CifarVgg(nn.Sequential):
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(64, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(),
-            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout2d(0.05),
-            nn.Conv2d(128, 256, 3, padding=1), nn.BatchNorm2d(256), nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Dropout(0.1), nn.Linear(4096, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU(),
-            nn.Dropout(0.1), nn.Linear(512, 10),
-        )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("name", "published", "image", "dropout"),
     [
-        ("cifar_basic", CifarBasic, CIFAR, 0.0),
-        ("fashion_net", FashionNet, MNIST, 0.2),
-        ("mnist_convnet", MnistConvnet, MNIST, 0.5),
-        ("cifar_vgg", CifarVgg, CIFAR, 0.1),
+        ("cifar_basic", "cifar10-basic", CIFAR, 0.0),
+        ("fashion_net", "fashion-mnist", MNIST, 0.2),
+        ("mnist_convnet", "mnist", MNIST, 0.5),
+        ("cifar_vgg", "cifar10-vgg", CIFAR, 0.1),
     ],
 )
-def test_the_network_is_the_published_one(
-    name: str, published: type[nn.Sequential], image: ImageFormat, dropout: float
-) -> None:
+def test_the_network_is_the_published_one(name: str, published: str, image: ImageFormat, dropout: float) -> None:
     """Same weights, same outputs; and the same dropout layers between the same weights."""
     ours = build(section(name, dropout), image, 10, [0.5], [0.5]).network
-    theirs = published()
+    theirs = TUTORIALS[published].network()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     images = torch.randn(8, image.channels, image.height, image.width)
     torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))

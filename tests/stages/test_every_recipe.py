@@ -20,6 +20,8 @@ from ruamel.yaml import YAML
 from benchmarks import report
 from src.params import writing
 
+pytestmark = pytest.mark.slow
+
 RECIPES = [name for name in writing.names() if name != "digits"]  # it runs in test_pipeline
 DATA = ROOT.parent / "shared/datasets"
 ARCHIVES = {

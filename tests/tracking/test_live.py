@@ -23,6 +23,8 @@ from src.tracking.runs import close_dead, dead_runs, find_runs, gone
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
