@@ -13,7 +13,7 @@ import pytest
 import torch
 from torchvision import transforms
 
-from benchmarks import augmentation, choices, common, contenders, growth, loops, report
+from benchmarks import augmentation, choices, common, contenders, loops, report
 from benchmarks.problems import SYSTEMS, Problem, spread, synthetic
 from benchmarks.tutorials import TUTORIALS, Images
 from src import params
@@ -119,7 +119,7 @@ def positive(found: dict[str, float]) -> bool:
     return 0 < found["min"] <= found["quartile_1"] <= found["median"] <= found["quartile_3"] <= found["max"] < math.inf
 
 
-@pytest.mark.parametrize("recipe", SYSTEMS)
+@pytest.mark.parametrize("recipe", ["mnist", "cifar10-basic"])
 def test_every_loop_of_a_system_takes_its_turns(recipe: str) -> None:
     known, section = small(recipe)
     found = loops.contestants(known, section, ("float32",))
@@ -144,19 +144,8 @@ def test_every_loop_of_a_system_takes_its_turns(recipe: str) -> None:
 # ---- the other scripts ----
 
 
-def test_growth_measures_both_ways_in_processes_of_their_own(tmp_path: Path) -> None:
-    growth.write(tmp_path, 300)
-    rows = growth.measured(tmp_path, 300, 1, "cpu")
-    assert [(row["images"], row["way"], row["runs"]) for row in rows] == [(300, "resident", 1), (300, "streamed", 1)]
-    for row in rows:
-        assert positive(row["images_per_second"])
-        assert positive(row["of_resident"])
-        assert row["rss_anon_mib"] > 50  # torch alone has more
-
-
-@pytest.mark.parametrize("operator", ["affine", "centre crop"])
-def test_augmentation_is_timed_in_every_library(operator: str) -> None:
-    row = augmentation.measure(operator, 2, CPU, 3)
+def test_augmentation_is_timed_in_every_library() -> None:
+    row = augmentation.measure("affine", 2, CPU, 3)
     assert 0 < row["ours"]["min"] <= row["ours"]["median"]
     assert 0 < row["torchvision per image"]["min"] <= row["torchvision per image"]["median"]
     assert row["kornia"] == "not installed" or row["kornia"]["min"] > 0

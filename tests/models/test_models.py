@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from device_samples import FAMILIES
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import get_model
@@ -85,8 +86,8 @@ def test_images_that_are_too_small_are_told_the_smallest_size() -> None:
         build(section("cifar_basic"), shape(7, 32, 3), 10, [0.5], [0.5])
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_every_classifier_of_torchvision_gets_a_last_layer_for_our_classes(name: str) -> None:
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_network_of_every_family_of_torchvision_gets_a_last_layer_for_our_classes(name: str) -> None:
     with Shapes():  # as where a model's file is read
         network = build(section(name, dropout=0.3), shape(224, 224, 3), 7, [0.5], [0.5]).network
     assert all(weight.is_meta for weight in network.parameters()), "nothing takes memory"

@@ -241,12 +241,12 @@ def postgresql() -> Iterator[str]:
 def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two start at once on a database without tables; one is killed amid a trial."""
     monkeypatch.setattr(storage, "GRACE", 3)
-    command = [sys.executable, "tests/helpers/tune_samples.py", postgresql, "60", "0.02"]
+    command = [sys.executable, "tests/helpers/tune_samples.py", postgresql, "40", "0.02"]
     both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": "."}) for _ in range(2)]
     try:
         time.sleep(6)
         both[0].send_signal(signal.SIGKILL)
-        search = plan(60, sampler="random")
+        search = plan(40, sampler="random")
         with open_storage(search.name, postgresql) as opened:
             trials = Trials(opened, search, shared=True)
             take(trials, 0.02)
@@ -256,6 +256,6 @@ def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch:
         for process in both:
             process.kill()
             process.wait()
-    assert len(found) == 60
-    assert len({str(trial.params) for trial in found}) == 60
+    assert len(found) == 40
+    assert len({str(trial.params) for trial in found}) == 40
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in found)

@@ -69,9 +69,10 @@ def test_a_temporary_experiment_logs_to_the_clone(tree: Path, monkeypatch: pytes
     assert (tree / "runs.db").is_file()
 
 
-def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_may_have_any_name(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tree(tmp_path / "what? %2e #1")
     monkeypatch.chdir(tmp_path / "what? %2e #1")
+    Path("mlflow.db").write_bytes(empty_store)
     make_results()
     code = "from src.tracking.sync import complete; print(complete().run_id)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
