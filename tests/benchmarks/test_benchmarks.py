@@ -6,19 +6,18 @@ The tests hold no time: only that numbers are there, positive and consistent.
 import copy
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torchvision import transforms
 
-from benchmarks import augmentation, choices, common, contenders, loops, report
+from benchmarks import choices, contenders, loops, report
 from benchmarks.problems import SYSTEMS, Problem, spread, synthetic
 from benchmarks.tutorials import TUTORIALS, Images
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import Compute, prepare
+from src.compute.device import prepare
 from src.params.writing import load_recipe
 from src.training.loop import train
 from src.training.optimizers import optimizer
@@ -102,19 +101,6 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
         torch.testing.assert_close(weights, looped.state_dict()[name], rtol=0, atol=most)
 
 
-def test_the_floor_computes_in_the_precision_and_layout_of_the_loop() -> None:
-    known, section = small("cifar10-basic")
-    compute = Compute(CPU, torch.bfloat16)
-    classifier, images, labels = contenders.resident(known.classifier(), known.training, section, compute)
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    assert next(classifier.network.parameters()).is_contiguous(memory_format=torch.channels_last)
-    seen = []
-    classifier.network.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs.dtype))
-    optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
-    contenders.learn(classifier.network, images, labels, optimiser, compute, 2)
-    assert seen == [torch.bfloat16] * 2
-
-
 def positive(found: dict[str, float]) -> bool:
     return 0 < found["min"] <= found["quartile_1"] <= found["median"] <= found["quartile_3"] <= found["max"] < math.inf
 
@@ -144,22 +130,7 @@ def test_every_loop_of_a_system_takes_its_turns(recipe: str) -> None:
 # ---- the other scripts ----
 
 
-def test_augmentation_is_timed_in_every_library() -> None:
-    row = augmentation.measure("affine", 2, CPU, 3)
-    assert 0 < row["ours"]["min"] <= row["ours"]["median"]
-    assert 0 < row["torchvision per image"]["min"] <= row["torchvision per image"]["median"]
-    assert row["kornia"] == "not installed" or row["kornia"]["min"] > 0
-
-
 # ---- what is kept ----
-
-
-def test_what_another_machine_measured_stays(tmp_path: Path) -> None:
-    file = tmp_path / "results.json"
-    for hardware, value in (("processor", 1), ("processor, GPU", 2), ("processor", 3)):
-        common.keep(file, {"recipe": "mnist", "hardware": hardware, "value": value}, same=("recipe",))
-    kept = [(entry["hardware"], entry["value"]) for entry in common.kept(file)]
-    assert kept == [("processor, GPU", 2), ("processor", 3)]
 
 
 @pytest.mark.parametrize(

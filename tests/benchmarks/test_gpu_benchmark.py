@@ -16,9 +16,9 @@ from gpu_parts import part
 
 from benchmarks import choices, report
 from benchmarks.gpu import __main__ as call
-from benchmarks.gpu import pack, results, runner, trainings
+from benchmarks.gpu import pack, results, runner
 from benchmarks.gpu.runner import DONE, FAILED, NOT_REACHED, STOPPED, Place
-from benchmarks.problems import SYSTEMS, synthetic
+from benchmarks.problems import SYSTEMS
 from src.core.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -105,19 +105,6 @@ def test_the_marked_tests_run_as_a_part() -> None:
     (found,) = pkgutil.resolve_name(chosen.work)(SMALL, "")
     assert set(found) <= {"passed", "skipped"}
     assert sum(found.values()) > 20
-
-
-def test_a_training_tells_when_it_reached_its_target() -> None:
-    known = synthetic("mnist", 32)
-    section = known.params.train.model_copy(update={"device": "cpu", "batch_size": 8, "epochs": 3})
-    first = trainings.once(known, section, trainings.Target(accuracy=0.0), 0)
-    assert first["epochs"] == 1
-    assert first["seconds_to_target"] == first["seconds"] > 0
-    on = trainings.once(known, section, trainings.Target(accuracy=0.0), 0, whole=True)
-    assert (on["epochs"], on["seconds_to_target"] < on["seconds"]) == (3, True)
-    never = trainings.once(known, section, trainings.Target(loss=0.0), 0)
-    assert (never["epochs"], never["seconds_to_target"]) == (3, None)
-    assert trainings.once(known, section, None, 0)["epochs"] == 3
 
 
 # ---- the pack ----
@@ -244,14 +231,3 @@ def test_the_choices_of_a_gpu_are_written_from_its_loops(kept: Path) -> None:
     missing: dict[str, Any] = {"loops mnist": {"state": NOT_REACHED}}
     with pytest.raises(UserError, match="mnist was not measured in several precisions"):
         results.choose(written(kept, **missing))
-
-
-def test_a_processors_results_are_no_gpus(kept: Path) -> None:
-    machine = {"device": "cpu", "capability": "cpu amx", "hardware": "2 cores", "versions": {}}
-    file = written(kept, device={"state": DONE, "found": machine})
-    for write in (results.keep, results.choose):
-        with pytest.raises(UserError, match="holds no results of a GPU, but of cpu"):
-            write(file)
-    (kept / "other.json").write_text("[]")
-    with pytest.raises(UserError, match=r"other.json is not what"):
-        results.keep(kept / "other.json")

@@ -14,13 +14,14 @@ import pytest
 import torch
 from augment_samples import NO_AUGMENT
 from clones import call, copy_of_the_repository, substitute
+from forked import Forked
 from repro import group, runs
 from training_samples import CPU, digits, new_classifier, section, weights
 
 from src.compute import device, distributed
 from src.compute.batches import Batches
 from src.core.errors import UserError
-from src.training.loop import measure, train
+from src.training.loop import train
 from src.training.results import Epoch
 from src.training.step import TrainStep
 
@@ -91,12 +92,6 @@ def test_batch_norm_on_cpus_takes_its_statistics_from_a_part_of_the_batch(result
     assert numbers[-1][0] < numbers[0][0]
 
 
-def test_parts_of_a_batch_are_equal_and_all_of_it() -> None:
-    order = distributed.train_shard(130, 64)
-    assert order.tolist() == list(range(130))
-    assert distributed.evaluation_shard(5).tolist() == [0, 1, 2, 3, 4]
-
-
 def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     monkeypatch.setattr(distributed, "data_parallel", lambda *_: None)
@@ -132,22 +127,17 @@ def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytes
     assert set(lines) <= {f"error: process {number} has no images" for number in range(2)}
 
 
-def test_measured_over_all_images_alone() -> None:
-    classifier = new_classifier()
-    assert measure(classifier, Batches(digits(0, 0), CPU.device)) == (None, None)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Path) -> None:
     """What started the processes is killed alone, and they end with it."""
     clone = copy_of_the_repository(tmp_path / "clone")
     substitute(clone / "params.yaml", "processes: 1", "processes: 2")
     substitute(clone / "params.yaml", "deterministic: portable", "deterministic: true")
     substitute(clone / "params.yaml", "epochs: 30", "epochs: 3 ")
     python = (sys.executable, "-u", "-m")
-    call(clone, *python, "stages.download")
-    call(clone, *python, "stages.split")
+    forked.run(clone, "stages.download")
+    forked.run(clone, "stages.split")
     call(clone, *python, "stages.train")
     undisturbed = {name: (clone / name).read_bytes() for name in ("models/model.safetensors", "reports/history.csv")}
     shutil.rmtree(clone / ".cache/state")

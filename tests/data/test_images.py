@@ -1,13 +1,8 @@
 """One image of every kind, good and bad."""
 
-import contextlib
-import random
-
 import numpy as np
 import pytest
 from data_samples import encoded, picture
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from src.data.images import Fit, Resize, Unreadable, decode, is_image
@@ -123,18 +118,3 @@ def test_a_truncated_image_is_unreadable(kind: str) -> None:
     assert is_image(data)
     with pytest.raises(Unreadable):
         decode(data[: len(data) // 2], None)
-
-
-KINDS = [encoded(picture(3, 24), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")]
-
-
-@pytest.mark.filterwarnings("ignore")  # Pillow's, of odd metadata: the stage ignores them too
-@given(st.sampled_from(KINDS), st.integers(0, 2**32), st.integers(1, 12))
-@settings(max_examples=100, deadline=None)
-def test_mutated_images_are_decoded_or_unreadable(sample: bytes, seed: int, changes: int) -> None:
-    generator = random.Random(seed)
-    data = bytearray(sample)
-    for _ in range(changes):
-        data[generator.randrange(min(len(data), 200))] = generator.randrange(256)
-    with contextlib.suppress(Unreadable):
-        assert decode(bytes(data), Fit(8, 8, "squash")).shape[:2] == (8, 8)

@@ -1,14 +1,11 @@
 """Temperature scaling against scipy and a known temperature; reliability tables against plain loops."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from src.evaluation import tables
 from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
 from src.evaluation.metrics import measure
 
@@ -91,15 +88,3 @@ def test_bins_are_those_of_a_loop_and_add_up_to_the_ece() -> None:
         gaps = (table[f"accuracy{suffix}"] - table[f"confidence{suffix}"]).abs()
         ece = (table[f"images{suffix}"] * gaps).sum() / 500
         assert ece == pytest.approx(measure(logits / divisor, labels)["ece"], abs=1e-6)
-
-
-def test_without_a_temperature_calibrated_fields_are_empty(tmp_path: Path) -> None:
-    logits, labels = sample(500, 3.0)
-    table = reliability(logits, labels, None)
-    assert table["images"].sum() == 500
-    tables.write(tmp_path / "calibration.csv", table)
-    lines = (tmp_path / "calibration.csv").read_text().splitlines()
-    assert lines[0] == ",".join(COLUMNS)
-    assert len(lines) == 16
-    assert all(line.endswith(",,,") for line in lines[1:])
-    assert tables.read(tmp_path / "calibration.csv")["images_calibrated"].isna().all()

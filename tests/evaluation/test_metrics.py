@@ -178,18 +178,6 @@ def test_names_survive_the_file(tmp_path: Path) -> None:
     pandas.testing.assert_frame_equal(tables.read(tmp_path / "m.csv"), pairs, check_dtype=False)
 
 
-def test_numbers_have_six_decimals_and_files_repeat(tmp_path: Path) -> None:
-    logits, labels = example(3, 3)
-    table = predictions(logits, labels, ["x", "y", "z"], ["a", "b", "c"])
-    for name in ("one.csv", "two.csv"):
-        tables.write(tmp_path / name, table)
-    text = (tmp_path / "one.csv").read_bytes()
-    assert text == (tmp_path / "two.csv").read_bytes()
-    assert b"\r" not in text
-    row = next(csv.DictReader(text.decode().splitlines()))
-    assert len(row["confidence"].split(".")[1]) == 6
-
-
 def test_classes_are_those_of_sklearn() -> None:
     logits, labels = example(200, 6, strength=1.0)
     classes = [f"class {label}" for label in range(7)]  # the last one neither labelled nor predicted
@@ -234,11 +222,3 @@ def test_groups_are_those_of_a_loop(tmp_path: Path) -> None:
         assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(sum(right), 50)))
     tables.write(tmp_path / "g.csv", result)
     assert tables.read(tmp_path / "g.csv")["group"].tolist() == result["group"].tolist()
-
-
-@pytest.mark.parametrize(("images", "groups"), [(20, None), (0, None), (0, [])])
-def test_without_groups_the_table_is_its_header(images: int, groups: list[str] | None, tmp_path: Path) -> None:
-    logits, labels = example(images, 3)
-    table = predictions(logits, labels, [""] * images, ["a", "b", "c"])
-    tables.write(tmp_path / "g.csv", per_group(table, groups))
-    assert (tmp_path / "g.csv").read_text() == "group,images,correct,accuracy,ci_low,ci_high\n"

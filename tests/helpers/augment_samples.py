@@ -7,51 +7,17 @@ import torch
 from torch import Tensor
 
 from src import params
+from src.params.writing import load_recipe
 from src.training.augment import AugmentParams, draw
 
-NO_AUGMENT: dict[str, Any] = {
-    "flip": False,
-    "flip_vertical": False,
-    "crop": 0,
-    "pad": "zeros",
-    "resized_crop": None,
-    "rotate": 0,
-    "translate": 0.0,
-    "scale": 0.0,
-    "shear": 0,
-    "perspective": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "hue": 0.0,
-    "grey": 0.0,
-    "noise": 0.0,
-    "salt_pepper": 0.0,
-    "erase": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-}
+NO_AUGMENT: dict[str, Any] = load_recipe("mnist").train.augment.model_dump()  # nothing that changes an image
 
 # Every operator on images of three channels, except those that mix images.
 ALONE: dict[str, Any] = {
-    "flip": True,
-    "flip_vertical": True,
-    "crop": 2,
-    "resized_crop": [0.3, 1.0],
-    "rotate": 20,
-    "translate": 0.1,
-    "scale": 0.2,
-    "shear": 10,
-    "perspective": 0.4,
-    "brightness": 0.4,
-    "contrast": 0.4,
-    "saturation": 0.4,
-    "hue": 0.1,
-    "grey": 0.2,
-    "noise": 0.1,
-    "salt_pepper": 0.1,
-    "erase": 0.5,
-}
+    "flip": True, "flip_vertical": True, "crop": 2, "resized_crop": [0.3, 1.0], "rotate": 20, "translate": 0.1,
+    "scale": 0.2, "shear": 10, "perspective": 0.4, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
+    "grey": 0.2, "noise": 0.1, "salt_pepper": 0.1, "erase": 0.5,
+}  # fmt: skip
 
 
 def settings(**changes: Any) -> params.Augment:

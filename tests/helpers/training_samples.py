@@ -14,6 +14,7 @@ from src.compute.device import Compute
 from src.data.prepared import ImageFormat, LabelledImages
 from src.models.build import build
 from src.models.classifier import Classifier
+from src.params.writing import load_recipe
 from src.training.loop import train
 from src.training.results import Epoch
 
@@ -21,30 +22,11 @@ CPU = Compute(torch.device("cpu"), None)
 
 
 def section(**changes: Any) -> params.Train:
-    values: dict[str, Any] = {
-        "device": "cpu",
-        "precision": "float32",
-        "deterministic": True,
-        "compile": False,
-        "threads": 1,
-        "processes": 1,
-        "epochs": 2,
-        "patience": None,
-        "batch_size": 64,
-        "drop_last": False,
-        "accumulate": 1,
-        "record_every": 0,
-        "save_minutes": 10,
-        "loss": {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None},
-        "l1_penalty": 0.0,
-        "decay_biases": True,
-        "clip_gradient": None,
-        "ema": None,
-        "optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4},
-        "schedule": {"name": "constant", "warmup_epochs": 0},
-        "augment": NO_AUGMENT | {"crop": 1, "rotate": 10, "scale": 0.1},
-    }
-    return params.Train.model_validate(values | changes)
+    """The `train` section of a training of two epochs that any machine can do, with these changes."""
+    small = {"device": "cpu", "precision": "float32", "threads": 1, "epochs": 2, "record_every": 0}
+    small |= {"optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}}
+    small |= {"augment": NO_AUGMENT | {"crop": 1, "rotate": 10, "scale": 0.1}}
+    return params.Train.model_validate(load_recipe("mnist").train.model_dump() | small | changes)
 
 
 def digits(start: int, stop: int) -> LabelledImages:

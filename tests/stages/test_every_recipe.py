@@ -8,7 +8,7 @@ import json
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,6 @@ FIGURES = {"samples", "class_distribution", "learning_curves", "confusion_matrix
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return committed(copy_of_the_repository(tmp_path_factory.mktemp("recipes") / "clone"))
-
-
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
-    with Forked() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 import torch
 from augment_samples import ALONE, drawn, photos, settings
-from hypothesis import given
-from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from src.training import augment
-from src.training.augment import AugmentParams, rectangles
+from src.training.augment import AugmentParams
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
@@ -86,17 +84,6 @@ def test_erasing_equals_torchvisions() -> None:
         assert torch.equal(result[number].permute(2, 0, 1), expected)
 
 
-@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40))
-def test_rectangles_lie_within_the_image(seed: int, height: int, width: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    shares = rectangles.sides(30, (0.02, 1.0), (0.3, 3.3), torch.ones(2), 0.0, generator)
-    boxes = rectangles.place(shares, (height, width), generator)
-    assert (boxes >= 0).all()
-    assert (boxes[:, 2:] <= torch.tensor([height, width])).all()
-    covered = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    assert torch.equal(rectangles.inside(boxes, (height, width)).sum(dim=(1, 2)), covered)
-
-
 def test_mixup_equals_torchvisions() -> None:
     section, images = settings(mixup=0.8), photos(16, 8, 8)
     draws = drawn(section, images)
@@ -126,19 +113,6 @@ def test_cutmix_equals_torchvisions() -> None:
         expected = operator.transform(images.permute(0, 3, 1, 2), theirs)[number]
         assert torch.equal(result[number].permute(2, 0, 1), expected)
         assert mix.weight[number].item() == pytest.approx(1 - (bottom - top) * (right - left) / 63)
-
-
-def test_with_both_an_image_is_mixed_one_way_or_the_other() -> None:
-    section, images = settings(mixup=1.0, cutmix=1.0), photos(2000, 8, 8)
-    draws = drawn(section, images)
-    result, mix = augment.apply(section, images, draws)
-    assert mix is not None
-    assert draws.pasted is not None
-    own, others = (result == images).flatten(1), (result == images[mix.partner]).flatten(1)
-    cut = draws.pasted.any(dim=1)
-    assert cut.float().mean().item() == pytest.approx(0.5, abs=0.05)
-    assert (own | others)[cut].all()
-    assert (own | others)[~cut].float().mean() < 0.1
 
 
 def test_the_preview_shows_the_original_and_different_draws() -> None:

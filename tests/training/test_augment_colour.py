@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from augment_samples import NO_AUGMENT, drawn, photos, pixels, settings
+from augment_samples import drawn, photos, pixels, settings
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -118,10 +118,3 @@ def test_noise_has_the_drawn_strength_and_no_more_than_asked_for() -> None:
     assert draws.levels is not None
     assert 24 < draws.levels[:, 0].max() <= 25.5
     torch.testing.assert_close(ours.std(dim=(1, 2, 3)), draws.levels[:, 0], atol=0.5, rtol=0.12)
-
-
-def test_colour_operators_need_colour() -> None:
-    for key in NO_AUGMENT:
-        section = settings(**{key: 0.1}) if key in ("brightness", "contrast") else settings()
-        augment.check(section, (8, 8, 1))
-    augment.check(settings(hue=0.1), (8, 8, 3))

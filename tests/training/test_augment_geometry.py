@@ -11,7 +11,6 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from src.training import augment
 from src.training.augment import geometry
 
 BILINEAR = v2.InterpolationMode.BILINEAR
@@ -120,13 +119,6 @@ def test_a_drawn_crop_and_what_follows_equal_torchvisions_chain(name: str) -> No
         difference = (ours - expected).abs()
         assert difference.max() < 4  # at the window's rim, beside which ours see the image
         assert difference.mean() < 0.2
-
-
-def test_a_window_that_cannot_fit_is_the_whole_image() -> None:
-    section = settings(resized_crop=[1.0, 1.0])
-    images = photos(20, 8, 8)
-    ours, _ = augment.apply(section, images, drawn(section, images))
-    torch.testing.assert_close(ours, images.float(), atol=1e-3, rtol=0)
 
 
 def test_a_map_of_several_operators_is_their_product() -> None:
