@@ -134,33 +134,3 @@ def test_the_run_is_completed_and_named(
     assert f"mlflow ui --backend-store-uri 'sqlite:///mlflow.db', then {page}" in lines(capsys), "runs of old versions"
     write(MODEL, "weights")
     assert f"not in MLflow, or not complete: {LOCK} does not hold {MODEL}" in lines(capsys)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 99, "\udcff"])
-def test_damaged_files_of_the_commit_are_told_and_stop_nothing(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    output = {"path": DATASET.as_posix(), "md5": "0" * 32}
-    write(LOCK, json.dumps({"stages": {"split": {"cmd": "", "outs": [output]}}}))
-    git("init", "-q")
-
-    def said(*damaged: Path) -> str:
-        """Where those of the commit are damaged, and what lies here is not, but has another loss."""
-        good = {path: path.read_bytes() for path in damaged}
-        for path in damaged:
-            path.write_text(text, encoding="utf-8", errors="surrogateescape")
-        git("add", ".")
-        git("commit", "-q", "--allow-empty", "-m", "results")
-        for path, content in good.items():
-            path.write_bytes(content)
-        write(METRICS, ACCURACY | {"loss": 0.06})
-        out = lines(capsys)
-        write(METRICS, ACCURACY)
-        assert "98.33 %" in out
-        return out
-
-    out = said(METRICS)
-    assert f"the committed {METRICS} cannot be read (" in out
-    assert "): commit the present one" in out
-    out = said(ENVIRONMENT)
-    assert "loss 0.05 → 0.06" in out
-    assert f"{ENVIRONMENT} explains it: the committed one cannot be read (" in out
-    assert "what differs: params.yaml, data" in said(PARAMS, LOCK)

@@ -250,15 +250,6 @@ def words_of(process: psutil.Process) -> str:
         return ""
 
 
-def test_a_rebuild_that_fails_leaves_nothing_either(clone: Clone) -> None:
-    substitute(clone.root / "stages/split.py", "def main() -> None:", "def main() -> None:\n    raise SystemExit(7)")
-    git(clone.root, "commit", "-qam", "broken")
-    before = state(clone.root)
-    assert "error: dvc repro failed in the rebuild's folder" in rebuild(clone, "HEAD", fails=True)
-    assert state(clone.root) == before
-    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
-
-
 def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone) -> None:
     """As after a commit without `dvc repro`. The data are in no cache: they are made anew."""
     substitute(clone.root / PARAMS, "seed: 0 ", "seed: 1 ")

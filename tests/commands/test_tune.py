@@ -207,21 +207,3 @@ def test_a_search_ends_with_the_dvc_that_started_it(clone: Path) -> None:
     assert "error: ended by SIGTERM" in dvc.output
     assert psutil.wait_procs(workers, timeout=10)[1] == []
     git(clone, "checkout", "-q", "params.yaml")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("model.dropout: {", "model.droput: {", "unknown key model.droput: did you mean model.dropout?"),
-        ("  validation: 0.2", "  validation: 0.0", "a search chooses by validation images, and there are none"),
-    ],
-)
-def test_a_search_that_cannot_work_is_one_line_before_its_first_trial(
-    clone: Path, old: str, new: str, message: str
-) -> None:
-    substitute(clone / "params.yaml", old, new)
-    output = call(clone, *SEARCH, fails=True)
-    git(clone, "checkout", "-q", "params.yaml")
-    assert message in output
-    assert "Traceback" not in output
-    assert "trial" not in output

@@ -96,14 +96,6 @@ def test_a_command_ends_with_a_line_and_a_code(
     assert capsys.readouterr().err.startswith(text)
 
 
-def test_a_bug_keeps_its_traceback() -> None:
-    def main() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        command(main)
-
-
 @pytest.mark.parametrize(
     ("work", "code", "told"),
     [

@@ -86,16 +86,7 @@ def mnist_files(train: int, test: int, compress: bool = True) -> dict[str, bytes
 
 
 def split_params(**values: Any) -> Split:
-    defaults = {
-        "seed": 0,
-        "validation": 0.2,
-        "test": 0.2,
-        "validation_from_test": 0,
-        "groups": None,
-        "near_duplicates": "together",
-        "shard_mib": 256,
-    }
-    return Split.model_validate(defaults | values)
+    return Split.model_validate(load_recipe("digits").split.model_dump() | values)
 
 
 def data_params(**values: Any) -> Data:

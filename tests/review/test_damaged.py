@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from answer_tables import answered, commit, repository, results
 
-from src import promote, report
+from src import report
 from src.core import paths
 from src.core.errors import UserError
 from src.tracking import history
@@ -74,11 +74,3 @@ def test_a_report_on_a_base_that_is_damaged_says_so(
     paths.METRICS.write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
         report.main()
-
-
-def test_a_model_is_promoted_from_a_commit_that_can_be_read(folder: Path) -> None:
-    model = history.states()[0].model_md5
-    whole = commit(folder, "whole")
-    assert promote._commit(model) == whole
-    spoiled(folder, "stages: [", paths.PIPELINE)
-    assert promote._commit(model) == whole
