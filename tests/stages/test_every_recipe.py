@@ -85,9 +85,11 @@ def outputs(clone: Path) -> dict[str, list[Path]]:
     return found
 
 
-def repro(clone: Path, forked: Forked) -> None:
+def repro(clone: Path, forked: Forked, drawn: bool) -> None:
     """As `dvc repro --force`: the outputs of a stage are removed before it runs, and must be there afterwards."""
     for stage, paths in outputs(clone).items():
+        if stage == "visualize" and not drawn:
+            continue
         for path in paths:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         forked.run(clone, f"stages.{stage}")
@@ -117,7 +119,8 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     text = writing.changed(writing.recipe(recipe), changes)
     (clone / "params.yaml").write_text(text, encoding="utf-8")
 
-    repro(clone, forked)
+    drawn = not recipe.endswith("-modern")  # its pictures are those of the recipe without this word
+    repro(clone, forked, drawn)
 
     dataset, training, metrics = (
         json.loads((clone / path).read_text(encoding="utf-8"))
@@ -128,11 +131,11 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     assert metrics["images"] == dataset["splits"]["test"]["count"]
     if recipe in PARAMETERS:
         assert (training["parameters"], training["size_mib"]) == PARAMETERS[recipe]
-    page = (clone / "reports/index.html").read_text(encoding="utf-8")
-    assert params.model.name in page
-    figures = {path.stem for path in (clone / "reports/figures").iterdir()}
-    assert figures >= FIGURES
-    assert ("error_by_step" in figures) == bool(params.train.record_every)
+    if drawn:
+        assert params.model.name in (clone / "reports/index.html").read_text(encoding="utf-8")
+        figures = {path.stem for path in (clone / "reports/figures").iterdir()}
+        assert figures >= FIGURES
+        assert ("error_by_step" in figures) == bool(params.train.record_every)
 
 
 def test_the_table_of_results_is_that_of_the_files() -> None:
