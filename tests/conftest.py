@@ -114,14 +114,3 @@ def tell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return capsys.readouterr().out
 
     return told
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """One thread, and an error where an operator is not deterministic."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")

@@ -120,13 +120,6 @@ def outcome(given: list[Any], stop: bool = False) -> Outcome:
     return worker._train(trainer, TASKS[0], _Pipe(stop), lambda *_: {"model_md5": "md5"})  # type: ignore[arg-type]
 
 
-def test_a_training_ends_complete_or_where_it_is_told_to_stop() -> None:
-    every = [epoch(number, 0.5) for number in (1, 2, 3)]
-    assert outcome(every) == Outcome("complete", {"model_md5": "md5"})
-    assert outcome(every, stop=True) == Outcome("pruned")
-    assert outcome(every[2:], stop=True).state == "complete", "after the last epoch there is nothing to spare"
-
-
 @pytest.mark.parametrize(
     ("error", "reason", "memory"),
     [
