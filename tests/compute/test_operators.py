@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from augment_samples import ALONE, settings
 from device_samples import FAMILIES, LOSSES, RECIPES, of_family, recipe
-from evaluation_samples import CPU
 from evaluation_samples import section as evaluation
 from operators import UNSAFE, WAITING, Log, documented
 from torch import Tensor, nn
 from torchvision.models import get_model_builder
+from training_samples import CPU
 
 from src.compute.batches import Batches
 from src.compute.device import Compute, check_gradient

@@ -11,13 +11,13 @@ import pandas
 import pytest
 import torch
 from data_samples import run_stages
-from evaluation_samples import CPU, digits, linear_classifier
+from evaluation_samples import digits, linear_classifier
 from evaluation_samples import section as evaluate_section
 from numpy.typing import NDArray
 from PIL import Image
 from prediction_samples import as_json, make_model, run_predict
 from tracking_samples import RECIPE, make_tree
-from training_samples import section
+from training_samples import CPU, section
 
 import stages.evaluate
 import stages.train

@@ -7,9 +7,10 @@ import pandas
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation_samples import CPU, digits, linear_classifier, network, section
+from evaluation_samples import digits, linear_classifier, network, section
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from training_samples import CPU
 
 from src.compute.batches import Batches
 from src.core.errors import UserError

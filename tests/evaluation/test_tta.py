@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_samples import CPU, digits, linear_classifier, network, section
+from evaluation_samples import digits, linear_classifier, network, section
 from numpy.typing import NDArray
+from training_samples import CPU
 
 from src.compute.batches import Batches
 from src.data.prepared import LabelledImages

@@ -4,22 +4,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
+import training_samples
 from torch import nn
+from training_samples import new_classifier
 
 from src import params
-from src.compute.device import Compute
-from src.data.prepared import ImageFormat, LabelledImages
-from src.models.build import build
+from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier, Normalize
-
-CPU = Compute(torch.device("cpu"), None)
 
 
 def digits(count: int) -> LabelledImages:
-    data = load_digits()
-    images = np.rint(data.images[:count, ..., None] * 255 / 16).astype(np.uint8)
-    return LabelledImages(images, data.target[:count].astype(np.int64))
+    return training_samples.digits(0, count)
 
 
 def linear_classifier(seed: int = 0) -> Classifier:
@@ -33,19 +28,8 @@ def linear_classifier(seed: int = 0) -> Classifier:
     return Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0])).eval()
 
 
-def network(seed: int = 0) -> Classifier:
-    torch.manual_seed(seed)
-    model = params.Model.model_validate(
-        {
-            "name": "cifar_basic",
-            "weights": "none",
-            "freeze": False,
-            "activation": None,
-            "dropout": 0.5,
-            "normalize": "dataset",
-        }
-    )
-    return build(model, ImageFormat(height=8, width=8, channels=1, resize=None), 10, [0.3], [0.4]).eval()
+def network() -> Classifier:
+    return new_classifier().eval()
 
 
 def section(tta: str = "none", tta_shift: int = 1, **robustness: Any) -> params.Evaluate:

@@ -10,6 +10,7 @@ import torch
 
 from src import params
 from src.data.prepared import Dataset, Duplicates, DuplicateSets, Example, ImageFormat, LabelledImages, SplitRecord
+from src.evaluation.calibration import reliability
 from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
 from src.figures.run import Run
@@ -57,26 +58,6 @@ def steps(epochs: int, validated: bool = True) -> pandas.DataFrame:
             "epoch": 1 + (step - 1) // 500,
             "train_error": error * noise.clip(0.5),
             "validation_error": 0.02 + 0.9 * error if validated else np.full(len(step), np.nan),
-        }
-    )
-
-
-def calibration(images: int, scaled: bool) -> pandas.DataFrame:
-    edges = np.linspace(0, 1, 16)
-    middle = (edges[1:] + edges[:-1]) / 2
-    counts = (images * np.exp(8 * (middle - 1)) / 8).astype(np.int64)
-    missing = np.full(15, np.nan)
-    filled = np.where(counts > 0, 1.0, np.nan)
-    return pandas.DataFrame(
-        {
-            "bin_low": edges[:-1],
-            "bin_high": edges[1:],
-            "images": counts,
-            "confidence": middle * filled,
-            "accuracy": middle**1.4 * filled,
-            "images_calibrated": counts if scaled else missing,
-            "confidence_calibrated": middle * filled if scaled else missing,
-            "accuracy_calibrated": (middle * filled).clip(0, 0.98) if scaled else missing,
         }
     )
 
@@ -150,7 +131,7 @@ def run(
         per_class=per_class(table, classes),
         confusion=confusion(table, classes),
         steps=steps(epochs, validated) if recorded else None,
-        calibration=calibration(test, validated) if recorded and test else None,
+        calibration=reliability(logits, labels[:test], 1.5 if validated else None) if recorded and test else None,
         robustness=robustness(test) if recorded and test else None,
         snapshots={"epochs": moments, **snapshots} if recorded else None,
         augmented=np.concatenate([images[:1], images.repeat(2, axis=0)[:23]]) if recorded else None,

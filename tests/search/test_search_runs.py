@@ -49,16 +49,3 @@ def test_a_study_has_one_parent_and_a_child_for_every_trial(tmp_path: Path) -> N
         assert float(run.data.params["train.optimizer.lr"]) == trial.params["train.optimizer.lr"]
         curve = open_store().client.get_metric_history(run.info.run_id, "validation_accuracy")
         assert [(point.step, point.value) for point in curve] == list(trial.intermediate_values.items())
-
-
-def test_a_store_that_is_away_is_one_warning(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
-    search = plan(2)
-    runs = Runs(search)
-    runs.add(search, searched(search))
-    runs.end("FINISHED", {}, "", None)
-    warned = capsys.readouterr().err.splitlines()
-    assert len(warned) == 1
-    assert warned[0].startswith("warning: the next search adds the trials to MLflow: ")
