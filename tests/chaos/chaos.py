@@ -96,8 +96,8 @@ def undisturbed(source: Path, folder: Path, last: str = MOMENTS[-1]) -> Undistur
         reached.append((moment, time.monotonic()))
     assert run.process.wait() == 0, run.output
     seconds = {name: end - start for (name, start), (_, end) in pairwise([*reached, ("", time.monotonic())])}
-    ((name, _, _),) = runs(clone)
     call(clone, sys.executable, "-m", "src.track", "sync")
+    ((name, _, _),) = runs(clone)
     return Undisturbed(results(clone), logged(clone, name), seconds)
 
 

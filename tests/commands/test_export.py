@@ -24,6 +24,9 @@ IMAGE = ImageFormat(height=24, width=16, channels=3, resize=None)
 CLASSES = ["cat", "dög", "owl"]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)

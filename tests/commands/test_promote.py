@@ -21,6 +21,9 @@ BASE = answered(2_000, 0.8, seed=1)
 TEST = answered(100, 0.8, seed=2)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def folder(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):

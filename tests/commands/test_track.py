@@ -23,6 +23,7 @@ from src.core.files import digest
 from src.core.paths import METRICS, MODEL, PARAMS, TRAINING
 from src.prediction.model import load
 from src.tracking.store import Store, open_store
+from src.tracking.sync import complete
 
 pytestmark = pytest.mark.slow
 
@@ -64,17 +65,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def keep(root: Path, subject: str) -> Made:
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", subject)
-    return made(root, git(root, "rev-parse", "HEAD").strip())
-
-
-def made(root: Path, commit: str) -> Made:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        newest = runs(open_store())[0]
-        assert newest.data.tags["model_md5"] == digest(MODEL)
-        return Made(commit, digest(MODEL), newest.info.run_id)
+        run, model = complete().run_id, digest(MODEL)  # where other work runs, MLflow may answer later than stages wait
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", subject)
+    return Made(git(root, "rev-parse", "HEAD").strip(), model, run)
 
 
 def runs(store: Store) -> list[Run]:

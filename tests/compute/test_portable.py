@@ -155,6 +155,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
 @pytest.mark.parametrize("module", COMPUTING)
+@pytest.mark.slow
 def test_every_program_that_computes_sets_it_before_numpy_and_torch(module: str, stubs: Path, tmp_path: Path) -> None:
     for name in ("src", "stages", "dvc.yaml"):
         (tmp_path / name).symlink_to(Path(name).resolve())

@@ -28,6 +28,9 @@ from src.training.step import TrainStep
 SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
 
 
+pytestmark = pytest.mark.slow
+
+
 def trained(changes: dict[str, Any], network: str, images: int, dropout: float) -> tuple[torch.Tensor, list[Epoch]]:
     wanted = section(**changes)
     compute = device.prepare(wanted, network)
@@ -127,7 +130,6 @@ def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytes
     assert set(lines) <= {f"error: process {number} has no images" for number in range(2)}
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
 def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Path) -> None:
     """What started the processes is killed alone, and they end with it."""

@@ -36,6 +36,7 @@ def test_a_stage_that_is_started_too_early_says_what_it_lacks(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "place", "kilobytes"),
     [

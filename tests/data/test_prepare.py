@@ -264,6 +264,7 @@ def test_real_photos() -> None:
         run_stages(real("dogs-vs-cats.tar"))
 
 
+@pytest.mark.slow
 def test_real_cifar10_is_read_to_its_end() -> None:
     """All names, not all pixels: decoding 60,000 images takes 15 s."""
     layout = read_layout(

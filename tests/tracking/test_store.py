@@ -20,6 +20,8 @@ from src.core.files import write_json
 from src.tracking.store import artifacts, open_store, upload
 from src.tracking.sync import complete
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:

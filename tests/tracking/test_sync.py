@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+pytestmark = pytest.mark.slow
+
+
 def git(*arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
