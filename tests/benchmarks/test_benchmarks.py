@@ -1,7 +1,4 @@
-"""The benchmarks: each runs with tiny settings, what they compare is the same work, and the page shows what they keep.
-
-The tests hold no time: only that numbers are there, positive and consistent.
-"""
+"""The benchmarks: what they compare is the same work, and the page shows what they keep. They hold no time."""
 
 import copy
 from collections.abc import Iterator
@@ -11,7 +8,7 @@ import pytest
 import torch
 from torchvision import transforms
 
-from benchmarks import choices, contenders, report
+from benchmarks import choices, contenders, loops, report
 from benchmarks.problems import SYSTEMS, Problem, spread, synthetic
 from benchmarks.tutorials import TUTORIALS, Images
 from src import params
@@ -94,7 +91,7 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
     list(train(looped, Batches(batch, CPU), Batches(spread(batch, 0), CPU), section, 0, compute))
     floored, images, labels = contenders.resident(known.classifier(), batch, section, compute)
     optimiser = optimizer(section.optimizer, floored, section.decay_biases)
-    contenders.learn(floored.network.train(), images, labels, optimiser, compute, 1)
+    contenders.learn(floored.network.train(), images, labels, optimiser, compute)
     for name, weights in floored.state_dict().items():
         assert not torch.equal(weights, before[name])
         torch.testing.assert_close(weights, looped.state_dict()[name], rtol=0, atol=most)
@@ -104,6 +101,14 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
 
 
 # ---- the other scripts ----
+
+
+def test_what_is_compiled_runs_after_all_others_and_is_compared_round_by_round() -> None:
+    known, section = small("mnist")
+    found = {name: loops.Contender(lambda _: lambda: 10.0, "floor") for name in ("floor", "ours, compiled")}
+    *_, last = loops.alternated(found, known, section, 3, 0.0)
+    assert list(last) == ["ours, compiled"]
+    assert last["ours, compiled"]["of_floor"]["median"] == 1
 
 
 # ---- what is kept ----
