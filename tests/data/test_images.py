@@ -81,13 +81,6 @@ def test_resize_keeps_the_middle_in_the_middle(resize: Resize, columns: list[int
         assert small[4:12, 9:].min() == 255
 
 
-def test_squash_and_crop_differ_at_the_rim() -> None:
-    image = Image.new("L", (64, 32), 0)
-    image.paste(255, (0, 0, 16, 32))  # the left quarter is cropped off
-    assert decode(encoded(image), Fit(16, 16, "squash"))[..., 0].max() == 255
-    assert decode(encoded(image), Fit(16, 16, "crop"))[..., 2:, 0].max() == 0
-
-
 def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:
     assert decode(encoded(picture(0, 6)), Fit(32, 32, "crop")).shape == (32, 32, 3)
     gradient = Image.fromarray(np.tile(np.linspace(0, 255, 512).astype(np.uint8), (512, 1)))
