@@ -4,24 +4,39 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Normalize(nn.Module):
-    """Turn uint8 images (N, H, W, C) into float32 (N, C, H, W): scaled to [0, 1], then (x − mean) / std by channel."""
+    """Turn uint8 images (N, H, W, C) into float32 (N, C, H, W): scaled to [0, 1], then (x − mean) / std by channel.
+
+    size: height and width to which images of another size are brought, "bilinear" or "bicubic" and with
+    antialiasing; None leaves them as they are.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: tuple[int, int] | None = None,
+        interpolation: str = "bilinear",
+    ) -> None:
         super().__init__()
+        self.size, self.interpolation = size, interpolation
         # Not among the weights: they are stored as text with the model, where a reader finds them.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        pixels = images.permute(0, 3, 1, 2).float() / 255
+        if self.size not in (None, tuple(pixels.shape[2:])):
+            pixels = F.interpolate(pixels, self.size, mode=self.interpolation, antialias=True)
+        return (pixels - self.mean) / self.std
 
 
 class Classifier(nn.Module):
