@@ -38,6 +38,7 @@ def section(**changes: Any) -> params.Train:
         "loss": {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None},
         "l1_penalty": 0.0,
         "decay_biases": True,
+        "first_layer_lr": 1.0,
         "clip_gradient": None,
         "ema": None,
         "optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4},

@@ -8,7 +8,7 @@ from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.airbench import airbench
-from src.models.classifier import Classifier, Normalize
+from src.models.classifier import Classifier, Normalize, Resize
 from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, replace_activations
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
@@ -30,13 +30,15 @@ def build(
     mean, std: of the training images per channel, in [0, 1]; used if `model.normalize` is `dataset`.
     Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
-    size, interpolation = None, "bilinear"
+    resize = None
     if model.normalize == "backbone":
         from src.models.pretrained import timm_config  # timm takes 3 s to import, torchvision 2
 
         config = timm_config(model.name)
-        size, interpolation = config.input_size[1:], config.interpolation
-        image = image.model_copy(update={"height": size[0], "width": size[1]})  # as the network sees it
+        stored, size = (image.height, image.width), config.input_size[1:]
+        if stored != size:
+            resize = Resize(stored, size, config.interpolation)
+            image = image.model_copy(update={"height": size[0], "width": size[1]})  # as the network sees it
         mean, std = _for_channels(image.channels, config.mean, config.std)
     elif isinstance(model.normalize, params.Constants):
         mean, std = model.normalize.mean, model.normalize.std
@@ -51,7 +53,7 @@ def build(
             f"model.normalize has {len(mean)} values and the images {image.channels} channels: give one for each"
         )
     repeat = image.channels // len(mean)
-    normalize = Normalize(list(mean) * repeat, list(std) * repeat, size, interpolation)
+    normalize = Normalize(list(mean) * repeat, list(std) * repeat, resize)
 
     if model.name in NETWORKS:
         activation = ACTIVATIONS[model.activation or ("gelu" if model.name in _GELU else "relu")]
