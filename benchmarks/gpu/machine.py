@@ -65,10 +65,11 @@ def images(place: Place, _: str) -> Iterator[dict[str, Any]]:
 def tests(place: Place, _: str) -> Iterator[dict[str, Any]]:
     """Run the tests that are marked to need a GPU. Raises `RuntimeError` where one fails."""
     options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "--tb=short"]
-    options += [] if place.small else ["-n", "8"]
+    options += [] if place.small else ["-n", "12"]
     command = [sys.executable, "-m", "pytest", *options, "tests/test_cuda.py"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)
     yield {kind: int(number) for number, kind in re.findall(r"(\d+) (passed|failed|skipped|errors?)", done.stdout)}
     if done.returncode:
+        yield {"failing": re.findall(r"^(?:FAILED|ERROR) .*", done.stdout, re.MULTILINE)}
         raise RuntimeError(f"pytest ended with exit code {done.returncode}")

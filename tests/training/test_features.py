@@ -1,6 +1,7 @@
 """A frozen network learns from features that are computed once as it would from the images, and they are kept."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SETTINGS = section(augment=NO_AUGMENT, batch_size=10, epochs=3)
 
 
 @pytest.fixture
-def trainer(root: Path) -> Trainer:
+def trainer(root: Path) -> Iterator[Trainer]:
     """Of some random pictures, with trained weights for the networks that they are learned by."""
     write_files(root / "data/images", class_folders({"ant": 40, "bee": 40}))
     run_stages(None, image_size=32, validation=0.25, test=0.0, near_duplicates="ignore")
@@ -34,7 +35,10 @@ def trainer(root: Path) -> Trainer:
         torch.manual_seed(5)
         trained = build(frozen(name, "none"), image, 9, [0.5], [0.5])
         torch.save(trained.network.state_dict(), f"{name}.pth")
-    return Trainer(frozen(), SETTINGS, "train", "validation")
+    threads = torch.get_num_threads()
+    yield Trainer(frozen(), SETTINGS, "train", "validation")
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode("default")
 
 
 def frozen(name: str = "resnet18", weights: str | None = None, **changes: Any) -> params.Model:
