@@ -46,7 +46,7 @@ def recipe(name: str, count: int = IMAGES, **changes: Any) -> tuple[Classifier, 
     """Its network, untrained, for ten classes; its training, in small batches and not compiled; and `count` images."""
     chosen = writing.load_recipe(name)
     height, channels = _SHAPES.get(chosen.data.name, (32, 3))
-    model = chosen.model.model_copy(update={"weights": "none"})
+    model = chosen.model.model_copy(update={"weights": "none", "freeze": False})
     small = {"batch_size": BATCH_SIZE, "drop_last": False, "epochs": 2, "compile": False, "record_every": 0}
     torch.manual_seed(0)
     classifier = build(model, _format(height, channels), 10, *_constants(channels))

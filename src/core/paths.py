@@ -58,6 +58,11 @@ def downloads() -> Path:
     return main_root() / ".cache" / "downloads"
 
 
+def features_folder() -> Path:
+    """What frozen networks make of the prepared images: read instead of computed again."""
+    return main_root() / ".cache" / "features"
+
+
 def states() -> Path:
     """What an interrupted training goes on from."""
     return main_root() / ".cache" / "state"

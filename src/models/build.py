@@ -8,7 +8,7 @@ from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.airbench import airbench
-from src.models.classifier import Classifier, Normalize
+from src.models.classifier import Classifier, Normalize, Resize
 from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, replace_activations
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
@@ -30,24 +30,22 @@ def build(
     mean, std: of the training images per channel, in [0, 1]; used if `model.normalize` is `dataset`.
     Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
-    if model.name in NETWORKS:
-        activation = ACTIVATIONS[model.activation or ("gelu" if model.name in _GELU else "relu")]
-        network: nn.Module = NETWORKS[model.name](image, classes, model.dropout, activation)
-    else:
-        from src.models.pretrained import torchvision_network  # torchvision takes 2 s to import
+    resize = None
+    if model.normalize == "backbone":
+        from src.models.pretrained import timm_config  # timm takes 3 s to import, torchvision 2
 
-        network = torchvision_network(model.name, model.weights, image, classes, model.dropout)
-        if model.activation is not None:
-            replace_activations(network, ACTIVATIONS[model.activation])
-    if model.freeze:
-        freeze_all_but_last(network)
-
-    if isinstance(model.normalize, params.Constants):
+        config = timm_config(model.name)
+        stored, size = (image.height, image.width), config.input_size[1:]
+        if stored != size:
+            resize = Resize(stored, size, config.interpolation)
+            image = image.model_copy(update={"height": size[0], "width": size[1]})  # as the network sees it
+        mean, std = _for_channels(image.channels, config.mean, config.std)
+    elif isinstance(model.normalize, params.Constants):
         mean, std = model.normalize.mean, model.normalize.std
     elif model.normalize == "dataset":
         std = [value or 1.0 for value in std]  # a channel that never varies has no spread to divide by
     elif model.normalize == "imagenet":
-        mean, std = _IMAGENET if image.channels == 3 else ([sum(values) / 3] for values in _IMAGENET)
+        mean, std = _for_channels(image.channels, *_IMAGENET)
     else:
         mean, std = ([0.5], [0.5]) if model.normalize == "half" else ([0.0], [1.0])
     if len(mean) not in (1, image.channels):
@@ -55,4 +53,22 @@ def build(
             f"model.normalize has {len(mean)} values and the images {image.channels} channels: give one for each"
         )
     repeat = image.channels // len(mean)
-    return Classifier(network, Normalize(list(mean) * repeat, list(std) * repeat))
+    normalize = Normalize(list(mean) * repeat, list(std) * repeat, resize)
+
+    if model.name in NETWORKS:
+        activation = ACTIVATIONS[model.activation or ("gelu" if model.name in _GELU else "relu")]
+        network: nn.Module = NETWORKS[model.name](image, classes, model.dropout, activation)
+    else:
+        from src.models.pretrained import pretrained_network
+
+        network = pretrained_network(model, image, classes)
+        if model.activation is not None:
+            replace_activations(network, ACTIVATIONS[model.activation])
+    if model.freeze:
+        freeze_all_but_last(network)
+    return Classifier(network, normalize)
+
+
+def _for_channels(channels: int, *values: Sequence[float]) -> list[Sequence[float]]:
+    """Return numbers for red, green and blue as they are for colour images, and for grey ones their mean."""
+    return [each if channels == 3 else [sum(each) / len(each)] for each in values]

@@ -4,30 +4,59 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
+class Resize(nn.Module):
+    """Bring images (N, C, H, W) from one height and width to another, "bilinear" or "bicubic" and with antialiasing.
+
+    Computed as products with two matrices, which are deterministic on every device, backwards too.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, before: tuple[int, int], after: tuple[int, int], interpolation: str) -> None:
+        super().__init__()
+        for name, old, new in zip(("rows", "columns"), before, after, strict=True):
+            unit = torch.eye(old)[None, None]
+            matrix = F.interpolate(unit, (new, old), mode=interpolation, antialias=True)[0, 0]
+            self.register_buffer(name, matrix, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        resized = self.rows @ images @ self.columns.T
+        return resized.contiguous(memory_format=torch.channels_last)
+
+
 class Normalize(nn.Module):
-    """Turn uint8 images (N, H, W, C) into float32 (N, C, H, W): scaled to [0, 1], then (x − mean) / std by channel."""
+    """Turn uint8 images (N, H, W, C) into float32 (N, C, H, W): scaled to [0, 1], then (x − mean) / std by channel.
+
+    resize: brings them to another size; None leaves that as it is.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], resize: Resize | None = None) -> None:
         super().__init__()
+        self.resize = resize
         # Not among the weights: they are stored as text with the model, where a reader finds them.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        pixels = images.permute(0, 3, 1, 2).float() / 255
+        if self.resize is not None:
+            pixels = self.resize(pixels)
+        return (pixels - self.mean) / self.std
 
 
 class Classifier(nn.Module):
     """Turn uint8 images (N, H, W, C) into logits (N, K)."""
 
-    def __init__(self, network: nn.Module, normalize: Normalize) -> None:
+    def __init__(self, network: nn.Module, normalize: nn.Module) -> None:
         super().__init__()
         self.normalize = normalize
         self.network = network

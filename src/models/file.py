@@ -19,6 +19,7 @@ from src.core.paths import DATASET, MODEL
 from src.data.prepared import Dataset, ImageFormat
 from src.models.build import build
 from src.models.classifier import Classifier
+from src.params.networks import TIMM
 
 
 class ModelSpec(BaseModel):
@@ -120,6 +121,10 @@ def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
     )
     if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
         raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
-    classifier.network.to_empty(device="cpu")  # not before: what a spec asks for may not fit any memory
+    # Not before: what a spec asks for may not fit any memory.
+    if model.name.startswith(TIMM):  # these compute tables when they are built, which are not in the file
+        classifier = spec.model_copy(update={"model": model}).build()
+    else:
+        classifier.network.to_empty(device="cpu")
     classifier.load_state_dict(dict(weights))
     return classifier.eval()

@@ -8,6 +8,7 @@ import pandas
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
@@ -77,7 +78,11 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
 
         return hook
 
-    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
+    leaves = [
+        (name, module)
+        for name, module in network.named_modules()
+        if not list(module.children()) or isinstance(module, _BatchNorm)  # timm's hold their activation
+    ]
     hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
     try:
         classifier(torch.from_numpy(images))
@@ -117,6 +122,7 @@ def _count(module: nn.Module) -> int:
 _KINDS = {
     "Conv2d": "conv", "MaxPool2d": "max-pool", "AvgPool2d": "mean-pool", "AdaptiveAvgPool2d": "mean-pool",
     "Linear": "linear", "BatchNorm2d": "batch norm", "LayerNorm": "layer norm", "LayerNorm2d": "layer norm",
+    "Conv2dSame": "conv", "BatchNormAct2d": "batch norm",
 }  # fmt: skip
 
 

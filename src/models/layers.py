@@ -43,6 +43,14 @@ def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
 
 
+def head(network: nn.Module) -> nn.Module:
+    """Return the layer that gives the logits, together with the dropout that stands directly before it."""
+    name, layer = last_layer(network)
+    around = network.get_submodule(name.rpartition(".")[0])
+    parts = list(around.children())
+    return around if len(parts) == 2 and isinstance(parts[0], nn.Dropout) and parts[1] is layer else layer
+
+
 def freeze_all_but_last(network: nn.Module) -> None:
     """Leave only the last layer to be trained."""
     network.requires_grad_(False)

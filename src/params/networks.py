@@ -1,4 +1,11 @@
-"""The networks that `model.name` may name. Plain lists, so that checking `params.yaml` imports no torchvision."""
+"""The networks that `model.name` may name. Plain lists, so that checking `params.yaml` imports no torchvision.
+
+Those of timm are thousands that change with its versions: timm itself is asked, where one is named.
+"""
+
+import difflib
+
+from src.core.errors import UserError
 
 SMALL = ("cifar_basic", "fashion_net", "mnist_convnet", "cifar_vgg", "airbench")
 
@@ -20,3 +27,18 @@ TORCHVISION = (
 
 # Those that call some of their activations as functions: no module that could be exchanged.
 ACTIVATIONS_IN_CODE = ("densenet121", "densenet161", "densenet169", "densenet201", "googlenet", "inception_v3")
+
+TIMM = "timm/"  # what the names of timm's networks begin with here
+
+
+def check_timm(name: str) -> None:
+    """Raise `UserError` if timm has no network `name`, "timm/…", with or without the tag of its weights."""
+    import timm  # seconds
+
+    network = name.removeprefix(TIMM)
+    if timm.is_model(network) and ("." not in network or timm.models.is_model_pretrained(network)):
+        return
+    known = timm.list_pretrained() if timm.is_model(network) else timm.list_models()
+    close = difflib.get_close_matches(network, known, n=1)
+    hint = f": did you mean {TIMM}{close[0]}?" if close else ""
+    raise UserError(f"model.name: timm has no network {network}{hint}")

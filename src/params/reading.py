@@ -12,6 +12,7 @@ from src.core.documents import NotYaml, read_yaml
 from src.core.errors import UserError
 from src.core.paths import DEFAULTS, PARAMS, main_root
 from src.params.fields import Config
+from src.params.networks import TIMM, check_timm
 from src.params.schema import Choices, Params, Scalar
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PA
 
 
 def check_machine(params: Params) -> None:
-    """Look for the weights and the device that are named, before minutes go into data. Raises `UserError`."""
+    """Look for the network, weights and device that are named, before minutes go into data. Raises `UserError`."""
+    if params.model.name.startswith(TIMM):
+        check_timm(params.model.name)
     if params.model.weights not in ("none", "default"):
         weights_file(params.model.weights)
     if params.train.device not in ("auto", "cpu"):

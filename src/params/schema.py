@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from src.params.fields import Ascending, Config, Count, CountOrZero, Positive, Seed, Share
-from src.params.networks import ACTIVATIONS_IN_CODE, SMALL, TORCHVISION
+from src.params.networks import ACTIVATIONS_IN_CODE, SMALL, TIMM, TORCHVISION
 from src.params.training import Train
 
 
@@ -76,7 +76,8 @@ class Constants(Config):
 
 
 Normalize = Annotated[
-    Annotated[Literal["dataset", "imagenet", "half", "none"], Tag("name")] | Annotated[Constants, Tag("constants")],
+    Annotated[Literal["dataset", "imagenet", "half", "none", "backbone"], Tag("name")]
+    | Annotated[Constants, Tag("constants")],
     Discriminator(lambda value: "constants" if isinstance(value, dict | Constants) else "name"),
 ]
 
@@ -84,10 +85,10 @@ Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
 
 
 def _network_name(value: Any) -> Any:
-    if isinstance(value, str) and value not in (*SMALL, *TORCHVISION):
+    if isinstance(value, str) and value not in (*SMALL, *TORCHVISION) and not re.fullmatch(rf"{TIMM}[\w.-]+", value):
         close = difflib.get_close_matches(value, (*SMALL, *TORCHVISION), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"must be {', '.join(SMALL)} or a classifier of torchvision.models{hint}")
+        raise ValueError(f"must be {', '.join(SMALL)} a classifier of torchvision.models, or timm/NAME{hint}")
     return value
 
 
@@ -107,6 +108,10 @@ class Model(Config):
             raise ValueError("freeze: without pretrained weights there is nothing to keep; set it to false")
         if self.activation is not None and self.name in ACTIVATIONS_IN_CODE:
             raise ValueError(f"activation must be null with {self.name}: torchvision wrote its ReLU into the code")
+        if self.activation is not None and self.name.startswith(TIMM):
+            raise ValueError("activation must be null with timm's networks, which keep their own")
+        if self.normalize == "backbone" and not self.name.startswith(TIMM):
+            raise ValueError("normalize: backbone is known of timm's networks alone: set imagenet")
         return self
 
 

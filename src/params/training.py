@@ -174,6 +174,11 @@ class Augment(Config):
         """Tell if images of a batch get parts of each other."""
         return bool(self.mixup or self.cutmix)
 
+    @property
+    def changes(self) -> bool:
+        """Tell if an image differs from epoch to epoch."""
+        return any(value for key, value in self if key != "pad")
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.resized_crop is not None and self.resized_crop[0] > self.resized_crop[1]:
@@ -205,6 +210,7 @@ class Train(Config):
     loss: Loss
     l1_penalty: NotNegative
     decay_biases: bool
+    first_layer_lr: Annotated[float, Field(gt=0, le=1)]
     clip_gradient: Positive | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     record_every: CountOrZero
@@ -224,6 +230,8 @@ class Train(Config):
             # What every x86-64 processor does alike: one thread of the CPU, in float32.
             one_core = {"device": ("auto", "cpu"), "threads": ("auto", 1), "processes": (1,)}
             self._require("deterministic: portable", **one_core, precision=("auto", "float32"), compile=(False,))
+        if self.optimizer.name in ("lbfgs", "rprop", "muon", "muon_sgd"):
+            self._require(f"the optimizer {self.optimizer.name}", first_layer_lr=(1.0,))
         if self.optimizer.name == "lbfgs":
             # It compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs.
             whole = {"precision": ("float32",), "processes": (1,), "accumulate": (1,), "clip_gradient": (None,)}

@@ -27,12 +27,23 @@ _CLASSES: dict[str, type[Optimizer]] = {
 }
 # Said of an optimiser that could be recorded and is not, as in the steps before a recording.
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
+_LEVELS = 8  # of the learning rate, from the first to the last layer: each is an operation of its own in a step
 _FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: a tenth of a step with cifar_basic
 
 
-def optimizer(config: params.Optimizer, network: nn.Module, decay_biases: bool, *, compiled: bool = False) -> Optimizer:
+def optimizer(
+    config: params.Optimizer,
+    network: nn.Module,
+    decay_biases: bool,
+    first_layer_lr: float = 1.0,
+    *,
+    compiled: bool = False,
+) -> Optimizer:
     """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others take one.
 
+    Its groups have the key `lr_scale` where the learning rate is to be multiplied by that. first_layer_lr: that of the
+    first layer; the last one's is 1, and those between rise by equal ratios (Bao et al., 2022, arXiv 2106.08254), in
+    `_LEVELS` steps. For `lbfgs` and Muon, which have no such groups, it must be 1.
     compiled: by torch.compile where that makes it faster, which is Muon. All others are one kernel or few.
     """
     settings = config.model_dump(exclude={"name"})
@@ -53,7 +64,10 @@ def optimizer(config: params.Optimizer, network: nn.Module, decay_biases: bool, 
         # A recorded step (`src.compute.recorded`) counts on the device. The counters of ASGD lie there anyway, and the
         # host would wait for each of them at each step.
         settings["capturable"] = True
-    return _CLASSES[config.name](_groups(network, decay_biases), **settings)
+    groups = _groups(network, decay_biases)
+    if first_layer_lr < 1:
+        groups = [part for group in groups for part in _by_layer(group, network, first_layer_lr)]
+    return _CLASSES[config.name](groups, **settings)
 
 
 def recordable(config: params.Optimizer) -> bool:
@@ -73,11 +87,11 @@ def place_rates(optimiser: Optimizer, device: torch.device) -> None:
 def set_rates(optimiser: Optimizer, lr: float) -> None:
     """Set the learning rates of the next step. lr: the rate of all groups but those that have a `peak` of their own.
 
-    Such a rate falls from there as the first group's does from its peak, and is 0 as soon as that has fallen by the
-    group's `share`.
+    Where a group has an `lr_scale`, that multiplies it. A rate with a `peak` falls from there as the first group's does
+    from its peak, and is 0 as soon as that has fallen by the group's `share`.
     """
     for group in optimiser.param_groups:
-        rate = lr
+        rate = lr * group.get("lr_scale", 1.0)
         if "peak" in group:
             rate = group["peak"] * max(0.0, 1 - (1 - lr / group["peak_of_all"]) / group["share"])
         if isinstance(group["lr"], Tensor):
@@ -104,6 +118,19 @@ def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None
         {"params": [weight for weight in weights if id(weight) not in penalised], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _by_layer(group: dict[str, Any], network: nn.Module, first_layer_lr: float) -> list[dict[str, Any]]:
+    """Divide a group by the learning rate that the place of each weight's layer in the network gives it."""
+    layers = [layer for layer in network.modules() if any(True for _ in layer.parameters(recurse=False))]
+    parts: dict[float, list[Tensor]] = {}
+    chosen = {id(weight) for weight in group["params"]}
+    for number, layer in enumerate(layers):
+        below = round(_LEVELS * (1 - number / max(1, len(layers) - 1))) / _LEVELS
+        weights = [weight for weight in layer.parameters(recurse=False) if id(weight) in chosen]
+        chosen -= {id(weight) for weight in weights}  # one that several layers share is learned once
+        parts.setdefault(first_layer_lr**below, []).extend(weights)
+    return [group | {"params": weights, "lr_scale": scale} for scale, weights in parts.items() if weights]
 
 
 def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:

@@ -34,7 +34,9 @@ class TrainStep:
         self.config, self.compute = config, compute
         if self.weights[0].requires_grad:  # frozen, no gradient goes further than to the last layer
             check_gradient(classifier, compute.device)
-        self.optimiser = optimizer(config.optimizer, classifier, config.decay_biases, compiled=config.compile)
+        self.optimiser = optimizer(
+            config.optimizer, classifier, config.decay_biases, config.first_layer_lr, compiled=config.compile
+        )
         # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
         self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)
         self.loss = loss_function(config.loss, labels, len(last_layer(classifier.network)[1].weight), compute.device)

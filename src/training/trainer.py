@@ -10,6 +10,7 @@ from src.data.prepared import SplitName, read_dataset
 from src.data.verify import open_checked
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
+from src.training.features import features_of, head_classifier
 from src.training.loop import train
 from src.training.results import Epoch
 from src.training.resume import Progress
@@ -47,5 +48,12 @@ class Trainer:
         compute = device.prepare(settings, model.name)
         spec = ModelSpec.of(model, self.dataset)
         classifier = spec.build(seed)
-        images = self.images["train"], self.images["validation"]
-        return Training(spec, classifier, train(classifier, *images, settings, seed, compute, progress))
+        learned, images = classifier, self.images
+        if model.freeze and not settings.augment.changes:
+            frozen = compute.place(classifier)
+            if last := head_classifier(frozen, images["train"]):
+                splits: tuple[SplitName, ...] = ("train", "validation")
+                learned = last
+                images = {name: features_of(frozen, images[name], self.dataset, name) for name in splits}
+        epochs = train(learned, images["train"], images["validation"], settings, seed, compute, progress)
+        return Training(spec, classifier, epochs)

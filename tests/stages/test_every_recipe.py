@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 RECIPES = [name for name in writing.names() if name != "digits"]  # it runs in test_pipeline
 DATA = ROOT.parent / "shared/datasets"
+WEIGHTS = ROOT.parent / "shared/weights/tf_efficientnet_lite0.safetensors"
 ARCHIVES = {
     "mnist": "mnist-idx.tar.xz",
     "fashion_mnist": "fashion-mnist-idx.tar.xz",
@@ -115,7 +116,8 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     if params.train.schedule.name == "one_cycle":
         changes["train.schedule.warmup_epochs"] = 0.5
     if params.data.image_size:
-        changes |= {"data.image_size": 64, "model.weights": "none"}
+        timm = params.model.name.startswith("timm/")
+        changes |= {"data.image_size": 64, "model.weights": str(WEIGHTS) if timm else "none"}
     text = writing.changed(writing.recipe(recipe), changes)
     (clone / "params.yaml").write_text(text, encoding="utf-8")
 

@@ -1,0 +1,92 @@
+"""Trained weights of a network: published ones, or those of a file. No pickle is loaded."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from src.core.errors import UserError
+from src.params import weights_file
+from src.params.networks import TIMM
+
+_NAMES = ("state_dict", "model_state_dict", "model")  # under which training programs keep the weights in their files
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel, torch.compile
+
+
+def load_weights(network: nn.Module, last_layer: str, name: str, weights: str) -> None:
+    """Load trained weights into the network of that name, but for its last layer, which is new.
+
+    weights: "default" for the published ones, or a .pth or .safetensors file, relative to the repository. Raises
+    `UserError` if they cannot be had, or if one that the network has is missing, too many or of another shape.
+    """
+    wanted = {key: tensor.shape for key, tensor in network.state_dict().items() if not key.startswith(f"{last_layer}.")}
+    # Auxiliary heads (inception_v3, googlenet) only matter when training from scratch.
+    left_out = ("aux", f"{last_layer}.")
+    state = published(name) if weights == "default" else read_weights(weights)
+    state = {key: tensor for key, tensor in state.items() if not key.lower().startswith(left_out)}
+    strange = []
+    for key in {**wanted, **state}:
+        if key not in state:
+            strange.append(f"{key} is missing")
+        elif key not in wanted:
+            strange.append(f"it has {key} too many")
+        elif state[key].shape != wanted[key]:
+            strange.append(f"{key} is {tuple(state[key].shape)}, not {tuple(wanted[key])}")
+    if strange:
+        raise UserError(
+            f"model.weights: {weights} does not fit {name}: {strange[0]}, the first of {len(strange)} differences"
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def published(name: str) -> Mapping[str, Tensor]:
+    """Return the weights that torchvision or timm publishes for the network. Raises `UserError`."""
+    if name.startswith(TIMM):
+        import timm
+
+        try:
+            network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
+        except Exception as error:  # the hub's client has many kinds, for what is away, unknown or damaged
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"model.weights: those of {name} cannot be downloaded ({reason}): set model.weights to a file, or to "
+                "none"
+            ) from None
+        return network.state_dict()
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(name).DEFAULT
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the file is damaged
+        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        raise UserError(
+            f"model.weights: {weights.url} cannot be downloaded ({error}): place the file at {file}, "
+            "or set model.weights to its path, or to none"
+        ) from None
+    return state
+
+
+def read_weights(weights: str) -> dict[str, Tensor]:
+    """Return the state dict of a file, also of one that holds it under a usual name. Raises `UserError`."""
+    path = weights_file(weights)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both readers raise many kinds, all meaning that the file is not what it should be
+        reason = str(error).split(". ")[0]
+        raise UserError(f"model.weights: {path} cannot be read: {reason}") from error
+    for name in _NAMES:
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise UserError(f"model.weights: {path} is not a state dict of tensors")
+    return {_WRAPPERS.sub("", key): tensor for key, tensor in loaded.items()}

@@ -1,0 +1,82 @@
+"""The features of a frozen network, which never change: computed once, so that its last layer learns in seconds."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from src.compute.batches import Batches
+from src.compute.device import evaluation_batch, full_precision
+from src.core.files import replacing
+from src.core.paths import features_folder
+from src.data.prepared import Dataset, LabelledImages, SplitName
+from src.data.verify import verifying
+from src.models.classifier import Classifier
+from src.models.layers import head
+
+_PROBE = 16  # images
+_UNUSED = 30 * 24 * 3600  # seconds after which features that no training has read are removed
+
+
+def head_classifier(classifier: Classifier, images: Batches) -> Classifier | None:
+    """Return the network's last layer as a classifier of features (N, 1, 1, F), with which it shares its weights.
+
+    None where the network does more with that layer's output than hand it out (squeezenet pools it): seen by trying.
+    """
+    learned = Classifier(head(classifier.network), nn.Flatten()).eval()
+    order = torch.arange(min(_PROBE, len(images)))
+    (features,) = _features(classifier, images, order)
+    if features.ndim != 2:
+        return None
+    with torch.no_grad():
+        ((pixels, _),) = images.take(order, len(order))
+        expected, found = classifier(pixels), learned(features)
+    return learned if found.shape == expected.shape and torch.allclose(found, expected, atol=1e-6) else None
+
+
+def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split: SplitName) -> Batches:
+    """Return a split as the last layer of a frozen network sees it: features (N, 1, 1, F) in the place of images.
+
+    They are kept in `.cache/features`, under a digest of the split and of the features of its first images: weights,
+    preprocessing, device and versions of code and libraries are all in these. Computed in float32 without dropout.
+    Raises `UserError` if the prepared images are damaged.
+    """
+    probe = torch.cat(list(_features(classifier, images, torch.arange(min(_PROBE, len(images))))) or [torch.empty(0)])
+    content = json.dumps(dataset.splits[split].md5, sort_keys=True).encode() + probe.cpu().numpy().tobytes()
+    path = features_folder() / f"{split}-{hashlib.sha256(content).hexdigest()[:32]}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name("lock")):  # of several processes that train alike one computes
+        if not path.is_file():
+            with replacing(path) as temporary, temporary.open("wb") as file, verifying(dataset, split):
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), 1, 1, probe.shape[-1])}
+                np.lib.format.write_array_header_1_0(file, header)
+                batches = _features(classifier, images, torch.arange(len(images)))
+                for batch in tqdm(batches, f"features of {split}", unit=" batches", leave=False, disable=None):
+                    file.write(batch.cpu().numpy().tobytes())
+        path.touch()
+    for other in path.parent.glob("*.npy"):
+        if time.time() - other.stat().st_mtime > _UNUSED:
+            other.unlink(missing_ok=True)
+    found = Batches(LabelledImages(np.load(path, mmap_mode="r"), images.labels.cpu().numpy()), images.device)
+    found.shards = images.shards  # the order in which images are learned follows from these
+    return found
+
+
+@torch.no_grad()
+@full_precision()
+def _features(classifier: Classifier, images: Batches, order: Tensor) -> Iterator[Tensor]:
+    """Yield what the last layer is given for these images, float32 (B, F) in most networks, batch by batch."""
+    seen: list[Tensor] = []
+    hook = head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        for batch, _ in images.take(order, evaluation_batch(images.device, images.image_shape)):
+            classifier.eval()(batch)
+            yield seen.pop()
+    finally:
+        hook.remove()

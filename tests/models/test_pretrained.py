@@ -1,0 +1,183 @@
+"""Networks of timm, weights of a file in every usual form, and a new last layer that harms nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from src import params
+from src.core.errors import UserError
+from src.data.prepared import ImageFormat
+from src.models.build import build
+from src.models.classifier import Classifier
+from src.models.file import ModelSpec, load, save
+from src.models.inspection import inspect_network
+from src.models.layers import last_layer
+from src.params.networks import check_timm
+
+LITE = "timm/tf_efficientnet_lite0"
+WEIGHTS = Path(__file__).parents[3] / "shared/weights/tf_efficientnet_lite0.safetensors"
+
+
+def model(name: str = LITE, **changes: Any) -> params.Model:
+    values = {"name": name, "weights": "none", "freeze": False, "activation": None, "dropout": 0.0, "normalize": "half"}
+    return params.Model.model_validate(values | changes)
+
+
+def built(side: int = 64, channels: int = 3, classes: int = 2, name: str = LITE, **changes: Any) -> Classifier:
+    torch.manual_seed(0)
+    image = ImageFormat(height=side, width=side, channels=channels, resize=None)
+    return build(model(name, **changes), image, classes, [0.5], [0.5])
+
+
+def pixels(count: int, side: int = 64, channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, side, side, channels), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("name", "normalize"),
+    [
+        (LITE, "backbone"),
+        ("timm/resnet18.a1_in1k", "half"),
+        ("timm/vit_tiny_patch16_224", "half"),
+        ("timm/swin_tiny_patch4_window7_224", "half"),
+    ],
+)
+def test_a_network_of_timm_takes_any_images_and_comes_back_from_its_file(
+    name: str, normalize: str, tmp_path: Path
+) -> None:
+    """Also what it computes when it is built, which its file does not hold."""
+    image = ImageFormat(height=64, width=64, channels=1, resize=None)
+    described = model(name, normalize=normalize, dropout=0.1)
+    spec = ModelSpec(model=described, classes=["a", "b", "c"], image=image, mean=[0.5], std=[0.2])
+    classifier = spec.build(0).eval()
+    save(tmp_path / "model.safetensors", classifier, spec)
+    loaded, _ = load(tmp_path / "model.safetensors")
+    with torch.no_grad():
+        logits = classifier(pixels(2, channels=1))
+        assert logits.shape == (2, 3)
+        assert logits.any()
+        assert torch.equal(loaded(pixels(2, channels=1)), logits)
+
+
+def test_the_backbones_own_preprocessing_brings_images_to_its_size() -> None:
+    classifier = built(32, normalize="backbone")
+    constant = classifier.normalize(torch.full((1, 32, 32, 3), 255, dtype=torch.uint8))
+    assert constant.shape == (1, 3, 224, 224)
+    torch.testing.assert_close(constant, torch.ones(1, 3, 224, 224))  # (1 − 0.5) / 0.5
+    as_stored = pixels(1, 224)
+    half = built(224, normalize="half").normalize(as_stored)
+    assert torch.equal(built(224, normalize="backbone").normalize(as_stored), half), "images of its size stay"
+
+
+def test_colours_are_resized_as_pillow_does() -> None:
+    from PIL import Image
+
+    image = pixels(1, 300) // 3 + 80  # nothing overshoots, which Pillow would clip
+    ours = (built(300, normalize="backbone").normalize(image)[0].permute(1, 2, 0) * 0.5 + 0.5) * 255
+    theirs = Image.fromarray(image[0].numpy()).resize((224, 224), Image.Resampling.BICUBIC)
+    difference = (ours - torch.tensor(bytearray(theirs.tobytes())).view(224, 224, 3)).abs()
+    assert difference.max() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("timm/tf_eficientnet_lite0", "has no network tf_eficientnet_lite0: did you mean timm/tf_efficientnet_lite0?"),
+        ("timm/resnet18.a1_in2k", r"did you mean timm/resnet18.a1_in1k\?"),
+    ],
+)
+def test_a_network_that_timm_does_not_have_is_one_line(name: str, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        check_timm(name)
+    with pytest.raises(UserError, match=hint):
+        built(name=name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "timm/"}, {"name": "timm/../x"}, {"activation": "relu"}, {"name": "resnet18", "normalize": "backbone"}],
+)
+def test_what_cannot_be_is_refused_without_timm(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"timm/NAME|activation must be null|backbone is known"):
+        model(**{"name": LITE, **change})
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def offline(name: str, pretrained: bool) -> nn.Module:
+        raise OSError(f"no route to the weights of {name}")
+
+    build_only = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, **kw: (offline if "pretrained" in kw else build_only)(name, **kw)
+    )
+    with pytest.raises(UserError, match=r"timm/tf_efficientnet_lite0 cannot be downloaded \(no route .*\): set model"):
+        built(weights="default")
+
+
+@pytest.mark.parametrize("form", ["plain", "module.", "_orig_mod.module.", "state_dict", "model", "safetensors"])
+def test_weights_are_understood_in_every_usual_form(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = built(classes=1000).network.state_dict()
+    trained["conv_stem.weight"] = trained["conv_stem.weight"].clone()  # channels last would not be contiguous
+    weights, file = dict(trained), "weights.pth"
+    if form.endswith("."):
+        weights = {f"{form}{key}": tensor for key, tensor in trained.items()}
+    if form == "safetensors":
+        file = "weights.safetensors"
+        save_file(weights, file)
+    else:
+        torch.save({form: weights, "epoch": 3} if form in ("state_dict", "model") else weights, file)
+    found = built(weights=file).network.state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in trained.items() if not key.startswith("classifier."))
+    assert found["classifier.weight"].shape == (2, 1280)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bn1.weight": None}, "fit timm/tf_efficientnet_lite0: bn1.weight is missing, the first of 1 differences"),
+        ({"bn1.scale": torch.zeros(1)}, "it has bn1.scale too many"),
+        ({"bn1.weight": torch.zeros(3)}, r"bn1.weight is \(3,\), not \(32,\)"),
+        ({"bn1.weight": None, "bn1.bias": None}, "the first of 2 differences"),
+    ],
+)
+def test_weights_that_do_not_fit_name_what_does_not(
+    change: dict[str, Tensor | None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = {**built(classes=1000).network.state_dict(), **change}
+    torch.save({key: tensor for key, tensor in weights.items() if tensor is not None}, "weights.pth")
+    with pytest.raises(UserError, match=message):
+        built(weights="weights.pth")
+
+
+@pytest.mark.parametrize("name", [LITE, "resnet18", "efficientnet_b0"])
+def test_a_new_last_layer_starts_nearly_at_zero(name: str) -> None:
+    """So the first loss is that of a guess, and its gradient leaves the other layers nearly as they are."""
+    classifier = built(name=name, dropout=0.2).train()
+    _, head = last_layer(classifier.network)
+    assert 0 < head.weight.abs().max() < 0.03
+    assert head.bias is not None
+    assert not head.bias.any()
+    loss = nn.functional.cross_entropy(classifier(pixels(8)), torch.arange(8) % 2)
+    assert abs(loss.item() - 0.693) < 0.05
+
+
+def test_a_network_of_timm_is_inspected_layer_by_layer() -> None:
+    found = inspect_network(built(), pixels(1)[0].numpy(), shift=1, layer=1)
+    kinds = [layer.kind for layer in found.layers]
+    assert kinds[:2] == ["conv 3×3, stride 2", "batch norm"]
+    assert sum(layer.parameters for layer in found.layers) == found.parameters
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights of ../shared are absent")
+def test_trained_weights_of_imagenet_fit() -> None:
+    classifier = built(224, weights=str(WEIGHTS), normalize="backbone").eval()
+    assert classifier(pixels(1, 224)).isfinite().all()
