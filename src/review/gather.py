@@ -1,5 +1,6 @@
 """Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
-from src.tracking.runs import find_run
 from src.tracking.store import tracking_uri
 
 _FEWEST_SEEDS = 3
@@ -84,7 +84,11 @@ def _side(revision: Revision) -> dict[str, Any]:
     found = stale(revision)
     md5 = revision.model_md5
     uri = tracking_uri()
-    run = find_run(md5) if md5 and uri.startswith(("http://", "https://")) else None
+    run = None
+    if md5 and uri.startswith(("http://", "https://")) and find_spec("mlflow"):
+        from src.tracking.runs import find_run
+
+        run = find_run(md5)
     page = f"/#/experiments/{run.experiment_id}/runs/{run.id}?workflowType=machine_learning" if run else ""
     return {
         "name": revision.name,

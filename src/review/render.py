@@ -9,7 +9,6 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from PIL import Image
 
 from src.core.files import digest
 from src.core.paths import DATASET
@@ -122,6 +121,8 @@ def thumbnails(review: Mapping[str, Any], revisions: Iterable[Revision]) -> dict
     known = {each.output(DATASET).get("md5") for each in revisions}
     if not found or not DATASET.is_file() or digest(DATASET) not in known:
         return {}
+    from PIL import Image  # continuous integration, which has no images, does not install it
+
     images = open_split("validation").images
     pictures = {}
     for flip in (*found["broken"][:_MOST], *found["fixed"][:_MOST]):

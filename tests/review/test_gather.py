@@ -15,9 +15,8 @@ from scipy import stats
 from src.core.errors import UserError
 from src.core.files import digest
 from src.params import load
-from src.review import gather
+from src.tracking import runs
 from src.tracking.identity import recipe_digest
-from src.tracking.runs import Found
 
 
 def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
@@ -179,7 +178,7 @@ def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypa
     out = tell()
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
-    monkeypatch.setattr(gather, "find_run", lambda md5: Found("abc", "run", "7"))
+    monkeypatch.setattr(runs, "find_run", lambda md5: runs.Found("abc", "run", "7"))
     linked = tell()
     assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in linked
     assert "secret" not in out + linked
