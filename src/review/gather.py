@@ -9,7 +9,18 @@ import pandas
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import DATASET, LOCK, METRICS, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
+from src.core.paths import (
+    DATASET,
+    HISTORY,
+    LOCK,
+    METRICS,
+    MODEL,
+    PARAMS,
+    PREDICTIONS,
+    RAW,
+    SEEDS,
+    VALIDATION_PREDICTIONS,
+)
 from src.data.prepared import SplitName, split_folder
 from src.params import parse
 from src.review import changes
@@ -46,6 +57,8 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     found = validation["comparison"] and validation["comparison"]["verdict"]
     differing = {
+        "cost": changes.cost(base, head),
+        "curves": _curves(base, head),
         "metrics": changes.metrics(base, head),
         "parameters": changes.parameters(base, head),
         "data": changes.data(base, head),
@@ -100,6 +113,18 @@ def _side(revision: Revision) -> dict[str, Any]:
         "numbers_stale": any(leads_to(stage, METRICS, revision.pipeline) for stage in found),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
     }
+
+
+def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]:
+    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have."""
+    tables = [revision.table(HISTORY, "epoch") for revision in (base, head)]
+    found = {}
+    for column in ("validation_accuracy", "validation_loss"):
+        present = [table[column] for table in tables if table is not None and column in table]
+        values = [pandas.to_numeric(each, errors="coerce").to_numpy(dtype=np.float64) for each in present]
+        if len(values) == 2 and all(len(each) and np.isfinite(each).all() for each in values):
+            found[column] = dict(zip(("base", "head"), (each.tolist() for each in values), strict=True))
+    return found
 
 
 def _answers(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
