@@ -192,9 +192,9 @@ def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict
     before, after = sides
     if min(len(before), len(after)) < _FEWEST_SEEDS or np.array_equal(before, after):
         return None, None
-    if not (np.ptp(before) or np.ptp(after)):
-        return None, "seeds make no difference on either side: there is no spread to hold a difference against"
     p, low, high = welch(before, after)
+    if np.isnan(p):
+        return None, "seeds make no difference on either side: there is no spread to hold a difference against"
     equivalence = welch(before, after, EQUIVALENCE_LEVEL)[1:]
     difference = float(after.mean() - before.mean())  # of the means, head − base
     found = verdict(p, difference)
