@@ -17,6 +17,7 @@ from answer_tables import answered, results
 from clones import committed, copy_of_the_repository, git
 from ruamel.yaml import YAML
 
+from src.params import writing
 from src.review.render import MARK
 
 FOLDER = Path(".github/workflows")
@@ -152,6 +153,41 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
     line = (tmp_path / "origin/params.yaml").read_text().splitlines()[note["start_line"] - 1]
     assert line.startswith("  mistakes: ")
     assert note["message"] == "visualize.mistakes: 20 → 21"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_reproduce_says(tmp_path: Path, same: bool) -> None:
+    line = (
+        "reproduced bit for bit on a processor"
+        if same
+        else "not reproduced on a processor: reports/a.json is the first"
+    )
+    activate = tmp_path / ".venv/bin/activate"
+    activate.parent.mkdir(parents=True)
+    activate.write_text(f"python() {{ printf 'of 20 results\\n{line}\\n'; return {int(not same)}; }}\n")
+    script = steps("reproduce.yml")[-1]["run"]
+    done = run(script, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
+    assert done.returncode == int(not same)
+    kind = "notice title=Reproduced" if same else "error title=Not reproduced"
+    assert done.stdout.splitlines()[-1] == f"::{kind}::The numbers of this pull request were {line}"
+    assert (
+        (tmp_path / "summary.md").read_text().startswith(f"The numbers of this pull request were {line}\n\n    of 20")
+    )
+
+
+def test_digits_are_always_reproduced_and_others_on_demand(tmp_path: Path) -> None:
+    (script,) = [step["run"] for step in steps("reproduce.yml") if step.get("id") == "wanted"]
+    output = tmp_path / "output"
+    for recipe, event, wanted in (
+        ("digits", "pull_request", True),
+        ("mnist", "pull_request", False),
+        ("mnist", "workflow_dispatch", True),
+    ):
+        output.write_text("")
+        (tmp_path / "params.yaml").write_text(writing.recipe(recipe), encoding="utf-8")
+        files = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+        assert run(script, tmp_path, GITHUB_EVENT_NAME=event, **files).returncode == 0
+        assert (output.read_text() == "yes=true\n") == wanted
 
 
 class GitLab(BaseHTTPRequestHandler):
