@@ -70,8 +70,8 @@ def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
 def title(review: Mapping[str, Any]) -> str:
     """Return the verdict in a few words."""
     stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
-    title = _TITLES.get(review["verdict"], "Not comparable")
-    return f"{title}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
+    verdict = _TITLES.get(review["verdict"], "Not comparable")
+    return f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
 
 
 def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], str], sheet: str) -> str:
