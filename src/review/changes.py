@@ -9,10 +9,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode
-
 from src.core.addresses import without_credentials
+from src.core.documents import yaml_lines
 from src.core.paths import DATASET, PARAMS, PIPELINE, RAW, REQUIREMENTS
 from src.data.prepared import SPLITS, split_folder
 from src.review.revision import Revision, git, texts
@@ -53,18 +51,8 @@ def parameters(base: Revision, head: Revision) -> Changes:
     """Return the parameters that differ, addresses without credentials, with their `line` in the head's file."""
     sides = (flatten(each.params) for each in (base, head))
     found = _differing(*({key: without_credentials(value) for key, value in side.items()} for side in sides))
-    lines = _lines(YAML(pure=True).compose(head.text(PARAMS))) if head.params else {}
+    lines = yaml_lines(head.text(PARAMS)) if head.params else {}
     return [{**change, "line": lines.get(change["name"])} for change in found]
-
-
-def _lines(node: Any, prefix: str = "") -> dict[str, int]:
-    """Return the line of each key of a YAML map, and of those in it, by dotted name."""
-    found = {}
-    for key, value in node.value:
-        found[f"{prefix}{key.value}"] = key.start_mark.line + 1
-        if isinstance(value, MappingNode):
-            found |= _lines(value, f"{prefix}{key.value}.")
-    return found
 
 
 def cost(base: Revision, head: Revision) -> Changes:
