@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -258,13 +257,3 @@ def test_the_cost_beside_the_quality(repo: Path, tell: Any) -> None:
     training = json.loads((repo / "reports/training.json").read_text())
     write(repo / "reports/training.json", training | {"parameters": 47_077, "size_mib": 0.18})
     assert "Cost: 94,154 → 47,077 parameters (−50 %), 0.18 MiB.\n" in tell()
-
-
-def test_ten_thousand_images_take_a_few_seconds(repo: Path, tell: Any) -> None:
-    answers = [answered(10_000, right, seed=number) for number, right in enumerate((0.85, 0.85, 0.86, 0.86))]
-    results(repo, answers[0], answers[1], "large base")
-    commit(repo, "large base")
-    results(repo, answers[2], answers[3], "large head")
-    started = time.process_time()
-    assert "10,000 images" in tell("--html")
-    assert time.process_time() - started < 5
