@@ -47,5 +47,5 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 
 lock:  ## resolve pyproject.toml again
 	@$(RUN) $(COMPILE) pyproject.toml --group dev --output-file requirements.lock
-	@$(RUN) for extra in $(EXTRAS:$(VENV)/.%=%); do \
+	@$(RUN) for extra in report $(EXTRAS:$(VENV)/.%=%); do \
 		$(COMPILE) --group $$extra -c requirements.lock --output-file requirements-$$extra.lock; done

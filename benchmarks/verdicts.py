@@ -19,7 +19,7 @@ from src.stats.paired import accuracy_interval, macro_f1_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin, judge
 
 RESULTS = FOLDER / "verdicts.json"
-IMAGES, CLASSES, PAIRS, SAMPLES = 10_000, 10, 200, 2_000
+IMAGES, CLASSES, PAIRS, SAMPLES = 10_000, 10, 1_000, 2_000
 MARGIN = 0.01
 
 

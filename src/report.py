@@ -3,21 +3,26 @@
     python -m src.report --base main                  the working tree against the commit of main that it builds on
     python -m src.report --base main --head feature   a branch, likewise
     python -m src.report --base v1 --exact            against that very commit
-    python -m src.report --html > report.html         with thumbnails, where the prepared images are at hand
+    python -m src.report --html > report.html         with the images that changed sides, where they are at hand
+    python -m src.report --sheet                      draws those into reports/: commit it where the photos may be seen
+    python -m src.report --write report               everything into a folder, for continuous integration
 
 Reads only what git tracks. Exit code 1 with `--fail-on worse` if the model is worse on validation, or if the head holds
-nothing that could show it: no answers, or numbers that are not those of its parameters and code.
+nothing that could show it: no answers, or numbers that are not those of its parameters and code. With
+`--fail-on no-evidence` it must be better or equivalent.
 """
 
 import argparse
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from src.core.errors import command
 from src.review.gather import review
-from src.review.render import as_html, as_markdown
+from src.review.render import annotations, as_html, as_markdown, title
 from src.review.revision import at, merge_base, working_tree
+from src.review.sheet import write_sheet
 
 
 def main() -> None:
@@ -28,10 +33,16 @@ def main() -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--html", action="store_true", help="a page instead of Markdown")
     form.add_argument("--json", action="store_true", help="every number, for programs")
+    form.add_argument("--sheet", action="store_true", help="draw the images that changed sides into reports/")
+    form.add_argument("--write", type=Path, metavar="FOLDER", help="report.md, report.html and report.json")
+    parser.add_argument(
+        "--files", default="", metavar="URL/", help="where the head's files are seen: the comment shows its sheet"
+    )
     parser.add_argument(
         "--fail-on",
-        choices=["worse"],
-        help="exit code 1 if it is worse, or nothing shows otherwise",
+        choices=["never", "worse", "no-evidence"],
+        default="never",
+        help="exit code 1 if it is worse, or nothing shows otherwise (default: %(default)s)",
     )
     arguments = parser.parse_args()
     # Names of files may be in any encoding.
@@ -42,12 +53,33 @@ def main() -> None:
         base = merge_base(base, head)
     base = replace(base, tolerant=True)
     found = review(base, head)
-    if arguments.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    failure = found["failure"]
+    if arguments.fail_on == "no-evidence" and found["verdict"] == "no evidence":
+        failure = failure or "nothing shows that the model is as good"
+    gate = None if arguments.fail_on == "never" else failure
+
+    def as_json() -> str:
+        whole = {"title": title(found), "gate": gate, "annotations": annotations(found), **found}
+        return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    if arguments.sheet:
+        print(f"{write_sheet(found, base, head)}: commit it if these images may be seen")
+    elif arguments.write:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            ("report.md", as_markdown(found, base, head, arguments.files)),
+            ("report.html", as_html(found, base, head)),
+            ("report.json", as_json()),
+        ):
+            (arguments.write / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    elif arguments.json:
+        sys.stdout.write(as_json())
     else:
-        sys.stdout.write(as_html(found, (base, head)) if arguments.html else as_markdown(found))
-    if arguments.fail_on and found["failure"]:
-        sys.exit(f"--fail-on {arguments.fail_on}: {found['failure']}")
+        sys.stdout.write(
+            as_html(found, base, head) if arguments.html else as_markdown(found, base, head, arguments.files)
+        )
+    if gate:
+        sys.exit(f"--fail-on {arguments.fail_on}: {gate}")
 
 
 if __name__ == "__main__":

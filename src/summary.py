@@ -14,6 +14,7 @@ from src.core.documents import keys, read_json, read_object, read_yaml
 from src.core.errors import UserError, command
 from src.core.git import read_source
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, PARAMS, TRAINING, main_root
+from src.evaluation import measured
 from src.evaluation.sentence import accuracy_sentence
 from src.tracking import history
 from src.tracking.store import database
@@ -24,7 +25,7 @@ _NAMED = 3  # changed numbers that are named, of each file
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     metrics, training = read_object(METRICS), read_object(TRAINING)
-    rows = [("test accuracy", accuracy_sentence(metrics)), ("validation accuracy", _validation(training))]
+    rows = [("test accuracy", accuracy_sentence(measured.read())), ("validation accuracy", _validation(training))]
     rows.append(("computed on", _computed()))
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():

@@ -6,13 +6,16 @@
     python -m src.track rebuild HEAD~3                  # or a run's id: the same bits once more?
 
 `sync` closes runs that are RUNNING though their process is gone as KILLED. `verify` ends with exit code 1 where there
-are such, or a model has no run; `rebuild` where the model comes out different.
+are such, or a model has no run; `rebuild` where anything comes out different.
 """
 
 import argparse
+import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.core.errors import command
@@ -111,9 +114,16 @@ def _rebuild(name: str) -> bool:
     others = [path for path in found.differing if path != MODEL.as_posix()]
     also = f": {', '.join(others)}" if others else ""
     print(f"of {len(wanted.expected)} results {len(found.differing)} differ{also}")
-    if not same and ENVIRONMENT.as_posix() in others:
+    if ENVIRONMENT.as_posix() in others:
         print(f"libraries, device or precision are others than then, as {ENVIRONMENT} has them")
-    return same
+    information = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", information.read_text()) if information.exists() else None
+    processor = model[1] if model else platform.processor()
+    if found.differing:
+        print(f"not reproduced on {processor}: {found.differing[0]} is the first that differs")
+    else:
+        print(f"reproduced bit for bit on {processor}")
+    return not found.differing
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.compute.forward import logits
 from src.core import paths
-from src.core.files import write_arrays, write_json
+from src.core.files import write_arrays
 from src.data.prepared import read_dataset, read_groups, read_names
 from src.data.verify import open_checked, verifying
-from src.evaluation import tables
+from src.evaluation import measured, tables
 from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
@@ -44,7 +44,7 @@ def main() -> None:
         augmented = tta_metrics(classifier, test, params.evaluate)
 
     metrics = measure(outputs, labels) | augmented
-    metrics |= calibrated_metrics(outputs, labels, temperature) | headline(curves)
+    metrics |= calibrated_metrics(outputs, labels, temperature)
     table = predictions(outputs, labels, read_names("test"), dataset.classes)
     written = {
         paths.PREDICTIONS: table,
@@ -55,7 +55,7 @@ def main() -> None:
         paths.ROBUSTNESS: curves,
     }
     write_arrays(paths.LOGITS, logits=outputs)
-    write_json(paths.METRICS, metrics)
+    measured.write(metrics, headline(curves))
     for path, content in written.items():
         tables.write(path, content)
     print(f"test accuracy: {accuracy_sentence(metrics)}")

@@ -1,4 +1,4 @@
-"""The GitHub workflows: their form, their safety, and that their steps do what they are for."""
+"""The workflows of GitHub and GitLab: their form, their safety, and that their steps do what they are for."""
 
 import json
 import os
@@ -6,14 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 import pytest
 from answer_tables import answered, results
-from clones import ROOT, committed, copy_of_the_repository, git
+from clones import committed, copy_of_the_repository, git
 from ruamel.yaml import YAML
 
+from src.params import writing
 from src.review.render import MARK
 
 FOLDER = Path(".github/workflows")
@@ -32,8 +36,11 @@ def program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-def test_they_follow_githubs_schema() -> None:
-    subprocess.run([program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *FILES], check=True)
+@pytest.mark.parametrize(
+    ("schema", "files"), [("github-workflows", FILES), ("gitlab-ci", [".gitlab-ci.yml", ".gitlab/report.yml"])]
+)
+def test_they_follow_the_schema(schema: str, files: list[str]) -> None:
+    subprocess.run([program("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *files], check=True)
 
 
 def test_the_linter_for_their_safety_finds_nothing() -> None:
@@ -50,11 +57,16 @@ def test_actions_are_githubs_own_and_pinned_by_commit(file: Path) -> None:
         assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
 
 
-def test_what_runs_a_forks_code_may_read_and_what_may_write_runs_none() -> None:
-    assert workflow("report.yml")["permissions"] == workflow("tests.yml")["permissions"] == {"contents": "read"}
-    assert workflow("comment.yml")["permissions"] == {}
-    assert not any("run" in step or "checkout" in step["uses"] for step in steps("comment.yml"))
-    assert workflow("comment.yml")["on"]["workflow_run"]["workflows"] == [workflow("report.yml")["name"]]
+def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
+    """And what runs its code may read alone."""
+    for name in ("tests.yml", "reproduce.yml"):
+        assert workflow(name)["permissions"] == {"contents": "read"}
+    report = workflow("report.yml")
+    assert report["permissions"] == {}
+    assert report["jobs"]["report"]["permissions"] == {"contents": "read"}
+    checkout, *_ = steps("report.yml")
+    assert "ref" not in checkout["with"], "the main branch's own code"
+    assert not any("run" in step or "checkout" in step["uses"] for step in report["jobs"]["tell"]["steps"])
 
 
 def test_the_tests_are_those_that_run_anywhere() -> None:
@@ -62,35 +74,175 @@ def test_the_tests_are_those_that_run_anywhere() -> None:
     assert os.access(command, os.X_OK)
 
 
-def test_the_reports_steps_run_in_a_clone_of_a_branch(tmp_path: Path) -> None:
+# Python imports it when it starts: no package is there but those of requirements-report.lock.
+ONLY_THE_LOCK = """
+import re, sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+lock = Path("requirements-report.lock")
+plain = lambda name: re.sub("[-_.]+", "-", name).lower()
+pins = lock.read_text().splitlines() if lock.is_file() else ()
+kept = {plain(line.partition("==")[0]) for line in pins if "==" in line}
+packages = {name: plain(owners[0]) for name, owners in packages_distributions().items()}
+
+class OnlyTheLock:
+    def find_spec(name, path, target=None):
+        if packages.get(name.partition(".")[0], "ours") not in ("ours", *kept):
+            raise ModuleNotFoundError(f"{name} is not in {lock}")
+
+if kept:
+    sys.meta_path.insert(0, OnlyTheLock)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of a main branch, whose origin has a pull request; only the packages of the report are there."""
     origin = copy_of_the_repository(tmp_path / "origin")
     results(origin, answered(200, 0.8, seed=1), answered(200, 0.8, seed=1), "the model of both")
-    committed(origin)
-    base = git(origin, "rev-parse", "HEAD").strip()
+    git(committed(origin), "branch", "-M", "main")
+    git(origin, "checkout", "-qb", "feature")
     params = origin / "params.yaml"
     params.write_text(params.read_text().replace("mistakes: 20", "mistakes: 21"))
-    git(origin, "checkout", "-qb", "feature")
     git(origin, "commit", "-qam", "feature")
-    git(tmp_path, "clone", "-q", "--branch", "feature", str(origin), str(tmp_path / "checkout"))
-    checkout = tmp_path / "checkout"
-    (checkout / ".venv").symlink_to(Path(sys.prefix).resolve())  # what `make env` leaves
-    head = git(checkout, "rev-parse", "HEAD").strip()
-    values = {"github.event.pull_request.base.sha": base, "github.event.pull_request.head.sha": head}
-    ran = 0
+    git(origin, "update-ref", "refs/pull/7/head", "feature")
+    git(origin, "checkout", "-q", "main")
+    git(tmp_path, "clone", "-q", "--single-branch", str(origin), str(tmp_path / "checkout"))
+    (tmp_path / "sitecustomize.py").write_text(ONLY_THE_LOCK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "checkout"
+
+
+def run(script: str, folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    """As the shell of GitHub and GitLab does."""
+    command = ["bash", "-e", "-o", "pipefail", "-c", script]
+    return subprocess.run(command, cwd=folder, env=os.environ | given, check=False, capture_output=True, text=True)
+
+
+def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tmp_path: Path) -> None:
+    head = git(tmp_path / "origin", "rev-parse", "feature").strip()
+    values = {
+        "github.event.pull_request.number": "7",
+        "github.event.pull_request.head.sha": head,
+        "github.server_url": "https://example.org",
+        "github.repository": "us/digits",
+        "github.token": "secret",
+        "vars.REPORT_FAIL_ON || 'never'": "worse",
+    }
+    for heavy in ("torch", "torchvision", "mlflow", "dvc", "optuna", "sklearn", "pyarrow"):
+        assert run(f"python -c 'import {heavy}'", checkout).returncode, heavy
     for step in steps("report.yml"):
-        if "run" not in step or step["run"] == "make env":
-            continue
-        given = {key: values[value.strip("${} ")] for key, value in step.get("env", {}).items()}
-        environment = os.environ | given | {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
-        subprocess.run(["bash", "-e", "-o", "pipefail", "-c", step["run"]], cwd=checkout, env=environment, check=True)
-        ran += 1
-    assert ran == 1
-    (upload,) = [step["with"]["path"] for step in steps("report.yml") if "upload-artifact" in step.get("uses", "")]
-    report = checkout / upload / "report.md"
+        if "run" in step and not step["run"].startswith("pip install"):
+            given = {
+                key: re.sub(r"\$\{\{ (.+?) \}\}", lambda found: values[found[1]], text)
+                for key, text in step.get("env", {}).items()
+            }
+            done = run(step["run"], checkout, **given, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
+            assert done.returncode == 0, done.stderr
+    report = checkout / "report/report.md"
     assert report.read_text() == (tmp_path / "summary.md").read_text()
+    assert report.read_text().startswith(f"{MARK}\n")
     assert "(the same model)" in report.read_text()
     assert "| `visualize.mistakes` | `20` | `21` |" in report.read_text()
-    assert "<!doctype html>" in (checkout / upload / "report.html").read_text()
+    assert "<!doctype html>" in report.with_suffix(".html").read_text()
+    found = json.loads(report.with_suffix(".json").read_text())
+    stale = "the numbers of the head are stale: run dvc repro"
+    assert (found["title"], found["gate"]) == ("Equivalent (the same model), by stale numbers", stale)
+    (note,) = found["annotations"]
+    line = (tmp_path / "origin/params.yaml").read_text().splitlines()[note["start_line"] - 1]
+    assert line.startswith("  mistakes: ")
+    assert note["message"] == "visualize.mistakes: 20 → 21"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_reproduce_says(tmp_path: Path, same: bool) -> None:
+    line = (
+        "reproduced bit for bit on a processor"
+        if same
+        else "not reproduced on a processor: reports/a.json is the first"
+    )
+    activate = tmp_path / ".venv/bin/activate"
+    activate.parent.mkdir(parents=True)
+    activate.write_text(f"python() {{ printf 'of 20 results\\n{line}\\n'; return {int(not same)}; }}\n")
+    script = steps("reproduce.yml")[-1]["run"]
+    done = run(script, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
+    assert done.returncode == int(not same)
+    kind = "notice title=Reproduced" if same else "error title=Not reproduced"
+    assert done.stdout.splitlines()[-1] == f"::{kind}::The numbers of this pull request were {line}"
+    assert (
+        (tmp_path / "summary.md").read_text().startswith(f"The numbers of this pull request were {line}\n\n    of 20")
+    )
+
+
+def test_digits_are_always_reproduced_and_others_on_demand(tmp_path: Path) -> None:
+    (script,) = [step["run"] for step in steps("reproduce.yml") if step.get("id") == "wanted"]
+    output = tmp_path / "output"
+    for recipe, event, wanted in (
+        ("digits", "pull_request", True),
+        ("mnist", "pull_request", False),
+        ("mnist", "workflow_dispatch", True),
+    ):
+        output.write_text("")
+        (tmp_path / "params.yaml").write_text(writing.recipe(recipe), encoding="utf-8")
+        files = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+        assert run(script, tmp_path, GITHUB_EVENT_NAME=event, **files).returncode == 0
+        assert (output.read_text() == "yes=true\n") == wanted
+
+
+class GitLab(BaseHTTPRequestHandler):
+    """Keeps what is written, as a merge request keeps its notes."""
+
+    notes: ClassVar[list[dict[str, Any]]] = []
+
+    def answer(self, content: Any) -> None:
+        assert self.headers["PRIVATE-TOKEN"] == "secret"
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def body(self) -> str:
+        return parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["body"][0]
+
+    def do_GET(self) -> None:
+        self.answer(self.notes)
+
+    def do_POST(self) -> None:
+        self.notes.append({"id": 100 + len(self.notes), "body": self.body()})
+        self.answer({})
+
+    def do_PUT(self) -> None:
+        next(note for note in self.notes if self.path.endswith(f"/notes/{note['id']}"))["body"] = self.body()
+        self.answer({})
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_gitlab_gets_the_same_as_one_note(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = YAML(typ="safe").load(Path(".gitlab/report.yml"))["report"]["script"]
+    lines = "\n".join(line for line in script if not line.startswith("pip install"))
+    git(checkout, "fetch", "-q", "origin", "feature")
+    monkeypatch.setattr(GitLab, "notes", [{"id": 5, "body": "a stranger's"}])
+    with ThreadingHTTPServer(("127.0.0.1", 0), GitLab) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for _ in range(2):
+            done = run(
+                lines,
+                checkout,
+                CI_API_V4_URL=f"http://127.0.0.1:{server.server_port}",
+                CI_PROJECT_ID="1",
+                CI_MERGE_REQUEST_IID="2",
+                CI_PROJECT_URL="https://example.org/us/digits",
+                CI_MERGE_REQUEST_DIFF_BASE_SHA=git(checkout, "rev-parse", "main").strip(),
+                CI_COMMIT_SHA=git(checkout, "rev-parse", "FETCH_HEAD").strip(),
+                REPORT_TOKEN="secret",
+                REPORT_FAIL_ON="no-evidence",
+            )
+            assert (done.returncode, done.stderr[:23]) == (1, "--fail-on no-evidence: "), "stale numbers"
+        server.shutdown()
+    assert [note["body"].partition("\n")[0] for note in GitLab.notes] == ["a stranger's", MARK]
+    assert GitLab.notes[1]["body"].strip() == (checkout / "report/report.md").read_text().strip()
 
 
 # Answers in place of GitHub's, and what was asked of it. `paginate` calls what it is given, as Octokit's does.
@@ -101,55 +253,57 @@ const given = JSON.parse(process.env.GIVEN)
 const github = {
   paginate: async (call, options) => (await call(options)).data,
   rest: {
-    pulls: { list: answer('list', given.pulls) },
+    checks: { create: answer('check') },
     issues: {
-      listComments: answer('comments', given.comments),
-      createComment: answer('create'), updateComment: answer('update'),
+      listComments: answer('comments', given), createComment: answer('create'), updateComment: answer('update'),
     },
   },
 }
-const core = { info: (text) => asked.push(['info', text]), setFailed: (text) => asked.push(['failed', text]) }
-const context = { repo: { owner: 'us', repo: 'digits' }, payload: {
-  repository: { html_url: 'https://example.org/us/digits' },
-  workflow_run: { id: 5, head_sha: 'abc', head_branch: 'feature', head_repository: { owner: { login: 'them' } } },
+const context = { repo: { owner: 'us', repo: 'digits' }, payload: { pull_request: { number: 7, head: { sha: 'abc' } },
 } }
-new (Object.getPrototypeOf(async () => {}).constructor)('require', 'github', 'core', 'context', process.env.SCRIPT)(
-  require, github, core, context,
+new (Object.getPrototypeOf(async () => {}).constructor)('require', 'github', 'context', process.env.SCRIPT)(
+  require, github, context,
 ).then(() => console.log(JSON.stringify(asked)))
 """
 
 
-def asked(report: Path, pulls: list[Any], comments: list[Any]) -> dict[str, Any]:
-    """What the commenting step asks of GitHub, by name of the call."""
-    (script,) = [step["with"]["script"] for step in steps("comment.yml") if "github-script" in step["uses"]]
-    given = {"GIVEN": json.dumps({"pulls": pulls, "comments": comments}), "SCRIPT": script, "REPORT": str(report)}
-    run = subprocess.run(["node", "-e", FAKE], env=os.environ | given, capture_output=True, text=True, check=True)
-    return dict(json.loads(run.stdout))
+def asked(folder: Path, comments: list[Any]) -> dict[str, Any]:
+    """What the step that tells asks of GitHub, by name of the call."""
+    (script,) = [step["with"]["script"] for step in steps("report.yml") if "github-script" in step.get("uses", "")]
+    given = {"GIVEN": json.dumps(comments), "SCRIPT": script, "PAGE": "https://example.org/page"}
+    command = ["node", "-e", FAKE]
+    done = subprocess.run(command, cwd=folder, env=os.environ | given, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="GitHub's script language is not installed")
-def test_one_comment_is_made_and_then_updated(tmp_path: Path) -> None:
-    report = tmp_path / "report.md"
+def test_one_comment_is_made_and_then_updated_and_a_check_has_the_verdict(tmp_path: Path) -> None:
+    report = tmp_path / "report/report.md"
+    report.parent.mkdir()
     report.write_text(f"{MARK}\n\n## Better\n\nthanks to @everyone\n")
-    pulls = [{"number": 3, "head": {"sha": "older"}}, {"number": 7, "head": {"sha": "abc"}}]
+    found = {"title": "Better", "gate": None, "verdict": "better", "annotations": [{"path": "params.yaml"}] * 60}
+    report.with_suffix(".json").write_text(json.dumps(found))
     stranger = {"id": 1, "user": {"login": "them"}, "body": f"{MARK} mine"}
-    first = asked(report, pulls, [stranger])
-    assert first["list"]["head"] == "them:feature"
+    first = asked(tmp_path, [stranger])
     assert first["create"]["issue_number"] == 7
     body = first["create"]["body"]
     assert body.startswith(MARK)
     assert body.count(MARK) == 1
     assert "## Better" in body
     assert "@everyone" not in body
-    assert "https://example.org/us/digits/actions/runs/5" in body
+    assert "https://example.org/page" in body
+    assert (first["check"]["head_sha"], first["check"]["conclusion"]) == ("abc", "success")
+    assert first["check"]["output"]["title"] == "Better"
+    assert len(first["check"]["output"]["annotations"]) == 50  # GitHub takes no more at once
     own = {"id": 9, "user": {"login": "github-actions[bot]"}, "body": body}
-    second = asked(report, pulls, [stranger, own])
+    closed = found | {"title": "Worse", "gate": "the model is worse", "verdict": "worse"}
+    report.with_suffix(".json").write_text(json.dumps(closed))
+    report.write_text("x" * 100_000)
+    second = asked(tmp_path, [stranger, own])
     assert second["update"]["comment_id"] == 9
     assert "create" not in second
-
-    report.write_text("x" * 100_000)
-    assert len(asked(report, pulls, [])["create"]["body"]) < 65_536
-    assert set(asked(report, pulls[:1], [])) == {"list", "info"}
-    report.unlink()
-    report.symlink_to(ROOT / "README.md")
-    assert "failed" in asked(report, pulls, [])
+    assert len(second["update"]["body"]) < 65_536
+    assert second["check"]["conclusion"] == "failure"
+    assert second["check"]["output"]["title"] == "Worse: the model is worse"
+    report.with_suffix(".json").write_text(json.dumps(closed | {"gate": None}))
+    assert asked(tmp_path, [])["check"]["conclusion"] == "neutral"

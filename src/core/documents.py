@@ -4,11 +4,13 @@ YAML is 1.2, by the reader that DVC uses: both see the same numbers.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode
 
 from src.core.errors import UserError
 
@@ -30,6 +32,18 @@ def read_yaml(text: str | bytes) -> Any:
         raise NotYaml(str(error.problem), place) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise NotYaml(" ".join(str(error).split())) from None
+
+
+def yaml_lines(text: str) -> dict[str, int]:
+    """Return the line of each key of a map, and of those in it, by dotted name: `train.optimizer.lr`."""
+
+    def lines(node: MappingNode, above: str) -> Iterator[tuple[str, int]]:
+        for key, value in node.value:
+            yield f"{above}{key.value}", key.start_mark.line + 1
+            if isinstance(value, MappingNode):
+                yield from lines(value, f"{above}{key.value}.")
+
+    return dict(lines(YAML(typ="safe", pure=True).compose(text), ""))
 
 
 def read_json(text: str | bytes) -> Any:

@@ -30,6 +30,7 @@ TRAINING = REPORTS / "training.json"
 ENVIRONMENT = REPORTS / "environment.json"
 VALIDATION_PREDICTIONS = REPORTS / "validation_predictions.csv"
 METRICS = REPORTS / "metrics.json"
+MEASURED = REPORTS / "measured.csv"  # those and more, with their intervals
 PREDICTIONS = REPORTS / "predictions.csv"
 PER_CLASS = REPORTS / "per_class.csv"
 CONFUSION = REPORTS / "confusion.csv"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 
 def accuracy_sentence(metrics: Mapping[str, float]) -> str:
-    """Write `98.33 %  (95 % interval 96.41 to 99.23 %, 360 images)` from the content of `reports/metrics.json`."""
+    """Write `98.33 %  (95 % interval 96.41 to 99.23 %, 360 images)` from what `src.evaluation.measured` reads."""
     if not metrics["images"]:
         return "none: there are no test images"
     value, low, high = (100 * metrics[f"accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))

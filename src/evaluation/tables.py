@@ -9,7 +9,7 @@ from src.core import files
 from src.core.errors import UserError
 
 # Text, even where it reads "007", "NA" or "1e5".
-_NAMES = ("class", "name", "label", "prediction", "group", "kind", "direction", "recipe")
+_NAMES = ("class", "metric", "name", "label", "prediction", "group", "kind", "direction", "recipe")
 
 
 def write(path: Path, table: pandas.DataFrame) -> None:

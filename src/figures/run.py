@@ -22,7 +22,7 @@ from src.core.documents import read_object
 from src.core.errors import UserError
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
 from src.data.verify import open_checked
-from src.evaluation import tables
+from src.evaluation import measured, tables
 from src.models.file import load
 from src.models.inspection import Inspection, inspect_network
 
@@ -104,7 +104,7 @@ def read_run(options: params.Visualize) -> Run:
         test=test,
         inspection=inspect_network(classifier, images[options.image], options.shift, options.layer),
         training=training,
-        metrics=read_object(paths.METRICS),
+        metrics=measured.read(),
         environment=read_object(paths.ENVIRONMENT),
         history=history,
         predictions=predictions,

@@ -5,11 +5,13 @@ A change has the `name` of a value and what it is in `base` and `head`, as text;
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from src.core.addresses import without_credentials
-from src.core.paths import DATASET, PIPELINE, RAW, REQUIREMENTS
+from src.core.documents import yaml_lines
+from src.core.paths import DATASET, PARAMS, PIPELINE, RAW, REQUIREMENTS
 from src.data.prepared import SPLITS, split_folder
 from src.review.revision import Revision, git, texts
 from src.tracking.identity import flatten
@@ -46,9 +48,21 @@ def _number(name: str, value: float, sign: str = "") -> str:
 
 
 def parameters(base: Revision, head: Revision) -> Changes:
-    """Return the parameters that differ, addresses without credentials."""
+    """Return the parameters that differ, addresses without credentials, with their `line` in the head's file."""
     sides = (flatten(each.params) for each in (base, head))
-    return _differing(*({key: without_credentials(value) for key, value in side.items()} for side in sides))
+    found = _differing(*({key: without_credentials(value) for key, value in side.items()} for side in sides))
+    lines = yaml_lines(head.text(PARAMS)) if head.params else {}
+    return [{**change, "line": lines.get(change["name"])} for change in found]
+
+
+def cost(base: Revision, head: Revision) -> Changes:
+    """Return the numbers of parameters and the sizes of both models; as numbers, and None where one is not known."""
+    names = ("parameters", "size_mib")
+    sides = [
+        {name: value for name, value in each.numbers.items() if isinstance(value, int | float) and isfinite(value)}
+        for each in (base, head)
+    ]
+    return [{"name": name, "base": sides[0].get(name), "head": sides[1].get(name)} for name in names]
 
 
 def environment(base: Revision, head: Revision) -> Changes:

@@ -1,5 +1,6 @@
 """Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,18 @@ import pandas
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import DATASET, LOCK, METRICS, MODEL, PARAMS, PREDICTIONS, RAW, SEEDS, VALIDATION_PREDICTIONS
+from src.core.paths import (
+    DATASET,
+    HISTORY,
+    LOCK,
+    METRICS,
+    MODEL,
+    PARAMS,
+    PREDICTIONS,
+    RAW,
+    SEEDS,
+    VALIDATION_PREDICTIONS,
+)
 from src.data.prepared import SplitName, split_folder
 from src.params import parse
 from src.review import changes
@@ -18,7 +30,6 @@ from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
-from src.tracking.runs import find_run
 from src.tracking.store import tracking_uri
 
 _FEWEST_SEEDS = 3
@@ -46,6 +57,8 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     found = validation["comparison"] and validation["comparison"]["verdict"]
     differing = {
+        "cost": changes.cost(base, head),
+        "curves": _curves(base, head),
         "metrics": changes.metrics(base, head),
         "parameters": changes.parameters(base, head),
         "data": changes.data(base, head),
@@ -84,7 +97,11 @@ def _side(revision: Revision) -> dict[str, Any]:
     found = stale(revision)
     md5 = revision.model_md5
     uri = tracking_uri()
-    run = find_run(md5) if md5 and uri.startswith(("http://", "https://")) else None
+    run = None
+    if md5 and uri.startswith(("http://", "https://")) and find_spec("mlflow"):
+        from src.tracking.runs import find_run
+
+        run = find_run(md5)
     page = f"/#/experiments/{run.experiment_id}/runs/{run.id}?workflowType=machine_learning" if run else ""
     return {
         "name": revision.name,
@@ -96,6 +113,18 @@ def _side(revision: Revision) -> dict[str, Any]:
         "numbers_stale": any(leads_to(stage, METRICS, revision.pipeline) for stage in found),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
     }
+
+
+def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]:
+    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have."""
+    tables = [revision.table(HISTORY, "epoch") for revision in (base, head)]
+    found = {}
+    for column in ("validation_accuracy", "validation_loss"):
+        present = [table[column] for table in tables if table is not None and column in table]
+        values = [pandas.to_numeric(each, errors="coerce").to_numpy(dtype=np.float64) for each in present]
+        if len(values) == 2 and all(len(each) and np.isfinite(each).all() for each in values):
+            found[column] = dict(zip(("base", "head"), (each.tolist() for each in values), strict=True))
+    return found
 
 
 def _answers(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
@@ -163,9 +192,9 @@ def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict
     before, after = sides
     if min(len(before), len(after)) < _FEWEST_SEEDS or np.array_equal(before, after):
         return None, None
-    if not (np.ptp(before) or np.ptp(after)):
-        return None, "seeds make no difference on either side: there is no spread to hold a difference against"
     p, low, high = welch(before, after)
+    if np.isnan(p):
+        return None, "seeds make no difference on either side: there is no spread to hold a difference against"
     equivalence = welch(before, after, EQUIVALENCE_LEVEL)[1:]
     difference = float(after.mean() - before.mean())  # of the means, head − base
     found = verdict(p, difference)

@@ -1,21 +1,19 @@
-"""Set a review as Markdown for a pull request, and as a page made of that."""
+"""Set a review as Markdown for a pull request, as a page made of that, and as notes beside parameters."""
 
 import base64
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from PIL import Image
 
-from src.core.files import digest
-from src.core.paths import DATASET
-from src.data.prepared import open_split
+from src.core.paths import PARAMS
 from src.figures.template import templates
+from src.review import charts
 from src.review.revision import Revision
+from src.review.sheet import drawn, here, sheet_path
 from src.stats.paired import FEW
 
 # The comment of a pull request is found again by it.
@@ -26,36 +24,70 @@ _TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no
 _MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "no evidence"}
 
 
-def as_markdown(review: Mapping[str, Any], pictures: Mapping[int, str] | None = None) -> str:
-    """Return the report; `pictures` are images as HTML by their index in validation, for those that changed sides."""
-    environment = templates(Path(__file__).parent).overlay(finalize=_code)
-    environment.filters |= _FILTERS
-    text = environment.get_template("report.md.jinja").render(
-        review=review, title=_title(review), pictures=pictures or {}, mark=MARK, marks=_MARKS, few=FEW
-    )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+def as_markdown(review: Mapping[str, Any], base: Revision, head: Revision, files: str) -> str:
+    """Return the report; `files` is the address below which the head's files are seen.
+
+    It shows the sheet of images that changed sides, if the head has it.
+    """
+    path = sheet_path(base, head)
+    return _markdown(review, charts.mermaid, f"{files}{path.as_posix()}" if head.read([path]) else "")
 
 
-def as_html(review: Mapping[str, Any], revisions: Sequence[Revision]) -> str:
+def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
     """Return one page without scripts or other files.
 
-    It has thumbnails of the images that changed sides, if data/prepared holds those that one of the revisions was
-    validated on.
+    It shows the images that changed sides, if the head has their sheet, or data/prepared those images.
     """
-    text = as_markdown(review, thumbnails(review, revisions))
+    path = sheet_path(base, head)
+    sheet = head.read([path]).get(path) or (drawn(review) if here((base, head)) else None)
+    data = base64.b64encode(sheet or b"").decode()
+    text = _markdown(review, charts.svg, f"data:image/webp;base64,{data}" if data else "")
     # What only GitHub knows, and what only a comment must fold.
     text = text.replace("> [!WARNING]\n>\n", "").replace("\n<details>", "\n<details open>")
     text = re.sub(r"^##", "#", text, flags=re.MULTILINE)
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     page = templates(Path(__file__).parent).get_template("page.html.jinja")
-    return page.render(title=_title(review), body=Markup(body))
+    return page.render(title=title(review), body=Markup(body))
 
 
-def _title(review: Mapping[str, Any]) -> str:
+def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a note for each changed parameter, at its line of `params.yaml`, as GitHub's checks have them."""
+    level = "notice" if review["verdict"] in ("better", "equivalent") else "warning"
+    return [
+        {
+            "path": PARAMS.as_posix(),
+            "start_line": change["line"],
+            "end_line": change["line"],
+            "annotation_level": level,
+            "title": title(review),
+            "message": f"{change['name']}: {change['base'] or 'none'} → {change['head']}",
+        }
+        for change in review["parameters"]
+        if change["line"]
+    ]
+
+
+def title(review: Mapping[str, Any]) -> str:
     """Return the verdict in a few words."""
     stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
-    title = _TITLES.get(review["verdict"], "Not comparable")
-    return f"{title}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
+    verdict = _TITLES.get(review["verdict"], "Not comparable")
+    return f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
+
+
+def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], str], sheet: str) -> str:
+    """Return the report with charts as they are drawn there, and the address of the sheet."""
+    environment = templates(Path(__file__).parent).overlay(finalize=_code)
+
+    def chart_of(curves: charts.Curves, column: str) -> Markup:
+        unit, factor = (", %", 100) if column.endswith("accuracy") else ("", 1)
+        words = column.replace("_", " ").capitalize() + unit
+        return Markup(chart(words, {side: [factor * value for value in values] for side, values in curves.items()}))
+
+    environment.filters |= _FILTERS | {"chart": chart_of}
+    text = environment.get_template("report.md.jinja").render(
+        review=review, title=title(review), sheet=sheet, mark=MARK, marks=_MARKS, few=FEW
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _code(value: Any) -> Any:
@@ -67,7 +99,7 @@ def _code(value: Any) -> Any:
     return Markup(f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in value)}</code>")
 
 
-def _listed(texts: Sequence[str]) -> str:
+def _listed(texts: list[str]) -> str:
     """Set the first texts of a list in a sentence."""
     more = [f"{len(texts) - _MOST:,} more"] if len(texts) > _MOST else []
     return ", ".join([*map(_code, texts[:_MOST]), *more])
@@ -96,6 +128,15 @@ def _value(value: float, of: Mapping[str, Any]) -> str:
     return f"{value:.4f}" if of["name"] == "log loss" else f"{100 * value:.2f} %"
 
 
+def _cost(of: Mapping[str, Any]) -> str:
+    """Write how large both models are: parameters or MiB, and the change if there is one."""
+    unit = "parameters" if of["name"] == "parameters" else "MiB"
+    before, after = of["base"], of["head"]
+    if not before or not after or before == after:
+        return f"{after:,} {unit}" if after else f"unknown {unit}"
+    return f"{before:,} → {after:,} {unit} ({_signed(100 * (after / before - 1), '+.3g')} %)"
+
+
 _FILTERS: dict[str, Any] = {
     "words": lambda value: f"{value:,}" if isinstance(value, int) else str(value),
     "s": lambda count: "s" if count != 1 else "",
@@ -111,23 +152,7 @@ _FILTERS: dict[str, Any] = {
     "pair": lambda of: f"{_value(of['base'], of).removesuffix(' %')} → {_value(of['head'], of)}",
     "unit": lambda of: "" if of["name"] == "log loss" else " points",
     "p": lambda value: f"{value:.3f}" if value >= 0.001 else f"{value:.1e}",
+    "cost": _cost,
     "link": lambda address: f"<{address}>",
 }
 _FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, of in _FILTERS.items()}
-
-
-def thumbnails(review: Mapping[str, Any], revisions: Iterable[Revision]) -> dict[int, str]:
-    """Return images that changed sides as HTML by index in validation; none if they are not here, or are others."""
-    found = review["validation"]["comparison"]
-    known = {each.output(DATASET).get("md5") for each in revisions}
-    if not found or not DATASET.is_file() or digest(DATASET) not in known:
-        return {}
-    images = open_split("validation").images
-    pictures = {}
-    for flip in (*found["broken"][:_MOST], *found["fixed"][:_MOST]):
-        image, buffer = Image.fromarray(images[flip["index"]].squeeze()), io.BytesIO()
-        image.thumbnail((112, 112))
-        image.save(buffer, "png", optimize=True)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        pictures[flip["index"]] = f'<img alt="" src="data:image/png;base64,{data}"> '
-    return pictures

@@ -17,7 +17,7 @@ from src.core.documents import keys, read_json, read_yaml
 from src.core.dvc import read_lock, read_pipeline
 from src.core.errors import UserError
 from src.core.git import blobs, versions
-from src.core.paths import ENVIRONMENT, LOCK, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
+from src.core.paths import ENVIRONMENT, LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
 
 Parsed = TypeVar("Parsed")
@@ -115,8 +115,10 @@ class Revision:
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """Return `training.json` and `metrics.json` in one, the numbers of test with `test_` before them."""
+        """Return `training.json`, `metrics.json` and `measured.csv` in one, the numbers of test with `test_` before."""
         training, metrics = self.json(TRAINING), self.json(METRICS)
+        if (measured := self.table(MEASURED, "metric", "value")) is not None:
+            metrics = dict(zip(measured["metric"], measured["value"].tolist(), strict=True)) | metrics
         return training | {f"test_{key}": value for key, value in metrics.items()}
 
     @cached_property

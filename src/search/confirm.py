@@ -1,6 +1,5 @@
 """Tell better settings from lucky ones: the best and the present ones, each trained with several seeds."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +29,7 @@ class Confirmed:
     mean: float  # NaN without results
     low: float  # ends of the 95 % interval of the mean (Student's t); NaN for fewer than two results
     high: float
-    p: float  # Welch's test against the present settings; NaN for those
+    p: float  # Welch's test against the present settings; NaN for those, and where there is nothing to test with
     p_holm: float  # corrected for all settings that are tested
 
     @property
@@ -41,14 +40,17 @@ class Confirmed:
 
 def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
     """Return the settings from the best mean on. `present` is one of them."""
+    from src.stats.paired import welch  # scipy.stats takes half a second to import
+    from src.stats.verdicts import holm
+
     objective = plan.objectives[0]
     groups: dict[str, NDArray[np.float64]] = {}
     for name in plan.settings:
         own = [t.value for t in trials if t.params["setting"] == name and t.state == TrialState.COMPLETE]
         groups[name] = np.array(own, dtype=np.float64)
     tested = [name for name in groups if name != "present"]
-    p_values = {name: welch(groups[name], groups["present"]) for name in tested}
-    corrected = dict(zip(tested, holm(list(p_values.values())), strict=True))
+    p_values = {name: welch(groups["present"], groups[name])[0] for name in tested}
+    corrected = dict(zip(tested, holm(list(p_values.values())).tolist(), strict=True))
     rows = []
     for name, group in groups.items():
         low, high = mean_interval(group, LEVEL) if len(group) > 1 else (np.nan, np.nan)
@@ -60,27 +62,6 @@ def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirm
     sign = -1 if objective.maximize else 1
     # Rounded: means of equal results in another order differ in their last bits.
     return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * round(row.mean, 9), row.name != "present"))
-
-
-def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or
-    no spread in either group (few images have few accuracies), by which a difference could be judged."""
-    from src.stats.paired import welch as test  # scipy.stats takes half a second to import
-
-    if min(len(group), len(other)) < 2 or (np.ptp(group) == 0 and np.ptp(other) == 0):
-        return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding in one group: no loss in the p-value
-        return test(other, group)[0]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number. NaN counts as a test that found nothing."""
-    from src.stats.verdicts import holm as adjusted
-
-    known = np.array(p_values, dtype=np.float64)
-    corrected = adjusted(np.nan_to_num(known, nan=1.0))
-    return [float(number) for number in np.where(np.isnan(known), np.nan, corrected)]
 
 
 def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:

@@ -4,6 +4,7 @@ A difference is always second minus first. Images are `broken` that only the fir
 only the second has right.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -134,11 +135,16 @@ def macro_f1_interval(
 
 
 def welch(first: Floats, second: Floats, level: float = LEVEL) -> tuple[float, float, float]:
-    """Return p-value and interval of the difference of two means, from at least two values each, spreads unequal.
+    """Return p-value and interval of the difference of two means, spreads unequal.
 
-    B. L. Welch, "The generalization of Student's problem when several different population variances are involved",
-    Biometrika 34 (1947). At least one side must have a spread.
+    All are NaN where there is nothing to test with: fewer than two values on a side, or no spread on either, by which a
+    difference could be judged. B. L. Welch, "The generalization of Student's problem when several different population
+    variances are involved", Biometrika 34 (1947).
     """
-    result = stats.ttest_ind(second, first, equal_var=False)
+    if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
+        return np.nan, np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding on one side: no loss in the p-value
+        result = stats.ttest_ind(second, first, equal_var=False)
     interval = result.confidence_interval(level)
     return float(result.pvalue), float(interval.low), float(interval.high)

@@ -122,13 +122,16 @@ def without_evidence(equivalence: tuple[float, float], margin: float) -> Literal
 def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Return p-values adjusted for having asked several questions at once: each may be held against `ALPHA`.
 
+    NaN stays, and counts as a question that found nothing.
+
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
     """
-    order = np.argsort(p_values, kind="stable")
-    ascending = np.asarray(p_values, dtype=np.float64)[order]
+    known = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(known, kind="stable")  # NaN last
+    ascending = np.nan_to_num(known[order], nan=1.0)
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(ascending * np.arange(len(order), 0, -1)))
-    return adjusted
+    return np.where(np.isnan(known), np.nan, adjusted)
 
 
 def holm_level(others: Sequence[float]) -> float:

@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 class Rebuilt(NamedTuple):
     model_md5: str
-    differing: Sequence[str]  # outputs whose contents are not the expected ones
+    differing: Sequence[str]  # outputs whose contents are not those of dvc.lock, or of git: in the pipeline's order
 
 
 def source(lineage: Lineage) -> Source:
@@ -95,11 +95,13 @@ def rebuild(wanted: Source) -> Rebuilt:
         run("dvc", "repro", "download")
         run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *wanted.stages)
         found = history.outputs(history.stages((folder / paths.LOCK).read_bytes()), wanted.stages)
+        # What is committed may be another file than the one that dvc.lock speaks of.
+        committed = git("-C", str(folder), "diff", "--name-only", "-z", "--", *wanted.expected).split("\0")
     finally:
         with process.undisturbed():
             git("worktree", "remove", "--force", "--force", str(folder))
             shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
-    differing = sorted(path for path, md5 in wanted.expected.items() if found.get(path) != md5)
+    differing = [path for path, md5 in wanted.expected.items() if found.get(path) != md5 or path in committed]
     return Rebuilt(found[paths.MODEL.as_posix()], differing)
 
 

@@ -15,13 +15,14 @@ from src.core.errors import UserError
 from src.core.files import digest
 from src.core.git import Source, read_source
 from src.data.prepared import read_dataset
+from src.evaluation.measured import read as read_measured
 from src.evaluation.sentence import accuracy_sentence
 from src.params.writing import load_recipe, names
 from src.tracking import history, identity
 
 _LONGEST = 6_000  # characters of a parameter that MLflow takes
 _NAME = 100  # characters of a run's name
-_ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the keys of metrics.json
+_ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the metrics
 
 
 class Record(NamedTuple):
@@ -79,7 +80,7 @@ def read_record(fresh: str = "") -> Record:
     else:  # the code was edited since: it is that of the commit that holds the model, if one does
         source = Source(next((state.commit for state in history.states(md5) if state.commit), "none"), "")
     training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
-    measured = read_object(paths.METRICS) if paths.METRICS in present else {}
+    measured = read_measured() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
     return Record(
         model_md5=md5,

@@ -5,6 +5,7 @@ The tests of this file run in order: each goes on from where the one before it l
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from mlflow.entities import Run
 from src import track
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.paths import METRICS, MODEL, PARAMS, TRAINING
+from src.core.paths import LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.prediction.model import load
 from src.tracking.store import Store, open_store
 from src.tracking.sync import complete
@@ -209,6 +210,7 @@ def test_an_older_commit_is_rebuilt_to_the_bit_and_leaves_nothing(clone: Clone) 
     before = state(clone.root)
     output = rebuild(clone, "HEAD~1")
     assert f"the model is bit-identical: {clone.first.model}\nof 20 results 0 differ\n" in output
+    assert output.splitlines()[-1].startswith("reproduced bit for bit on ")
     assert state(clone.root) == before
 
 
@@ -258,6 +260,25 @@ def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone
     assert f"not {clone.second.model}" in output
     assert "data/prepared/train/images-00000.npy" not in output
     git(clone.root, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_flipped_digit_in_a_committed_number_is_found_and_named(clone: Clone) -> None:
+    """With dvc.lock left as it was, and with dvc.lock made to agree."""
+    root = clone.root
+    content = (root / METRICS).read_text()
+    flipped = re.sub(r'("loss": 0\.\d+)(\d)', lambda found: f"{found[1]}{(int(found[2]) + 1) % 10}", content)
+    assert len(flipped) == len(content)
+    assert flipped != content
+    for lock_agrees in (False, True):
+        md5 = digest(root / METRICS)
+        (root / METRICS).write_text(flipped)
+        if lock_agrees:
+            substitute(root / LOCK, md5, digest(root / METRICS))
+        git(root, "commit", "-qam", "one digit")
+        output = rebuild(clone, "HEAD", fails=True)
+        assert f"of 20 results 1 differ: {METRICS}\nnot reproduced on " in output
+        assert f": {METRICS} is the first that differs\n" in output
+        git(root, "reset", "-q", "--hard", "HEAD~1")
 
 
 def test_a_model_without_a_run_gets_one(

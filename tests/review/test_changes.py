@@ -35,9 +35,9 @@ def test_parameters_data_packages_and_environment(repo: Path) -> None:
     substitute(repo / "requirements.lock", "numpy==2.3.0\n", "")
     sides = at("HEAD"), working_tree()
     assert changes.parameters(*sides) == [
-        {"name": "data.name", "base": "digits", "head": None},
-        {"name": "train.lr", "base": "0.01", "head": "0.1"},
-        {"name": "data.source", "base": None, "head": "http://example.org/a.zip"},
+        {"name": "data.name", "base": "digits", "head": None, "line": None},
+        {"name": "train.lr", "base": "0.01", "head": "0.1", "line": 7},
+        {"name": "data.source", "base": None, "head": "http://example.org/a.zip", "line": 3},
     ]
     assert {each["name"] for each in changes.data(*sides)} == {
         "data/raw",

@@ -15,9 +15,8 @@ from scipy import stats
 from src.core.errors import UserError
 from src.core.files import digest
 from src.params import load
-from src.review import gather
+from src.tracking import runs
 from src.tracking.identity import recipe_digest
-from src.tracking.runs import Found
 
 
 def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
@@ -28,14 +27,14 @@ def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
     accuracy = found["validation"]["comparison"]["differences"][0]
     assert accuracy["p"] == pytest.approx(stats.binomtest(20, 120).pvalue)
     assert accuracy["difference"] == pytest.approx(-0.04)
-    assert found["parameters"] == [{"name": "train.lr", "base": "0.01", "head": "0.1"}]
+    assert found["parameters"] == [{"name": "train.lr", "base": "0.01", "head": "0.1", "line": 7}]
     assert found["head"]["show"] == f"python -m src.track show {md5(b'second model')}"
 
 
 def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    def passes() -> str | None:
+    def passes(gate: str = "worse") -> str | None:
         try:
-            tell("--fail-on", "worse")
+            tell("--fail-on", gate)
         except SystemExit as ended:
             capsys.readouterr()
             return str(ended.code)
@@ -45,7 +44,10 @@ def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsy
     results(repo, with_flips(VALIDATION, 0, 100), TEST, "better")
     assert passes() is None
     results(repo, with_flips(VALIDATION, 1, 0), TEST, "no worse than luck")
+    assert passes() is passes("no-evidence") is None
+    results(repo, answered(2_000, 0.8, seed=3), TEST, "another")
     assert passes() is None
+    assert passes("no-evidence") == "--fail-on no-evidence: nothing shows that the model is as good"
     results(repo, with_flips(VALIDATION, 100, 0), TEST, "worse")
     assert passes() == "--fail-on worse: the model is worse"
     # Deleting what shows it must not help, with the record of it or without; nor leaving it as it was.
@@ -172,7 +174,7 @@ def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypa
     out = tell()
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
-    monkeypatch.setattr(gather, "find_run", lambda md5: Found("abc", "run", "7"))
+    monkeypatch.setattr(runs, "find_run", lambda md5: runs.Found("abc", "run", "7"))
     linked = tell()
     assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in linked
     assert "secret" not in out + linked

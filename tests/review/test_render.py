@@ -2,14 +2,21 @@
 
 import json
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
-from answer_tables import TEST, VALIDATION, answered, commit, lock, results, with_flips, write
+from answer_tables import TEST, VALIDATION, answered, commit, lock, md5, results, with_flips, write
 from clones import substitute
+from PIL import Image
+
+from src.core.errors import UserError
+from src.review.revision import at, working_tree
+from src.review.sheet import sheet_path
 
 
 def test_nothing_changed(repo: Path, tell: Any) -> None:
@@ -147,7 +154,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.pictures += tag == "img" and (dict(attrs)["src"] or "").startswith("data:image/png;base64,")
+        self.pictures += tag == "img" and (dict(attrs)["src"] or "").startswith("data:image/webp;base64,")
 
 
 def test_names_are_never_markup(repo: Path, tell: Any) -> None:
@@ -185,11 +192,68 @@ def test_the_page_has_what_the_comment_has(repo: Path, tell: Any) -> None:
     assert "[!WARNING]" not in page
 
 
-def test_thumbnails_where_the_images_are_the_locked_ones(repo: Path, tell: Any) -> None:
+def test_the_images_that_changed_sides_where_they_are_the_locked_ones(repo: Path, tell: Any) -> None:
     images = np.random.default_rng(0).integers(256, size=(2_000, 8, 8, 1), dtype=np.uint8)
-    results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
+    results(repo, with_flips(VALIDATION, 4, 13), TEST, "second model")
     np.save(repo / "data/prepared/validation/images-00000.npy", images)
     lock(repo)
-    assert Page(tell("--html")).pictures == 7
+    assert Page(tell("--html")).pictures == 1
+    assert "The 17 images that changed sides are drawn by python -m src.report --sheet" in tell()
+    (repo / "reports/flips-of-others.webp").touch()
+    written = Path(tell("--sheet").partition(":")[0])
+    assert list(Path("reports").glob("flips-*.webp")) == [written]
+    with Image.open(written) as picture:
+        assert (picture.format, picture.width > 500) == ("WEBP", True)
+    # Nobody has to have the images where the sheet is committed; it belongs to these two models alone.
+    write(repo / "data/prepared/dataset.json", {"name": "other images"})
+    assert Page(tell("--html")).pictures == 1
+    assert f"![Images that changed sides](https://example.org/raw/{written})" in tell(
+        "--files", "https://example.org/raw/"
+    )
+    results(repo, with_flips(VALIDATION, 5, 3), TEST, "third model")
     write(repo / "data/prepared/dataset.json", {"name": "other images"})
     assert "img" not in Page(tell("--html")).tags
+    assert "![" not in tell()
+    with pytest.raises(UserError, match="not the one that was validated on: run dvc checkout"):
+        tell("--sheet")
+
+
+def test_the_sheets_name_is_no_path_that_a_lock_invents(repo: Path) -> None:
+    results(repo, with_flips(VALIDATION, 4, 13), TEST, "second model")
+    substitute(repo / "dvc.lock", md5(b"second model"), '"../../x](y"')
+    assert sheet_path(at("HEAD"), working_tree()).name == f"flips-{md5(b'first model')[:9]}-xy.webp"
+
+
+def history(accuracies: list[float | str]) -> pandas.DataFrame:
+    columns = {"validation_accuracy": accuracies, "validation_loss": np.linspace(2, 1, len(accuracies))}
+    return pandas.DataFrame({"epoch": np.arange(1, len(accuracies) + 1), **columns})
+
+
+def test_curves_of_both_as_mermaid_and_on_the_page(repo: Path, tell: Any) -> None:
+    write(repo / "reports/history.csv", history([k / 100 for k in range(100)]))
+    commit(repo, "base with curves")
+    write(repo / "reports/history.csv", history([0.3, 0.5, 0.6]))
+    results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
+    out = tell("--base", "HEAD")
+    first, second = re.findall(r"```mermaid\n%%{init: (.+)}%%\nxychart-beta\n((?:  .+\n)+)```", out)
+    assert json.loads(first[0])["themeVariables"]
+    assert '  title "Validation accuracy, %"\n  x-axis "epoch" [21, 24, ' in first[1], "without the first fifth"
+    assert first[1].count("  line [") == 1, "the head's training ended before"
+    assert second[1].startswith('  title "Validation loss"')
+    write(repo / "reports/history.csv", history([0.3, 0.5, *[k / 80 for k in range(70)]]))
+    (base, head) = re.findall(r"  line \[(.+)\]", tell("--base", "HEAD"))[:2]
+    assert len(head.split(", ")) < len(base.split(", ")) == 30
+    assert base.endswith(", 99")
+    page = tell("--base", "HEAD", "--html")
+    assert page.count("<polyline") == 4
+    assert "mermaid" not in page
+    write(repo / "reports/history.csv", history([0.3, "<b>", 0.6]))
+    assert tell("--base", "HEAD").count("xychart-beta") == 1
+
+
+def test_the_cost_beside_the_quality(repo: Path, tell: Any) -> None:
+    assert "Cost: 94,154 parameters, unknown MiB, as before." in tell()
+    results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
+    training = json.loads((repo / "reports/training.json").read_text())
+    write(repo / "reports/training.json", training | {"parameters": 47_077, "size_mib": 0.18})
+    assert "Cost: 94,154 → 47,077 parameters (−50 %), 0.18 MiB.\n" in tell()

@@ -128,3 +128,9 @@ def test_welch_by_its_formulas() -> None:
     p, low, high = welch(first, second, 0.9)
     assert p == pytest.approx(2 * stats.t.sf(difference / error, freedom))
     assert (low, high) == pytest.approx((difference - half, difference + half))
+
+
+def test_welch_says_where_there_is_nothing_to_test_with() -> None:
+    assert np.isnan(welch(np.array([0.9]), np.array([0.8, 0.7]))).all()
+    assert np.isnan(welch(np.array([0.9, 0.9]), np.array([0.8, 0.8]))).all()
+    assert welch(np.array([0.9, 0.9]), np.array([0.8, 0.7]))[0] < 1

@@ -74,6 +74,7 @@ def test_one_image_is_no_evidence() -> None:
 def test_holm_by_its_definition() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.001, 0.9]) == pytest.approx([1.0, 0.003, 1.0])
+    assert holm([np.nan, 0.001, 0.9]) == pytest.approx([np.nan, 0.003, 1.0], nan_ok=True)
 
 
 def test_a_p_value_is_significant_exactly_where_it_is_at_most_its_level() -> None:

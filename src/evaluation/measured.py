@@ -1,0 +1,47 @@
+"""What was measured on the test images: few numbers for DVC's views, and a table of all with their intervals.
+
+    reports/metrics.json    accuracy, loss and so on: what `dvc metrics diff` and `dvc exp show` list
+    reports/measured.csv    metric,value,low,high: these and those of robustness, with the ends of their intervals
+
+Without numpy and pandas, for what only prints a few of them.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from src.core.documents import read_object
+from src.core.errors import UserError
+from src.core.files import write_json, write_text
+from src.core.paths import MEASURED, METRICS
+
+_ENDS = ("_ci_low", "_ci_high")
+
+
+def write(metrics: Mapping[str, float], robustness: Mapping[str, float]) -> None:
+    """Write both files. `metrics` are as `src.evaluation.metrics` names them."""
+    values = {key: value for key, value in metrics.items() if not key.endswith(_ENDS)}
+    write_json(METRICS, values)
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["metric", "value", "low", "high"])
+    for name, value in {**values, **robustness}.items():
+        rows.writerow([name, value, *(metrics.get(f"{name}{end}", "") for end in _ENDS)])
+    write_text(MEASURED, table.getvalue())
+
+
+def read() -> dict[str, Any]:
+    """Read all numbers by name, the ends of an interval as `…_ci_low` and `…_ci_high`. Raise `UserError`."""
+    metrics = read_object(METRICS)
+    if not metrics.get("images") or "accuracy_ci_low" in metrics:  # no numbers; or those of an earlier layout
+        return metrics
+    with MEASURED.open(encoding="utf-8", newline="") as file:
+        try:
+            for row in csv.DictReader(file):
+                for end, number in zip(("", *_ENDS), (row["value"], row["low"], row["high"]), strict=True):
+                    if number:
+                        metrics.setdefault(f"{row['metric']}{end}", float(number))
+        except (csv.Error, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{MEASURED} is damaged ({error!r}): run dvc repro") from None
+    return metrics

@@ -1,0 +1,69 @@
+"""Draw the images that changed sides into one file, which a user commits where these photos may be seen."""
+
+import io
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import DATASET, REPORTS
+from src.data.prepared import open_split
+from src.review.revision import Revision
+
+SHOWN = 10  # images newly wrong, and as many newly right
+_A_ROW = 5
+
+
+def sheet_path(base: Revision, head: Revision) -> Path:
+    """Return where the sheet of two models lies: it is of these two alone, and a later one has another name."""
+    # A stranger's dvc.lock may say anything where an MD5 should be.
+    short = ["".join(filter(str.isalnum, str(each.model_md5)))[:9] for each in (base, head)]
+    return REPORTS / f"flips-{short[0]}-{short[1]}.webp"
+
+
+def here(revisions: Iterable[Revision]) -> bool:
+    """Tell if data/prepared holds the images that one of the revisions was validated on."""
+    return DATASET.is_file() and digest(DATASET) in {each.output(DATASET).get("md5") for each in revisions}
+
+
+def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Path:
+    """Write the sheet, in place of those of earlier models. Raises `UserError` where there is nothing to draw."""
+    if not here((base, head)):
+        raise UserError(f"{DATASET} is not the one that was validated on: run dvc checkout, then again")
+    if not (content := drawn(review)):
+        raise UserError("no image of validation changed sides: there is nothing to draw")
+    path = sheet_path(base, head)
+    for other in REPORTS.glob("flips-*.webp"):
+        other.unlink()
+    path.write_bytes(content)
+    return path
+
+
+def drawn(review: Mapping[str, Any]) -> bytes | None:
+    """Return the sheet as WebP, newly wrong images above newly right ones; None where no image changed sides."""
+    found = review["validation"]["comparison"]
+    if not found or not (found["broken"] or found["fixed"]):
+        return None
+    # Continuous integration, which has no images, installs neither.
+    from PIL import Image
+
+    from src.figures.sheet import Tile, sheet
+
+    images = open_split("validation").images
+    rows = []
+    for which, side, words in (("broken", "head", "taken for "), ("fixed", "base", "was taken for ")):
+        tiles = [
+            Tile(images[flip["index"]], (("is ", flip["label"], ""), (words, flip[side], "")), 1.1, which == "broken")
+            for flip in found[which][:SHOWN]
+        ]
+        rows += [[tiles[start : start + _A_ROW]] for start in range(0, len(tiles), _A_ROW)]
+    counts = f"{len(found['broken']):,} newly wrong, {len(found['fixed']):,} newly right"
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder, "sheet.png")
+        caption = "In frames: newly wrong, those first whose label lost most probability. Without: newly right."
+        sheet(picture, rows, counts, caption, image_inches=1.1, gap=0.15)
+        content = io.BytesIO()
+        Image.open(picture).convert("RGB").save(content, "webp", quality=80)
+    return content.getvalue()
