@@ -1,10 +1,10 @@
 """What tracking costs a training of about a minute: with a store that works, and with stores in trouble.
 
-    python -m benchmarks.tracking digits --set train.epochs=600 --rounds 5
+    PYTHONPATH=tests python -m benchmarks.tracking digits --set train.epochs=600 --rounds 5
 
 In every round each case trains once, in a process of its own: without tracking, into the clone's `mlflow.db`, and then
-into a server that is not there, one that is killed after a third of the time, a database that is read-only, and a server
-that answers 500. Beside seconds by the clock there are those of the training's thread without its waits for a processor
+into a server that is not there, one that is killed after 20 s, a database that is read-only, and a server that answers
+500. Beside seconds by the clock there are those of the training's thread without its waits for a processor
 (Linux counts them, `/proc/thread-self/schedstat`), which other programs on the machine hardly change: both are compared
 with the training without tracking of the same round. When the trouble is over, `src.track sync` completes the run; its
 metrics must be those of the store that worked. Needs root, for the read-only database.
@@ -23,13 +23,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mounts import read_only
+from tracking_server import Server
+
 from benchmarks.common import FOLDER, command_line, hardware, keep, versions
-from benchmarks.pipeline import clean_environment, cloned
+from benchmarks.pipeline import ROOT, clean_environment, cloned
 from src.compute import portable
-from tests.mounts import read_only
-from tests.tracking_server import Server
 
 RESULTS = FOLDER / "tracking.json"
+PROGRAMS = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}  # this one, for processes that work in the copy
 CASES = ("without", "working", "unreachable", "dying", "read-only", "500")
 
 
@@ -38,39 +40,39 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter to change")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         clone = cloned(Path(temporary, "clone"), arguments.recipe, arguments.set)
         server = Server(Path(temporary, "server"))
         subprocess.run(["dvc", "repro", "--quiet", "train"], cwd=clone, env=clean_environment(), check=True)
-        rounds = []
+        rounds: list[dict[str, Any]] = []
         for number in range(arguments.rounds):
-            rounds.append({case: trained(clone, server, case, number) for case in arguments.cases})
+            rounds.append({case: trained(clone, server, case, number) for case in CASES})
             print(rounds[-1], flush=True)
+            result = {
+                "recipe": arguments.recipe,
+                "changed": arguments.set,
+                "rounds": len(rounds),
+                "cases": {case: summed(case, rounds) for case in CASES},
+                "hardware": hardware(),
+                "versions": versions("torch", "mlflow"),
+            }
+            keep(RESULTS, result, same=("recipe", "changed"))
         server.kill()
-    cases = {}
-    for case in arguments.cases:
-        own = [entry[case] for entry in rounds]
-        cases[case] = {
-            "seconds": round(median(run["seconds"] for run in own), 2),
-            **{
-                f"{kind}_ratio": round(median(entry[case][kind] / entry["without"][kind] for entry in rounds), 4)
-                for kind in ("seconds", "unhindered")
-            },
-            "warnings": sorted({run["warnings"] for run in own}),
-            "same_metrics": all(run["metrics"] in (None, entry["working"]["metrics"]) for run, entry in zip(own, rounds)),
-        }  # fmt: skip
-        print(case, cases[case])
-    result = {
-        "recipe": arguments.recipe,
-        "changed": arguments.set,
-        "rounds": arguments.rounds,
-        "cases": cases,
-        "hardware": hardware(),
-        "versions": versions("torch", "mlflow"),
+
+
+def summed(case: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return medians of seconds, and of the ratios to the training without tracking of the same round."""
+    own = [entry[case] for entry in rounds]
+    return {
+        "seconds": round(median(run["seconds"] for run in own), 2),
+        **{
+            f"{kind}_ratio": round(median(entry[case][kind] / entry["without"][kind] for entry in rounds), 4)
+            for kind in ("seconds", "unhindered")
+        },
+        "warnings": sorted({run["warnings"] for run in own}),
+        "same_metrics": all(entry[case]["metrics"] in (None, entry["working"]["metrics"]) for entry in rounds),
     }
-    keep(RESULTS, result, same=("recipe", "changed"))
 
 
 def trained(clone: Path, server: Server, case: str, number: int) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def trained(clone: Path, server: Server, case: str, number: int) -> dict[str, An
     code = f"from benchmarks.tracking import train; train({case != 'without'})"
     with trouble(clone, server, case) as seconds:
         child = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=clone, env=environment | {"PYTHONPATH": os.getcwd()}, text=True,
+            [sys.executable, "-c", code], cwd=clone, env=environment | PROGRAMS, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         if case == "dying":
@@ -90,13 +92,17 @@ def trained(clone: Path, server: Server, case: str, number: int) -> dict[str, An
             server.kill()
         output, errors = child.communicate()
         assert child.returncode == 0, errors
-    found = json.loads(output.splitlines()[-1]) | {"warnings": errors.count("warning: "), "metrics": None}
+    found: dict[str, Any] = json.loads(output.splitlines()[-1]) | {
+        "warnings": errors.count("warning: "),
+        "metrics": None,
+    }
     if case != "without":
         environment |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
         subprocess.run([sys.executable, "-m", "src.track", "sync"], cwd=clone, env=environment, check=True)
         reading = [sys.executable, "-c", "from benchmarks.tracking import metrics; print(metrics())"]
-        environment |= {"PYTHONPATH": os.getcwd()}
-        found["metrics"] = subprocess.check_output(reading, cwd=clone, env=environment, text=True).splitlines()[-1]
+        found["metrics"] = subprocess.check_output(
+            reading, cwd=clone, env=environment | PROGRAMS, text=True
+        ).splitlines()[-1]
     return found
 
 
@@ -127,7 +133,7 @@ def train(tracked: bool) -> None:
         class Nothing:
             log_epoch = log_model_md5 = staticmethod(lambda _: None)
 
-        stage.live = lambda _: nullcontext(Nothing())  # type: ignore[assignment, return-value]
+        stage.live = lambda _: nullcontext(Nothing())  # type: ignore[assignment, attr-defined, return-value]
     started, waited = time.perf_counter(), waits()
     stage.work()
     seconds = time.perf_counter() - started
