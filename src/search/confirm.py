@@ -41,46 +41,34 @@ class Confirmed:
 
 def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
     """Return the settings from the best mean on. `present` is one of them."""
+    from src.stats.paired import welch  # scipy.stats takes half a second to import
+    from src.stats.verdicts import holm
+
     objective = plan.objectives[0]
     groups: dict[str, NDArray[np.float64]] = {}
     for name in plan.settings:
         own = [t.value for t in trials if t.params["setting"] == name and t.state == TrialState.COMPLETE]
         groups[name] = np.array(own, dtype=np.float64)
-    tested = [name for name in groups if name != "present"]
-    p_values = {name: welch(groups[name], groups["present"]) for name in tested}
-    corrected = dict(zip(tested, holm(list(p_values.values())), strict=True))
+    present, tests = groups["present"], {}
+    for name, group in groups.items():
+        # Few images have few accuracies: where neither side has a spread, nothing says what a difference means.
+        if name != "present" and min(len(group), len(present)) > 1 and (np.ptp(group) or np.ptp(present)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding on one side
+                tests[name] = welch(present, group)[0]
+    untested = len(groups) - 1 - len(tests)  # they were asked as well, and found nothing
+    corrected = dict(zip(tests, holm([*tests.values(), *[1.0] * untested]), strict=False))
     rows = []
     for name, group in groups.items():
         low, high = mean_interval(group, LEVEL) if len(group) > 1 else (np.nan, np.nan)
         if objective.name == "accuracy":  # few images, all right in some runs: the t distribution knows no end
             low, high = max(low, 0.0), min(high, 1.0)
         mean = float(group.mean()) if len(group) else np.nan
-        p, p_holm = p_values.get(name, np.nan), corrected.get(name, np.nan)
+        p, p_holm = tests.get(name, np.nan), float(corrected.get(name, np.nan))
         rows.append(Confirmed(name, plan.settings[name], group, mean, low, high, p, p_holm))
     sign = -1 if objective.maximize else 1
     # Rounded: means of equal results in another order differ in their last bits.
     return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * round(row.mean, 9), row.name != "present"))
-
-
-def welch(group: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of Welch's test; NaN where there is nothing to test with: fewer than two results, or
-    no spread in either group (few images have few accuracies), by which a difference could be judged."""
-    from src.stats.paired import welch as test  # scipy.stats takes half a second to import
-
-    if min(len(group), len(other)) < 2 or (np.ptp(group) == 0 and np.ptp(other) == 0):
-        return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding in one group: no loss in the p-value
-        return test(other, group)[0]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number. NaN counts as a test that found nothing."""
-    from src.stats.verdicts import holm as adjusted
-
-    known = np.array(p_values, dtype=np.float64)
-    corrected = adjusted(np.nan_to_num(known, nan=1.0))
-    return [float(number) for number in np.where(np.isnan(known), np.nan, corrected)]
 
 
 def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
@@ -108,14 +96,5 @@ def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
 
 def table(rows: Sequence[Confirmed]) -> pandas.DataFrame:
     """Return columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, from the best mean on."""
-    return pandas.DataFrame(
-        {
-            "setting": [row.name for row in rows],
-            "runs": [len(row.results) for row in rows],
-            "mean": [row.mean for row in rows],
-            "ci_low": [row.low for row in rows],
-            "ci_high": [row.high for row in rows],
-            "p": [row.p for row in rows],
-            "p_holm": [row.p_holm for row in rows],
-        }
-    )
+    values = [(row.name, len(row.results), row.mean, row.low, row.high, row.p, row.p_holm) for row in rows]
+    return pandas.DataFrame(values, columns=["setting", "runs", "mean", "ci_low", "ci_high", "p", "p_holm"])
