@@ -31,6 +31,11 @@ class Objective:
         return StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
 
     @property
+    def key(self) -> str:
+        """Name the value as tables and MLflow do."""
+        return f"validation_{self.name}" if self.name in ("accuracy", "loss") else self.name
+
+    @property
     def label(self) -> str:
         labels = {"latency": "latency (ms for an image)", "parameters": "parameters"}
         return labels.get(self.name, f"validation {self.name}")
