@@ -221,7 +221,6 @@ def killed(trials: int) -> dict[str, Any]:
 
 
 def shared(trials: int, url: str, other: Path) -> dict[str, Any]:
-    params = load()
     shutil.copytree(".", other)
     command = [sys.executable, "-m", "src.tune", "--storage", url, "--trials", str(trials)]
     began = time.perf_counter()
@@ -233,16 +232,16 @@ def shared(trials: int, url: str, other: Path) -> dict[str, Any]:
         printed = list(readers.map(lambda parent: parent.communicate()[0], parents))
     assert not any(parent.returncode for parent in parents)
     own = [re.findall(r"^trial +(\d+) ", text, re.MULTILINE) for text in printed]
-    plan = asked(params, trials)
-    with open_storage(plan.name, url) as storage:
-        found = Trials(storage, plan, shared=True).finished()
+    name = printed[0].partition("search ")[2].partition(":")[0]
+    with open_storage(name, url) as storage:
+        found = storage.get_all_trials(storage.get_study_id_from_name(name))
     return {
         "seconds": round(time.perf_counter() - began, 1),
         "by_parent": [len(numbers) for numbers in own],
         "by_both": len(set(own[0]) & set(own[1])),
-        "finished": len(found),
+        "finished": sum(trial.state.is_finished() for trial in found),
         "settings": len({str(trial.params) for trial in found}),
-        "failed": results.count_states(found)["failed"],
+        "failed": sum(trial.state == TrialState.FAIL for trial in found),
     }
 
 
