@@ -78,8 +78,8 @@ class _Run:
 
 
 def main(session: str, began: int) -> None:
-    """Send each batch once, in order; after a failure, go on with the next. Warn of the first failure alone."""
-    warned = failing = False
+    """Send each batch once, in order. After a failure drop what comes for a while; warn of the first failure alone."""
+    warned, failed = False, -_SAMPLE
     run: _Run | None = None
 
     def warn(reason: str) -> None:
@@ -96,18 +96,15 @@ def main(session: str, began: int) -> None:
 
     signal.signal(signal.SIGALRM, give_up)
     for batch in _batches():
-        ended = bool(batch) and "status" in batch[-1]
-        if ended and failing:
-            return
-        try:
-            run = run or _Run(session, began)
-            run.log(batch)
-            failing = False
-        except Exception as error:  # a dying server answers in ways that nobody foresaw: whatever it is, it is told
-            failing = True
-            warn(without_credentials(" ".join(str(error).split())) or type(error).__name__)
-        if ended:
-            return
+        if time.monotonic() - failed > _SAMPLE:
+            try:
+                run = run or _Run(session, began)
+                run.log(batch)
+            except Exception as error:  # a dying server answers in ways that nobody foresaw: whatever it is, it is told
+                failed = time.monotonic()
+                warn(without_credentials(" ".join(str(error).split())) or type(error).__name__)
+        if batch and "status" in batch[-1]:
+            os._exit(0)  # the training waits, and what Python clears up takes a while
 
 
 def _batches() -> Iterator[list[dict[str, Any]]]:
