@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from src.core.addresses import without_credentials
+from src.tracking.store import tracking_uri
 from src.training.results import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
@@ -55,10 +57,14 @@ class Live:
             try:
                 sender.wait(patience)
             except subprocess.TimeoutExpired:
-                sender.send_signal(signal.SIGALRM)  # so that it says so
+                sender.send_signal(signal.SIGALRM)  # which ends it; one that has warned already ends as if by itself
                 with suppress(subprocess.TimeoutExpired):
                     sender.wait(1)
             sender.kill()
+        if sender.returncode == -signal.SIGALRM:
+            where = without_credentials(tracking_uri())
+            words = "no answer yet: training goes on, python -m src.track sync completes the run"
+            print(f"warning: MLflow at {where}: {words}", file=sys.stderr, flush=True)
 
     def _put(self, **entry: Any) -> None:
         line = json.dumps({"time": _now(), **entry}) + "\n"

@@ -174,7 +174,7 @@ def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:
     source = flat["data.source"]
     return {
         "name": prepared.name,
-        "digest": identity.data_digest(),
+        "digest": identity.data_digest()[:8],  # as long as MLflow's own: the run list has it beside the name
         "source_type": "http" if "://" in source else "local",
         "source": json.dumps({"uri": prepared.name if source == "null" else source}),
         "schema": json.dumps(
