@@ -29,18 +29,22 @@ FASTER = 1.1  # than a finer precision, to be chosen instead
 def write(measured: Mapping[str, Any], speeds: Mapping[str, Mapping[str, float | None]]) -> str:
     """Keep images per second by system and precision, and make what they choose the capability's row of the table.
 
-    measured: `capability`, `hardware` and `versions`. Return a line for each network. Raises `UserError` where a system
-    is missing.
+    measured: `capability`, `hardware` and `versions`. What was not measured in several precisions keeps its choice.
+    Return a line for each network. Raises `UserError` where nothing was measured.
     """
     found = {}
     for system, network in NETWORKS.items():
         rates = {precision: rate for precision, rate in speeds.get(system, {}).items() if rate is not None}
-        if len(rates) < 2:
-            raise UserError(f"{system} was not measured in several precisions: measure all systems again")
-        found[network] = rates
+        if len(rates) > 1:
+            found[network] = rates
+    if not found:
+        raise UserError("no system was measured in several precisions: measure the loops again")
     keep(RESULTS, {**measured, "images_per_second": found}, same=("capability",))
     table = json.loads(CHOICES.read_text(encoding="utf-8"))
-    table[measured["capability"]] = own = {network: chosen(rates) for network, rates in found.items()}
+    own = {network: chosen(rates) for network, rates in found.items()}
+    table[measured["capability"]] = own | {
+        network: choice for network, choice in table.get(measured["capability"], {}).items() if network not in own
+    }
     CHOICES.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     return "\n".join(f"{measured['capability']:<16} {network:<14} {found[network]}: {own[network]}" for network in own)
 

@@ -83,9 +83,9 @@ def median(rows: Mapping[str, Any], precision: str) -> float | None:
 
 
 def contestants(
-    known: Problem, section: Train, precisions: Sequence[str], workers: int = 0, *, compiled: bool = False
+    known: Problem, section: Train, precisions: Sequence[str], workers: int = 0, compiled: Sequence[str] = ()
 ) -> dict[str, Contender]:
-    """Name every loop that can run here by its row; ours and the floor in all `precisions`, ours `compiled` too.
+    """Name every loop that can run here by its row; ours and the floor in all `precisions`, ours `compiled` in some.
 
     workers: processes that load for the plain loader and Lightning.
     """
@@ -106,7 +106,7 @@ def contestants(
         limit = f"{FLOOR}, {precision}"
         found[f"ours, {precision}"] = Contender(partial(contenders.ours, known, own), limit)
         found[limit] = Contender(partial(contenders.floor, known, own), limit)
-        if compiled:
+        if precision in compiled:
             own = own.model_copy(update={"compile": True})
             found[f"ours, {precision}, {COMPILED}"] = Contender(partial(contenders.ours, known, own), limit)
     return found
@@ -159,11 +159,14 @@ def fitted(make: Callable[[int], Turn], batch_size: int, seconds: float, least: 
 
 
 def row(name: str, floor: str, turns: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Sum up the turns of one loop: images per second, and ratios, taken round by round."""
+    """Sum up the turns of one loop: images per second, and ratios, taken round by round.
+
+    Loops that are compiled run after all others, whose rounds were more at first.
+    """
     found = {"images_per_second": summary(turns[name])}
     for key, other in {"of_tutorial": TUTORIAL, "of_floor": floor}.items():
         if name != other and other in turns:
-            found[key] = summary([a / b for a, b in zip(turns[name], turns[other], strict=True)])
+            found[key] = summary([a / b for a, b in zip(turns[name], turns[other], strict=False)])
     return found
 
 

@@ -8,8 +8,9 @@ type and place; it raises where tensors meet that lie in two places. What needs 
 - values that the host reads from the device: they are 0.
 - autocast, which switches itself off where it finds no GPU: it is told that there is one.
 - the lists of types for which optimisers take the operators that serve many weights at once: fake tensors join them.
-- `_fused_sgd_`, for which torch has no fake kernel: only the places of its tensors are looked at.
+- fused optimisers, for which torch has no fake kernels: only the places of their tensors are looked at.
 - `torch.utils.swap_tensors`, by which a module changes how its weights lie in memory: it refuses fake tensors.
+- `src.compute.recorded.Recorded`, which records nothing: the steps run as they are.
 - pinned memory, and what the driver says of the device's memory.
 
 Not to be had without a driver, and not tried: CUDA graphs and `torch.compile`, streams, capabilities, NCCL, the
@@ -55,7 +56,7 @@ class FakeCuda(Log):  # type: ignore[no-untyped-call]
         name = name_of(func)
         if wait := _wait(name, args, kwargs, tensors):
             self.waits.append(f"{wait} at {our_line()}")
-        if name == "_fused_sgd":
+        if name.startswith("_fused_"):
             assert {tensor.device.type for tensor in tensors} == {"cuda"}
             return None
         with unset_fake_temporarily():
@@ -115,6 +116,7 @@ def fake_cuda() -> Iterator[FakeCuda]:
         "torch.optim.optimizer._foreach_supported_types": [Tensor, nn.Parameter, FakeTensor],
         "torch.utils._foreach_utils._foreach_supported_types": [Tensor, FakeTensor],
         "torch.utils.swap_tensors": lambda weight, moved: setattr(weight, "data", moved),
+        "src.training.step.Recorded": lambda work, device: work,
         "torch.Tensor.pin_memory": _pinned,
         "torch.cuda.mem_get_info": lambda device: (2**33, 2**34),
         "torch.cuda.reset_peak_memory_stats": lambda device: None,

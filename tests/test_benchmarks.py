@@ -107,7 +107,7 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
     list(train(looped, Batches(batch, CPU), Batches(spread(batch, 0), CPU), section, 0, compute))
     floored, images, labels = contenders.resident(known.classifier(), batch, section, compute)
     optimiser = optimizer(section.optimizer, floored, section.decay_biases)
-    contenders.learn(floored.network.train(), images, labels, optimiser, compute, 1)
+    contenders.learn(floored.network.train(), images, labels, optimiser, compute)
     for name, weights in floored.state_dict().items():
         assert not torch.equal(weights, before[name])
         torch.testing.assert_close(weights, looped.state_dict()[name], rtol=0, atol=most)
@@ -122,12 +122,20 @@ def test_the_floor_computes_in_the_precision_and_layout_of_the_loop() -> None:
     seen = []
     classifier.network.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs.dtype))
     optimiser = optimizer(section.optimizer, classifier, section.decay_biases)
-    contenders.learn(classifier.network, images, labels, optimiser, compute, 2)
-    assert seen == [torch.bfloat16] * 2
+    contenders.learn(classifier.network, images, labels, optimiser, compute)
+    assert seen == [torch.bfloat16]
 
 
 def positive(found: dict[str, float]) -> bool:
     return 0 < found["min"] <= found["quartile_1"] <= found["median"] <= found["quartile_3"] <= found["max"] < math.inf
+
+
+def test_what_is_compiled_runs_after_all_others_and_is_compared_round_by_round() -> None:
+    known, section = small("mnist")
+    found = {name: loops.Contender(lambda _: lambda: 10.0, "floor") for name in ("floor", "ours, compiled")}
+    *_, last = loops.alternated(found, known, section, 3, 0.0)
+    assert list(last) == ["ours, compiled"]
+    assert last["ours, compiled"]["of_floor"]["median"] == 1
 
 
 @pytest.mark.parametrize("recipe", SYSTEMS)

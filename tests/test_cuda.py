@@ -19,9 +19,10 @@ from device_samples import FAMILIES, OPTIMIZERS, RECIPES, of_family, recipe
 from torch import Tensor
 
 from src import params
-from src.compute import device
+from src.compute import device, recorded
 from src.compute.batches import Batches
 from src.compute.device import Compute
+from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.evaluation.corruptions import gradient_signs
 from src.models.classifier import Classifier, Probabilities
@@ -72,6 +73,40 @@ def test_a_recipe_gives_the_same_bits_twice(name: str) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
 def test_an_optimiser_gives_the_same_bits_twice(optimizer: Optimizer) -> None:
     assert torch.equal(trained(MNIST, optimizer=optimizer)[1], trained(MNIST, optimizer=optimizer)[1])
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"ema": 0.9, "clip_gradient": 1.0}, {"l1_penalty": 1e-4}])
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recorded_step_gives_the_bits_of_one_that_runs(
+    name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if changes and name != CIFAR10_VGG:
+        pytest.skip("tried with one recipe")
+    losses, weights = trained(name, **changes)
+    monkeypatch.setattr(recorded, "WARM", 10**9)
+    ran_losses, ran_weights = trained(name, **changes)
+    assert losses == ran_losses
+    assert torch.equal(weights, ran_weights)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_step_of_a_network_of_torchvision_can_be_recorded(name: str) -> None:
+    *_, compute = prepared(MNIST)
+    classifier = compute.place(of_family(name)).train()
+    optimiser = torch.optim.SGD(classifier.parameters(), 1e-3, fused=True)
+
+    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        optimiser.zero_grad()
+        with compute.autocasting():
+            loss = F.cross_entropy(classifier(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return (loss.detach(),)
+
+    images = torch.randint(0, 256, (4, 224, 224, 3), dtype=torch.uint8, device=compute.device)
+    work = Recorded(step, compute.device)
+    losses = [float(work(images, torch.arange(4, device=compute.device))[0]) for _ in range(6)]
+    assert len(set(losses)) == 6, "the weights move"
 
 
 def train_with_alarm(name: str, **changes: Any) -> None:

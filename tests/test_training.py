@@ -27,7 +27,7 @@ from src.training.augment import Mix
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
 from src.training.muon import MuonAndAdamW
-from src.training.step import TrainStep, compile_options
+from src.training.step import TrainStep
 
 SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
@@ -296,17 +296,6 @@ def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
     step(train_step)
     assert torch.equal(weights(train_step.classifier), before)
     assert train_step.scaler.get_scale() == 32_768, "smaller for the next"
-
-
-@pytest.mark.parametrize(
-    ("kind", "accumulate", "world_size", "graphs"),
-    [("cuda", 1, 1, True), ("cuda", 2, 1, False), ("cuda", 1, 2, False), ("cpu", 1, 1, False)],
-)
-def test_cuda_graphs_are_taken_where_no_gradient_outlives_the_next_run(
-    kind: str, accumulate: int, world_size: int, graphs: bool
-) -> None:
-    options = compile_options(section(accumulate=accumulate), torch.device(kind), world_size)
-    assert options["triton.cudagraphs"] is graphs
 
 
 @pytest.mark.parametrize("deterministic", [True, False])

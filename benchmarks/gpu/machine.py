@@ -6,6 +6,7 @@ Parts (`benchmarks.gpu.runner`) are generators that yield what they found so far
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,12 +64,18 @@ def images(place: Place, _: str) -> Iterator[dict[str, Any]]:
 
 
 def tests(place: Place, _: str) -> Iterator[dict[str, Any]]:
-    """Run the tests that are marked to need a GPU. Raises `RuntimeError` where one fails."""
-    options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "--tb=short"]
-    options += [] if place.small else ["-n", "8"]
+    """Run the tests that are marked to need a GPU, and count how they end. Raises `RuntimeError` where one fails."""
+    options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "-o", "addopts=-v --tb=short"]
+    options += [] if place.small else ["-n", "12"]
     command = [sys.executable, "-m", "pytest", *options, "tests/test_cuda.py"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    print(done.stdout, flush=True)
-    yield {kind: int(number) for number, kind in re.findall(r"(\d+) (passed|failed|skipped|errors?)", done.stdout)}
-    if done.returncode:
-        raise RuntimeError(f"pytest ended with exit code {done.returncode}")
+    counts, failing = Counter[str](), list[str]()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            # As they end, before the summary: pytest -v names the test after or, in several processes, before that.
+            if ended := re.search(r"(PASSED|FAILED|ERROR|SKIPPED)", line.partition("short test summary")[0]):
+                counts[ended[1].lower()] += 1
+                failing += re.findall(r"::(\S+)", line) if ended[1] in ("FAILED", "ERROR") else []
+                yield {**counts, "failing": sorted(set(failing))}
+    if process.returncode:
+        raise RuntimeError(f"pytest ended with exit code {process.returncode}")

@@ -17,6 +17,7 @@ from src.compute.device import prepare
 from src.training import augment
 
 PRECISIONS = ("float32", "tf32", "bfloat16")  # from the finest to the coarsest
+COMPILED = ("bfloat16",)
 ROUNDS, TURN = 3, 0.3  # alternated turns of each loop, and about how many seconds each
 WORKERS = 8  # processes that load for the plain loader
 EVALUATION = (128, 512, 2048, 8192)  # images of a batch
@@ -32,7 +33,8 @@ def every_loop(place: Place, system: str) -> Iterator[dict[str, Any]]:
         (("float32",), 0, 1, 0.0) if place.small else (PRECISIONS, WORKERS, ROUNDS, TURN)
     )
     # A processor compiles one of them: it takes its time.
-    found = loops.contestants(known, section, precisions, workers, compiled=not place.small or system == "mnist")
+    compiled = ("float32",) if place.small and system == "mnist" else () if place.small else COMPILED
+    found = loops.contestants(known, section, precisions, workers, compiled)
     wanted = {name: one for name, one in found.items() if name in (TUTORIAL, PLAIN) or name.startswith(("ours", FLOOR))}
     yield {"real_images": real(system, place), "batch_size": section.batch_size}
     yield from loops.alternated(wanted, known, section, rounds, seconds)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from benchmarks.contenders import now
 from benchmarks.gpu.machine import opened, real, settings
 from benchmarks.gpu.runner import Place
-from benchmarks.gpu.speeds import PRECISIONS
+from benchmarks.gpu.speeds import COMPILED
 from benchmarks.problems import Problem, synthetic
 from src.compute.batches import Batches
 from src.compute.device import prepare
@@ -37,11 +37,11 @@ SPEED = Target(accuracy=0.94)
 
 
 def compiling(place: Place, system: str) -> Iterator[dict[str, Any]]:
-    """Compile a system in each precision beside other parts; the one that times it finds the kernels in torch's cache.
+    """Compile a system beside other parts; the one that times it finds the kernels in torch's cache.
 
     A processor, which would take minutes, leaves it to that one.
     """
-    for precision in () if place.small else PRECISIONS:
+    for precision in () if place.small else COMPILED:
         known = synthetic(system, 4 * writing.load_recipe(system).train.batch_size)
         started = now()
         once(known, settings(known, place, precision=precision, compile=True, epochs=1), None, 0)

@@ -24,8 +24,8 @@ _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor wit
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # How much is computed at once, by type of device; any other is taken for a CPU. On CPUs more was measured to be no
-# faster: 2**20 values are a few MB as float32, which stay in the cache. On CUDA nothing is measured yet: these are
-# estimates of what makes the time of launches small and still fits into a few GB.
+# faster: 2**20 values are a few MB as float32, which stay in the cache. On an H200 four times as much is 2 to 20 %
+# faster in evaluation, for four times the memory, and up to 10 % in augmentation.
 EVALUATED_IMAGES = 128  # at least
 EVALUATED_PIXELS = {"cpu": 0, "cuda": 2**21}  # of all images of a batch: 2,048 of 32×32
 AUGMENTED_VALUES = {"cpu": 2**20, "cuda": 2**26}

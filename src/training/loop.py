@@ -83,7 +83,7 @@ def train(
                 if not out_of_memory(error):
                     raise
                 raise UserError(f"{compute.device} is out of memory: {LESS_MEMORY}") from None
-            lr = train_step.optimiser.param_groups[0]["lr"]
+            lr = train_step.lr
             for which, value in ("training", loss), ("validation", validation_loss):
                 if value is not None and not np.isfinite(value):
                     raise UserError(

@@ -61,8 +61,12 @@ class Target:
 
     def split(self, size: int) -> list[Self]:
         """Return the same in parts of `size` images."""
-        columns = [torch.split(column, size) for column in (self.labels, self.others, self.share) if column is not None]
+        columns = [torch.split(column, size) for column in self.columns()]
         return [type(self)(*part) for part in zip(*columns, strict=True)]
+
+    def columns(self) -> list[Tensor]:
+        """Return the tensors that there are, in their order."""
+        return [column for column in (self.labels, self.others, self.share) if column is not None]
 
     def loss(self, function: Loss, logits: Tensor) -> Tensor:
         """Return the mean loss of the images; of a mixed image, each label's loss counts by its share."""

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
@@ -24,6 +25,8 @@ _CLASSES: dict[str, type[Optimizer]] = {
     "rprop": optim.Rprop,
     "asgd": optim.ASGD,
 }
+# Said of an optimiser that could be recorded and is not, as in the steps before a recording.
+warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
 _FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: a tenth of a step with cifar_basic
 
 
@@ -46,12 +49,41 @@ def optimizer(config: params.Optimizer, network: nn.Module, decay_biases: bool, 
         return MuonAndSgd(_hidden(network), groups, *rates, compiled=compiled)
     if config.name in _FUSED:
         settings["fused"] = True
-    if config.name == "asgd" and next(network.parameters()).device.type == "cuda":
-        # Its counters lie beside the weights, and the host would wait for each of them at each step; made for CUDA
-        # graphs, it computes with them there instead. All other optimisers keep on the host what they read there.
+    if config.name in ("adam", "adamw", "asgd") and next(network.parameters()).is_cuda:
+        # A recorded step (`src.compute.recorded`) counts on the device. The counters of ASGD lie there anyway, and the
+        # host would wait for each of them at each step.
         settings["capturable"] = True
-        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
     return _CLASSES[config.name](_groups(network, decay_biases), **settings)
+
+
+def recordable(config: params.Optimizer) -> bool:
+    """Tell if a CUDA graph can hold a step: the optimiser takes its rate from the device, and the host reads nothing.
+
+    Of the others some could, by more and slower kernels.
+    """
+    return config.name in (*_FUSED, "muon", "muon_sgd")
+
+
+def place_rates(optimiser: Optimizer, device: torch.device) -> None:
+    """Put the rates on the device, where a recorded step reads them."""
+    for group in optimiser.param_groups:
+        group["lr"] = torch.zeros((), device=device)
+
+
+def set_rates(optimiser: Optimizer, lr: float) -> None:
+    """Set the learning rates of the next step. lr: the rate of all groups but those that have a `peak` of their own.
+
+    Such a rate falls from there as the first group's does from its peak, and is 0 as soon as that has fallen by the
+    group's `share`.
+    """
+    for group in optimiser.param_groups:
+        rate = lr
+        if "peak" in group:
+            rate = group["peak"] * max(0.0, 1 - (1 - lr / group["peak_of_all"]) / group["share"])
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def decayed(network: nn.Module, decay_biases: bool) -> list[Tensor]:
@@ -93,8 +125,8 @@ def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) 
     ):
         for decay in (True, False):
             chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
-            rates = {"lr": lr, "peak": lr, "share": share, "weight_decay": config.weight_decay / lr if decay else 0.0}
-            groups.append({"params": chosen} | rates)
+            rates = {"lr": lr, "peak": lr, "peak_of_all": config.lr, "share": share}
+            groups.append({"params": chosen, "weight_decay": config.weight_decay / lr if decay else 0.0} | rates)
     return [group for group in groups if group["params"]]
 
 

@@ -11,12 +11,13 @@ from torch.nn.utils import clip_grad_norm_
 from src import params
 from src.compute import distributed
 from src.compute.device import Compute, check_gradient
+from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.models.layers import last_layer
 from src.training.average import Average
 from src.training.losses import Target, loss_function
-from src.training.optimizers import decayed, optimizer
+from src.training.optimizers import decayed, optimizer, place_rates, recordable, set_rates
 
 
 class TrainStep:
@@ -56,10 +57,19 @@ class TrainStep:
         forward = self.exchanging or self.classifier
         if config.compile:
             # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
-            options = compile_options(config, compute.device, distributed.world_size())
+            # The debug mode that makes eager operators deterministic does not keep the compiler from choosing by timing
+            # among kernels whose sums differ in the last bits.
+            options: dict[str, Any] = {"deterministic": bool(config.deterministic)}
             self.forward = torch.compile(forward, dynamic=False, options=options)
         else:
             self.forward = forward
+        # Not where processes exchange gradients, nor in float16, of whose gradients the host looks at each.
+        alone = compute.device.type == "cuda" and distributed.world_size() == 1
+        self.recorded: Recorded | None = None
+        if alone and recordable(config.optimizer) and compute.autocast is not torch.float16:
+            self.recorded = Recorded(self._learn, compute.device)
+            place_rates(self.optimiser, compute.device)
+        self.lr = 0.0
 
     def state(self) -> dict[str, Any]:
         """Return what changes while it learns: the tensors themselves, not copies."""
@@ -74,6 +84,8 @@ class TrainStep:
         """Go on from what `state` returned, on any device of the same kind."""
         self.classifier.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.recorded is not None:
+            place_rates(self.optimiser, self.compute.device)
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.classifier.load_state_dict(state["average"])
@@ -84,25 +96,34 @@ class TrainStep:
         Return its mean loss without penalties and the number of correct answers, both still on the device and of this
         process alone.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        if self.config.optimizer.name == "lbfgs":
-            evaluations: list[tuple[Tensor, Tensor]] = []  # of the same batch; the first is before any change
-
-            def objective() -> Tensor:
-                loss, correct, penalty = self._gradient(images, target)
-                evaluations.append((loss, correct))
-                return loss + penalty
-
-            self.optimiser.step(objective)  # type: ignore[arg-type]
-            loss, correct = evaluations[0]
-        else:
-            loss, correct, _ = self._gradient(images, target)
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
+        self.lr = lr
+        set_rates(self.optimiser, lr)
+        batch = (images, *target.columns())
+        if self.recorded is not None and len(images) == self.batch_size:
+            loss, correct = self.recorded(*batch)
+        else:  # also the last batch of an epoch, which may be smaller
+            loss, correct = self._learn(*batch)
         if self.average is not None:
             self.average.update(number)
         return loss, correct
+
+    def _learn(self, images: Tensor, *columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Learn a batch; return its loss and correct answers. columns: of its `Target`."""
+        target = Target(*columns)
+        if self.config.optimizer.name != "lbfgs":
+            loss, correct, _ = self._gradient(images, target)
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            return loss, correct
+        evaluations: list[tuple[Tensor, Tensor]] = []  # of the same batch; the first is before any change
+
+        def objective() -> Tensor:
+            loss, correct, penalty = self._gradient(images, target)
+            evaluations.append((loss, correct))
+            return loss + penalty
+
+        self.optimiser.step(objective)  # type: ignore[arg-type]
+        return evaluations[0]
 
     def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
         """Leave the gradient of a batch at the weights; return its loss, correct answers and L1 penalty."""
@@ -135,16 +156,3 @@ class TrainStep:
             (losses[0], right[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.stack(right).sum())
         )
         return loss, correct, penalty
-
-
-def compile_options(config: params.Train, device: torch.device, world_size: int) -> dict[str, Any]:
-    """Return the compiler's options: CUDA graphs where they are safe, deterministic kernels where those are wanted.
-
-    A CUDA graph leaves gradients in memory that its next run writes over: parts of a batch would not add up
-    (pytorch#169545, #96693). With several processes graphs have crashed (pytorch#128218). L-BFGS, which runs the graph
-    several times a step, copies each gradient before the next run.
-    The debug mode that makes eager operators deterministic does not keep the compiler from choosing by timing among
-    kernels whose sums differ in the last bits.
-    """
-    graphs = device.type == "cuda" and config.accumulate == 1 and world_size == 1
-    return {"triton.cudagraphs": graphs, "deterministic": bool(config.deterministic)}

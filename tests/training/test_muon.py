@@ -9,7 +9,7 @@ from training_samples import section
 
 from src.models.whitening import WHITENING, whitening
 from src.training.muon import MuonAndSgd
-from src.training.optimizers import optimizer
+from src.training.optimizers import optimizer, set_rates
 
 VALUES: dict[str, Any] = {
     "name": "muon_sgd", "lr": 0.24, "momentum": 0.6, "newton_schulz": 3, "bias_lr": 2.0, "head_lr": 8.0,
@@ -92,7 +92,7 @@ def test_rates_fall_with_muons_and_that_of_the_whitening_bias_before(factor: flo
     network = Network()
     optimiser = muon_of(network)
     rates = {id(weight): group for group in optimiser.param_groups for weight in group["params"]}
-    optimiser.param_groups[0]["lr"] = 0.24 * factor
+    set_rates(optimiser, 0.24 * factor)
     optimiser.step()
     expected = {
         network.get_parameter(f"{WHITENING}.bias"): 2.0 * early,
@@ -120,7 +120,7 @@ def test_compiled_it_takes_the_same_steps_and_is_not_compiled_again_for_another_
     eager, compiled = Network(), Network()
     for network, optimiser in ((eager, muon_of(eager)), (compiled, muon_of(compiled, compiled=True))):
         for number in range(4):
-            optimiser.param_groups[0]["lr"] = 0.24 - 0.06 * number
+            set_rates(optimiser, 0.24 - 0.06 * number)
             with_gradients(network)
             with torch.compiler.set_stance("default" if number < 2 else "fail_on_recompile"):
                 optimiser.step()

@@ -1,0 +1,51 @@
+"""Record a training step on a GPU as a CUDA graph: the host then launches one graph instead of hundreds of kernels.
+
+Small networks wait for the host otherwise, which takes some microseconds for each kernel however small it is.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WARM = 2  # calls that run as they are: they make what a recording must find, such as the optimiser's state
+
+
+class Recorded:
+    """Call `work` with tensors of always the same shapes: the first `WARM` calls run it, later ones replay one graph.
+
+    work: computes on the present stream, waits for nothing, and returns tensors. What it reads beside its arguments, it
+    must find at the same place in the device's memory at every call, and nothing else of Python is run again. A replay
+    gives the same bits, random numbers too. The tensors returned are written over by the next call.
+    """
+
+    def __init__(self, work: Callable[..., tuple[Tensor, ...]], device: torch.device) -> None:
+        self._work = work
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._warmed = 0
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outputs: tuple[Tensor, ...] = ()
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if self._warmed < WARM:
+            self._warmed += 1
+            return self._beside(inputs)
+        if self._graph is None:
+            self._graph, self._inputs = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
+            # Another thread, which draws the next augmentation, may pin memory meanwhile.
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._outputs = self._work(*self._inputs)
+        for kept, given in zip(self._inputs, inputs, strict=True):
+            kept.copy_(given)
+        self._graph.replay()
+        return self._outputs
+
+    def _beside(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Run the work on the stream of the recording, as torch's notes on CUDA graphs want it before one."""
+        present = torch.cuda.current_stream()
+        self._stream.wait_stream(present)
+        with torch.cuda.stream(self._stream):
+            outputs = self._work(*inputs)
+        present.wait_stream(self._stream)
+        return outputs
