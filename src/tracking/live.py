@@ -20,6 +20,9 @@ from src.tracking.store import tracking_uri
 from src.training.results import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
+_START = (
+    20.0  # seconds for it after the beginning: on a busy machine importing MLflow takes longer than a short training
+)
 _HURRY = 3.0  # the same where a user or a scheduler ends us
 _PIPE = 2**20  # bytes, some 2,000 epochs; systems other than Linux have pipes of their own size
 _SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # no file has what differs from run to run
@@ -75,7 +78,7 @@ class Live:
 @contextmanager
 def live(session: str) -> Iterator[Live]:
     """Make a run that ends FINISHED; FAILED where the block raises, KILLED on Ctrl-C and SIGTERM."""
-    run = Live(session)
+    run, began = Live(session), time.monotonic()
     try:
         yield run
     except KeyboardInterrupt:
@@ -84,7 +87,7 @@ def live(session: str) -> Iterator[Live]:
     except BaseException:
         run.end("FAILED", _PATIENCE)
         raise
-    run.end("FINISHED", _PATIENCE)
+    run.end("FINISHED", max(_PATIENCE, _START - (time.monotonic() - began)))
 
 
 def _now() -> int:

@@ -67,7 +67,8 @@ def test_a_store_in_trouble_delays_nothing_and_gets_the_run_later(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", kind)
-    monkeypatch.setattr("src.tracking.live._PATIENCE", 1.0)
+    for name in ("_PATIENCE", "_START"):
+        monkeypatch.setattr(f"src.tracking.live.{name}", 1.0)
     with server.trouble(kind), monkeypatch.context() as hurried:
         hurried.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
         assert train() < 2
