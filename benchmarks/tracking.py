@@ -3,7 +3,7 @@
     PYTHONPATH=tests python -m benchmarks.tracking digits --set train.epochs=600 --rounds 5
 
 In every round each case trains once, in a process of its own: without tracking, into the clone's `mlflow.db`, and then
-into a server that is not there, one that is killed after 20 s, a database that is read-only, and a server that answers
+into a server that is not there, one that is killed after 8 s, a database that is read-only, and a server that answers
 500. Beside seconds by the clock there are those of the training's thread without its waits for a processor
 (Linux counts them, `/proc/thread-self/schedstat`), which other programs on the machine hardly change: both are compared
 with the training without tracking of the same round. When the trouble is over, `src.track sync` completes the run; its
@@ -118,7 +118,7 @@ def trouble(clone: Path, server: Server, case: str) -> Iterator[float]:
             yield 0
     else:
         with read_only(clone / "mlflow.db") if case == "read-only" else nullcontext():
-            yield 20
+            yield 8
     if case in ("unreachable", "dying"):
         server.start()
 
