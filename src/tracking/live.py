@@ -33,8 +33,8 @@ class Live:
 
     def __init__(self, session: str) -> None:
         command = [sys.executable, "-m", "src.tracking.sender", session, str(_now())]
-        # In a session of its own Ctrl-C does not reach it: it ends with the pipe.
-        self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, pipesize=_PIPE, start_new_session=True)
+        # In a group of its own Ctrl-C does not reach it: it ends with the pipe.
+        self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, pipesize=_PIPE, process_group=0)
         assert self._sender.stdin is not None
         self._pipe = self._sender.stdin.fileno()
         os.set_blocking(self._pipe, False)
