@@ -28,14 +28,17 @@ env: $(READY) $(EXTRA:%=$(VENV)/.%)  ## only set up; EXTRA=onnx: for src.export;
 
 # uv installs everything, and comes from the lock too: pip gets its lines alone, with their hashes. Compiling takes half
 # a minute once; imports are most of a small run, and compiled they take half the time even where Python may not write.
-# A lock that is only newer changes nothing: syncing would take the extras away.
+# A lock that is only newer changes nothing: syncing would take the extras away. By `root.pth`, `python -m src.…` in a
+# subfolder finds the code, which says where the root is.
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "Python 3.11 to 3.14 is needed: make PYTHON=/path/to/python3.11")'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@cmp -s requirements.lock $(VENV)/requirements.lock || { \
 		sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock && \
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock && \
-		$(UV) sync --quiet --require-hashes --compile-bytecode requirements.lock && cp requirements.lock $(VENV); }
+		$(UV) sync --quiet --require-hashes --compile-bytecode requirements.lock && \
+		echo '$(CURDIR)' > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/root.pth" && \
+		cp requirements.lock $(VENV); }
 	@touch $@
 
 # What few need is installed beside it. Its pins are those of requirements.lock where both name a package.

@@ -5,6 +5,7 @@
         --set data.limit=2000 --set train.epochs=8 --set train.batch_size=64 --seeds 10 --trials 20
     python -m benchmarks.searches overhead digits --trials 30 --set train.epochs=10
     python -m benchmarks.searches killed digits --trials 60 --set train.epochs=2
+    python -m benchmarks.searches shared digits --trials 200 --set train.epochs=1 --storage postgresql://…
 
 Each adds its result to `benchmarks/searches.json`; `python -m benchmarks.report` writes `benchmarks/README.md` from it.
 
@@ -12,7 +13,8 @@ search: what `python -m src.tune` takes, from its start to its page, and what th
 the recipe's own settings. compare: for every seed, random search without pruning runs the trials; then TPE with the
 median pruner has twice as many, and stops where a complete trial is as good as random's best. What counts is how many
 epochs each needs until then, those of pruned trials too. overhead: the time between the ends of two trials that was
-not spent in epochs, without MLflow and with it. killed: four workers, of which one is killed every 5 s.
+not spent in epochs, without MLflow and with it. killed: four workers, of which one is killed every 5 s. shared: two
+`python -m src.tune` at once, each in a copy of its own, with one study in an empty database.
 """
 
 import argparse
@@ -20,6 +22,8 @@ import functools
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +31,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing import active_children
@@ -58,11 +63,12 @@ WORKERS = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["search", "compare", "overhead", "killed"])
+    parser.add_argument("what", choices=["search", "compare", "overhead", "killed", "shared"])
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter to change")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--storage", help="of shared")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         os.chdir(cloned(Path(temporary, "clone"), arguments.recipe, arguments.set))
@@ -72,6 +78,7 @@ def main() -> None:
             "compare": lambda: compare(arguments.trials, arguments.seeds),
             "overhead": lambda: overhead(arguments.trials),
             "killed": lambda: killed(arguments.trials),
+            "shared": lambda: shared(arguments.trials, arguments.storage, Path(temporary, "other")),
         }[arguments.what]()
         os.chdir(ROOT)
     result = {
@@ -210,6 +217,31 @@ def killed(trials: int) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - began, 1),
         "finished_once": len({trial.number for trial in found if trial.state.is_finished()}),
         "failed": results.count_states(found)["failed"],
+    }
+
+
+def shared(trials: int, url: str, other: Path) -> dict[str, Any]:
+    shutil.copytree(".", other)
+    command = [sys.executable, "-m", "src.tune", "--storage", url, "--trials", str(trials)]
+    began = time.perf_counter()
+    parents = [
+        subprocess.Popen(command, cwd=folder, env=clean_environment(), text=True, stdout=subprocess.PIPE)
+        for folder in (Path.cwd(), other)
+    ]
+    with ThreadPoolExecutor() as readers:
+        printed = list(readers.map(lambda parent: parent.communicate()[0], parents))
+    assert not any(parent.returncode for parent in parents)
+    own = [re.findall(r"^trial +(\d+) ", text, re.MULTILINE) for text in printed]
+    name = printed[0].partition("search ")[2].partition(":")[0]
+    with open_storage(name, url) as storage:
+        found = storage.get_all_trials(storage.get_study_id_from_name(name))
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "by_parent": [len(numbers) for numbers in own],
+        "by_both": len(set(own[0]) & set(own[1])),
+        "finished": sum(trial.state.is_finished() for trial in found),
+        "settings": len({str(trial.params) for trial in found}),
+        "failed": sum(trial.state == TrialState.FAIL for trial in found),
     }
 
 

@@ -89,14 +89,5 @@ def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
 
 def table(rows: Sequence[Confirmed]) -> pandas.DataFrame:
     """Return columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, from the best mean on."""
-    return pandas.DataFrame(
-        {
-            "setting": [row.name for row in rows],
-            "runs": [len(row.results) for row in rows],
-            "mean": [row.mean for row in rows],
-            "ci_low": [row.low for row in rows],
-            "ci_high": [row.high for row in rows],
-            "p": [row.p for row in rows],
-            "p_holm": [row.p_holm for row in rows],
-        }
-    )
+    values = [(row.name, len(row.results), row.mean, row.low, row.high, row.p, row.p_holm) for row in rows]
+    return pandas.DataFrame(values, columns=["setting", "runs", "mean", "ci_low", "ci_high", "p", "p_holm"])

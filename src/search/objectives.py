@@ -1,17 +1,15 @@
 """What a search may look for: accuracy or loss on the validation images, and what a network costs."""
 
-import tempfile
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.study import StudyDirection
 
-from src.core.files import digest
 from src.training.results import Epoch
 
 if TYPE_CHECKING:
@@ -31,6 +29,11 @@ class Objective:
     @property
     def direction(self) -> StudyDirection:
         return StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
+
+    @property
+    def key(self) -> str:
+        """Name the value as tables and MLflow do."""
+        return f"validation_{self.name}" if self.name in ("accuracy", "loss") else self.name
 
     @property
     def label(self) -> str:
@@ -66,12 +69,10 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
     import torch  # in a worker alone
 
     from src.compute.forward import logits
-    from src.models.file import save
+    from src.models.file import content
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "model.safetensors")
-        save(file, training.classifier, training.spec)
-        found: dict[str, Any] = {"model_md5": digest(file)}
+    model = content(training.classifier, training.spec)
+    found: dict[str, Any] = {"model_md5": hashlib.md5(model).hexdigest()}
     if "parameters" in objectives:
         found["parameters"] = sum(weights.numel() for weights in training.classifier.parameters())
     if "latency" in objectives:

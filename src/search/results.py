@@ -56,7 +56,7 @@ def trials_table(trials: Sequence[FrozenTrial], plan: Plan) -> pandas.DataFrame:
 
     The value of a pruned trial is that of its last epoch.
     """
-    names = [f"validation_{one.name}" if one.name in ("accuracy", "loss") else one.name for one in plan.objectives]
+    names = [objective.key for objective in plan.objectives]
     rows = []
     for trial in trials:
         found = trial.values or [None] * len(names)

@@ -9,22 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.files import digest
 from src.core.git import read_source
-from src.core.paths import DATASET
 from src.search.plan import Confirmation, Plan
 from src.search.results import result, state
-from src.tracking import identity
-from src.tracking.runs import find_runs
+from src.tracking import identity, record
+from src.tracking.runs import begin, find_runs
 from src.tracking.store import Store, explained, open_store, upload
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
@@ -77,34 +73,25 @@ class Runs:
 
     def _open(self) -> None:
         self._store = open_store()
-        client, experiment = self._store.client, self._store.experiment_id
         with explained(self._store.uri):
             query = f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'"
             found = find_runs(self._store, query)
-            self._parent = found[-1].info.run_id if found else self._create(client, experiment)
-            client.update_run(self._parent, status="RUNNING")
+            self._parent = found[-1].info.run_id if found else self._create()
+            self._store.client.update_run(self._parent, status="RUNNING")
         children = find_runs(self._store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
         self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
 
-    def _create(self, client: Any, experiment: str) -> str:
-        from mlflow.entities import Param
-
+    def _create(self) -> str:
         source, params = read_source(), self._search.params
-        tags = {
-            "tune.study": self._search.name,
-            "tune.part": "study",
-            "base_commit": source.commit,
-            "code_modified": source.modified,
-            "data_md5": digest(DATASET),
-            **{f"version.{name}": version for name, version in identity.versions().items()},
-            **_SOURCE,
-        }
-        run_id = str(client.create_run(experiment, tags=tags, run_name=f"search {self._search.name}").info.run_id)
+        tags = {"tune.study": self._search.name, "tune.part": "study", **record.source_tags(source), **_SOURCE}
+        name = f"search {self._search.name}"
+        run_id = str(self._store.client.create_run(self._store.experiment_id, tags=tags, run_name=name).info.run_id)
         settings = identity.flatten(params.model_dump(include={"seed", "data", "split", "model", "train"}))
         fixed = {key: without_credentials(value) for key, value in settings.items() if key not in self._search.space}
         asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
         space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
-        client.log_batch(run_id, params=[Param(key, value) for key, value in (fixed | asked | space).items()])
+        every = record.short(fixed | asked | space)
+        begin(self._store, run_id, every, record.dataset_record(settings), record.origin(source))
         return run_id
 
     def _add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
@@ -128,18 +115,18 @@ class Runs:
                 **({"tune.model_md5": found["model_md5"]} if "model_md5" in found else {}),
                 **_SOURCE,
             }
-            begin, end = _milliseconds(trial.datetime_start), _milliseconds(trial.datetime_complete)
+            start, end = (int(1000 * moment.timestamp()) for moment in (trial.datetime_start, trial.datetime_complete))  # type: ignore[union-attr]
             metrics = [
-                Metric(name, float(value), end, step)
+                Metric(f"epoch/{name}", float(value), end, step)
                 for name, curve in found["history"].items()
                 for step, value in enumerate(curve, start=1)
             ]
             for objective, number in zip(plan.objectives, trial.values or (), strict=False):
-                metrics.append(Metric(f"objective_{objective.name}", number, end, 0))
+                metrics.append(Metric(objective.key, number, end, 0))
             params = [Param(key, identity.text(value)) for key, value in values.items()]
             with explained(self._store.uri):
                 run = client.create_run(
-                    self._store.experiment_id, start_time=begin, tags=tags, run_name=f"{part} {trial.number}"
+                    self._store.experiment_id, start_time=start, tags=tags, run_name=f"{part} {trial.number}"
                 )
                 client.log_batch(run.info.run_id, metrics=metrics, params=params)
                 client.set_terminated(run.info.run_id, "FAILED" if state(trial) == "failed" else "FINISHED", end)
@@ -155,8 +142,3 @@ class Runs:
             if folder is not None:
                 upload(self._store, self._parent, folder, folder.name)
             client.set_terminated(self._parent, status)
-
-
-def _milliseconds(moment: datetime | None) -> int:
-    assert moment is not None
-    return int(1000 * moment.timestamp())

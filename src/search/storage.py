@@ -1,6 +1,7 @@
 """Where a search is kept: a journal in the clone, or a database in which several machines work on one study."""
 
 import json
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ from src.search.workers import ATTEMPTS
 
 BEAT = 15  # seconds between two heartbeats of a trial in a database
 GRACE = 60  # seconds without a heartbeat after which others run the trial again
-
 
 _ENDED = [state for state in TrialState if state.is_finished()]
 
@@ -50,16 +50,16 @@ def open_storage(name: str, url: str | None) -> Iterator[BaseStorage]:
     lock = FileLock(file.with_suffix(".lock"))
     try:
         with lock.acquire(timeout=0):
-            yield _journal(file, lock)
+            yield _journal(file)
     except Timeout:
         raise UserError(
             f"another process runs this search ({file}): end it; several share one only with --storage URL"
         ) from None
 
 
-def _journal(file: Path, lock: FileLock) -> BaseStorage:
-    # Optuna's own lock is a file that a killed process leaves behind; the operating system takes this one back.
-    backend = JournalFileBackend(str(file), lock)  # type: ignore[arg-type]
+def _journal(file: Path) -> BaseStorage:
+    # Optuna's own lock is a file that a killed process leaves behind. Ours holds the file: that of a thread will do.
+    backend = JournalFileBackend(str(file), threading.Lock())  # type: ignore[arg-type]
     # Half a record at the end is what a kill or a full disk leaves. Optuna would never read past it.
     lines = file.read_bytes().splitlines(keepends=True)
     lines = [line for line in lines if line.endswith(b"\n")]

@@ -8,7 +8,6 @@ import json
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,26 +32,40 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
     """
     quieten()
     import mlflow.pytorch
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
     if len(example) < 2:
         raise ValueError(f"an example of at least 2 images is needed, not {len(example)}")
     # The caller's stays where it is, in its mode and layout; torch's exporter warns of channels-last weights.
     module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
     images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
+    batch = torch.from_numpy(np.concatenate([images, images[:1]]))
+    with torch.no_grad():
+        expected = torch.cat([module(batch[:2]), module(batch[2:])])
     with safe_open(model_path, framework="pt") as file:
         classes = json.loads(file.metadata()["spec"])["classes"]
     mlflow.pytorch.save_model(
         module,
         folder,
         mlflow_model=Model(metadata={"classes": classes}),
-        signature=_signature(module, images),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, expected.shape[1]))]),
+        ),
         input_example=images,
-        pip_requirements=[f"{name}=={_release(name)}" for name in _REQUIREMENTS],
+        # Without the build's own suffix (`+cu130`), which no index knows.
+        pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS],
         serialization_format="pt2",
     )
     shutil.copyfile(model_path, folder / MODEL.name)
-    _check(folder / "data" / "model.pt2", module, images)
+    try:  # the exporter may have fixed the batch size, silently: such a model would serve pairs only
+        with torch.no_grad():
+            found = torch.export.load(folder / "data" / "model.pt2").module()(batch)
+    except AssertionError as error:  # a guard of the graph
+        raise ValueError(f"the exported graph does not take any number of images: {error}") from error
+    if not torch.allclose(found, expected, atol=1e-5):
+        raise ValueError("the exported graph gives other probabilities than the model it was made from")
 
 
 def send_model(store: Store, run_id: str, folder: Path) -> str:
@@ -75,33 +88,3 @@ def send_model(store: Store, run_id: str, folder: Path) -> str:
     if run.outputs is None or logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return str(logged.model_id)
-
-
-def _signature(module: nn.Module, images: NDArray[np.uint8]) -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    with torch.no_grad():
-        classes = module(torch.from_numpy(images)).shape[1]
-    return ModelSignature(
-        inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, classes))]),
-    )
-
-
-def _check(file: Path, module: nn.Module, images: NDArray[np.uint8]) -> None:
-    """Raise `ValueError` where the exporter fixed the batch size, silently: such a model would serve pairs only."""
-    batch = torch.from_numpy(np.concatenate([images, images[:1]]))
-    with torch.no_grad():
-        expected = module(batch[:2]), module(batch[2:])
-        try:
-            found = torch.export.load(file).module()(batch)
-        except AssertionError as error:  # a guard of the graph
-            raise ValueError(f"the exported graph does not take any number of images: {error}") from error
-    if not torch.allclose(found, torch.cat(expected), atol=1e-5):
-        raise ValueError("the exported graph gives other probabilities than the model it was made from")
-
-
-def _release(name: str) -> str:
-    """Return the version without the build's own suffix (`+cu130`), which no index knows."""
-    return metadata.version(name).partition("+")[0]

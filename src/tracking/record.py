@@ -1,6 +1,7 @@
 """Read from files all that MLflow shows of the model that lies here."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -82,15 +83,34 @@ def read_record(fresh: str = "") -> Record:
     training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
     measured = read_measured() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
+    # `validation_accuracy` of the kept weights, `test/accuracy`, `robustness/shift_1_accuracy`
+    metrics = dict(training)
+    for key, value in measured.items():
+        robust = _ROBUSTNESS.fullmatch(key)
+        metrics[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
+    if measured.get("images"):
+        note = f"test accuracy {accuracy_sentence(measured)}"
+    elif training.get("validation_accuracy") is not None:
+        note = f"validation accuracy {100 * training['validation_accuracy']:.2f} %"
+    else:
+        note = "neither test nor validation images"
+    from src.evaluation import tables  # pandas, which `src.tracking.sender` need not import
+
+    rows = tables.read(paths.HISTORY, "epoch").to_dict("records") if paths.HISTORY in present else []
     return Record(
         model_md5=md5,
         name=run_name(flat, text),
-        note=_note(training, measured),
+        note=note,
         source=source,
         params=short(flat),
         tags={"model_md5": md5, **{key: str(value) for key, value in environment.items()}},
-        metrics=_metrics(training, measured),
-        curves=_curves(paths.HISTORY) if paths.HISTORY in present else {},
+        metrics={key: float(value) for key, value in metrics.items() if isinstance(value, int | float)},
+        curves={  # validation is absent where there were no images
+            int(row["epoch"]): {
+                f"epoch/{key}": float(value) for key, value in row.items() if key != "epoch" and not math.isnan(value)
+            }
+            for row in rows
+        },
         dataset=dataset_record(flat) if paths.DATASET not in missing else None,
         origin=origin(source) if paths.PARAMS not in missing else {},
         files=files,
@@ -155,7 +175,7 @@ def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:
     source = flat["data.source"]
     return {
         "name": prepared.name,
-        "digest": identity.data_digest(),
+        "digest": identity.data_digest()[:8],  # as long as MLflow's own: the run list has it beside the name
         "source_type": "http" if "://" in source else "local",
         "source": json.dumps({"uri": prepared.name if source == "null" else source}),
         "schema": json.dumps(
@@ -163,35 +183,3 @@ def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:
         ),
         "profile": json.dumps({"classes": len(prepared.classes), **counts}),
     }
-
-
-def _metrics(training: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, float]:
-    """Name the numbers of the kept weights: `validation_accuracy`, `test/accuracy`, `robustness/shift_1_accuracy`."""
-    found = dict(training)
-    for key, value in measured.items():
-        robust = _ROBUSTNESS.fullmatch(key)
-        found[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
-    return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
-
-
-def _curves(path: Path) -> dict[int, dict[str, float]]:
-    """Read `epoch/train_loss`, `epoch/lr` and so on, by epoch; validation is absent where there were no images."""
-    import pandas
-
-    from src.evaluation import tables
-
-    rows = tables.read(path, "epoch").to_dict("records")
-    return {
-        int(row["epoch"]): {
-            f"epoch/{name}": float(value) for name, value in row.items() if name != "epoch" and pandas.notna(value)
-        }
-        for row in rows
-    }
-
-
-def _note(training: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    if measured.get("images"):
-        return f"test accuracy {accuracy_sentence(measured)}"
-    if training.get("validation_accuracy") is not None:
-        return f"validation accuracy {100 * training['validation_accuracy']:.2f} %"
-    return "neither test nor validation images"

@@ -1,21 +1,25 @@
-"""Find runs in a store, whatever their experiment; nothing is made by looking. Close those whose process is gone."""
+"""Find runs in a store, whatever their experiment; nothing is made by looking. Begin them, and close dead ones."""
 
 import os
 import platform
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.tracking.store import Store, database, explained, open_store, tracking_uri
+from src.core.paths import PARAMS
+from src.tracking.store import Store, artifacts, database, explained, open_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that one tells
+SESSION = "session"  # the tag by which a training that goes on finds its run, until the run is complete
 PROCESS = "process"  # the tag that names the process which writes a run, until the run is complete
 _SAME_START = 2.0  # seconds: the kernel counts the start of a process from a boot time that moves with the clock
 
@@ -82,6 +86,32 @@ def find_run(model_md5: str) -> Found | None:
     return Found(runs[0].info.run_id, runs[0].info.run_name, runs[0].info.experiment_id) if runs else None
 
 
+def begin(
+    store: Store,
+    run_id: str,
+    params: Mapping[str, str],
+    dataset: Mapping[str, str] | None,
+    origin: Mapping[str, bytes],
+) -> None:
+    """Log what a run starts from, as far as it has not got it: parameters, data set, and the files of its code."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    with explained(store.uri):
+        run = store.client.get_run(run_id)
+        if absent := [Param(key, value) for key, value in params.items() if key not in run.data.params]:
+            store.client.log_batch(run_id, params=absent)
+        if dataset and not (run.inputs and run.inputs.dataset_inputs):
+            tags = [InputTag("mlflow.data.context", "training")]
+            store.client.log_inputs(run_id, [DatasetInput(Dataset(**dataset), tags)])
+        repository = artifacts(store, run.info.artifact_uri)
+        if PARAMS.name in {file.path for file in repository.list_artifacts()}:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name in sorted(origin, key=PARAMS.name.__eq__):  # the parameters last: they say that all is there
+                Path(folder, name).write_bytes(origin[name])
+                repository.log_artifact(str(Path(folder, name)))
+
+
 def logged_epochs(store: Store, run_id: str) -> set[int]:
     """Return the epochs of which the run has its curves."""
     with explained(store.uri):
@@ -114,11 +144,10 @@ def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
     return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
 
 
-def close_dead(store: Store, spared: str = "") -> None:
-    """Close the experiment's dead runs as KILLED, at their last sign of life; but not `spared`, which goes on."""
+def close_dead(store: Store) -> None:
+    """Close the experiment's dead runs as KILLED, at their last sign of life."""
     for run in dead_runs(find_runs(store, "attributes.status = 'RUNNING'")):
-        if run.info.run_id != spared:
-            with explained(store.uri):
-                points = store.client.get_metric_history(run.info.run_id, CURVE)
-                end = max([run.info.start_time, *(point.timestamp for point in points)])
-                store.client.set_terminated(run.info.run_id, "KILLED", end)
+        with explained(store.uri):
+            points = store.client.get_metric_history(run.info.run_id, CURVE)
+            end = max([run.info.start_time, *(point.timestamp for point in points)])
+            store.client.set_terminated(run.info.run_id, "KILLED", end)

@@ -69,14 +69,28 @@ def open_store(experiment: str | None = None) -> Store:
     several processes start at once on a new store: MLflow's own making of tables is not, hence the lock.
     """
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment or load().data.display_name
-    uri = _logged_in(tracking_uri())
+    uri = tracking_uri()
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https") and parts.username is not None:
+        # Credentials go where MLflow reads them and never prints them.
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+        uri = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     quieten()
-    with _alone(uri), explained(uri):
-        from mlflow import MlflowClient
+    file = database(uri)
+    if file is None:
+        with explained(uri):
+            return _opened(uri, name, None)
+    if not file.parent.is_dir():
+        raise UserError(f"MLflow at {uri}: the folder {file.parent} is missing")
+    from filelock import FileLock, Timeout
 
-        _prepare_database(uri)
-        client = MlflowClient(tracking_uri=uri)
-        return Store(client, _experiment(client, uri, name), uri)
+    try:
+        with FileLock(f"{file}.lock", timeout=20), explained(uri):
+            _prepare_database(file)
+            return _opened(uri, name, file)
+    except Timeout:
+        raise UserError(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None
 
 
 @contextmanager
@@ -142,12 +156,13 @@ def quieten() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+def _opened(uri: str, name: str, file: Path | None) -> Store:
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(name)
     if found is None:
-        file = database(uri)
         server = urlsplit(uri).scheme in ("http", "https")  # which has a place of its own for artifacts
         place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
         try:
@@ -155,25 +170,22 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return _experiment(client, uri, name)  # another machine was faster
+            return _opened(uri, name, file)  # another machine was faster
         if file is not None and file.parent.resolve() == main_root():
             # MLflow makes every location absolute, although it reads relative ones: see `artifacts`.
             with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:
                 change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
                 connection.execute(change, (_ARTIFACTS, made))
-        return made
+        return Store(client, made, uri)
     if found.lifecycle_stage != "active":
         restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
         raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
-    return str(found.experiment_id)
+    return Store(client, str(found.experiment_id), uri)
 
 
-def _prepare_database(uri: str) -> None:
+def _prepare_database(file: Path) -> None:
     """Make a SQLite store that is missing, complete or not at all: one that was killed among its tables MLflow refuses
     ever after. Raises `sqlite3.Error` where an existing one is locked or read-only: MLflow would try for a minute."""
-    file = database(uri)
-    if file is None:
-        return
     if file.is_file() and file.stat().st_size:
         with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -188,30 +200,3 @@ def _prepare_database(uri: str) -> None:
         new = Path(os.path.relpath(folder), file.name)  # the path above may hold what an address must not
         SqlAlchemyStore(f"sqlite:///{new}", _ARTIFACTS).engine.dispose()  # type: ignore[no-untyped-call]
         new.replace(file)
-
-
-def _logged_in(uri: str) -> str:
-    """Return a server's address without its credentials, which go where MLflow reads them and never prints them."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or parts.username is None:
-        return uri
-    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
-    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-@contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    file = database(uri)
-    if file is None:
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    if not file.parent.is_dir():
-        raise UserError(f"MLflow at {uri}: the folder {file.parent} is missing")
-    try:
-        with FileLock(f"{file}.lock", timeout=20):
-            yield
-    except Timeout:
-        raise UserError(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None

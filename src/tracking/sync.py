@@ -19,9 +19,8 @@ from src.core.errors import UserError
 from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
-from src.tracking.live import SESSION, begin
 from src.tracking.record import Record, read_record, source_tags
-from src.tracking.runs import PROCESS, close_dead, find_runs, logged_epochs
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs
 from src.tracking.store import Store, artifacts, explained, open_store
 from src.training.resume import discard_recorded, finished_session
 

@@ -64,9 +64,12 @@ def make_tree(root: Path) -> None:
 
 
 def clean(patch: pytest.MonkeyPatch) -> None:
-    """Forget what DVC and users set around tests."""
+    """Forget what DVC and users set around tests, and let programs that a test starts in a small tree find the code."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE"):
         patch.delenv(name, raising=False)
+    patch.setenv("PYTHONPATH", str(ROOT))  # for what a test starts in a tree without our code
+    for name in ("_PATIENCE", "_HURRY"):
+        patch.setattr(f"src.tracking.live.{name}", 60.0)
 
 
 def epoch(number: int) -> Epoch:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
+from tracking_samples import make_tree
 from tune_samples import plan, searched
 
 from src.search.runs import Runs
@@ -16,8 +17,8 @@ def elsewhere(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "mlflow.db").write_bytes(empty_store)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
-    (tmp_path / "dataset.json").write_text("{}")
-    monkeypatch.setattr("src.search.runs.DATASET", tmp_path / "dataset.json")
+    make_tree(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
 
 
 def stored(part: str) -> list[Run]:
@@ -40,6 +41,8 @@ def test_a_study_has_one_parent_and_a_child_for_every_trial(tmp_path: Path) -> N
     assert (parent.info.status, parent.data.metrics) == ("FINISHED", {"trials": 4.0})
     assert parent.data.tags["mlflow.note.content"] == "Trial 0 is best."
     assert parent.data.params["tune.space.model.dropout"] == "{low: 0.0, high: 0.5}"
+    assert parent.inputs is not None
+    assert [found.dataset.name for found in parent.inputs.dataset_inputs] == ["mnist"]
     runs = stored("trial")
     assert sorted(run.data.tags["tune.trial"] for run in runs) == ["0", "1", "2", "3"]
     assert not any("model_md5" in run.data.tags for run in runs), "the pipeline would take it for a training"
@@ -47,5 +50,6 @@ def test_a_study_has_one_parent_and_a_child_for_every_trial(tmp_path: Path) -> N
         trial = trials[int(run.data.tags["tune.trial"])]
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert float(run.data.params["train.optimizer.lr"]) == trial.params["train.optimizer.lr"]
-        curve = open_store().client.get_metric_history(run.info.run_id, "validation_accuracy")
+        assert run.data.metrics["validation_accuracy"] == trial.value
+        curve = open_store().client.get_metric_history(run.info.run_id, "epoch/validation_accuracy")
         assert [(point.step, point.value) for point in curve] == list(trial.intermediate_values.items())

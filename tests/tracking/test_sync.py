@@ -95,7 +95,7 @@ def test_a_run_is_the_same_from_a_live_training_and_from_files_alone(
     assert expected["metrics"]["test/accuracy"] == 0.7
     assert expected["metrics"]["robustness/shift_1_accuracy"] == 0.6
     assert expected["curves"]["epoch/validation_accuracy"][-1] == (EPOCHS, 0.8)
-    assert expected["inputs"] == [digest(paths.DATASET)]
+    assert expected["inputs"] == [digest(paths.DATASET)[:8]]
     assert expected["params"]["data.source"] == "https://example.org/mnist.tar"
     assert not any(key.startswith(("visualize", "data.title")) for key in expected["params"])
     own = {key: value for key, value in expected["tags"].items() if not key.startswith("mlflow.")}

@@ -1,0 +1,126 @@
+"""Be the process that sends a training's curves to MLflow while it goes on: see `src.tracking.live`.
+
+python -m src.tracking.sender SESSION BEGAN     reads a JSON object a line: time, and metrics with step, tags, or status
+
+Times are in milliseconds.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from src.core.addresses import without_credentials
+from src.core.git import read_source
+from src.core.paths import PARAMS
+from src.params import load
+from src.tracking import identity, record
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, this_process
+from src.tracking.store import explained, open_store
+
+_EVERY = 2.0  # seconds between two batches: each makes the disk of a SQLite store sync, and training syncs its state
+_SAMPLE = 10.0  # seconds between two looks at memory, processors and GPUs
+
+
+class _Run:
+    """Go on with the run of a session, or make it; then close those whose process is gone.
+
+    MLflow's own sampler says how the machine is; its thread would warn of every failure, so it is asked here.
+    """
+
+    def __init__(self, session: str, began: int) -> None:
+        text, source = PARAMS.read_text(encoding="utf-8"), read_source()
+        flat = identity.parameters(text)
+        self._store = store = open_store(load().data.display_name)
+        found = find_runs(store, f"tags.{SESSION} = '{session}'")
+        with explained(store.uri):
+            if found:
+                self._id = found[0].info.run_id
+                store.client.update_run(self._id, status="RUNNING")
+            else:
+                tags = {**record.source_tags(source), SESSION: session}
+                made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
+                self._id = made.info.run_id
+            store.client.set_tag(self._id, PROCESS, this_process())
+        begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(source))
+        close_dead(store)
+        self._known = logged_epochs(store, self._id)
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor: Any = SystemMetricsMonitor(self._id, tracking_uri=store.uri)  # type: ignore[no-untyped-call]
+        self._began, self._sampled = began, 0
+
+    def log(self, batch: Sequence[dict[str, Any]]) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        metrics = [
+            Metric(key, value, entry["time"], entry["step"])
+            for entry in batch
+            if entry.get("step") not in self._known
+            for key, value in entry.get("metrics", {}).items()
+        ]
+        now = time.time_ns() // 1_000_000
+        if now - self._sampled >= 1000 * _SAMPLE:
+            self._sampled = now
+            self._monitor.collect_metrics()
+            sample, second = self._monitor.aggregate_metrics(), (now - self._began) // 1000
+            metrics += [Metric(f"system/{key}", value, now, second) for key, value in sample.items()]
+            for kind in self._monitor.monitors:
+                kind.clear_metrics()
+        tags = [RunTag(key, value) for entry in batch for key, value in entry.get("tags", {}).items()]
+        with explained(self._store.uri):
+            if metrics or tags:
+                self._store.client.log_batch(self._id, metrics, tags=tags)
+            if batch and "status" in batch[-1]:
+                self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
+
+
+def main(session: str, began: int) -> None:
+    """Send each batch once, in order. After a failure drop what comes for a while; warn of the first failure alone."""
+    warned, failed = False, -_SAMPLE
+    run: _Run | None = None
+
+    def warn(reason: str) -> None:
+        nonlocal warned
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))  # the training need not say that there is no answer
+        if not warned:
+            words = "training goes on, python -m src.track sync completes the run"
+            sys.stderr.write(f"warning: {reason}: {words}\n")
+            sys.stderr.flush()
+        warned = True
+
+    for batch in _batches():
+        if time.monotonic() - failed > _SAMPLE:
+            try:
+                run = run or _Run(session, began)
+                run.log(batch)
+            except Exception as error:  # a dying server answers in ways that nobody foresaw: whatever it is, it is told
+                failed = time.monotonic()
+                warn(without_credentials(" ".join(str(error).split())) or type(error).__name__)
+        if batch and "status" in batch[-1]:
+            os._exit(0)  # the training waits, and what Python clears up takes a while
+
+
+def _batches() -> Iterator[list[dict[str, Any]]]:
+    """Yield nothing at first, then every `_EVERY` seconds what came through the pipe; the end at once."""
+    yield []
+    text, due = b"", time.monotonic() + _EVERY
+    while True:
+        if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:
+            read = os.read(sys.stdin.fileno(), 2**20)
+            if not read:  # the training was killed
+                return
+            text += read
+            if time.monotonic() < due and b'"status"' not in text:
+                continue
+        *lines, text = text.split(b"\n")
+        yield [json.loads(line) for line in lines]
+        due = time.monotonic() + _EVERY
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
