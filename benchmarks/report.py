@@ -34,7 +34,18 @@ def render() -> str:
         "machines": machines,
         "thousands": "{:,}".format,
     }
-    names = ("systems", "compare", "pipeline", "loops", "choices", "growth", "augmentation", "searches", "verdicts")
+    names = (
+        "systems",
+        "compare",
+        "pipeline",
+        "loops",
+        "choices",
+        "growth",
+        "augmentation",
+        "searches",
+        "verdicts",
+        "calibration",
+    )
     found = {name: kept(FOLDER / f"{name}.json") for name in names}
     picked = json.loads(CHOICES.read_text(encoding="utf-8"))
     return environment.get_template(TEMPLATE).render(**found, gpu=kept(GPU), picked=picked)

@@ -9,8 +9,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from src.evaluation import tables
-from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
+from src.evaluation.calibration import calibrate, fit_temperature
 from src.evaluation.metrics import measure
+from src.evaluation.reliability import calibrated_metrics, reliability
 
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -117,3 +118,22 @@ def test_without_a_temperature_calibrated_fields_are_empty(tmp_path: Path) -> No
     assert len(lines) == 16
     assert all(line.endswith(",,,") for line in lines[1:])
     assert tables.read(tmp_path / "calibration.csv")["images_calibrated"].isna().all()
+
+
+def test_the_true_class_remains_possible_as_often_as_was_wanted() -> None:
+    """On images that were not calibrated with, of a network that is far too sure."""
+    logits, labels = sample(40_000, 3.0)
+    calibration = calibrate(logits[:20_000], labels[:20_000])
+    assert calibration is not None
+    probabilities = softmax(logits[20_000:] / (calibration.temperature or 1.0), axis=1)
+    own = np.take_along_axis(probabilities, labels[20_000:, None], axis=1)[:, 0]
+    for coverage, least in calibration.least.items():
+        assert (own >= least).mean() == pytest.approx(float(coverage), abs=0.01)
+
+
+def test_too_few_images_leave_every_class_possible() -> None:
+    found = calibrate(*sample(18, 1.0))
+    assert found is not None
+    assert found.least["0.95"] == found.least["0.99"] == 0
+    assert found.least["0.9"] > 0
+    assert calibrate(*sample(0, 1.0)) is None
