@@ -1,4 +1,4 @@
-"""What no test may read; how long the files of tests take, and which begin first."""
+"""What no test may read; how long the files of tests take, and which begin first; what many of them share."""
 
 import os
 import sys
@@ -13,9 +13,6 @@ from clones import ROOT, USERS
 if TYPE_CHECKING:
     from forked import Forked
 
-# Slowest first: a long one that begins last leaves the other cores idle (`make test` keeps this order). All are `slow`.
-FIRST = ["pipeline", "recipes", "tune", "track", "chaos", "report", "tracking", "figures", "processes"]
-
 
 def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
     """Stops a test that opens what the user edits or what a run left here: after the next edit it would fail."""
@@ -29,11 +26,8 @@ sys.addaudithook(_leave_to_the_user)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    names = [f"test_{name}" for name in FIRST]
-    for item in items:
-        if item.path.stem in names:
-            item.add_marker("slow")
-    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+    """Slow ones first: a long one that begins last leaves the other cores idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -73,6 +67,21 @@ def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path
     return committed(folder)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The `mlflow.db` of a store without runs of ours: MLflow takes seconds to make one."""
+    from tracking_samples import clean
+
+    from src.tracking.store import open_store
+
+    with pytest.MonkeyPatch.context() as patch:
+        clean(patch)
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+        patch.chdir(tmp_path_factory.mktemp("store"))
+        open_store()
+        return Path("mlflow.db").read_bytes()
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty repository: every path is relative to the current folder."""
@@ -105,14 +114,3 @@ def tell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return capsys.readouterr().out
 
     return told
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """One thread, and an error where an operator is not deterministic."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")

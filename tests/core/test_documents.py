@@ -67,12 +67,6 @@ def test_a_file_that_is_no_object_is_reported_with_its_name(tmp_path: Path, cont
     assert read_object(path) == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["stages: [train]", "stages: 3", "- stages", "stages: {train: 5}"])
-def test_what_dvc_did_not_write_is_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match="it holds no keys"):
-        read_lock(text)
-
-
 LOCK = """\
 schema: '2.0'
 stages:

@@ -36,6 +36,7 @@ def test_a_stage_that_is_started_too_early_says_what_it_lacks(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "place", "kilobytes"),
     [
@@ -94,14 +95,6 @@ def test_a_command_ends_with_a_line_and_a_code(
         command(main)
     assert left.value.code == code
     assert capsys.readouterr().err.startswith(text)
-
-
-def test_a_bug_keeps_its_traceback() -> None:
-    def main() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        command(main)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from data_samples import idx
 
 from src.core.errors import UserError
 from src.data import formats
-from src.data.formats import assemble, own_file
+from src.data.formats import assemble
 from src.data.sources import SOURCES, RemoteFile
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3072), np.uint8)
@@ -138,15 +138,6 @@ def test_what_a_gzip_unpacks_to_is_bounded_and_checked() -> None:
 def test_bad_idx_is_an_error(data: bytes) -> None:
     with pytest.raises(UserError, match="raw/train-images"):
         read_own_file("mnist", "raw/train-images-idx3-ubyte", data)
-
-
-def test_own_files_are_known_by_name() -> None:
-    assert own_file("mnist", "a/b/train-images-idx3-ubyte.gz") == "train-images"
-    assert own_file("fashion_mnist", "t10k-labels.idx1-ubyte") == "t10k-labels"
-    assert own_file("cifar10", "cifar-10-batches-py/data_batch_3") == "data_batch_3"
-    assert own_file("cifar100", "cifar-100-python/train") == "train"
-    assert own_file("cifar10", "cifar-100-python/train") is None
-    assert own_file("image_folder", "train-images-idx3-ubyte") is None
 
 
 def test_files_must_be_complete_and_agree() -> None:

@@ -77,12 +77,6 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
         run_stages(None, "digits", validation=0.0, validation_from_test=50)
 
 
-def test_own_files_can_be_enlarged() -> None:
-    dataset = run_stages(pack_tar(Path("x.tar"), mnist_files(100, 50)), "mnist", image_size=32)
-    check_promises(dataset)
-    assert (dataset.image.height, dataset.image.width, dataset.image.channels) == (32, 32, 1)
-
-
 @pytest.mark.parametrize("top", ["", "photos/", "a/b/"])
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
 def test_class_folders(top: str, kind: str) -> None:
@@ -102,21 +96,8 @@ def test_class_folders(top: str, kind: str) -> None:
         assert encoded(Image.fromarray(image)) == files[name]
 
 
-@pytest.mark.parametrize("top", ["", "photos/"])
-def test_flat_folders(top: str) -> None:
-    files = {
-        f"{top}{name}.{number}.png": png(number + seed)
-        for seed, name in ((0, "cat"), (50, "dog"))
-        for number in range(10)
-    }
-    dataset = run_stages(pack_tar(Path("x.tar"), files))
-    assert dataset.classes == ["cat", "dog"]
-    assert sum(split.count for split in dataset.splits.values()) == 20
-
-
-@pytest.mark.parametrize("validation_folder", ["val", "valid", "validation", "Validation"])
-def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    files = class_folders(TWO, "top/train/") | class_folders({"cat": 2, "dog": 3}, f"top/{validation_folder}/", 100)
+def test_the_sources_own_splits_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    files = class_folders(TWO, "top/train/") | class_folders({"cat": 2, "dog": 3}, "top/val/", 100)
     files |= class_folders({"cat": 4, "dog": 5}, "top/test/", 200)
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     check_promises(dataset)
@@ -125,10 +106,6 @@ def test_the_sources_own_splits_are_kept(validation_folder: str, capsys: pytest.
     assert "split.validation is not used" in out
     assert "split.test is not used" in out
     assert all(name.startswith("top/test/") for name in read_names("test"))
-
-
-def test_a_lone_class_train_is_a_class() -> None:
-    assert run_stages(pack_tar(Path("x.tar"), class_folders({"train": 9, "car": 9}))).classes == ["car", "train"]
 
 
 def test_known_classes_keep_their_order_and_must_match() -> None:
@@ -158,13 +135,6 @@ def test_mixed_sizes_need_an_image_size() -> None:
     with pytest.raises(UserError, match=r"3 different sizes .*6×6 \(20\), 8×8 \(1\), 9×5 \(1\).*set data.image_size"):
         run_stages(source)
     assert run_stages(source, image_size=12).image.height == 12
-
-
-def test_content_decides_not_the_extension(capsys: pytest.CaptureFixture[str]) -> None:
-    files = class_folders(TWO) | {"cat/x.jpg": png(80), "cat/y.dat": png(81), "cat/z": png(82), "notes.csv": b"1,2"}
-    dataset = run_stages(pack_tar(Path("x.tar"), files))
-    assert sum(split.per_class["cat"] for split in dataset.splits.values()) == 13
-    assert "left out 1 file .csv: '.' (1)" in capsys.readouterr().out
 
 
 def test_unreadable_images_are_counted_by_folder_or_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,17 +232,6 @@ def test_duplicates_that_the_limit_leaves_out_are_not_counted() -> None:
         assert all(read_names(member.split)[member.index] == member.name for member in example)
 
 
-def test_no_validation_is_possible() -> None:
-    dataset = run_stages(pack_tar(Path("x.tar"), class_folders(TWO)), validation=0.0)
-    check_promises(dataset)
-    assert dataset.splits["validation"].count == 0
-
-
-def test_imbalance_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    run_stages(pack_tar(Path("x.tar"), class_folders({"cat": 100, "dog": 10})))
-    assert "strong class imbalance in train: 60 × 'cat' but 6 × 'dog'" in capsys.readouterr().out
-
-
 def test_odd_names_are_kept() -> None:
     names = ["a b", "quote'\"", "line\nbreak", "猫", "-rf"]
     dataset = run_stages(write_files(Path("source"), class_folders(dict.fromkeys(names, 5))))
@@ -305,6 +264,7 @@ def test_real_photos() -> None:
         run_stages(real("dogs-vs-cats.tar"))
 
 
+@pytest.mark.slow
 def test_real_cifar10_is_read_to_its_end() -> None:
     """All names, not all pixels: decoding 60,000 images takes 15 s."""
     layout = read_layout(

@@ -36,9 +36,7 @@ BAD = {
     "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image in the source"),
     "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
     "no images": ({"README.txt": b"x"}, "no images that can be read"),
-    "unlabelled test": (class_folders(TWO, "train/") | {"test/1.png": png(999)}, "'test/1.png' lies beside"),
     "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
-    "third": (class_folders(TWO, "train/") | class_folders(TWO, "test/", 50) | class_folders(TWO, "x/", 90), "has 'x'"),
     "both kinds": (class_folders(TWO) | mnist_files(10, 10), ""),
 }  # fmt: skip
 

@@ -9,7 +9,6 @@ from training_samples import CPU, section
 
 from src import params
 from src.compute.batches import Batches
-from src.core.errors import UserError
 from src.data.prepared import ImageFormat, LabelledImages
 from src.models.airbench import Scale
 from src.models.build import build
@@ -75,13 +74,6 @@ def test_training_whitens_by_its_images_and_keeps_the_weights() -> None:
     assert not torch.equal(layer_of(classifier).bias, layer_of(expected).bias)  # type: ignore[arg-type]
 
 
-def test_a_network_without_such_a_layer_stays_as_it_is() -> None:
-    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), airbench().normalize)
-    before = [tensor.clone() for tensor in classifier.state_dict().values()]
-    fit_whitening(classifier, smooth_images(4))
-    assert all(map(torch.equal, classifier.state_dict().values(), before))
-
-
 def test_convolutions_begin_with_the_identity() -> None:
     convolutions = [layer for layer in airbench().network.modules() if isinstance(layer, nn.Conv2d)][1:]
     for layer in convolutions:
@@ -104,9 +96,3 @@ def test_the_head_has_weights_of_unit_variance_and_a_small_scale() -> None:
     assert head.bias is None
     assert isinstance(scale, Scale)
     torch.testing.assert_close(scale(torch.ones(2)), torch.full((2,), 1 / 256))
-
-
-def test_images_that_are_too_small_are_told_the_smallest_size() -> None:
-    assert airbench(9, 1)(torch.zeros(2, 9, 9, 1, dtype=torch.uint8)).shape == (2, 10)
-    with pytest.raises(UserError, match="8×8 pixels are too small for this network: it needs 9×9"):
-        airbench(8, 1)

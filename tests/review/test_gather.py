@@ -166,13 +166,6 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
     assert json.loads(tell("--json"))["recipes"] is None
 
 
-def test_recipes_that_the_schema_does_not_know_are_said_to_be(repo: Path, tell: Any) -> None:
-    write(repo / "reports/seeds.csv", seeds("0.01", [0.9, 0.91, 0.92]))
-    commit(repo, "seeds")
-    assert "Not compared: `main (" in tell()
-    assert "the present code cannot read its recipe" in tell()
-
-
 def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@127.0.0.1:9")
     started = time.monotonic()

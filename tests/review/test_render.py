@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -194,13 +193,3 @@ def test_thumbnails_where_the_images_are_the_locked_ones(repo: Path, tell: Any) 
     assert Page(tell("--html")).pictures == 7
     write(repo / "data/prepared/dataset.json", {"name": "other images"})
     assert "img" not in Page(tell("--html")).tags
-
-
-def test_ten_thousand_images_take_a_few_seconds(repo: Path, tell: Any) -> None:
-    answers = [answered(10_000, right, seed=number) for number, right in enumerate((0.85, 0.85, 0.86, 0.86))]
-    results(repo, answers[0], answers[1], "large base")
-    commit(repo, "large base")
-    results(repo, answers[2], answers[3], "large head")
-    started = time.process_time()
-    assert "10,000 images" in tell("--html")
-    assert time.process_time() - started < 5

@@ -23,12 +23,15 @@ from src.tracking.runs import close_dead, dead_runs, find_runs, gone
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     clean(monkeypatch)
     make_tree(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
+    Path("mlflow.db").write_bytes(empty_store)
     return tmp_path / "clone"
 
 
@@ -164,7 +167,7 @@ with live("session") as run:
 
 
 def test_what_a_killed_process_left_running_is_closed_by_the_next(tree: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/helpers"}
     assert subprocess.run([sys.executable, "-Pc", KILLED], env=environment, check=False).returncode == -9
     client = open_store().client
     (left,) = runs()

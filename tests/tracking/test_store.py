@@ -20,13 +20,16 @@ from src.core.files import write_json
 from src.tracking.store import artifacts, open_store, upload
 from src.tracking.sync import complete
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     clean(monkeypatch)
     root = tmp_path / "a clone é"
     make_tree(root)
     monkeypatch.chdir(root)
+    Path("mlflow.db").write_bytes(empty_store)
     return root
 
 
@@ -68,9 +71,10 @@ def test_a_temporary_experiment_logs_to_the_clone(tree: Path, monkeypatch: pytes
     assert (tree / "runs.db").is_file()
 
 
-def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_may_have_any_name(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tree(tmp_path / "what? %2e #1")
     monkeypatch.chdir(tmp_path / "what? %2e #1")
+    Path("mlflow.db").write_bytes(empty_store)
     make_results()
     code = "from src.tracking.sync import complete; print(complete().run_id)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -122,6 +126,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in [start() for _ in range(4)]])
 
 def test_four_processes_at_once_on_a_new_store(tree: Path) -> None:
     # Forked once MLflow is imported: they arrive at the missing tables together.
+    (tree / "mlflow.db").unlink()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-Pc", FORK], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -133,6 +138,7 @@ def test_a_store_that_was_killed_while_it_was_made_is_made_again(tree: Path, mon
     def killed(_: object) -> None:
         raise KeyboardInterrupt
 
+    (tree / "mlflow.db").unlink()
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.store.db.utils._upgrade_db", killed)  # the tables are there, their version is not
         with pytest.raises(KeyboardInterrupt):

@@ -26,28 +26,20 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+pytestmark = pytest.mark.slow
+
+
 def git(*arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An empty store: MLflow takes seconds to make one."""
-    with pytest.MonkeyPatch.context() as patch:
-        clean(patch)
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
-        patch.chdir(tmp_path_factory.mktemp("store"))
-        open_store()
-        return Path("mlflow.db").read_bytes()
-
-
 @pytest.fixture(autouse=True)
-def tree(tmp_path: Path, store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     clean(monkeypatch)
     make_tree(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
-    Path("mlflow.db").write_bytes(store)
+    Path("mlflow.db").write_bytes(empty_store)
     return tmp_path / "clone"
 
 
@@ -249,11 +241,10 @@ assert not any(name.split(".")[0] == "src" for name in sys.modules)
 """
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mnist_convnet"])
 def test_the_logged_model_gives_the_pipelines_probabilities_in_a_clean_process(
-    name: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_results(name)
+    make_results("resnet18")
     run = complete().run_id
     images = np.random.default_rng(1).integers(0, 256, (64, 12, 12, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)

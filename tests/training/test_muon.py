@@ -67,26 +67,6 @@ def test_a_step_is_the_gradient_with_other_singular_values() -> None:
         assert (step - direction).norm() / direction.norm() < 0.04  # computed in bfloat16
 
 
-def test_before_a_step_hidden_weights_are_brought_to_the_norm_of_an_orthogonal_matrix() -> None:
-    network = Network()
-    optimiser = muon_of(network, lr=1e-9)
-    with_gradients(network)
-    optimiser.step()
-    assert network.convolution.weight.norm().item() == pytest.approx(4, rel=1e-5)
-    assert network.hidden.weight.norm().item() == pytest.approx(2, rel=1e-5)
-
-
-def test_the_gradients_size_does_not_matter_to_hidden_weights() -> None:
-    found = []
-    for scale in (1.0, 1e-3):
-        network = Network()
-        optimiser = muon_of(network)
-        with_gradients(network, scale)
-        optimiser.step()
-        found.append(network.convolution.weight.detach())
-    torch.testing.assert_close(*found, atol=0.24 * 0.02, rtol=0)
-
-
 @pytest.mark.parametrize(("factor", "early"), [(1.0, 1.0), (0.85, 0.6), (0.625, 0.0), (0.1, 0.0)])
 def test_rates_fall_with_muons_and_that_of_the_whitening_bias_before(factor: float, early: float) -> None:
     network = Network()

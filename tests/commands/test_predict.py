@@ -1,0 +1,364 @@
+"""Photos in, classes out: real files, a real network; and the same numbers from MLflow's server."""
+
+import csv
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import requests
+import torch
+from data_samples import data_params, encoded, picture, png, run_stages, split_params, write_files
+from matplotlib import pyplot
+from PIL import Image
+from prediction_samples import as_json, make_model, run_predict
+from training_samples import CPU
+
+from src.compute.batches import Batches
+from src.compute.forward import logits
+from src.core.errors import UserError
+from src.core.paths import MODEL
+from src.data.prepare import prepare
+from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, read_names
+from src.data.raw import fetch_raw
+from src.evaluation.predictions import predictions
+from src.models.classifier import Probabilities
+from src.models.file import Calibration
+from src.prediction.explanation import occlusion
+from src.prediction.model import Model, load
+from src.prediction.photos import Found, find, preparation, read
+from src.tracking.model import export_model, send_model
+from src.tracking.store import Store, open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
+GREY = ImageFormat(height=24, width=24, channels=1, resize=None)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+def photo(number: int, width: int = 40, height: int = 30, mode: str = "RGB") -> bytes:
+    """A JPEG like no other."""
+    return encoded(picture(number, max(width, height), mode).crop((0, 0, width, height)), "JPEG", quality=90)
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path) -> None:
+    """Of many sizes and modes, one rotated by EXIF: compared byte by byte with data/prepared."""
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    files = {f"cat.{number}.jpg": photo(number, 40 + number, 33) for number in range(9)}
+    files |= {f"dog.{number}.jpg": photo(20 + number, 30, 50 + number) for number in range(6)}
+    files["dog.6.jpg"] = photo(40, mode="L")
+    files["dog.7.png"] = png(41, 60)
+    files["dog.8.jpg"] = encoded(picture(42, 50).crop((0, 0, 50, 30)), "JPEG", exif=rotated)
+    folder = write_files(tmp_path / "photos", files)
+    fetch_raw("image_folder", str(folder), None, 1)
+    prepare(data_params(image_size=24, resize=resize), split_params(validation=0.3, test=0.3))
+    dataset = read_dataset()
+    wanted = preparation(dataset.image, None)
+    found = {photo.path.name: photo.pixels for photo in read(find([folder]), wanted, ahead=4)}
+    for split in SPLITS:
+        for name, pixels in zip(read_names(split), open_split(split).images, strict=True):
+            np.testing.assert_array_equal(found.pop(Path(name).name), pixels)
+    assert not found
+
+
+def test_it_says_what_evaluation_says_of_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"{kind}/{n}.jpg": photo(100 * n + k) for k, kind in enumerate(("cat", "dog", "owl")) for n in range(60)}
+    folder = write_files(tmp_path / "photos", files)
+    run_stages(folder, image_size=24)
+    dataset = read_dataset()
+    classifier = make_model(dataset.image, dataset.classes)
+    test = Batches(open_split("test"), CPU.device)
+    outputs = logits(classifier, test).numpy()
+    names = read_names("test")
+    expected = predictions(outputs, test.labels.numpy(), names, dataset.classes).set_index("name")
+    capsys.readouterr()
+    assert run_predict(monkeypatch, folder, "--format", "json", "--top", "9") == 0
+    rows = {row["file"]: row for row in as_json(capsys.readouterr().out)}
+    assert list(rows) == sorted(str(folder / name) for name in files)
+    for name, wanted in expected.iterrows():
+        row = rows[str(folder / str(name))]
+        assert row["class"] == wanted["prediction"]
+        assert row["probability"] == pytest.approx(wanted["confidence"], abs=2e-6)
+        assert row["probabilities"][wanted["label"]] == pytest.approx(wanted["label_probability"], abs=2e-6)
+
+
+def test_a_table_and_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    make_model(COLOUR, ["cat", 'a "dog", barking'])
+    one = write_files(tmp_path / "ä", {"one, two.jpg": photo(1)}) / "one, two.jpg"
+    assert run_predict(monkeypatch, one, "--format", "csv", "--top", "2") == 0
+    header, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert header == ["file", "class", "probability", "class_2", "probability_2"]
+    assert row[0] == str(one)
+    assert {row[1], row[3]} == {"cat", 'a "dog", barking'}
+    assert float(row[2]) >= float(row[4])
+    assert float(row[2]) + float(row[4]) == pytest.approx(1, abs=2e-6)
+    assert run_predict(monkeypatch, one) == 0
+    output = capsys.readouterr()
+    assert output.out == f"{100 * float(row[2]):6.2f} %  {row[1]:<16}  {one}\n"
+    assert output.err == ""
+
+
+def test_what_remains_possible_at_a_coverage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an image like none that was trained on, no class remains."""
+    write_files(tmp_path / "photos", {f"{n}.jpg": photo(n) for n in range(3)})
+    calibration = Calibration(temperature=2.0, least={"0.8": 0.9999, "0.95": 0.2, "0.99": 0.0})
+    make_model(COLOUR, ["cat", "dog", "08"], calibration=calibration)
+    shown = {}
+    for coverage in calibration.least:
+        assert run_predict(monkeypatch, "photos", "--format", "json", "--coverage", coverage, "--top", "3") == 0
+        shown[coverage] = as_json(capsys.readouterr().out)
+    for row in shown["0.95"]:
+        assert row["possible"] == [name for name, share in row["probabilities"].items() if share >= 0.2] != []
+    assert all(row["possible"] == [] for row in shown["0.8"])
+    assert all(sorted(row["possible"]) == ["08", "cat", "dog"] for row in shown["0.99"])
+    run_predict(monkeypatch, "photos", "--coverage", "0.8")
+    assert capsys.readouterr().out.splitlines()[0].endswith("possible: none of these  photos/0.jpg")
+    run_predict(monkeypatch, "photos", "--coverage", "0.99", "--format", "csv")
+    table = pandas.read_csv(io.StringIO(capsys.readouterr().out))
+    assert sorted(table["possible"][0].split("|")) == ["08", "cat", "dog"]
+
+
+def test_an_unknown_coverage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "photos", {"0.jpg": photo(0)})
+    make_model(COLOUR, ["cat", "dog", "08"], calibration=Calibration(temperature=None, least={"0.9": 0.2, "0.95": 0.1}))
+    with pytest.raises(UserError, match=r"coverage is 0\.5: the model knows 0\.9, 0\.95"):
+        run_predict(monkeypatch, "photos", "--coverage", "0.5")
+    make_model(COLOUR, ["cat", "dog", "08"])
+    with pytest.raises(UserError, match="the model knows no coverage: it was trained without validation images"):
+        run_predict(monkeypatch, "photos", "--coverage", "0.9")
+
+
+def test_what_cannot_be_read_is_told_and_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    folder = write_files(
+        tmp_path / "photos",
+        {
+            "a.jpg": photo(1),
+            "b/broken.jpg": photo(2)[:300],
+            "b/notes.txt": b"not a photo",
+            "b/unnamed": photo(3),
+            ".hidden/c.jpg": photo(4),
+            "z.png": b"",
+        },
+    )
+    (folder / "b/loop").symlink_to(folder)
+    assert run_predict(monkeypatch, folder, "--format", "json") == 1
+    output = capsys.readouterr()
+    assert [Path(row["file"]).name for row in as_json(output.out)] == ["a.jpg", "unnamed"]
+    broken, empty, counts = output.err.splitlines()
+    assert broken.startswith(f"unreadable: {folder}/b/broken.jpg: ")
+    assert empty.startswith(f"unreadable: {folder}/z.png: ")
+    assert counts == "2 classified, 2 unreadable, 2 ignored"
+    # Named by the user, everything is tried.
+    assert run_predict(monkeypatch, folder / "b/notes.txt", folder / "a.jpg") == 1
+    assert "notes.txt: not an image" in capsys.readouterr().err
+
+
+def test_faults_are_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"nowhere\.jpg is missing"):
+        run_predict(monkeypatch, "nowhere.jpg")
+    with pytest.raises(UserError, match=r"model\.safetensors is missing: run dvc repro"):
+        run_predict(monkeypatch, "empty")
+    make_model(COLOUR, ["cat", "dog"])
+    with pytest.raises(UserError, match="no photos in empty"):
+        run_predict(monkeypatch, "empty")
+    with pytest.raises(UserError, match="--top is 0"):
+        run_predict(monkeypatch, "empty", "--top", "0")
+    with pytest.raises(UserError, match="trained on photos brought to its size by crop"):
+        run_predict(monkeypatch, "empty", "--resize", "pad")
+    with pytest.raises(UserError, match="--explain empty/maps lies in empty, which is classified"):
+        run_predict(monkeypatch, "empty", "--explain", "empty/maps")  # the next time maps would be photos
+    with pytest.raises(UserError, match="has no runs yet"):
+        run_predict(monkeypatch, "empty", "--model", "models:/digits@champion")
+
+
+def test_a_model_of_images_as_they_were_takes_no_others_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model(GREY, ["zero", "one"])
+    files = {"large.jpg": photo(1), "own.png": png(2, 24, "L"), "own_colour.png": png(3, 24)}
+    folder = write_files(tmp_path / "photos", files)
+    assert run_predict(monkeypatch, folder) == 1
+    assert "large.jpg: 40×30 pixels; the model takes 24×24; --resize brings photos to it" in capsys.readouterr().err
+    assert run_predict(monkeypatch, folder, "--resize", "crop", "--format", "json") == 0
+    assert len(as_json(capsys.readouterr().out)) == 3
+    grey = {p.path.name: p.pixels for p in read(find([folder]), preparation(GREY, None), ahead=2)}["own_colour.png"]
+    colour = np.asarray(picture(3, 24), np.float64)
+    assert grey is not None
+    np.testing.assert_allclose(grey[..., 0], colour @ [0.299, 0.587, 0.114], atol=1)
+
+
+def test_reading_stays_a_bounded_number_of_photos_ahead(tmp_path: Path) -> None:
+    path = write_files(tmp_path, {"a.jpg": photo(1)}) / "a.jpg"
+    asked = 0
+
+    def files() -> Iterator[Found]:
+        nonlocal asked
+        for asked in range(1, 10_001):  # noqa: B007
+            yield Found(path, named=True)
+
+    photos = read(files(), preparation(COLOUR, None), ahead=16)
+    for taken in range(1, 101):
+        assert next(photos).pixels is not None
+        assert asked <= taken + 16
+    photos.close()  # type: ignore[attr-defined]
+
+
+class OnlyTheCorner(torch.nn.Module):
+    """Class 1 as far as the pixels in the upper left quarter are white."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        white = images[:, :12, :12].float().mean(dim=(1, 2, 3)) / 255
+        return torch.stack([1 - white, white], dim=1)
+
+
+def test_the_map_shows_where_a_decision_comes_from() -> None:
+    make_model(COLOUR, ["black", "white"])
+    model = Model(OnlyTheCorner(), load(str(MODEL)).spec, torch.device("cpu"))
+    loss, side = occlusion(model, np.full((24, 24, 3), 255, np.uint8), 1)
+    assert side == 3
+    assert (loss[:12, :12] > 0).all()
+    assert (loss[15:, :] == 0).all()
+    assert (loss[:, 15:] == 0).all()
+    # 9 of the 144 pixels lose (255 − mean colour) / 255 of their white: 0.6, 0.5 and 0.4.
+    np.testing.assert_allclose(loss[:9, :9], 9 / 144 * 0.5, rtol=0.01)
+
+
+def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    folder = write_files(tmp_path / "photos", {"x/a.jpg": photo(1), "y/a.jpg": photo(2)})
+    assert run_predict(monkeypatch, folder, "--explain", "maps") == 0
+    assert {path.relative_to("maps").as_posix() for path in Path("maps").rglob("*.*")} == {"x/a.jpg.png", "y/a.jpg.png"}
+    assert pyplot.imread("maps/x/a.jpg.png").std() > 0.05
+    assert run_predict(monkeypatch, folder / "x/a.jpg", "--explain", "one") == 0
+    assert Path("one/a.jpg.png").read_bytes()[:4] == b"\x89PNG"
+
+
+# What MLflow keeps, and serves.
+
+
+@pytest.fixture
+def champion(tmp_path: Path, empty_store: bytes) -> Store:
+    """models/model.safetensors, logged by a run and registered as models:/photos@champion."""
+    classifier = make_model(COLOUR, ["cat", "dog", "08"], "cifar_vgg")
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
+    store = open_store()
+    run = store.client.create_run(store.experiment_id)
+    images = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), dtype=np.uint8)
+    export_model(tmp_path / "exported", Probabilities(classifier), images, MODEL)
+    model = send_model(store, run.info.run_id, tmp_path / "exported")
+    store.client.create_registered_model("photos")
+    source = store.client.get_logged_model(model).artifact_location
+    version = store.client.create_model_version("photos", source, run.info.run_id, model_id=model)
+    store.client.set_registered_model_alias("photos", "champion", version.version)
+    return store
+
+
+@pytest.mark.slow
+def test_the_champion_gives_the_same_here_and_from_mlflows_server(
+    champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_files(tmp_path / "photos", {f"{number}.jpg": photo(number) for number in range(5)})
+    arguments = (folder, "--format", "json", "--top", "3")
+    found = []
+    (run,) = champion.client.search_runs([champion.experiment_id])
+    for model in (str(MODEL), "models:/photos@champion", run.info.run_id):
+        capsys.readouterr()
+        assert run_predict(monkeypatch, *arguments, "--model", model) == 0
+        rows = as_json(capsys.readouterr().out)
+        found.append([[row["probabilities"][name] for name in ("cat", "dog", "08")] for row in rows])
+    np.testing.assert_allclose(found[1], found[0], atol=2e-6)
+    assert found[2] == found[1]
+
+    photos = read(find([folder]), preparation(COLOUR, None), ahead=8)
+    pixels = [photo.pixels.tolist() for photo in photos if photo.pixels is not None]
+    np.testing.assert_allclose(served("models:/photos@champion", pixels, champion), found[0], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("spec", r"models:/photos@champion is not a complete model of this repository"),
+        ("absent", "models:/photos@champion was not logged by this repository, or by another version of it"),
+    ],
+)
+def test_nothing_that_a_store_holds_is_run(
+    champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, message: str
+) -> None:
+    """MLflow would import the module that a pickled model names, from the model's own folder, before it refuses it."""
+    (folder,) = (path.parent for path in tmp_path.glob("mlartifacts/**/MLmodel"))
+    description = folder / "MLmodel"
+    (folder / "code").mkdir()
+    (folder / "code" / "evil.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')")
+    description.write_text(description.read_text().replace("code: null", "code: code"))
+    (folder / "data" / "model.pth").write_bytes(b"")
+    (folder / "data" / "pickle_module_info.txt").write_text("evil")
+    if harm == "absent":
+        (folder / MODEL.name).unlink()
+    else:
+        weights = (folder / MODEL.name).read_bytes()
+        assert b"height" in weights
+        (folder / MODEL.name).write_bytes(weights.replace(b"height", b"weight", 1))
+    with pytest.raises(UserError, match=message):
+        run_predict(
+            monkeypatch, write_files(tmp_path / "photos", {"1.jpg": photo(1)}), "--model", "models:/photos@champion"
+        )
+    assert not (tmp_path / "harmed").exists()
+
+
+def served(model: str, images: list[Any], store: Store) -> list[list[float]]:
+    """What `mlflow models serve` answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).parent / "mlflow"
+    command = [str(program), "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port), "-w", "1"]
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": store.uri,
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    with Path("server.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            try:
+                requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).raise_for_status()
+                break
+            except requests.RequestException:
+                assert server.poll() is None, Path("server.log").read_text()
+                assert time.monotonic() < until, Path("server.log").read_text()
+                time.sleep(0.2)
+        answer = requests.post(f"http://127.0.0.1:{port}/invocations", json={"inputs": images}, timeout=60)
+        answer.raise_for_status()
+        return answer.json()["predictions"]  # type: ignore[no-any-return]
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)

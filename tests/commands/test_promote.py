@@ -1,0 +1,213 @@
+"""Promotion to champion in a real MLflow registry, of runs and repositories made by hand."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from answer_tables import answered, commit, md5, repository, results, with_flips, write
+from clones import DIGITS, git, substitute
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+from src import promote
+from src.core.errors import UserError
+from src.core.paths import VALIDATION_PREDICTIONS
+from src.stats.verdicts import power_of_margin
+from src.tracking.champion import Registry, Version
+from src.tracking.store import open_store
+
+BASE = answered(2_000, 0.8, seed=1)
+TEST = answered(100, 0.8, seed=2)
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(repository(tmp_path))
+    (tmp_path / "params.yaml").write_text(DIGITS, encoding="utf-8")
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
+    return tmp_path
+
+
+def trained(folder: Path, model: str, answers: pandas.DataFrame, images: str = "images", committed: bool = True) -> str:
+    """As `dvc repro` and its run would leave the model; returns its md5."""
+    results(folder, answers, TEST, model, images)
+    store = open_store()
+    run = store.client.create_run(store.experiment_id, tags={"model_md5": md5(model.encode())}).info.run_id
+    logged = store.client.create_logged_model(store.experiment_id, "model", run)
+    store.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    store.client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
+    store.client.log_artifact(run, str(VALIDATION_PREDICTIONS), "reports")
+    if committed:
+        commit(folder, model)
+    return md5(model.encode())
+
+
+def champion() -> Version | None:
+    return Registry(open_store(), "digits").champion()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["promote", *arguments])
+        promote.main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_a_line_of_champions(folder: Path, run: Any) -> None:
+    first = trained(folder, "first", BASE)
+    out = run()
+    assert "champion    digits version 1: models:/digits@champion" in out
+    assert (found := champion()) is not None
+    assert found.model_md5 == first
+    assert found.tags["commit"] == git(folder, "rev-parse", "HEAD").strip()
+    assert "is this model already" in run()
+
+    # As good as the champion: promoted.
+    second = trained(folder, "second", with_flips(BASE, 5, 3))
+    out = run()
+    assert "version 1, the champion: -0.10 points on 2,000 images (5 newly wrong, 3 newly right), surely above" in out
+    assert (found := champion()) is not None
+    assert found.model_md5 == second
+
+    # Surely worse: refused, and nothing changes.
+    trained(folder, "third", with_flips(BASE, 100, 0))
+    with pytest.raises(UserError, match=r"not promoted: worse than version 2, the champion: -4\.90 points"):
+        run()
+    assert (found := champion()) is not None
+    assert found.model_md5 == second
+
+    # With a reason, which is kept.
+    assert "in spite of worse than version 2" in run("--force", "the other one is too slow")
+    assert (found := champion()) is not None
+    assert (found.number, found.tags["champion.forced"]) == ("3", "the other one is too slow")
+    assert "worse than version 2" in found.tags["champion.objections"]
+
+    # Back, twice, and not a third time.
+    assert "digits version 2 again, not version 3 any more" in run("--rollback")
+    assert "digits version 1 again" in run("--rollback")
+    with pytest.raises(UserError, match="version 1 of digits is the first champion"):
+        run("--rollback")
+    assert (found := champion()) is not None
+    assert found.model_md5 == first
+
+    # A model that was rolled back can come again, as the version that it was.
+    git(folder, "checkout", "-q", "HEAD^")
+    write(folder / "models/model.safetensors", "second")
+    assert "digits version 2: models" in run()
+    assert "digits version 1 again" in run("--rollback")
+
+
+def test_many_small_steps_down_end_at_the_best_champion(folder: Path, run: Any) -> None:
+    trained(folder, "best", BASE)
+    run()
+    trained(folder, "a little worse", with_flips(BASE, 10, 0))
+    assert "surely above -0.8" in run()
+    trained(folder, "again a little worse", with_flips(BASE, 20, 0))
+    with pytest.raises(UserError, match=r"version 1, the best champion so far") as refused:
+        run()
+    assert "version 2" not in str(refused.value)
+
+
+def test_without_a_champion_the_best_that_is_left_is_what_counts(folder: Path, run: Any) -> None:
+    """Removed in MLflow's pages, the alias or a version: no worse model slips in."""
+    trained(folder, "best", BASE)
+    run()
+    client = open_store().client
+    client.delete_registered_model_alias("digits", "champion")
+    trained(folder, "worse", with_flips(BASE, 100, 0))
+    with pytest.raises(UserError, match=r"worse than version 1, the best champion so far: -5\.00 points"):
+        run()
+    assert champion() is None
+    trained(folder, "as good", with_flips(BASE, 3, 3))
+    assert "version 2" in run()
+    client.delete_model_version("digits", "2")
+    trained(folder, "worse again", with_flips(BASE, 90, 0))
+    with pytest.raises(UserError, match=r"worse than version 1, the best champion so far"):
+        run()
+    client.delete_model_version("digits", "1")
+    with pytest.raises(UserError, match=r"digits has lost its champion, and no version is left to compare with"):
+        run()
+    assert "in spite of digits has lost" in run("--force", "a new beginning")
+
+
+def test_too_few_images_are_told_with_how_many_would_do(folder: Path, run: Any) -> None:
+    small = BASE.head(200)
+    trained(folder, "first", small)
+    run()
+    trained(folder, "second", with_flips(small, 3, 3))
+    with pytest.raises(
+        UserError, match=r"200 validation images are too few to tell, about 1,942 would do in 4 of 5 cases"
+    ):
+        run()
+    assert power_of_margin(0.03, 1_942, 0.01) > 0.8 > power_of_margin(0.03, 1_900, 0.01)
+
+
+def test_uncommitted_code_is_refused(folder: Path, run: Any) -> None:
+    trained(folder, "first", BASE, committed=False)
+    with pytest.raises(UserError, match="git knows no commit 'HEAD'"):
+        run()
+    commit(folder, "code and results")
+    substitute(folder / "src/models/net.py", "#", "# otherwise:")
+    trained(folder, "second", BASE, committed=False)
+    with pytest.raises(UserError, match=r"no commit holds dvc\.lock with this model and the code that trained it"):
+        run()
+    git(folder, "add", "dvc.lock", "reports")
+    git(folder, "commit", "-qm", "the results alone")
+    with pytest.raises(UserError, match="no commit holds"):
+        run()
+    git(folder, "commit", "-qam", "the code, later")
+    assert "version 1" in run()
+
+
+def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: Any) -> None:
+    """As by another promotion, here or on another machine, between the comparison and its end."""
+    trained(folder, "first", BASE)
+    run()
+    second = trained(folder, "second", BASE)
+    registry = Registry(open_store(), "digits")
+    with pytest.raises(UserError, match=r"changed meanwhile \(version 1 has the title now\): promote again"):
+        registry.promote(registry.trained(second), second, {}, against=None)
+    assert (found := champion()) is not None
+    assert found.number == "1"
+    assert [version.number for version in registry.line()] == ["1"]
+    assert "digits version 2: models" in run()
+    assert "digits version 1 again" in run("--rollback")
+
+
+def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
+    trained(folder, "first", BASE)
+    run()
+    trained(folder, "second", BASE, images="other photos")
+    with pytest.raises(
+        UserError, match=r"version 1, the champion, cannot be compared \(other images under the same names"
+    ):
+        run()
+    assert "version 2" in run("--force", "new photos")
+
+
+def test_what_is_not_there_or_does_not_fit_is_one_line(folder: Path, run: Any) -> None:
+    for arguments, message in (
+        (("--rollback",), "digits has no champion"),
+        (("--rollback", "--force", "why"), "--rollback takes no --force"),
+        (("--force", " "), "--force needs a reason"),
+        (("--name", "a' or 1=1"), "letters, digits"),
+        ((), r"models/model\.safetensors is missing: run dvc repro"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(*arguments)
+    results(folder, BASE, TEST, "never tracked")
+    commit(folder, "results")
+    with pytest.raises(UserError, match=r"no run at sqlite:.* holds the model .*: python -m src\.track sync"):
+        run()
+    write(folder / "models/model.safetensors", "another")
+    with pytest.raises(UserError, match=r"model\.safetensors is not the one that dvc\.lock records"):
+        run()

@@ -1,0 +1,84 @@
+"""The command that serves a model: what it says, how it ends, and what a thousand bad uploads do to it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+import torch
+from data_samples import png
+from prediction_samples import make_model
+from serving_samples import COLOUR, post
+
+from src import serve
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import MODEL
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Yield the address that `python -m src.serve` prints, and its process; end it by SIGTERM."""
+    Path("src").symlink_to(ROOT / "src")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "src.serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[-1], server
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        assert server.stderr is not None
+        assert "Traceback" not in server.stderr.read()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_the_command_names_its_model_and_ends_by_a_signal() -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    with command() as (url, server):
+        assert requests.get(f"{url}/healthz", timeout=10).json()["model"]["md5"] == digest(MODEL)
+        assert post(url, png(1, 24))["resized"] is None
+        with requests.Session() as session:  # a connection that stays open delays nothing
+            session.get(url, timeout=10)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-mib", "0"], "--max-mib is 0: must be above 0"),
+        (["--host", "192.0.2.1"], "192.0.2.1, port 8000: .*: name others by --port and --host"),
+        (["--port", "99999"], "--port is 99999: must be 0 to 65535"),
+        (["--device", "mps"], "--device mps, but torch finds no such device"),
+        (["--model", "nowhere"], "nowhere is missing"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    monkeypatch.setattr("sys.argv", ["serve", *arguments])
+    with pytest.raises(UserError, match=message):
+        serve.main()

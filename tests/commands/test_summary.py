@@ -1,0 +1,136 @@
+"""The few lines after the pipeline, in real repositories."""
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tracking_samples import clean, lock, make_results, make_tree
+
+from src import summary
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.params.writing import recipe
+from src.tracking.store import open_store
+
+ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
+CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04, "parameters": 94154,
+          "size_mib": 0.36}  # fmt: skip
+
+
+def write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["summary"])
+    clean(monkeypatch)
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    write(METRICS, ACCURACY)
+    write(TRAINING, CHOSEN)
+    write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
+    write(PARAMS, "seed: 0\n")
+    write(Path("dvc.yaml"), "stages: {}\n")
+    write(Path("src/net.py"), "layers = 1\n")
+    write(FIGURES / "one.png", "")
+    write(MODEL, "weights")
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> str:
+    summary.main()
+    return capsys.readouterr().out
+
+
+def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    out = lines(capsys)
+    assert time.monotonic() - started < 3
+    assert "98.33 %  (95 % interval 96.41 to 99.23 %, 360 images)" in out
+    assert "98.61 %  (epoch 37 of 40)" in out
+    assert "commit" not in out
+    assert f"1 pictures in {FIGURES}/" in out
+    assert f"{LOCK} does not hold {MODEL}" in out
+
+
+def test_where_it_was_computed_and_why_not_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    write(ENVIRONMENT, {"device": "cpu", "precision": "float32", "threads": 1, "torch": "2.15.0"})
+    assert re.search("(?m)^computed on +cpu, float32$", lines(capsys))
+    write(PARAMS, recipe("digits"))
+    line = "cpu, float32  (train.deterministic is portable; other recipes use CUDA where there is one)"
+    assert re.search(f"(?m)^computed on +{re.escape(line)}$", lines(capsys))
+
+
+def test_without_test_or_validation_images(capsys: pytest.CaptureFixture[str]) -> None:
+    write(METRICS, {"images": 0})
+    write(TRAINING, {**CHOSEN, "validation_accuracy": None})
+    out = lines(capsys)
+    assert "there are no test images" in out
+    assert "there are no validation images" in out
+
+
+def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    git("init", "-q")
+    git("add", "src", "dvc.yaml", "params.yaml")
+    git("commit", "-q", "-m", "code")
+    assert "no numbers are committed yet" in lines(capsys)
+    git("add", "reports")
+    git("commit", "-q", "-m", "results")
+    assert "the numbers are the committed ones" in lines(capsys)
+
+    write(METRICS, {**ACCURACY, "accuracy": 0.9806, "accuracy_ci_low": 0.95, "accuracy_ci_high": 0.98, "loss": 0.06})
+    out = lines(capsys)
+    assert "accuracy 0.9833 → 0.9806" in out
+    assert "and 1 more" in out
+    assert "parameters, code and data do not differ" in out
+    assert "it is the processor" in out
+
+    write(ENVIRONMENT, {"device": "cpu", "torch": "2.15.0"})
+    assert f"{ENVIRONMENT} explains it: torch 2.14.1 → 2.15.0" in lines(capsys)
+    write(PARAMS, "seed: 0  # a comment\n")
+    assert "explains it" in lines(capsys)
+    write(PARAMS, "seed: 1\n")
+    write(Path("src/net.py"), "layers = 2\n")
+    assert "what differs: params.yaml, code" in lines(capsys)
+
+
+def test_a_lock_amid_a_merge_holds_other_data(capsys: pytest.CaptureFixture[str]) -> None:
+    output = {"path": DATASET.as_posix(), "md5": "0" * 32}
+    write(LOCK, {"stages": {"split": {"cmd": "", "outs": [output]}}})
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "results")
+    write(METRICS, ACCURACY | {"loss": 0.06})
+    assert "what differs" not in lines(capsys)
+    write(LOCK, "<<<<<<< HEAD\n")
+    assert "what differs: data" in lines(capsys)
+
+
+def test_the_run_is_completed_and_named(
+    tmp_path: Path, empty_store: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    Path("mlflow.db").write_bytes(empty_store)
+    make_results()
+    write(METRICS, ACCURACY)
+    write(TRAINING, CHOSEN)
+    lock()
+    out = lines(capsys)
+    store = open_store()
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert f"{run.info.run_name} ({run.info.run_id})" in out
+    page = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{run.info.run_id}"
+    assert f"mlflow ui, then {page}" in out
+    Path("mlruns").mkdir()
+    assert f"mlflow ui --backend-store-uri 'sqlite:///mlflow.db', then {page}" in lines(capsys), "runs of old versions"
+    write(MODEL, "weights")
+    assert f"not in MLflow, or not complete: {LOCK} does not hold {MODEL}" in lines(capsys)

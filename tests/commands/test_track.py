@@ -1,0 +1,295 @@
+"""Lineage: a clone with two committed models, one that never was, and their real runs. Slow, hence one clone for all.
+
+The tests of this file run in order: each goes on from where the one before it left the clone.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from clones import call, committed, copy_of_the_repository, git, set_params, substitute
+from mlflow.entities import Run
+
+from src import track
+from src.core.errors import UserError
+from src.core.files import digest
+from src.core.paths import METRICS, MODEL, PARAMS, TRAINING
+from src.prediction.model import load
+from src.tracking.store import Store, open_store
+from src.tracking.sync import complete
+
+pytestmark = pytest.mark.slow
+
+
+class Made(NamedTuple):
+    """Commit (or none), MD5 of the model, id of the run."""
+
+    commit: str
+    model: str
+    run: str
+
+
+class Clone(NamedTuple):
+    root: Path
+    first: Made  # committed
+    second: Made  # committed after it
+    tried: Made  # other code and parameters, an experiment as DVC keeps it: a commit that is on no branch
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    root = copy_of_the_repository(tmp_path_factory.mktemp("track") / "a clone")
+    set_params(root, {"train.epochs": 1, "evaluate.robustness.shifts": 0, "evaluate.robustness.fgsm": []})
+    committed(root)
+    call(root, "dvc", "repro", "evaluate")
+    first = keep(root, "first")
+    substitute(root / PARAMS, "lr: 4.0e-3", "lr: 3.0e-3")
+    call(root, "dvc", "repro", "train")
+    second = keep(root, "second")
+    substitute(root / PARAMS, "dropout: 0.2", "dropout: 0.1")
+    substitute(root / "src/models/small.py", "nn.Dropout(dropout)", "nn.Dropout(dropout / 2)")
+    call(root, "dvc", "repro", "train")
+    tried = keep(root, "tried")
+    git(root, "update-ref", "refs/exps/12/3456/quiet-fox", "HEAD")
+    git(root, "reset", "-q", "--hard", "HEAD~1")
+    call(root, "dvc", "checkout", "train")
+    assert len({first.model, second.model, tried.model}) == 3
+    return Clone(root, first, second, tried)
+
+
+def keep(root: Path, subject: str) -> Made:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        run, model = complete().run_id, digest(MODEL)  # where other work runs, MLflow may answer later than stages wait
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", subject)
+    return Made(git(root, "rev-parse", "HEAD").strip(), model, run)
+
+
+def runs(store: Store) -> list[Run]:
+    found = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"])
+    return list(found)
+
+
+@pytest.fixture(autouse=True)
+def _inside(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.root)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run_track(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and output."""
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["track", *arguments])
+        try:
+            track.main()
+        except SystemExit as end:
+            return int(end.code or 0), capsys.readouterr().out
+    return 0, capsys.readouterr().out
+
+
+def items(output: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    label = ""
+    for line in output.splitlines():
+        label = line[:12].strip() or label
+        found.setdefault(label, []).append(line[12:])
+    return found
+
+
+def test_a_model_is_traced_from_its_file_digest_run_or_commit(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    second, first = clone.second, clone.first
+    outputs = {run_track(capsys, "show", name)[1] for name in (str(MODEL), second.model, second.run, "HEAD")}
+    (output,) = outputs
+    shown = items(output)
+    assert shown["model"] == [second.model]
+    assert shown["data"] == [digest(Path("data/prepared/dataset.json"))]
+    assert shown["commit"][0].startswith(second.commit[:7])
+    assert shown["commit"][0].endswith("second")
+    assert [second.run in line for line in shown["run"]] == [True]
+    assert shown["code"] == [f"{first.commit[:7]}, as committed"]
+    assert "train.optimizer.lr: 0.003" in shown["parameters"]
+    metrics = dict(line.split() for line in shown["metrics"])
+    training = json.loads(TRAINING.read_text())
+    assert float(metrics["validation_accuracy"]) == pytest.approx(training["validation_accuracy"], abs=1e-5)
+    assert shown["rebuild"][0] == f"python -m src.track rebuild {second.commit[:12]}"
+
+    shown = items(run_track(capsys, "show", "HEAD~1")[1])
+    assert (shown["model"], shown["commit"][0][:7]) == ([first.model], first.commit[:7])
+    assert "train.optimizer.lr: 0.004" in shown["parameters"]
+
+
+def test_what_was_only_tried_is_found_by_its_run_and_by_its_name(
+    clone: Clone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = items(run_track(capsys, "show", clone.tried.run)[1])
+    assert shown["commit"] == ["none: no dvc.lock holds this model with these parameters"]
+    assert shown["code"] == [f"{clone.second.commit[:7]}, changed: code.diff"]
+    assert "model.dropout: 0.1" in shown["parameters"]
+    assert shown["rebuild"] == [f"python -m src.track rebuild {clone.tried.run}"]
+    shown = items(run_track(capsys, "show", "quiet-fox")[1])
+    assert (shown["model"], shown["commit"][0][:7]) == ([clone.tried.model], clone.tried.commit[:7])
+    assert [clone.tried.run in line for line in shown["run"]] == [True]
+
+
+def test_a_commit_of_the_same_model_with_other_parameters_is_not_the_runs(
+    clone: Clone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of equal bits: what is advised must train with what the run trained with."""
+    text = (clone.root / "dvc.lock").read_text()
+    assert "accumulate: 1\n" in text
+    (clone.root / "dvc.lock").write_text(text.replace("accumulate: 1\n", "accumulate: 2\n"))
+    git(clone.root, "commit", "-qam", "other parameters")
+    shown = items(run_track(capsys, "show", clone.second.run)[1])
+    assert shown["commit"][0].startswith(clone.second.commit[:7])
+    assert "later" not in shown["commit"][0]
+    assert shown["rebuild"][0].endswith(clone.second.commit[:12])
+    assert "sync makes one" in items(run_track(capsys, "show", "HEAD")[1])["run"][0]
+    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_what_is_no_model_is_one_line(clone: Clone) -> None:
+    del clone
+    for name, reason in {
+        "nothing": "nothing is not a file",
+        "0" * 32: "neither a run's id nor the MD5",
+        "HEAD~2": "its dvc.lock lists none",
+        "models:/digits": "must be models:/NAME@ALIAS",
+        "--output=x": "is not a file",
+        "README.md": "README.md is no model that",
+    }.items():
+        with pytest.raises(UserError, match=reason):
+            track._show(name)
+
+
+def test_every_model_has_its_run_and_a_dead_one_is_named(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output = run_track(capsys, "verify")
+    assert code == 0
+    assert "2 in dvc.lock's history, 0 without their run" in output
+    assert "1: their model is in no dvc.lock" in output
+    assert clone.tried.run in output
+    assert clone.first.run not in output
+    store = open_store()
+    tags = {"process": f"{platform.node()} 1 0.00"}
+    dead = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    code, output = run_track(capsys, "verify")
+    assert (code, dead in output, "src.track sync closes them" in output) == (1, True, True)
+    assert run_track(capsys, "sync")[0] == 0
+    assert store.client.get_run(dead).info.status == "KILLED"
+    assert run_track(capsys, "verify")[0] == 0
+    store.client.delete_run(dead)
+
+
+def state(root: Path) -> dict[str, object]:
+    """All that a rebuild could leave behind."""
+    return {
+        "beside": sorted(path.name for path in root.parent.iterdir()),
+        "worktrees": git(root, "worktree", "list"),
+        "status": git(root, "status", "--porcelain"),
+        "refs": git(root, "for-each-ref"),
+        "runs": [run.info.run_id for run in runs(open_store())],
+        "model": digest(MODEL),
+    }
+
+
+def rebuild(clone: Clone, name: str, fails: bool = False) -> str:
+    return call(clone.root, "python", "-m", "src.track", "rebuild", name, fails=fails)
+
+
+def test_an_older_commit_is_rebuilt_to_the_bit_and_leaves_nothing(clone: Clone) -> None:
+    before = state(clone.root)
+    output = rebuild(clone, "HEAD~1")
+    assert f"the model is bit-identical: {clone.first.model}\nof 20 results 0 differ\n" in output
+    assert state(clone.root) == before
+
+
+def test_what_was_never_committed_is_rebuilt_from_its_run(clone: Clone) -> None:
+    before = state(clone.root)
+    output = rebuild(clone, clone.tried.run)
+    assert f"the model is bit-identical: {clone.tried.model}\nof 1 results 0 differ\n" in output
+    assert state(clone.root) == before
+
+
+def test_a_rebuild_that_is_ended_leaves_nothing_either(clone: Clone) -> None:
+    before = state(clone.root)
+    command = [sys.executable, "-m", "src.track", "rebuild", "HEAD~1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        started: list[psutil.Process] = []
+        while not any("stages." in words_of(each) for each in started):
+            assert process.poll() is None
+            time.sleep(0.05)
+            started = descendants(process)
+        process.terminate()
+        _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors.splitlines()[-1]) == (143, "error: ended by SIGTERM")
+    assert not psutil.wait_procs(started, timeout=60)[1], "a stage goes with DVC"
+    assert state(clone.root) == before
+
+
+def descendants(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def words_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
+
+
+def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone) -> None:
+    """As after a commit without `dvc repro`. The data are in no cache: they are made anew."""
+    substitute(clone.root / PARAMS, "seed: 0 ", "seed: 1 ")
+    git(clone.root, "commit", "-qam", "another seed, not run")
+    shutil.move(clone.root / ".dvc/cache", clone.root / ".dvc/tmp/away")
+    output = rebuild(clone, "HEAD", fails=True)
+    shutil.rmtree(clone.root / ".dvc/cache")
+    shutil.move(clone.root / ".dvc/tmp/away", clone.root / ".dvc/cache")
+    assert "the model differs: " in output
+    assert f"not {clone.second.model}" in output
+    assert "data/prepared/train/images-00000.npy" not in output
+    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_model_without_a_run_gets_one(
+    clone: Clone, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a pull to another machine."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///another.db")
+    code, output = run_track(capsys, "verify")
+    assert (code, "2 without their run" in output) == (1, True)
+    assert "sync makes one" in run_track(capsys, "show", "HEAD")[1]
+    assert not (clone.root / "another.db").exists(), "looking makes no store"
+
+    code, output = run_track(capsys, "sync")
+    assert (code, "completed the run" in output) == (0, True)
+    (run,) = runs(open_store())
+    assert run.info.run_id in output
+    assert "test/accuracy" not in run.data.metrics, "the numbers in reports/ and in dvc.lock are the first model's"
+    code, output = run_track(capsys, "verify")
+    assert (code, "1 without their run" in output, clone.first.model in output) == (1, True, True)
+
+    git(clone.root, "checkout", "-q", "HEAD~1")
+    with pytest.raises(UserError, match=r"dvc\.lock does not hold models/model\.safetensors: run dvc checkout"):
+        track._sync()
+    call(clone.root, "dvc", "checkout", "train")
+    assert run_track(capsys, "sync")[0] == 0
+    run = runs(open_store())[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["model_md5"] == clone.first.model
+    assert run.data.params["train.optimizer.lr"] == "0.004"
+    assert run.data.metrics["test/accuracy"] == json.loads(METRICS.read_text())["accuracy"]
+    assert len(open_store().client.get_metric_history(run.info.run_id, "epoch/validation_accuracy")) == 1
+    assert load(run.info.run_id).spec == load(str(MODEL)).spec
+    assert run_track(capsys, "verify")[0] == 0
+    assert "complete already" in run_track(capsys, "sync")[1]
+    assert len(runs(open_store())) == 2

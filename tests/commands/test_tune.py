@@ -1,0 +1,209 @@
+"""`python -m src.tune` in a clone of its own: real data, training, DVC and MLflow, made small.
+
+The tests of this file run in order: each goes on from where the one before it left the clone.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pandas
+import psutil
+import pytest
+from clones import call, committed, copy_of_the_repository, git, substitute
+from repro import Repro
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+SEARCH = ("python", "-m", "src.tune")
+TABLES = ("trials.csv", "confirmation.csv")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("tune") / "clone")
+    for old, new in {
+        "limit: ": "limit: 200   ",
+        "epochs: 30 ": "epochs: 3  ",
+        "trials: 30 ": "trials: 6  ",
+        "best: 3 ": "best: 1 ",
+    }.items():
+        substitute(folder / "params.yaml", old, new)
+    return committed(folder)
+
+
+def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
+    """A search that has printed a line in which `until` is found."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.tune", *arguments], cwd=clone, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if re.search(until, line):
+            return process
+    raise AssertionError("".join(seen))
+
+
+def worker(parent: "subprocess.Popen[str]") -> psutil.Process:
+    children = psutil.Process(parent.pid).children()
+    return next(child for child in children if any("spawn_main" in word for word in child.cmdline()))
+
+
+def trials(clone: Path) -> pandas.DataFrame:
+    return pandas.read_csv(clone / "reports/tuning/trials.csv")
+
+
+def test_a_search_killed_and_stopped_finds_what_it_would_have_found(clone: Path) -> None:
+    output = call(clone, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", *SEARCH)
+    assert output.count("warning: the next search adds the trials to MLflow: ") == 1
+    expected = [(clone / "reports/tuning" / name).read_bytes() for name in TABLES]
+    shutil.rmtree(clone / ".cache/searches")
+
+    process = search(clone, until=r"^trial +1 ")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    process = search(clone, until=r"^trial ")
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 130
+    assert "stopping after the running trials" in output
+    assert "stopped; start again to go on where it was" in output
+    output = call(clone, *SEARCH)
+    assert "are known already" in output
+    assert [(clone / "reports/tuning" / name).read_bytes() for name in TABLES] == expected
+
+
+def test_its_results_say_what_was_found_and_how_sure_that_is(clone: Path) -> None:
+    best = json.loads((clone / "reports/tuning/best.json").read_text())
+    complete = trials(clone)[lambda table: table["state"] == "complete"]
+    assert best["best"]["accuracy"] == pytest.approx(complete["validation_accuracy"].max(), abs=1e-6)
+    assert sum(best["trials"].values()) == 6
+    assert best["repeatable"]
+    confirmation = pandas.read_csv(clone / "reports/tuning/confirmation.csv")
+    assert set(confirmation["setting"]) == {"present", f"trial {best['best']['trial']}"}
+    assert confirmation["runs"].tolist() == [5, 5]
+    assert best["winner"]["setting"] == confirmation["setting"][0]
+    page = (clone / "reports/tuning/index.html").read_text()
+    assert best["winner"]["verdict"].replace(" %", "\N{NO-BREAK SPACE}%") in page
+    assert "<script" not in page
+
+
+def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.status == "FINISHED"
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    searched = [run for run in children if run.data.tags["tune.part"] == "trial"]
+    assert sorted(run.data.tags["tune.trial"] for run in searched) == [str(number) for number in range(6)]
+    assert len(children) == 6 + 10
+    kept = {file.name for file in (clone / "mlartifacts" / parent.info.run_id / "artifacts/tuning").iterdir()}
+    assert {"index.html", "trials.csv"} <= kept
+
+
+def test_applied_the_values_train_to_the_trials_weights(clone: Path) -> None:
+    best = json.loads((clone / "reports/tuning/best.json").read_text())["best"]
+    before = (clone / "params.yaml").read_text().splitlines()
+    assert "git diff shows it" in call(clone, *SEARCH, "--apply", str(best["trial"]))
+    after = (clone / "params.yaml").read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 3
+    for old, new in changed:
+        assert old.partition(":")[0] == new.partition(":")[0]
+        assert old.partition("#")[2] == new.partition("#")[2]
+    call(clone, "dvc", "repro", "evaluate")  # the next test looks at what a plain repro would do next
+    lock = YAML(typ="safe", pure=True).load(clone / "dvc.lock")
+    outs = {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
+    assert outs["models/model.safetensors"] == best["model_md5"]
+    assert "has these values already" in call(clone, *SEARCH, "--apply", str(best["trial"]))
+    assert "trials.csv has no such trial" in call(clone, *SEARCH, "--apply", "99", fails=True)
+
+
+def test_plain_repro_starts_no_search_and_the_stage_goes_on_with_one(clone: Path) -> None:
+    assert "stage 'tune" not in call(clone, "dvc", "repro", "--dry")
+    git(clone, "checkout", "-q", "params.yaml")
+    known = trials(clone)
+    substitute(clone / "params.yaml", "trials: 6 ", "trials: 7 ")
+    assert "6 of 7 are known already" in call(clone, "dvc", "repro", "tune/dvc.yaml")
+    pandas.testing.assert_frame_equal(trials(clone)[:6], known)
+    assert "Running stage" not in call(clone, "dvc", "repro", "tune/dvc.yaml")
+    git(clone, "checkout", "-q", "params.yaml")
+
+
+def test_workers_lose_no_trial_and_a_failed_one_says_why(clone: Path) -> None:
+    substitute(clone / "params.yaml", "{low: 1.0e-4, high: 1.0e-1, log: true}", "{choices: [1.0e-3, 1.0e+30]}")
+    substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
+    process = search(clone, "--workers", "2", until=r"^trial ")
+    worker(process).kill()
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    table = trials(clone)
+    assert table["trial"].tolist() == list(range(6))
+    assert not json.loads((clone / "reports/tuning/best.json").read_text())["repeatable"]
+    failed = table[table["state"] == "failed"]
+    assert set(failed["train.optimizer.lr"]) == {1e30}
+    assert failed["reason"].str.contains("loss became").all()
+    assert (table["state"] != "failed").any()
+    git(clone, "checkout", "-q", "params.yaml")
+
+
+def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path) -> None:
+    substitute(clone / "params.yaml", "objective: accuracy ", "objective: [accuracy, latency, parameters] ")
+    substitute(clone / "params.yaml", "pruner: median ", "pruner: none ")
+    substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
+    names = "model.name: {choices: [cifar_basic, mnist_convnet]}"
+    substitute(clone / "params.yaml", "model.dropout: {low: 0.0, high: 0.5}", names)
+    assert "with latency as an objective, the next search may find other trials" in call(clone, *SEARCH)
+    best = json.loads((clone / "reports/tuning/best.json").read_text())
+    assert len({entry["parameters"] for entry in best["front"]} | set(trials(clone)["parameters"])) == 2
+    number = best["front"][-1]["trial"]
+    told = call(clone, *SEARCH, "--apply", fails=True)
+    assert re.search(rf"--apply TRIAL: choose one of the Pareto front: .*\b{number}\b", told)
+    call(clone, *SEARCH, "--apply", str(number))
+    assert f"name: {best['front'][-1]['values']['model.name']} " in (clone / "params.yaml").read_text()
+    git(clone, "checkout", "-q", "params.yaml")
+
+
+def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
+    substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
+    process = search(clone, until="^search ")
+    time.sleep(4)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "error: interrupted" in output
+    assert "Traceback" not in output
+    git(clone, "checkout", "-q", "params.yaml")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
+def test_a_search_ends_with_the_dvc_that_started_it(clone: Path) -> None:
+    substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
+    dvc = Repro(clone, "tune/dvc.yaml")
+    while not re.search("^search ", dvc.output, re.MULTILINE):
+        assert dvc.process.poll() is None, dvc.output
+        time.sleep(0.05)
+    (stage,) = (process for process in dvc.stage_processes() if "src.tune" in process.cmdline())
+    while not (workers := [one for one in stage.children() if any("spawn_main" in word for word in one.cmdline())]):
+        time.sleep(0.05)
+    dvc.process.kill()
+    dvc.process.wait()
+    stage.wait(timeout=60)
+    assert "error: ended by SIGTERM" in dvc.output
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    git(clone, "checkout", "-q", "params.yaml")

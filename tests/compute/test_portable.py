@@ -1,0 +1,222 @@
+"""`train.deterministic: portable`: set before numpy and torch are loaded, and understood by them."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_samples import section
+
+from benchmarks import portable as benchmark
+from src.compute import device, portable
+from src.compute.portable import CONFLICTING, SETTINGS
+from src.core.files import write_arrays
+from src.data.prepare import _mean_std
+from src.params.writing import recipe
+
+DIGITS = recipe("digits")
+HASWELL = "flags : fpu fma movbe avx f16c abm bmi1 avx2 bmi2 ht\n"
+ELSEWHERE = {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512", "OPENBLAS_CORETYPE": "SkylakeX"}
+
+# Commands that compute nothing that a model, a metric or a table of the pipeline holds.
+NOT_COMPUTING = {
+    "src.promote": "counts right and wrong answers",
+    "src.recover": "mends DVC's files",
+    "src.recipe": "writes params.yaml",
+    "src.report": "compares what is committed",
+    "src.serve": "answers, with as many threads as there are processors",
+    "src.summary": "prints",
+    "src.track": "runs stages as programs of their own, whose commit says what they set",
+    "stages.download": "copies",
+}
+COMMANDS = [f"src.{path.stem}" for path in Path("src").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
+STAGES = [f"stages.{path.stem}" for path in Path("stages").glob("*.py") if path.stem != "__init__"]
+COMPUTING = sorted({*COMMANDS, *STAGES} - NOT_COMPUTING.keys())
+
+
+@pytest.fixture
+def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a `params.yaml` that wants it, on a processor that can."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(DIGITS)
+    Path("cpuinfo").write_text(HASWELL)
+    monkeypatch.setattr(portable, "CPUINFO", Path("cpuinfo"))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    return tmp_path
+
+
+@pytest.fixture
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set from outside; what a test sets goes again."""
+    for name in (*SETTINGS, CONFLICTING):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**ELSEWHERE, CONFLICTING: "X86_V3"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    torch.set_deterministic_debug_mode("default")
+
+
+def seen() -> dict[str, str]:
+    return {name: os.environ[name] for name in (*SETTINGS, CONFLICTING) if name in os.environ}
+
+
+@pytest.mark.usefixtures("haswell", "_environment")
+def test_what_is_set_outside_does_not_count() -> None:
+    portable.begin()
+    assert seen() == SETTINGS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DIGITS.replace("deterministic: portable", "deterministic: true"), "train: 3\n", "train: {", None],
+    ids=["true", "wrong", "cut", "gone"],
+)
+@pytest.mark.usefixtures("haswell", "_environment")
+def test_nothing_is_set_where_it_is_not_asked_for(text: str | None) -> None:
+    Path("params.yaml").unlink() if text is None else Path("params.yaml").write_text(text)
+    portable.begin()
+    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+
+
+@pytest.mark.parametrize("lacking", ["avx2", "fma", "movbe"])
+@pytest.mark.usefixtures("haswell", "_environment")
+def test_nothing_is_set_on_an_older_processor(lacking: str) -> None:
+    Path("cpuinfo").write_text(HASWELL.replace(lacking, ""))
+    portable.begin()
+    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+@pytest.mark.usefixtures("haswell", "_environment", "_one_thread")
+def test_on_another_machine_it_trains_as_with_true_and_says_so(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    portable.begin()
+    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+    asked = section(deterministic="portable", device="auto", precision="auto")
+    found = device.prepare(asked, "resnet18")
+    plain = device.prepare(asked.model_copy(update={"deterministic": True}), "resnet18")
+    assert (found.device, found.autocast) == (plain.device, plain.autocast)
+    assert "portable needs an x86-64 processor with AVX2" in str(found)
+    assert "portable" not in str(plain)
+    assert torch.get_deterministic_debug_mode() == 2
+
+
+@pytest.mark.usefixtures("haswell", "_one_thread")
+def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(device, "capability", lambda _: "cpu avx512_bf16")
+    found = device.prepare(section(deterministic="portable", device="auto", precision="auto"), "resnet18")
+    assert (found.device, found.autocast, str(found)) == (torch.device("cpu"), None, "cpu, float32")
+    assert torch.get_deterministic_debug_mode() == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("device", "cuda", "auto or cpu"),
+        ("device", "mps", "auto or cpu"),
+        ("precision", "bfloat16", "auto or float32"),
+        ("precision", "tf32", "auto or float32"),
+        ("threads", 2, "auto or 1"),
+        ("processes", 2, "1"),
+        ("compile", True, "false"),
+    ],
+)
+def test_what_contradicts_it_is_one_line(key: str, value: object, allowed: str) -> None:
+    with pytest.raises(ValueError, match=f"{key} must be {allowed} with deterministic: portable"):
+        section(**{"deterministic": "portable", key: value})
+    section(**{"deterministic": True, key: value})
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """numpy and torch that tell the environment in which they are loaded, and end the process."""
+    folder = tmp_path_factory.mktemp("stubs")
+    for name in ("numpy", "torch"):
+        (folder / f"{name}.py").write_text(
+            "import json, os\nprint(json.dumps(dict(os.environ)), flush=True)\nos._exit(0)\n"
+        )
+    return folder
+
+
+@pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
+@pytest.mark.parametrize("module", COMPUTING)
+@pytest.mark.slow
+def test_every_program_that_computes_sets_it_before_numpy_and_torch(module: str, stubs: Path, tmp_path: Path) -> None:
+    for name in ("src", "stages", "dvc.yaml"):
+        (tmp_path / name).symlink_to(Path(name).resolve())
+    (tmp_path / "params.yaml").write_text(DIGITS)
+    (tmp_path / "data/images").mkdir(parents=True)
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", *SETTINGS))}
+    environment = {**outside, **ELSEWHERE, CONFLICTING: "X86_V3", "PYTHONPATH": str(stubs)}
+    run = subprocess.run(
+        [sys.executable, "-m", module], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    loaded = json.loads(run.stdout.splitlines()[-1])
+    assert {name: loaded[name] for name in (*SETTINGS, CONFLICTING) if name in loaded} == SETTINGS
+
+
+@pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
+def test_the_libraries_understand_the_settings() -> None:
+    code = (
+        "import numpy, torch, json, numpy._core._multiarray_umath as core\n"
+        "from threadpoolctl import threadpool_info\n"
+        "torch.ones(2, 2) @ torch.ones(2, 2)\n"
+        "blas = next(each for each in threadpool_info() if each['internal_api'] == 'openblas')\n"
+        "above = [name for name in core.__cpu_dispatch__ if core.__cpu_features__[name]]\n"
+        "print(json.dumps([torch.backends.cpu.get_cpu_capability(), above, blas['architecture'], blas['num_threads'],"
+        " torch.get_num_threads()]))"
+    )
+    environment = {**os.environ, **SETTINGS, "MKL_VERBOSE": "1", "ONEDNN_VERBOSE": "1"}
+    environment.pop(CONFLICTING, None)
+    run = subprocess.run(
+        [sys.executable, "-W", "error::ImportWarning", "-c", code],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(run.stdout.splitlines()[-1]) == ["AVX2", ["X86_V3"], "Haswell", 1, 1]
+    assert "CNR:COMPATIBLE" in run.stdout
+
+
+@pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
+def test_the_bits_do_not_depend_on_what_is_set_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for case in ({}, {"ONEDNN_CPU_ISA_HINTS": "PREFER_YMM", "DNNL_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}):
+        for name, value in case.items():
+            monkeypatch.setenv(name, value)
+        with benchmark.started("portable", "bits", "3") as process:
+            found.add(process.communicate()[0].split()[0])
+    assert len(found) == 1
+    assert len(found.pop()) == 32
+
+
+def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
+    """As nothing but sums, quotients and roots of whole numbers is on every machine."""
+    for counts in np.random.default_rng(0).integers(0, 10_000, (5_000, 1, 3)):
+        histogram = np.zeros((1, 256), np.int64)
+        histogram[:, [0, 100, 255]] = counts
+        _, (found,) = _mean_std(histogram)
+        n, total = int(counts.sum()), int(100 * counts[0, 1] + 255 * counts[0, 2])
+        squares = int(100**2 * counts[0, 1] + 255**2 * counts[0, 2])
+        assert found == float(Decimal(n * squares - total**2).sqrt()) / (n * 255)
+
+
+def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
+    """zlib's bytes differ from version to version."""
+    write_arrays(tmp_path / "a.npz", images=np.zeros((8, 8)))
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        assert [entry.compress_type for entry in file.infolist()] == [zipfile.ZIP_STORED]

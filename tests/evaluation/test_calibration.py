@@ -1,0 +1,110 @@
+"""Temperature scaling against scipy and a known temperature; reliability tables against plain loops."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from src.evaluation.calibration import calibrate, fit_temperature
+from src.evaluation.metrics import measure
+from src.evaluation.reliability import calibrated_metrics, reliability
+
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
+COLUMNS = [
+    "bin_low", "bin_high", "images", "confidence", "accuracy",
+    "images_calibrated", "confidence_calibrated", "accuracy_calibrated",
+]  # fmt: skip
+
+
+def sample(images: int, temperature: float, classes: int = 10, spread: float = 2.0) -> tuple[Logits, Labels]:
+    """Logits of a network whose true probabilities are softmax(logits / temperature)."""
+    draw = np.random.default_rng(1)
+    true = draw.normal(scale=spread, size=(images, classes))
+    labels = (true + draw.gumbel(size=true.shape)).argmax(axis=1)  # a draw from softmax(true)
+    return (temperature * true).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.4, 1.0, 2.5, 30.0])
+def test_a_known_temperature_is_found(temperature: float) -> None:
+    assert fit_temperature(*sample(20_000, temperature)) == pytest.approx(temperature, rel=0.03)
+
+
+@pytest.mark.parametrize(("temperature", "classes"), [(2.5, 2), (0.4, 10), (3.0, 100)])
+def test_it_is_the_minimum_that_scipy_finds(temperature: float, classes: int) -> None:
+    logits, labels = sample(500, temperature, classes)
+
+    def loss(log_temperature: float) -> float:
+        scores = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+        return -float(scores[np.arange(500), labels].mean())
+
+    best = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-9})
+    assert fit_temperature(logits, labels) == pytest.approx(np.exp(best.x), rel=1e-4)
+
+
+@pytest.mark.parametrize("case", ["none", "all right", "all wrong", "against"])
+def test_where_no_temperature_is_best_there_is_none(case: str) -> None:
+    logits, labels = sample(100, 1.0)
+    cases = {
+        "none": (logits[:0, :0], labels[:0]),
+        "all right": (logits, logits.argmax(axis=1)),
+        "all wrong": (logits, logits.argmin(axis=1)),
+        "against": (-5 * logits, labels),
+    }
+    temperature = fit_temperature(*cases[case])
+    assert temperature is None
+    assert calibrated_metrics(logits, labels, temperature) == {}
+
+
+def test_scaled_metrics_are_those_of_scaled_logits_and_better() -> None:
+    logits, labels = sample(2_000, 3.0)
+    plain, scaled = measure(logits, labels), measure(logits / 3, labels)
+    result = calibrated_metrics(logits, labels, 3.0)
+    names = [f"{name}_calibrated{end}" for name in ("loss", "brier", "ece") for end in ("", "_ci_low", "_ci_high")]
+    assert list(result) == ["temperature", *names]
+    for name in ("loss", "brier", "ece"):
+        for end in ("", "_ci_low", "_ci_high"):
+            assert result[f"{name}_calibrated{end}"] == scaled[f"{name}{end}"]
+        assert result[f"{name}_calibrated"] < plain[name]
+
+
+def test_bins_are_those_of_a_loop_and_add_up_to_the_ece() -> None:
+    logits, labels = sample(500, 3.0)
+    table = reliability(logits, labels, 3.0)
+    assert table.columns.tolist() == COLUMNS
+    for suffix, divisor in (("", 1), ("_calibrated", 3)):
+        shares = softmax(logits.astype(np.float64) / divisor, axis=1)
+        confidence, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+        for number, row in enumerate(table.to_dict("records")):
+            inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+            assert (row["bin_low"], row["bin_high"]) == pytest.approx((number / 15, (number + 1) / 15))
+            assert row[f"images{suffix}"] == inside.sum()
+            if inside.any():
+                assert row[f"confidence{suffix}"] == pytest.approx(confidence[inside].mean())
+                assert row[f"accuracy{suffix}"] == pytest.approx(right[inside].mean())
+            else:
+                assert np.isnan(row[f"confidence{suffix}"])
+                assert np.isnan(row[f"accuracy{suffix}"])
+        gaps = (table[f"accuracy{suffix}"] - table[f"confidence{suffix}"]).abs()
+        ece = (table[f"images{suffix}"] * gaps).sum() / 500
+        assert ece == pytest.approx(measure(logits / divisor, labels)["ece"], abs=1e-6)
+
+
+def test_the_true_class_remains_possible_as_often_as_was_wanted() -> None:
+    """On images that were not calibrated with, of a network that is far too sure."""
+    logits, labels = sample(40_000, 3.0)
+    calibration = calibrate(logits[:20_000], labels[:20_000])
+    assert calibration is not None
+    probabilities = softmax(logits[20_000:] / (calibration.temperature or 1.0), axis=1)
+    own = np.take_along_axis(probabilities, labels[20_000:, None], axis=1)[:, 0]
+    for coverage, least in calibration.least.items():
+        assert (own >= least).mean() == pytest.approx(float(coverage), abs=0.01)
+
+
+def test_too_few_images_leave_every_class_possible() -> None:
+    found = calibrate(*sample(18, 1.0))
+    assert found is not None
+    assert found.least["0.95"] == found.least["0.99"] == 0
+    assert found.least["0.9"] > 0
+    assert calibrate(*sample(0, 1.0)) is None

@@ -1,0 +1,224 @@
+"""Metrics and tables against scikit-learn and against plain loops."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from numpy.typing import NDArray
+from sklearn import metrics as sklearn
+
+from src.core.errors import UserError
+from src.evaluation import tables
+from src.evaluation.classes import confusion, per_class, per_group
+from src.evaluation.metrics import measure
+from src.evaluation.outputs import log_probabilities, ranks
+from src.evaluation.predictions import predictions
+from src.stats.intervals import wilson
+
+HARD_NAMES = ["a,b", 'say "no"', "two\nlines", "cr\rlf\r\n", "жук", "犬", "NA", "007", "1e5", " space ", "=1+1", "'"]
+
+
+def example(images: int, classes: int, strength: float = 2.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits (N, K) that are right more often than not, and labels (N,), the last class never among them."""
+    draw = np.random.default_rng(images + classes)
+    labels = draw.integers(max(1, classes - 1), size=images)
+    logits = draw.normal(size=(images, classes))
+    logits[np.arange(images), labels] += strength
+    return logits.astype(np.float32), labels
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    powers = np.exp(logits.astype(np.float64))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def plain_ece(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    total = 0.0
+    for bin_ in range(15):
+        inside = (confidence > bin_ / 15) & (confidence <= (bin_ + 1) / 15)
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return total
+
+
+@pytest.mark.parametrize("classes", [2, 5, 6, 10, 100])
+def test_metrics_are_those_of_sklearn(classes: int) -> None:
+    logits, labels = example(400, classes)
+    probabilities, predicted = softmax(logits), logits.argmax(axis=1)
+    result = measure(logits, labels)
+    every = np.arange(classes)
+    expected = {
+        "images": 400,
+        "accuracy": sklearn.accuracy_score(labels, predicted),
+        "loss": sklearn.log_loss(labels, probabilities, labels=every),
+        "macro_f1": sklearn.f1_score(labels, predicted, average="macro"),
+        "brier": ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1).mean(),
+        "ece": plain_ece(probabilities, labels),
+        "worst_class_accuracy": sklearn.recall_score(labels, predicted, average=None, labels=np.unique(labels)).min(),
+    }
+    if classes > 5:
+        expected["top5_accuracy"] = sklearn.top_k_accuracy_score(labels, logits, k=5, labels=every)
+    values = {name: value for name, value in result.items() if "_ci_" not in name}
+    assert values == pytest.approx(expected, abs=1e-6)
+    for name in values.keys() - {"images"}:
+        assert result[f"{name}_ci_low"] <= values[name] <= result[f"{name}_ci_high"]
+
+
+def test_intervals_of_shares_are_wilsons() -> None:
+    logits, labels = example(400, 10)
+    result = measure(logits, labels)
+    right = logits.argmax(axis=1) == labels
+    assert _ends(result, "accuracy") == pytest.approx(np.array(wilson(right.sum(), 400)), abs=1e-6)
+    worst = min(np.unique(labels), key=lambda label: right[labels == label].mean())
+    expected = wilson(right[labels == worst].sum(), (labels == worst).sum())
+    assert _ends(result, "worst_class_accuracy") == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_other_intervals_are_the_plain_bootstrap_over_images() -> None:
+    """The same 10,000 resamples, each measured from its images one resample after the other."""
+    logits, labels = example(40, 4, strength=1.0)
+    result = measure(logits, labels)
+    probabilities, predicted = softmax(logits), logits.argmax(axis=1)
+    drawn = np.random.default_rng(0).integers(40, size=(10_000, 40))
+    loss = -np.log(probabilities[np.arange(40), labels])
+    brier = ((probabilities - np.eye(4)[labels]) ** 2).sum(axis=1)
+    assert _ends(result, "loss") == pytest.approx(np.quantile(loss[drawn].mean(axis=1), [0.025, 0.975]), abs=1e-6)
+    assert _ends(result, "brier") == pytest.approx(np.quantile(brier[drawn].mean(axis=1), [0.025, 0.975]), abs=1e-6)
+
+    f1 = [_plain_macro_f1(labels[row], predicted[row]) for row in drawn]
+    assert _ends(result, "macro_f1") == pytest.approx(np.quantile(f1, [0.025, 0.975]), abs=1e-6)
+    ece = [plain_ece(probabilities[row], labels[row]) for row in drawn[:2_000]]
+    assert _ends(result, "ece") == pytest.approx(np.quantile(ece, [0.025, 0.975]), abs=0.02)  # a fifth of them
+
+
+def _ends(result: dict[str, float | int], name: str) -> list[float]:
+    return [result[f"{name}_ci_low"], result[f"{name}_ci_high"]]
+
+
+def _plain_macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.intp]) -> float:
+    scores = []
+    for label in {*labels.tolist(), *predicted.tolist()}:
+        hits = ((labels == label) & (predicted == label)).sum()
+        scores.append(2 * hits / ((labels == label).sum() + (predicted == label).sum()))
+    return float(np.mean(scores))
+
+
+def test_perfect_and_hopeless_models() -> None:
+    labels = np.arange(100) % 4
+    perfect = measure((50 * np.eye(4)[labels]).astype(np.float32), labels)
+    assert (perfect["accuracy"], perfect["accuracy_ci_high"], perfect["macro_f1"]) == (1, 1, 1)
+    assert (perfect["loss"], perfect["brier"], perfect["ece"]) == (0, 0, 0)
+    hopeless = measure((50 * np.eye(4)[(labels + 1) % 4]).astype(np.float32), labels)
+    assert (hopeless["accuracy"], hopeless["accuracy_ci_low"], hopeless["macro_f1"]) == (0, 0, 0)
+    assert (hopeless["loss"], hopeless["brier"], hopeless["ece"]) == (50, 2, 1)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 10)])
+def test_no_images(shape: tuple[int, int], tmp_path: Path) -> None:
+    logits, labels = np.zeros(shape, np.float32), np.zeros(0, np.int64)
+    classes = [str(label) for label in range(10)]
+    assert measure(logits, labels) == {"images": 0}
+    table = predictions(logits, labels, [], classes)
+    tables.write(tmp_path / "p.csv", table)
+    assert (tmp_path / "p.csv").read_text() == "index,name,label,prediction,confidence,label_probability,label_rank\n"
+    assert len(tables.read(tmp_path / "p.csv")) == 0
+    assert per_class(table, classes)["images"].tolist() == [0] * 10
+    assert len(confusion(table, classes)) == 0
+
+
+def test_outputs_that_are_not_numbers_are_a_fault() -> None:
+    logits, labels = example(10, 3)
+    logits[4, 1] = np.nan
+    with pytest.raises(UserError, match="diverged"):
+        measure(logits, labels)
+
+
+def test_log_probabilities_of_extreme_logits() -> None:
+    scores = log_probabilities(np.array([[3e4, 0, -3e4]], np.float32))
+    assert scores.tolist() == [[0, -3e4, -6e4]]
+
+
+def test_ranks_break_ties_as_argmax_does() -> None:
+    scores = np.array([[1.0, 3.0, 3.0, 0.0]] * 4)
+    assert ranks(scores, np.array([0, 1, 2, 3])).tolist() == [3, 1, 2, 4]
+
+
+def test_predictions_table() -> None:
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
+    table = predictions(np.log(probabilities), np.array([1, 2]), ["a.png", "b.png"], ["cat", "dog", "emu"])
+    columns = ["index", "name", "label", "prediction", "confidence", "label_probability", "label_rank"]
+    assert table.columns.tolist() == columns
+    first, second = table.itertuples(index=False, name=None)
+    assert first == (0, "a.png", "dog", "cat", pytest.approx(0.7), pytest.approx(0.2), 2)
+    assert second == (1, "b.png", "emu", "emu", pytest.approx(0.5), pytest.approx(0.5), 1)
+
+
+def test_names_survive_the_file(tmp_path: Path) -> None:
+    logits, labels = example(60, len(HARD_NAMES))
+    names = [f"{name}/{index}.png" for index, name in enumerate(HARD_NAMES * 5)]
+    table = predictions(logits, labels, names, HARD_NAMES)
+    tables.write(tmp_path / "p.csv", table)
+    again = tables.read(tmp_path / "p.csv")
+    for column in ("name", "label", "prediction"):
+        assert again[column].tolist() == table[column].tolist()
+    assert again["label_rank"].tolist() == table["label_rank"].tolist()
+    np.testing.assert_allclose(again["confidence"], table["confidence"], atol=5e-7)
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:  # by another reader
+        assert [row["name"] for row in csv.DictReader(file)] == names
+
+    by_class = per_class(table, HARD_NAMES)
+    tables.write(tmp_path / "c.csv", by_class)
+    pandas.testing.assert_frame_equal(tables.read(tmp_path / "c.csv"), by_class, atol=1e-6, check_dtype=False)
+    pairs = confusion(table, HARD_NAMES)
+    tables.write(tmp_path / "m.csv", pairs)
+    pandas.testing.assert_frame_equal(tables.read(tmp_path / "m.csv"), pairs, check_dtype=False)
+
+
+def test_classes_are_those_of_sklearn() -> None:
+    logits, labels = example(200, 6, strength=1.0)
+    classes = [f"class {label}" for label in range(7)]  # the last one neither labelled nor predicted
+    logits = np.column_stack([logits, np.full(200, -100.0)]).astype(np.float32)
+    predicted = logits.argmax(axis=1)
+    table = predictions(logits, labels, [""] * 200, classes)
+    precision, recall, f1, images = sklearn.precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(7), zero_division=np.nan
+    )
+    result = per_class(table, classes)
+    assert result["images"].tolist() == images.tolist()
+    np.testing.assert_allclose(result["precision"], precision)
+    np.testing.assert_allclose(result["recall"], recall)
+    np.testing.assert_allclose(result["accuracy"], recall)
+    np.testing.assert_allclose(result["f1"], f1)
+    assert result.loc[6, ["accuracy", "ci_low", "ci_high", "precision"]].isna().all()
+
+    counts = sklearn.confusion_matrix(labels, predicted, labels=np.arange(7))
+    pairs = {
+        (row.label, row.prediction): row.count_
+        for row in confusion(table, classes).rename(columns={"count": "count_"}).itertuples()
+    }
+    expected = {(classes[i], classes[j]): counts[i, j] for i, j in np.argwhere(counts)}
+    assert pairs == expected
+
+
+def test_groups_are_those_of_a_loop(tmp_path: Path) -> None:
+    logits, labels = example(200, 6, strength=1.0)
+    classes = [f"class {label}" for label in range(6)]
+    table = predictions(logits, labels, [""] * 200, classes)
+    groups = [["NA", "007", "жук", "b"][number % 4] for number in range(200)]
+    result = per_group(table, groups)
+    assert result.columns.tolist() == ["group", "images", "correct", "accuracy", "ci_low", "ci_high"]
+    assert result["group"].tolist() == ["007", "NA", "b", "жук"]
+    for row in result.to_dict("records"):
+        right = [
+            logit.argmax() == label
+            for logit, label, group in zip(logits, labels, groups, strict=True)
+            if group == row["group"]
+        ]
+        assert (row["images"], row["correct"], row["accuracy"]) == (50, sum(right), sum(right) / 50)
+        assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(sum(right), 50)))
+    tables.write(tmp_path / "g.csv", result)
+    assert tables.read(tmp_path / "g.csv")["group"].tolist() == result["group"].tolist()

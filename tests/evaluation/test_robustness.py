@@ -1,0 +1,185 @@
+"""Disturbances against plain numpy and known gradients; the curves against a loop over single images."""
+
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+import torch.nn.functional as F
+from evaluation_samples import digits, linear_classifier, network, section
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from training_samples import CPU
+
+from src.compute.batches import Batches
+from src.core.errors import UserError
+from src.data.prepared import LabelledImages
+from src.evaluation import corruptions
+from src.evaluation.robustness import headline, robustness
+from src.models.classifier import Classifier, Normalize
+from src.stats.intervals import wilson
+
+EVERYTHING: dict[str, Any] = {"shifts": 2, "noise": [0.1, 0.4], "salt_pepper": [0.1, 0.3], "fgsm": [0.005, 0.1]}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def curves(data: LabelledImages, classifier: Classifier, **options: Any) -> pandas.DataFrame:
+    batch_size = options.pop("batch_size", 128)
+    return robustness(classifier, Batches(data, CPU.device), section(**options).robustness, batch_size)
+
+
+def moved(image: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
+    """Pixel by pixel."""
+    result = np.zeros_like(image)
+    height, width = image.shape[:2]
+    for y in range(height):
+        for x in range(width):
+            if 0 <= y - down < height and 0 <= x - right < width:
+                result[y, x] = image[y - down, x - right]
+    return result
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 3, 4])
+@pytest.mark.parametrize(
+    ("direction", "down", "right"), [("left", 0, -1), ("right", 0, 1), ("up", -1, 0), ("down", 1, 0)]
+)
+def test_shifts_are_those_of_a_loop_over_pixels(direction: str, down: int, right: int, pixels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
+    result = corruptions.shift(torch.from_numpy(images), direction, pixels)
+    assert result.dtype == torch.uint8
+    for image, shifted in zip(images, result.numpy(), strict=True):
+        np.testing.assert_array_equal(shifted, moved(image, down * pixels, right * pixels))
+
+
+def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
+    with pytest.raises(UserError, match="5×7 pixels cannot be shifted by 5"):
+        corruptions.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
+
+
+@pytest.mark.parametrize("draw", [corruptions.draw_normal, corruptions.draw_uniform])
+def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
+    images = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
+    together = draw(images, range(6))
+    torch.manual_seed(7)
+    assert torch.equal(
+        together, torch.cat([draw(images[:2], [0, 1]), draw(images[:3], [2, 3, 4]), draw(images[:1], [5])])
+    )
+
+
+def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
+    data = digits(30)
+    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
+    classifier = network()
+    signs = corruptions.gradient_signs(classifier, images, labels)
+    pixels = images.float().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(pixels), labels, reduction="sum"), pixels)
+    assert (signs == gradient.sign()).float().mean() > 0.999  # where rounding does not decide
+
+
+def test_who_is_sure_of_everything_can_be_attacked_too() -> None:
+    """The cross entropy's own gradient is 0 here."""
+    layer = nn.Linear(4, 2, bias=False)
+    layer.weight.data = torch.tensor([[1000.0, 1000, -1000, 0], [0, 0, 0, 0]])
+    sure = Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0]))
+    images = torch.tensor([[[[200], [200]], [[0], [0]]]], dtype=torch.uint8)
+    signs = corruptions.gradient_signs(sure, images, torch.tensor([0]))
+    assert signs.flatten().tolist() == [-1, -1, 1, 0]
+    assert corruptions.attack(images, signs, 0.1).flatten().tolist() == [174.5, 174.5, 25.5, 0]
+    assert corruptions.attack(images, signs, 1.0).flatten().tolist() == [0, 0, 255, 0]
+
+
+def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: str, strength: float) -> int:
+    """Right answers, one image after the other."""
+    right = 0
+    for number, (pixels, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
+        image = torch.from_numpy(pixels[None])
+        if kind == "shift":
+            down, right_ = (int(strength) * step for step in corruptions.DIRECTIONS[direction])
+            changed: Tensor = torch.from_numpy(moved(pixels, down, right_)[None])
+        elif kind == "gaussian":
+            noise = np.random.default_rng([0, 1, number]).standard_normal(pixels.shape, np.float32)
+            changed = torch.from_numpy(np.clip(pixels + 255 * strength * noise, 0, 255).astype(np.float32)[None])
+        elif kind == "salt_pepper":
+            draw = np.random.default_rng([0, 2, number]).random((8, 8, 1), np.float32)
+            flat = np.where(draw < strength / 2, 0, np.where(draw >= 1 - strength / 2, 255, pixels))
+            changed = torch.from_numpy(flat.astype(np.uint8)[None])
+        else:
+            with_gradient = image.float().requires_grad_()
+            loss = F.cross_entropy(classifier(with_gradient), torch.tensor([label]))
+            (gradient,) = torch.autograd.grad(loss, with_gradient)
+            changed = (image + 255 * strength * gradient.sign()).clamp(0, 255)
+        right += int(classifier(changed).argmax()) == label
+    return right
+
+
+def test_every_row_is_what_a_loop_over_images_counts() -> None:
+    data, classifier = digits(60), linear_classifier()
+    table = curves(data, classifier, **EVERYTHING)
+    assert table.columns.tolist() == [
+        "kind", "strength", "direction", "images", "correct", "accuracy", "ci_low", "ci_high",
+    ]  # fmt: skip
+    for row in table.to_dict("records"):
+        expected = by_hand(classifier, data, row["kind"], row["direction"], row["strength"])
+        assert (row["images"], row["correct"], row["accuracy"]) == (60, expected, expected / 60), row
+        assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(expected, 60)))
+
+
+def test_each_curve_begins_at_strength_0() -> None:
+    table = curves(digits(60), linear_classifier(), **EVERYTHING)
+    strengths = {key: rows["strength"].tolist() for key, rows in table.groupby(["kind", "direction"], sort=False)}
+    shifts = {("shift", direction): [0, 1, 2] for direction in ("left", "right", "up", "down")}
+    others = {("gaussian", ""): [0, 0.1, 0.4], ("salt_pepper", ""): [0, 0.1, 0.3], ("fgsm", ""): [0, 0.005, 0.1]}
+    assert strengths == shifts | others
+    assert list(strengths) == list(shifts | others)
+    assert table[table["strength"] == 0]["correct"].nunique() == 1
+
+
+def test_headline_numbers() -> None:
+    table = curves(digits(60), linear_classifier(), **EVERYTHING)
+    result = headline(table)
+    assert list(result) == [
+        "robustness_images", "shift_1_accuracy", "shift_2_accuracy", "gaussian_0.1_accuracy", "gaussian_0.4_accuracy",
+        "salt_pepper_0.1_accuracy", "salt_pepper_0.3_accuracy", "fgsm_0.005_accuracy", "fgsm_0.1_accuracy",
+    ]  # fmt: skip
+    right = table[(table["kind"] == "shift") & (table["strength"] == 2)]["correct"].sum()
+    assert result["shift_2_accuracy"] == round(right / 240, 6)
+    assert result["fgsm_0.005_accuracy"] == round(float(table["accuracy"].iloc[-2]), 6)
+    assert result["robustness_images"] == 60
+
+
+@pytest.mark.parametrize("classifier", [linear_classifier(), network()], ids=["linear", "network"])
+def test_curves_repeat_and_do_not_depend_on_the_batch_size(classifier: Classifier) -> None:
+    data = digits(60)
+    first = curves(data, classifier, **EVERYTHING)
+    for batch_size in (128, 17, 1):
+        pandas.testing.assert_frame_equal(curves(data, classifier, batch_size=batch_size, **EVERYTHING), first)
+
+
+def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
+    """A network that is right for every second image, by a mark in its first pixel."""
+    images = np.zeros((100, 8, 8, 1), np.uint8)
+    images[::2, 0, 0] = 255
+    data = LabelledImages(images, np.ones(100, np.int64))
+    layer = nn.Linear(64, 2)
+    layer.weight.data = torch.zeros(2, 64)
+    layer.weight.data[1, 0] = 1
+    layer.bias.data = torch.tensor([0.5, 0.0])
+    classifier = Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0]))
+    counts = [curves(data, classifier, images=wanted, noise=[1e-6])["correct"].iloc[0] for wanted in (10, 20, 100, 500)]
+    drawn = np.random.default_rng(0).permutation(100)
+    assert counts == [np.sum(drawn[:10] % 2 == 0), np.sum(drawn[:20] % 2 == 0), 50, 50]
+
+
+def test_it_leaves_weights_and_mode_as_evaluation_needs_them() -> None:
+    classifier = network().train()
+    before = [parameter.clone() for parameter in classifier.parameters()]
+    curves(digits(20), classifier, fgsm=[0.1])
+    assert not classifier.training
+    for parameter, old in zip(classifier.parameters(), before, strict=True):
+        assert parameter.grad is None
+        assert torch.equal(parameter, old)

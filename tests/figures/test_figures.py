@@ -1,0 +1,166 @@
+"""Every picture of every kind of run: nothing clipped, no words on other words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import figure_runs
+import numpy as np
+import pandas
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from src.evaluation.predictions import predictions
+from src.figures.confusions import largest_confusions
+from src.figures.data import samples as draw_samples
+from src.figures.gallery import draw_all, pictures
+from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
+from src.figures.mistakes import confident_mistakes, sample_predictions
+from src.figures.run import Run
+
+
+@dataclass
+class Drawn:
+    """What the last saved figure drew."""
+
+    boxes: dict[Text, Bbox]
+    size: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def words(self) -> list[tuple[str, Bbox]]:
+        return [(text.get_text(), box) for text, box in self.boxes.items()]
+
+    def text(self) -> str:
+        return " ".join(" ".join(words.split()) for words, _ in self.words)
+
+    def faults(self) -> Iterator[str]:
+        """Words beyond the picture's edge, and words on other words."""
+        boxes = np.array([box.extents for _, box in self.words])
+        left, bottom, right, top = boxes.T
+        width, height = self.size
+        inside = (left >= 0) & (bottom >= 0) & (right <= width) & (top <= height)
+        yield from (f"clipped: {words}" for (words, _), fits in zip(self.words, inside, strict=True) if not fits)
+        # Boxes hold the room for letters such as "g" and "É" too: only what reaches 2 pixels into another collides.
+        across = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+        along = np.minimum(top[:, None], top) - np.maximum(bottom[:, None], bottom)
+        for i, j in np.argwhere(np.triu((across > 2) & (along > 2), 1)):
+            yield f"collide: {self.words[i][0]!r} and {self.words[j][0]!r}"
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """Watches every text that is really drawn, with its box in pixels."""
+    record = Drawn({})
+    draw, save = Text.draw, Figure.savefig
+
+    def watch(self: Text, renderer: Any, *rest: Any, **options: Any) -> None:
+        draw(self, renderer, *rest, **options)
+        if self.get_visible() and self.get_text().strip():
+            record.boxes[self] = self.get_window_extent(renderer)  # the last one: layout draws once before
+
+    def start(self: Figure, *rest: Any, **options: Any) -> None:
+        record.boxes = {}
+        save(self, *rest, **options)
+        record.size = tuple(self.get_size_inches() * self.dpi)
+
+    monkeypatch.setattr(Text, "draw", watch)
+    monkeypatch.setattr(Figure, "savefig", start)
+    return record
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", figure_runs.RUNS)
+def test_words_can_be_read(kind: str, tmp_path: Path, drawn: Drawn) -> None:
+    faults = {}
+    for picture in pictures(figure_runs.made(kind)):
+        picture.draw(tmp_path / "picture.png")
+        faults[picture.name] = list(drawn.faults())
+    assert {name: found for name, found in faults.items() if found} == {}
+
+
+def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
+    def names(run: Run) -> set[str]:
+        return {picture.name for picture in pictures(run)}
+
+    everything = names(figure_runs.made("hundred"))
+    assert len(everything) == 21
+    assert names(figure_runs.made("one each")) == everything - {
+        "augmentation", "error_by_step", "kernels_by_epoch", "reliability", "robustness"
+    }  # fmt: skip
+    assert everything - names(figure_runs.made("no test")) == {
+        "confusion_matrix", "confusion_shares", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
+        "predictions", "reliability", "robustness", "second_kernels",
+    }  # fmt: skip
+    assert everything - names(figure_runs.made("perfect")) == {"confusions"}
+    (tmp_path / "robustness.png").touch()
+    drawn = draw_all(figure_runs.made("one each"), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in chain(*drawn.values())}
+
+
+def test_samples_show_every_class(tmp_path: Path, drawn: Drawn) -> None:
+    run = figure_runs.made("hopeless")
+    (samples,) = (picture for picture in pictures(run) if picture.name == "samples")
+    samples.draw(tmp_path / "picture.png")
+    assert set(run.dataset.classes) <= {words for words, _ in drawn.words}
+    many = np.arange(120)
+    draw_samples(tmp_path / "picture.png", np.zeros((120, 4, 4, 1), np.uint8), many, [str(label) for label in many], 40)
+    assert "100 of the 120 classes" in drawn.text()
+
+
+def test_right_and_wrong_are_told_apart_without_colour(tmp_path: Path, drawn: Drawn) -> None:
+    table = predictions(np.eye(2) * 3, np.array([0, 0]), ["x", "y"], ["cat", "dog"])
+    sample_predictions(tmp_path / "picture.png", np.zeros((2, 8, 8, 1), np.uint8), table, 9)
+    words = [words for words, _ in drawn.words]
+    assert "✓ cat  95 %" in words
+    assert "✗ dog  95 %" in words
+    assert "is cat  5 %" in words
+
+
+def test_mistakes_are_the_most_confident_ones(tmp_path: Path, drawn: Drawn) -> None:
+    logits = np.array([[0, 1.0], [0, 3.0], [0, 2.0], [9.0, 0]])
+    table = predictions(logits, np.zeros(4, np.int64), list("abcd"), ["cat", "dog"])
+    confident_mistakes(tmp_path / "picture.png", np.zeros((4, 8, 8, 3), np.uint8), table, 2)
+    assert [words for words, _ in drawn.words if words.startswith("✗ dog")] == ["✗ dog  95 %", "✗ dog  88 %"]
+    assert "The 2 most confident of 3 mistakes on 4 test images" in drawn.text()
+
+
+def test_confusions_count_images_and_their_share_of_the_class(tmp_path: Path, drawn: Drawn) -> None:
+    table = pandas.DataFrame(
+        [("cat", "cat", 6), ("cat", "dog", 2), ("dog", "cat", 1), ("dog", "dog", 3)],
+        columns=["label", "prediction", "count"],
+    )
+    rows = table.loc[table.index.repeat(table["count"]), ["label", "prediction"]].reset_index(drop=True)
+    rows["index"], rows["confidence"] = rows.index, 0.9
+    largest_confusions(tmp_path / "picture.png", np.zeros((12, 8, 8, 1), np.uint8), table, rows)
+    words = [words for words, _ in drawn.words]
+    assert words.index("cat") < words.index("dog")
+    assert {"taken for dog", "2  (25.0 %)", "taken for cat", "1  (25.0 %)"} <= set(words)
+    assert "together 3 of 3 mistakes" in drawn.text()
+
+
+def shown_tiles(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    found: list[Any] = []
+    monkeypatch.setattr("src.figures.kernels.sheet", lambda path, rows, *rest, **other: found.extend(rows))
+    return found
+
+
+def test_kernels_keep_their_signs_and_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = shown_tiles(monkeypatch)
+    weights: NDArray[np.float32] = np.array([[[[1.0]], [[-2.0]]], [[[0.0]], [[4.0]]]], np.float32)
+    second_kernels(tmp_path / "picture.png", weights)
+    assert [[tile.image.item() for tile in group] for (group,) in rows] == [[0.5, -1.0], [0.0, 1.0]]
+    rows.clear()
+    snapshots = {"epochs": np.array([0, 1]), "first": np.stack([weights[:, :1], 2 * weights[:, :1]])}
+    kernels_by_epoch(tmp_path / "picture.png", snapshots)
+    assert [[tile.image.item() for tile in group] for (group,) in rows] == [[0.5, 1.0], [0.0, 0.0]]
+
+
+def test_colour_kernels_are_grey_where_they_are_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = shown_tiles(monkeypatch)
+    first_kernels(tmp_path / "picture.png", np.array([[[[0.0]], [[0.5]], [[-0.5]]]], np.float32))
+    assert rows[0][0][0].image.tolist() == [[[128, 255, 0]]]

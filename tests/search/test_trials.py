@@ -1,0 +1,261 @@
+"""Trials of a search: the same table wherever it is stopped, none lost, none twice; and what holds them."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mounts import small_disk
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from tune_samples import epoch, epochs, plan, searched, take
+
+from src.core.errors import UserError
+from src.search import storage
+from src.search.messages import Outcome
+from src.search.results import pareto_front, result
+from src.search.storage import journal, open_storage
+from src.search.trials import Trials
+
+GRID = {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "train.optimizer.lr": {"choices": [1e-3, 1e-2]}}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def table(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
+    return [(trial.number, trial.state.name, trial.values, trial.params, result(trial)) for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "cuts"),
+    [
+        ("tpe", "hyperband", 9),
+        ("random", "median", 5),
+        ("cmaes", "median", 5),
+        ("grid", "median", 5),
+        ("gp", "none", 1),
+    ],
+)
+def test_a_search_killed_anywhere_gives_the_table_of_one_that_was_not(sampler: str, pruner: str, cuts: int) -> None:
+    """A kill leaves the beginning of the journal, cut between records or amid one."""
+    space = {"space": GRID} if sampler == "grid" else {}
+    search = plan(12, sampler=sampler, pruner=pruner, **space)
+    expected = table(searched(search))
+    assert len(expected) == 12
+    assert len({str(row[3]) for row in expected}) == len(expected), "no trial twice"
+    whole = journal(search.name).read_bytes()
+    for cut in range(len(whole) // (cuts + 1), len(whole), len(whole) // (cuts + 1)):
+        journal(search.name).write_bytes(whole[:cut])
+        assert table(searched(search)) == expected, f"cut after {cut} bytes"
+
+
+def test_a_longer_search_goes_on_and_a_shorter_one_shows_its_first_trials() -> None:
+    five, eight = searched(plan(5)), searched(plan(8))
+    assert table(eight[:5]) == table(five)
+    assert table(searched(plan(3))) == table(five[:3])
+
+
+def test_the_objective_is_the_best_of_all_epochs() -> None:
+    """The best accuracy comes before the best loss, as where a network grows too sure of itself."""
+    for objective, value in {"accuracy": 0.9, "loss": 0.3}.items():
+        search = plan(1, objective=objective, pruner="none")
+        with open_storage(objective, None) as opened:
+            trials = Trials(opened, search, shared=False)
+            task = trials.next()
+            assert task is not None
+            for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.9, 0.7), (0.8, 0.3), (0.7, 0.6)], start=1):
+                assert not trials.stops(task, epoch(number, accuracy, loss))
+            trials.finish(task.number, Outcome("complete", {"model_md5": "md5"}))
+            (trial,) = trials.finished()
+        assert trial.value == value
+        assert result(trial)["history"]["validation_loss"] == [1.0, 0.7, 0.3, 0.6]
+
+
+def test_a_training_that_is_sent_again_is_recorded_once() -> None:
+    search = plan(1, pruner="none")
+    with open_storage(search.name, None) as opened:
+        trials = Trials(opened, search, shared=False)
+        task = trials.next()
+        assert task is not None
+        for count in (4, 9):  # its worker died after four epochs
+            for number, each in enumerate(epochs(task), start=1):
+                if number <= count:
+                    trials.stops(task, each)
+        trials.finish(task.number, Outcome("complete"))
+        (trial,) = trials.finished()
+    assert list(trial.intermediate_values) == list(range(1, 10))
+    assert len(result(trial)["history"]["train_loss"]) == 9
+
+
+def test_a_training_that_is_sent_again_stops_where_it_was_told_to() -> None:
+    """Its worker died between the answer and the outcome."""
+    search = plan(12, sampler="random")
+    with open_storage(search.name, None) as opened:
+        trials = Trials(opened, search, shared=False)
+
+        def stopped() -> int | None:
+            assert task is not None
+            return next((each.number for each in epochs(task) if trials.stops(task, each)), None)
+
+        while (task := trials.next()) and (before := stopped()) is None:
+            trials.finish(task.number, Outcome("complete"))
+        assert before == stopped()
+
+
+def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
+    sizes, parts = CategoricalDistribution([32, 36]), CategoricalDistribution([1, 8])
+    entries = {"train.batch_size": sizes, "train.accumulate": parts}
+    trials = searched(replace(plan(4, sampler="grid", space=GRID), space=entries))
+    reasons = {(*trial.params.values(),): result(trial)["reason"] for trial in trials}
+    assert "must be a multiple" in reasons.pop((36, 8))
+    assert set(reasons.values()) == {""}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_several_objectives_give_a_pareto_front(sampler: str) -> None:
+    several = {"objective": ["accuracy", "parameters"], "pruner": "none", "confirm": {"best": 0, "seeds": 5}}
+    search = plan(14, sampler=sampler, **several)
+    trials = searched(search)
+    front = pareto_front(trials, search.objectives)
+    assert {trial.number for trial in front} < set(range(14))
+    for trial in trials:
+        better = [o for o in trials if o.values[0] >= trial.values[0] and o.values[1] <= trial.values[1]]
+        assert (trial in front) == all(other.values == trial.values for other in better)
+    assert table(searched(search)) == table(trials)
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"op_code": 4, "wor\n', b"\0" * 40 + b"\n", b'{"no": "type"}\n', b'{"op_code": 99}\n', b"7\n"]
+)
+def test_a_damaged_journal_is_one_line_that_names_the_file(damage: bytes) -> None:
+    search = plan(2)
+    searched(search)
+    lines = journal(search.name).read_bytes().splitlines(keepends=True)
+    lines.insert(3, damage)
+    journal(search.name).write_bytes(b"".join(lines))
+    with pytest.raises(UserError, match=r"sample\.log is damaged: move it away"):
+        searched(search)
+
+
+def test_a_search_is_one_process_s() -> None:
+    with open_storage("sample", None), pytest.raises(UserError, match="another process runs this search"):
+        searched(plan(1))
+
+
+def test_a_full_disk_loses_no_finished_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    search = plan(60)
+    with small_disk(place, "64k"):
+        monkeypatch.setenv("DVC_ROOT", str(place))
+        with pytest.raises(OSError, match="No space left"):
+            searched(search)
+        kept = journal(search.name).read_bytes()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # there is room again
+    expected = table(searched(search))
+    journal(search.name).write_bytes(kept)
+    assert table(searched(search)) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://joe:s3cret@127.0.0.1:1/none", "Connection refused"),
+        ("sqlite:////nowhere/file.db", "unable to open database file"),
+        ("oracel://host/name", "Can't load plugin"),
+        ("file.db", "must be a URL"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_one_line(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(UserError, match=message) as fault, open_storage("sample", url):
+        pass
+    assert "s3cret" not in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other numbers, but once; and who was only thought dead changes nothing any more."""
+    monkeypatch.setattr(storage, "BEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 1)
+    monkeypatch.setattr("src.search.trials.BEAT", 0)
+    url, search = f"sqlite:///{tmp_path}/study.db", plan(3, sampler="grid", space=GRID, pruner="none")
+    with open_storage(search.name, url) as opened:
+        dead = Trials(opened, search, shared=True)
+        task = dead.next()
+        assert task is not None
+        time.sleep(2.1)  # the database counts whole seconds
+        found = searched(search, url)
+        assert dead.stops(task, epoch(1, 0.5))
+        dead.finish(task.number, Outcome("complete", {}))
+        assert table(dead.finished()) == table(found)
+    assert found[0].number > 0
+    assert all(trial.state == TrialState.COMPLETE for trial in found)
+    assert len({str(trial.params) for trial in found}) == 3
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URL of a database of a server of its own, by the programs of Debian's package postgresql."""
+    programs = [Path(found).parent for found in [shutil.which("initdb")] if found]
+    programs += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if not programs:
+        pytest.skip("needs PostgreSQL's initdb and pg_ctl (Debian: apt install postgresql)")
+    root = os.geteuid() == 0  # which PostgreSQL refuses to be
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    if root:
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+
+    def run(*command: str) -> None:
+        subprocess.run(
+            [str(programs[-1] / command[0]), *command[1:]], cwd=folder, user="nobody" if root else None,
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    data = str(folder / "data")
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    try:
+        run("initdb", "-D", data, "-U", "joe", "-A", "trust", "--no-sync")
+        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        try:
+            yield f"postgresql://joe@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two start at once on a database without tables; one is killed amid a trial."""
+    monkeypatch.setattr(storage, "GRACE", 3)
+    command = [sys.executable, "tests/helpers/tune_samples.py", postgresql, "40", "0.02"]
+    both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": "."}) for _ in range(2)]
+    try:
+        time.sleep(6)
+        both[0].send_signal(signal.SIGKILL)
+        search = plan(40, sampler="random")
+        with open_storage(search.name, postgresql) as opened:
+            trials = Trials(opened, search, shared=True)
+            take(trials, 0.02)
+            found = trials.finished()
+        assert both[1].wait(timeout=120) == 0
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+    assert len(found) == 40
+    assert len({str(trial.params) for trial in found}) == 40
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in found)

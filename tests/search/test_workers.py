@@ -1,0 +1,150 @@
+"""Workers: what becomes of a training whose process dies, fails or runs out of memory. Trainings are made up."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tune_samples import DIGITS, epoch
+from tune_workers import BUG, FAULT, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
+
+from src.core.errors import UserError
+from src.search import worker, workers
+from src.search.messages import Outcome, Task
+from src.search.workers import ATTEMPTS, Workers
+from src.training.trainer import Training
+
+TASKS = [Task(number, DIGITS.model, DIGITS.train.model_copy(update={"epochs": 3}), number) for number in range(3)]
+
+
+def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[Task, Outcome]]:
+    tasks = iter(
+        task._replace(model=task.model.model_copy(update={"dropout": dropout}))
+        for task, dropout in zip(TASKS, dropouts, strict=False)
+    )
+    with Workers(DIGITS, ("train", "validation"), dict, count) as some:
+        return list(some.train(lambda: next(tasks, None)))
+
+
+@pytest.fixture(autouse=True)
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}{os.pathsep}{Path.cwd() / 'tests/helpers'}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers, "_work", scripted)
+
+
+def test_a_training_whose_worker_is_killed_is_sent_again(capfd: pytest.CaptureFixture[str]) -> None:
+    found = trained([0.0, KILLED_ONCE, 0.0], count=2)
+    assert sorted((task.number, outcome.state) for task, outcome in found) == [(n, "complete") for n in range(3)]
+    assert capfd.readouterr().err == "warning: a worker died; its training begins again\n"
+
+
+def test_a_training_that_kills_its_workers_fails_in_the_end_and_the_others_go_on() -> None:
+    (_, first), (_, second) = trained([KILLED, 0.0])
+    assert (first.state, first.reason) == ("failed", f"its worker died {ATTEMPTS} times: killed, perhaps for memory")
+    assert second.state == "complete"
+
+
+def test_one_that_ran_out_of_memory_ends_its_process() -> None:
+    pids = [outcome.measured["pid"] for _, outcome in trained([0.0, OUT_OF_MEMORY, 0.0])]
+    assert pids[0] == pids[1] != pids[2]
+
+
+@pytest.mark.parametrize(("dropout", "message"), [(BUG, "a worker failed, as said"), (FAULT, "the data are gone")])
+def test_a_bug_and_what_the_user_can_mend_end_the_search(
+    dropout: float, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=message):
+        trained([dropout])
+    assert ("RuntimeError: a bug" in capfd.readouterr().err) == (dropout == BUG)
+
+
+def test_workers_that_are_killed_at_once_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_work", dies_at_once)
+    monkeypatch.setattr(workers, "_BAD_STARTS", 3)
+    with pytest.raises(UserError, match="3 workers in a row were killed before they could train"):
+        trained([0.0])
+
+
+@pytest.mark.parametrize(("visible", "per_gpu", "count"), [("0,1", 1, 2), ("GPU-a,GPU-b", 2, 4)])
+def test_there_is_a_worker_for_each_gpu(
+    visible: str, per_gpu: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    params = DIGITS.model_copy(update={"train": DIGITS.train.model_copy(update={"deterministic": True})})
+    with Workers(params, ("train",), dict, None, per_gpu) as some:
+        assert (some.gpus, some.count) == (visible.split(","), count)
+        some.widen(50)
+        assert some.count == count
+
+
+@pytest.mark.parametrize(("threads", "count", "each", "most"), [("auto", 1, 8, 1), ("auto", 3, 2, 4), (1, 3, 1, 8)])
+def test_workers_share_the_processors(
+    threads: str | int, count: int, each: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    train = DIGITS.train.model_copy(update={"threads": threads, "deterministic": True})
+    with Workers(DIGITS.model_copy(update={"train": train}), ("train",), dict, count) as some:
+        assert some._params.train.threads == each
+        some.widen(50)
+        assert some.count == most
+
+
+class _Pipe:
+    """The worker's end of a pipe whose other end asks to stop, or not."""
+
+    def __init__(self, stop: bool) -> None:
+        self.stop = stop
+        self.sent: list[object] = []
+
+    def send(self, message: object) -> None:
+        self.sent.append(message)
+
+    def recv(self) -> bool:
+        return self.stop
+
+
+def outcome(given: list[Any], stop: bool = False) -> Outcome:
+    """Of a training that gives epochs, or raises the exception among them."""
+
+    def each() -> Iterator[Any]:
+        for entry in given:
+            if isinstance(entry, Exception):
+                raise entry
+            yield entry
+
+    trainer = SimpleNamespace(start=lambda *_: Training(None, None, each()))  # type: ignore[arg-type]
+    return worker._train(trainer, TASKS[0], _Pipe(stop), lambda *_: {"model_md5": "md5"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "memory"),
+    [
+        (
+            UserError("cpu is out of memory: reduce train.batch_size"),
+            "cpu is out of memory: reduce train.batch_size",
+            True,
+        ),
+        (torch.AcceleratorError("CUDA error: out of memory"), "CUDA error: out of memory", True),
+        (UserError("the training loss became nan in epoch 1"), "the training loss became nan in epoch 1", False),
+        (RuntimeError("Output size\nis too small"), "Output size is too small", False),
+    ],
+)
+def test_what_a_training_raises_is_why_it_failed(error: Exception, reason: str, memory: bool) -> None:
+    assert outcome([epoch(1, 0.5), error]) == Outcome("failed", {}, reason, memory)
+
+
+def test_an_error_after_which_the_device_computes_nothing_more_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(Ended, match="3"):
+        outcome([torch.AcceleratorError("CUDA error: an illegal memory access was encountered")])
+    assert workers.FAULT != 3, "its training is sent again"

@@ -1,0 +1,189 @@
+"""Bad inputs that users really make: each is one `error:` line that names it, with exit code 2, and nothing is lost."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from clones import set_params
+from data_samples import class_folders, write_files
+from forked import Forked
+from safetensors.torch import load_file, save_file
+
+from src.core.paths import DATASET, MODEL, PREPARED
+
+pytestmark = pytest.mark.slow
+
+DOWNLOAD, SPLIT, TRAIN, EVALUATE, VISUALIZE = (
+    f"stages.{name}" for name in ("download", "split", "train", "evaluate", "visualize")
+)
+CHECK, EXPORT, PREDICT = "src.params", "src.export", "src.predict README.md"
+TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train/images-00000.npy", PREPARED / "train/labels.npy"
+TEST_IMAGES = PREPARED / "test/images-00000.npy"
+TWO = class_folders({"cat": 8, "dog": 8})
+CONFLICT = "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n"
+KEPT = ("data/raw", "data/prepared", "models", "reports")
+
+Harm = Callable[[Path], object]
+
+
+class Case(NamedTuple):
+    harm: Harm  # what is done to the folder of a finished run
+    command: str
+    message: str  # must be in the line; "": nothing is wrong
+    before: str = ""  # a command that succeeds
+
+
+def both(*harms: Harm) -> Harm:
+    return lambda folder: [harm(folder) for harm in harms]
+
+
+def key(**values: Any) -> Harm:
+    """Set keys of params.yaml, by their name alone: the first one of that name; what is no value of it, too."""
+
+    def harm(folder: Path) -> None:
+        file = folder / "params.yaml"
+        text = file.read_text(encoding="utf-8")
+        for name, value in values.items():
+            text, found = re.subn(rf"(?m)^( *){name}:[^#\n]*", rf"\g<1>{name}: {value} ", text, count=1)
+            assert found, name
+        file.write_text(text, encoding="utf-8")
+
+    return harm
+
+
+def replaced(old: str, new: str) -> Harm:
+    """Put another text into params.yaml."""
+
+    def harm(folder: Path) -> None:
+        text = (folder / "params.yaml").read_text(encoding="utf-8")
+        assert old in text
+        (folder / "params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return harm
+
+
+def content(name: str | Path, data: bytes | str) -> Harm:
+    return lambda folder: (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def removed(name: str | Path) -> Harm:
+    def harm(folder: Path) -> None:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    return harm
+
+
+def cut(name: str | Path) -> Harm:
+    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
+
+
+def without_row(name: str) -> Harm:
+    def harm(folder: Path) -> None:
+        rows = (folder / name).read_bytes().splitlines(keepends=True)
+        (folder / name).write_bytes(b"".join(rows[:3] + rows[4:]))
+
+    return harm
+
+
+def array(name: Path, change: Callable[[np.ndarray], np.ndarray]) -> Harm:
+    return lambda folder: np.save(folder / name, change(np.load(folder / name)))
+
+
+def photos(files: dict[str, bytes], **values: Any) -> Harm:
+    """A folder `photos`, and the parameters that name it."""
+
+    def harm(folder: Path) -> None:
+        (folder / "photos").mkdir()
+        write_files(folder / "photos", files)
+        set_params(folder, {f"data.{name}": value for name, value in ({"source": "photos"} | values).items()})
+
+    return both(key(name="image_folder"), harm)
+
+
+def link(name: str, target: str) -> Harm:
+    return both(photos(TWO), lambda folder: (folder / name).symlink_to(target))
+
+
+def other_weights(folder: Path) -> None:
+    weights = load_file(folder / MODEL)
+    save_file({f"other.{name}": tensor for name, tensor in weights.items()}, folder / MODEL)
+
+
+def split(harm: Harm, message: str) -> Case:
+    return Case(harm, SPLIT, message, DOWNLOAD)
+
+
+CASES = {
+    # params.yaml as a file
+    "missing": Case(removed("params.yaml"), CHECK, "params.yaml is missing"),
+    "not UTF-8": Case(content("params.yaml", "seed: 0 # Schlüssel".encode("latin-1")), CHECK, "not UTF-8"),
+    "indented by tabs": Case(replaced("  epochs:", "\tepochs:"), TRAIN, "line"),
+    "a merge conflict": Case(replaced("seed: 0 ", CONFLICT), DOWNLOAD, "line 6"),
+    # photos and sources
+    "a wrong path": Case(photos(TWO, source="photso"), DOWNLOAD, "photso does not exist"),
+    "an empty folder": Case(photos({}), DOWNLOAD, "empty folder"),
+    "no photos": Case(key(name="image_folder"), DOWNLOAD, "data/images holds no photos"),
+    "text named .jpg": split(photos(TWO | {"cat/a.jpg": b"a cat"}), "cat/a.jpg"),
+    "too many pixels": split(photos(TWO, max_megapixels=0.00003), "raise data.max_megapixels"),
+    "an odd name": split(photos(TWO | {"dog/a\n\"'猫.png": b""}), "猫.png"),
+    "a broken link": Case(link("photos/cat/x.png", "nothing"), DOWNLOAD, "leads nowhere"),
+    "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in data/raw"),
+    "the repository": Case(photos({}, source="."), DOWNLOAD, "must not contain data/raw"),
+    "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "neither a folder nor a complete archive"),
+    "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: only http"),
+    # prepared data
+    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train/images-00000.npy is not a complete array"),
+    "a changed image": Case(array(TEST_IMAGES, lambda a: a ^ 1), EVALUATE, "test/images-00000.npy is not the file"),
+    "a changed label": Case(array(TRAIN_LABELS, lambda a: a[::-1]), TRAIN, "train/labels.npy is not the file"),
+    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train/labels.npy is not"),
+    "no dataset.json": Case(removed(DATASET), TRAIN, "dataset.json: missing"),
+    # the model, results, settings that do not fit
+    "no model": Case(removed(MODEL), EXPORT, "model.safetensors is missing"),
+    "a model cut off": Case(cut(MODEL), EVALUATE, "is not a complete model"),
+    "other weights": Case(other_weights, PREDICT, "is not a complete model"),
+    "training of another run": Case(
+        content("reports/training.json", '{"best_epoch": 99}'), VISUALIZE, "training.json keeps epoch 99"
+    ),
+    "a row of predictions is missing": Case(without_row("reports/predictions.csv"), VISUALIZE, "there are 359 test"),
+    "no metrics": Case(removed("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
+    "kernels cut off": Case(cut("models/snapshots.npz"), VISUALIZE, "models/snapshots.npz is damaged"),
+    "models is a file": Case(both(removed("models"), content("models", "")), TRAIN, "models"),
+    "no data/raw": Case(removed("data/raw"), SPLIT, "data/raw"),
+    "another folder": Case(removed("src"), "src.params", "commands run from the repository's root"),
+    "no such device": Case(key(device="cuda:7", deterministic="true"), TRAIN, "train.device is cuda:7"),
+    "a rate that diverges": Case(both(key(lr="1.0e+30"), key(warmup_epochs=0)), TRAIN, "reduce train.optimizer.lr"),
+    "an image that is not there": Case(key(image=99999), VISUALIZE, "visualize.image is 99999"),
+    # odd, and accepted
+    "a link to a photo": Case(link("photos/dog/x.png", "../cat/0.png"), DOWNLOAD, ""),
+    "a fifo": Case(both(photos(TWO), lambda folder: os.mkfifo(folder / "photos/cat/pipe.png")), DOWNLOAD, ""),
+    "classes that differ by case": split(photos(class_folders({"Cat": 8, "cat": 8, "a\nb": 8})), ""),
+}
+
+
+def digests(folder: Path) -> dict[Path, str]:
+    files = [path for name in KEPT for path in (folder / name).rglob("*") if path.is_file()]
+    return {path: hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_input_is_one_line_and_loses_nothing(name: str, forked: Forked, finished: Path, tmp_path: Path) -> None:
+    case, folder = CASES[name], tmp_path / "run"
+    shutil.copytree(finished, folder, symlinks=True)
+    case.harm(folder)
+    if case.before:
+        forked.run(folder, case.before)
+    before = digests(folder)
+    output = forked.run(folder, case.command, 2 if case.message else 0)
+    lines = re.findall(r"^(?:[\w.]+: )?error: (.*)", output, re.MULTILINE)
+    assert "Traceback" not in output
+    if case.message:
+        (line,) = lines
+        assert case.message in line
+        assert digests(folder) == before

@@ -1,0 +1,196 @@
+"""The whole pipeline in a clone of its own, with real DVC, real MLflow and few epochs. Slow, hence one clone for all.
+
+The tests of this file run in order: each goes on from where the one before it left the clone.
+"""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pandas
+import pytest
+from clones import call, committed, copy_of_the_repository, git, substitute
+from mlflow.entities import Run
+from repro import Repro
+from ruamel.yaml import YAML
+
+from src.core.files import digest
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["download", "split", "train", "evaluate", "visualize"]
+
+
+def stages_run(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without git at first, as a downloaded archive."""
+    clone = copy_of_the_repository(tmp_path_factory.mktemp("pipeline") / "a clone")
+    substitute(clone / "params.yaml", "epochs: 30", "epochs: 3 ")
+    return clone
+
+
+def runs(clone: Path) -> list[Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def logged_model(run: Run) -> str:
+    assert run.outputs is not None
+    (model,) = run.outputs.model_outputs
+    return str(model.model_id)
+
+
+def outputs(clone: Path) -> list[Path]:
+    """List the files of the stages' `outs`, which DVC keeps; a folder's too."""
+    stages = YAML(typ="safe", pure=True).load(clone / "dvc.yaml")["stages"].values()
+    paths = [clone / out for stage in stages for out in stage["outs"]]
+    return [file for path in paths for file in ([path] if path.is_file() else path.iterdir())]
+
+
+def linked(clone: Path, *folders: str) -> set[Path]:
+    """Find the files that are one with an object of DVC's cache, and read-only."""
+    objects = {path.stat().st_ino for path in (clone / ".dvc/cache/files/md5").glob("??/*")}
+    files = (path for folder in folders for path in (clone / folder).rglob("*") if path.is_file())
+    return {path for path in files if path.stat().st_ino in objects and path.stat().st_mode & 0o777 == 0o444}
+
+
+def test_make_repro_runs_every_stage_also_without_git_and_says_what_came_out(clone: Path) -> None:
+    """While a second one is told why it may not, and does no harm."""
+    first = Repro(clone, command=("make", "repro"))
+    assert first.reach("train"), first.output
+    told = call(clone, "make", "repro", fails=True)
+    assert any(f"(PID {process.pid}): " in told for process in first.stage_processes()), told
+    assert stages_run(told) == []
+    assert "Traceback" not in told
+    assert first.process.wait() == 0, first.output
+    output = first.output
+    assert stages_run(output) == STAGES
+    metrics = json.loads((clone / "reports/metrics.json").read_text())
+    assert metrics["accuracy_ci_low"] < metrics["accuracy"] < metrics["accuracy_ci_high"]
+    assert f"test accuracy       {100 * metrics['accuracy']:.2f} %" in output
+    assert "mlflow ui" in output
+    assert "reports/figures" in output
+    assert linked(clone, "data", "models", "reports") == set(outputs(clone)), "what DVC keeps takes no second place"
+    assert {path.suffix for path in (clone / "reports/figures").iterdir()} == {".png"}
+    assert not (clone / ".dvc/config.local").exists(), "that there is no git is true of this run alone"
+    assert "mlflow.db" not in git(committed(clone), "ls-files")
+
+
+def test_the_run_holds_parameters_curves_figures_and_model(clone: Path) -> None:
+    (run,) = runs(clone)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.optimizer.lr"] == "0.004"
+    assert run.data.tags["model_md5"] in (clone / "dvc.lock").read_text()
+    assert run.data.metrics["test/accuracy"] == json.loads((clone / "reports/metrics.json").read_text())["accuracy"]
+    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
+    curve = client.get_metric_history(run.info.run_id, "epoch/validation_accuracy")
+    history = pandas.read_csv(clone / "reports/history.csv")
+    assert [point.step for point in curve] == [1, 2, 3]
+    assert [point.value for point in curve] == pytest.approx(history["validation_accuracy"].tolist(), abs=1e-6)
+    folder = clone / "mlartifacts" / run.info.run_id / "artifacts"
+    assert (folder / "reports/figures/learning_curves.png").is_file()
+    assert logged_model(run).startswith("m-")
+
+
+def test_a_second_time_nothing_runs(clone: Path) -> None:
+    output = call(clone, "make", "repro")
+    assert stages_run(output) == []
+    assert "the numbers are the committed ones" in output
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_a_figures_parameter_and_its_code_rerun_only_the_figures(clone: Path) -> None:
+    substitute(clone / "params.yaml", "mistakes: 20", "mistakes: 10")
+    with (clone / "src/figures/style.py").open("a") as file:
+        file.write("\n# another look\n")
+    assert stages_run(call(clone, "dvc", "repro")) == ["visualize"]
+
+
+def test_what_was_computed_before_is_not_computed_again(clone: Path) -> None:
+    git(clone, "checkout", "-q", "params.yaml", "src")
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing(clone: Path) -> None:
+    before = (clone / "models/model.safetensors").read_bytes()
+    substitute(clone / "params.yaml", "lr: 4.0e-3", "lr: -4.0e-3")
+    assert "error: params.yaml: train.optimizer.lr is -0.004" in call(clone, "make", "repro", fails=True)
+    assert git(clone, "status", "--porcelain") == " M params.yaml\n", "make repro found it before DVC removed anything"
+    assert (clone / "models/model.safetensors").read_bytes() == before
+    lines = call(clone, "dvc", "repro", fails=True).splitlines()
+    fault = "error: params.yaml: train.optimizer.lr is -0.004: must be greater than 0"
+    assert lines.index(fault) < min(number for number, line in enumerate(lines) if line.startswith("ERROR"))
+    assert not any("Traceback" in line for line in lines)
+    git(clone, "checkout", "-q", "params.yaml")
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert (clone / "models/model.safetensors").read_bytes() == before
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_results_replaced_by_hand_come_back_without_computing(clone: Path) -> None:
+    names = ["models/model.safetensors", "data/prepared/train/images-00000.npy", "reports/metrics.json"]
+    before = [(clone / name).read_bytes() for name in names]
+    flipped = bytearray(before[1])
+    flipped[-1] ^= 1
+    for name in names:
+        (clone / name).unlink()
+    (clone / names[0]).write_bytes(before[0][:100])
+    (clone / names[1]).write_bytes(flipped)
+    assert stages_run(call(clone, "dvc", "repro")) == []
+    assert [(clone / name).read_bytes() for name in names] == before
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_other_seeds_are_recorded_by_recipe(clone: Path) -> None:
+    table = clone / "reports/seeds.csv"
+    table.write_text("seed,recipe,validation_accuracy,test_accuracy\n0,another,0.5,0.5\n")
+    for _ in range(2):
+        output = call(clone, "python", "-m", "src.seeds", "--runs", "1")
+    assert "standard deviation of 2 seeds" in output
+    seeds = pandas.read_csv(table)
+    assert seeds["seed"].tolist() == [0, 0, 1]
+    assert len(set(seeds["recipe"][1:])) == 1
+    training = json.loads((clone / "reports/training.json").read_text())
+    assert seeds["validation_accuracy"][1] == training["validation_accuracy"]
+    assert seeds["test_accuracy"][1] == json.loads((clone / "reports/metrics.json").read_text())["accuracy"]
+    table.unlink()
+
+
+def test_an_experiment_in_a_temporary_folder_runs_what_changed_and_leaves_its_run_in_the_clone(clone: Path) -> None:
+    before = len(runs(clone))
+    changes = ("-S", "train.epochs=1", "-S", "train.optimizer.lr=1e-3")
+    output = call(clone, "dvc", "exp", "run", "--temp", "--name", "tried", *changes)
+    assert stages_run(output) == ["train", "evaluate", "visualize"]
+    newest = max(runs(clone), key=lambda run: run.info.start_time)
+    assert len(runs(clone)) == before + 1
+    assert (newest.data.params["train.epochs"], newest.info.run_name) == ("1", "tried")
+    assert newest.data.metrics["test/accuracy"] > 0
+    assert (clone / "mlartifacts" / newest.info.run_id / "artifacts/reports/index.html").is_file()
+    assert "tried" in call(clone, "dvc", "exp", "show", "--csv")
+    assert "train.optimizer.lr" in call(clone, "dvc", "params", "diff", "HEAD", "tried")
+    assert "accuracy_ci_low" in call(clone, "dvc", "metrics", "diff", "HEAD", "tried")
+    plots = json.loads(call(clone, "dvc", "plots", "show", "--json"))
+    assert {"loss", "accuracy", "reports/predictions.csv", "reports/figures/samples.png"} <= set(plots["data"])
+
+
+def test_another_machine_pulls_and_has_nothing_to_do(clone: Path, tmp_path: Path) -> None:
+    call(clone, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    git(clone, "commit", "-qam", "remote")
+    call(clone, "dvc", "push")
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "-q", str(clone), str(other))
+    call(other, "dvc", "pull")
+    assert stages_run(call(other, "dvc", "repro")) == []
+    assert git(other, "status", "--porcelain") == ""
+
+
+def test_nothing_wrote_an_output_in_place(clone: Path) -> None:
+    """It would write into DVC's cache; and root, who is not held off, learns of it here alone."""
+    for path in (clone / ".dvc/cache/files/md5").glob("??/*"):
+        assert digest(path) == path.parent.name + path.name.removesuffix(".dir"), path

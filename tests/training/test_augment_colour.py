@@ -1,0 +1,120 @@
+"""Colour and noise: torchvision's definitions, and noise that is a function of the image's key alone."""
+
+import pytest
+import torch
+from augment_samples import drawn, photos, pixels, settings
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms.v2 import functional as reference
+
+from src.training import augment
+from src.training.augment import colour, noise
+
+FACTORS = torch.tensor([0.0, 0.3, 1.0, 1.7])
+TURNS = torch.tensor([-0.5, -0.13, 0.0, 0.3])
+
+
+def factors(**columns: Tensor) -> Tensor:
+    """(4, 5): nothing changes but the named columns."""
+    names = ("brightness", "contrast", "saturation", "hue", "grey")
+    still = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0, "grey": 0.0}
+    return torch.stack([columns.get(name, torch.full((4,), still[name])) for name in names], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "channels"),
+    [
+        ("brightness", FACTORS, 3),
+        ("brightness", FACTORS, 1),
+        ("contrast", FACTORS, 3),
+        ("contrast", FACTORS, 1),
+        ("saturation", FACTORS, 3),
+        ("hue", TURNS, 3),
+    ],
+)
+def test_colour_operators_equal_torchvisions(name: str, values: Tensor, channels: int) -> None:
+    images = pixels(photos(4, channels=channels))
+    images[0, :, 0, 0] = 77  # grey, where the hue is not defined
+    images[1, :, 0, :2] = torch.tensor([0.0, 255.0])
+    ours = colour.adjust(settings(**{name: 0.5}), images, factors(**{name: values}))
+    operator = getattr(reference, f"adjust_{name}")
+    for number, value in enumerate(values.tolist()):
+        expected = operator(images[number] / 255, value) * 255
+        torch.testing.assert_close(ours[number], expected, atol=0.01, rtol=0)
+
+
+def test_grey_equals_torchvisions_and_leaves_the_others() -> None:
+    images = pixels(photos())
+    ours = colour.adjust(settings(grey=0.5), images, factors(grey=torch.tensor([0.0, 1.0, 0.0, 1.0])))
+    assert torch.equal(ours[::2], images[::2])
+    expected = reference.rgb_to_grayscale(images[1::2], num_output_channels=3)
+    torch.testing.assert_close(ours[1::2], expected, atol=0.01, rtol=0)
+
+
+def test_operators_follow_each_other_in_a_fixed_order() -> None:
+    images = pixels(photos())
+    names = ("brightness", "contrast", "saturation", "hue")
+    columns = {name: TURNS if name == "hue" else FACTORS for name in names}
+    ours = colour.adjust(settings(**dict.fromkeys(names, 0.5)), images, factors(**columns))
+    for number in range(4):
+        expected = images[number] / 255
+        for name in names:
+            expected = getattr(reference, f"adjust_{name}")(expected, columns[name][number].item())
+        torch.testing.assert_close(ours[number], expected * 255, atol=0.02, rtol=0)
+
+
+def hashed(value: int) -> int:
+    """The hash of hash-prospector's README on Python's integers."""
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
+        value ^= value >> shift
+        value = value * factor % 2**32
+    return value ^ (value >> 15)
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**20))
+def test_noise_is_a_hash_of_key_and_number(key: int, first: int) -> None:
+    ours = noise.uniform(torch.tensor([key], dtype=torch.int32), 3, first)
+    results = [hashed(hashed(number) ^ (key % 2**32)) for number in range(first, first + 3)]
+    signed = [result - 2**32 if result >= 2**31 else result for result in results]
+    assert ours[0].tolist() == [((result >> 9) + 0.5) / 2**22 for result in signed]
+
+
+def test_the_extreme_values_of_the_hash_are_finite() -> None:
+    extremes = torch.tensor([-(2**31), 2**31 - 1]).int().bitwise_right_shift_(9).float().add_(0.5).div_(2**22)
+    assert (extremes.abs() < 1).all()
+    assert extremes.erfinv().isfinite().all()
+
+
+def test_gaussian_noise_is_normal_and_independent() -> None:
+    keys = noise.draw_keys(200, torch.Generator().manual_seed(0))
+    values = noise.gaussian(keys, 3072).double()
+    assert values.mean().item() == pytest.approx(0, abs=0.005)
+    assert values.std().item() == pytest.approx(1, abs=0.005)
+    for bound, share in ((1.0, 0.6827), (2.0, 0.9545), (3.0, 0.9973)):
+        assert (values.abs() < bound).double().mean().item() == pytest.approx(share, abs=0.002)
+    for along in (values, values.T):  # between images, between pixels: 5 standard errors
+        correlation = torch.corrcoef(along[:200])
+        assert correlation.fill_diagonal_(0).abs().max() < 5 / along.shape[1] ** 0.5
+    assert (values[:, 1:] * values[:, :-1]).mean().abs() < 0.005
+
+
+def test_salt_and_pepper_hit_whole_pixels_in_the_drawn_share() -> None:
+    images = torch.full((50, 3, 32, 32), 100.0)
+    levels = torch.tensor([[0.0, 0.2]]).expand(50, 2)
+    keys = noise.draw_keys(50, torch.Generator().manual_seed(0))
+    ours = noise.add(settings(salt_pepper=0.2), images, levels, keys)
+    assert torch.equal(ours[:, 0], ours[:, 2])
+    assert (ours == 0).float().mean().item() == pytest.approx(0.1, abs=0.005)
+    assert (ours == 255).float().mean().item() == pytest.approx(0.1, abs=0.005)
+    assert set(ours.flatten().tolist()) == {0.0, 100.0, 255.0}
+
+
+def test_noise_has_the_drawn_strength_and_no_more_than_asked_for() -> None:
+    section = settings(noise=0.1)
+    images = torch.full((300, 16, 16, 3), 128, dtype=torch.uint8)
+    draws = drawn(section, images)
+    ours, _ = augment.apply(section, images, draws)
+    assert draws.levels is not None
+    assert 24 < draws.levels[:, 0].max() <= 25.5
+    torch.testing.assert_close(ours.std(dim=(1, 2, 3)), draws.levels[:, 0], atol=0.5, rtol=0.12)

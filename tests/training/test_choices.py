@@ -1,0 +1,349 @@
+"""Every optimiser, loss and schedule really trains, and does what its name says."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from augment_samples import NO_AUGMENT
+from pydantic import ValidationError
+from torch import Tensor, nn
+from training_samples import CPU, digits, new_classifier, run, section, weights
+
+from src.compute import device
+from src.compute.batches import Batches
+from src.core.errors import UserError
+from src.training import record
+from src.training.average import Average
+from src.training.loop import measure
+from src.training.losses import Loss, loss_function
+from src.training.muon import MuonAndAdamW
+from src.training.optimizers import optimizer
+from src.training.schedules import lr_factor, plateaus
+from src.training.snapshots import Snapshots
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    device.prepare(section(), "cifar_basic")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
+PLAIN_SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
+RATES = {
+    "adam": 2e-3, "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-2, "adamax": 5e-3, "adagrad": 2e-2, "adadelta": 1.0,
+    "asgd": 0.2,
+}  # fmt: skip
+MUON_SGD = {
+    "name": "muon_sgd", "lr": 5e-2, "momentum": 0.6, "newton_schulz": 3, "bias_lr": 0.05, "head_lr": 0.05,
+    "sgd_momentum": 0.85, "weight_decay": 1e-4, "whitening_share": 1.0,
+}  # fmt: skip
+OPTIMIZERS: list[dict[str, Any]] = [
+    SGD,
+    *({"name": name, "lr": lr, "weight_decay": 1e-4} for name, lr in RATES.items()),
+    {"name": "rmsprop", "lr": 5e-4, "weight_decay": 1e-4, "momentum": 0.9},
+    {"name": "muon", "lr": 5e-3, "weight_decay": 1e-2, "momentum": 0.95},
+    MUON_SGD,
+    {"name": "rprop", "lr": 1e-3},
+    {"name": "lbfgs", "lr": 1.0, "iterations": 4},
+]
+
+
+def plain(**changes: Any) -> Any:
+    """A section that adds nothing random to the images."""
+    return section(**({"augment": NO_AUGMENT} | changes))
+
+
+@pytest.mark.parametrize("values", OPTIMIZERS, ids=lambda values: values["name"])
+def test_every_optimiser_trains_and_repeats_itself(values: dict[str, Any]) -> None:
+    # Rprop compares the signs of successive gradients, which only mean something for the same batch.
+    batch_size = {"rprop": 300, "lbfgs": 150}.get(values["name"], 15)
+    chosen = plain(epochs=25 if values["name"] == "rprop" else 4, batch_size=batch_size, optimizer=values)
+    first, again = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
+    epochs = run(first, chosen, images=300)
+    run(again, chosen, images=300)
+    assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
+    assert torch.equal(weights(first), weights(again))
+
+
+# The rates of muon_sgd: tests/training/test_muon.py.
+@pytest.mark.parametrize("values", [v for v in OPTIMIZERS if v != MUON_SGD], ids=lambda values: values["name"])
+def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
+    optimiser = optimizer(section(optimizer=values, precision="float32").optimizer, new_classifier(), True)
+    for group in optimiser.param_groups:
+        for key, value in values.items():
+            if key in group and key != "name":
+                assert group[key] == value
+
+
+def test_muon_updates_convolutions_as_matrices() -> None:
+    """One step equals torch's own Muon and AdamW on plain matrices, in either memory layout."""
+    data = digits(0, 50)
+    values = {"name": "muon", "lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        classifier = new_classifier(dropout=0.0).to(memory_format=layout)
+        optimiser = optimizer(section(optimizer=values).optimizer, classifier, True)
+        assert isinstance(optimiser, MuonAndAdamW)
+        assert len(optimiser.weights) == 4  # three convolutions and the hidden layer; the last one is AdamW's
+        F.cross_entropy(classifier(torch.from_numpy(data.images)), torch.from_numpy(data.labels)).backward()  # type: ignore[no-untyped-call]
+        expected = []
+        for weight, _ in optimiser.weights:
+            matrix = nn.Parameter(weight.detach().flatten(1).clone())
+            assert weight.grad is not None
+            matrix.grad = weight.grad.flatten(1)
+            torch.optim.Muon([matrix], 1e-2, 0.1, 0.9, adjust_lr_fn="match_rms_adamw").step()  # type: ignore[no-untyped-call]
+            expected.append(matrix.detach().view_as(weight))
+        optimiser.step()
+        for (weight, _), reference in zip(optimiser.weights, expected, strict=True):
+            torch.testing.assert_close(weight.detach(), reference, atol=2e-4, rtol=1e-3)  # bfloat16 inside Muon
+
+
+def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
+    """A step whose gradient is 0, so that only decay acts."""
+    decay = {"name": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": 0.0, "nesterov": False}
+    for every, chosen in ((True, plain(optimizer=decay)), (False, plain(optimizer=decay, decay_biases=False))):
+        network = new_classifier("cifar_vgg")
+        optimiser = optimizer(chosen.optimizer, network, chosen.decay_biases)
+        before = {name: weight.clone() for name, weight in network.named_parameters()}
+        for weight in network.parameters():
+            weight.grad = torch.zeros_like(weight)
+        optimiser.step()
+        for name, weight in network.named_parameters():
+            expected = before[name] * (0.95 if every or weight.ndim > 1 else 1.0)
+            torch.testing.assert_close(weight.detach(), expected)
+
+
+def one_batch(**changes: Any) -> Tensor:
+    """The weights after a single step of plain SGD on 64 images."""
+    classifier = new_classifier(dropout=0.0)
+    run(classifier, plain(**({"epochs": 1, "optimizer": PLAIN_SGD} | changes)), images=64)
+    return weights(classifier)
+
+
+def test_the_l1_penalty_pulls_every_weight_towards_zero_by_the_same_amount() -> None:
+    start = weights(new_classifier(dropout=0.0))
+    change = one_batch(l1_penalty=0.01) - one_batch()
+    torch.testing.assert_close(change, -0.1 * 0.01 * start.sign(), atol=1e-7, rtol=0)
+    biases = torch.cat(
+        [torch.full_like(weight, weight.ndim == 1).flatten() for weight in new_classifier().state_dict().values()]
+    ).bool()
+    assert (one_batch(l1_penalty=0.01, decay_biases=False) - one_batch())[biases].abs().max() < 1e-12
+
+
+def test_a_gradient_is_clipped_to_its_norm() -> None:
+    start = weights(new_classifier(dropout=0.0))
+    unclipped = one_batch() - start
+    assert unclipped.norm() > 0.011
+    clipped = one_batch(clip_gradient=0.1) - start
+    assert clipped.norm().item() == pytest.approx(0.1 * 0.1, rel=1e-3)
+    torch.testing.assert_close(clipped / clipped.norm(), unclipped / unclipped.norm(), atol=1e-4, rtol=0)
+    assert torch.equal(one_batch(clip_gradient=1e6), one_batch())
+
+
+def test_accumulated_parts_equal_the_whole_batch() -> None:
+    """Without batch norm; class weights and the penalty included, and a last batch that is not full."""
+    changes: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 48,
+        "loss": {"name": "cross_entropy", "label_smoothing": 0.1, "class_weights": "balanced"},
+        "l1_penalty": 1e-4,
+        "clip_gradient": 1.0,
+    }
+    whole = one_batch(**changes)
+    torch.testing.assert_close(one_batch(**changes, accumulate=4), whole, atol=1e-6, rtol=1e-4)
+
+
+LOSSES: list[dict[str, Any]] = [
+    {"name": "cross_entropy", "label_smoothing": 0.1, "class_weights": None},
+    {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": "balanced"},
+    {"name": "nll", "class_weights": [1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]},
+    {"name": "multi_margin", "class_weights": None},
+    {"name": "bce"},
+    {"name": "mse"},
+    {"name": "l1"},
+]
+
+
+@pytest.mark.parametrize("values", LOSSES, ids=lambda values: values["name"])
+def test_every_loss_trains(values: dict[str, Any]) -> None:
+    adam = {"name": "adam", "lr": 4e-3, "weight_decay": 0.0}
+    chosen = plain(epochs=5, batch_size=15, loss=values, optimizer=adam)
+    epochs = run(new_classifier("mnist_convnet", 0.0), chosen, images=400)
+    assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
+    assert (epochs[-1].validation_accuracy or 0) > 0.6
+
+
+def loss_of(values: dict[str, Any], labels: Tensor, classes: int = 3) -> Loss:
+    return loss_function(section(loss=values).loss, labels, classes, CPU.device)
+
+
+def test_losses_are_torchs() -> None:
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
+    one_hot = F.one_hot(labels, 3).float()
+    given = torch.tensor([1.0, 2.0, 4.0])
+    balanced = torch.tensor([8 / 15, 8 / 6, 8 / 3])
+    probabilities = logits.softmax(dim=1)
+    expected = {
+        ("nll", None): F.nll_loss(logits.log_softmax(dim=1), labels),
+        # 8 images whose balanced weights add up to 8: torch's own division by the sum of weights is ours.
+        ("nll", "balanced"): F.nll_loss(logits.log_softmax(dim=1), labels, weight=balanced),
+        ("multi_margin", (1.0, 2.0, 4.0)): F.multi_margin_loss(logits, labels, weight=given),
+    }
+    for (name, class_weights), value in expected.items():
+        chosen = list(class_weights) if isinstance(class_weights, tuple) else class_weights
+        losses = loss_of({"name": name, "class_weights": chosen}, labels)(logits, labels)
+        torch.testing.assert_close(losses.mean(), value)
+    for name, value in {
+        "bce": nn.BCEWithLogitsLoss()(logits, one_hot),
+        "mse": ((probabilities - one_hot) ** 2).mean(),
+        "l1": 2 / 3 * (1 - probabilities.gather(1, labels[:, None])).mean(),
+    }.items():
+        torch.testing.assert_close(loss_of({"name": name}, labels)(logits, labels).mean(), value)
+    smooth = {"name": "cross_entropy", "label_smoothing": 0.3, "class_weights": None}
+    soft = 0.7 * one_hot + 0.1
+    torch.testing.assert_close(loss_of(smooth, labels)(logits, labels).mean(), F.cross_entropy(logits, soft))
+
+
+@pytest.mark.parametrize("name", ["nll", "multi_margin"])
+def test_mixed_images_need_a_loss_that_takes_two_labels(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"must be 0 with the loss {name}"):
+        section(loss={"name": name, "class_weights": None}, augment=NO_AUGMENT | {"cutmix": 1.0})
+
+
+def test_class_weights_of_another_number_are_one_line() -> None:
+    with pytest.raises(UserError, match=r"class_weights has 2 numbers for 3 classes"):
+        loss_of({"name": "nll", "class_weights": [1.0, 2.0]}, torch.tensor([0, 1, 2]))
+
+
+def test_balanced_weights_bear_a_class_without_images() -> None:
+    balanced = loss_of({"name": "nll", "class_weights": "balanced"}, torch.tensor([0, 0, 1]))
+    assert balanced(torch.zeros(1, 3), torch.tensor([2])).isfinite().all()
+
+
+SCHEDULES: list[tuple[dict[str, Any], list[float]]] = [
+    ({"name": "constant"}, [1, 1, 1, 1, 1]),
+    ({"name": "step", "every": 2, "factor": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
+    ({"name": "multi_step", "at": [1, 3], "factor": 0.5}, [1, 0.5, 0.5, 0.25, 0.25]),
+    ({"name": "exponential", "factor": 0.5}, [1, 0.5, 0.25, 0.125, 0.0625]),
+    ({"name": "cosine"}, [1, 0.8536, 0.5, 0.1464, 0]),
+    ({"name": "linear"}, [1, 0.75, 0.5, 0.25, 0]),
+    ({"name": "plateau", "patience": 0, "factor": 0.5}, [1, 1, 1, 0.5, 0.5]),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), SCHEDULES, ids=[values["name"] for values, _ in SCHEDULES])
+def test_schedules(values: dict[str, Any], expected: list[float]) -> None:
+    chosen = section(schedule=values | {"warmup_epochs": 0}).schedule
+    losses = [3.0, 2.0, 2.0, 1.0]  # only the third epoch brings no lower loss
+    factors = [lr_factor(chosen, epoch, 4, losses[:epoch]) for epoch in range(5)]
+    assert factors == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("values", [values for values, _ in SCHEDULES], ids=lambda values: values["name"])
+def test_every_schedule_warms_up_linearly(values: dict[str, Any]) -> None:
+    chosen = section(schedule=values | {"warmup_epochs": 1.5}).schedule
+    assert [lr_factor(chosen, moment, 4) for moment in (0.0, 0.3, 0.75, 1.2)] == pytest.approx([0, 0.2, 0.5, 0.8])
+
+
+def test_one_cycle_is_torchs() -> None:
+    chosen = section(schedule={"name": "one_cycle", "warmup_epochs": 3}).schedule
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    # Its phases end a step before those of the numbers given to it.
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.0, total_steps=101, pct_start=31 / 101)
+    for step in range(101):
+        assert lr_factor(chosen, step / 10, 10) == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
+        optimiser.step()
+        if step < 100:
+            reference.step()
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2, 5])
+def test_plateaus_are_torchs(patience: int) -> None:
+    generator = np.random.default_rng(patience)
+    for decimals in (1, 8):  # with equal losses, and without
+        losses = generator.uniform(0, 1, 60).round(decimals).tolist()
+        optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, factor=0.5, patience=patience, threshold=0, eps=0
+        )
+        for count, loss in enumerate(losses, start=1):
+            reference.step(loss)
+            assert 0.5 ** plateaus(losses[:count], patience) == optimiser.param_groups[0]["lr"]
+        assert plateaus(losses, patience) > 2
+
+
+def test_a_plateau_lowers_the_rate_of_a_real_training() -> None:
+    still = {"name": "sgd", "lr": 1e-12, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
+    schedule = {"name": "plateau", "patience": 1, "factor": 0.1, "warmup_epochs": 0}
+    epochs = run(new_classifier(), plain(epochs=4, optimizer=still, schedule=schedule), images=64)
+    losses = [epoch.validation_loss or 0.0 for epoch in epochs]
+    expected = [1e-12 * 0.1 ** plateaus(losses[:number], 1) for number in range(4)]
+    assert [epoch.lr for epoch in epochs] == pytest.approx(expected)
+    assert epochs[-1].lr < epochs[0].lr
+
+
+def test_the_average_of_the_weights_is_the_formulas() -> None:
+    classifier = new_classifier("cifar_vgg")
+    average = Average(classifier, 0.3)
+    expected = weights(classifier)
+    for step in range(1, 5):
+        with torch.no_grad():
+            for weight in classifier.parameters():
+                weight.add_(step)
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weights(classifier)
+        average.update(step)
+    torch.testing.assert_close(weights(average.classifier), expected)
+
+
+def test_the_average_is_what_is_validated_and_kept() -> None:
+    raw, averaged = new_classifier(), new_classifier()
+    plain_epochs = run(raw, section(epochs=3))
+    epochs = run(averaged, section(epochs=3, ema=0.9))
+    assert [epoch.train_loss for epoch in epochs] == [epoch.train_loss for epoch in plain_epochs]
+    assert not torch.equal(weights(raw), weights(averaged))
+    accuracy = measure(averaged, Batches(digits(1000, 1400), CPU.device))[1]
+    assert accuracy == max(epoch.validation_accuracy or 0 for epoch in epochs)
+
+
+def test_records_of_error_rates_change_nothing_but_are_true() -> None:
+    recorded, unrecorded = new_classifier("cifar_vgg"), new_classifier("cifar_vgg")
+    epochs = run(recorded, section(batch_size=32, record_every=2), images=160)
+    run(unrecorded, section(batch_size=32), images=160)
+    assert torch.equal(weights(recorded), weights(unrecorded))
+    table = record.steps(epochs)
+    assert table.columns.tolist() == ["step", "epoch", "train_error", "validation_error"]
+    assert table["step"].tolist() == [2, 4, 6, 8, 10]
+    assert table["epoch"].tolist() == [1, 1, 2, 2, 2]
+    assert table["validation_error"].iloc[-1] == pytest.approx(1 - (epochs[-1].validation_accuracy or 0))
+    # Two batches, two, and the last step of the first epoch is in no record; then one, two and two.
+    second = table["train_error"].iloc[2:].to_numpy()
+    assert np.average(second, weights=[1, 2, 2]) == pytest.approx(1 - epochs[1].train_accuracy)
+    assert record.steps(run(new_classifier(), section(epochs=1), images=64)).empty
+
+
+def test_snapshots_hold_the_first_two_convolutions_by_epoch(tmp_path: Path) -> None:
+    network = new_classifier("cifar_vgg").network
+    snapshots = Snapshots(network)
+    convolution = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    before = convolution.weight.detach().clone()
+    for epoch in range(1, 31):
+        convolution.weight.data += 1
+        snapshots.take(epoch)
+    for name in ("a.npz", "b.npz"):
+        snapshots.save(tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert {entry.date_time[0] for entry in zipfile.ZipFile(tmp_path / "a.npz").infolist()} == {1980}
+    arrays = np.load(tmp_path / "a.npz", allow_pickle=False)
+    assert (len(arrays["epochs"]), arrays["epochs"][0], arrays["epochs"][-1]) == (12, 0, 30)
+    assert arrays["first"].shape == (12, 32, 1, 3, 3)
+    assert arrays["second"].shape == (12, 64, 32, 3, 3)
+    np.testing.assert_allclose(arrays["first"][-1], before + 30, rtol=1e-6)
+    np.testing.assert_array_equal(arrays["first"][0], before)

@@ -1,0 +1,384 @@
+"""The training loop: it learns, its randomness is a function of (seed, epoch), and it keeps the best weights."""
+
+import copy
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from augment_samples import NO_AUGMENT
+from training_samples import CPU, digits, new_classifier, run, section, weights
+
+from src.compute import device
+from src.compute.batches import Batches
+from src.compute.forward import logits
+from src.core.errors import UserError
+from src.data.prepared import LabelledImages
+from src.models.classifier import Classifier
+from src.training import augment, loop, record
+from src.training.augment import Mix
+from src.training.loop import measure, train
+from src.training.losses import Target, loss_function
+from src.training.muon import MuonAndAdamW
+from src.training.step import TrainStep
+
+SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
+STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    device.prepare(section(), "cifar_basic")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+def test_it_learns_digits() -> None:
+    epochs = run(new_classifier(), section(epochs=6, augment=NO_AUGMENT))
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5, 6]
+    assert epochs[-1].train_loss < 0.3 < 1.5 < epochs[0].train_loss
+    assert (epochs[-1].validation_accuracy or 0) > 0.85
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
+    first, again, other = new_classifier(), new_classifier(), new_classifier()
+    histories = [run(first, section()), run(again, section()), run(other, section(), seed=1)]
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(first), weights(other))
+    assert record.history(histories[0]).equals(record.history(histories[1]))
+
+
+@pytest.mark.parametrize("changes", [{"rotate": 10, "crop": 1}, {"flip": "alternate"}, {"cutmix": 1.0}], ids=str)
+def test_drawing_the_next_epoch_meanwhile_gives_the_same_bits(
+    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InLine(ThreadPoolExecutor):
+        """Do at once what is submitted."""
+
+        def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+            drawn: Future[Any] = Future()
+            drawn.set_result(function(*arguments, **named))
+            return drawn
+
+    ahead, then = new_classifier(), new_classifier()
+    wanted = section(epochs=3, augment=NO_AUGMENT | changes)
+    run(ahead, wanted)
+    monkeypatch.setattr(loop, "ThreadPoolExecutor", InLine)
+    run(then, wanted)
+    assert torch.equal(weights(ahead), weights(then))
+
+
+@pytest.mark.parametrize(("error", "told"), [(ValueError, ValueError), (MemoryError, UserError)])
+def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(
+    error: type[Exception], told: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, calls = augment.draw, []
+
+    def failing(*arguments: Any) -> augment.AugmentParams:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise error("memory")
+        return draw(*arguments)
+
+    monkeypatch.setattr(augment, "draw", failing)
+    training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
+    epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
+    assert [next(epochs).number, next(epochs).number] == [1, 2]
+    with pytest.raises(told, match="memory"):
+        next(epochs)
+    assert drawing_threads() == 0
+
+
+def drawing_threads() -> int:
+    """Count the threads of pools: tqdm has one of its own, which stays."""
+    return sum(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
+
+
+def test_no_thread_outlives_a_training_that_is_given_up() -> None:
+    training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
+    epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
+    next(epochs)
+    assert drawing_threads() == 1
+    epochs.close()  # type: ignore[attr-defined]
+    assert drawing_threads() == 0
+    run(new_classifier(), section(epochs=9, patience=1, optimizer=STILL), images=64)
+    assert drawing_threads() == 0
+
+
+def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
+    seen: list[list[int]] = []
+
+    class Spy(Classifier):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                seen[-1].extend(images[:, 0, 0, 0].tolist())
+            return super().forward(images)
+
+    base = new_classifier()
+    numbered = LabelledImages(np.zeros((200, 8, 8, 1), np.uint8), np.zeros(200, np.int64))
+    numbered.images[:, 0, 0, 0] = np.arange(200)
+    empty = LabelledImages(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64))
+    seen.append([])
+    spy = Spy(base.network, base.normalize)
+    still = section(augment=NO_AUGMENT)
+    for _ in train(spy, Batches(numbered, CPU.device), Batches(empty, CPU.device), still, 0, CPU):
+        seen.append([])
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(200))
+    assert seen[0] != seen[1]
+
+
+def test_the_best_weights_are_kept_as_a_copy() -> None:
+    """A learning rate that ruins the network after the first epochs: the kept weights are those of the best epoch."""
+    classifier = new_classifier()
+    states, accuracies = [], []
+    training, validation = Batches(digits(0, 600), CPU.device), Batches(digits(1000, 1400), CPU.device)
+    wild = section(
+        epochs=5, optimizer={"name": "sgd", "lr": 0.3, "weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
+    )
+    for epoch in train(classifier, training, validation, wild, 0, CPU):
+        states.append(copy.deepcopy(classifier.state_dict()))
+        accuracies.append(epoch.validation_accuracy or 0.0)
+    best = int(np.argmax(accuracies))
+    assert best < 4, "choose a setting whose last epoch is not its best"
+    assert all(torch.equal(tensor, states[best][name]) for name, tensor in classifier.state_dict().items())
+    assert measure(classifier, validation)[1] == max(accuracies)
+
+
+def test_patience_stops_after_epochs_without_improvement() -> None:
+    frozen = section(epochs=20, patience=3, optimizer=STILL)
+    epochs = run(new_classifier(), frozen, images=64)
+    assert len(epochs) - max(epoch.number for epoch in epochs if epoch.best) == 3
+    assert len(epochs) < 20
+
+
+def test_without_validation_images_the_last_weights_are_kept() -> None:
+    empty = LabelledImages(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64))
+    classifier = new_classifier()
+    epochs = list(train(classifier, Batches(digits(0, 200), CPU.device), Batches(empty, CPU.device), section(), 0, CPU))
+    assert all(epoch.best and epoch.validation_loss is None for epoch in epochs)
+    summary = record.summary(epochs, classifier.network)
+    assert (summary["best_epoch"], summary["validation_accuracy"]) == (2, None)
+    assert not {"validation_loss", "validation_accuracy"} & set(epochs[0].metrics())
+
+
+def test_a_single_image_in_the_last_batch_does_not_break_batch_norm() -> None:
+    epochs = run(new_classifier("cifar_vgg"), section(epochs=1, batch_size=16), images=33)
+    assert np.isfinite(epochs[0].train_loss)
+
+
+@pytest.mark.parametrize(("images", "steps"), [(33, 2), (32, 2), (10, 1)])
+def test_only_whole_batches_train_where_the_rest_is_dropped(
+    images: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless there is no whole batch."""
+    sizes: list[int] = []
+    step = TrainStep.step
+
+    def counted(train_step: TrainStep, pixels: torch.Tensor, *arguments: Any) -> Any:
+        sizes.append(len(pixels))
+        return step(train_step, pixels, *arguments)
+
+    monkeypatch.setattr(TrainStep, "step", counted)
+    run(new_classifier(), section(epochs=1, batch_size=16, drop_last=True), images=images)
+    assert sizes == [min(images, 16)] * steps
+
+
+def test_single_images_and_batch_norm_do_not_agree() -> None:
+    with pytest.raises(UserError, match="batch norm cannot learn from single images"):
+        run(new_classifier("cifar_vgg"), section(batch_size=1), images=8)
+
+
+def test_a_diverging_loss_stops_with_one_line() -> None:
+    diverging = {"name": "sgd", "lr": 1e20, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
+    with pytest.raises(
+        UserError,
+        match=r"training loss became (nan|inf) in epoch 1, with a learning rate of 1e\+20 .*: reduce train",
+    ):
+        run(new_classifier(), section(optimizer=diverging))
+
+
+def test_training_loss_and_accuracy_are_exact() -> None:
+    """With a learning rate of almost 0, in evaluation they are those of the untrained network."""
+    still = section(
+        epochs=1, batch_size=50, augment=NO_AUGMENT, optimizer={"name": "adam", "lr": 1e-30, "weight_decay": 0.0}
+    )
+    classifier = new_classifier(dropout=0.0)
+    images = Batches(digits(0, 120), CPU.device)
+    expected = measure(classifier, images)
+    epochs = run(classifier, still, images=120)
+    assert (epochs[0].train_loss, epochs[0].train_accuracy) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_do_not_depend_on_the_batch() -> None:
+    classifier = new_classifier().eval()
+    data = digits(0, device.EVALUATED_IMAGES + 3)
+    whole = classifier(torch.from_numpy(data.images))
+    torch.testing.assert_close(logits(classifier, Batches(data, CPU.device)), whole)
+
+
+def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
+    """The factor that keeps them is taken out again before penalties and clipping: one step is float32's."""
+    single, half = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
+    wanted = section(epochs=1, augment=NO_AUGMENT, clip_gradient=0.1, l1_penalty=1e-6, optimizer=SGD)
+    run(single, wanted, images=64)
+    compute = device.prepare(section(precision="float16"), "mnist_convnet")
+    list(train(half, Batches(digits(0, 64), CPU.device), Batches(digits(0, 0), CPU.device), wanted, 0, compute))
+    assert str(compute) == "cpu, float16"
+    torch.testing.assert_close(weights(half), weights(single), rtol=0, atol=2e-4)
+
+
+def scaled_learner(*, scaled: bool, **changes: Any) -> TrainStep:
+    """One with Muon in float32, with or without float16's factor: a power of two, which by itself changes no bit."""
+    muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
+    wanted = section(optimizer=muon, **changes)
+    train_step = TrainStep(new_classifier(dropout=0.0), wanted, torch.zeros(1, dtype=torch.int64), CPU)
+    train_step.scaler = torch.GradScaler("cpu", enabled=scaled)
+    return train_step
+
+
+def step(train_step: TrainStep) -> None:
+    data = digits(0, 64)
+    train_step.step(torch.from_numpy(data.images), Target.of(torch.from_numpy(data.labels), None), 1e-2, 1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip_gradient": 0.1}, {"l1_penalty": 1e-2}], ids=str)
+def test_the_factor_of_float16_changes_nothing_of_a_step_of_muon(changes: dict[str, float]) -> None:
+    """It is taken out of the gradients of all weights before they are clipped and penalised."""
+    plain, scaled = (scaled_learner(scaled=chosen, **changes) for chosen in (False, True))
+    for train_step in (plain, scaled):
+        step(train_step)
+    assert (plain.scaler.get_scale(), scaled.scaler.get_scale()) == (1, 65_536)
+    for weight, expected in zip(scaled.weights, plain.weights, strict=True):
+        assert weight.grad is not None
+        assert expected.grad is not None
+        assert torch.equal(weight.grad, expected.grad)
+    assert torch.equal(weights(scaled.classifier), weights(plain.classifier))
+
+
+def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
+    train_step = scaled_learner(scaled=True)
+    assert isinstance(train_step.optimiser, MuonAndAdamW)
+    train_step.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
+    before = weights(train_step.classifier)
+    step(train_step)
+    assert torch.equal(weights(train_step.classifier), before)
+    assert train_step.scaler.get_scale() == 32_768, "smaller for the next"
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_compiler_is_told_whether_to_be_deterministic(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the test after this one: by the name that torch's compiler knows."""
+    told = {}
+    monkeypatch.setattr(torch, "compile", lambda module, **settings: told.update(settings) or module)
+    TrainStep(new_classifier(), section(compile=True, deterministic=deterministic), torch.zeros(1), CPU)
+    assert told["options"]["deterministic"] is deterministic
+
+
+def test_compiled_it_learns_the_same() -> None:
+    eager, compiled = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
+    expected = run(eager, section(epochs=1), images=128)
+    epochs = run(compiled, section(epochs=1, compile=True), images=128)
+    assert epochs[0].train_loss == pytest.approx(expected[0].train_loss, rel=1e-4)
+    assert list(compiled.state_dict()) == list(eager.state_dict())
+
+
+def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "capability", lambda _: "cpu amx")
+    assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, bfloat16"
+    monkeypatch.setattr(device, "capability", lambda _: "cpu")
+    assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, float32"
+    with pytest.raises(UserError, match=r"train\.precision is tf32, which only CUDA devices have, not cpu"):
+        device.prepare(section(precision="tf32"), "cifar_vgg")
+
+
+def test_the_wanted_gpu_is_the_one_that_is_asked_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pretended ones, of which the second has bfloat16."""
+    present = [0]
+
+    @contextmanager
+    def of(chosen: torch.device) -> Iterator[None]:
+        before, present[0] = present[0], chosen.index
+        yield
+        present[0] = before
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", of)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: present.__setitem__(0, index))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: present[0] == 1)
+    assert [device.capability(torch.device("cuda", index)) for index in (0, 1)] == ["cuda", "cuda bfloat16"]
+    for wanted, index in (("cuda:1", 1), ("cuda:0", 0), ("cuda:1", 1), ("cuda", 0)):
+        device.prepare(section(device=wanted), "cifar_basic")
+        assert present == [index]
+
+
+@pytest.mark.parametrize(
+    ("has", "able"), [({"amx_tile", "avx512_bf16"}, "cpu amx"), ({"avx512_bf16"}, "cpu avx512_bf16"), (set(), "cpu")]
+)
+def test_the_capability_of_a_cpu_is_torchs(has: set[str], able: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = set(torch.cpu.get_capabilities())
+    assert {"amx_tile", "avx512_bf16"} <= known or platform.machine() != "x86_64"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True))
+    assert device.capability(CPU.device) == able
+
+
+def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
+    results = []
+    for resident in (True, False):
+        classifier = new_classifier()
+        training = Batches(digits(0, 600), CPU.device, resident)
+        list(train(classifier, training, Batches(digits(1000, 1400), CPU.device, resident), section(), 0, CPU))
+        results.append(weights(classifier))
+    assert torch.equal(*results)
+
+
+def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers() -> None:
+    batches = Batches(digits(0, 100), CPU.device, resident=False)
+    batches.images = batches.images[:60]  # a file that was cut off
+    with pytest.raises(IndexError, match="index 60 is out of bounds"):
+        list(batches.take(torch.arange(100), 4))
+    stream = batches.take(torch.arange(100), 4)
+    next(stream)
+    del stream
+    assert drawing_threads() == 0
+
+
+def test_small_images_are_augmented_several_batches_at_once_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, alone = new_classifier(), new_classifier()
+    run(together, section(epochs=1))
+    monkeypatch.setitem(device.AUGMENTED_VALUES, "cpu", 1)
+    run(alone, section(epochs=1))
+    torch.testing.assert_close(weights(together), weights(alone), rtol=1e-5, atol=1e-6)
+
+
+def test_the_loss_of_mixed_images_is_that_of_mixed_targets() -> None:
+    """Cross entropy is linear in the target: the weighted sum of losses is the loss of the weighted sum."""
+    outputs, labels = torch.randn(6, 10), torch.arange(6)
+    mix = Mix(torch.arange(6).roll(1), torch.tensor([0.0, 0.2, 0.5, 0.7, 1.0, 0.9]))
+    share = mix.weight[:, None]
+    target = share * F.one_hot(labels, 10) + (1 - share) * F.one_hot(labels.roll(1), 10)
+    for smoothing in (0.0, 0.1):
+        smooth = section(loss={"name": "cross_entropy", "label_smoothing": smoothing, "class_weights": None}).loss
+        loss = loss_function(smooth, labels, 10, CPU.device)
+        expected = F.cross_entropy(outputs, target, label_smoothing=smoothing)
+        torch.testing.assert_close(Target.of(labels, mix).loss(loss, outputs), expected)
+        halves = zip(Target.of(labels, mix).split(3), torch.split(outputs, 3), strict=True)
+        means = torch.stack([part.loss(loss, logits) for part, logits in halves])
+        torch.testing.assert_close(means.mean(), expected)
+
+
+def test_right_is_the_label_with_the_larger_share() -> None:
+    mix = Mix(torch.tensor([2, 0, 1]), torch.tensor([0.3, 0.5, 0.9]))
+    target = Target.of(torch.tensor([0, 1, 2]), mix)
+    assert [int(target.correct(torch.eye(3)[[k] * 3])) for k in range(3)] == [0, 1, 2]
+
+
+def test_a_colour_operator_on_grey_images_is_told() -> None:
+    with pytest.raises(UserError, match=r"train\.augment\.hue needs colour images, and these have one channel"):
+        run(new_classifier(), section(augment=NO_AUGMENT | {"hue": 0.1}))

@@ -1,0 +1,240 @@
+"""A training that goes on after a kill: to the same bits, whatever it trains with; its lock; what goes, and when."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_samples import CPU, digits, new_classifier, section, weights
+
+from src.compute import device
+from src.compute.batches import Batches
+from src.core.errors import UserError
+from src.core.paths import LOCK, states
+from src.models.classifier import Classifier
+from src.params import Train
+from src.training import loop, record, resume
+from src.training.loop import train
+from src.training.results import Epoch
+from src.training.resume import Progress, Resumable, discard_recorded, finished_session
+from src.training.snapshots import Snapshots
+from src.training.step import TrainStep
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    device.prepare(section(), "cifar_basic")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+class Killed(Exception):
+    pass
+
+
+def trained(
+    chosen: Train, key: str, until: int | None = None, images: int = 320, minutes: float = 10
+) -> tuple[Classifier, Progress, Path]:
+    """One process's part of a training, from whatever an earlier one left; killed in the epoch after `until`."""
+    classifier = new_classifier()
+    training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1200), CPU.device)
+    progress, snapshots = Progress(), Snapshots(classifier.network)
+    state = Resumable(key, progress, snapshots, minutes)
+
+    def epochs() -> Iterator[Epoch]:
+        for epoch in train(classifier, training, validation, chosen, 0, CPU, progress):
+            yield epoch
+            if epoch.number == until:
+                raise Killed
+
+    with state.alone():
+        state.follow(epochs(), lambda epoch: None, lambda: None)
+    snapshots.save(Path(f"{key}.npz"))
+    return classifier, progress, Path(f"{key}.npz")
+
+
+ADAM = {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}
+CHOICES: dict[str, dict[str, Any]] = {
+    "adam and a plateau": {"schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0}},
+    "average": {"ema": 0.9, "clip_gradient": 1.0, "record_every": 3},
+    "sgd": {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}},
+    "nadam": {"optimizer": ADAM | {"name": "nadam"}},
+    "radam": {"optimizer": ADAM | {"name": "radam"}},
+    "adamax": {"optimizer": ADAM | {"name": "adamax"}},
+    "adagrad": {"optimizer": ADAM | {"name": "adagrad"}},
+    "adadelta": {"optimizer": ADAM | {"name": "adadelta"}},
+    "asgd": {"optimizer": ADAM | {"name": "asgd"}},
+    "rprop": {"optimizer": {"name": "rprop", "lr": 1e-3}},
+    "rmsprop": {"optimizer": ADAM | {"name": "rmsprop", "momentum": 0.5}},
+    "muon": {"optimizer": ADAM | {"name": "muon", "momentum": 0.9}},
+    "lbfgs": {"optimizer": {"name": "lbfgs", "lr": 0.5, "iterations": 2}},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_it_goes_on_to_the_same_bits(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = section(**{"epochs": 3, "batch_size": 80} | CHOICES[choice])
+    expected, whole, snapshots = trained(chosen, "undisturbed")
+    for until in (1, 2):
+        with pytest.raises(Killed):
+            trained(chosen, "killed", until)
+    found, progress, again = trained(chosen, "killed")
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert torch.equal(weights(found), weights(expected))
+    assert record.history(progress.epochs).equals(record.history(whole.epochs))
+    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
+    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
+    assert again.read_bytes() == snapshots.read_bytes()
+
+
+@pytest.mark.parametrize("choice", ["adam and a plateau", "average", "sgd"])
+def test_killed_at_any_step_it_goes_on_within_the_epoch(
+    choice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In 5 segments an epoch, each of 2 steps of 32 images of 8×8 pixels."""
+    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 64 * 64)
+    chosen = section(**{"epochs": 3, "batch_size": 32} | CHOICES[choice])
+    expected, whole, _ = trained(chosen, "undisturbed")
+    step, steps = TrainStep.step, iter(np.random.default_rng(0).integers(1, 12, 50).tolist())
+    left = 0
+
+    def killing(self: TrainStep, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return step(self, *arguments)
+
+    monkeypatch.setattr(TrainStep, "step", killing)
+    kills = 0
+    while True:
+        left = next(steps)
+        try:
+            found, progress, _ = trained(chosen, "killed", minutes=1e-9)
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 3
+    assert "going on in epoch 2, after" in capsys.readouterr().out
+    assert torch.equal(weights(found), weights(expected))
+    assert record.history(progress.epochs).equals(record.history(whole.epochs))
+    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
+
+
+def test_patience_goes_on_counting() -> None:
+    still = section(epochs=9, patience=2, optimizer={"name": "adam", "lr": 1e-12, "weight_decay": 0.0})
+    with pytest.raises(Killed):
+        trained(still, "killed", 2, images=64)
+    _, progress, _ = trained(still, "killed", images=64)
+    _, done, _ = trained(still, "killed", images=64)
+    assert len(progress.epochs) - progress.best_epoch == 2
+    assert done.epochs == progress.epochs, "what has ended stays ended"
+
+
+def test_another_key_starts_at_the_beginning() -> None:
+    with pytest.raises(Killed):
+        trained(section(), "one", 1)
+    _, progress, _ = trained(section(epochs=1), "two")
+    assert len(progress.epochs) == 1
+
+
+def left(key: str) -> Path:
+    """Leave what a training with this key would have left."""
+    (states() / key).mkdir(parents=True)
+    state = {"session": key, "progress": Progress().state(), "snapshots": []}
+    torch.save(state, states() / key / "state.pt")
+    return states() / key
+
+
+def resumable(key: str) -> Resumable:
+    return Resumable(key, Progress(), Snapshots(new_classifier().network), 10)
+
+
+def test_a_finished_state_goes_once_its_model_is_recorded() -> None:
+    for md5, key in (("aaaa", "one"), ("bbbb", "two")):
+        left(key)
+        state = resumable(key)
+        with state.alone():
+            state.finish(md5)
+    assert finished_session("bbbb") == "two"
+    assert finished_session("cccc") is None
+    LOCK.write_text("md5: aaaa")
+    discard_recorded()
+    assert [path.name for path in states().glob("*/")] == ["two"]
+    state = resumable("two")
+    with state.alone():
+        assert state.session == "two", "DVC has not recorded it yet"
+    LOCK.write_text("md5: bbbb")
+    state = resumable("two")
+    with state.alone():
+        assert state.session != "two", "training again what DVC has is training from the beginning"
+
+
+def test_a_state_that_nobody_resumed_is_removed() -> None:
+    os.utime(left("old"), (0, 0))
+    left("new")
+    with resumable("other").alone():
+        assert [path.name for path in states().glob("*/")] == ["new"]
+
+
+WAITER = """
+from test_resume import resumable
+state = resumable("key")
+with state.alone():
+    print(state.session)
+"""
+
+
+def test_a_second_training_of_the_same_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT}/tests/helpers:{ROOT}/tests/training")
+    with resumable("key").alone():
+        waiter = subprocess.Popen(
+            [sys.executable, "-uc", WAITER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert waiter.stderr is not None
+        assert waiter.stderr.readline() == "the same training runs in another process: waiting for its end\n"
+        time.sleep(0.2)
+        assert waiter.poll() is None
+        left("key")
+    assert waiter.communicate(timeout=30)[0].endswith("key\n")
+
+
+def test_a_full_disk_does_not_stop_a_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resume, "replacing", full)
+    _, progress, _ = trained(section(epochs=3), "full")
+    assert len(progress.epochs) == 3
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 1
+    assert "No space left on device: a killed training starts again" in warnings[0]
+
+
+def test_a_lost_loss_leaves_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate rises by a factor in the second epoch until the loss is lost in it, in the first of its segments."""
+    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 160 * 64)
+    wild = section(
+        epochs=3,
+        batch_size=80,
+        optimizer={"name": "sgd", "lr": 0.01, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
+        schedule={"name": "step", "every": 1, "factor": 1e18, "warmup_epochs": 0},
+    )
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"in epoch 2, with a learning rate of 1e\+16 at its end: reduce train"):
+            trained(wild, "wild", minutes=1e-9)
+    kept = torch.load(states() / "wild" / "state.pt", weights_only=True)
+    assert len(kept["progress"]["epochs"]) == 1
+    assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["train_step"]["weights"].values())
