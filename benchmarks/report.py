@@ -45,6 +45,7 @@ def render() -> str:
         "searches",
         "tracking",
         "verdicts",
+        "calibration",
     )
     found = {name: kept(FOLDER / f"{name}.json") for name in names}
     picked = json.loads(CHOICES.read_text(encoding="utf-8"))

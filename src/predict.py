@@ -40,6 +40,11 @@ def main() -> None:
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default: %(default)s")
     parser.add_argument("--top", type=int, default=1, metavar="N", help="the N most probable classes (default: 1)")
     parser.add_argument(
+        "--coverage",
+        help="which classes remain possible, so that the true one is among them in this share of photos, 0.95 say; "
+        "a photo like none that was trained on is none of these",
+    )
+    parser.add_argument(
         "--resize",
         choices=["crop", "squash", "pad"],
         help="bring photos to the model's size, where its training images had that size already",
@@ -55,9 +60,10 @@ def main() -> None:
             raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
     predictions = Predictions(model, arguments.paths, arguments.resize, arguments.explain)
-    rows = predictions.rows(arguments.top)
+    least = None if arguments.coverage is None else model.least(arguments.coverage)
+    rows = predictions.rows(arguments.top, least)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    for line in lines(rows, arguments.format, model.spec.classes, arguments.top):
+    for line in lines(rows, arguments.format, model.spec.classes, arguments.top, possible=least is not None):
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
     predictions.finish()
@@ -75,7 +81,7 @@ class Predictions:
         self.written: dict[str, Path] = {}  # maps, by their names without case
         self.classified = self.unreadable = self.others = 0
 
-    def rows(self, top: int) -> Iterator[Row]:
+    def rows(self, top: int, least: float | None) -> Iterator[Row]:
         # Rows that pass by on a terminal are progress enough; without a terminal nobody looks.
         hidden = sys.stdout.isatty() or not sys.stderr.isatty()
         total = None if hidden else sum(1 for _ in find(self.paths))
@@ -86,7 +92,7 @@ class Predictions:
                 self.classified += 1
                 if self.maps:
                     self._explain(result)
-                yield row(result.path, result.probabilities, self.model.spec.classes, top)
+                yield row(result.path, result.probabilities, self.model.spec.classes, top, least)
             elif result.fault:
                 self.unreadable += 1
                 tqdm.write(f"unreadable: {printable(result.path)}: {result.fault}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
     python -m stages.evaluate
 
-On the validation images only a temperature is fitted, to calibrate with. Without test images (`split.test: 0` and no
+The temperature that calibrates was fitted by `train`, on validation images. Without test images (`split.test: 0` and no
 official test set) metrics say `images: 0` and the tables have no accuracies.
 """
 
@@ -14,10 +14,10 @@ from src.core.files import write_arrays
 from src.data.prepared import read_dataset, read_groups, read_names
 from src.data.verify import open_checked, verifying
 from src.evaluation import measured, tables
-from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
 from src.evaluation.predictions import predictions
+from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
 from src.evaluation.sentence import accuracy_sentence
 from src.evaluation.tta import tta_metrics
@@ -33,25 +33,24 @@ def main() -> None:
     spec.check(dataset)
     compute = device.prepare(params.train, params.model.name)
     classifier = compute.place(classifier)
-    validation, test = (Batches(split, compute.device) for split in open_checked(dataset, "validation", "test"))
-    with verifying(dataset, "validation", "test"):
+    (split,) = open_checked(dataset, "test")
+    test = Batches(split, compute.device)
+    with verifying(dataset, "test"):
         outputs, labels = logits(classifier, test).cpu().numpy(), test.labels.cpu().numpy()
-        validation_outputs = logits(classifier, validation).cpu().numpy()
-        temperature = fit_temperature(validation_outputs, validation.labels.cpu().numpy())
         # The attack needs gradients, for which a training batch is known to leave memory enough.
         batch_size = min(params.train.batch_size, device.evaluation_batch(test.device, test.image_shape))
         curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
         augmented = tta_metrics(classifier, test, params.evaluate)
 
     metrics = measure(outputs, labels) | augmented
-    metrics |= calibrated_metrics(outputs, labels, temperature)
+    metrics |= calibrated_metrics(outputs, labels, spec.temperature)
     table = predictions(outputs, labels, read_names("test"), dataset.classes)
     written = {
         paths.PREDICTIONS: table,
         paths.PER_CLASS: per_class(table, dataset.classes),
         paths.CONFUSION: confusion(table, dataset.classes),
         paths.GROUPS: per_group(table, read_groups("test")),
-        paths.CALIBRATION: reliability(outputs, labels, temperature),
+        paths.CALIBRATION: reliability(outputs, labels, spec.temperature),
         paths.ROBUSTNESS: curves,
     }
     write_arrays(paths.LOGITS, logits=outputs)

@@ -12,6 +12,7 @@ from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_names
 from src.data.verify import verifying
 from src.evaluation import tables
+from src.evaluation.calibration import calibrate
 from src.evaluation.predictions import predictions
 from src.models.file import save
 from src.params import load
@@ -52,13 +53,14 @@ def work() -> None:
             with verifying(trainer.dataset, "train", "validation") as verified:
                 state.follow(training.epochs, run.log_epoch, verified)
 
-            save(paths.MODEL, classifier, training.spec)
+            outputs = logits(classifier, images["validation"]).cpu().numpy()
+            labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
+            spec = training.spec.model_copy(update={"calibration": calibrate(outputs, labels)})
+            save(paths.MODEL, classifier, spec)
             snapshots.save(paths.SNAPSHOTS)
             shown = augment.preview(params.train.augment, images["train"].images[0], PREVIEWS, params.seed)
             write_arrays(paths.AUGMENTATION, images=shown)
             record.write(progress.epochs, classifier.network, environment)
-            outputs = logits(classifier, images["validation"]).cpu().numpy()
-            labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
             table = predictions(outputs, labels, names, trainer.dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, table)
 

@@ -1,18 +1,19 @@
-"""Calibration: does the network's confidence agree with its accuracy, before and after temperature scaling?
+"""Calibration on validation images: a temperature for confidence to agree with accuracy, and what is too improbable.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599: dividing all
 logits by one temperature, fitted on validation images, repairs most of the miscalibration and changes no prediction.
 """
 
+import math
+
 import numpy as np
-import pandas
 from numpy.typing import NDArray
 
-from src.evaluation.metrics import ECE_BINS, confidence_bins, measure
 from src.evaluation.outputs import log_probabilities
+from src.models.file import Calibration
 
+COVERAGES = ("0.8", "0.9", "0.95", "0.99")
 COLDEST, HOTTEST = 0.01, 100.0
-_MEASURED = ("images", "confidence", "accuracy")
 _HALVINGS = 50  # of the range of log T, 9.2: to 1e-14
 
 
@@ -41,44 +42,22 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     return round(float(np.exp((low + high) / 2)), 6)
 
 
-def calibrated_metrics(
-    logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None
-) -> dict[str, float | int]:
-    """Return `temperature`, and loss, Brier score and ECE of logits / temperature, as `…_calibrated` with intervals.
+def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibration | None:
+    """Fit a temperature, and find how probable a class must be to remain possible. Return None without images.
 
-    They are computed as in `measure`. Return nothing without a temperature or without images.
+    Logits (N, K) and labels (N,) are those of validation. Split conformal prediction with the least ambiguous sets
+    (Sadinle, Lei and Wasserman, 2019, arXiv 1609.00451): of new images as those of validation, the true class remains
+    in at least the share `coverage`, on average over data sets. Where even the most probable class does not remain, the
+    image is like none that was seen. Too few images for a coverage leave all classes possible.
     """
-    if temperature is None or not len(labels):
-        return {}
-    result: dict[str, float | int] = {"temperature": temperature}
-    for key, value in measure(logits / temperature, labels).items():
-        name, *end = key.partition("_ci_")
-        if name in ("loss", "brier", "ece"):
-            result["".join([f"{name}_calibrated", *end])] = value
-    return result
-
-
-def reliability(logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None) -> pandas.DataFrame:
-    """Return the rows of a reliability diagram, one for each of the 15 bins of confidence that the ECE sums over.
-
-    Columns `bin_low,bin_high,images,confidence,accuracy`, the last two means over the bin's images, and those three
-    again as `…_calibrated`, of logits / temperature. What cannot be computed is NaN: means of a bin without images,
-    everything calibrated without a temperature. Without images there are no rows.
-    """
-    ends = np.linspace(0, 1, ECE_BINS + 1)
-    bins = pandas.DataFrame({"bin_low": ends[:-1], "bin_high": ends[1:]})
-    if not len(labels):  # without outputs the number of classes is unknown
-        return bins[:0].reindex(columns=[*bins, *_MEASURED, *(f"{name}_calibrated" for name in _MEASURED)])
-    plain = _by_bin(logits, labels)
-    calibrated = plain * np.nan if temperature is None else _by_bin(logits / temperature, labels)
-    return bins.join(plain).join(calibrated.add_suffix("_calibrated"))
-
-
-def _by_bin(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> pandas.DataFrame:
-    """Return the number of images in each bin, and their mean confidence and accuracy."""
-    scores = log_probabilities(logits)
-    confidence, correct = np.exp(scores.max(axis=1)), scores.argmax(axis=1) == labels
-    bins = confidence_bins(confidence)
-    images, sure, right = (np.bincount(bins, each, minlength=ECE_BINS) for each in (None, confidence, correct))
-    divisor = np.where(images > 0, images, np.nan)
-    return pandas.DataFrame(dict(zip(_MEASURED, (images, sure / divisor, right / divisor), strict=True)))
+    if not len(labels):
+        return None
+    temperature = fit_temperature(logits, labels)
+    scores = log_probabilities(logits / (temperature or 1.0))
+    own = np.sort(np.exp(np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]))
+    least = {}
+    for coverage in COVERAGES:
+        missed = int((1 - float(coverage)) * (len(own) + 1) + 1e-9)  # images that may be missed, of these and a new one
+        # Rounded down: what a processor's last bits leave just below is not to be lost.
+        least[coverage] = math.floor(1e6 * own[missed - 1]) / 1e6 if missed else 0.0
+    return Calibration(temperature=temperature, least=least)

@@ -15,6 +15,7 @@ def predictions(
     """Return a row for each image, from logits (N, K) and labels (N,).
 
     Columns: `index,name,label,prediction,confidence,label_probability,label_rank`.
+    The probabilities are those that the loss is computed from, not calibrated, so that models can be compared by them.
     `label` and `prediction` are class names; `label_rank` is 1 where the label is the most probable class. Written with
     `tables.write`. Raises `UserError` if a logit is not finite.
     """

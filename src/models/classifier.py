@@ -75,12 +75,16 @@ class Classifier(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """Turn uint8 images (N, H, W, C) into class probabilities (N, K): the form in which a model leaves the pipeline."""
+    """Turn uint8 images (N, H, W, C) into class probabilities (N, K): the form in which a model leaves the pipeline.
 
-    def __init__(self, classifier: Classifier) -> None:
+    temperature: divides the logits, so that confidence agrees with accuracy.
+    """
+
+    def __init__(self, classifier: Classifier, temperature: float = 1.0) -> None:
         super().__init__()
         self.classifier = classifier
+        self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(images)
-        return logits.float().softmax(dim=1)
+        return (logits.float() / self.temperature).softmax(dim=1)

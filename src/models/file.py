@@ -18,14 +18,28 @@ from src.core.files import replacing
 from src.core.paths import DATASET, MODEL
 from src.data.prepared import Dataset, ImageFormat
 from src.models.build import build
-from src.models.classifier import Classifier
+from src.models.classifier import Classifier, Probabilities
 from src.params.networks import TIMM
+
+
+class Calibration(BaseModel):
+    """Say how far the model's confidence can be trusted, as validation images showed (`src.evaluation.calibration`).
+
+    temperature: divides the logits; None where none could be fitted. least: by coverage, the probability that a class
+    must have to remain possible, for the true one to remain in so large a share of images.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    temperature: Annotated[float, Field(gt=0)] | None
+    least: Mapping[str, Annotated[float, Field(ge=0, le=1)]]
 
 
 class ModelSpec(BaseModel):
     """Describe the network of the weights, its images and classes.
 
-    `mean` and `std` are those of the training images, per channel, in [0, 1].
+    `mean` and `std` are those of the training images, per channel, in [0, 1]. `calibration` is None without validation
+    images, and of models that are older.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -35,6 +49,7 @@ class ModelSpec(BaseModel):
     image: ImageFormat
     mean: Sequence[float]
     std: Sequence[float]
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -58,6 +73,15 @@ class ModelSpec(BaseModel):
             raise UserError(
                 f"{MODEL} was trained on {own}, and {DATASET} has {other}: run dvc repro, which trains again"
             )
+
+    @property
+    def temperature(self) -> float | None:
+        """Return the temperature of `calibration`, if there is one."""
+        return None if self.calibration is None else self.calibration.temperature
+
+    def probabilities(self, classifier: Classifier) -> Probabilities:
+        """Return what turns images into probabilities, calibrated where the model is."""
+        return Probabilities(classifier, self.temperature or 1.0)
 
     def build(self, seed: int | None = None) -> Classifier:
         """Build the classifier with untrained weights, drawn from torch's global random state, which `seed` sets."""

@@ -15,7 +15,7 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError, out_of_memory
 from src.core.paths import MODEL
 from src.models import file
-from src.models.classifier import Classifier, Probabilities
+from src.models.classifier import Classifier
 from src.models.file import ModelSpec
 from src.tracking.runs import existing_store
 from src.tracking.store import Store, explained, tracking_uri
@@ -43,6 +43,18 @@ class Model(NamedTuple):
         if not np.isfinite(found).all():
             raise UserError("the model's probabilities are not finite numbers: its training diverged")
         return found
+
+    def least(self, coverage: str) -> float:
+        """Return the probability from which a class is possible. Raises `UserError` if it is not known.
+
+        coverage: the share of images of which the true class is then among the possible ones.
+        """
+        calibration = self.spec.calibration
+        if calibration is None:
+            raise UserError("the model knows no coverage: it was trained without validation images, or is older")
+        if coverage not in calibration.least:
+            raise UserError(f"coverage is {coverage}: the model knows {', '.join(calibration.least)}")
+        return calibration.least[coverage]
 
 
 def load(name: str) -> Model:
@@ -90,4 +102,4 @@ def _from_store(store: Store, uri: str) -> Model:
 
 def _placed(classifier: Classifier, spec: ModelSpec) -> Model:
     device = set_up()
-    return Model(Probabilities(classifier).to(device).eval(), spec, device)
+    return Model(spec.probabilities(classifier).to(device).eval(), spec, device)

@@ -74,8 +74,16 @@ def application(model: Model, name: str, md5: str, resize: Resize, limits: Limit
         name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=model.spec.image
     )  # fmt: skip
 
+    def known_coverage(coverage: str) -> float:
+        try:
+            return model.least(coverage)
+        except UserError as fault:
+            raise HTTPException(400, str(fault)) from None
+
     @app.post("/predict")
-    async def predict(request: Request, top: Annotated[int, Query(ge=1)] = 5, explain: bool = False) -> Response:
+    async def predict(request: Request, top: Annotated[int, Query(ge=1)] = 5, explain: bool = False,
+        coverage: str | None = None) -> Response:  # fmt: skip
+        least = None if coverage is None else known_coverage(coverage)
         with requests.enter(), explanations.enter() if explain else nullcontext():
             run = asyncio.get_running_loop().run_in_executor
             uploads = await receive(request, limits.bytes)
@@ -84,8 +92,8 @@ def application(model: Model, name: str, md5: str, resize: Resize, limits: Limit
             rows = await asyncio.gather(*(asyncio.wrap_future(batcher.submit(photo.pixels)) for photo in photos))
             answers = []
             for photo, probabilities in zip(photos, rows, strict=True):
-                classes = row(Path(photo.name), probabilities, model.spec.classes, top).classes
-                answer = {
+                _, classes, possible = row(Path(photo.name), probabilities, model.spec.classes, top, least)
+                answer: dict[str, Any] = {
                     "file": photo.name or None,
                     "class": classes[0][0],
                     "probability": round(classes[0][1], 6),
@@ -93,6 +101,8 @@ def application(model: Model, name: str, md5: str, resize: Resize, limits: Limit
                     "resized": photo.resized,
                     "model": {"name": name, "md5": md5},
                 }
+                if possible is not None:
+                    answer["possible"] = possible
                 if explain:
                     answer["explanation"] = await run(explainer, explanation, model, photo.pixels, probabilities)
                 answers.append(answer)

@@ -17,16 +17,24 @@ _WIDEST = 24  # letters of a class name in the table
 
 
 class Row(NamedTuple):
-    """Hold a file's most probable classes."""
+    """Hold a file's most probable classes; possible: those that remain at the wanted coverage, None if none is."""
 
     file: str
     classes: Sequence[tuple[str, float]]  # the most probable first
+    possible: Sequence[str] | None = None
 
 
-def row(path: Path, probabilities: NDArray[np.float32], classes: Sequence[str], top: int) -> Row:
-    """Return the `top` most probable classes of one photo; among equals the lower class comes first."""
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return Row(printable(path), [(classes[index], float(probabilities[index])) for index in order])
+def row(
+    path: Path, probabilities: NDArray[np.float32], classes: Sequence[str], top: int, least: float | None = None
+) -> Row:
+    """Return the `top` most probable classes of one photo; among equals the lower class comes first.
+
+    least: the probability that a class must have to remain possible.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    likely = [(classes[index], float(probabilities[index])) for index in order]
+    possible = None if least is None else [name for name, probability in likely if probability >= least]
+    return Row(printable(path), likely[:top], possible)
 
 
 def printable(path: Path) -> str:
@@ -34,11 +42,13 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def lines(rows: Iterator[Row], form: Format, classes: Sequence[str], top: int) -> Iterator[str]:
+def lines(
+    rows: Iterator[Row], form: Format, classes: Sequence[str], top: int, *, possible: bool = False
+) -> Iterator[str]:
     """Yield lines without their ends, each as soon as its row is there."""
     if form == "table":
         return as_table(rows, min(_WIDEST, max(map(len, classes))))
-    return as_csv(rows, min(top, len(classes))) if form == "csv" else as_json(rows)
+    return as_csv(rows, min(top, len(classes)), possible) if form == "csv" else as_json(rows)
 
 
 def as_table(rows: Iterator[Row], width: int) -> Iterator[str]:
@@ -47,17 +57,22 @@ def as_table(rows: Iterator[Row], width: int) -> Iterator[str]:
     def one_line(text: str) -> str:
         return "".join(letter if letter.isprintable() else "�" for letter in text)
 
-    for file, classes in rows:
+    for file, classes, possible in rows:
         cells = []
         for name, probability in classes:
             line = one_line(name)
             cut = line if len(line) <= width else line[: width - 1] + "…"
             cells.append(f"{100 * probability:6.2f} %  {cut:<{width}}")
+        if possible is not None:
+            cells.append(f"possible: {one_line(', '.join(possible)) or 'none of these'}")
         yield "  ".join([*cells, one_line(file)])
 
 
-def as_csv(rows: Iterator[Row], top: int) -> Iterator[str]:
-    """Yield a header `file,class,probability,class_2,…`, and a line for each row."""
+def as_csv(rows: Iterator[Row], top: int, possible: bool) -> Iterator[str]:
+    """Yield a header `file,class,probability,class_2,…`, and a line for each row.
+
+    possible: with a last column, the possible classes with "|" between them.
+    """
 
     def line(cells: Sequence[str]) -> str:
         buffer = io.StringIO()
@@ -65,21 +80,24 @@ def as_csv(rows: Iterator[Row], top: int) -> Iterator[str]:
         return buffer.getvalue()
 
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    yield line(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability"))])
-    for file, classes in rows:
-        yield line([file, *(cell for name, share in classes for cell in (name, f"{share:.6f}"))])
+    last = ["possible"] if possible else []
+    yield line(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability")), *last])
+    for file, classes, remaining in rows:
+        last = [] if remaining is None else ["|".join(remaining)]
+        yield line([file, *(cell for name, share in classes for cell in (name, f"{share:.6f}")), *last])
 
 
 def as_json(rows: Iterator[Row]) -> Iterator[str]:
     """Yield an array with an object in each line: `file`, `class`, `probability`, and `probabilities` by class."""
     yield "["
     last = None
-    for file, classes in rows:
+    for file, classes, possible in rows:
         if last is not None:
             yield f"{last},"
         name, share = classes[0]
         shares = {name: round(share, 6) for name, share in classes}
         entry = {"file": file, "class": name, "probability": round(share, 6), "probabilities": shares}
+        entry |= {} if possible is None else {"possible": possible}
         last = json.dumps(entry, ensure_ascii=False)
     if last is not None:
         yield last

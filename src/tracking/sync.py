@@ -97,13 +97,13 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
         if outputs:
             model_id = outputs[-1].model_id
         else:
-            from src.models.classifier import Probabilities
             from src.models.file import load
             from src.tracking.model import export_model, send_model
 
             with np.load(AUGMENTATION, allow_pickle=False) as shown:
                 example = shown["images"][:2]  # a training image, and what augmentation made of it
-            export_model(Path(folder, "model"), Probabilities(load(MODEL)[0]), example, MODEL)
+            classifier, spec = load(MODEL)
+            export_model(Path(folder, "model"), spec.probabilities(classifier), example, MODEL)
             model_id = send_model(store, run_id, Path(folder, "model"))
 
         now = time.time_ns() // 1_000_000

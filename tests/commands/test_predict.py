@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import requests
 import torch
@@ -30,6 +31,7 @@ from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, rea
 from src.data.raw import fetch_raw
 from src.evaluation.predictions import predictions
 from src.models.classifier import Probabilities
+from src.models.file import Calibration
 from src.prediction.explanation import occlusion
 from src.prediction.model import Model, load
 from src.prediction.photos import Found, find, preparation, read
@@ -115,6 +117,38 @@ def test_a_table_and_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     output = capsys.readouterr()
     assert output.out == f"{100 * float(row[2]):6.2f} %  {row[1]:<16}  {one}\n"
     assert output.err == ""
+
+
+def test_what_remains_possible_at_a_coverage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an image like none that was trained on, no class remains."""
+    write_files(tmp_path / "photos", {f"{n}.jpg": photo(n) for n in range(3)})
+    calibration = Calibration(temperature=2.0, least={"0.8": 0.9999, "0.95": 0.2, "0.99": 0.0})
+    make_model(COLOUR, ["cat", "dog", "08"], calibration=calibration)
+    shown = {}
+    for coverage in calibration.least:
+        assert run_predict(monkeypatch, "photos", "--format", "json", "--coverage", coverage, "--top", "3") == 0
+        shown[coverage] = as_json(capsys.readouterr().out)
+    for row in shown["0.95"]:
+        assert row["possible"] == [name for name, share in row["probabilities"].items() if share >= 0.2] != []
+    assert all(row["possible"] == [] for row in shown["0.8"])
+    assert all(sorted(row["possible"]) == ["08", "cat", "dog"] for row in shown["0.99"])
+    run_predict(monkeypatch, "photos", "--coverage", "0.8")
+    assert capsys.readouterr().out.splitlines()[0].endswith("possible: none of these  photos/0.jpg")
+    run_predict(monkeypatch, "photos", "--coverage", "0.99", "--format", "csv")
+    table = pandas.read_csv(io.StringIO(capsys.readouterr().out))
+    assert sorted(table["possible"][0].split("|")) == ["08", "cat", "dog"]
+
+
+def test_an_unknown_coverage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "photos", {"0.jpg": photo(0)})
+    make_model(COLOUR, ["cat", "dog", "08"], calibration=Calibration(temperature=None, least={"0.9": 0.2, "0.95": 0.1}))
+    with pytest.raises(UserError, match=r"coverage is 0\.5: the model knows 0\.9, 0\.95"):
+        run_predict(monkeypatch, "photos", "--coverage", "0.5")
+    make_model(COLOUR, ["cat", "dog", "08"])
+    with pytest.raises(UserError, match="the model knows no coverage: it was trained without validation images"):
+        run_predict(monkeypatch, "photos", "--coverage", "0.9")
 
 
 def test_what_cannot_be_read_is_told_and_skipped(

@@ -16,6 +16,7 @@ from evaluation_samples import section as evaluate_section
 from numpy.typing import NDArray
 from PIL import Image
 from prediction_samples import as_json, make_model, run_predict
+from scipy.special import softmax
 from tracking_samples import RECIPE, make_tree
 from training_samples import CPU, section
 
@@ -26,7 +27,17 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.compute.forward import logits
-from src.core.paths import ENVIRONMENT, HISTORY, METRICS, MODEL, ONNX, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
+from src.core.paths import (
+    ENVIRONMENT,
+    HISTORY,
+    LOGITS,
+    METRICS,
+    MODEL,
+    ONNX,
+    PREDICTIONS,
+    TRAINING,
+    VALIDATION_PREDICTIONS,
+)  # fmt: skip
 from src.data.prepared import ImageFormat, LabelledImages, open_split
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import log_mean_probabilities
@@ -88,6 +99,12 @@ def test_the_numbers_of_validation_agree_with_each_other_and_with_the_saved_mode
     assert -np.log(table["label_probability"]).mean() == pytest.approx(loss, abs=1e-4)  # of six decimals
 
 
+def probabilities() -> Probabilities:
+    classifier, spec = load(MODEL)
+    assert spec.temperature not in (None, 1)
+    return spec.probabilities(classifier)
+
+
 def by_predict(held_out: LabelledImages, patch: pytest.MonkeyPatch, output: Callable[[], str]) -> Sequence[float]:
     """`src.predict` of the same pixels, in files."""
     folder = Path("photos")
@@ -107,7 +124,7 @@ def by_onnx(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def by_mlflows_graph(images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:
     """The one that MLflow keeps, and that a server loads."""
-    export_model(folder / "exported", Probabilities(load(MODEL)[0]), images[:2], MODEL)
+    export_model(folder / "exported", probabilities(), images[:2], MODEL)
     graph = folder / "exported/data/model.pt2"
     found: NDArray[np.float32] = torch.export.load(graph).module()(torch.from_numpy(images)).detach().numpy()
     return np.asarray(found.max(axis=1))
@@ -117,7 +134,9 @@ def test_reported_probabilities_are_those_of_predict_of_onnx_and_of_mlflows_grap
     held_out: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pandas.read_csv(PREDICTIONS)
-    reported = table["confidence"].to_numpy()
+    (_, spec), outputs = load(MODEL), np.load(LOGITS)["logits"]
+    np.testing.assert_allclose(softmax(outputs, axis=1).max(axis=1), table["confidence"], rtol=0, atol=ROUNDED)
+    reported = softmax(outputs / (spec.temperature or 1), axis=1).max(axis=1)  # calibrated, as all that follow
     images = np.array(held_out.images)
     predicted = by_predict(held_out, monkeypatch, lambda: capsys.readouterr().out)
     np.testing.assert_allclose(predicted, reported, rtol=0, atol=ROUNDED)

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from src.evaluation.calibration import calibrated_metrics, fit_temperature, reliability
+from src.evaluation.calibration import calibrate, fit_temperature
 from src.evaluation.metrics import measure
+from src.evaluation.reliability import calibrated_metrics, reliability
 
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -88,3 +89,22 @@ def test_bins_are_those_of_a_loop_and_add_up_to_the_ece() -> None:
         gaps = (table[f"accuracy{suffix}"] - table[f"confidence{suffix}"]).abs()
         ece = (table[f"images{suffix}"] * gaps).sum() / 500
         assert ece == pytest.approx(measure(logits / divisor, labels)["ece"], abs=1e-6)
+
+
+def test_the_true_class_remains_possible_as_often_as_was_wanted() -> None:
+    """On images that were not calibrated with, of a network that is far too sure."""
+    logits, labels = sample(40_000, 3.0)
+    calibration = calibrate(logits[:20_000], labels[:20_000])
+    assert calibration is not None
+    probabilities = softmax(logits[20_000:] / (calibration.temperature or 1.0), axis=1)
+    own = np.take_along_axis(probabilities, labels[20_000:, None], axis=1)[:, 0]
+    for coverage, least in calibration.least.items():
+        assert (own >= least).mean() == pytest.approx(float(coverage), abs=0.01)
+
+
+def test_too_few_images_leave_every_class_possible() -> None:
+    found = calibrate(*sample(18, 1.0))
+    assert found is not None
+    assert found.least["0.95"] == found.least["0.99"] == 0
+    assert found.least["0.9"] > 0
+    assert calibrate(*sample(0, 1.0)) is None

@@ -10,9 +10,9 @@ import torch
 
 from src import params
 from src.data.prepared import Dataset, Duplicates, DuplicateSets, Example, ImageFormat, LabelledImages, SplitRecord
-from src.evaluation.calibration import reliability
 from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
+from src.evaluation.reliability import reliability
 from src.figures.run import Run
 from src.models.build import build
 from src.models.inspection import inspect_network

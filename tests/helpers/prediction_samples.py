@@ -11,15 +11,19 @@ from src import params, predict
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec, save
+from src.models.file import Calibration, ModelSpec, save
 
 
-def make_model(image: ImageFormat, classes: list[str], name: str = "mnist_convnet") -> Classifier:
+def make_model(
+    image: ImageFormat, classes: list[str], name: str = "mnist_convnet", calibration: Calibration | None = None
+) -> Classifier:
     """Writes models/model.safetensors: random weights, statistics of some random images where it has BatchNorm."""
     torch.manual_seed(0)
     model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
     means = [0.4, 0.5, 0.6][: image.channels]
-    spec = ModelSpec(model=model, classes=classes, image=image, mean=means, std=[0.2] * image.channels)
+    spec = ModelSpec(
+        model=model, classes=classes, image=image, mean=means, std=[0.2] * image.channels, calibration=calibration
+    )
     classifier = spec.build()
     with torch.no_grad():
         classifier(torch.randint(0, 256, (32, image.height, image.width, image.channels), dtype=torch.uint8))

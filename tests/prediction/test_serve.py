@@ -24,6 +24,7 @@ from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.data.images import Resize
 from src.data.prepared import ImageFormat
+from src.models.file import Calibration
 from src.prediction.batching import Batcher, Room
 from src.prediction.explanation import occlusion
 from src.prediction.model import load
@@ -52,6 +53,15 @@ def test_it_answers_what_predict_prints(monkeypatch: pytest.MonkeyPatch, capsys:
     assert found["resized"] == {"from": [40, 30], "to": [24, 24], "by": "crop"}
     assert found["model"] == {"name": "photos", "md5": "0" * 32}
     assert best["probabilities"] == {found["class"]: found["probability"]}
+
+
+def test_what_is_possible_at_a_coverage_is_listed() -> None:
+    make_model(COLOUR, ["cat", "dog"], calibration=Calibration(temperature=3.0, least={"0.9": 0.9999, "0.99": 0.0}))
+    with served(load(str(MODEL))) as url:
+        assert post(url, png(0, 24), "?coverage=0.9")["possible"] == []
+        assert sorted(post(url, png(0, 24), "?coverage=0.99&top=1")["possible"]) == ["cat", "dog"]
+        refused = requests.post(f"{url}/predict?coverage=0.5", data=png(0, 24), timeout=60)
+    assert (refused.status_code, refused.json()) == (400, {"error": "coverage is 0.5: the model knows 0.9, 0.99"})
 
 
 @forms
