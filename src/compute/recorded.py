@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from src.core.errors import UserError, out_of_memory
+
 WARM = 2  # calls that run as they are: they make what a recording must find, such as the optimiser's state
 
 
@@ -16,7 +18,8 @@ class Recorded:
 
     work: computes on the present stream, waits for nothing, and returns tensors. What it reads beside its arguments, it
     must find at the same place in the device's memory at every call, and nothing else of Python is run again. A replay
-    gives the same bits, random numbers too. The tensors returned are written over by the next call.
+    gives the same bits, random numbers too. The tensors returned are written over by the next call. Raises `UserError`
+    where the work cannot be recorded.
     """
 
     def __init__(self, work: Callable[..., tuple[Tensor, ...]], device: torch.device) -> None:
@@ -34,8 +37,14 @@ class Recorded:
         if self._graph is None:
             self._graph, self._inputs = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
             # Another thread, which draws the next augmentation, may pin memory meanwhile.
-            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-                self._outputs = self._work(*self._inputs)
+            try:
+                with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                    self._outputs = self._work(*self._inputs)
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0][:200]
+                raise UserError(f"a step cannot be recorded: {reason}: set train.cuda_graph to false") from error
         for kept, given in zip(self._inputs, inputs, strict=True):
             kept.copy_(given)
         self._graph.replay()

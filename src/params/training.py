@@ -200,6 +200,7 @@ class Train(Config):
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     deterministic: Literal[True, "portable", False]
     compile: bool
+    cuda_graph: bool
     threads: Threads
     processes: Processors
     epochs: Count

@@ -68,7 +68,7 @@ class TrainStep:
         # Not where processes exchange gradients, nor in float16, of whose gradients the host looks at each.
         alone = compute.device.type == "cuda" and distributed.world_size() == 1
         self.recorded: Recorded | None = None
-        if alone and recordable(config.optimizer) and compute.autocast is not torch.float16:
+        if alone and config.cuda_graph and recordable(config.optimizer) and compute.autocast is not torch.float16:
             self.recorded = Recorded(self._learn, compute.device)
             place_rates(self.optimiser, compute.device)
         self.lr = 0.0
