@@ -8,7 +8,6 @@ take a deterministic form), and so has batch norm (cuDNN's).
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from torchvision.models import get_model_builder
 from training_samples import CPU
 
 from src.compute.batches import Batches
-from src.compute.device import Compute, check_gradient
+from src.compute.device import check_gradient
 from src.core.errors import UserError
 from src.evaluation.corruptions import gradient_signs
 from src.evaluation.robustness import robustness
@@ -98,25 +97,6 @@ EVERYTHING: dict[str, Any] = {
 def test_a_step_with_all_that_it_may_have(backward: Log) -> None:
     assert stepped(CIFAR10_VGG, **EVERYTHING).not_deterministic() == []
     assert not backward.names & WAITING
-
-
-@pytest.mark.parametrize(("name", "changes"), [*((name, {}) for name in RECIPES), (CIFAR10_VGG, EVERYTHING)])
-def test_a_step_computes_on_one_device_and_reads_nothing_from_it(
-    name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On torch's device meta, whose tensors have no values to be read and cannot be computed with the host's. It has
-    neither autocast nor the fused kernels of torch's optimisers."""
-    monkeypatch.setattr(Compute, "autocasting", lambda _: nullcontext())
-    classifier, section, data = recipe(name, **changes)
-    train_step = TrainStep(classifier, section, torch.from_numpy(data.labels), Compute(META, None))
-    monkeypatch.setattr(train_step.optimiser, "step", lambda *_: None)
-    images, labels = (torch.from_numpy(array[:8]).to(META) for array in data)
-    size = (images.shape[1], images.shape[2])
-    draws = augment.draw(section.augment, 8, size, torch.Generator().manual_seed(0)).to(META)
-    images, mix = augment.apply(section.augment, images, draws)
-    loss, correct = train_step.step(images, Target.of(labels, mix), 1e-3, 1)
-    assert loss.is_meta
-    assert correct.is_meta
 
 
 def test_evaluation() -> None:

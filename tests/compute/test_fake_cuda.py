@@ -1,0 +1,207 @@
+"""Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie in one place, the operators are
+deterministic, and from the first step of an epoch to its last nothing waits for the device."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from augment_samples import ALONE, drawn, photos, settings
+from device_samples import FAMILIES, LOSSES, OPTIMIZERS, RECIPES, STEPS, of_family, recipe
+from evaluation_samples import section as evaluation
+from fake_cuda import CUDA, fake_cuda
+from torch import Tensor
+
+from src.compute.batches import Batches
+from src.compute.device import Compute
+from src.core.errors import UserError
+from src.data.prepared import LabelledImages
+from src.evaluation.robustness import robustness
+from src.evaluation.tta import tta_metrics
+from src.models.classifier import Normalize
+from src.models.file import Shapes
+from src.models.layers import freeze_all_but_last
+from src.params import Loss, Optimizer
+from src.training import augment
+from src.training.loop import train
+from src.training.losses import Target
+from src.training.step import TrainStep
+
+FLOAT32, FLOAT16, BFLOAT16 = (Compute(CUDA, dtype) for dtype in (None, torch.float16, torch.bfloat16))
+MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
+
+# A copy of a fake network, which the moving average makes, asks for its tensors' memory.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Iterator[None]:
+    """One thread, and an error where an operator is not deterministic."""
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+def waits_of(name: str, compute: Compute, first_epoch: int = 1, resident: bool = True, **changes: Any) -> set[str]:
+    """Trains two epochs of a recipe with these changes; where the host waited between the first and last step of one.
+
+    Asserts that every operator is deterministic.
+    """
+    found: set[str] = set()
+    step = TrainStep.step
+
+    def watched(train_step: TrainStep, *arguments: Any) -> Any:
+        epoch, number = divmod(arguments[-1] - 1, STEPS)
+        if number == 0:
+            log.waits.clear()
+        result = step(train_step, *arguments)
+        if number == STEPS - 1 and epoch + 1 >= first_epoch:
+            found.update(log.waits)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch, fake_cuda() as log:
+        patch.setattr(TrainStep, "step", watched)
+        classifier, section, data = recipe(name, **changes)
+        training, validation = Batches(data, CUDA, resident), Batches(data, CUDA, resident)
+        assert len(list(train(classifier, training, validation, section, 0, compute))) == 2
+    assert log.not_deterministic() == []
+    return found
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_never_waits_within_an_epoch(name: str) -> None:
+    assert waits_of(name, BFLOAT16) == set()
+
+
+def test_nor_does_it_where_images_are_read_ahead() -> None:
+    """Batch by batch, since those that are mixed are not augmented several at once."""
+    assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False, augment=settings(cutmix=1.0)) == set()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
+def test_no_optimiser_waits(optimizer: Optimizer) -> None:
+    """L-BFGS does: it searches along a line by the losses that it finds. At its first step asgd copies its counters to
+    the device."""
+    found = waits_of(MNIST, FLOAT32, first_epoch=2, optimizer=optimizer)
+    assert bool(found) == (optimizer.name == "lbfgs")
+
+
+@pytest.mark.parametrize(("name", "reads"), [("adamw", 0), ("nadam", 1), ("muon", 1)])
+def test_in_float16_an_optimiser_that_is_not_fused_waits_to_know_whether_gradients_are_finite(
+    name: str, reads: int
+) -> None:
+    (optimizer,) = (section for section in OPTIMIZERS if section.name == name)
+    assert len(waits_of(MNIST, FLOAT16, first_epoch=2, optimizer=optimizer)) == reads
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda section: section.name)
+def test_no_loss_waits(loss: Loss) -> None:
+    assert waits_of(MNIST, FLOAT32, loss=loss) == set()
+
+
+def test_what_a_step_may_add_does_not_wait() -> None:
+    added: dict[str, Any] = {
+        "accumulate": 2,
+        "clip_gradient": 1.0,
+        "ema": 0.9,
+        "l1_penalty": 1e-4,
+        "decay_biases": False,
+    }
+    assert waits_of(CIFAR10_VGG, BFLOAT16, augment=settings(mixup=0.2, cutmix=1.0), **added) == set()
+
+
+@pytest.mark.parametrize("operators", [*({key: value} for key, value in ALONE.items()), ALONE], ids="+".join)
+def test_augmentation_computes_where_the_images_are(operators: dict[str, Any]) -> None:
+    batch = photos()
+    with fake_cuda() as log:
+        draws = drawn(settings(**operators), batch).to(CUDA)
+        stored = batch.to(CUDA)
+        log.waits.clear()
+        augmented, _ = augment.apply(settings(**operators), stored, draws)
+    assert (augmented.device.type, augmented.shape) == ("cuda", batch.shape)
+    assert (log.waits, log.not_deterministic()) == ([], [])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_network_of_torchvision_computes_where_the_images_are(name: str) -> None:
+    with Shapes():
+        classifier = of_family(name)
+    with fake_cuda() as log:
+        classifier.network.to_empty(device=CUDA)
+        BFLOAT16.place(classifier)
+        batch = torch.zeros(2, 224, 224, 3, dtype=torch.uint8, device=CUDA)
+        log.waits.clear()
+        with BFLOAT16.autocasting():
+            trained = classifier.train()(batch)
+        with torch.no_grad():
+            evaluated = classifier.eval()(batch)
+    assert [(outputs.device.type, outputs.shape) for outputs in (trained, evaluated)] == [("cuda", (2, 10))] * 2
+    assert (trained.dtype, evaluated.dtype) == (torch.bfloat16, torch.float32)
+    assert (log.waits, log.not_deterministic()) == ([], [])
+
+
+def test_evaluation_computes_where_the_images_are() -> None:
+    classifier, _, data = recipe(CIFAR10_VGG)
+    wanted = evaluation("flip_shift", 1, shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
+    with fake_cuda() as log:
+        FLOAT32.place(classifier)
+        stored = Batches(data, CUDA)
+        curves = robustness(classifier, stored, wanted.robustness, 8)
+        assert tta_metrics(classifier, stored, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
+    assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}
+    assert log.not_deterministic() == []
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg11"])
+def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before_the_attack(name: str) -> None:
+    """Frozen, no gradient goes through it in training. Evaluation without the attack needs none."""
+    _, section, data = recipe(CIFAR10_VGG)
+    attack, plain = (evaluation(shifts=1, fgsm=strengths).robustness for strengths in ([0.1], []))
+    with Shapes():
+        classifier = of_family(name, 64)
+    with fake_cuda():
+        classifier.network.to_empty(device=CUDA)
+        stored = Batches(LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), data.labels[:4]), CUDA)
+        with pytest.raises(
+            UserError, match=r"^train\.deterministic is true, .* set it to false, or data\.image_size to 224"
+        ):
+            TrainStep(classifier, section, stored.labels, FLOAT32)
+        with pytest.raises(UserError, match=r"^train\.deterministic is true"):
+            robustness(classifier, stored, attack, 4)
+        assert not robustness(classifier, stored, plain, 4).empty
+        freeze_all_but_last(classifier.network)
+        TrainStep(classifier, section, stored.labels, FLOAT32)
+
+
+def mean_on_the_host(self: Normalize, stored: Tensor) -> Tensor:
+    return stored.permute(0, 3, 1, 2).float() / 255 - torch.tensor([[[[0.5]], [[0.5]], [[0.5]]]])
+
+
+def test_a_tensor_that_was_left_on_the_host_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Normalize, "forward", mean_on_the_host)
+    with pytest.raises(RuntimeError, match=r"two (different )?devices"):
+        waits_of(CIFAR10_VGG, BFLOAT16)
+
+
+@pytest.mark.parametrize(
+    ("planted", "told"),
+    [
+        (lambda labels: labels.sum().item(), "_local_scalar_dense, which reads from the device,"),
+        (lambda labels: torch.tensor([0, 1], device=labels.device), "a copy from cpu to cuda"),
+        (lambda labels: torch.tensor([0, 1]).to(labels.device, non_blocking=True), "a copy from cpu to cuda"),
+        (lambda labels: labels.cpu(), "a copy from cuda to cpu"),
+        (lambda labels: labels[torch.tensor([0, 1])], "index, which takes a tensor of the host,"),
+    ],
+)
+def test_a_wait_is_found(planted: Callable[[Tensor], Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = Target.correct
+
+    def waiting(target: Target, logits: Tensor) -> Tensor:
+        planted(target.labels)
+        return correct(target, logits)
+
+    monkeypatch.setattr(Target, "correct", waiting)
+    (found,) = waits_of(MNIST, FLOAT32)
+    assert found.startswith(f"{told} at src/training/step.py:")
