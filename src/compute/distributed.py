@@ -148,9 +148,8 @@ def sync_batch_norm(network: Module, device: torch.device) -> Module:
     gloo has no such layer: on CPUs each process normalises with its own part of the batch.
     """
     if world_size() > 1 and device.type == "cuda":
-        from timm.layers.norm_act import (
-            convert_sync_batchnorm,
-        )  # torch's would lose the activation in timm's batch norms
+        # torch's own would lose the activation that timm's batch norms hold.
+        from timm.layers.norm_act import convert_sync_batchnorm
 
         return convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
     return network

@@ -20,9 +20,7 @@ from src.tracking.store import tracking_uri
 from src.training.results import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
-_START = (
-    20.0  # seconds for it after the beginning: on a busy machine importing MLflow takes longer than a short training
-)
+_START = 20.0  # the same after the beginning: on a busy machine importing MLflow takes longer than a short training
 _HURRY = 3.0  # the same where a user or a scheduler ends us
 _PIPE = 2**20  # bytes, some 2,000 epochs; systems other than Linux have pipes of their own size
 _SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # no file has what differs from run to run
