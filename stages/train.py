@@ -12,7 +12,7 @@ from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_names
 from src.data.verify import verifying
 from src.evaluation import tables
-from src.evaluation.calibration import calibrate
+from src.evaluation.calibration import calibrated
 from src.evaluation.predictions import predictions
 from src.models.file import save
 from src.params import load
@@ -55,7 +55,7 @@ def work() -> None:
 
             outputs = logits(classifier, images["validation"]).cpu().numpy()
             labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
-            spec = training.spec.model_copy(update={"calibration": calibrate(outputs, labels)})
+            spec = calibrated(training.spec, outputs, labels)
             save(paths.MODEL, classifier, spec)
             snapshots.save(paths.SNAPSHOTS)
             shown = augment.preview(params.train.augment, images["train"].images[0], PREVIEWS, params.seed)

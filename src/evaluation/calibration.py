@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.evaluation.outputs import log_probabilities
-from src.models.file import Calibration
+from src.models.file import Calibration, ModelSpec
 
 COVERAGES = ("0.8", "0.9", "0.95", "0.99")
 COLDEST, HOTTEST = 0.01, 100.0
@@ -61,3 +61,8 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
         # Rounded down: what a processor's last bits leave just below is not to be lost.
         least[coverage] = math.floor(1e6 * own[missed - 1]) / 1e6 if missed else 0.0
     return Calibration(temperature=temperature, least=least)
+
+
+def calibrated(spec: ModelSpec, logits: NDArray[np.floating], labels: NDArray[np.int64]) -> ModelSpec:
+    """Return the spec of a trained network with what its validation logits (N, K) and labels (N,) say of it."""
+    return spec.model_copy(update={"calibration": calibrate(logits, labels)})

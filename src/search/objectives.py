@@ -69,9 +69,12 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
     import torch  # in a worker alone
 
     from src.compute.forward import logits
+    from src.evaluation.calibration import calibrated
     from src.models.file import content
 
-    model = content(training.classifier, training.spec)
+    validation = trainer.images["validation"]
+    outputs = logits(training.classifier, validation).cpu().numpy()
+    model = content(training.classifier, calibrated(training.spec, outputs, validation.labels.cpu().numpy()))
     found: dict[str, Any] = {"model_md5": hashlib.md5(model).hexdigest()}
     if "parameters" in objectives:
         found["parameters"] = sum(weights.numel() for weights in training.classifier.parameters())
@@ -79,7 +82,7 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
         took = []
         for _ in range(_PASSES):
             started = time.perf_counter()
-            logits(training.classifier, trainer.images["validation"], torch.arange(1)).cpu()  # waits for the device
+            logits(training.classifier, validation, torch.arange(1)).cpu()  # waits for the device
             took.append(1000 * (time.perf_counter() - started))
         found["latency"] = float(np.median(took))
     return found

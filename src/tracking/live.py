@@ -30,7 +30,7 @@ class Live:
     """Send what a training tells; told again, an epoch counts once. session: that of the training, which may go on."""
 
     def __init__(self, session: str) -> None:
-        command = [sys.executable, "-m", "src.tracking.sender", session, str(_now())]
+        command = [sys.executable, "-m", "src.tracking.sender", session, str(_now()), str(os.getpid())]
         # In a group of its own Ctrl-C does not reach it: it ends with the pipe.
         self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, pipesize=_PIPE, process_group=0)
         assert self._sender.stdin is not None

@@ -1,6 +1,5 @@
 """Find runs in a store, whatever their experiment; nothing is made by looking. Begin them, and close dead ones."""
 
-import os
 import platform
 import re
 import tempfile
@@ -118,9 +117,9 @@ def logged_epochs(store: Store, run_id: str) -> set[int]:
         return {point.step for point in store.client.get_metric_history(run_id, CURVE)}
 
 
-def this_process() -> str:
-    """Return the value of the tag `process`: host, number and start."""
-    return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.2f}"
+def process_tag(pid: int) -> str:
+    """Return the value of the tag `process` for that of a training: host, number and start."""
+    return f"{platform.node()} {pid} {psutil.Process(pid).create_time():.2f}"
 
 
 def gone(tags: Mapping[str, str]) -> bool:

@@ -1,8 +1,8 @@
 """Be the process that sends a training's curves to MLflow while it goes on: see `src.tracking.live`.
 
-python -m src.tracking.sender SESSION BEGAN     reads a JSON object a line: time, and metrics with step, tags, or status
+python -m src.tracking.sender SESSION BEGAN PID     reads a JSON object a line: time, metrics with step, tags, status
 
-Times are in milliseconds.
+Times are in milliseconds. PID is the training's process: the run is dead when that is.
 """
 
 import json
@@ -19,7 +19,7 @@ from src.core.git import read_source
 from src.core.paths import PARAMS
 from src.params import load
 from src.tracking import identity, record
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, this_process
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, process_tag
 from src.tracking.store import explained, open_store
 
 _EVERY = 2.0  # seconds between two batches: each makes the disk of a SQLite store sync, and training syncs its state
@@ -32,7 +32,7 @@ class _Run:
     MLflow's own sampler says how the machine is; its thread would warn of every failure, so it is asked here.
     """
 
-    def __init__(self, session: str, began: int) -> None:
+    def __init__(self, session: str, began: int, pid: int) -> None:
         text, source = PARAMS.read_text(encoding="utf-8"), read_source()
         flat = identity.parameters(text)
         self._store = store = open_store(load().data.display_name)
@@ -45,7 +45,7 @@ class _Run:
                 tags = {**record.source_tags(source), SESSION: session}
                 made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
                 self._id = made.info.run_id
-            store.client.set_tag(self._id, PROCESS, this_process())
+            store.client.set_tag(self._id, PROCESS, process_tag(pid))
         begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(source))
         close_dead(store)
         self._known = logged_epochs(store, self._id)
@@ -79,7 +79,7 @@ class _Run:
                 self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
 
 
-def main(session: str, began: int) -> None:
+def main(session: str, began: int, pid: int) -> None:
     """Send each batch once, in order. After a failure drop what comes for a while; warn of the first failure alone."""
     warned, failed = False, -_SAMPLE
     run: _Run | None = None
@@ -96,7 +96,7 @@ def main(session: str, began: int) -> None:
     for batch in _batches():
         if time.monotonic() - failed > _SAMPLE:
             try:
-                run = run or _Run(session, began)
+                run = run or _Run(session, began, pid)
                 run.log(batch)
             except Exception as error:  # a dying server answers in ways that nobody foresaw: whatever it is, it is told
                 failed = time.monotonic()
@@ -123,4 +123,4 @@ def _batches() -> Iterator[list[dict[str, Any]]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
