@@ -67,7 +67,7 @@ def tests(place: Place, _: str) -> Iterator[dict[str, Any]]:
     """Run the tests that are marked to need a GPU, and count how they end. Raises `RuntimeError` where one fails."""
     options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "-o", "addopts=-v --tb=short"]
     options += [] if place.small else ["-n", "12"]
-    command = [sys.executable, "-m", "pytest", *options, "tests/test_cuda.py"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/compute/test_cuda.py"]
     counts, failing = Counter[str](), list[str]()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():

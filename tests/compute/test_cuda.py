@@ -1,7 +1,7 @@
 """What only a GPU can show, in seconds on one: equal bits, no waiting, graphs that add up. Marked `gpu`.
 
-    python -m pytest tests/test_cuda.py -m gpu
-    python -m pytest tests/test_cuda.py -m gpu -o filterwarnings=default      where pytest-timeout is not installed
+    python -m pytest tests/compute/test_cuda.py -m gpu
+    python -m pytest tests/compute/test_cuda.py -m gpu -o filterwarnings=default    without pytest-timeout
 
 Several GPUs, which exchange gradients by NCCL, are tried nowhere: there is no machine with two at hand. What of that is
 not the GPU's, test_processes tries on CPUs.
