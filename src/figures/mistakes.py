@@ -7,10 +7,11 @@ import pandas
 from numpy.typing import NDArray
 
 from src.figures.sheet import Tile, sheet
-from src.figures.style import nothing, percent
+from src.figures.style import ending, nothing, percent
 
 _COLUMNS = 8
 _INCHES = 1.25
+_LETTERS = 17  # of a file's name, about what fits
 _SEED = 0
 _READ = "Each percentage is the probability that the model gave to the class beside it."
 
@@ -40,15 +41,14 @@ def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: panda
 
 
 def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title: str, caption: str) -> None:
-    """Draw the images of these rows with what the model said, those that are wrong in a frame."""
-    columns = ["index", "label", "prediction", "confidence", "label_probability"]
+    """Draw the images of these rows with what the model said and the end of the file's name; wrong ones in a frame."""
+    columns = ["index", "name", "label", "prediction", "confidence", "label_probability"]
     tiles = []
-    for index, label, prediction, confidence, label_probability in table[columns].itertuples(index=False, name=None):
-        said = f"  {percent(confidence)}"
-        if label == prediction:
-            tiles.append(Tile(images[index], [("✓ ", label, said)], _INCHES))
-        else:
-            truth = ("is ", label, f"  {percent(label_probability)}")
-            tiles.append(Tile(images[index], [("✗ ", prediction, said), truth], _INCHES, framed=True))
+    for index, name, label, prediction, confidence, truth in table[columns].itertuples(index=False, name=None):
+        right = label == prediction
+        lines = [("✓ " if right else "✗ ", prediction, f"  {percent(confidence)}")]
+        lines += [] if right else [("is ", label, f"  {percent(truth)}")]
+        lines.append(("", ending(name, _LETTERS), ""))
+        tiles.append(Tile(images[index], lines, _INCHES, framed=not right))
     rows = [[[tile] for tile in tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
     sheet(path, rows, title, caption, image_inches=_INCHES, group_gap=0.1)

@@ -29,7 +29,7 @@ from src.models.inspection import Inspection, inspect_network
 # Columns of the tables that are drawn.
 _HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 _STEPS = ("step", "epoch", "train_error", "validation_error")
-_PREDICTIONS = ("index", "label", "prediction", "confidence", "label_probability")
+_PREDICTIONS = ("index", "name", "label", "prediction", "confidence", "label_probability")
 _PER_CLASS = ("class", "images", "accuracy", "ci_low", "ci_high")
 _BINS = ("images", "confidence", "accuracy")
 _CALIBRATION = ("bin_low", "bin_high", *_BINS, *(f"{column}_calibrated" for column in _BINS))

@@ -113,12 +113,13 @@ def test_samples_show_every_class(tmp_path: Path, drawn: Drawn) -> None:
 
 
 def test_right_and_wrong_are_told_apart_without_colour(tmp_path: Path, drawn: Drawn) -> None:
-    table = predictions(np.eye(2) * 3, np.array([0, 0]), ["x", "y"], ["cat", "dog"])
+    table = predictions(np.eye(2) * 3, np.array([0, 0]), ["x", "folder/with a long name.jpg"], ["cat", "dog"])
     sample_predictions(tmp_path / "picture.png", np.zeros((2, 8, 8, 1), np.uint8), table, 9)
     words = [words for words, _ in drawn.words]
     assert "✓ cat  95 %" in words
     assert "✗ dog  95 %" in words
     assert "is cat  5 %" in words
+    assert {"x", "… a long name.jpg"} <= set(words), "the file under each"
 
 
 def test_mistakes_are_the_most_confident_ones(tmp_path: Path, drawn: Drawn) -> None:
