@@ -76,7 +76,7 @@ def test_drawing_the_next_epoch_meanwhile_gives_the_same_bits(
 
 @pytest.mark.parametrize(("error", "told"), [(ValueError, ValueError), (MemoryError, UserError)])
 def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(
-    error: type[Exception], told: type[Exception], monkeypatch: pytest.MonkeyPatch
+    error: type[Exception], told: type[Exception], monkeypatch: pytest.MonkeyPatch, drawing_threads: Callable[[], int]
 ) -> None:
     draw, calls = augment.draw, []
 
@@ -95,12 +95,16 @@ def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(
     assert drawing_threads() == 0
 
 
-def drawing_threads() -> int:
-    """Count the threads of pools: tqdm has one of its own, which stays."""
-    return sum(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
+@pytest.fixture
+def drawing_threads() -> Callable[[], int]:
+    """Count the threads of pools that the test has begun: tqdm has one of its own, which stays."""
+    before = set(threading.enumerate())
+    return lambda: sum(
+        thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate() if thread not in before
+    )
 
 
-def test_no_thread_outlives_a_training_that_is_given_up() -> None:
+def test_no_thread_outlives_a_training_that_is_given_up(drawing_threads: Callable[[], int]) -> None:
     training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
     epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
     next(epochs)
@@ -338,7 +342,7 @@ def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
     assert torch.equal(*results)
 
 
-def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers() -> None:
+def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers(drawing_threads: Callable[[], int]) -> None:
     batches = Batches(digits(0, 100), CPU.device, resident=False)
     batches.images = batches.images[:60]  # a file that was cut off
     with pytest.raises(IndexError, match="index 60 is out of bounds"):
