@@ -69,6 +69,12 @@ def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
     assert not any("run" in step or "checkout" in step["uses"] for step in report["jobs"]["tell"]["steps"])
 
 
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yml")), ids=lambda file: file.name)
+def test_a_command_that_fails_in_a_pipe_fails_the_step(file: Path) -> None:
+    """Where a workflow names no shell, GitHub's is without pipefail."""
+    assert re.search(r"^defaults:\n  run:\n    shell: bash\b", file.read_text(), re.MULTILINE)
+
+
 def test_the_tests_are_those_that_run_anywhere() -> None:
     (command,) = [step["run"] for step in steps("tests.yml") if "run" in step]
     assert os.access(command, os.X_OK)

@@ -19,13 +19,14 @@ from src.core.errors import UserError
 from src.data.images import SUFFIXES
 from src.data.splitting import FREE, TEST, VALIDATION
 
-_SPLITS = {
+# What folders and files of a split are called.
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), FREE),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _SPLIT = re.compile(
-    rf"(?:(.+)[ _-])?({'|'.join(_SPLITS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*",
+    rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*",
     re.IGNORECASE,
 )
 _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
@@ -96,7 +97,7 @@ def split_named(name: str) -> int:
     match = _SPLIT.fullmatch(name)
     if name and not match:
         raise UserError(f"the table of labels has the split {name!r}: write train, validation or test")
-    return _SPLITS[match[2].lower()] if match else FREE
+    return SPLIT_WORDS[match[2].lower()] if match else FREE
 
 
 def is_generated(part: str) -> bool:
@@ -106,7 +107,7 @@ def is_generated(part: str) -> bool:
 
 def without_top(parts: list[list[str]]) -> list[list[str]]:
     """Return names without the folders that all share, but never without the folder that is the class."""
-    while len({part[0] for part in parts}) == 1 and not _SPLITS.keys() & {parts[0][0].lower()} and _has_more(parts):
+    while len({part[0] for part in parts}) == 1 and not SPLIT_WORDS.keys() & {parts[0][0].lower()} and _has_more(parts):
         parts = [part[1:] for part in parts]
     return parts
 
@@ -125,7 +126,7 @@ def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]
     matches = {top: match for top in sorted(tops) if (match := _SPLIT.fullmatch(top))}
     if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
         matches = {}
-    split = {top: _SPLITS[match[2].lower()] for top, match in matches.items()}
+    split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
     strangers = sorted(tops - split.keys())
     if strangers and len(set(split.values())) > 1:
         what = "image files" if strangers == [""] else _quoted([name for name in strangers if name])

@@ -1,7 +1,8 @@
 """Read the rows of a Parquet file as if they were photos in class folders.
 
 Hugging Face stores data sets so: an image's bytes in `image.bytes`, its class in `label`, by number where the file's
-metadata names the classes, and the split in the file's name (`train-00000-of-00003.parquet`) or that of its folder.
+metadata names the classes, and the split in the file's name (`train-00000-of-00003.parquet`, `test.parquet`) or that of
+its folder.
 """
 
 import json
@@ -12,21 +13,23 @@ from pathlib import PurePosixPath
 
 from src.core.errors import UserError
 from src.data.archives import Member
+from src.data.layout import SPLIT_WORDS
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")
-_ROWS = 1000  # that are read at a time
+_ROWS = 64  # that are read at a time: photos may have megabytes
+_NUMBERED = re.compile(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?")
 
 
-def rows(member: Member, max_bytes: int) -> Iterator[Member]:
+def rows(member: Member) -> Iterator[Member]:
     """Yield each row as `[folder/][split/]class/file-number.jpg`; a file without both columns is left out as it is.
 
-    Raise `UserError` if the file is damaged, has a row without image or class, or has images of more than `max_bytes`.
+    Raise `UserError` if the file is damaged, or has a row without image or class.
     """
     import pyarrow.parquet
 
     path = PurePosixPath(member.name)
-    named = re.fullmatch(r"(.+)-\d+-of-\d+", path.stem)
-    folder = path.parent / (named[1] if named else "")
+    numbered = _NUMBERED.fullmatch(path.stem)
+    split = numbered[1] if numbered else path.stem if path.stem.lower() in SPLIT_WORDS else ""
     try:
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(member.read()))
         present = file.schema_arrow.names
@@ -34,19 +37,21 @@ def rows(member: Member, max_bytes: int) -> Iterator[Member]:
         if image is None or label is None:
             yield member
             return
-        features = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
-        classes = features.get("features", {}).get(label, {}).get("names")
-        number = total = 0
+        info = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info") or {}
+        names = info.get("features", {}).get(label, {}).get("names")
+        classes = dict(enumerate(names)) if names else None  # -1 is Hugging Face's number for none
+        number = 0
         for batch in file.iter_batches(_ROWS, columns=[image, label]):
             for row in batch.to_pylist():
-                content = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
-                if content is None or row[label] is None:
-                    raise UserError(f"{member.name}: row {number:,} has no image or no {label}: remove it")
-                if (total := total + len(content)) > max_bytes:
-                    raise UserError(f"{member.name} holds more than {max_bytes / 2**30:,.3g} GiB: raise data.max_gib")
-                name = str(classes[row[label]] if classes else row[label]).replace("/", "_")
+                content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
+                name = row[label] if classes is None else classes.get(row[label])
+                if not isinstance(content, bytes) or name is None:
+                    wanted = f"no bytes in {image}, or no class in {label}"
+                    raise UserError(f"{member.name}: row {number:,} has {wanted}: remove it, or the file")
                 kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
-                yield Member(f"{folder / name / path.stem}-{number:07d}.{kind}", len(content), partial(bytes, content))
+                file_name = f"{path.stem}-{number:07d}.{kind}"
+                place = path.parent / split / str(name).replace("/", "_") / file_name
+                yield Member(str(place), len(content), partial(bytes, content))
                 number += 1
-    except (pyarrow.ArrowException, OSError, IndexError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, AttributeError) as error:
         raise UserError(f"{member.name} is damaged ({str(error)[:200]}): fetch it again") from None

@@ -110,6 +110,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
 
 
 def _files(max_bytes: int) -> Iterator[Member]:
+    unpacked = 0  # from all Parquet files
     for path in sorted(RAW.iterdir()):
         if is_archive(path, str(path)):
             found = members(path, max_bytes, str(path))
@@ -117,7 +118,11 @@ def _files(max_bytes: int) -> Iterator[Member]:
             found = iter([Member(path.name, path.stat().st_size, path.read_bytes)])
         for member in found:
             if member.name.lower().endswith(".parquet"):
-                yield from rows(member, max_bytes)
+                for row in rows(member):
+                    if (unpacked := unpacked + row.size) > max_bytes:
+                        most = f"{max_bytes / 2**30:,.3g} GiB"
+                        raise UserError(f"the rows to {member.name} hold more than {most}: raise data.max_gib")
+                    yield row
             else:
                 yield member
 

@@ -47,8 +47,9 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
 
     Logits (N, K) and labels (N,) are those of validation. Split conformal prediction with the least ambiguous sets
     (Sadinle, Lei and Wasserman, 2019, arXiv 1609.00451): of new images as those of validation, the true class remains
-    in at least the share `coverage`, on average over data sets. Where even the most probable class does not remain, the
-    image is like none that was seen. Too few images for a coverage leave all classes possible.
+    in about the share `coverage`; in at least that, on average over data sets, if these images had chosen nothing
+    before, neither epoch nor temperature. Where even the most probable class does not remain, the image is like none
+    that was seen. Too few images for a coverage leave all classes possible.
     """
     if not len(labels):
         return None

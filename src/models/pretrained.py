@@ -93,6 +93,8 @@ def of_timm(image: ImageFormat, name: str, classes: int) -> nn.Module:
     """Build a network of timm in evaluation mode, for images of this size where its family needs to know."""
     import timm
 
+    if not isinstance(timm_config(name).classifier, str):
+        raise UserError(f"model.name: {name} has several last layers, as distilled networks do: take one that has not")
     options: dict[str, Any] = {"img_size": (image.height, image.width)} if timm_config(name).fixed_input_size else {}
     network: nn.Module = timm.create_model(name.removeprefix(TIMM), num_classes=classes, **options)
     return network.eval()

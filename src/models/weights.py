@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.error import URLError
 
@@ -61,8 +62,8 @@ def published(name: str) -> Mapping[str, Tensor]:
 
     weights = get_model_weights(name).DEFAULT
     try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the file is damaged
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError, UnpicklingError) as error:  # the latter two: the file is damaged
         file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
         raise UserError(
             f"model.weights: {weights.url} cannot be downloaded ({error}): place the file at {file}, "

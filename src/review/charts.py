@@ -13,14 +13,19 @@ Curves = Mapping[str, Sequence[float]]  # of base and head, by epoch
 def mermaid(title: str, curves: Curves) -> str:
     """Return a chart as a fenced block. A line ends where its training did."""
     epochs = _epochs(curves)
-    lines = [", ".join(f"{values[e - 1]:.4g}" for e in epochs if e <= len(values)) for values in curves.values()]
+    lines = {
+        # Mermaid reads no exponents.
+        colour: ", ".join(f"{values[e - 1]:.6f}".rstrip("0").rstrip(".") for e in epochs if e <= len(values))
+        for colour, values in zip((BASE, HEAD), curves.values(), strict=True)
+    }
+    drawn = {colour: line for colour, line in lines.items() if line}  # a training may have ended before
     return f"""```mermaid
 %%{{init: {{"xyChart": {{"width": {_WIDTH}, "height": {_HEIGHT}}}, \
-"themeVariables": {{"xyChart": {{"backgroundColor": "transparent", "plotColorPalette": "{BASE}, {HEAD}"}}}}}}}}%%
+"themeVariables": {{"xyChart": {{"backgroundColor": "transparent", "plotColorPalette": "{", ".join(drawn)}"}}}}}}}}%%
 xychart-beta
   title "{title}"
   x-axis "epoch" [{", ".join(map(str, epochs))}]
-{chr(10).join(f"  line [{line}]" for line in lines if line)}
+{chr(10).join(f"  line [{line}]" for line in drawn.values())}
 ```"""
 
 

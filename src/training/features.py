@@ -24,6 +24,7 @@ _PROBE = 16  # images
 _UNUSED = 30 * 24 * 3600  # seconds after which features that no training has read are removed
 
 
+@full_precision()
 def head_classifier(classifier: Classifier, images: Batches) -> Classifier | None:
     """Return the network's last layer as a classifier of features (N, 1, 1, F), with which it shares its weights.
 
@@ -60,10 +61,11 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
                 for batch in tqdm(batches, f"features of {split}", unit=" batches", leave=False, disable=None):
                     file.write(batch.cpu().numpy().tobytes())
         path.touch()
-    for other in path.parent.glob("*.npy"):
-        if time.time() - other.stat().st_mtime > _UNUSED:
-            other.unlink(missing_ok=True)
-    found = Batches(LabelledImages(np.load(path, mmap_mode="r"), images.labels.cpu().numpy()), images.device)
+        for other in path.parent.glob("*.npy"):
+            if time.time() - other.stat().st_mtime > _UNUSED:
+                other.unlink()
+        kept = np.load(path, mmap_mode="r")
+    found = Batches(LabelledImages(kept, images.labels.cpu().numpy()), images.device)
     found.shards = images.shards  # the order in which images are learned follows from these
     return found
 

@@ -13,16 +13,22 @@ from src.core.errors import UserError
 from src.data.prepared import SPLITS, read_names
 
 
-def table(numbers: range, labels: list[Any] | None = None, names: list[str] | None = None) -> bytes:
+def written(columns: Any) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), sink, row_group_size=7)
+    return bytes(sink.getvalue())
+
+
+def table(
+    numbers: range, labels: list[Any] | None = None, names: list[str] | None = None, huggingface: str = ""
+) -> bytes:
     """An image for each number, labelled 0 and 1 in turn, or as said."""
     images = [{"bytes": png(number), "path": None} for number in numbers]
     columns = pyarrow.table({"image": images, "label": labels or [number % 2 for number in numbers]})
     if names:
         features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
-        columns = columns.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(columns, sink, row_group_size=7)
-    return bytes(sink.getvalue())
+        huggingface = json.dumps({"info": {"features": features}})
+    return written(columns.replace_schema_metadata({"huggingface": huggingface}) if huggingface else columns)
 
 
 def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
@@ -33,8 +39,8 @@ def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
     files = {
         "set/README.md": b"---",
         "set/data/train-00000-of-00002.parquet": table(range(30), names=names),
-        "set/data/train-00001-of-00002.parquet": table(range(30, 60), names=names),
-        "set/data/test-00000-of-00001.parquet": table(range(60, 80), names=names),
+        "set/data/train-00001-of-00002-a09b74b3ef9c3b56.parquet": table(range(30, 60), names=names),
+        "set/data/test.parquet": table(range(60, 80), names=names),
     }
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     check_promises(dataset)
@@ -63,15 +69,17 @@ def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = {f"{name}/{number}.jpg": encoded(picture(number), "JPEG") for name in ("a", "b") for number in range(20)}
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table({"score": [1.0]}), sink)
-    run_stages(pack_tar(Path("x.tar"), folder | {"scores.parquet": sink.getvalue().to_pybytes()}))
+    run_stages(pack_tar(Path("x.tar"), folder | {"scores.parquet": written({"score": [1.0]})}))
     assert "left out 1 file .parquet" in capsys.readouterr().out
     whole = table(range(40))
     for content, told in (
         (whole[: len(whole) // 2], "train.parquet is damaged"),
-        (table(range(4), labels=[0, 1, None, 1]), "row 2 has no image or no label"),
-        (table(range(4), labels=[0, 1, 2, 1], names=["cat", "dog"]), "train.parquet is damaged"),
+        (table(range(4), labels=[0, 1, None, 1]), "row 2 has no bytes in image, or no class in label"),
+        (table(range(4), labels=[0, 1, 2, 1], names=["cat", "dog"]), "row 2 has no bytes in image, or no class"),
+        (table(range(4), labels=[0, 1, 1, -1], names=["cat", "dog"]), "row 3 has no bytes in image, or no class"),
+        (written({"image": ["a.jpg"], "label": [0]}), "row 0 has no bytes in image"),
+        (written({"image": [{"path": "a.jpg"}], "label": [0]}), "row 0 has no bytes in image"),
+        (table(range(4), huggingface="{"), "train.parquet is damaged"),
     ):
         with pytest.raises(UserError, match=told):
             run_stages(pack_tar(Path("x.tar"), {"train.parquet": content}))

@@ -1,5 +1,6 @@
 """Networks of timm, weights of a file in every usual form, and a new last layer that harms nothing."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.models import get_model_weights
 
 from src import params
 from src.core.errors import UserError
@@ -16,6 +18,7 @@ from src.models.classifier import Classifier
 from src.models.file import ModelSpec, load, save
 from src.models.inspection import inspect_network
 from src.models.layers import last_layer
+from src.models.pretrained import of_timm
 from src.params.networks import check_timm
 
 LITE = "timm/tf_efficientnet_lite0"
@@ -105,6 +108,27 @@ def test_a_network_that_timm_does_not_have_is_one_line(name: str, hint: str) -> 
 def test_what_cannot_be_is_refused_without_timm(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"timm/NAME|activation must be null|backbone is known"):
         model(**{"name": LITE, **change})
+
+
+def test_a_network_with_several_last_layers_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"levit_128s has several last layers"):
+        of_timm(ImageFormat(height=224, width=224, channels=3, resize=None), "timm/levit_128s", 2)
+
+
+def test_what_lies_in_torchs_cache_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is there is not checked: torch only compares the digest of what it downloads."""
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    name = get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
+    torch.save({"conv1.weight": Bomb()}, tmp_path / "hub/checkpoints" / name)
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        built(name="resnet18", weights="default", normalize="imagenet")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from clones import substitute
 from PIL import Image
 
 from src.core.errors import UserError
+from src.review.charts import BASE
 from src.review.revision import at, working_tree
 from src.review.sheet import sheet_path
 
@@ -239,6 +240,7 @@ def test_curves_of_both_as_mermaid_and_on_the_page(repo: Path, tell: Any) -> Non
     assert json.loads(first[0])["themeVariables"]
     assert '  title "Validation accuracy, %"\n  x-axis "epoch" [21, 24, ' in first[1], "without the first fifth"
     assert first[1].count("  line [") == 1, "the head's training ended before"
+    assert json.loads(first[0])["themeVariables"]["xyChart"]["plotColorPalette"] == BASE, "which is drawn is base's"
     assert second[1].startswith('  title "Validation loss"')
     write(repo / "reports/history.csv", history([0.3, 0.5, *[k / 80 for k in range(70)]]))
     (base, head) = re.findall(r"  line \[(.+)\]", tell("--base", "HEAD"))[:2]
