@@ -1,6 +1,6 @@
 """What tracking costs a training of about a minute: with a store that works, and with stores in trouble.
 
-    PYTHONPATH=tests python -m benchmarks.tracking digits --set train.epochs=600 --rounds 5
+    PYTHONPATH=tests/helpers python -m benchmarks.tracking digits --set train.epochs=600 --rounds 5
 
 In every round each case trains once, in a process of its own: without tracking, into the clone's `mlflow.db`, and then
 into a server that is not there, one that is killed after 8 s, a database that is read-only, and a server that answers
