@@ -3,9 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -63,10 +61,11 @@ def published(name: str) -> Mapping[str, Tensor]:
     weights = get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError, UnpicklingError) as error:  # the latter two: the file is damaged
+    except Exception as error:  # no network, or one of the many kinds that a damaged file raises
+        reason = str(error).split(". ")[0]
         file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
         raise UserError(
-            f"model.weights: {weights.url} cannot be downloaded ({error}): place the file at {file}, "
+            f"model.weights: {weights.url} cannot be downloaded ({reason}): place the file at {file}, "
             "or set model.weights to its path, or to none"
         ) from None
     return state
