@@ -31,7 +31,9 @@ from benchmarks.pipeline import ROOT, clean_environment, cloned
 from src.compute import portable
 
 RESULTS = FOLDER / "tracking.json"
-PROGRAMS = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}  # this one, for processes that work in the copy
+PROGRAMS = {
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/helpers'}"
+}  # this one, for processes that work in the copy
 CASES = ("without", "working", "unreachable", "dying", "read-only", "500")
 
 
