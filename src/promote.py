@@ -142,7 +142,7 @@ def _same_images(version: Version, candidate: Candidate) -> bool:
 def _against(
     registry: Registry, version: Version, what: str, candidate: Candidate, margin: float
 ) -> tuple[str | None, str]:
-    """What speaks against the candidate, or None, and what was found."""
+    """Return what speaks against the candidate, or None, and what was found."""
     rival = f"version {version.number}, {what}"
     before, after = registry.answers(version), candidate.answers
     reason = obstacle(before, after)

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _edited() -> bool:
-    """Whether git knows no commit with the present `params.yaml`; without git every change would be lost."""
+    """Tell if git knows no commit with the present `params.yaml`; without git every change would be lost."""
     return bool(subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)], capture_output=True).returncode)
 
 

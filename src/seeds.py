@@ -1,4 +1,4 @@
-"""How much of a result is luck: the present recipe trained again with other seeds, on the same division of the data.
+"""Tell how much of a result is luck: train the present recipe with other seeds, on the same division of the data.
 
     python -m src.seeds --runs 5
     python -m src.seeds --runs 5 --workers 4

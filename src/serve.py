@@ -24,7 +24,6 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from src.compute.device import set_up
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
 from src.models.classifier import Classifier
@@ -59,12 +58,10 @@ def main() -> None:
     from src.prediction.serving import Limits, application
 
     try:
-        device = set_up(arguments.device)
+        model = load(arguments.model, arguments.device)
     except UserError as error:
         raise UserError(str(error).replace("train.device is", "--device")) from None
-    model = load(arguments.model)
-    module = model.module.to(device).to(memory_format=torch.channels_last)
-    model = model._replace(module=module, device=device)
+    model.module.to(memory_format=torch.channels_last)
     image, classifier = model.spec.image, model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
     md5 = hashlib.md5(content(classifier, model.spec), usedforsecurity=False).hexdigest()

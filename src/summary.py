@@ -53,7 +53,7 @@ def _computed() -> str:
 
 
 def _changes(now: Mapping[Path, Mapping[str, Any]]) -> Iterator[str]:
-    """How the numbers differ from the committed ones, and why. Nothing where there is no git or no commit."""
+    """Yield how the numbers differ from the committed ones, and why; nothing where there is no git or no commit."""
     source = read_source()
     if source.commit == "none":
         return
@@ -115,7 +115,7 @@ def _present(path: Path) -> bytes | None:
 
 
 def _values(params: bytes | None) -> Any:
-    """What a `params.yaml` says; of one that is damaged, its text."""
+    """Return what a `params.yaml` says; of one that is damaged, its text."""
     try:
         return read_yaml(params or b"")
     except ValueError:

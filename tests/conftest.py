@@ -91,6 +91,29 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def deterministic() -> Iterator[None]:
+    """One thread, and an error where an operator is not deterministic."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone as training left it, and a store without runs; the test works there."""
+    from tracking_samples import clean, make_tree
+
+    clean(monkeypatch)
+    make_tree(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    Path("mlflow.db").write_bytes(empty_store)
+    return tmp_path / "clone"
+
+
+@pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository made by hand: a base revision with results on `main`, and a clean working tree."""
     from answer_tables import TEST, VALIDATION, commit, repository, results

@@ -1,4 +1,4 @@
-"""How many threads to compute with on the CPU. Imports no torch, so that a search can plan its workers at once."""
+"""Choose how many threads compute on the CPU. Imports no torch, so that a search can plan its workers at once."""
 
 from src import params
 from src.core.pool import processors

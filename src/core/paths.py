@@ -1,4 +1,4 @@
-"""Where everything is; nothing else spells a path. All are relative to the repository's root, where commands run."""
+"""Say where everything is; nothing else spells a path. All are relative to the root, where commands run."""
 
 import os
 from pathlib import Path
@@ -55,22 +55,22 @@ def main_root() -> Path:
 
 
 def downloads() -> Path:
-    """Fetched files: they survive every rerun, whereas DVC deletes a stage's outputs before it runs the stage."""
+    """Return where fetched files lie. They survive every rerun, whereas DVC deletes a stage's outputs before it."""
     return main_root() / ".cache" / "downloads"
 
 
 def features_folder() -> Path:
-    """What frozen networks make of the prepared images: read instead of computed again."""
+    """Return where the features lie that frozen networks make of the prepared images, so as to compute them once."""
     return main_root() / ".cache" / "features"
 
 
 def states() -> Path:
-    """What an interrupted training goes on from."""
+    """Return where the states lie from which interrupted trainings go on."""
     return main_root() / ".cache" / "state"
 
 
 def shown(path: Path) -> str:
-    """As a message names it: short where it lies in the folder in which the user is."""
+    """Return the path as a message names it: short where it lies in the folder in which the user is."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -1,4 +1,4 @@
-"""What was measured on the test images: few numbers for DVC's views, and a table of all with their intervals.
+"""Keep what was measured on the test images: few numbers for DVC's views, and a table of all with their intervals.
 
     reports/metrics.json    accuracy, loss and so on: what `dvc metrics diff` and `dvc exp show` list
     reports/measured.csv    metric,value,low,high: these and those of robustness, with the ends of their intervals

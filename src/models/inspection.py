@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
+from src.models.layers import bytes_of, count_parameters
 from src.models.receptive import Field, receptive_fields
 
 Floats = NDArray[np.float32]
@@ -92,14 +93,12 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
     height, width, channels = image.shape
     fields = receptive_fields(network, channels, height, width)
     layers = [
-        Layer(name, describe(module), tuple(after[1:]), _count(module), fields.get(name))
+        Layer(name, describe(module), tuple(after[1:]), count_parameters(module), fields.get(name))
         for name, (module, before, after) in ran.items()
-        if _count(module) or (before[2:] != after[2:] and not isinstance(module, nn.Flatten | nn.Identity))
+        if count_parameters(module) or (before[2:] != after[2:] and not isinstance(module, nn.Flatten | nn.Identity))
     ]
     ((chosen, chosen_maps),) = maps.items()
-    tensors = [*network.parameters(), *network.buffers()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return Inspection(layers, _count(network), size, images, kernels, means, chosen, chosen_maps)
+    return Inspection(layers, count_parameters(network), bytes_of(network), images, kernels, means, chosen, chosen_maps)
 
 
 def table(layers: list[Layer]) -> pandas.DataFrame:
@@ -113,10 +112,6 @@ def table(layers: list[Layer]) -> pandas.DataFrame:
             "receptive_field": ["×".join(map(str, layer.field.size)) if layer.field else "" for layer in layers],
         }
     )
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 _KINDS = {

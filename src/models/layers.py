@@ -43,6 +43,17 @@ def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
 
 
+def count_parameters(module: nn.Module) -> int:
+    """Count the weights, trained or frozen."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def bytes_of(module: nn.Module) -> int:
+    """Return the bytes that parameters and buffers take in memory."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def head(network: nn.Module) -> nn.Module:
     """Return the layer that gives the logits, together with the dropout that stands directly before it."""
     name, layer = last_layer(network)

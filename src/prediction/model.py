@@ -57,16 +57,19 @@ class Model(NamedTuple):
         return calibration.least[coverage]
 
 
-def load(name: str) -> Model:
+def load(name: str, device: str = "auto") -> Model:
     """Load the model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id.
 
-    It is computed on the accelerator where there is one. Raises `UserError`.
+    device: as `train.device` names it; with auto the accelerator, where there is one. Raises `UserError`.
     """
+    place = set_up(device)
     if name.startswith("models:/"):
-        return _from_store(_store(), name)
-    if re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():
-        return _of_run(_store(), name)
-    return _placed(*file.load(Path(name)))
+        classifier, spec = _from_store(_store(), name)
+    elif re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():
+        classifier, spec = _of_run(_store(), name)
+    else:
+        classifier, spec = file.load(Path(name))
+    return Model(spec.probabilities(classifier).to(place).eval(), spec, place)
 
 
 def _store() -> Store:
@@ -77,7 +80,7 @@ def _store() -> Store:
     return store
 
 
-def _of_run(store: Store, run_id: str) -> Model:
+def _of_run(store: Store, run_id: str) -> tuple[Classifier, ModelSpec]:
     with explained(store.uri):
         outputs = store.client.get_run(run_id).outputs
     if outputs is None or not outputs.model_outputs:
@@ -85,7 +88,7 @@ def _of_run(store: Store, run_id: str) -> Model:
     return _from_store(store, f"models:/{outputs.model_outputs[-1].model_id}")
 
 
-def _from_store(store: Store, uri: str) -> Model:
+def _from_store(store: Store, uri: str) -> tuple[Classifier, ModelSpec]:
     """Load the copy of `models/model.safetensors` alone: what else MLflow keeps of a model is code of sorts."""
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
         import mlflow.artifacts
@@ -95,11 +98,6 @@ def _from_store(store: Store, uri: str) -> Model:
         if not copy.is_file():
             raise UserError(f"{uri} was not logged by this repository, or by another version of it: no {MODEL.name}")
         try:
-            return _placed(*file.load(copy))
+            return file.load(copy)
         except UserError as fault:
             raise UserError(str(fault).replace(str(copy), uri)) from None
-
-
-def _placed(classifier: Classifier, spec: ModelSpec) -> Model:
-    device = set_up()
-    return Model(spec.probabilities(classifier).to(device).eval(), spec, device)

@@ -1,4 +1,4 @@
-"""What goes through the pipe between a search and its workers, besides an `Epoch` after every epoch."""
+"""Define what goes through the pipe between a search and its workers, besides an `Epoch` after every epoch."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a training ended. `measured` is what the workers' `measure` returned; `reason` says why it failed."""
+    """Say how a training ended. `measured` is what the workers' `measure` returned; `reason` says why it failed."""
 
     state: Literal["complete", "pruned", "failed"]
     measured: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a search may look for: accuracy or loss on the validation images, and what a network costs."""
+"""Name what a search may look for: accuracy or loss on the validation images, and what a network costs."""
 
 import hashlib
 import time
@@ -71,13 +71,14 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
     from src.compute.forward import logits
     from src.evaluation.calibration import calibrated
     from src.models.file import content
+    from src.models.layers import count_parameters
 
     validation = trainer.images["validation"]
     outputs = logits(training.classifier, validation).cpu().numpy()
     model = content(training.classifier, calibrated(training.spec, outputs, validation.labels.cpu().numpy()))
     found: dict[str, Any] = {"model_md5": hashlib.md5(model).hexdigest()}
     if "parameters" in objectives:
-        found["parameters"] = sum(weights.numel() for weights in training.classifier.parameters())
+        found["parameters"] = count_parameters(training.classifier)
     if "latency" in objectives:
         took = []
         for _ in range(_PASSES):

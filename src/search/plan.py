@@ -1,4 +1,4 @@
-"""What is to be trained, as trials of one Optuna study: those of a search, or settings with several seeds."""
+"""Plan what is to be trained, as trials of one Optuna study: those of a search, or settings with several seeds."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the trials of a study gave, as Optuna keeps them, in words and as a table."""
+"""Read what the trials of a study gave, as Optuna keeps them, in words and as a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which values a trial has, and when it is pruned: a function of (seed, place in the study, earlier trials)."""
+"""Choose the values of a trial, and when it is pruned: a function of (seed, place in the study, earlier trials)."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Where a search is kept: a journal in the clone, or a database in which several machines work on one study."""
+"""Keep a search: in a journal in the clone, or in a database in which several machines work on one study."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What made a model, as content: digests of parameters, data and code. Whether it is committed is another question."""
+"""Name what made a model, as content: digests of parameters, data and code. If it is committed is another matter."""
 
 import hashlib
 import json

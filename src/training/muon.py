@@ -123,6 +123,7 @@ class MuonAndSgd(_MuonAnd):
     ) -> None:
         sgd = SGD(others, lr, sgd_momentum, nesterov=True, fused=True)
         super().__init__(hidden, sgd, lr, 0.0, compiled=compiled, momentum=momentum, ns_steps=iterations)
+        self.defaults["peak"] = lr
 
     @torch.no_grad()
     def _learn(self, rate: Tensor) -> None:

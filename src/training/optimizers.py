@@ -87,13 +87,13 @@ def place_rates(optimiser: Optimizer, device: torch.device) -> None:
 def set_rates(optimiser: Optimizer, lr: float) -> None:
     """Set the learning rates of the next step. lr: the rate of all groups but those that have a `peak` of their own.
 
-    Where a group has an `lr_scale`, that multiplies it. A rate with a `peak` falls from there as the first group's does
-    from its peak, and is 0 as soon as that has fallen by the group's `share`.
+    Where a group has an `lr_scale`, that multiplies it. A rate with a `peak` falls from there as `lr` does from the
+    optimiser's own, and is 0 as soon as that has fallen by the group's `share`.
     """
     for group in optimiser.param_groups:
         rate = lr * group.get("lr_scale", 1.0)
         if "peak" in group:
-            rate = group["peak"] * max(0.0, 1 - (1 - lr / group["peak_of_all"]) / group["share"])
+            rate = group["peak"] * max(0.0, 1 - (1 - lr / optimiser.defaults["peak"]) / group["share"])
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
         else:
@@ -152,7 +152,7 @@ def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) 
     ):
         for decay in (True, False):
             chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
-            rates = {"lr": lr, "peak": lr, "peak_of_all": config.lr, "share": share}
+            rates = {"lr": lr, "peak": lr, "share": share}
             groups.append({"params": chosen, "weight_decay": config.weight_decay / lr if decay else 0.0} | rates)
     return [group for group in groups if group["params"]]
 

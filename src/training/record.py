@@ -1,4 +1,4 @@
-"""What remains of a training in `reports/`: its history, its summary, and what it ran on."""
+"""Write what remains of a training in `reports/`: its history, its summary, and what it ran on."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -11,6 +11,7 @@ from src.compute.device import Compute
 from src.core.files import write_json
 from src.core.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.evaluation import tables
+from src.models.layers import bytes_of, count_parameters
 from src.training.results import Epoch
 
 
@@ -57,14 +58,13 @@ def summary(epochs: Sequence[Epoch], network: nn.Module) -> dict[str, float | in
     """
     kept = next(epoch for epoch in reversed(epochs) if epoch.best)
     accuracy, loss = kept.validation_accuracy, kept.validation_loss
-    tensors = [*network.parameters(), *network.buffers()]
     return {
         "epochs": epochs[-1].number,
         "best_epoch": kept.number,
         "validation_accuracy": None if accuracy is None else round(accuracy, 6),
         "validation_loss": None if loss is None else round(loss, 6),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "size_mib": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 2),
+        "parameters": count_parameters(network),
+        "size_mib": round(bytes_of(network) / 2**20, 2),
     }
 
 

@@ -75,13 +75,15 @@ def test_an_optimiser_gives_the_same_bits_twice(optimizer: Optimizer) -> None:
     assert torch.equal(trained(MNIST, optimizer=optimizer)[1], trained(MNIST, optimizer=optimizer)[1])
 
 
-@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"ema": 0.9, "clip_gradient": 1.0}, {"l1_penalty": 1e-4}])
-@pytest.mark.parametrize("name", RECIPES)
+CHANGES: list[dict[str, Any]] = [{"accumulate": 2}, {"ema": 0.9, "clip_gradient": 1.0}, {"l1_penalty": 1e-4}]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [*((name, {}) for name in RECIPES), *((CIFAR10_VGG, change) for change in CHANGES)]
+)
 def test_a_recorded_step_gives_the_bits_of_one_that_runs(
     name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if changes and name != CIFAR10_VGG:
-        pytest.skip("tried with one recipe")
     losses, weights = trained(name, **changes)
     monkeypatch.setattr(recorded, "WARM", 10**9)
     ran_losses, ran_weights = trained(name, **changes)

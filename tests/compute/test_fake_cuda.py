@@ -1,7 +1,7 @@
 """Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie in one place, the operators are
 deterministic, and from the first step of an epoch to its last nothing waits for the device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,16 +32,10 @@ FLOAT32, FLOAT16, BFLOAT16 = (Compute(CUDA, dtype) for dtype in (None, torch.flo
 MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
 
 # A copy of a fake network, which the moving average makes, asks for its tensors' memory.
-pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
-    """One thread, and an error where an operator is not deterministic."""
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning"),
+    pytest.mark.usefixtures("deterministic"),
+]
 
 
 def waits_of(name: str, compute: Compute, first_epoch: int = 1, resident: bool = True, **changes: Any) -> set[str]:

@@ -7,7 +7,6 @@ there from products and a softmax, has kernels of its own on CUDA (flash and mem
 take a deterministic form), and so has batch norm (cuDNN's).
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,13 +37,7 @@ MNIST, CIFAR10_VGG = "mnist", "cifar10-vgg"
 META = torch.device("meta")
 
 
-@pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
-    """One thread, and an error where an operator is not deterministic."""
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 @pytest.fixture

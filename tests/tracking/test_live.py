@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from test_sync import content, runs
-from tracking_samples import EPOCHS, ROOT, clean, epoch, finished, make_results, make_tree
+from tracking_samples import EPOCHS, ROOT, epoch, finished, make_results
 from tracking_server import Server
 
 from src import summary
@@ -23,16 +23,7 @@ from src.tracking.runs import close_dead, dead_runs, find_runs, gone
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    clean(monkeypatch)
-    make_tree(tmp_path / "clone")
-    monkeypatch.chdir(tmp_path / "clone")
-    Path("mlflow.db").write_bytes(empty_store)
-    return tmp_path / "clone"
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tree")]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from tracking_samples import EPOCHS, ROOT, clean, epoch, finished, lock, make_results, make_tree
+from tracking_samples import EPOCHS, ROOT, epoch, finished, lock, make_results
 from tracking_server import Server
 
 from src.core import paths
@@ -26,21 +26,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tree")]
 
 
 def git(*arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture(autouse=True)
-def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    clean(monkeypatch)
-    make_tree(tmp_path / "clone")
-    monkeypatch.chdir(tmp_path / "clone")
-    Path("mlflow.db").write_bytes(empty_store)
-    return tmp_path / "clone"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Where every pixel of the augmented image comes from: one gather for flips and shifts, one interpolation for the rest.
+"""Find where every pixel of an augmented image comes from: by a gather for flips and shifts, else an interpolation.
 
 Positions are in half heights and half widths from the centre, so that the image is [-1, 1]², as `grid_sample` has it.
 """
