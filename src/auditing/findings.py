@@ -1,0 +1,66 @@
+"""Find what is wrong with images and labels: wrong labels, strangers among the images, classes that are confused."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from src.auditing.samples import Samples
+from src.data.corrections import COLUMNS
+from src.data.splitting import Indices
+from src.figures.style import percent
+
+_STRANGE = 1.5  # times the median distance to neighbours
+
+
+def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices:
+    """Return the images whose label is probably wrong, the surest first, by confident learning.
+
+    C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
+    labels: (N,), as given; probabilities: (N, K), out-of-fold.
+    """
+    from cleanlab.filter import find_label_issues
+
+    found: Indices = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return found[probabilities[found].argmax(axis=1) != labels[found]]
+
+
+def outliers(features: NDArray[np.float32]) -> Indices:
+    """Return the images that resemble no other one, the strangest first.
+
+    features: (N, F). These are much farther from their nearest neighbours, by the cosine, than images usually are.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    neighbours = NearestNeighbors(n_neighbors=min(10, len(features) - 1), metric="cosine").fit(features)
+    distance = neighbours.kneighbors()[0].mean(axis=1)
+    order: Indices = np.argsort(-distance, kind="stable")
+    return order[distance[order] > _STRANGE * np.median(distance)]
+
+
+def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return pairs of classes and how many images of one seem to carry the label of the other, the most first."""
+    from cleanlab.dataset import find_overlapping_classes
+
+    table = find_overlapping_classes(labels, probabilities)
+    columns = (table[column] for column in ("Class Index A", "Class Index B", "Num Overlapping Examples"))
+    return [(classes[one], classes[other], int(count)) for one, other, count in zip(*columns, strict=True) if count]
+
+
+def suggest(
+    samples: Samples, features: NDArray[np.float32], probabilities: NDArray[np.float64], classes: Sequence[str]
+) -> pandas.DataFrame:
+    """Return a correction for each image whose label is probably wrong, then for each that resembles no other.
+
+    The surest of both come first. The index is the image's; the columns are those of `data/corrections.csv`.
+    """
+    rows: dict[int, tuple[str, str, str, str]] = {}
+    for index in label_issues(samples.labels, probabilities):
+        best, given = probabilities[index].argmax(), samples.labels[index]
+        sure, doubtful = (percent(probabilities[index, label], 1) for label in (best, given))
+        why = f"{sure} {classes[best]}, {doubtful} {classes[given]} as labelled"
+        rows[index] = (samples.names[index], "relabel", classes[best], why)
+    for index in outliers(features):
+        rows.setdefault(index, (samples.names[index], "drop", "", "resembles no other image"))
+    return pandas.DataFrame(list(rows.values()), pandas.Index(list(rows), dtype=np.int64), list(COLUMNS))
