@@ -18,8 +18,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from src.auditing.findings import confused, suggest
-from src.auditing.page import Audit, write_page
+from src.auditing.findings import confused, suggest, wrong_labels
+from src.auditing.page import write_page
 from src.auditing.probabilities import out_of_fold, pixel_features, pretrained_features
 from src.auditing.samples import together
 from src.auditing.shortcuts import properties, shortcuts
@@ -64,33 +64,36 @@ def main() -> None:
     else:
         features = pretrained_features(model, recipe.train, dataset, opened)
         judge = f"features of {model.name}"
-    judged = out_of_fold(features, samples.labels, samples.units, dataset.classes)
+    probabilities = out_of_fold(features, samples.labels, samples.units, dataset.classes)
 
-    found = suggest(samples, features, judged.probabilities, dataset.classes)
-    known = found["file"].isin({each.file for each in read_corrections()})
-    found = found[np.isin(samples.splits[found.index], audited) & ~known]
+    found = suggest(samples, features, probabilities, dataset.classes)
+    reviewed = found["file"].isin({each.file for each in read_corrections()})
+    asked = np.isin(samples.splits, audited)
+    found = found[asked[found.index] & ~reviewed]
     page, table = ("test.html", "test.csv") if arguments.test else ("index.html", "suggestions.csv")
     tables.write(AUDIT / table, found)
 
-    properties_known = properties(samples, round(recipe.data.max_gib * 2**30))
+    labels, probabilities = samples.labels[asked], probabilities[asked]
+    wrong, predicted = wrong_labels(labels, probabilities), (probabilities.argmax(axis=1) == labels).mean()
     write_page(
         AUDIT / page,
-        Audit(
-            title=recipe.data.title or dataset.name,
-            audited=audited,
-            judge=judge,
-            accuracy=judged.accuracy,
-            table=AUDIT / table,
-            found=found,
-            confused=confused(samples.labels, judged.probabilities, dataset.classes),
-            shortcuts=shortcuts(properties_known, samples.labels),
-        ),
         samples,
         dataset,
+        found,
+        title=recipe.data.title or dataset.name,
+        images=len(labels),
+        audited=audited,
+        judge=judge,
+        predicted=predicted,
+        wrong=wrong,
+        table=AUDIT / table,
+        confused=confused(labels, probabilities, dataset.classes),
+        shortcuts=shortcuts(properties(samples, round(recipe.data.max_gib * 2**30)), samples.labels),
     )
     counts = found["action"].value_counts()
     print(f"compared     {judge}")
-    print(f"predicted    {judged.accuracy:.2%} of {len(samples.labels):,} labels, each by a model that has not seen it")
+    print(f"predicted    {predicted:.2%} of {len(labels):,} labels, each by a model that has not seen it")
+    print(f"wrong        about {wrong:,} labels of {len(labels):,}")
     print(f"suggestions  {counts.get('relabel', 0):,} to relabel, {counts.get('drop', 0):,} to drop: {AUDIT / table}")
     print(f"see          {AUDIT / page}")
 

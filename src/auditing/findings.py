@@ -15,15 +15,26 @@ _STRANGE = 1.5  # times the median distance to neighbours
 
 
 def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices:
-    """Return the images whose label is probably wrong, the surest first, by confident learning.
+    """Return the images of which another class is more probable than their label, the least probable label first.
 
-    C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
     labels: (N,), as given; probabilities: (N, K), out-of-fold.
     """
     from cleanlab.filter import find_label_issues
 
-    found: Indices = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    return found[probabilities[found].argmax(axis=1) != labels[found]]
+    found: Indices = find_label_issues(
+        labels, probabilities, return_indices_ranked_by="self_confidence", filter_by="predicted_neq_given", n_jobs=1
+    )
+    return found
+
+
+def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
+    """Estimate how many labels are wrong, by confident learning: where, of `label_issues`, to stop.
+
+    C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
+    """
+    from cleanlab.count import num_label_issues
+
+    return int(num_label_issues(labels, probabilities, estimation_method="off_diagonal_calibrated"))
 
 
 def outliers(features: NDArray[np.float32]) -> Indices:
@@ -35,8 +46,9 @@ def outliers(features: NDArray[np.float32]) -> Indices:
 
     neighbours = NearestNeighbors(n_neighbors=min(10, len(features) - 1), metric="cosine").fit(features)
     distance = neighbours.kneighbors()[0].mean(axis=1)
-    order: Indices = np.argsort(-distance, kind="stable")
-    return order[distance[order] > _STRANGE * np.median(distance)]
+    order = np.argsort(-distance, kind="stable")
+    strangers: Indices = order[distance[order] > _STRANGE * np.median(distance)]
+    return strangers
 
 
 def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, int]]:
@@ -51,7 +63,7 @@ def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Seque
 def suggest(
     samples: Samples, features: NDArray[np.float32], probabilities: NDArray[np.float64], classes: Sequence[str]
 ) -> pandas.DataFrame:
-    """Return a correction for each image whose label is probably wrong, then for each that resembles no other.
+    """Return a correction for each image whose label is doubtful, then for each that resembles no other.
 
     The surest of both come first. The index is the image's; the columns are those of `data/corrections.csv`.
     """

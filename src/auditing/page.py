@@ -2,9 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas
@@ -13,30 +12,19 @@ from PIL import Image
 
 from src.auditing.samples import Samples
 from src.core.files import write_text
-from src.data.prepared import Dataset, SplitName
+from src.data.prepared import Dataset
 from src.figures.data import duplicates_found
 from src.figures.template import templates
 
 _SHOWN = {"relabel": 120, "drop": 40}  # suggestions that have a picture; the table has all
-_PAIRS = 10  # of classes
 _SIDE = 144  # pixels of a picture
 
 
-class Audit(NamedTuple):
-    """Hold what an audit found."""
+def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.DataFrame, **facts: Any) -> None:
+    """Write the page. found: as `findings.suggest` returns it; facts: what else the template names.
 
-    title: str
-    audited: Sequence[SplitName]
-    judge: str  # what of the images was compared
-    accuracy: float  # share of given labels that are predicted
-    table: Path
-    found: pandas.DataFrame  # as `findings.suggest` returns it
-    confused: Sequence[tuple[str, str, int]]
-    shortcuts: Sequence[tuple[str, float]]
-
-
-def write_page(path: Path, audit: Audit, samples: Samples, dataset: Dataset) -> None:
-    """Write the page; every value is escaped, since class and file names may hold anything."""
+    Every value is escaped: class and file names may hold anything.
+    """
     position = {name: index for index, name in enumerate(samples.names)}
 
     def picture(name: str) -> dict[str, str]:
@@ -50,7 +38,7 @@ def write_page(path: Path, audit: Audit, samples: Samples, dataset: Dataset) -> 
 
     suggestions = {}
     for action, most in _SHOWN.items():
-        rows = audit.found[audit.found["action"] == action]
+        rows = found[found["action"] == action]
         first = rows.head(most)
         shown = zip(map(picture, first["file"]), first["value"], first["reason"], strict=True)
         suggestions[action] = len(rows), list(shown)
@@ -60,12 +48,10 @@ def write_page(path: Path, audit: Audit, samples: Samples, dataset: Dataset) -> 
             examples = ([picture(each.name) for each in members if each.name in position] for members in sets.examples)
             copies.append((kind, duplicates_found(sets), [members for members in examples if members]))
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
-        audit=audit,
-        images=sum(dataset.splits[split].count for split in audit.audited),
         suggestions=suggestions,
         copies=copies,
-        confused=audit.confused[:_PAIRS],
         chance=1 / len(dataset.classes),
+        **facts,
     )  # fmt: skip
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 

@@ -4,7 +4,6 @@ Features are a pretrained network's, never those of the trained model: it has se
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +22,6 @@ from src.training.features import features_of, head_classifier
 FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of logistic regression: the least regularises most
 _SIDE = 16  # pixels, at most, of the images that are compared without a network
-
-
-class OutOfFold(NamedTuple):
-    probabilities: NDArray[np.float64]  # (N, K)
-    strength: float  # the one of STRENGTHS that predicts given labels best
-    accuracy: float  # the share of given labels that are predicted
 
 
 def pretrained_features(
@@ -55,8 +48,10 @@ def pixel_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([each.numpy().ravel() for each in small])
 
 
-def out_of_fold(features: NDArray[np.float32], labels: Indices, units: Indices, classes: Sequence[str]) -> OutOfFold:
-    """Return the probabilities of logistic regression for each image, learned from the other folds' images.
+def out_of_fold(
+    features: NDArray[np.float32], labels: Indices, units: Indices, classes: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return the probabilities (N, K) of logistic regression for each image, learned from the other folds' images.
 
     features: (N, F); labels: (N,), as given; units: (N,), equal for images that belong together, which are in one fold:
     else the label of a copy would be learned, a wrong one too. How strongly it is regularised decides how many wrong
@@ -75,14 +70,15 @@ def out_of_fold(features: NDArray[np.float32], labels: Indices, units: Indices, 
     fold_of = np.empty(len(members), np.int64)
     fold_of[order] = np.arange(len(members)) % FOLDS
     fold = fold_of[np.searchsorted(members, units)]
-    found: list[tuple[float, float, NDArray[np.float64]]] = []
+    least = np.inf
+    best: NDArray[np.float64] = np.empty(0)
     for strength in STRENGTHS:
         probabilities = np.zeros((len(labels), len(classes)))
         for held_out in (fold == number for number in range(FOLDS)):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, tol=1e-3))
             model.fit(features[~held_out], labels[~held_out])
             probabilities[np.ix_(held_out, model.classes_)] = model.predict_proba(features[held_out])
-        of_given = probabilities[np.arange(len(labels)), labels]
-        found.append((float(-np.log(of_given.clip(1e-9)).mean()), strength, probabilities))
-    _, strength, probabilities = min(found, key=lambda each: each[0])
-    return OutOfFold(probabilities, strength, float((probabilities.argmax(axis=1) == labels).mean()))
+        loss = -np.log(probabilities[np.arange(len(labels)), labels].clip(1e-9)).mean()
+        if loss < least:
+            least, best = loss, probabilities
+    return best
