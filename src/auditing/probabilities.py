@@ -33,7 +33,8 @@ def pretrained_features(
     network has no last layer that takes features.
     """
     compute = prepare(train, model.name)
-    network = compute.place(ModelSpec.of(model, dataset).build(0))
+    frozen = model.model_copy(update={"freeze": True})
+    network = compute.place(ModelSpec.of(frozen, dataset).build(0))
     batches = {split: Batches(images, compute.device) for split, images in opened.items()}
     if head_classifier(network, batches["train"]) is None:
         raise UserError(f"{model.name} pools behind its last layer, which takes no features: name a --backbone")

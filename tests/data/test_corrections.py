@@ -1,5 +1,6 @@
 """What `data/corrections.csv` says of single images, the split stage does."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def corrections(*lines: str, header: str = HEADER) -> None:
 
 def places() -> dict[str, tuple[str, int]]:
     """Split and label of each image."""
-    found = {}
+    found: dict[str, tuple[str, int]] = {}
     for split in SPLITS:
         for name, label in zip(read_names(split), open_split(split).labels.tolist(), strict=True):
             found[name] = split, label
@@ -57,7 +58,7 @@ def test_images_of_one_scene_stay_on_one_split() -> None:
     run_stages(None)
     before = places()
     assert any(len({before[name][0] for name in scene}) > 1 for scene in scenes)
-    corrections(*(f"{one},same_as,{other}," for scene in scenes for one, other in zip(scene, scene[1:], strict=False)))
+    corrections(*(f"{one},same_as,{other}," for scene in scenes for one, other in itertools.pairwise(scene)))
     check_promises(run_stages(None))
     after = places()
     assert all(len({after[name][0] for name in scene}) == 1 for scene in scenes)
