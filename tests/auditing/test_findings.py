@@ -81,7 +81,7 @@ def test_suggestions_are_corrections_and_strangers_come_last() -> None:
     relabelled = found[found["action"] == "relabel"]
     file, _, value, reason = relabelled.loc[7]
     assert (file, value) == ("7.png", "bee")
-    assert "% ant as labelled" in reason
+    assert "% ant as labelled" in str(reason)
     assert 9 in outliers(points)
     assert found["file"].is_unique
     assert found["action"].tolist() == sorted(found["action"], reverse=True)
