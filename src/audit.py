@@ -4,9 +4,9 @@
     python -m src.audit --backbone tf_efficientnet_lite0 --weights ../weights.safetensors
 
 Reads train and validation as `split` left them, and writes `reports/audit/index.html` to look at and
-`reports/audit/suggestions.csv`, the surest suggestion first. Its lines are corrections: copy those that you agree with
-into `data/corrections.csv`, and `dvc repro` applies them. Images that are named there are not suggested again; where a
-label is right after all, relabel the image as what it is.
+`reports/audit/suggestions.csv`, the most doubtful label first. Its lines are corrections: copy those that you agree
+with into `data/corrections.csv`, and `dvc repro` applies them. Images that are named there are not suggested again;
+where a label is right after all, relabel the image as what it is.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main() -> None:
     counts = found["action"].value_counts()
     print(f"compared     {judge}")
     print(f"predicted    {predicted:.2%} of {len(labels):,} labels, each by a model that has not seen it")
-    print(f"wrong        about {wrong:,} labels of {len(labels):,}")
+    print(f"wrong        {wrong:,} labels of {len(labels):,}, by confident learning's estimate")
     print(f"suggestions  {counts.get('relabel', 0):,} to relabel, {counts.get('drop', 0):,} to drop: {AUDIT / table}")
     print(f"see          {AUDIT / page}")
 

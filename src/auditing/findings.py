@@ -11,8 +11,6 @@ from src.data.corrections import COLUMNS
 from src.data.splitting import Indices
 from src.figures.style import percent
 
-_STRANGE = 1.5  # times the median distance to neighbours
-
 
 def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices:
     """Return the images of which another class is more probable than their label, the least probable label first.
@@ -40,14 +38,16 @@ def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
 def outliers(features: NDArray[np.float32]) -> Indices:
     """Return the images that resemble no other one, the strangest first.
 
-    features: (N, F). These are much farther from their nearest neighbours, by the cosine, than images usually are.
+    features: (N, F). The distance to the nearest neighbours, by the cosine, lies "far out": more than three
+    interquartile ranges above the upper quartile (J. W. Tukey, "Exploratory Data Analysis", 1977).
     """
     from sklearn.neighbors import NearestNeighbors
 
     neighbours = NearestNeighbors(n_neighbors=min(10, len(features) - 1), metric="cosine").fit(features)
     distance = neighbours.kneighbors()[0].mean(axis=1)
     order = np.argsort(-distance, kind="stable")
-    strangers: Indices = order[distance[order] > _STRANGE * np.median(distance)]
+    lower, upper = np.quantile(distance, [0.25, 0.75])
+    strangers: Indices = order[distance[order] > upper + 3 * (upper - lower)]
     return strangers
 
 
