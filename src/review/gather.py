@@ -32,7 +32,7 @@ from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
 from src.tracking.store import tracking_uri
 
-_FEWEST_SEEDS = 3
+FEWEST_SEEDS = 3
 
 
 def review(base: Revision, head: Revision) -> dict[str, Any]:
@@ -173,6 +173,15 @@ def judged_models(head: Revision) -> int:
     return len(models - {None}) if now else 0
 
 
+def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
+    """Return the rows that `src.seeds` left of this recipe; None without its table. Raises `UserError`."""
+    table = revision.table(SEEDS, "recipe", "validation_accuracy", "test_accuracy")
+    if table is None:
+        return None
+    recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
+    return table[table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))]
+
+
 def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
     """Compare the validation accuracies that `src.seeds` left of both recipes; return that, or why it cannot be done.
 
@@ -180,17 +189,15 @@ def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict
     """
     sides = []
     for revision in (base, head):
-        table = revision.table(SEEDS, "recipe", "validation_accuracy")
-        if table is None:
-            return None, None
         try:
-            recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
+            table = seed_accuracies(revision)
         except UserError as fault:
             return None, f"{revision.name}: the present code cannot read its recipe ({fault})"
-        rows = table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))
-        sides.append(table.loc[rows, "validation_accuracy"].dropna().to_numpy(dtype=np.float64))
+        if table is None:
+            return None, None
+        sides.append(table["validation_accuracy"].dropna().to_numpy(dtype=np.float64))
     before, after = sides
-    if min(len(before), len(after)) < _FEWEST_SEEDS or np.array_equal(before, after):
+    if min(len(before), len(after)) < FEWEST_SEEDS or np.array_equal(before, after):
         return None, None
     p, low, high = welch(before, after)
     if np.isnan(p):
