@@ -12,17 +12,18 @@ _MOST = 10
 
 
 def commits(base: Revision, head: Revision, margin: float) -> list[dict[str, Any]]:
-    """Return the last ten commits on the way to the head that hold new answers to the validation images, oldest first.
+    """Return the base, and the last ten commits on the way to the head that hold new answers to the validation images.
 
     Each with what it `differs` in from the base, its `accuracy` with the ends of the 95 % interval, and the
     `comparison` with the base or the `obstacle` to it.
     """
     way = f"{base.commit}..{head.commit or 'HEAD'}"
     path = VALIDATION_PREDICTIONS.as_posix()
+    lines = texts(git("log", "-z", f"--max-count={_MOST}", "--format=%H %s", way, "--", path))
+    oldest_first = (line.partition(" ") for line in reversed(lines))
+    steps = [Revision(f"{commit[:9]} {subject}", commit, tolerant=True) for commit, _, subject in oldest_first]
     found = []
-    for line in reversed(texts(git("log", "-z", f"--max-count={_MOST}", "--format=%H %s", way, "--", path))):
-        commit, _, subject = line.partition(" ")
-        each = Revision(f"{commit[:9]} {subject}", commit, tolerant=True)
+    for each in (base, *steps):
         answers = read_answers(each, VALIDATION_PREDICTIONS)
         if answers is None or not len(answers):
             continue

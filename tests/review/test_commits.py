@@ -20,12 +20,13 @@ def test_each_commit_with_new_answers_is_held_against_the_base(repo: Path, tell:
     results(repo, with_flips(VALIDATION, 0, 100), TEST, "third model")
     last = commit(repo, "a better network")
     found = json.loads(tell("--json"))["commits"]
-    assert [each["differs"] for each in found] == [["parameters"], ["parameters", "code"]]
-    assert [each["comparison"]["verdict"] for each in found] == ["worse", "better"]
-    assert [len(each["accuracy"]) for each in found] == [3, 3]
+    assert [each["differs"] for each in found] == [[], ["parameters"], ["parameters", "code"]]
+    assert [each["comparison"]["verdict"] for each in found] == ["equivalent", "worse", "better"]
+    assert [len(each["accuracy"]) for each in found] == [3, 3, 3]
     text = tell()
     row = f"| `{last[:9]} a better network` | parameters, code | 84.85 % (83.21 to 86.35) | Better, +5.00 points |"
     assert row in text
+    assert ")` |  | 79.85 % (78.04 to 81.55) |  |" in text, "the base's own"
     assert "a&#32;higher&#32;rate&#32;&#124;" in text, "a subject is text, never a cell"
     assert "at once" not in text
 
@@ -38,10 +39,12 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     results(repo, answered(1_500, 0.9, seed=3), TEST, "third model", images="other photos")
     commit(repo, "a better network")
     found = json.loads(tell("--json"))["commits"]
-    assert [each["differs"] for each in found] == [["data"], ["data", "code"]]
+    assert [each["differs"] for each in found] == [[], ["data"], ["data", "code"]]
     text = tell()
     assert "2,000 images became 1,500" in text.partition("### Commits")[2]
     assert "at once" not in text
     git(repo, "reset", "-q", "--soft", "main")
     commit(repo, "both")
-    assert "Data and more were changed at once." in tell()
+    text = tell()
+    assert "Data and more were changed at once." in text
+    assert "### Commits" in text, "where nothing is paired, even of one commit"
