@@ -1,5 +1,6 @@
 """List the commits of a change that were run: what each differs in from the base, and what came of it."""
 
+from itertools import pairwise
 from typing import Any
 
 from src.core.paths import VALIDATION_PREDICTIONS
@@ -15,7 +16,8 @@ def commits(base: Revision, head: Revision, margin: float) -> list[dict[str, Any
     """Return the base, and the last ten commits on the way to the head that hold new answers to the validation images.
 
     Each with what it `differs` in from the base, its `accuracy` with the ends of the 95 % interval, and the
-    `comparison` with the base or the `obstacle` to it.
+    `comparison` with the base, or the `obstacle` to it. `previous`: the base has other images, so it is with the commit
+    before.
     """
     way = f"{base.commit}..{head.commit or 'HEAD'}"
     path = VALIDATION_PREDICTIONS.as_posix()
@@ -23,16 +25,20 @@ def commits(base: Revision, head: Revision, margin: float) -> list[dict[str, Any
     oldest_first = (line.partition(" ") for line in reversed(lines))
     steps = [Revision(f"{commit[:9]} {subject}", commit, tolerant=True) for commit, _, subject in oldest_first]
     found = []
-    for each in (base, *steps):
+    for previous, each in pairwise((base, base, *steps)):
         answers = read_answers(each, VALIDATION_PREDICTIONS)
         if answers is None or not len(answers):
             continue
         right, images = int((answers["label"] == answers["prediction"]).sum()), len(answers)
+        against, with_base = compare_split(base, each, "validation", margin), True
+        if against["obstacle"] and previous is not base:
+            against, with_base = compare_split(previous, each, "validation", margin), False
         found.append({
             "name": each.name,
             "differs": differs(base, each),
             "accuracy": [right / images, *(float(end) for end in wilson(right, images))],
-            **compare_split(base, each, "validation", margin),
+            "previous": not with_base,
+            **against,
         })  # fmt: skip
     return found
 

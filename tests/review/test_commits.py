@@ -41,7 +41,9 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     found = json.loads(tell("--json"))["commits"]
     assert [each["differs"] for each in found] == [[], ["data"], ["data", "code"]]
     text = tell()
-    assert "2,000 images became 1,500" in text.partition("### Commits")[2]
+    table = text.partition("### Commits")[2]
+    assert "| data | 79.33 % (77.21 to 81.31) | 2,000 images became 1,500 |" in table
+    assert "| data, code | 89.07 % (87.39 to 90.55) | Better, +9.73 points against the commit before |" in table
     assert "at once" not in text
     git(repo, "reset", "-q", "--soft", "main")
     commit(repo, "both")
