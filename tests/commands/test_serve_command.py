@@ -86,24 +86,23 @@ def test_a_thousand_bad_uploads_are_refused_and_leave_the_server_as_it_was() -> 
         host, port = url.removeprefix("http://").split(":")
 
         def ask(bad: Bad) -> tuple[str, int]:
-            """Return the status; 400 where the server hangs up on what is no request, or not a complete one."""
+            """Return the status; 0 where the server hangs up."""
+            answer = b""
             with socket.create_connection((host, int(port)), timeout=20) as connection, suppress(ConnectionError):
                 connection.sendall(bad.sent)
                 if bad.half:
                     connection.shutdown(socket.SHUT_WR)
                 answer = connection.makefile("rb").readline()
-                return bad.kind, int(answer.split()[1]) if answer else 400
-            return (
-                bad.kind,
-                413 if "too long" in bad.kind else 0,
-            )  # the server answers, and closes, before it has read all
+            return bad.kind, int(answer.split()[1]) if answer else 0
 
         list(map(ask, islice(bad_requests(1, 2**20), 50)))
         before = peak_mib(server)
         with ThreadPoolExecutor(8) as clients:
             statuses = Counter(clients.map(ask, islice(bad_requests(0, 2**20), 1_000)))
         assert sum(statuses.values()) == 1_000
-        assert {answer: count for answer, count in statuses.items() if not 400 <= answer[1] < 500} == {}
+        # Whose own side is closed is not answered; of what is not read to its end, the answer may be lost.
+        unanswered = {("half closed", 0), ("too long", 0)}
+        assert {answer for answer in statuses if not 400 <= answer[1] < 500} <= unanswered
         assert server.poll() is None
         assert peak_mib(server) - before < 256
         assert post(url, png(1, 24)) == expected

@@ -19,6 +19,7 @@ MAGIC = (
     b"%PDF-1.7",
     b"PK\3\4",
 )
+END = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 class Bad(NamedTuple):
@@ -52,7 +53,7 @@ def form(content: bytes, boundary: str = "b", name: str = "file") -> bytes:
 
 
 def bad_requests(seed: int, most: int) -> Iterator[Bad]:
-    """Yield requests without end, all kinds in turn, none like another; `most` bytes are what the server takes."""
+    """Yield requests without end, all kinds in turn, their content drawn; `most`: bytes that the server takes."""
     draw = random.Random(seed)
     multipart = "Content-Type: multipart/form-data; boundary=b"
     text_bomb = (b"zTXt", b"a\0\0" + zlib.compress(bytes(100 * 2**20)))
@@ -81,11 +82,8 @@ def bad_requests(seed: int, most: int) -> Iterator[Bad]:
         yield post("no form", draw.randbytes(draw.randrange(1, 900)), multipart)
         yield post("bad query", GOOD["JPEG"], query=f"?top={draw.choice(['0', '-9', 'x', '1.5'])}")
         yield post("unknown coverage", GOOD["JPEG"], query=f"?coverage={draw.random()}")
-        yield Bad("no path", f"GET /{draw.random()} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        yield Bad(
-            "method",
-            f"{draw.choice(['GET', 'PUT', 'DELETE'])} /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(),
-        )
+        yield Bad("no path", f"GET /{draw.random()} {END}".encode())
+        yield Bad("method", f"{draw.choice(['GET', 'PUT', 'DELETE'])} /predict?{draw.random()} {END}".encode())
         yield Bad("no HTTP", draw.randbytes(draw.randrange(4, 99)) + b"\r\n\r\n")
         whole = post("half closed", GOOD["JPEG"])
         yield whole._replace(sent=whole.sent[: draw.randrange(20, len(whole.sent) - 99)], half=True)
