@@ -1,29 +1,29 @@
-"""Read the data sets' own files: IDX (MNIST, Fashion-MNIST), CIFAR batches, scikit-learn's digits.
-
-Bytes in, arrays out. A file that is another than it should be is a `UserError`.
-"""
+"""Read the data sets' own files: IDX (MNIST, Fashion-MNIST), CIFAR batches, scikit-learn's digits."""
 
 import hashlib
 import pickle
-import re
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
+from src.data.archives import too_large
 from src.data.sources import SOURCES
 
-_IDX = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
-_IDX_FILES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-OWN_FILES = {
+_IDX_FILES = (
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
+OWN_FILES: Mapping[str, tuple[str, ...]] = {
     "digits": ("digits.csv",),
     "mnist": _IDX_FILES,
     "fashion_mnist": _IDX_FILES,
-    "cifar10": (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
-    "cifar100": ("train", "test"),
+    "cifar10": tuple(SOURCES["cifar10"].pickles),
+    "cifar100": tuple(SOURCES["cifar100"].pickles),
 }
 
 Images = NDArray[np.uint8]  # (N, H, W, C)
@@ -31,99 +31,87 @@ Labels = NDArray[np.int64]  # (N,)
 
 
 class Part(NamedTuple):
-    """Images that the data set keeps together, in its own order."""
-
     split: Literal["digits", "train", "test"]  # digits has no test set of its own
     images: Images
     labels: Labels
 
 
 def own_file(dataset: str, name: str) -> str | None:
-    """Return which of the data set's own files `name` is (its folder does not matter), or None."""
-    base = name.rsplit("/", 1)[-1]
-    if dataset in ("mnist", "fashion_mnist") and (match := _IDX.fullmatch(base)):
-        return f"{match[1]}-{match[2]}"
-    if dataset == "digits":
-        base = base.removesuffix(".gz")
+    """Return which of `OWN_FILES` the file `name` is (its folder does not matter), or None."""
+    base = name.rpartition("/")[2].removesuffix(".gz").replace(".idx", "-idx")  # some unpack to train-images.idx3-ubyte
     return base if base in OWN_FILES.get(dataset, ()) else None
 
 
-def read_own_file(dataset: str, name: str, data: bytes, max_bytes: int) -> tuple[Images | None, Labels | None]:
-    """Return the images, the labels or both that one of the data set's own files holds.
+def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> list[Part]:
+    """Return all images of a data set, from the contents of its `OWN_FILES`, which are taken out of `files`.
 
-    What is compressed may unpack to `max_bytes`.
+    Each may unpack to `max_bytes`. Raise `UserError` if one is missing or damaged, or if they do not fit together.
     """
-    if name.endswith(".gz"):
-        decoder = zlib.decompressobj(wbits=31)
-        try:
-            data = decoder.decompress(data, max_bytes)
-        except zlib.error as error:
-            raise UserError(f"{name} is damaged ({error}): fetch it again") from None
-        if not decoder.eof:
-            reason = "is truncated: fetch it again"
-            if decoder.unconsumed_tail:
-                reason = f"unpacks to more than {max_bytes / 2**30:,.3g} GiB: raise data.max_gib if it should"
-            raise UserError(f"{name} {reason}")
-    if dataset == "digits":
-        return _read_digits(data)
-    if dataset in ("cifar10", "cifar100"):
-        return _read_cifar(dataset, name, data)
-    array = _read_idx(name, data)
-    return (None, array.astype(np.int64)) if array.ndim == 1 else (array[..., np.newaxis], None)
-
-
-def assemble(dataset: str, files: dict[str, tuple[Images | None, Labels | None]]) -> list[Part]:
-    """Put together what `read_own_file` gave for each name of `own_file`. Raise `UserError` if it does not fit."""
-    missing = [name for name in OWN_FILES[dataset] if name not in files]
-    if missing:
+    if missing := [name for name in OWN_FILES[dataset] if name not in files]:
         raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source: fetch the whole data set")
-    parts: list[Part] = []
+    contents = ((name, _unpacked(name, files.pop(name), max_bytes)) for name in OWN_FILES[dataset])
     if dataset == "digits":
-        pairs = [("digits", *files["digits.csv"])]
-    elif dataset in ("mnist", "fashion_mnist"):
-        pairs = [
-            (split, files[f"{prefix}-images"][0], files[f"{prefix}-labels"][1])
-            for split, prefix in (("train", "train"), ("test", "t10k"))
-        ]
+        parts = [Part("digits", *_read_digits(data)) for _, data in contents]
+    elif dataset.startswith("cifar"):
+        *batches, test = [_read_cifar(dataset, name, data) for name, data in contents]
+        images, labels = map(np.concatenate, zip(*batches, strict=True))
+        parts = [Part("train", images, labels), Part("test", *test)]
     else:
-        pairs = [("test" if name.startswith("test") else "train", *files[name]) for name in OWN_FILES[dataset]]
+        images, labels, test_images, test_labels = (_read_idx(name, data) for name, data in contents)
+        parts = [
+            Part("train", images[..., np.newaxis], labels.astype(np.int64)),
+            Part("test", test_images[..., np.newaxis], test_labels.astype(np.int64)),
+        ]
     classes = len(SOURCES[dataset].classes)
-    for split, images, labels in pairs:
-        if images is None or labels is None or len(images) != len(labels) or not len(images):
-            raise UserError(
-                f"data set {dataset}: the {split} files have different numbers of images and labels: fetch them again"
-            )
-        if images.shape[1:] != (parts[0].images.shape[1:] if parts else images.shape[1:]):
-            raise UserError(f"data set {dataset}: the images of its files differ in size: get them again")
-        if labels.min() < 0 or labels.max() >= classes:
-            raise UserError(f"data set {dataset}: a label of the {split} files is outside of 0 to {classes - 1}")
-        parts.append(Part(split, images, labels))  # type: ignore[arg-type]
+    for split, images, labels in parts:
+        if len(images) != len(labels) or not len(images):
+            reason = "have different numbers of images and labels"
+        elif images.shape[1:] != parts[0].images.shape[1:]:
+            reason = "have images of another size than the others"
+        elif not 0 <= labels.min() <= labels.max() < classes:
+            reason = f"have a label outside of 0 to {classes - 1}"
+        else:
+            continue
+        raise UserError(f"data set {dataset}: the {split} files {reason}: fetch them again")
     return parts
 
 
-def _read_digits(data: bytes) -> tuple[Images, Labels]:
+def _unpacked(name: str, data: bytes, max_bytes: int) -> bytes:
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    decoder = zlib.decompressobj(wbits=31)
     try:
-        numbers = np.array([line.split(b",") for line in data.split()], np.int64).reshape(-1, 65)
-    except (OverflowError, ValueError):  # rows of another length, no numbers, or too large ones
-        raise UserError("digits.csv.gz is not the table of digits that scikit-learn carries: make env") from None
+        data = decoder.decompress(data, max_bytes)
+    except zlib.error as error:
+        raise UserError(f"{name} is damaged ({error}): fetch it again") from None
+    if decoder.unconsumed_tail:
+        raise too_large(name, max_bytes)
+    if not decoder.eof:
+        raise UserError(f"{name} is truncated: fetch it again")
+    return data
+
+
+def _read_digits(data: bytes) -> tuple[Images, Labels]:
+    numbers = np.array([line.split(b",") for line in data.split()], np.int64)
     pixels = np.round(numbers[:, :-1] * (255 / 16)).astype(np.uint8)
     return pixels.reshape(-1, 8, 8, 1), numbers[:, -1]
 
 
 def _read_idx(name: str, data: bytes) -> NDArray[np.uint8]:
-    """Return the array of an IDX file of bytes: (N,) labels or (N, H, W) images."""
-    if len(data) < 4 or data[:3] != b"\0\0\x08" or data[3] not in (1, 3):
-        raise UserError(f"{name} is not an IDX file of bytes: fetch it again")
-    start = 4 + 4 * data[3]
+    """Return the array of an IDX file of bytes: (N,) labels or (N, H, W) images, as its name says."""
+    dimensions = 3 if "idx3" in name else 1
+    start = 4 + 4 * dimensions
     try:
-        shape = struct.unpack(f">{data[3]}I", data[4:start])
+        if data[:4] != bytes([0, 0, 8, dimensions]):
+            raise ValueError("another kind")
+        shape = struct.unpack(f">{dimensions}I", data[4:start])
         return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
     except (struct.error, ValueError):
-        raise UserError(f"{name} has not the length that its header says: fetch it again") from None
+        raise UserError(f"{name} is no IDX file of bytes, or not as long as its header says: fetch it again") from None
 
 
 def _read_cifar(dataset: str, name: str, data: bytes) -> tuple[Images, Labels]:
-    if hashlib.md5(data).hexdigest() != SOURCES[dataset].pickles[name.rsplit("/", 1)[-1]]:
+    if hashlib.md5(data).hexdigest() != SOURCES[dataset].pickles[name]:
         raise UserError(f"{name} is not the published file, and no other pickle is loaded: fetch it again")
     batch = pickle.loads(data, encoding="bytes")  # noqa: S301 (its checksum is the published one)
     pixels = batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -6,10 +6,10 @@ folders. What else is below a class folder is its own. Names can mean several th
 them is an error.
 """
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -198,19 +198,23 @@ def _check_splits(found: list[str], official: list[int]) -> None:
 def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:
     """Raise `UserError` if a class or a folder beside the class folders has no image that was read, only `others`."""
     missing: Counter[str] = Counter()
-    known = set(found)
     if len(parts[0]) == 1:
         photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
-        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match and match[1] not in known)
+        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match)
+        for name in found:
+            del missing[name]
     else:
-        full = [name.split("/") for name in names]
-        folders = {tuple(long[: len(long) - len(part) + 1]) for long, part in zip(full, parts, strict=True)}
-        parents = {folder[:-1] for folder in folders}
-        folders |= parents
+        folders = {PurePosixPath(name).parents[len(part) - 2] for name, part in zip(names, parts, strict=True)}
+        parents = {folder.parent for folder in folders}
+        places: Counter[str] = Counter()
         for other in others:
-            path = list(itertools.takewhile(lambda part: not is_generated(part), other.split("/")[:-1]))
-            beside = {tuple(path[: len(parent) + 1]) for parent in parents} - folders
-            missing.update({"/".join(folder): not other.endswith("/") for folder in beside if folder[:-1] in parents})
+            place, _, base = other.rpartition("/")
+            places[place] += bool(base)  # a folder counts nothing
+        for place, count in places.items():
+            for folder in (PurePosixPath(place), *PurePosixPath(place).parents):
+                beside = folder.parent in parents and folder not in folders | parents
+                if beside and not any(map(is_generated, folder.parts)):
+                    missing[str(folder)] += count
     if missing:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
         raise UserError(

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.data.images import to_image
+
 RIMS = (0.0, 0.025, 0.05)  # of height and width, left out on each side
 BITS = 7  # of 64 in which hashes may differ: of their four parts of 16 bits one then differs in one bit at most
 CORRELATION = 0.9  # of equal pictures: 0.97 and more with few exceptions; of others, where hashes agree: 0.8 at most
@@ -69,7 +71,7 @@ def _hashes(pixels: NDArray[np.uint8], images: Indices) -> tuple[Hashes, Hashes]
 
 def _grey(image: NDArray[np.uint8], width: int, height: int) -> list[NDArray[np.uint8]]:
     """Return the image (H, W, C) in grey, small, without each of the rims."""
-    grey = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).convert("L")
+    grey = to_image(image).convert("L")
     boxes = [(rim * grey.width, rim * grey.height, (1 - rim) * grey.width, (1 - rim) * grey.height) for rim in RIMS]
     return [np.asarray(grey.resize((width, height), Image.Resampling.BOX, box)) for box in boxes]
 

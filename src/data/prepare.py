@@ -1,6 +1,5 @@
 """Turn `data/raw` into `data/prepared`: split the staged images, write arrays and `dataset.json`, say what was done."""
 
-import functools
 import math
 import shutil
 import tempfile
@@ -13,8 +12,6 @@ from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.duplicates import duplicate_sets
-from src.data.images import Resize
-from src.data.layout import counted
 from src.data.near import SMALLEST, near_duplicates
 from src.data.prepared import (
     LABELS,
@@ -29,8 +26,8 @@ from src.data.prepared import (
     split_folder,
 )
 from src.data.report import report
-from src.data.shards import by_shard, md5s, write_images, write_labels, write_samples
-from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, numbered, place, ranks
+from src.data.shards import by_shard, write_array, write_images, write_samples
+from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
@@ -44,29 +41,19 @@ def prepare(data: Data, split: Split) -> Dataset:
         shutil.rmtree(stale)
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
-        staged = stage(data, scratch)
-        staged = staged._replace(official=_official(staged, data.name, split))
+        staged = stage(data, scratch)  # all images with their labels; what follows decides where they go
+        official = _official(staged, data.name, split)
         groups = staged.groups or (match_groups(staged.names.tolist(), split.groups) if split.groups else None)
+        staged = staged._replace(official=official, groups=groups)
         _, first, same = np.unique(staged.digests.view("V16").ravel(), return_index=True, return_inverse=True)
         equal, near = first[same], None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
-        group = None if groups is None else numbered(groups, len(groups))
-        units = find_units(*(key for key in (equal, near, group) if key is not None))
-        where = _split(staged, units, groups, data.limit, split)
-        most = max(1, round(split.shard_mib * 2**20) // staged.pixels[0].nbytes)
-        shards: list[list[Indices]] = []  # of each split, the indices of the images of each
-        position = np.zeros(len(where), np.int64)  # of an image in its split
-        for which in range(len(SPLITS)):
-            indices = np.flatnonzero(where == which)
-            shards.append([indices[part] for part in by_shard(staged.digests[indices], equal[indices], most)])
-            position[np.concatenate(shards[-1])] = np.arange(len(indices))
-        sets = functools.partial(
-            duplicate_sets, split=where, position=position, labels=staged.labels, names=staged.names
-        )
-        duplicates = Duplicates(equal=sets(equal), near=None if near is None else sets(near, without=equal))
-        resize = data.resize if data.image_size else None
-        record = _write(data.name, staged, shards, groups, duplicates, resize)
+        together = [equal] if near is None else [equal, near]
+        if groups:
+            together.append(np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1])
+        where = _split(staged, find_units(*together), data.limit, split)
+        record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
     return record
 
@@ -75,14 +62,14 @@ def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
     """Return where the source puts each image, with `split.validation_from_test`. Say what of `split` has no effect."""
     official = staged.official.copy()
     tests = np.flatnonzero(official == TEST)
-    wanted = split.validation_from_test
-    if wanted and not len(tests):
-        raise UserError(f"split.validation_from_test: {dataset} has no test images of its own; set it to 0")
-    if wanted and (official == VALIDATION).any():
-        raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
-    if wanted and wanted >= len(tests):
-        raise UserError(f"split.validation_from_test is {wanted:,} but there are only {len(tests):,} test images")
-    official[tests[:wanted]] = VALIDATION
+    if wanted := split.validation_from_test:
+        if not len(tests):
+            raise UserError(f"split.validation_from_test: {dataset} has no test images of its own; set it to 0")
+        if (official == VALIDATION).any():
+            raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
+        if wanted >= len(tests):
+            raise UserError(f"split.validation_from_test is {wanted:,} but there are only {len(tests):,} test images")
+        official[tests[:wanted]] = VALIDATION
     if len(tests) and split.test:
         print("the source has its own test images: split.test is not used")
     if split.validation and (official == VALIDATION).any():
@@ -90,86 +77,84 @@ def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
     return official
 
 
-def _split(
-    staged: Staged, units: Indices, groups: list[str] | None, training_images: int | None, split: Split
-) -> NDArray[np.int8]:
+def _split(staged: Staged, units: Indices, training_images: int | None, split: Split) -> NDArray[np.int8]:
     """Return the split of each image, −1 where `data.limit` leaves it out. Raise `UserError` if one lacks a class."""
-    counts = np.bincount(staged.labels, minlength=len(staged.classes))
-    if len(counts) < 2:
+    classes = len(staged.classes)
+    if classes < 2:
         raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
-    for name, count in zip(staged.classes, counts, strict=True):
-        if count < 2:
-            raise UserError(f"class {name!r} has {counted(count, 'image')} in the source: every split needs some")
     validation = 0.0 if VALIDATION in staged.official else split.validation
     test = 0.0 if TEST in staged.official else split.test
-    identities = (group.encode("utf-8", "surrogateescape") for group in groups) if groups else staged.digests
-    rank = ranks((bytes(identity) for identity in identities), split.seed)
+    identities = map(str.encode, staged.groups) if staged.groups else map(bytes, staged.digests)
+    rank = ranks(identities, split.seed)
     where = place(staged.labels, staged.official, units, rank, validation, test)
     train = int((where == TRAIN).sum())
     if training_images is not None and training_images < train:
-        if training_images < len(staged.classes):
-            raise UserError(
-                f"data.limit is {training_images}, below one image for each of {len(staged.classes)} classes"
-            )
-        limited = np.full_like(where, -1)
+        if training_images < classes:
+            raise UserError(f"data.limit is {training_images}, below one image for each of {classes} classes")
         for which in (TRAIN, VALIDATION, TEST):
             indices = np.flatnonzero(where == which)
             share = round(len(indices) * training_images / train)
-            limited[indices[limit(staged.labels[indices], rank[indices], share)]] = which
-        where = limited
+            where[np.delete(indices, limit(staged.labels[indices], rank[indices], share))] = -1
     wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
     for which, needed in zip((TRAIN, VALIDATION, TEST), wanted, strict=True):
-        found = np.bincount(staged.labels[where == which], minlength=len(staged.classes))
+        found = np.bincount(staged.labels[where == which], minlength=classes)
         if needed and not found.all():
             label = int(np.argmin(found))
+            count = (staged.labels == label).sum()
             raise UserError(
-                f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {counts[label]} (equal images "
-                "and groups stay together): add images, or change split or data.limit"
+                f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
+                "(equal images and groups stay together): add images, or change split or data.limit"
             )
     return where
 
 
 def _write(
-    dataset: str,
-    staged: Staged,
-    shards: list[list[Indices]],
-    groups: list[str] | None,
-    duplicates: Duplicates,
-    resize: Resize | None,
+    data: Data, staged: Staged, where: NDArray[np.int8], equal: Indices, near: Indices | None, shard_bytes: int
 ) -> Dataset:
     """Write all files into a temporary folder, then put them in the place of those before, `dataset.json` last."""
     _, height, width, channels = staged.pixels.shape
-    mean, std = [0.0], [1.0]
+    histogram = np.zeros((channels, 256), np.int64)  # of train
     records: dict[SplitName, SplitRecord] = {}
+    position = np.zeros(len(where), np.int64)  # of an image in its split
     with tempfile.TemporaryDirectory(dir=PREPARED, prefix=".", suffix=".tmp") as temporary:
         for which, name in enumerate(SPLITS):
             folder = Path(temporary) / name
             folder.mkdir()
-            indices = np.concatenate(shards[which])
-            histogram = np.zeros((channels, 256), np.int64)
-            for number, members in enumerate(shards[which]):
-                histogram += write_images(folder / SHARDS.format(number), staged.pixels, members)
-            if name == "train":
-                mean, std = _mean_std(histogram)
-            write_labels(folder / LABELS, staged.labels[indices])
-            write_samples(folder / SAMPLES, staged.names, groups, staged.digests, indices)
-            counts = np.bincount(staged.labels[indices], minlength=len(staged.classes))
-            per_class = dict(zip(staged.classes, counts.tolist(), strict=True))
-            records[name] = SplitRecord(count=len(indices), per_class=per_class, md5=md5s(folder))
+            ours = np.flatnonzero(where == which)
+            shards = by_shard(staged.digests[ours], equal[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
+            for number, members in enumerate(shards):
+                counted = write_images(folder / SHARDS.format(number), staged.pixels, ours[members])
+                histogram += counted if name == "train" else 0
+            ours = ours[np.concatenate(shards)]
+            position[ours] = np.arange(len(ours))
+            labels = staged.labels[ours]
+            write_array(folder / LABELS, "<i8", labels.shape, [labels])
+            write_samples(folder / SAMPLES, staged.names, staged.groups, staged.digests, ours)
+            counts = np.bincount(labels, minlength=len(staged.classes))
+            records[name] = SplitRecord(
+                count=len(ours),
+                per_class=dict(zip(staged.classes, counts.tolist(), strict=True)),
+                md5={path.name: files.digest(path) for path in sorted(folder.iterdir())},
+            )
+        mean, std = _mean_std(histogram)
+        columns = (where, position, staged.labels, staged.names)
+        resize = data.resize if data.image_size else None
         record = Dataset(
-            name=dataset,
+            name=data.name,
             classes=staged.classes,
             image=ImageFormat(height=height, width=width, channels=channels, resize=resize),
             mean=mean,
             std=std,
             splits=records,
-            duplicates=duplicates,
+            duplicates=Duplicates(
+                equal=duplicate_sets(equal, *columns),
+                near=None if near is None else duplicate_sets(near, *columns, without=equal),
+            ),
             unreadable=staged.unreadable,
         )
         DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for complete
         for name in SPLITS:
-            if split_folder(name).exists():
-                shutil.rmtree(split_folder(name))
+            shutil.rmtree(split_folder(name), ignore_errors=True)
             (Path(temporary) / name).rename(split_folder(name))
     files.write_json(DATASET, record.model_dump())
     return record

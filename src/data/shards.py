@@ -4,16 +4,13 @@ Which shard an image is in follows from its content. So a new image changes one 
 """
 
 import hashlib
-import os
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core import files
 from src.data.splitting import Indices
 
 _CHUNK_BYTES = 4 * 2**20
@@ -45,23 +42,24 @@ def write_images(path: Path, pixels: NDArray[np.uint8], indices: Indices) -> NDA
     shape = (len(indices), *pixels.shape[1:])
     histogram = np.zeros((shape[-1], 256), np.int64)
     step = max(1, _CHUNK_BYTES // int(np.prod(shape[1:])))
-    with path.open("wb") as file:
-        _write_header(file, "|u1", shape)
-        for start, end in pairwise([*range(0, len(indices), step), len(indices)]):
-            chunk = np.ascontiguousarray(pixels[indices[start:end]])
-            file.write(chunk.data)
+
+    def chunks() -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(indices), step):
+            chunk = pixels[indices[start : start + step]]
             for channel in range(shape[-1]):
                 histogram[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        _sync(file)
+            yield chunk
+
+    write_array(path, "|u1", shape, chunks())
     return histogram
 
 
-def write_labels(path: Path, labels: Indices) -> None:
-    """Write labels (N,) as an .npy file of int64."""
+def write_array(path: Path, dtype: str, shape: tuple[int, ...], chunks: Iterable[NDArray[Any]]) -> None:
+    """Write an .npy file from its chunks. `np.save` hides why writing failed, such as a full disk."""
     with path.open("wb") as file:
-        _write_header(file, "<i8", labels.shape)
-        file.write(labels.astype("<i8").data)
-        _sync(file)
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+        for chunk in chunks:
+            file.write(np.ascontiguousarray(chunk, dtype).data)
 
 
 def write_samples(
@@ -72,25 +70,8 @@ def write_samples(
 
     text = pyarrow.string()
     schema = pyarrow.schema({"name": text, "group": text, "digest": text})
-    with path.open("wb") as file:
-        with pyarrow.parquet.ParquetWriter(file, schema) as table:
-            for part in np.array_split(indices, -(-len(indices) // _ROWS)) if len(indices) else []:
-                group = [groups[index] for index in part] if groups else [None] * len(part)
-                columns = [names[part].tolist(), group, [digest.tobytes().hex() for digest in digests[part]]]
-                table.write_batch(pyarrow.record_batch(columns, schema))
-        _sync(file)
-
-
-def md5s(folder: Path) -> dict[str, str]:
-    """Return the MD5 of each file of a folder by its name."""
-    return {path.name: files.digest(path) for path in sorted(folder.iterdir())}
-
-
-def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
-    """Write the header of an .npy file. `np.save` hides why writing failed, such as a full disk."""
-    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    with pyarrow.parquet.ParquetWriter(path, schema) as table:
+        for part in np.array_split(indices, -(-len(indices) // _ROWS)) if len(indices) else []:
+            group = [groups[index] for index in part] if groups else [None] * len(part)
+            columns = [names[part].tolist(), group, [digest.tobytes().hex() for digest in digests[part]]]
+            table.write_batch(pyarrow.record_batch(columns, schema))

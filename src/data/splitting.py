@@ -5,7 +5,7 @@ Images that belong together (equal or nearly equal pictures, a patient, a scene)
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,6 @@ def match_groups(names: Sequence[str], pattern: str) -> list[str]:
     rest = f"; {unmatched:,} without a match, each its own group" if unmatched else ""
     print(f"groups: {len(set(found) - {None}):,} in {len(names) - unmatched:,} images{rest}")
     return [name if group is None else group for name, group in zip(names, found, strict=True)]
-
-
-def numbered(values: Iterable[Hashable], count: int) -> Indices:
-    """Return a number (0, 1, …) for each of `count` values, the same for equal ones."""
-    numbers: dict[Hashable, int] = {}
-    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, count)
 
 
 def find_units(*keys: Indices) -> Indices:

@@ -26,22 +26,14 @@ def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
     """Open the splits. Raise `UserError` if number, size, channels or labels are not those of `dataset`."""
     opened = []
     for split in splits:
-        (images, labels), record, image = open_split(split), dataset.splits[split], dataset.image
+        data, record, image = open_split(split), dataset.splits[split], dataset.image
         expected = (record.count, image.height, image.width, image.channels)
-        if images.shape != expected:
-            raise UserError(
-                f"{split_folder(split)} has images (N, H, W, C) of {images.shape}, {DATASET} of {expected}: {DAMAGED}"
-            )
-        path = split_folder(split) / LABELS
-        wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]
-        if len(wrong):
-            raise UserError(
-                f"{path} has the label {wrong[0]}, outside of 0 to {len(dataset.classes) - 1}, the classes of "
-                f"{DATASET}: {DAMAGED}"
-            )
-        if digest(path) != record.md5[LABELS]:
-            raise _changed(path)
-        opened.append(LabelledImages(images, labels))
+        if data.images.shape != expected:
+            found = f"has images (N, H, W, C) of {data.images.shape}, {DATASET} of {expected}"
+            raise UserError(f"{split_folder(split)} {found}: {DAMAGED}")
+        if digest(split_folder(split) / LABELS) != record.md5[LABELS]:
+            raise _changed(split_folder(split) / LABELS)
+        opened.append(data)
     return opened
 
 
