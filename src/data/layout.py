@@ -135,38 +135,26 @@ def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]
         return parts, [FREE] * len(parts)
     if FREE not in split.values():
         raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one")
-    official = [split[part[0]] for part in parts]
-    while True:  # train/train/cat, as "Extract all" makes, or train/images/cat
-        below = [part[1:] for part in parts]
-        shared = len({part[0] for part in below}) == 1
-        doubled = all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2)
-        if not (shared or doubled) or not _has_more(below):
-            return below, official
-        parts = [[part[0], *part[2:]] for part in parts]
+    below = [part[1:] for part in parts]
+    if all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2) and _has_more(below):
+        below = [part[1:] for part in below]  # train/train/cat, as "Extract all" makes
+    return without_top(below), [split[part[0]] for part in parts]
 
 
 def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
     """Return the class of each image by its folder, or by its name if no image is in a folder."""
-    flat = {len(part) == 1 for part in parts}
-    if flat == {False}:
+    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
+    if not flat:
         return [part[0] for part in parts]
-    if flat == {True}:
-        matches = [_FLAT.fullmatch(part[0]) for part in parts]
-        strangers = [name for name, match in zip(names, matches, strict=True) if not match]
-        if strangers:
-            raise UserError(
-                f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, "
-                "name them class.number.jpg, or list them in labels.csv with the columns file and label"
-            )
-        found = [match[1] for match in matches if match]
-        if dated := [name for name, group in zip(names, found, strict=True) if re.search(r"\.\d+$", group)]:
-            raise UserError(
-                f"no class can be told for {_quoted(dated)}: class.number.jpg has one number; take dates out of the "
-                "names, or put images into one folder for each class"
-            )
-        return found
-    strangers = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
-    raise UserError(f"{_quoted(strangers)} lies beside the class folders: move it into one or remove it")
+    if len(flat) < len(names):
+        raise UserError(f"{_quoted(flat)} lies beside the class folders: move it into one or remove it")
+    found = [match[1] if (match := _FLAT.fullmatch(part[0])) else "" for part in parts]
+    if strangers := [name for name, group in zip(names, found, strict=True) if re.search(r"^$|\.\d+$", group)]:
+        raise UserError(
+            f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, list them in "
+            "labels.csv with the columns file and label, or name them class.number.jpg: with one number, without dates"
+        )
+    return found
 
 
 def _check_depth(parts: list[list[str]]) -> None:

@@ -3,7 +3,6 @@
 import math
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
-from src.data.duplicates import duplicate_sets
-from src.data.near import SMALLEST, near_duplicates
+from src.data.duplicates import SMALLEST, duplicate_sets, near_duplicates
 from src.data.prepared import (
     LABELS,
     SAMPLES,
@@ -37,8 +35,6 @@ _BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
 def prepare(data: Data, split: Split) -> Dataset:
     """Do the work of the split stage. Raise `UserError`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
-    for stale in PREPARED.glob(".*.tmp"):  # of a process that was killed: their space is needed now
-        shutil.rmtree(stale)
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
         staged = stage(data, scratch)  # all images with their labels; what follows decides where they go
@@ -111,62 +107,56 @@ def _split(staged: Staged, units: Indices, training_images: int | None, split: S
 def _write(
     data: Data, staged: Staged, where: NDArray[np.int8], equal: Indices, near: Indices | None, shard_bytes: int
 ) -> Dataset:
-    """Write all files into a temporary folder, then put them in the place of those before, `dataset.json` last."""
+    """Write all files anew, `dataset.json` last: until it is there, nothing is taken for complete."""
+    DATASET.unlink(missing_ok=True)
     _, height, width, channels = staged.pixels.shape
     histogram = np.zeros((channels, 256), np.int64)  # of train
     records: dict[SplitName, SplitRecord] = {}
     position = np.zeros(len(where), np.int64)  # of an image in its split
-    with tempfile.TemporaryDirectory(dir=PREPARED, prefix=".", suffix=".tmp") as temporary:
-        for which, name in enumerate(SPLITS):
-            folder = Path(temporary) / name
-            folder.mkdir()
-            ours = np.flatnonzero(where == which)
-            shards = by_shard(staged.digests[ours], equal[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
-            for number, members in enumerate(shards):
-                counted = write_images(folder / SHARDS.format(number), staged.pixels, ours[members])
-                histogram += counted if name == "train" else 0
-            ours = ours[np.concatenate(shards)]
-            position[ours] = np.arange(len(ours))
-            labels = staged.labels[ours]
-            write_array(folder / LABELS, "<i8", labels.shape, [labels])
-            write_samples(folder / SAMPLES, staged.names, staged.groups, staged.digests, ours)
-            counts = np.bincount(labels, minlength=len(staged.classes))
-            records[name] = SplitRecord(
-                count=len(ours),
-                per_class=dict(zip(staged.classes, counts.tolist(), strict=True)),
-                md5={path.name: files.digest(path) for path in sorted(folder.iterdir())},
-            )
-        mean, std = _mean_std(histogram)
-        columns = (where, position, staged.labels, staged.names)
-        resize = data.resize if data.image_size else None
-        record = Dataset(
-            name=data.name,
-            classes=staged.classes,
-            image=ImageFormat(height=height, width=width, channels=channels, resize=resize),
-            mean=mean,
-            std=std,
-            splits=records,
-            duplicates=Duplicates(
-                equal=duplicate_sets(equal, *columns),
-                near=None if near is None else duplicate_sets(near, *columns, without=equal),
-            ),
-            unreadable=staged.unreadable,
+    for which, name in enumerate(SPLITS):
+        folder = split_folder(name)
+        if folder.exists():
+            shutil.rmtree(folder)  # its files may be one with those of DVC's cache
+        folder.mkdir()
+        ours = np.flatnonzero(where == which)
+        shards = by_shard(staged.digests[ours], equal[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
+        for number, members in enumerate(shards):
+            counts = write_images(folder / SHARDS.format(number), staged.pixels, ours[members])
+            histogram += counts if name == "train" else 0
+        ours = ours[np.concatenate(shards)]
+        position[ours] = np.arange(len(ours))
+        labels = staged.labels[ours]
+        write_array(folder / LABELS, "<i8", labels.shape, [labels])
+        write_samples(folder / SAMPLES, staged.names, staged.groups, staged.digests, ours)
+        per_class = np.bincount(labels, minlength=len(staged.classes)).tolist()
+        records[name] = SplitRecord(
+            count=len(ours),
+            per_class=dict(zip(staged.classes, per_class, strict=True)),
+            md5={path.name: files.digest(path) for path in sorted(folder.iterdir())},
         )
-        DATASET.unlink(missing_ok=True)  # until the new one is there, nothing is taken for complete
-        for name in SPLITS:
-            shutil.rmtree(split_folder(name), ignore_errors=True)
-            (Path(temporary) / name).rename(split_folder(name))
+    mean, std = _mean_std(histogram)
+    columns = (where, position, staged.labels, staged.names)
+    resize = data.resize if data.image_size else None
+    record = Dataset(
+        name=data.name,
+        classes=staged.classes,
+        image=ImageFormat(height=height, width=width, channels=channels, resize=resize),
+        mean=mean,
+        std=std,
+        splits=records,
+        duplicates=Duplicates(
+            equal=duplicate_sets(equal, *columns),
+            near=None if near is None else duplicate_sets(near, *columns, without=equal),
+        ),
+        unreadable=staged.unreadable,
+    )
     files.write_json(DATASET, record.model_dump())
     return record
 
 
 def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
     """Return mean and std per channel, pixels in [0, 1]. The sums are of integers: their order does not matter."""
-    means, stds = [], []
-    for counts in histogram.tolist():
-        n = sum(counts)
-        total = sum(value * count for value, count in enumerate(counts))
-        squares = sum(value * value * count for value, count in enumerate(counts))
-        means.append(total / (n * 255))
-        stds.append(math.sqrt(n * squares - total * total) / (n * 255))  # exactly rounded, unlike a power
-    return means, stds
+    sums = np.stack([histogram @ np.arange(256) ** power for power in (0, 1, 2)], axis=1).tolist()
+    mean = [total / (n * 255) for n, total, _ in sums]
+    # Exactly rounded, unlike a power.
+    return mean, [math.sqrt(n * squares - total * total) / (n * 255) for n, total, squares in sums]

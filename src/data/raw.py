@@ -20,7 +20,7 @@ from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
-from src.data.sources import SOURCES
+from src.data.known import SOURCES
 
 _PLACE = "connect to the network, or put the file by hand at"
 
@@ -52,7 +52,8 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
                 url = source if source is not None and re.match(r"(?i)https?://", source) else None
                 copy = _fetch(url, sha256, max_bytes, target) if url else _copy(source, called, target)
                 _check(copy, called, sha256, max_bytes)
-            shutil.rmtree(RAW, ignore_errors=True)
+            if RAW.exists():
+                shutil.rmtree(RAW)
             target.rename(RAW)
 
 

@@ -16,13 +16,12 @@ from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, is_archive, members, too_large
 from src.data.decoding import DIGEST_BYTES, decode_all, digest
-from src.data.formats import OWN_FILES, Part, own_file, read_own_files
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit, to_image
+from src.data.known import OWN_FILES, SOURCES, Part, own_file, read_own_files
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
 from src.data.layout import counted, is_generated, listed, read_layout
 from src.data.parquet import rows
 from src.data.report import print_left_out
-from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
 from src.params import Data
 

@@ -7,7 +7,6 @@ before that thread has read every array once: a state that was learned from dama
 array is repaired, since its key holds `dataset.json`, which stays as it is.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,6 @@ from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import DATASET
 from src.data.prepared import DAMAGED, LABELS, Dataset, LabelledImages, SplitName, open_split, split_folder
-
-_PIECE = 2**20  # bytes
 
 
 def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
@@ -49,13 +46,9 @@ def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Callable[[], Non
     def read() -> None:
         for split in splits:
             for name, md5 in dataset.splits[split].md5.items():
-                found = hashlib.md5(usedforsecurity=False)
-                with (split_folder(split) / name).open("rb", buffering=0) as file:
-                    while piece := file.read(_PIECE):
-                        found.update(piece)
-                        if ended.is_set():
-                            return
-                if found.hexdigest() != md5:
+                if ended.is_set():
+                    return
+                if digest(split_folder(split) / name) != md5:
                     raise _changed(split_folder(split) / name)
 
     with ThreadPoolExecutor(1, "verify") as thread:

@@ -144,7 +144,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         {"cat": [6, 2, 2], COMPOSED: [6, 2, 2]},
     ),
     # Flat names
-    "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg has one number; take dates out"),
+    "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
     "underscores": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
     # Formats
     "formats": (

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("root")
 
 TWO = {"cat": 10, "dog": 10}
 BAD = {
-    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image in the source"),
+    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' gets no validation image of its 1"),
     "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
     "no images": ({"README.txt": b"x"}, "no images that can be read"),
     "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
