@@ -22,11 +22,9 @@ OF_IMAGES = idx(np.arange(3, dtype=np.uint8))
 MNIST = dict(zip(OWN_FILES["mnist"], (IMAGES, OF_IMAGES, IMAGES, OF_IMAGES), strict=True))
 
 
-def mnist(max_bytes: int = 10**6, **changed: bytes) -> list[Part]:
-    """Read files of three images for training and three as test, with others for some of them."""
-    return read_own_files(
-        "mnist", MNIST | {f"{name.replace('_', '-')}-ubyte": data for name, data in changed.items()}, max_bytes
-    )
+def mnist(name: str = "", data: bytes = b"", max_bytes: int = 10**6) -> list[Part]:
+    """Read files of three images for training and three as test, one of them with other contents."""
+    return read_own_files("mnist", MNIST | ({f"{name}-ubyte": data} if name else {}), max_bytes)
 
 
 def batch(key: bytes) -> bytes:
@@ -84,12 +82,12 @@ def test_no_pickle_of_others_is_loaded(tmp_path: Path) -> None:
 
 def test_what_a_gzip_unpacks_to_is_bounded_and_checked() -> None:
     data = gzip.compress(OF_IMAGES)
-    assert mnist(train_labels_idx1=data)[0].labels.tolist() == [0, 1, 2]
+    assert mnist("train-labels-idx1", data)[0].labels.tolist() == [0, 1, 2]
     with pytest.raises(UserError, match=r"^train-labels-idx1-ubyte unpacks to more than .*: raise data\.max_gib"):
-        mnist(len(OF_IMAGES) - 1, train_labels_idx1=data)
-    for damaged, message in ((data[:-1], "is truncated: fetch it again"), (data[:4] + b"nonsense", "is damaged")):
+        mnist("train-labels-idx1", data, len(OF_IMAGES) - 1)
+    for damaged, message in ((data[:-1], "is truncated: fetch it again"), (data[:2] + b"nonsense", "is damaged")):
         with pytest.raises(UserError, match=f"^train-labels-idx1-ubyte {message}"):
-            mnist(train_labels_idx1=damaged)
+            mnist("train-labels-idx1", damaged)
 
 
 @pytest.mark.parametrize(
@@ -106,18 +104,18 @@ def test_what_a_gzip_unpacks_to_is_bounded_and_checked() -> None:
     ],
 )
 def test_bad_idx_is_an_error(data: bytes) -> None:
-    with pytest.raises(UserError, match="^train-images-idx3-ubyte is no IDX file of bytes, or not as long"):
-        mnist(train_images_idx3=data)
+    with pytest.raises(UserError, match=r"^train-images-idx3-ubyte is no IDX file of bytes, or not as long"):
+        mnist("train-images-idx3", data)
 
 
 def test_files_must_be_complete_and_agree() -> None:
     assert [part.split for part in mnist()] == ["train", "test"]
     for name, data, message in (
-        ("t10k_labels_idx1", OF_IMAGES[:7] + b"\2\0\0", "different numbers of images and labels"),
-        ("t10k_labels_idx1", OF_IMAGES[:-1] + b"\x0a", "a label outside of 0 to 9"),
-        ("t10k_images_idx3", idx(np.zeros((3, 5, 4), np.uint8)), "images of another size"),
+        ("t10k-labels-idx1", OF_IMAGES[:7] + b"\2\0\0", "different numbers of images and labels"),
+        ("t10k-labels-idx1", OF_IMAGES[:-1] + b"\x0a", "a label outside of 0 to 9"),
+        ("t10k-images-idx3", idx(np.zeros((3, 5, 4), np.uint8)), "images of another size"),
     ):
         with pytest.raises(UserError, match=f"the test files have {message}"):
-            mnist(**{name: data})
+            mnist(name, data)
     with pytest.raises(UserError, match="t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte missing"):
         read_own_files("mnist", dict(list(MNIST.items())[:2]), 10**6)
