@@ -79,17 +79,18 @@ def examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
 
 def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:
     """Return the layout of images whose class names and splits are known; `classes` as in `read_layout`."""
-    spelling = str if classes is None else _simple
-    if classes is None:
-        classes = sorted(set(found), key=_natural)
-    number = {spelling(name): label for label, name in enumerate(classes)}
-    if strangers := sorted({name for name in found if spelling(name) not in number}, key=_natural):
-        raise UserError(
-            f"{_quoted(strangers)} is not among the data set's classes ({_quoted(classes)}): "
-            "rename it, or use data.name: image_folder"
-        )
-    labels = np.array([number[spelling(name)] for name in found], np.int64)
-    return Layout(list(classes), labels, np.array(official, np.int8))
+    names = sorted(set(found), key=_natural)
+    number = {name: label for label, name in enumerate(names)}
+    if classes:  # `T-shirt/top` cannot be a folder, `t-shirt_top` can
+        known = {re.sub(r"[\W_]", "", name).lower(): label for label, name in enumerate(classes)}
+        number = {name: known.get(re.sub(r"[\W_]", "", name).lower(), -1) for name in names}
+        if strangers := [name for name in names if number[name] < 0]:
+            raise UserError(
+                f"{_quoted(strangers)} is not among the data set's classes ({_quoted(classes)}): "
+                "rename it, or use data.name: image_folder"
+            )
+    labels = np.array([number[name] for name in found], np.int64)
+    return Layout(list(classes or names), labels, np.array(official, np.int8))
 
 
 def split_named(name: str) -> int:
@@ -127,11 +128,10 @@ def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]
     if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
         matches = {}
     split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
-    strangers = sorted(tops - split.keys())
-    if strangers and len(set(split.values())) > 1:
-        what = "image files" if strangers == [""] else _quoted([name for name in strangers if name])
-        raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them")
-    if strangers:
+    if strangers := tops - split.keys():
+        if len(set(split.values())) > 1:
+            what = _quoted(sorted(strangers - {""})) or "image files"
+            raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them")
         return parts, [FREE] * len(parts)
     if FREE not in split.values():
         raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one")
@@ -209,11 +209,6 @@ def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str
             f"beside the classes lies {listed(listing)} without a photo that can be read: add photos (JPEG, PNG, …), "
             "or remove it if it is no class"
         )
-
-
-def _simple(name: str) -> str:
-    """Keep letters and digits only: `T-shirt/top` cannot be a folder, `t-shirt_top` can."""
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

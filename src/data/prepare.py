@@ -1,7 +1,6 @@
 """Turn `data/raw` into `data/prepared`: split the staged images, write arrays and `dataset.json`, say what was done."""
 
 import math
-import shutil
 import tempfile
 
 import numpy as np
@@ -11,20 +10,9 @@ from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.duplicates import SMALLEST, duplicate_sets, near_duplicates
-from src.data.prepared import (
-    LABELS,
-    SAMPLES,
-    SHARDS,
-    SPLITS,
-    Dataset,
-    Duplicates,
-    ImageFormat,
-    SplitName,
-    SplitRecord,
-    split_folder,
-)
+from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
-from src.data.shards import by_shard, write_array, write_images, write_samples
+from src.data.shards import write_split
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
@@ -109,32 +97,15 @@ def _write(
 ) -> Dataset:
     """Write all files anew, `dataset.json` last: until it is there, nothing is taken for complete."""
     DATASET.unlink(missing_ok=True)
-    _, height, width, channels = staged.pixels.shape
-    histogram = np.zeros((channels, 256), np.int64)  # of train
     records: dict[SplitName, SplitRecord] = {}
+    histograms: list[NDArray[np.int64]] = []
     position = np.zeros(len(where), np.int64)  # of an image in its split
     for which, name in enumerate(SPLITS):
-        folder = split_folder(name)
-        if folder.exists():
-            shutil.rmtree(folder)  # its files may be one with those of DVC's cache
-        folder.mkdir()
-        ours = np.flatnonzero(where == which)
-        shards = by_shard(staged.digests[ours], equal[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
-        for number, members in enumerate(shards):
-            counts = write_images(folder / SHARDS.format(number), staged.pixels, ours[members])
-            histogram += counts if name == "train" else 0
-        ours = ours[np.concatenate(shards)]
-        position[ours] = np.arange(len(ours))
-        labels = staged.labels[ours]
-        write_array(folder / LABELS, "<i8", labels.shape, [labels])
-        write_samples(folder / SAMPLES, staged.names, staged.groups, staged.digests, ours)
-        per_class = np.bincount(labels, minlength=len(staged.classes)).tolist()
-        records[name] = SplitRecord(
-            count=len(ours),
-            per_class=dict(zip(staged.classes, per_class, strict=True)),
-            md5={path.name: files.digest(path) for path in sorted(folder.iterdir())},
-        )
-    mean, std = _mean_std(histogram)
+        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), equal, shard_bytes)
+        position[order] = np.arange(len(order))
+        histograms.append(histogram)
+    mean, std = _mean_std(histograms[TRAIN])
+    _, height, width, channels = staged.pixels.shape
     columns = (where, position, staged.labels, staged.names)
     resize = data.resize if data.image_size else None
     record = Dataset(

@@ -1,10 +1,9 @@
 """Compare the prepared arrays with what `dataset.json` says of them: what is truncated or flipped is an error.
 
-DVC compares sizes and dates of its files, not their bits, and nothing at all if a stage is started by hand. So a stage
-that trains or measures looks itself: at shapes and labels before it starts; at the bits of the images, of which there
-may be many GiB, in a thread beside its work. Nothing that was made of them (the state after an epoch, results) is kept
-before that thread has read every array once: a state that was learned from damaged images would be resumed once the
-array is repaired, since its key holds `dataset.json`, which stays as it is.
+DVC compares sizes and dates of its files, not their bits. So a stage that trains or measures looks itself: at shapes
+and labels before it starts; at the bits of the images, which may have many GiB, in a thread beside its work. Nothing
+that was made of them is kept before that thread has read them all: a state that was learned from damaged images would
+be resumed once they are repaired.
 """
 
 import threading
