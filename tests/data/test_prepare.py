@@ -62,8 +62,9 @@ def test_mnist_files_keep_their_test_set() -> None:
     assert read_names("test") == [f"test/{number:05d}" for number in range(50)]
     assert dataset.classes == list("0123456789")
     folder = write_files(Path("folder"), mnist_files(200, 50, compress=False))
-    again = run_stages(folder, "mnist")
-    assert again == dataset
+    assert run_stages(folder, "mnist") == dataset
+    with pytest.raises(UserError, match="holds both mnist's own files and images"):
+        run_stages(write_files(folder, class_folders(TWO)), "mnist")
 
 
 def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[str]) -> None:
