@@ -47,12 +47,11 @@ def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
     official = staged.official.copy()
     tests = np.flatnonzero(official == TEST)
     if wanted := split.validation_from_test:
-        if not len(tests):
-            raise UserError(f"split.validation_from_test: {dataset} has no test images of its own; set it to 0")
+        if wanted >= len(tests):
+            few = f"only {len(tests):,} test images of its own: lower it, or set it to 0"
+            raise UserError(f"split.validation_from_test is {wanted:,}, but {dataset} has {few}")
         if (official == VALIDATION).any():
             raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
-        if wanted >= len(tests):
-            raise UserError(f"split.validation_from_test is {wanted:,} but there are only {len(tests):,} test images")
         official[tests[:wanted]] = VALIDATION
     if len(tests) and split.test:
         print("the source has its own test images: split.test is not used")

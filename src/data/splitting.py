@@ -37,19 +37,18 @@ def match_groups(names: Sequence[str], pattern: str) -> list[str]:
 
 
 def find_units(*keys: Indices) -> Indices:
-    """Return the unit (0, 1, …) of each of N images: two images that agree in any of the keys (N,) are in one unit.
+    """Return the unit of each of N images, by its first image: two that agree in any of the keys (N,) are in one unit.
 
     Every image takes the least index of those that it agrees with, until none changes.
     """
-    least = np.arange(len(keys[0]))
-    while True:
+    least, before = np.arange(len(keys[0])), np.empty(0)
+    while not np.array_equal(least, before):
         before = least
         for key in keys:
             of_key = np.full(key.max(initial=-1) + 1, len(key))
             np.minimum.at(of_key, key, least)
             least = of_key[key]
-        if len(keys) == 1 or np.array_equal(least, before):
-            return np.unique(least, return_inverse=True)[1].astype(np.int64)
+    return least
 
 
 def ranks(identities: Iterable[bytes], seed: int) -> Ranks:

@@ -74,7 +74,7 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
     assert read_names("validation") == [f"test/{number:05d}" for number in range(20)]
     with pytest.raises(UserError, match="only 50 test images"):
         run_stages(source, "mnist", validation=0.0, validation_from_test=50)
-    with pytest.raises(UserError, match="no test images of its own"):
+    with pytest.raises(UserError, match="only 0 test images of its own"):
         run_stages(None, "digits", validation=0.0, validation_from_test=50)
 
 

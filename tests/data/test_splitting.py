@@ -87,7 +87,7 @@ def test_a_class_with_few_units_has_them_in_train_then_validation_then_test() ->
 
 def test_units_join_through_shared_images() -> None:
     names = np.array([0, 0, 1, 1, 2])
-    assert find_units(names, np.array([1, 2, 2, 3, 4])).tolist() == [0, 0, 0, 0, 1]
+    assert find_units(names, np.array([1, 2, 2, 3, 4])).tolist() == [0, 0, 0, 0, 4]
     assert find_units(np.array([3, 1, 3])).tolist() == [0, 1, 0]
     chain = np.arange(200) // 2
     assert find_units(chain, np.roll(chain, 1)).tolist() == [0] * 200
