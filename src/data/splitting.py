@@ -41,7 +41,7 @@ def find_units(*keys: Indices) -> Indices:
 
     Every image takes the least index of those that it agrees with, until none changes.
     """
-    least, before = np.arange(len(keys[0])), np.empty(0)
+    least, before = np.arange(len(keys[0])), np.empty(0, np.int64)
     while not np.array_equal(least, before):
         before = least
         for key in keys:
