@@ -121,7 +121,10 @@ def _plain(image: Image.Image) -> Image.Image:
         raise Unreadable("32 bits per pixel: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((255 * wide + 32767) // 65535).astype(np.uint8))
+        wide *= 255  # in place: an image may have hundreds of MiB
+        wide += 32767
+        wide //= 65535
+        return Image.fromarray(wide.astype(np.uint8))
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")

@@ -33,10 +33,9 @@ def prepare(data: Data, split: Split) -> Dataset:
         equal, near = first[same], None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
-        together = [equal] if near is None else [equal, near]
-        if groups:
-            together.append(np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1])
-        where = _split(staged, find_units(*together), data.limit, split)
+        group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
+        units = find_units(*(key for key in (equal, near, group) if key is not None))
+        where = _split(staged, units, data.limit, split)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
     return record
