@@ -40,13 +40,13 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
             if source is None and dataset == "digits":
                 # Importing scikit-learn, which carries them, would take 1.5 s.
                 digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-                shutil.copy(str(digits), target)
+                shutil.copyfile(str(digits), target / "digits.csv.gz")
             elif source is None and dataset != "image_folder":
                 for name, md5 in SOURCES[dataset].files.items():
                     path = downloads() / dataset / name
                     urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
                     fetch(urls, path, Checksum("md5", md5), max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
-                    shutil.copy(path, target)
+                    shutil.copyfile(path, target / name)
             else:
                 called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
                 url = source if source is not None and re.match(r"(?i)https?://", source) else None
