@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
+from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, duplicate_sets, near_duplicates
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
@@ -25,7 +26,8 @@ def prepare(data: Data, split: Split) -> Dataset:
     PREPARED.mkdir(parents=True, exist_ok=True)
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
-        staged = stage(data, scratch)  # all images with their labels; what follows decides where they go
+        # All images with their labels; what follows decides where they go.
+        staged, scene = correct(stage(data, scratch))
         official = _official(staged, data.name, split)
         groups = staged.groups or (match_groups(staged.names.tolist(), split.groups) if split.groups else None)
         staged = staged._replace(official=official, groups=groups)
@@ -34,7 +36,7 @@ def prepare(data: Data, split: Split) -> Dataset:
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
-        units = find_units(*(key for key in (equal, near, group) if key is not None))
+        units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(staged, units, data.limit, split)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
@@ -82,7 +84,7 @@ def _split(staged: Staged, units: Indices, training_images: int | None, split: S
         found = np.bincount(staged.labels[where == which], minlength=classes)
         if needed and not found.all():
             label = int(np.argmin(found))
-            count = (staged.labels == label).sum()
+            count = ((staged.labels == label) & (staged.official >= 0)).sum()
             raise UserError(
                 f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
                 "(equal images and groups stay together): add images, or change split or data.limit"

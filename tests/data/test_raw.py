@@ -24,7 +24,7 @@ from data_samples import (
 import src.data.raw
 from src.core.errors import UserError
 from src.core.files import digest as file_digest
-from src.core.paths import IMAGES, RAW
+from src.core.paths import CORRECTIONS, IMAGES, RAW
 from src.data.prepare import prepare
 from src.params.writing import changed, recipe
 
@@ -122,7 +122,7 @@ def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path, monk
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, here / name)
-    write_files(here / IMAGES, {".gitkeep": b""})
+    write_files(here, {f"{IMAGES}/.gitkeep": b"", str(CORRECTIONS): b"file,action,value,reason\n"})
     (here / "params.yaml").write_text(changed_recipe(name="image_folder"))
     committed(here)
     write_files(here / IMAGES, class_folders(TWO))
