@@ -1,5 +1,6 @@
-"""Find photos that show the same picture: encoded again, resized, brightened, mirrored, or cropped by up to a tenth.
+"""Find images that are equal, and photos that show the same picture.
 
+Such photos are encoded again, resized, brightened, mirrored, or cropped by up to a tenth.
 A difference hash (N. Krawetz, "Kind of Like That", 2013) proposes pairs, a correlation of small grey copies confirms
 them. Both look at each photo whole and without its rim, since a crop moves every edge of the picture. How much of it is
 found, and how often in vain, is in `benchmarks/near.py`.
@@ -28,6 +29,12 @@ _COPIES = 2**14  # of images that are kept, about 7 kB each
 _EXAMPLES, _MEMBERS = 8, 6  # sets that are named, and images of each: of all others there are numbers
 
 Hashes = NDArray[np.uint64]
+
+
+def equal_images(digests: NDArray[np.uint8]) -> Indices:
+    """Return, for each of N images, the first image with the same digest, often itself. digests: (N, 16)."""
+    _, first, same = np.unique(digests.view("V16").ravel(), return_index=True, return_inverse=True)
+    return first[same]
 
 
 def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:

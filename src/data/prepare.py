@@ -10,7 +10,7 @@ from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
-from src.data.duplicates import SMALLEST, duplicate_sets, near_duplicates
+from src.data.duplicates import SMALLEST, duplicate_sets, equal_images, near_duplicates
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
 from src.data.shards import write_split
@@ -31,8 +31,7 @@ def prepare(data: Data, split: Split) -> Dataset:
         official = _official(staged, data.name, split)
         groups = staged.groups or (match_groups(staged.names.tolist(), split.groups) if split.groups else None)
         staged = staged._replace(official=official, groups=groups)
-        _, first, same = np.unique(staged.digests.view("V16").ravel(), return_index=True, return_inverse=True)
-        equal, near = first[same], None
+        equal, near = equal_images(staged.digests), None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
