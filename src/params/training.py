@@ -145,12 +145,18 @@ class Plateau(Warm):
 Schedule = Annotated[Smooth | OneCycle | Step | MultiStep | Exponential | Plateau, Field(discriminator="name")]
 
 
+def _not_pixels(value: Any) -> Any:
+    if isinstance(value, int) and value >= 1:
+        raise ValueError(f"must be a share of the shorter side: instead of {value} of 32 pixels write {value / 32:g}")
+    return value
+
+
 class Augment(Config):
     """0, false or null: off."""
 
     flip: bool | Literal["alternate"]
     flip_vertical: bool
-    crop: CountOrZero
+    crop: Annotated[float, Field(ge=0, le=0.5), BeforeValidator(_not_pixels)]
     pad: Literal["zeros", "reflect"]
     resized_crop: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] | None
     rotate: Annotated[float, Field(ge=0, le=180)]

@@ -13,15 +13,9 @@ from src.training.augment.rectangles import inside
 
 
 def check(augment: params.Augment, shape: tuple[int, int, int]) -> None:
-    """Raise `UserError` if images of a shape (H, W, C) have no colour to change, or would be shifted out of sight."""
-    height, width, channels = shape
-    if augment.crop >= max(2, min(height, width)):
-        raise UserError(
-            f"train.augment.crop is {augment.crop}, and the images have {height}×{width} pixels: nothing of them would "
-            "be left; make it smaller"
-        )
+    """Raise `UserError` if images of a shape (H, W, C) have no colour to change."""
     for key in ("saturation", "hue", "grey"):
-        if channels == 1 and getattr(augment, key):
+        if shape[2] == 1 and getattr(augment, key):
             raise UserError(f"train.augment.{key} needs colour images, and these have one channel: set it to 0")
 
 
@@ -33,7 +27,8 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
     an image's result does not depend on the batch it comes in.
     """
     if augment.flip or augment.flip_vertical or augment.crop:
-        images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, augment.crop, augment.pad)
+        most = geometry.most_shift(augment, (images.shape[1], images.shape[2]))
+        images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, most, augment.pad)
     if drawn.matrix is not None or drawn.colour is not None or drawn.levels is not None:
         # Channel by channel in memory: colours are computed from whole channels.
         pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)

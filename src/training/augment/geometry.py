@@ -88,6 +88,11 @@ def windows(area: tuple[float, float], count: int, generator: Generator) -> Tens
     return torch.stack([centre, sides], dim=1).flip(2)
 
 
+def most_shift(augment: params.Augment, size: tuple[int, int]) -> int:
+    """Return the pixels by which an image of this height and width is shifted at most, for `augment.crop`."""
+    return round(augment.crop * min(size))
+
+
 def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int, pad: str = "zeros") -> Tensor:
     """Flip and shift uint8 images (N, H, W, C) by one gather from the padded batch: nothing is interpolated.
 

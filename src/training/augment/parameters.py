@@ -83,7 +83,8 @@ def draw(
     mirrored = torch.rand(count, generator=generator) < 0.5
     if alternate is not None:
         mirrored = alternate
-    shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
+    most = geometry.most_shift(augment, size)
+    shift = torch.randint(-most, most + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves what is drawn for the other groups as it is.
     seeds = torch.randint(2**63 - 1, (7,), generator=generator).tolist()
     upside, affine, colours, noisy, erasing, mixes, cropping = (Generator().manual_seed(seed) for seed in seeds)
