@@ -151,6 +151,19 @@ def _not_pixels(value: Any) -> Any:
     return value
 
 
+class Trivial(Config):
+    name: Literal["trivial"]
+
+
+class Rand(Config):
+    name: Literal["rand"]
+    operations: Annotated[int, Field(ge=1, le=14)]  # one after the other
+    magnitude: Fraction  # of the greatest strength
+
+
+Policy = Annotated[Trivial | Rand, Field(discriminator="name")]
+
+
 class Augment(Config):
     """0, false or null: off."""
 
@@ -169,6 +182,7 @@ class Augment(Config):
     saturation: NotNegative
     hue: Annotated[float, Field(ge=0, le=0.5)]
     grey: Fraction
+    policy: Policy | None
     noise: Fraction
     salt_pepper: Fraction
     erase: Fraction

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from src import params
 from src.core.errors import UserError
-from src.training.augment import colour, geometry, mixing, noise
+from src.training.augment import colour, geometry, mixing, noise, policy
 from src.training.augment.parameters import AugmentParams, draw
 from src.training.augment.rectangles import inside
 
@@ -23,8 +23,8 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
     """Augment uint8 images (N, H, W, C) by what was drawn for them; return how they were mixed, too, if they were.
 
     The result has the same shape and values of 0 to 255: uint8, or float32 where pixels had to be computed. In this
-    order: flips and shift, one interpolation for all other geometry, colour, noise, erasing, mixing. But for mixing,
-    an image's result does not depend on the batch it comes in.
+    order: flips and shift, one interpolation for all other geometry, colour, policy, noise, erasing, mixing. But for
+    mixing, an image's result does not depend on the batch it comes in.
     """
     if augment.flip or augment.flip_vertical or augment.crop:
         most = geometry.most_shift(augment, (images.shape[1], images.shape[2]))
@@ -36,6 +36,8 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
             pixels = geometry.warp(augment, pixels, drawn.matrix, drawn.window)
         if drawn.colour is not None:
             pixels = colour.adjust(augment, pixels, drawn.colour)
+        for each in () if drawn.policy is None else drawn.policy.unbind(1):
+            pixels = policy.adjust(pixels, each)
         if drawn.levels is not None and drawn.keys is not None:
             pixels = noise.add(augment, pixels, drawn.levels, drawn.keys)
         # As stored images lie in memory: the network would compute channels-first otherwise, a third slower.

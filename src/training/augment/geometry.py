@@ -18,7 +18,7 @@ ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision
 def interpolates(augment: params.Augment) -> bool:
     """Tell if any operator asks for positions between pixels."""
     asked = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.perspective)
-    return any(asked) or augment.resized_crop is not None
+    return any(asked) or augment.resized_crop is not None or augment.policy is not None
 
 
 def matrices(
