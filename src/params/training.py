@@ -227,6 +227,7 @@ class Train(Config):
     patience: Count | None
     batch_size: Count
     drop_last: bool
+    sampling: Literal["all", "balanced"]
     accumulate: Count
     loss: Loss
     l1_penalty: NotNegative
@@ -260,6 +261,10 @@ class Train(Config):
         if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
             raise ValueError(
                 f"augment.mixup and augment.cutmix must be 0 with the loss {self.loss.name}: one label only"
+            )
+        if self.sampling == "balanced" and getattr(self.loss, "class_weights", None) == "balanced":
+            raise ValueError(
+                "sampling and loss.class_weights must not both be balanced: rare classes would count twice"
             )
         if self.optimizer.name == "rprop" and (self.schedule.name != "constant" or self.schedule.warmup_epochs):
             raise ValueError("rprop adapts its own steps from lr on: schedule must be constant, warmup_epochs 0")
