@@ -46,6 +46,7 @@ def render() -> str:
         "tracking",
         "verdicts",
         "calibration",
+        "audit",
     )
     found = {name: kept(FOLDER / f"{name}.json") for name in names}
     picked = json.loads(CHOICES.read_text(encoding="utf-8"))

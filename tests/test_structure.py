@@ -22,7 +22,7 @@ LAYERS = [
     ("src.evaluation",),
     ("src.training",),
     ("src.figures", "src.tracking"),
-    ("src.prediction", "src.search"),
+    ("src.prediction", "src.search", "src.auditing"),
     ("src.review",),
     tuple(f"src.{file.stem}" for file in Path("src").glob("*.py") if file.stem != "__init__"),  # commands
 ]

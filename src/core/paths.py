@@ -13,6 +13,7 @@ RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
 REQUIREMENTS = Path("requirements.lock")
 
 IMAGES = Path("data/images")  # where users put their own
+CORRECTIONS = Path("data/corrections.csv")  # of labels and images, which the split stage applies
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 DATASET = PREPARED / "dataset.json"
@@ -41,6 +42,8 @@ LAYERS = REPORTS / "layers.csv"
 FIGURES = REPORTS / "figures"
 PAGE = REPORTS / "index.html"
 SEEDS = REPORTS / "seeds.csv"
+
+AUDIT = REPORTS / "audit"  # what src.audit found
 
 TUNING = REPORTS / "tuning"  # what a search found
 TRIALS = TUNING / "trials.csv"

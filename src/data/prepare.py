@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
+from src.data.corrections import correct
 from src.data.duplicates import duplicate_sets
 from src.data.images import Resize
 from src.data.layout import counted
@@ -44,7 +45,7 @@ def prepare(data: Data, split: Split) -> Dataset:
         shutil.rmtree(stale)
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
-        staged = stage(data, scratch)
+        staged, scene = correct(stage(data, scratch))
         staged = staged._replace(official=_official(staged, data.name, split))
         groups = staged.groups or (match_groups(staged.names.tolist(), split.groups) if split.groups else None)
         _, first, same = np.unique(staged.digests.view("V16").ravel(), return_index=True, return_inverse=True)
@@ -52,7 +53,7 @@ def prepare(data: Data, split: Split) -> Dataset:
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
         group = None if groups is None else numbered(groups, len(groups))
-        units = find_units(*(key for key in (equal, near, group) if key is not None))
+        units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(staged, units, groups, data.limit, split)
         most = max(1, round(split.shard_mib * 2**20) // staged.pixels[0].nbytes)
         shards: list[list[Indices]] = []  # of each split, the indices of the images of each
@@ -94,7 +95,7 @@ def _split(
     staged: Staged, units: Indices, groups: list[str] | None, training_images: int | None, split: Split
 ) -> NDArray[np.int8]:
     """Return the split of each image, −1 where `data.limit` leaves it out. Raise `UserError` if one lacks a class."""
-    counts = np.bincount(staged.labels, minlength=len(staged.classes))
+    counts = np.bincount(staged.labels[staged.official >= 0], minlength=len(staged.classes))
     if len(counts) < 2:
         raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
     for name, count in zip(staged.classes, counts, strict=True):

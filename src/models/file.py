@@ -145,10 +145,7 @@ def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
     )
     if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
         raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
-    # Not before: what a spec asks for may not fit any memory.
     if model.name.startswith(TIMM):  # these compute tables when they are built, which are not in the file
         classifier = spec.model_copy(update={"model": model}).build()
-    else:
-        classifier.network.to_empty(device="cpu")
-    classifier.load_state_dict(dict(weights))
+    classifier.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
     return classifier.eval()

@@ -70,15 +70,14 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
     return found
 
 
-@torch.no_grad()
-@full_precision()
 def _features(classifier: Classifier, images: Batches, order: Tensor) -> Iterator[Tensor]:
     """Yield what the last layer is given for these images, float32 (B, F) in most networks, batch by batch."""
     seen: list[Tensor] = []
     hook = head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         for batch, _ in images.take(order, evaluation_batch(images.device, images.image_shape)):
-            classifier.eval()(batch)
+            with torch.no_grad(), full_precision():  # as a decorator it would end before the first batch is computed
+                classifier.eval()(batch)
             yield seen.pop()
     finally:
         hook.remove()

@@ -63,6 +63,7 @@ def copy_of_the_repository(target: Path) -> Path:
     (target / "data/.gitignore").write_text("/raw\n")
     (target / "data/images").mkdir()
     (target / "data/images/.gitkeep").touch()
+    (target / "data/corrections.csv").write_text("file,action,value,reason\n")
     # `make` finds the environment of this test run.
     (target / ".venv").symlink_to(Path(sys.prefix).resolve())
     return target

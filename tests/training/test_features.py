@@ -15,7 +15,7 @@ from training_samples import section
 
 from src import params
 from src.core.errors import UserError
-from src.data.prepared import ImageFormat
+from src.data.prepared import ImageFormat, read_dataset
 from src.models.build import build
 from src.models.classifier import Classifier
 from src.training import features
@@ -67,6 +67,26 @@ def test_learning_from_features_is_learning_from_the_images(trainer: Trainer) ->
     for name, weight in slow.classifier.state_dict().items():
         torch.testing.assert_close(quick.classifier.state_dict()[name], weight)
     assert quick.classifier.state_dict()["network.fc.1.weight"].abs().max() > 0.01, "it has learned"
+
+
+def test_features_are_computed_in_float32_and_without_a_graph(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where training allows tf32: they are kept, and those of the saved weights."""
+    seen: set[tuple[bool, str]] = set()
+    forward = Classifier.forward
+
+    def watched(self: Classifier, images: torch.Tensor) -> torch.Tensor:
+        seen.add((torch.is_grad_enabled(), torch.get_float32_matmul_precision()))
+        return forward(self, images)
+
+    classifier = trainer.start(frozen(freeze=False), SETTINGS, 0).spec.build(0)
+    monkeypatch.setattr(Classifier, "forward", watched)
+    torch.set_float32_matmul_precision("high")
+    features.features_of(classifier, trainer.images["train"], read_dataset(), "train")
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+    assert seen == {(False, "highest")}
 
 
 @pytest.fixture

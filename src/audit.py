@@ -1,0 +1,102 @@
+"""Find what is wrong with the data: labels, strangers among the images, copies, confused classes, shortcuts.
+
+    python -m src.audit
+    python -m src.audit --backbone tf_efficientnet_lite0 --weights ../weights.safetensors
+
+Reads train and validation as `split` left them, and writes `reports/audit/index.html` to look at and
+`reports/audit/suggestions.csv`, the most doubtful label first. Its lines are corrections: copy those that you agree
+with into `data/corrections.csv`, and `dvc repro` applies them. Images that are named there are not suggested again;
+where a label is right after all, relabel the image as what it is.
+"""
+
+import argparse
+
+from src.compute import portable
+
+if __name__ == "__main__":
+    portable.begin()
+
+import numpy as np
+
+from src.auditing.findings import confused, suggest, wrong_labels
+from src.auditing.page import write_page
+from src.auditing.probabilities import out_of_fold, pixel_features, pretrained_features
+from src.auditing.samples import together
+from src.auditing.shortcuts import properties, shortcuts
+from src.core.errors import UserError, command
+from src.core.paths import AUDIT
+from src.data.corrections import read_corrections
+from src.data.prepared import SPLITS, read_dataset
+from src.data.verify import open_checked
+from src.evaluation import tables
+from src.params import load
+from src.params.networks import TIMM, check_timm
+from src.params.writing import load_recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="compare images by the features of this network of timm (default: the one of params.yaml if it is "
+        "pretrained, else pixels)",
+    )
+    parser.add_argument("--weights", default="default", help="of --backbone: a file (default: those that timm offers)")
+    parser.add_argument("--test", action="store_true", help="audit the test images, into test.html and test.csv")
+    arguments = parser.parse_args()
+    recipe, dataset = load(), read_dataset()
+    model = recipe.model if recipe.model.weights != "none" else None
+    if arguments.backbone:
+        name = TIMM + arguments.backbone.removeprefix(TIMM)
+        check_timm(name)
+        model = load_recipe("own-images").model.model_copy(update={"name": name, "weights": arguments.weights})
+    audited = SPLITS[2:] if arguments.test else SPLITS[:2]
+    # Test images are judged by what all images say, the others never by test images.
+    splits = [split for split in (SPLITS if arguments.test else audited) if dataset.splits[split].count]
+    if arguments.test and "test" not in splits:
+        raise UserError("there are no test images: set split.test")
+    opened = dict(zip(splits, open_checked(dataset, *splits), strict=True))
+    samples = together(opened)
+    if model is None:
+        features = pixel_features(samples.images)
+        judge = f"pixels, since {recipe.model.name} is not pretrained (--backbone sees more in photos)"
+    else:
+        features = pretrained_features(model, recipe.train, dataset, opened)
+        judge = f"features of {model.name}"
+    probabilities = out_of_fold(features, samples.labels, samples.units, dataset.classes)
+
+    found = suggest(samples, features, probabilities, dataset.classes)
+    reviewed = found["file"].isin({each.file for each in read_corrections()})
+    asked = np.isin(samples.splits, audited)
+    found = found[asked[found.index] & ~reviewed]
+    page, table = ("test.html", "test.csv") if arguments.test else ("index.html", "suggestions.csv")
+    tables.write(AUDIT / table, found)
+
+    labels, probabilities = samples.labels[asked], probabilities[asked]
+    wrong, predicted = wrong_labels(labels, probabilities), (probabilities.argmax(axis=1) == labels).mean()
+    write_page(
+        AUDIT / page,
+        samples,
+        dataset,
+        found,
+        title=recipe.data.title or dataset.name,
+        images=len(labels),
+        audited=audited,
+        judge=judge,
+        predicted=predicted,
+        wrong=wrong,
+        table=AUDIT / table,
+        confused=confused(labels, probabilities, dataset.classes),
+        shortcuts=shortcuts(properties(samples, round(recipe.data.max_gib * 2**30)), samples.labels),
+    )
+    counts = found["action"].value_counts()
+    print(f"compared     {judge}")
+    print(f"predicted    {predicted:.2%} of {len(labels):,} labels, each by a model that has not seen it")
+    print(f"wrong        {wrong:,} labels of {len(labels):,}, by confident learning's estimate")
+    print(f"suggestions  {counts.get('relabel', 0):,} to relabel, {counts.get('drop', 0):,} to drop: {AUDIT / table}")
+    print(f"see          {AUDIT / page}")
+
+
+if __name__ == "__main__":
+    command(main)

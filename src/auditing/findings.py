@@ -1,0 +1,78 @@
+"""Find what is wrong with images and labels: wrong labels, strangers among the images, classes that are confused."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from src.auditing.samples import Samples
+from src.data.corrections import COLUMNS
+from src.data.splitting import Indices
+from src.figures.style import percent
+
+
+def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices:
+    """Return the images of which another class is more probable than their label, the least probable label first.
+
+    labels: (N,), as given; probabilities: (N, K), out-of-fold.
+    """
+    from cleanlab.filter import find_label_issues
+
+    found: Indices = find_label_issues(
+        labels, probabilities, return_indices_ranked_by="self_confidence", filter_by="predicted_neq_given", n_jobs=1
+    )
+    return found
+
+
+def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
+    """Estimate how many labels are wrong, by confident learning: where, of `label_issues`, to stop.
+
+    C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
+    """
+    from cleanlab.count import num_label_issues
+
+    return int(num_label_issues(labels, probabilities, estimation_method="off_diagonal_calibrated"))
+
+
+def outliers(features: NDArray[np.float32]) -> Indices:
+    """Return the images that resemble no other one, the strangest first.
+
+    features: (N, F). The distance to the nearest neighbours, by the cosine, lies "far out": more than three
+    interquartile ranges above the upper quartile (J. W. Tukey, "Exploratory Data Analysis", 1977).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    neighbours = NearestNeighbors(n_neighbors=min(10, len(features) - 1), metric="cosine").fit(features)
+    distance = neighbours.kneighbors()[0].mean(axis=1)
+    order = np.argsort(-distance, kind="stable")
+    lower, upper = np.quantile(distance, [0.25, 0.75])
+    strangers: Indices = order[distance[order] > upper + 3 * (upper - lower)]
+    return strangers
+
+
+def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return pairs of classes and how many images of one seem to carry the label of the other, the most first."""
+    from cleanlab.dataset import find_overlapping_classes
+
+    table = find_overlapping_classes(labels, probabilities)
+    columns = (table[column] for column in ("Class Index A", "Class Index B", "Num Overlapping Examples"))
+    return [(classes[one], classes[other], int(count)) for one, other, count in zip(*columns, strict=True) if count]
+
+
+def suggest(
+    samples: Samples, features: NDArray[np.float32], probabilities: NDArray[np.float64], classes: Sequence[str]
+) -> pandas.DataFrame:
+    """Return a correction for each image whose label is doubtful, then for each that resembles no other.
+
+    The surest of both come first. The index is the image's; the columns are those of `data/corrections.csv`.
+    """
+    rows: dict[int, tuple[str, str, str, str]] = {}
+    for index in label_issues(samples.labels, probabilities):
+        best, given = probabilities[index].argmax(), samples.labels[index]
+        sure, doubtful = (percent(probabilities[index, label], 1) for label in (best, given))
+        why = f"{sure} {classes[best]}, {doubtful} {classes[given]} as labelled"
+        rows[index] = (samples.names[index], "relabel", classes[best], why)
+    for index in outliers(features):
+        rows.setdefault(index, (samples.names[index], "drop", "", "resembles no other image"))
+    return pandas.DataFrame(list(rows.values()), pandas.Index(list(rows), dtype=np.int64), list(COLUMNS))

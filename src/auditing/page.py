@@ -1,0 +1,67 @@
+"""`reports/audit/index.html`: what an audit found, with pictures, on one page without scripts or network."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.auditing.samples import Samples
+from src.core.files import write_text
+from src.data.prepared import Dataset
+from src.figures.data import duplicates_found
+from src.figures.template import templates
+
+_SHOWN = {"relabel": 120, "drop": 40}  # suggestions that have a picture; the table has all
+_SIDE = 144  # pixels of a picture
+
+
+def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.DataFrame, **facts: Any) -> None:
+    """Write the page. found: as `findings.suggest` returns it; facts: what else the template names.
+
+    Every value is escaped: class and file names may hold anything.
+    """
+    position = {name: index for index, name in enumerate(samples.names)}
+
+    def picture(name: str) -> dict[str, str]:
+        index = position[name]
+        return {
+            "name": name,
+            "given": dataset.classes[samples.labels[index]],
+            "split": samples.splits[index],
+            "data": embedded(samples.images[index]),
+        }
+
+    suggestions = {}
+    for action, most in _SHOWN.items():
+        rows = found[found["action"] == action]
+        first = rows.head(most)
+        shown = zip(map(picture, first["file"]), first["value"], first["reason"], strict=True)
+        suggestions[action] = len(rows), list(shown)
+    copies = []
+    for kind, sets in {"Equal": dataset.duplicates.equal, "Nearly equal": dataset.duplicates.near}.items():
+        if sets and sets.sets:
+            examples = ([picture(each.name) for each in members if each.name in position] for members in sets.examples)
+            copies.append((kind, duplicates_found(sets), [members for members in examples if members]))
+    text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
+        suggestions=suggestions,
+        copies=copies,
+        chance=1 / len(dataset.classes),
+        **facts,
+    )  # fmt: skip
+    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
+
+
+def embedded(image: NDArray[np.uint8]) -> str:
+    """Return an image (H, W, C) as JPEG in base64; a small one is enlarged so that its pixels show."""
+    single = image.squeeze(-1) if image.shape[-1] == 1 else image
+    scale = _SIDE / max(single.shape[:2])
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    size = max(1, round(single.shape[1] * scale)), max(1, round(single.shape[0] * scale))
+    buffer = io.BytesIO()
+    Image.fromarray(single).resize(size, method).save(buffer, "jpeg", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,65 @@
+"""Find shortcuts: what is no content of an image, but predicts its class, so that a network may learn it."""
+
+import io
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.auditing.samples import Samples
+from src.core.paths import RAW
+from src.data.archives import is_archive, members
+from src.data.images import FORMATS
+from src.data.splitting import Indices
+
+_FOLDS = 5
+_CAMERA = 272  # EXIF's number for its model
+
+
+def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
+    """Return what is no content of the images, by what it is called: (N,) numbers or texts.
+
+    Of pixels, and of files where the source holds these by name, which MNIST's own does not. max_bytes: what an
+    archive's members may have in total.
+    """
+    pixels = [(image.mean(), image.std()) for image in samples.images]
+    found = dict(zip(("brightness", "contrast"), np.array(pixels).T, strict=True))
+    of_file: dict[str, tuple[int, float, str, str, int]] = {}
+    wanted = set(samples.names)
+    Image.MAX_IMAGE_PIXELS = None  # `split` has read these files; here their headers do
+    for path in filter(lambda path: is_archive(path, str(path)), sorted(RAW.iterdir())):
+        for member in members(path, max_bytes, str(path)):
+            if member.name in wanted:
+                content = member.read()
+                with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as file:
+                    width, height = file.size
+                    camera = str(file.getexif().get(_CAMERA, ""))
+                    values = width * height, width / height, str(file.format), camera, len(content)
+                    of_file[member.name] = values
+    if len(of_file) == len(wanted):
+        columns = zip(*(of_file[name] for name in samples.names), strict=True)
+        headings = ("image size", "aspect ratio", "file format", "camera", "file size")
+        found |= {heading: np.array(column) for heading, column in zip(headings, columns, strict=True)}
+    return {heading: column for heading, column in found.items() if len(np.unique(column)) > 1}
+
+
+def shortcuts(found: Mapping[str, NDArray[Any]], labels: Indices) -> list[tuple[str, float]]:
+    """Return how well each property alone predicts the class, the best first: balanced accuracy of small trees.
+
+    They judge images that they have not learned from. By chance it is 1 / number of classes.
+    """
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.tree import DecisionTreeClassifier
+
+    tree = DecisionTreeClassifier(max_depth=4, class_weight="balanced", min_samples_leaf=5, random_state=0)
+    folds = KFold(_FOLDS, shuffle=True, random_state=0)
+    accuracy = {}
+    for name, column in found.items():
+        numbers = pandas.factorize(column, sort=True)[0] if column.dtype.kind == "U" else column
+        accuracy[name] = balanced_accuracy_score(labels, cross_val_predict(tree, numbers[:, None], labels, cv=folds))
+    return sorted(accuracy.items(), key=lambda each: -each[1])

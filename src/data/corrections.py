@@ -1,0 +1,87 @@
+"""Apply `data/corrections.csv`: people's decisions about single images, a line for each.
+
+    file,action,value,reason
+    cats/017.jpg,relabel,dog,a puppy
+    cats/020.jpg,drop,,a screenshot
+    cats/031.jpg,same_as,cats/030.jpg,the same scene: both stay on one split
+
+A file is named as in the source, as `src.audit` names it. `reason` is for people, and may be left out.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from src.core.errors import UserError
+from src.core.paths import CORRECTIONS
+from src.data.layout import counted, listed
+from src.data.splitting import Indices
+from src.data.staging import Staged
+
+COLUMNS = ("file", "action", "value", "reason")
+_LEFT_OUT = -1  # in the place of a split
+
+
+class Correction(NamedTuple):
+    line: int
+    file: str
+    action: str
+    value: str
+
+
+def read_corrections() -> Iterator[Correction]:
+    """Yield the lines of the file, none where it is missing. Raise `UserError` for one that is no correction."""
+    if not CORRECTIONS.exists():
+        return
+    with CORRECTIONS.open(encoding="utf-8-sig", newline="") as file:  # Excel begins with a mark
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS[:3]) - set(reader.fieldnames or ()):
+            raise UserError(f"{CORRECTIONS} has no column {min(missing)}: its first line is {','.join(COLUMNS)}")
+        for record in reader:
+            found = Correction(reader.line_num, *((record[column] or "").strip() for column in COLUMNS[:3]))
+            if found.action not in ("relabel", "drop", "same_as"):
+                raise UserError(
+                    f"{CORRECTIONS}, line {found.line}: the action is {found.action!r}: write relabel, drop or same_as"
+                )
+            yield found
+
+
+def correct(staged: Staged) -> tuple[Staged, Indices | None]:
+    """Return the images with their corrected labels, and the scene (N,) of each: equal where `same_as` says so.
+
+    What is dropped is on no split; without `same_as` there are no scenes. Raise `UserError` naming a line that names
+    no image or no class of the source, or contradicts an earlier one.
+    """
+    corrections = list(read_corrections())
+    if not corrections:
+        return staged, None
+    labels, official, scene = staged.labels.copy(), staged.official.copy(), np.arange(len(staged.names))
+    wanted = {name for each in corrections for name in (each.file, each.value)}
+    index = {name: number for number, name in enumerate(staged.names.tolist()) if name in wanted}
+    label = {name: number for number, name in enumerate(staged.classes)}
+    decided: dict[str, tuple[str, str]] = {}
+    for line, file, action, value in corrections:
+        place = f"{CORRECTIONS}, line {line}"
+        for name in (file, value) if action == "same_as" else (file,):
+            if name not in index:
+                raise UserError(
+                    f"{place}: the source has no image {name!r}: name it as data/prepared and src.audit do, or "
+                    "remove the line"
+                )
+        if action == "same_as":
+            scene[scene == scene[index[file]]] = scene[index[value]]
+            continue
+        if decided.setdefault(file, (action, value)) != (action, value):
+            raise UserError(f"{place}: an earlier line decides otherwise about {file!r}: keep one")
+        if action == "drop":
+            official[index[file]] = _LEFT_OUT
+        elif value in label:
+            labels[index[file]] = label[value]
+        else:
+            raise UserError(f"{place}: there is no class {value!r}: write one of {listed(staged.classes)}")
+    counts = Counter(each.action for each in corrections)
+    print(f"{counted(len(corrections), 'correction')}: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))
+    return staged._replace(labels=labels, official=official), scene if counts["same_as"] else None

@@ -1,0 +1,115 @@
+"""Wrong labels, strangers and shortcuts are found where they were put, and not where there are none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_samples import encoded, pack_tar, picture
+from numpy.typing import NDArray
+
+from src.auditing.findings import confused, label_issues, outliers, suggest, wrong_labels
+from src.auditing.probabilities import out_of_fold, pixel_features
+from src.auditing.samples import Samples
+from src.auditing.shortcuts import properties, shortcuts
+from src.core.errors import UserError
+
+CLASSES = ["ant", "bee", "cow"]
+
+
+def features(count: int, distance: float = 4.0, size: int = 20) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points around the centres of three classes, and their labels."""
+    labels = np.arange(count) % 3
+    points = np.random.default_rng(0).normal(size=(count, size))
+    points[:, :3] += distance * np.eye(3)[labels]
+    return points.astype(np.float32), labels
+
+
+def test_flipped_labels_are_found_and_counted() -> None:
+    points, labels = features(300, distance=8)
+    given = labels.copy()
+    given[:15] = (given[:15] + 1) % 3
+    probabilities = out_of_fold(points, given, np.arange(300), CLASSES)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    issues = label_issues(given, probabilities)
+    assert np.isin(np.arange(15), issues[:18]).all()
+    assert 12 <= wrong_labels(given, probabilities) <= 20
+    assert sum(count for _, _, count in confused(given, probabilities, CLASSES)) >= 13
+
+
+def test_right_labels_are_left_alone() -> None:
+    points, labels = features(300, distance=8)
+    probabilities = out_of_fold(points, labels, np.arange(300), CLASSES)
+    assert len(label_issues(labels, probabilities)) == 0
+    assert wrong_labels(labels, probabilities) == 0
+    assert confused(labels, probabilities, CLASSES) == []
+
+
+def test_what_belongs_together_is_not_learned_from_each_other() -> None:
+    """Every image twice, with the same random label: who learned one copy would know the label of the other."""
+    points, _ = features(120, distance=0, size=200)
+    given = np.random.default_rng(1).integers(0, 3, 120)
+    twice, labels = np.concatenate([points, points]), np.concatenate([given, given])
+    known = {}
+    for name, units in ("apart", np.arange(240)), ("together", np.tile(np.arange(120), 2)):
+        probabilities = out_of_fold(twice, labels, units, CLASSES)
+        known[name] = (probabilities.argmax(axis=1) == labels).mean()
+    assert known["apart"] > known["together"] + 0.1
+    assert known["together"] < 0.45
+
+
+def test_a_class_of_one_image_is_named() -> None:
+    points, labels = features(30)
+    labels[labels == 2] = 1
+    labels[0] = 2
+    with pytest.raises(UserError, match="class 'cow' has less than two different images"):
+        out_of_fold(points, labels, np.arange(30), CLASSES)
+
+
+def samples(images: NDArray[np.uint8], labels: NDArray[np.int64], names: list[str]) -> Samples:
+    return Samples(images, labels, names, np.repeat("train", len(names)), np.arange(len(names)))
+
+
+def test_suggestions_are_corrections_and_strangers_come_last() -> None:
+    points, labels = features(300, distance=8)
+    given = labels.copy()
+    given[7] = 0
+    points[9] = -points.mean(axis=0) * 20
+    names = [f"{number}.png" for number in range(300)]
+    probabilities = out_of_fold(points, given, np.arange(300), CLASSES)
+    found = suggest(samples(np.zeros((300, 1, 1, 1), np.uint8), given, names), points, probabilities, CLASSES)
+    assert list(found.columns) == ["file", "action", "value", "reason"]
+    relabelled = found[found["action"] == "relabel"]
+    file, _, value, reason = relabelled.loc[7]
+    assert (file, value) == ("7.png", "bee")
+    assert "% ant as labelled" in str(reason)
+    assert 9 in outliers(points)
+    assert found["file"].is_unique
+    assert found["action"].tolist() == sorted(found["action"], reverse=True)
+
+
+def test_pixels_of_large_images_are_reduced_and_of_small_ones_kept() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    np.testing.assert_allclose(pixel_features(small), small.reshape(2, -1) / 255, rtol=1e-6)
+    assert pixel_features(np.zeros((2, 100, 40, 3), np.uint8)).shape == (2, 16 * 16 * 3)
+
+
+def test_brightness_size_and_format_that_tell_the_class_are_shortcuts(root: Path) -> None:
+    """Ants are dark, and come as larger files of another kind; their aspect ratio is that of bees."""
+    labels = np.arange(60) % 2
+    images = np.random.default_rng(0).integers(0, 100, (60, 6, 6, 3), np.uint8) + (120 * labels[:, None, None, None])
+    files = {}
+    for number, label in enumerate(labels):
+        kind, size = ("PNG", 6 + number % 3) if label else ("JPEG", 40 + number % 3)
+        files[f"{number}.jpg"] = encoded(picture(number, size), kind)
+    (root / "data/raw").mkdir(parents=True)
+    pack_tar(root / "data/raw/photos.tar", {**files, "readme.txt": b"no image"})
+    found = properties(samples(images.astype(np.uint8), labels, list(files)), 2**20)
+    assert set(found) == {"brightness", "contrast", "image size", "file format", "file size"}, "others never vary"
+    accuracy = dict(shortcuts(found, labels))
+    assert min(accuracy[name] for name in ("brightness", "image size", "file format", "file size")) > 0.95
+    assert list(accuracy.values()) == sorted(accuracy.values(), reverse=True)
+    random = {"noise": np.random.default_rng(3).normal(size=60)}
+    assert dict(shortcuts(random, labels))["noise"] < 0.75
+    assert set(properties(samples(images.astype(np.uint8), labels, ["other.jpg"] * 60), 2**20)) == {
+        "brightness", "contrast",
+    }  # fmt: skip

@@ -1,0 +1,116 @@
+"""The command that audits the data: flipped labels are suggested, accepted, applied; test images stay closed."""
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clones import DIGITS, set_params
+from data_samples import encoded, run_stages, write_files
+from PIL import Image
+
+from src import audit
+from src.core.errors import UserError
+from src.core.paths import AUDIT
+from src.data.prepared import open_split, read_names
+
+WRONG = {"light/3&.png", "light/8.png", "dark/20.png"}
+
+
+@pytest.fixture
+def photos(root: Path) -> Iterator[Path]:
+    """Dark and light photos, of which three lie in the wrong folder, and one is a copy of another."""
+    random = np.random.default_rng(0)
+    files = {}
+    for name in ("dark", "light"):
+        for number in range(40):
+            file = f"{name}/{number}{'&' if number == 3 else ''}.png"
+            light = (name == "light") != (file in WRONG)
+            pixels = random.integers(150 if light else 0, 255 if light else 105, (8, 8, 3), np.uint8)
+            files[file] = encoded(Image.fromarray(pixels))
+    files["dark/40.png"] = files["dark/0.png"]
+    write_files(root / "data/images", files)
+    (root / "params.yaml").write_text(DIGITS, encoding="utf-8")
+    set_params(root, {"data.name": "image_folder", "data.title": "Photos"})
+    run_stages(None, validation=0.2, test=0.2)
+    yield root
+    torch.set_deterministic_debug_mode("default")
+
+
+def run(patch: pytest.MonkeyPatch, *arguments: str) -> None:
+    patch.setattr("sys.argv", ["audit", *arguments])
+    audit.main()
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (AUDIT / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("photos")
+def test_wrong_labels_are_suggested_accepted_and_not_suggested_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = WRONG & {*read_names("train"), *read_names("validation")}
+    assert seen
+    run(monkeypatch)
+    suggested = rows("suggestions.csv")
+    first = {row["file"]: row for row in suggested[: len(seen)]}
+    assert first.keys() == seen
+    assert {(row["action"], row["value"]) for row in first.values()} <= {("relabel", "dark"), ("relabel", "light")}
+    page = (AUDIT / "index.html").read_text(encoding="utf-8")
+    assert "Audit of Photos" in page
+    assert all(name.replace("&", "&amp;") in page for name in seen)
+    assert page.count("data:image/jpeg;base64,") >= len(suggested)
+    assert "http" not in page, "nothing is fetched"
+    assert "pixels, since cifar_basic is not pretrained" in capsys.readouterr().out
+
+    lines = (AUDIT / "suggestions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    Path("data/corrections.csv").write_text("".join(lines[: 1 + len(seen)]), encoding="utf-8")
+    run_stages(None, validation=0.2, test=0.2)
+    run(monkeypatch)
+    assert not seen & {row["file"] for row in rows("suggestions.csv")}
+
+
+def test_test_images_are_opened_and_written_of_on_demand_alone(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.move(photos / "data/prepared/test", photos / "kept")
+    run(monkeypatch)
+    assert sorted(file.name for file in AUDIT.iterdir()) == ["index.html", "suggestions.csv"]
+    shutil.move(photos / "kept", photos / "data/prepared/test")
+    before = (AUDIT / "suggestions.csv").read_bytes()
+    run(monkeypatch, "--test")
+    assert (AUDIT / "suggestions.csv").read_bytes() == before
+    assert {row["file"] for row in rows("test.csv")} <= set(read_names("test"))
+    assert WRONG & set(read_names("test")) <= {row["file"] for row in rows("test.csv")}
+
+
+@pytest.mark.usefixtures("photos")
+def test_images_are_compared_by_features_of_the_pretrained_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(num_classes=5).state_dict(), "resnet18.pth")
+    set_params(Path(), {"model.name": "resnet18", "model.weights": "resnet18.pth"})
+    run(monkeypatch)
+    assert "features of resnet18" in capsys.readouterr().out
+    kept = {file.name.partition("-")[0] for file in Path(".cache/features").glob("*.npy")}
+    assert kept == {"train", "validation"}
+    assert len(open_split("train").labels) > 40
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_network_that_timm_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="timm has no network tf_efficientnet_lite9: did you mean"):
+        run(monkeypatch, "--backbone", "tf_efficientnet_lite9")
+
+
+@pytest.mark.usefixtures("photos")
+def test_without_test_images_there_is_nothing_to_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_stages(None, validation=0.2, test=0.0)
+    with pytest.raises(UserError, match=r"there are no test images: set split\.test"):
+        run(monkeypatch, "--test")

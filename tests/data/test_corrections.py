@@ -1,0 +1,107 @@
+"""What `data/corrections.csv` says of single images, the split stage does."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_samples import check_promises, class_folders, digests, run_stages, write_files
+
+from src.core.errors import UserError
+from src.data.prepared import SPLITS, open_split, read_names
+
+HEADER = "file,action,value,reason\n"
+pytestmark = pytest.mark.usefixtures("photos")
+
+
+@pytest.fixture
+def photos(root: Path) -> None:
+    write_files(root / "data/images", class_folders({"cat": 20, "dog": 20}))
+
+
+def corrections(*lines: str, header: str = HEADER) -> None:
+    Path("data/corrections.csv").write_text(header + "".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def places() -> dict[str, tuple[str, int]]:
+    """Split and label of each image."""
+    found: dict[str, tuple[str, int]] = {}
+    for split in SPLITS:
+        for name, label in zip(read_names(split), open_split(split).labels.tolist(), strict=True):
+            found[name] = split, label
+    return found
+
+
+def test_without_a_line_nothing_changes() -> None:
+    run_stages(None)
+    before = digests()
+    corrections()
+    run_stages(None)
+    assert digests() == before
+
+
+def test_labels_are_corrected_and_images_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(None)
+    before = places()
+    corrections("cat/3.png,relabel,dog,a puppy", "cat/4.png,drop,,", 'dog/5.png,relabel,dog,"right, after all"')
+    dataset = run_stages(None)
+    check_promises(dataset)
+    after = places()
+    assert before.keys() - after.keys() == {"cat/4.png"}
+    assert {name for name, (_, label) in after.items() if before[name][1] != label} == {"cat/3.png"}
+    assert "3 corrections: 2 relabel, 1 drop" in capsys.readouterr().out
+    assert len([name for name in after if after[name][0] != before[name][0]]) <= 4, "the others stay where they were"
+
+
+def test_images_of_one_scene_stay_on_one_split() -> None:
+    scenes = [[f"cat/{number}.png" for number in range(first, first + 4)] for first in range(0, 20, 4)]
+    run_stages(None)
+    before = places()
+    assert any(len({before[name][0] for name in scene}) > 1 for scene in scenes)
+    corrections(*(f"{one},same_as,{other}," for scene in scenes for one, other in itertools.pairwise(scene)))
+    check_promises(run_stages(None))
+    after = places()
+    assert all(len({after[name][0] for name in scene}) == 1 for scene in scenes)
+
+
+def test_the_reason_may_be_left_out_and_excel_may_have_written_it() -> None:
+    corrections("cat/4.png,drop,", header="\ufefffile,action,value\n")
+    run_stages(None)
+    assert "cat/4.png" not in places()
+
+
+def test_the_source_s_own_split_is_kept(root: Path) -> None:
+    for folder in ("cat", "dog"):
+        for file in (root / "data/images" / folder).iterdir():
+            file.rename(file.with_name(f"x{file.name}"))
+        target = root / "data/images/test" / folder
+        target.parent.mkdir(exist_ok=True)
+        (root / "data/images" / folder).rename(target)
+    write_files(root / "data/images", class_folders({"cat": 9, "dog": 9}, "train/", start=100))
+    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,")
+    dataset = run_stages(None, validation=0.2)
+    assert dataset.splits["test"].per_class == {"cat": 19, "dog": 20}
+    assert np.bincount(open_split("test").labels).tolist() == [19, 20]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["cat/3.png,relabel,dog,", "cat/99.png,drop,,"], "line 3: the source has no image 'cat/99.png'"),
+        (["cat/3.png,same_as,cat/99.png,"], "line 2: the source has no image 'cat/99.png'"),
+        (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
+        (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel, drop or same_as"),
+        (["cat/3.png,relabel,dog,", "cat/3.png,drop,,"], "line 3: an earlier line decides otherwise"),
+        ([f"cat/{number}.png,drop,," for number in range(19)], "class 'cat' has 1 image in the source"),
+    ],
+)
+def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) -> None:
+    corrections(*lines)
+    with pytest.raises(UserError, match=message):
+        run_stages(None)
+
+
+def test_a_table_without_the_columns_is_named() -> None:
+    corrections("cat/3.png,drop", header="name,action\n")
+    with pytest.raises(UserError, match="has no column file: its first line is file,action,value,reason"):
+        run_stages(None)
