@@ -24,7 +24,7 @@ def main() -> None:
         print("\n\n".join(writing.header(name) for name in writing.names()))
         return
     if arguments.suggest:
-        from src.training.suggestion import suggest  # seconds
+        from src.search.suggestion import suggest  # seconds
 
         rows = list(suggest(writing.load_recipe(arguments.name)))
         print("\n".join(f"  {key:20} {value!s:10} {why}" for key, value, why in rows))

@@ -7,7 +7,7 @@ import pytest
 
 from src.core.errors import UserError
 from src.params import Params, writing
-from src.training.suggestion import suggest
+from src.search.suggestion import suggest
 
 
 def small() -> Params:
