@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from benchmarks.common import DATA, command_line
 from benchmarks.problems import archive_of, prepared
 from src.core.errors import command
-from src.data.near import near_duplicates
+from src.data.duplicates import near_duplicates
 from src.data.prepared import open_split
 
 PHOTOS, COPIES, SIDE = 2_000, 200, 96

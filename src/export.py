@@ -1,9 +1,11 @@
-"""The model as an ONNX file, checked against PyTorch through onnxruntime: `make env EXTRA=onnx` installs both.
+"""The model as a file for other programs, checked against PyTorch and measured beside it.
 
     python -m src.export
-    python -m src.export --model models:/digits@champion --output digits.onnx
+    python -m src.export --format onnx-int8 --model models:/digits@champion --output digits.onnx
 
-Input uint8 (N, H, W, C), output class probabilities: `src/prediction/onnx_file.py` says more.
+onnx: for programs without PyTorch | onnx-int8: the same with integers of 8 bits, in a quarter of the bytes; calibrated
+on training images | pt2: for PyTorch without this repository (`torch.export.load`). Input uint8 (N, H, W, C), output
+class probabilities. ONNX needs `make env EXTRA=onnx`.
 """
 
 import argparse
@@ -15,10 +17,15 @@ from src.compute import portable
 if __name__ == "__main__":
     portable.begin()
 
+
 from src.core.errors import UserError, command
+from src.core.files import replacing
 from src.core.paths import MODEL, ONNX
+from src.prediction.exported import BATCHES, compare, export
 from src.prediction.model import load
-from src.prediction.onnx_file import export
+from src.stats.intervals import wilson
+
+OUTPUTS = {"onnx": ONNX, "pt2": ONNX.with_suffix(".pt2"), "onnx-int8": ONNX.with_suffix(".int8.onnx")}
 
 
 def main() -> None:
@@ -26,16 +33,32 @@ def main() -> None:
     parser.add_argument(
         "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
     )
-    parser.add_argument("--output", type=Path, default=ONNX, help="default: %(default)s")
+    parser.add_argument("--format", choices=list(OUTPUTS), default="onnx", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help=f"default: {', '.join(map(str, OUTPUTS.values()))}")
     arguments = parser.parse_args()
-    if missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]:
+    needed = () if arguments.format == "pt2" else ("onnx", "onnxruntime", "onnxscript")
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise UserError(f"python -m src.export needs {missing[0]}: make env EXTRA=onnx")
-    model = load(arguments.model)
-    difference = export(model, arguments.output)
+    output = arguments.output or OUTPUTS[arguments.format]
+    model = load(arguments.model, "cpu")
+    content, run, difference = export(model, arguments.format)
+    with replacing(output) as temporary:
+        temporary.write_bytes(content)
     image = model.spec.image
     shape = f"uint8 (N, {image.height}, {image.width}, {image.channels}) → {len(model.spec.classes)} probabilities"
-    size = arguments.output.stat().st_size / 2**20
-    print(f"{arguments.output}: {size:.2f} MiB, {shape}, at most {difference:.1g} from PyTorch's")
+    print(f"{output}: {shape}, at most {difference:.1g} from PyTorch's on random images")
+
+    weights = sum(tensor.nbytes for tensor in model.module.state_dict().values())
+    sizes = {"PyTorch": weights, arguments.format: len(content)}
+    measured, count = compare({"PyTorch": model.probabilities, arguments.format: run}, model.spec)
+    header = ["", "MiB", f"right of {count:,} validation images", *(f"ms for {batch}" for batch in BATCHES)]
+    rows = [header, ["---"] * len(header)]
+    for name, (right, milliseconds) in measured.items():
+        low, high = wilson(right, count)
+        share = f"{100 * right / count:.2f} % ({100 * low:.2f}–{100 * high:.2f})" if count else "none"
+        rows.append([name, f"{sizes[name] / 2**20:.2f}", share, *(f"{each:.1f}" for each in milliseconds)])
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":

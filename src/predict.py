@@ -3,8 +3,8 @@
     python -m src.predict photo.jpg folder/
     python -m src.predict folder/ --model models:/digits@champion --format csv > classes.csv
 
-Photos are prepared as the model's own training images were. A folder may hold any number, in folders of its own too;
-other files in it are passed over. What cannot be read is told on stderr and skipped; then the exit code is 1.
+Photos of any size are prepared as the model's own training images were. A folder may hold any number, in folders of its
+own too; other files in it are passed over. What cannot be read is told on stderr and skipped; then the exit code is 1.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
-from src.data.images import Resize
+from src.data.layout import counted
 from src.prediction.classify import Prediction, batch_size, classify
 from src.prediction.explanation import explain
 from src.prediction.model import Model, load
-from src.prediction.photos import find, preparation, read
+from src.prediction.photos import find, read
 from src.prediction.writing import Row, lines, printable, row
 
 
@@ -44,11 +44,6 @@ def main() -> None:
         help="which classes remain possible, so that the true one is among them in this share of photos, 0.95 say; "
         "a photo like none that was trained on is none of these",
     )
-    parser.add_argument(
-        "--resize",
-        choices=["crop", "squash", "pad"],
-        help="bring photos to the model's size, where its training images had that size already",
-    )
     parser.add_argument("--explain", type=Path, metavar="FOLDER", help="write a map of what each decision rests on")
     arguments = parser.parse_args()
     if arguments.top < 1:
@@ -59,7 +54,7 @@ def main() -> None:
         if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
             raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
-    predictions = Predictions(model, arguments.paths, arguments.resize, arguments.explain)
+    predictions = Predictions(model, arguments.paths, arguments.explain)
     least = None if arguments.coverage is None else model.least(arguments.coverage)
     rows = predictions.rows(arguments.top, least)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
@@ -72,24 +67,25 @@ def main() -> None:
 class Predictions:
     """The rows of what can be read, and the counts of what cannot."""
 
-    def __init__(self, model: Model, paths: Sequence[Path], resize: Resize | None, maps: Path | None) -> None:
+    def __init__(self, model: Model, paths: Sequence[Path], maps: Path | None) -> None:
         self.model = model
         self.paths = paths
-        self.wanted = preparation(model.spec.image, resize)
         self.maps = maps
         self.root = Path(os.path.commonpath(list(map(_absolute, paths))))
         self.written: dict[str, Path] = {}  # maps, by their names without case
-        self.classified = self.unreadable = self.others = 0
+        self.classified = self.adapted = self.unreadable = self.others = 0
 
     def rows(self, top: int, least: float | None) -> Iterator[Row]:
         # Rows that pass by on a terminal are progress enough; without a terminal nobody looks.
         hidden = sys.stdout.isatty() or not sys.stderr.isatty()
         total = None if hidden else sum(1 for _ in find(self.paths))
-        photos = read(find(self.paths), self.wanted, batch_size(self.model.spec.image))
+        image = self.model.spec.image
+        photos = read(find(self.paths), image, batch_size(image))
         results = classify(photos, self.model)
         for result in tqdm(results, total=total, unit=" files", leave=False, disable=hidden):
             if isinstance(result, Prediction):
                 self.classified += 1
+                self.adapted += image.resize is None and result.size != (image.width, image.height)
                 if self.maps:
                     self._explain(result)
                 yield row(result.path, result.probabilities, self.model.spec.classes, top, least)
@@ -116,6 +112,13 @@ class Predictions:
         """Says what was found, and leaves with exit code 1 if something could not be read."""
         if not self.classified and not self.unreadable:
             raise UserError(f"no photos in {', '.join(map(printable, self.paths))}")
+        if self.adapted:
+            size = f"{self.model.spec.image.width}×{self.model.spec.image.height}"
+            print(
+                f"{counted(self.adapted, 'photo')} cropped and scaled to {size} pixels: the model was trained on "
+                "images that had this size, so that it may err more often than it was measured to",
+                file=sys.stderr,
+            )
         if self.classified > 1 or self.unreadable or self.others:
             counts = [(self.classified, "classified"), (self.unreadable, "unreadable"), (self.others, "ignored")]
             print(", ".join(f"{count:,} {what}" for count, what in counts if count), file=sys.stderr)

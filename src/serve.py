@@ -39,12 +39,6 @@ def main() -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="another for other machines too (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
-    parser.add_argument(
-        "--resize",
-        choices=["crop", "squash", "pad"],
-        default="crop",
-        help="for models whose training images had their size already (default: %(default)s)",
-    )
     parser.add_argument("--max-mib", type=float, default=16, metavar="MIB", help="of one request (default: 16)")
     arguments = parser.parse_args()
     if not arguments.max_mib > 0:
@@ -68,7 +62,7 @@ def main() -> None:
     # A model that cannot answer is known before anybody asks; the first pass is also the slowest.
     model.probabilities(np.zeros((1, image.height, image.width, image.channels), np.uint8))
     limits = Limits(bytes=int(arguments.max_mib * 2**20))
-    app = application(model, arguments.model, md5, arguments.resize, limits)
+    app = application(model, arguments.model, md5, limits)
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata of photos, which we do not use
 
     family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET

@@ -21,8 +21,11 @@ from typing import NamedTuple, Self
 
 from src.core.errors import UserError
 
-_DAMAGE = (ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error)
-_DAMAGE_OF_FORMATS = (lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+# What the standard library raises for damaged archives.
+_DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error),
+    *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
+)
 
 
 class Member(NamedTuple):
@@ -32,7 +35,7 @@ class Member(NamedTuple):
 
 
 def is_archive(path: Path, called: str) -> bool:
-    """Tell by its content if a file is an archive that `members` reads. `UserError` names it as it is `called`."""
+    """Tell by its content if a file is an archive that `members` reads; errors name it as it is `called`."""
     with _damage_reported(called):
         return tarfile.is_tarfile(path) or zipfile.is_zipfile(path)
 
@@ -41,39 +44,44 @@ def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
     """Yield every regular file of an archive; its members may have `max_bytes` in total.
 
     Folders come too, as empty members whose names end in `/`: one without files may be a class whose photos are lost.
-
-    Raise `UserError` if the archive is damaged, unsafe or larger. It names the archive as it is `called`: what the user
-    knows, if `path` is a copy.
+    Raise `UserError`, which names the archive as the user `called` it, if it is damaged, unsafe or larger.
     """
     total = 0
     with _damage_reported(called):
-        for member in (_tar if tarfile.is_tarfile(path) else _zip)(path, called):
-            if (total := total + member.size) > max_bytes:
-                gib = max_bytes / 2**30
-                raise UserError(f"{called} unpacks to more than {gib:,.3g} GiB: raise data.max_gib if it should")
-            name = member.name.replace("\\", "/")
+        for name, size, read in _tar(path) if tarfile.is_tarfile(path) else _zip(path, called):
+            if (total := total + size) > max_bytes:
+                raise too_large(called, max_bytes)
+            name = name.replace("\\", "/")
             if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:/", name):
                 raise UserError(f"{called}: refused, since the name {name!r} leads outside of the archive")
+            if read is None:
+                raise UserError(f"{called}: {name!r} is a link or a device: pack plain files only")
             # Bytes that are not UTF-8 arrive as lone surrogates, which no text file can hold.
             name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             plain = "/".join(part for part in name.split("/") if part not in ("", "."))
             # macOS writes é as two characters, others as one: folders of both are one class.
             plain = unicodedata.normalize("NFC", plain) + ("/" if name.endswith("/") else "")
             if plain not in ("", "/"):
-                yield Member(plain, member.size, partial(_read, member, called))
+                yield Member(plain, size, partial(_read, read, called))
 
 
-def _tar(path: Path, called: str) -> Iterator[Member]:
+def too_large(called: str, max_bytes: int) -> UserError:
+    """Return the error of a source that unpacks to more than `max_bytes`."""
+    return UserError(f"{called} unpacks to more than {max_bytes / 2**30:,.3g} GiB: raise data.max_gib if it should")
+
+
+Entry = tuple[str, int, Callable[[], bytes] | None]  # name, bytes, reader; a link or a device has none
+
+
+def _tar(path: Path) -> Iterator[Entry]:
     with tarfile.open(path, encoding="utf-8", tarinfo=_Header) as tar:
         for info in tar:
             tar.members = []  # type: ignore[attr-defined]  # or this list would grow with the archive
             if info.isdir():
-                yield Member(f"{info.name}/", 0, bytes)
-                continue
-            content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
-            if content is None:
-                raise UserError(f"{called}: {info.name!r} is a link or a device: pack plain files only")
-            yield Member(info.name, info.size, content.read)
+                yield f"{info.name}/", 0, bytes
+            else:
+                content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
+                yield info.name, info.size, content.read if content else None
         assert tar.fileobj is not None
         while tar.fileobj.read(2**20):  # the checksum of compressed data stands at their end
             pass
@@ -92,17 +100,13 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _zip(path: Path, called: str) -> Iterator[Member]:
+def _zip(path: Path, called: str) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if info.is_dir():
-                yield Member(_zip_name(info, called), 0, bytes)
-                continue
-            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-                raise UserError(f"{called}: {info.filename!r} is a link or a device: pack plain files only")
             if info.flag_bits & 1:
                 raise UserError(f"{called} is encrypted: pack it without a password")
-            yield Member(_zip_name(info, called), info.file_size, partial(archive.read, info))
+            plain = info.is_dir() or stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            yield _zip_name(info, called), info.file_size, partial(archive.read, info) if plain else None
 
 
 def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
@@ -123,17 +127,16 @@ def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
     return info.filename
 
 
-def _read(member: Member, called: str) -> bytes:
+def _read(read: Callable[[], bytes], called: str) -> bytes:
     with _damage_reported(called):
-        return member.read()
+        return read()
 
 
 @contextmanager
 def _damage_reported(called: str) -> Iterator[None]:
-    """Turn what the standard library raises for damaged archives into `UserError`."""
     try:
         yield
-    except (*_DAMAGE, *_DAMAGE_OF_FORMATS) as error:
+    except _DAMAGE as error:
         # gzip and bzip2 report damage by an OSError without number, a place before the file's start is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise

@@ -17,40 +17,39 @@ DIGEST_BYTES = 16
 _TASK_FILE_BYTES = 256 * 2**10
 _TASK_PIXEL_BYTES = 8 * 2**20
 
-Size = tuple[int, int]  # height, width
-
 
 class Decoded(NamedTuple):
     name: str
-    size: Size
-    pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: not the size of the first image, or unreadable
+    pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: unreadable
     digest: bytes  # equal for images with equal pixels, grey or RGB
     reason: str  # why it is unreadable, else empty
 
 
 def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: int) -> Iterator[Decoded]:
-    """Yield each of `files` (name, content) decoded. Pixels come only for images of the first one's size.
+    """Yield each of `files` (name, content) decoded. Pillow decodes outside of Python's lock, so threads help."""
+    most = 1  # images of a task, as large as the last one that was decoded
 
-    Pillow decodes outside of Python's lock, so threads help; how much is under way at a time is bounded by the
-    images' size, which the first image tells.
-    """
+    def tasks() -> Iterator[list[tuple[str, bytes]]]:
+        task: list[tuple[str, bytes]] = []
+        size = 0
+        for file in files:
+            task.append(file)
+            size += len(file[1])
+            if len(task) >= most or size >= _TASK_FILE_BYTES:
+                yield task
+                task, size = [], 0
+        yield task
 
-    def decoded(task: list[tuple[str, bytes]], expected: Size | None) -> list[Decoded]:
-        return [_decode(name, data, fit, max_pixels, expected) for name, data in task]
+    def decoded(task: list[tuple[str, bytes]]) -> list[Decoded]:
+        return [_decode(name, content, fit, max_pixels) for name, content in task]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
-        size = (fit.height, fit.width) if fit else None
-        while size is None:
-            if (file := next(files, None)) is None:
-                return
-            (first,) = decoded([file], None)
-            if not first.reason:
-                size = first.size
-            yield first
-        tasks = _tasks(files, max(1, _TASK_PIXEL_BYTES // (3 * size[0] * size[1])))
-        for images in map_ahead(lambda task: decoded(task, size), tasks, _WORKERS):
-            yield from images
+        for images in map_ahead(decoded, tasks(), _WORKERS):
+            for image in images:
+                if image.pixels is not None:
+                    most = max(1, _TASK_PIXEL_BYTES // (3 * image.pixels[..., 0].size))
+                yield image
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
@@ -58,26 +57,9 @@ def digest(pixels: NDArray[np.uint8]) -> bytes:
     return blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_BYTES).digest()
 
 
-def _decode(name: str, data: bytes, fit: Fit | None, max_pixels: int, expected: Size | None) -> Decoded:
+def _decode(name: str, content: bytes, fit: Fit | None, max_pixels: int) -> Decoded:
     try:
-        pixels = decode(data, fit, max_pixels)
+        pixels = decode(content, fit, max_pixels)
     except Unreadable as reason:
-        return Decoded(name, (0, 0), None, b"", str(reason))
-    size = pixels.shape[:2]
-    if expected not in (None, size):
-        return Decoded(name, size, None, b"", "")
-    return Decoded(name, size, pixels, digest(np.broadcast_to(pixels, (*size, 3))), "")
-
-
-def _tasks(files: Iterator[tuple[str, bytes]], most: int) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield `files` in lists of at most `most`, which one thread decodes."""
-    task: list[tuple[str, bytes]] = []
-    size = 0
-    for name, data in files:
-        task.append((name, data))
-        size += len(data)
-        if size >= _TASK_FILE_BYTES or len(task) >= most:
-            yield task
-            task, size = [], 0
-    if task:
-        yield task
+        return Decoded(name, None, b"", str(reason))
+    return Decoded(name, pixels, digest(np.broadcast_to(pixels, (*pixels.shape[:2], 3))), "")

@@ -28,28 +28,19 @@ class Checksum(NamedTuple):
     value: str  # hexadecimal
 
 
-class _Refused(Exception):
-    """Error of a server that does not give the file: to try again is of no use."""
-
-
-def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, max_bytes: int, remedy: str) -> Path:
-    """Return `path`, downloaded from the first of `urls` that gives the file unless it is there already.
+def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, max_bytes: int, remedy: str) -> None:
+    """Download the file `path` from the first of `urls` that gives it, unless it is there already.
 
     A file that is there is taken if it has the `checksum`, or if there is none to compare. Raise `UserError`, which
     ends with the `remedy`, if no mirror gives the file, or if it has more than `max_bytes`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # of two experiments at the same time the second waits, then finds the file
-        if path.is_file() and _agrees(path, checksum):
-            return path
-        part = path.with_name(f"{path.name}.part")
-        if checksum is None:
-            part.unlink(missing_ok=True)  # nothing tells if it belongs to the file that the server has now
-        with files.naming(path, part):
+    part = path.with_name(f"{path.name}.part")
+    # Of two experiments at the same time the second waits, then finds the file.
+    with FileLock(f"{path}.lock"), files.naming(path, part):
+        if not (path.is_file() and _agrees(path, checksum)):
             _try_mirrors(list(urls), part, checksum, max_bytes, remedy)
-        with files.replacing(path) as temporary:
-            part.replace(temporary)
-    return path
+            part.replace(path)
 
 
 def _agrees(path: Path, checksum: Checksum | None) -> bool:
@@ -62,45 +53,40 @@ def _try_mirrors(urls: list[str], part: Path, checksum: Checksum | None, max_byt
     longest, progressed, wait = 0, time.time(), FIRST_WAIT
     while True:
         for url in list(urls):
+            if checksum is None:
+                part.unlink(missing_ok=True)  # nothing tells if it belongs to the file that the server has now
             try:
-                resumed = _download(url, part, checksum is not None, max_bytes)
+                resumed = _download(url, part, max_bytes)
                 if _agrees(part, checksum):
                     return
                 part.unlink()
-                reasons[url] = "the file there has another checksum"
-                if not resumed:  # else the part that was there may have been at fault
-                    urls.remove(url)
-            except _Refused as refused:
-                reasons[url] = str(refused)
-                urls.remove(url)
+                # The part that was there may have been at fault.
+                reasons[url], again = "the file there has another checksum", resumed
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                reasons[url] = _reason(error)
-                if isinstance(error, ValueError | requests.exceptions.SSLError):  # ValueError: no valid URL
-                    urls.remove(url)
+                reasons[url], again = _reason(error)
+            if not again:
+                urls.remove(url)
             print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
             if part.is_file() and part.stat().st_size > longest:
                 longest, progressed, wait = part.stat().st_size, part.stat().st_mtime, FIRST_WAIT
         if not urls or time.time() + wait - progressed > PATIENCE:
-            break
+            said = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
+            raise UserError(f"cannot download ({said}): {remedy}")
         print(f"trying again in {wait:g} s", file=sys.stderr, flush=True)
         time.sleep(wait)
         wait *= 2
-    said = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
-    raise UserError(f"cannot download ({said}): {remedy}")
 
 
-def _download(url: str, part: Path, resume: bool, max_bytes: int) -> bool:
-    """Download to `part`, if it is there and the server can `resume` only what is missing; return if that was so."""
-    start = part.stat().st_size if resume and part.is_file() else 0
+def _download(url: str, part: Path, max_bytes: int) -> bool:
+    """Download to `part`; if it is there and the server can, only what it lacks. Return if that was so."""
+    start = part.stat().st_size if part.is_file() else 0
     headers = {"Accept-Encoding": "identity"}  # or the file's own gzip might be taken off
     if start:
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            part.unlink()
-            raise requests.ConnectionError("the server's file is shorter than the part that is there")
-        if 400 <= response.status_code < 500 and response.status_code not in (408, 429):  # which mean: later
-            raise _Refused(f"{response.status_code} {response.reason}")
+        if start and response.status_code == requests.codes.requested_range_not_satisfiable:
+            part.unlink()  # it is longer than the file
+            return _download(url, part, max_bytes)
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             start = 0
@@ -110,23 +96,25 @@ def _download(url: str, part: Path, resume: bool, max_bytes: int) -> bool:
         with part.open("ab" if start else "wb", buffering=0) as file, bar:
             for piece in response.raw.stream(2**18, decode_content=False):
                 if file.tell() + len(piece) > max_bytes:
-                    raise _Refused(f"more than {max_bytes / 2**30:,.3g} GiB, which data.max_gib allows")
+                    size = f"{max_bytes / 2**30:,.3g} GiB"
+                    raise UserError(f"{without_credentials(url)} has more than {size}: raise data.max_gib if it should")
                 file.write(piece)
                 bar.update(len(piece))
     return start > 0
 
 
-def _reason(error: Exception) -> str:
-    """Return one or a few words; the libraries' own texts hold the URL, and with it what may be secret."""
+def _reason(error: Exception) -> tuple[str, bool]:
+    """Return a few words, and if trying again may help. The libraries' texts hold the URL, which may be secret."""
     match error:
         case requests.HTTPError(response=requests.Response() as response):
-            return f"{response.status_code} {response.reason}"
+            later = response.status_code >= 500 or response.status_code in (408, 429)
+            return f"{response.status_code} {response.reason}", later
         case requests.exceptions.SSLError():
-            return "its certificate is not trusted, or a proxy intercepts the connection"
+            return "its certificate is not trusted, or a proxy intercepts the connection", False
         case requests.Timeout() | urllib3.exceptions.TimeoutError():
-            return "no answer in time"
+            return "no answer in time", True
         case urllib3.exceptions.HTTPError():
-            return "the connection broke off"
+            return "the connection broke off", True
         case requests.ConnectionError():
-            return "not reachable"
-    return "not a valid URL"
+            return "not reachable", True
+    return "not a valid URL", False

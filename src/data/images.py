@@ -110,13 +110,18 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
 
 
+def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return the image of mode L or RGB that has these pixels (H, W, C)."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """Return the image in mode L or RGB, as the module says."""
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise Unreadable("32 bits per pixel: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.uint32)
-        wide *= 255
+        wide *= 255  # in place: an image may have hundreds of MiB
         wide += 32767
         wide //= 65535
         return Image.fromarray(wide.astype(np.uint8))

@@ -33,15 +33,13 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     try:
         text = content.decode("utf-8-sig")  # Excel begins with a mark
         if lines:
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
+            records = [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
         else:
             header = text.partition("\n")[0]
             records = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
-    except (UnicodeDecodeError, ValueError, csv.Error):
+    except (TypeError, ValueError, csv.Error):
         return False
-    if not records or not all(isinstance(record, dict) for record in records):
-        return False
-    columns = {str(column).strip().lower(): column for column in records[0]}
+    columns = {str(column).strip().lower(): column for column in records[0]} if records else {}
     file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
     if file is None or label is None:
         return False
@@ -87,15 +85,15 @@ def labelled_layout(
             f"the table of labels does not name {counted(len(bare), 'image')} of the source: {listed(bare, 3)}: "
             "add them, or remove the table"
         )
-    if gone := sorted({row.label for row in found.values()} - {found[name].label for name in names}):
-        raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     chosen = [found[name] for name in names]
+    if gone := sorted({row.label for row in found.values()} - {row.label for row in chosen}):
+        raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     if any(row.split for row in chosen):
         official = [split_named(row.split) for row in chosen]
     else:
         shown, which = examples(names)
         of_shown = official_splits(without_top([name.split("/") for name in shown]))[1]
         official = [of_shown[index] for index in which]
-    groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     layout = number_classes([row.label for row in chosen], official, classes)
+    groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     return layout, groups if any(row.group for row in chosen) else None

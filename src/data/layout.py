@@ -6,10 +6,10 @@ folders. What else is below a class folder is its own. Names can mean several th
 them is an error.
 """
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -79,17 +79,18 @@ def examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
 
 def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:
     """Return the layout of images whose class names and splits are known; `classes` as in `read_layout`."""
-    spelling = str if classes is None else _simple
-    if classes is None:
-        classes = sorted(set(found), key=_natural)
-    number = {spelling(name): label for label, name in enumerate(classes)}
-    if strangers := sorted({name for name in found if spelling(name) not in number}, key=_natural):
-        raise UserError(
-            f"{_quoted(strangers)} is not among the data set's classes ({_quoted(classes)}): "
-            "rename it, or use data.name: image_folder"
-        )
-    labels = np.array([number[spelling(name)] for name in found], np.int64)
-    return Layout(list(classes), labels, np.array(official, np.int8))
+    names = sorted(set(found), key=_natural)
+    number = {name: label for label, name in enumerate(names)}
+    if classes:  # `T-shirt/top` cannot be a folder, `t-shirt_top` can
+        known = {re.sub(r"[\W_]", "", name).lower(): label for label, name in enumerate(classes)}
+        number = {name: known.get(re.sub(r"[\W_]", "", name).lower(), -1) for name in names}
+        if strangers := [name for name in names if number[name] < 0]:
+            raise UserError(
+                f"{_quoted(strangers)} is not among the data set's classes ({_quoted(classes)}): "
+                "rename it, or use data.name: image_folder"
+            )
+    labels = np.array([number[name] for name in found], np.int64)
+    return Layout(list(classes or names), labels, np.array(official, np.int8))
 
 
 def split_named(name: str) -> int:
@@ -127,46 +128,33 @@ def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]
     if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
         matches = {}
     split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
-    strangers = sorted(tops - split.keys())
-    if strangers and len(set(split.values())) > 1:
-        what = "image files" if strangers == [""] else _quoted([name for name in strangers if name])
-        raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them")
-    if strangers:
+    if strangers := tops - split.keys():
+        if len(set(split.values())) > 1:
+            what = _quoted(sorted(strangers - {""})) or "image files"
+            raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them")
         return parts, [FREE] * len(parts)
     if FREE not in split.values():
         raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one")
-    official = [split[part[0]] for part in parts]
-    while True:  # train/train/cat, as "Extract all" makes, or train/images/cat
-        below = [part[1:] for part in parts]
-        shared = len({part[0] for part in below}) == 1
-        doubled = all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2)
-        if not (shared or doubled) or not _has_more(below):
-            return below, official
-        parts = [[part[0], *part[2:]] for part in parts]
+    below = [part[1:] for part in parts]
+    if all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2) and _has_more(below):
+        below = [part[1:] for part in below]  # train/train/cat, as "Extract all" makes
+    return without_top(below), [split[part[0]] for part in parts]
 
 
 def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
     """Return the class of each image by its folder, or by its name if no image is in a folder."""
-    flat = {len(part) == 1 for part in parts}
-    if flat == {False}:
+    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
+    if not flat:
         return [part[0] for part in parts]
-    if flat == {True}:
-        matches = [_FLAT.fullmatch(part[0]) for part in parts]
-        strangers = [name for name, match in zip(names, matches, strict=True) if not match]
-        if strangers:
-            raise UserError(
-                f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, "
-                "name them class.number.jpg, or list them in labels.csv with the columns file and label"
-            )
-        found = [match[1] for match in matches if match]
-        if dated := [name for name, group in zip(names, found, strict=True) if re.search(r"\.\d+$", group)]:
-            raise UserError(
-                f"no class can be told for {_quoted(dated)}: class.number.jpg has one number; take dates out of the "
-                "names, or put images into one folder for each class"
-            )
-        return found
-    strangers = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
-    raise UserError(f"{_quoted(strangers)} lies beside the class folders: move it into one or remove it")
+    if len(flat) < len(names):
+        raise UserError(f"{_quoted(flat)} lies beside the class folders: move it into one or remove it")
+    found = [match[1] if (match := _FLAT.fullmatch(part[0])) else "" for part in parts]
+    if strangers := [name for name, group in zip(names, found, strict=True) if re.search(r"^$|\.\d+$", group)]:
+        raise UserError(
+            f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, list them in "
+            "labels.csv with the columns file and label, or name them class.number.jpg: with one number, without dates"
+        )
+    return found
 
 
 def _check_depth(parts: list[list[str]]) -> None:
@@ -198,30 +186,29 @@ def _check_splits(found: list[str], official: list[int]) -> None:
 def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:
     """Raise `UserError` if a class or a folder beside the class folders has no image that was read, only `others`."""
     missing: Counter[str] = Counter()
-    known = set(found)
     if len(parts[0]) == 1:
         photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
-        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match and match[1] not in known)
+        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match)
+        for name in found:
+            del missing[name]
     else:
-        full = [name.split("/") for name in names]
-        folders = {tuple(long[: len(long) - len(part) + 1]) for long, part in zip(full, parts, strict=True)}
-        parents = {folder[:-1] for folder in folders}
-        folders |= parents
+        folders = {PurePosixPath(name).parents[len(part) - 2] for name, part in zip(names, parts, strict=True)}
+        parents = {folder.parent for folder in folders}
+        places: Counter[str] = Counter()
         for other in others:
-            path = list(itertools.takewhile(lambda part: not is_generated(part), other.split("/")[:-1]))
-            beside = {tuple(path[: len(parent) + 1]) for parent in parents} - folders
-            missing.update({"/".join(folder): not other.endswith("/") for folder in beside if folder[:-1] in parents})
+            place, _, base = other.rpartition("/")
+            places[place] += bool(base)  # a folder counts nothing
+        for place, count in places.items():
+            for folder in (PurePosixPath(place), *PurePosixPath(place).parents):
+                beside = folder.parent in parents and folder not in folders | parents
+                if beside and not any(map(is_generated, folder.parts)):
+                    missing[str(folder)] += count
     if missing:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
         raise UserError(
             f"beside the classes lies {listed(listing)} without a photo that can be read: add photos (JPEG, PNG, …), "
             "or remove it if it is no class"
         )
-
-
-def _simple(name: str) -> str:
-    """Keep letters and digits only: `T-shirt/top` cannot be a folder, `t-shirt_top` can."""
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import PurePosixPath
 
 from src.core.errors import UserError
@@ -30,6 +31,7 @@ def rows(member: Member) -> Iterator[Member]:
     path = PurePosixPath(member.name)
     numbered = _NUMBERED.fullmatch(path.stem)
     split = numbered[1] if numbered else path.stem if path.stem.lower() in SPLIT_WORDS else ""
+    number = 0
     try:
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(member.read()))
         present = file.schema_arrow.names
@@ -40,18 +42,15 @@ def rows(member: Member) -> Iterator[Member]:
         info = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info") or {}
         names = info.get("features", {}).get(label, {}).get("names")
         classes = dict(enumerate(names)) if names else None  # -1 is Hugging Face's number for none
-        number = 0
-        for batch in file.iter_batches(_ROWS, columns=[image, label]):
-            for row in batch.to_pylist():
-                content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
-                name = row[label] if classes is None else classes.get(row[label])
-                if not isinstance(content, bytes) or name is None:
-                    wanted = f"no bytes in {image}, or no class in {label}"
-                    raise UserError(f"{member.name}: row {number:,} has {wanted}: remove it, or the file")
-                kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
-                file_name = f"{path.stem}-{number:07d}.{kind}"
-                place = path.parent / split / str(name).replace("/", "_") / file_name
-                yield Member(str(place), len(content), partial(bytes, content))
-                number += 1
+        for row in chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(_ROWS, columns=[image, label])):
+            content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
+            name = row[label] if classes is None else classes.get(row[label])
+            if not isinstance(content, bytes) or name is None:
+                lacks = f"row {number:,} has no bytes in {image}, or no class in {label}"
+                raise UserError(f"{member.name}: {lacks}: remove it, or the file")
+            kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
+            place = path.parent / split / str(name).replace("/", "_") / f"{path.stem}-{number:07d}.{kind}"
+            yield Member(str(place), len(content), partial(bytes, content))
+            number += 1
     except (pyarrow.ArrowException, OSError, ValueError, AttributeError) as error:
         raise UserError(f"{member.name} is damaged ({str(error)[:200]}): fetch it again") from None

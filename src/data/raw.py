@@ -4,12 +4,13 @@ Archives stay archives, and a folder becomes one: tens of thousands of files wou
 """
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
 from src.data.fetch import Checksum, fetch
-from src.data.sources import SOURCES
+from src.data.known import SOURCES
 
 _PLACE = "connect to the network, or put the file by hand at"
 
@@ -32,37 +33,31 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
     RAW.parent.mkdir(parents=True, exist_ok=True)
     for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
         shutil.rmtree(stale)
-    temporary = RAW.with_name(f".{RAW.name}.{os.getpid()}.tmp")
-    try:
-        with naming(RAW, temporary):
-            temporary.mkdir()
+    with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=f".{RAW.name}.", suffix=".tmp") as temporary:
+        target = Path(temporary) / RAW.name
+        with naming(RAW, target):
+            target.mkdir()
             if source is None and dataset == "digits":
                 # Importing scikit-learn, which carries them, would take 1.5 s.
-                package = importlib.util.find_spec("sklearn")
-                if package is None or package.origin is None:
-                    raise UserError("scikit-learn, which carries the digits, is not installed: make env")
-                digits = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-                shutil.copyfile(digits, temporary / digits.name)
+                digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+                shutil.copyfile(str(digits), target / "digits.csv.gz")
             elif source is None and dataset != "image_folder":
-                for file in SOURCES[dataset].files:
-                    path = downloads() / dataset / file.name
-                    remedy = f"{_PLACE} {shown(path)}, or set data.source"
-                    fetch(file.urls, path, Checksum("md5", file.md5), max_bytes, remedy)
-                    shutil.copyfile(path, temporary / file.name)
-            elif source is not None and re.match(r"(?i)https?://", source):
-                called = without_credentials(source)
-                _check(_fetch_source(source, sha256, max_bytes, temporary), called, sha256, max_bytes)
+                for name, md5 in SOURCES[dataset].files.items():
+                    path = downloads() / dataset / name
+                    urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
+                    fetch(urls, path, Checksum("md5", md5), max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
+                    shutil.copyfile(path, target / name)
             else:
-                called = str(IMAGES) if source is None else f"data.source {source}"
-                _check(_copy_source(source, called, temporary), called, sha256, max_bytes)
+                called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
+                url = source if source is not None and re.match(r"(?i)https?://", source) else None
+                copy = _fetch(url, sha256, max_bytes, target) if url else _copy(source, called, target)
+                _check(copy, called, sha256, max_bytes)
             if RAW.exists():
                 shutil.rmtree(RAW)
-            temporary.rename(RAW)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            target.rename(RAW)
 
 
-def _fetch_source(url: str, sha256: str | None, max_bytes: int, target: Path) -> Path:
+def _fetch(url: str, sha256: str | None, max_bytes: int, target: Path) -> Path:
     """Copy the archive at `url` into the folder `target`, and return the copy."""
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     path = downloads() / "sources" / key / _plain_name(urlsplit(url).path.rsplit("/", 1)[-1])
@@ -73,15 +68,15 @@ def _fetch_source(url: str, sha256: str | None, max_bytes: int, target: Path) ->
     return shutil.copyfile(path, target / path.name)
 
 
-def _copy_source(source: str | None, called: str, target: Path) -> Path:
+def _copy(source: str | None, called: str, target: Path) -> Path:
     """Copy or pack the file or folder `source`, by default `data/images`, into the folder `target`."""
     if source is not None and "://" in source:
-        raise UserError(f"{without_credentials(called)}: only http and https are read: fetch it, and name the file")
-    path = IMAGES if source is None else main_root() / source
-    if source is not None and os.path.abspath(path) == os.path.abspath(main_root() / IMAGES):  # noqa: PTH100
+        raise UserError(f"{called}: only http and https are read: fetch it, and name the file")
+    path = IMAGES if source is None else Path(os.path.normpath(main_root() / source))  # without following links
+    if path == main_root() / IMAGES:
         raise UserError(f"data.source must be empty for {IMAGES}, or DVC would not look there for new photos")
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
-        if Path(os.path.abspath(path)).is_relative_to((main_root() / written).absolute()):  # noqa: PTH100 (no look-up)
+        if path.is_relative_to(main_root() / written):
             # DVC deletes it before the stage that would read it.
             raise UserError(f"{called} lies in {written}, which the pipeline writes: name a place outside")
     if path.is_file():
@@ -107,11 +102,12 @@ def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> No
         raise UserError(
             f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
         )
-    parquet = archive.suffix.lower() == ".parquet"
-    if not parquet and not is_archive(archive, called):
-        raise UserError(f"{called} is no folder, no .parquet and no complete archive (.tar, .tar.gz, .tar.xz, .zip)")
-    if not parquet and not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
-        raise UserError(f"{called} is an empty archive: pack the class folders into it")
+    if archive.suffix.lower() != ".parquet":
+        if not is_archive(archive, called):
+            kinds = ".tar, .tar.gz, .tar.xz, .zip"
+            raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
+        if not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
+            raise UserError(f"{called} is an empty archive: pack the class folders into it")
     if sha256 is None and called != str(IMAGES):
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 

@@ -30,7 +30,16 @@ def report(record: Dataset) -> None:
     """Print how many images each class has in each split, which of them are duplicates, and what may surprise."""
     image, duplicates = record.image, record.duplicates
     print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
-    _print_classes(record)
+    splits = record.splits.values()
+    rows = [[repr(name)[1:-1], *(f"{split.per_class[name]:,}" for split in splits)] for name in record.classes]
+    if len(rows) > _MOST_CLASSES:
+        half = _MOST_CLASSES // 2
+        rows[half:-half] = [[f"… {len(rows) - 2 * half:,} more", *("" for _ in splits)]]
+    rows.insert(0, ["class", *record.splits])
+    rows.append([f"{len(record.classes):,} in all", *(f"{split.count:,}" for split in splits)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for name, *counts in rows:
+        print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
     _report_duplicates(duplicates.equal, "equal images")
@@ -53,17 +62,3 @@ def _report_duplicates(found: DuplicateSets, kind: str) -> None:
             print(f"{count:,} of the source's own {name} images {'is' if count == 1 else 'are'} among {kind} of train")
     for members in found.examples:
         print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")
-
-
-def _print_classes(record: Dataset) -> None:
-    """Print a table of images by class and split, the classes that are named first and last if there are many."""
-    splits = record.splits.values()
-    rows = [[repr(name)[1:-1], *(f"{split.per_class[name]:,}" for split in splits)] for name in record.classes]
-    if len(rows) > _MOST_CLASSES:
-        half = _MOST_CLASSES // 2
-        rows[half:-half] = [[f"… {len(rows) - 2 * half:,} more", *("" for _ in splits)]]
-    rows.insert(0, ["class", *record.splits])
-    rows.append([f"{len(record.classes):,} in all", *(f"{split.count:,}" for split in splits)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for name, *counts in rows:
-        print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))

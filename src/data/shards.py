@@ -4,20 +4,64 @@ Which shard an image is in follows from its content. So a new image changes one 
 """
 
 import hashlib
-import os
-from collections.abc import Sequence
-from itertools import pairwise
+import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core import files
+from src.core.files import digest
+from src.data.prepared import LABELS, SAMPLES, SHARDS, SplitName, SplitRecord, split_folder
 from src.data.splitting import Indices
+from src.data.staging import Staged
 
 _CHUNK_BYTES = 4 * 2**20
 _ROWS = 2**17  # of the table of samples that are written at a time
+
+
+def write_split(
+    name: SplitName, staged: Staged, ours: Indices, equal: Indices, shard_bytes: int
+) -> tuple[SplitRecord, Indices, NDArray[np.int64]]:
+    """Write the folder of a split anew, of the images `ours`; equal: (N,), the same number for equal images.
+
+    Return its record, `ours` in the order of its shards, and how often each channel has each value, (C, 256).
+    """
+    import pyarrow.parquet
+
+    folder = split_folder(name)
+    if folder.exists():
+        shutil.rmtree(folder)  # its files may be one with those of DVC's cache
+    folder.mkdir()
+    shape = staged.pixels.shape[1:]
+    histogram = np.zeros((shape[-1], 256), np.int64)
+    shards = by_shard(staged.digests[ours], equal[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
+    step = max(1, _CHUNK_BYTES // staged.pixels[0].nbytes)
+    for number, members in enumerate(shards):
+        with _new_array(folder / SHARDS.format(number), "|u1", (len(members), *shape)) as file:
+            for start in range(0, len(members), step):
+                images = np.ascontiguousarray(staged.pixels[ours[members[start : start + step]]])
+                file.write(images.data)
+                for channel in range(shape[-1]):
+                    histogram[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+    ours = ours[np.concatenate(shards)]
+    labels = staged.labels[ours]
+    with _new_array(folder / LABELS, "<i8", labels.shape) as file:
+        file.write(labels.astype("<i8").data)
+    schema = pyarrow.schema(dict.fromkeys(("name", "group", "digest"), pyarrow.string()))
+    with pyarrow.parquet.ParquetWriter(folder / SAMPLES, schema) as table:
+        for start in range(0, len(ours), _ROWS):
+            rows = ours[start : start + _ROWS]
+            groups = [staged.groups[row] for row in rows] if staged.groups else [None] * len(rows)
+            columns = [staged.names[rows].tolist(), groups, [each.tobytes().hex() for each in staged.digests[rows]]]
+            table.write_batch(pyarrow.record_batch(columns, schema))
+    per_class = np.bincount(labels, minlength=len(staged.classes)).tolist()
+    record = SplitRecord(
+        count=len(ours),
+        per_class=dict(zip(staged.classes, per_class, strict=True)),
+        md5={path.name: digest(path) for path in sorted(folder.iterdir())},
+    )
+    return record, ours, histogram
 
 
 def by_shard(digests: NDArray[np.uint8], same: Indices, most: int) -> list[Indices]:
@@ -40,57 +84,8 @@ def by_shard(digests: NDArray[np.uint8], same: Indices, most: int) -> list[Indic
     return np.split(np.argsort(shard, kind="stable"), np.searchsorted(np.sort(shard), np.arange(1, 2**bits)))
 
 
-def write_images(path: Path, pixels: NDArray[np.uint8], indices: Indices) -> NDArray[np.int64]:
-    """Gather images in chunks into an .npy file. Return how often each channel has each value, (C, 256)."""
-    shape = (len(indices), *pixels.shape[1:])
-    histogram = np.zeros((shape[-1], 256), np.int64)
-    step = max(1, _CHUNK_BYTES // int(np.prod(shape[1:])))
-    with path.open("wb") as file:
-        _write_header(file, "|u1", shape)
-        for start, end in pairwise([*range(0, len(indices), step), len(indices)]):
-            chunk = np.ascontiguousarray(pixels[indices[start:end]])
-            file.write(chunk.data)
-            for channel in range(shape[-1]):
-                histogram[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        _sync(file)
-    return histogram
-
-
-def write_labels(path: Path, labels: Indices) -> None:
-    """Write labels (N,) as an .npy file of int64."""
-    with path.open("wb") as file:
-        _write_header(file, "<i8", labels.shape)
-        file.write(labels.astype("<i8").data)
-        _sync(file)
-
-
-def write_samples(
-    path: Path, names: NDArray[Any], groups: Sequence[str] | None, digests: NDArray[np.uint8], indices: Indices
-) -> None:
-    """Write the table of a split's images, in the order of its shards: `indices` of all images' columns."""
-    import pyarrow.parquet
-
-    text = pyarrow.string()
-    schema = pyarrow.schema({"name": text, "group": text, "digest": text})
-    with path.open("wb") as file:
-        with pyarrow.parquet.ParquetWriter(file, schema) as table:
-            for part in np.array_split(indices, -(-len(indices) // _ROWS)) if len(indices) else []:
-                group = [groups[index] for index in part] if groups else [None] * len(part)
-                columns = [names[part].tolist(), group, [digest.tobytes().hex() for digest in digests[part]]]
-                table.write_batch(pyarrow.record_batch(columns, schema))
-        _sync(file)
-
-
-def md5s(folder: Path) -> dict[str, str]:
-    """Return the MD5 of each file of a folder by its name."""
-    return {path.name: files.digest(path) for path in sorted(folder.iterdir())}
-
-
-def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
-    """Write the header of an .npy file. `np.save` hides why writing failed, such as a full disk."""
+def _new_array(path: Path, dtype: str, shape: tuple[int, ...]) -> IO[bytes]:
+    """Open a new .npy file, after its header. `np.save` hides why writing failed, such as a full disk."""
+    file = path.open("wb")
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    return file

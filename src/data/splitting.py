@@ -5,7 +5,7 @@ Images that belong together (equal or nearly equal pictures, a patient, a scene)
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,26 +36,19 @@ def match_groups(names: Sequence[str], pattern: str) -> list[str]:
     return [name if group is None else group for name, group in zip(names, found, strict=True)]
 
 
-def numbered(values: Iterable[Hashable], count: int) -> Indices:
-    """Return a number (0, 1, …) for each of `count` values, the same for equal ones."""
-    numbers: dict[Hashable, int] = {}
-    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, count)
-
-
 def find_units(*keys: Indices) -> Indices:
-    """Return the unit (0, 1, …) of each of N images: two images that agree in any of the keys (N,) are in one unit.
+    """Return the unit of each of N images, by its first image: two that agree in any of the keys (N,) are in one unit.
 
     Every image takes the least index of those that it agrees with, until none changes.
     """
-    least = np.arange(len(keys[0]))
-    while True:
+    least, before = np.arange(len(keys[0])), np.empty(0, np.int64)
+    while not np.array_equal(least, before):
         before = least
         for key in keys:
             of_key = np.full(key.max(initial=-1) + 1, len(key))
             np.minimum.at(of_key, key, least)
             least = of_key[key]
-        if len(keys) == 1 or np.array_equal(least, before):
-            return np.unique(least, return_inverse=True)[1].astype(np.int64)
+    return least
 
 
 def ranks(identities: Iterable[bytes], seed: int) -> Ranks:

@@ -11,24 +11,22 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from src.core.errors import UserError
 from src.core.paths import RAW
-from src.data.archives import Member, is_archive, members
-from src.data.decoding import DIGEST_BYTES, Size, decode_all, digest
-from src.data.formats import OWN_FILES, Images, Labels, Part, assemble, own_file, read_own_file
-from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit
+from src.data.archives import Member, is_archive, members, too_large
+from src.data.decoding import DIGEST_BYTES, decode_all, digest
+from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit, to_image
+from src.data.known import OWN_FILES, SOURCES, Part, own_file, read_own_files
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
 from src.data.layout import counted, is_generated, listed, read_layout
 from src.data.parquet import rows
 from src.data.report import print_left_out
-from src.data.sources import SOURCES
 from src.data.splitting import FREE, TEST
 from src.params import Data
 
 _TEXT = np.dtypes.StringDType()  # a few bytes for each text, where Python's own take a hundred
-DIGITS = {"digits": 4, "train": 5, "test": 5}  # of the numbers by which images of a data set's own files are named
+_DIGITS = {"digits": 4, "train": 5, "test": 5}  # of the numbers by which images of a data set's own files are named
 _ARCHIVES = {".zip", ".tar", ".tgz", ".txz", ".7z", ".rar"}
 
 
@@ -49,47 +47,57 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
-    own: dict[str, tuple[Images | None, Labels | None]] = {}
+    own: dict[str, bytes] = {}  # the data set's own files
     labels: dict[str, Row] = {}
     others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
 
-    def image_files() -> Iterator[tuple[str, bytes]]:
+    def photos() -> Iterator[tuple[str, bytes]]:
         for member in _files(max_bytes):
-            key = own_file(data.name, member.name)
-            if key is not None:
+            suffix = PurePosixPath(member.name).suffix.lower()
+            if key := own_file(data.name, member.name):
                 if key in own:
                     raise UserError(f"the source holds {key} twice: keep one")
-                own[key] = read_own_file(data.name, member.name, member.read(), max_bytes)
+                own[key] = member.read()
             elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
                 others.append(member.name)
-            elif member.name.lower().endswith(TABLES) and member.size <= BYTES_PER_PIXEL * max_pixels:
+            elif suffix in _ARCHIVES:
+                raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
+            elif member.size > BYTES_PER_PIXEL * max_pixels:
+                if suffix in SUFFIXES:
+                    limit = "make it smaller, or raise data.max_megapixels"
+                    raise UserError(f"{member.name!r} has {member.size:,} bytes: {limit}")
+                others.append(member.name)
+            elif suffix in TABLES:
                 if not read_labels(member.name, member.read(), labels):
                     others.append(member.name)
-            elif (content := _photo_content(member, max_pixels)) is not None:
-                yield member.name, content
             else:
-                others.append(member.name)
+                content = member.read()
+                if suffix in SUFFIXES or is_image(content):
+                    yield member.name, content
+                else:
+                    others.append(member.name)
 
     names: list[str] = []
     digests = bytearray()
     unreadable: list[tuple[str, str]] = []  # name, reason
-    sizes: Counter[Size] = Counter()
+    sizes: Counter[tuple[int, ...]] = Counter()
     colour = False  # it may come late: in `scratch` all have three channels
-    for image in decode_all(image_files(), fit, max_pixels):
-        if image.reason:
+    for image in decode_all(photos(), fit, max_pixels):
+        if image.pixels is None:
             unreadable.append((image.name, image.reason))
             continue
         names.append(image.name)
         digests += image.digest
-        sizes[image.size] += 1
-        if image.pixels is not None and len(sizes) == 1:  # of several sizes only these are still of interest
+        size = image.pixels.shape[:2]
+        sizes[size] += 1
+        if len(sizes) == 1:  # of several sizes only these are still of interest
             colour |= image.pixels.shape[-1] == 3
-            scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*image.size, 3))).data)
+            scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
     print_left_out(others)
     if own:
         if names:
             raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
-        return _stage_own(data.name, assemble(data.name, own), fit, scratch)
+        return _stage_own(data.name, read_own_files(data.name, own, max_bytes), fit, scratch)
     _check(data, names, unreadable, sizes)
     classes = SOURCES[data.name].classes if data.name in SOURCES else None
     left_out, groups = [name for name, _ in unreadable], None
@@ -112,35 +120,18 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
 def _files(max_bytes: int) -> Iterator[Member]:
     unpacked = 0  # from all Parquet files
     for path in sorted(RAW.iterdir()):
-        if is_archive(path, str(path)):
-            found = members(path, max_bytes, str(path))
-        else:
-            found = iter([Member(path.name, path.stat().st_size, path.read_bytes)])
-        for member in found:
-            if member.name.lower().endswith(".parquet"):
-                for row in rows(member):
-                    if (unpacked := unpacked + row.size) > max_bytes:
-                        most = f"{max_bytes / 2**30:,.3g} GiB"
-                        raise UserError(f"the rows to {member.name} hold more than {most}: raise data.max_gib")
-                    yield row
-            else:
+        single = Member(path.name, path.stat().st_size, path.read_bytes)
+        for member in members(path, max_bytes, str(path)) if is_archive(path, str(path)) else [single]:
+            if not member.name.lower().endswith(".parquet"):
                 yield member
+                continue
+            for row in rows(member):
+                if (unpacked := unpacked + row.size) > max_bytes:
+                    raise too_large(member.name, max_bytes)
+                yield row
 
 
-def _photo_content(member: Member, max_pixels: int) -> bytes | None:
-    """Return the member's bytes if it is a photo by its ending or, with another ending, by its content."""
-    suffix = PurePosixPath(member.name).suffix.lower()
-    if suffix in _ARCHIVES:
-        raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
-    if member.size > BYTES_PER_PIXEL * max_pixels:
-        if suffix in SUFFIXES:
-            raise UserError(f"{member.name!r} has {member.size:,} bytes: make it smaller, or raise data.max_megapixels")
-        return None
-    content = member.read()
-    return content if suffix in SUFFIXES or is_image(content) else None
-
-
-def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[Size]) -> None:
+def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[tuple[int, ...]]) -> None:
     """Raise `UserError` if the photos that were read do not make a data set."""
     if unreadable and not data.skip_unreadable:
         alike: dict[tuple[str, str], list[str]] = {}
@@ -152,9 +143,8 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
             "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
         )
     if not names:
-        also = ""
-        if data.name in OWN_FILES:
-            also = f" and none of {data.name}'s own files ({', '.join(OWN_FILES[data.name])})"
+        files = list(OWN_FILES.get(data.name, ()))
+        also = f" and none of {data.name}'s own files ({listed(files)})" if files else ""
         raise UserError(f"the source holds no images that can be read{also}: put images into one folder for each class")
     if len(sizes) > 1:
         common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in sizes.most_common(5))
@@ -173,19 +163,16 @@ def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[bytes]) -> Staged:
-    """Stage images of the data set's own files, numbered within each of its splits."""
-    shape = parts[0].images.shape[1:]
+    """Stage the images of a data set's own files, numbered within each of its splits."""
     digests = bytearray()
     for image in chain.from_iterable(part.images for part in parts):
-        if fit:
-            image = to_array(to_fit(Image.fromarray(image.squeeze(-1) if shape[-1] == 1 else image), fit))
+        image = to_array(to_fit(to_image(image), fit)) if fit else image
         scratch.write(np.ascontiguousarray(image).data)
         digests += digest(image)
-    of_split = {split: sum(len(part.labels) for part in parts if part.split == split) for split in DIGITS}
-    names = (f"{split}/{number:0{DIGITS[split]}d}" for split, count in of_split.items() for number in range(count))
-    count = sum(of_split.values())
+    count = sum(len(part.labels) for part in parts)
+    names = (f"{split}/{number:0{_DIGITS[split]}d}" for split, _, labels in parts for number in range(len(labels)))
     return Staged(
-        _mapped(scratch, (count, *((fit.height, fit.width, shape[-1]) if fit else shape))),
+        _mapped(scratch, (count, *image.shape)),
         list(SOURCES[dataset].classes),
         np.fromiter(names, _TEXT, count),
         np.concatenate([part.labels for part in parts]),

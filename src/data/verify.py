@@ -1,13 +1,11 @@
 """Compare the prepared arrays with what `dataset.json` says of them: what is truncated or flipped is an error.
 
-DVC compares sizes and dates of its files, not their bits, and nothing at all if a stage is started by hand. So a stage
-that trains or measures looks itself: at shapes and labels before it starts; at the bits of the images, of which there
-may be many GiB, in a thread beside its work. Nothing that was made of them (the state after an epoch, results) is kept
-before that thread has read every array once: a state that was learned from damaged images would be resumed once the
-array is repaired, since its key holds `dataset.json`, which stays as it is.
+DVC compares sizes and dates of its files, not their bits. So a stage that trains or measures looks itself: at shapes
+and labels before it starts; at the bits of the images, which may have many GiB, in a thread beside its work. Nothing
+that was made of them is kept before that thread has read them all: a state that was learned from damaged images would
+be resumed once they are repaired.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,29 +17,19 @@ from src.core.files import digest
 from src.core.paths import DATASET
 from src.data.prepared import DAMAGED, LABELS, Dataset, LabelledImages, SplitName, open_split, split_folder
 
-_PIECE = 2**20  # bytes
-
 
 def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
     """Open the splits. Raise `UserError` if number, size, channels or labels are not those of `dataset`."""
     opened = []
     for split in splits:
-        (images, labels), record, image = open_split(split), dataset.splits[split], dataset.image
+        data, record, image = open_split(split), dataset.splits[split], dataset.image
         expected = (record.count, image.height, image.width, image.channels)
-        if images.shape != expected:
-            raise UserError(
-                f"{split_folder(split)} has images (N, H, W, C) of {images.shape}, {DATASET} of {expected}: {DAMAGED}"
-            )
-        path = split_folder(split) / LABELS
-        wrong = labels[(labels < 0) | (labels >= len(dataset.classes))]
-        if len(wrong):
-            raise UserError(
-                f"{path} has the label {wrong[0]}, outside of 0 to {len(dataset.classes) - 1}, the classes of "
-                f"{DATASET}: {DAMAGED}"
-            )
-        if digest(path) != record.md5[LABELS]:
-            raise _changed(path)
-        opened.append(LabelledImages(images, labels))
+        if data.images.shape != expected:
+            found = f"has images (N, H, W, C) of {data.images.shape}, {DATASET} of {expected}"
+            raise UserError(f"{split_folder(split)} {found}: {DAMAGED}")
+        if digest(split_folder(split) / LABELS) != record.md5[LABELS]:
+            raise _changed(split_folder(split) / LABELS)
+        opened.append(data)
     return opened
 
 
@@ -57,13 +45,9 @@ def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Callable[[], Non
     def read() -> None:
         for split in splits:
             for name, md5 in dataset.splits[split].md5.items():
-                found = hashlib.md5(usedforsecurity=False)
-                with (split_folder(split) / name).open("rb", buffering=0) as file:
-                    while piece := file.read(_PIECE):
-                        found.update(piece)
-                        if ended.is_set():
-                            return
-                if found.hexdigest() != md5:
+                if ended.is_set():
+                    return
+                if digest(split_folder(split) / name) != md5:
                     raise _changed(split_folder(split) / name)
 
     with ThreadPoolExecutor(1, "verify") as thread:

@@ -18,18 +18,17 @@ class Busy(Exception):
 
 
 class Room:
-    """Bound what is in work at a time. For one thread: that of the event loop."""
+    """Bound the requests in work at a time. For one thread: that of the event loop."""
 
-    def __init__(self, most: int, what: str) -> None:
+    def __init__(self, most: int) -> None:
         self.most = most
-        self.what = what
         self.taken = 0
 
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Take a place for the length of the block. Raise `Busy` where none is free."""
         if self.taken >= self.most:
-            raise Busy(f"the server handles {self.taken} {self.what} already, its limit: try again in a moment")
+            raise Busy(f"the server handles {self.taken} requests already, its limit: try again in a moment")
         self.taken += 1
         try:
             yield

@@ -20,6 +20,7 @@ class Prediction(NamedTuple):
 
     path: Path
     pixels: Pixels  # (H, W, C), as the model saw them
+    size: tuple[int, int]  # width and height of the photo itself
     probabilities: NDArray[np.float32]  # (K,)
 
 
@@ -35,7 +36,7 @@ def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Pho
     readable = 0
     for photo in photos:
         waiting.append(photo)
-        readable += photo.pixels is not None
+        readable += photo.prepared is not None
         # Files that are no images wait for a batch too: a folder may hold any number of them.
         if readable == size or len(waiting) == 8 * size:
             yield from _batch(waiting, model)
@@ -45,7 +46,7 @@ def classify(photos: Iterable[Photo], model: Model) -> Iterator[Prediction | Pho
 
 def _batch(photos: list[Photo], model: Model) -> Iterator[Prediction | Photo]:
     """Classify the photos of a batch at once."""
-    pixels = [photo.pixels for photo in photos if photo.pixels is not None]
+    pixels = [photo.prepared.pixels for photo in photos if photo.prepared]
     rows = iter(model.probabilities(np.stack(pixels)) if pixels else ())
     for photo in photos:
-        yield photo if photo.pixels is None else Prediction(photo.path, photo.pixels, next(rows))
+        yield Prediction(photo.path, *photo.prepared, next(rows)) if photo.prepared else photo

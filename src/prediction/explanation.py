@@ -1,25 +1,69 @@
-"""Explanation of a decision: a map of the probability that is lost where a part of the image is covered.
+"""Explanation of a decision: two maps of what it rests on, laid over the photo as the model saw it.
 
-Occlusion (Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014): it needs nothing but the
-model's answers, so it is the same for a file and for an exported graph.
+Grad-CAM (Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017)
+takes one pass forward and one backward, and is as coarse as the network's last feature map. Occlusion (Zeiler and
+Fergus, "Visualizing and understanding convolutional networks", 2014) asks the model 100 to 200 times what it says of
+the photo with a part covered.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from matplotlib import colormaps
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from src.figures.sheet import Tile, sheet
 from src.figures.style import ending, percent
+from src.models.classifier import Classifier
 from src.prediction.classify import batch_size
 from src.prediction.model import Model
 from src.prediction.photos import Pixels
 
 _INCHES = 2.4
 _SQUARES = 7  # so many covered squares side by side; each is moved by half of its side
+
+
+class _LastMap(TorchFunctionMode):
+    """Keep the last feature map (N, C, H, W) that is as high and wide as what the last convolution puts out.
+
+    So it lies behind activations and sums, and before the pooling, in any network. Convolutions of single pixels, which
+    weight channels after a pooling, do not count. A mode, unlike hooks, sees nothing of other threads.
+    """
+
+    found: Tensor
+    size: torch.Size | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and output.ndim == 4:
+            if func is F.conv2d and output.shape[2:].numel() > 1:
+                self.size = output.shape[2:]
+            if output.shape[2:] == self.size:
+                self.found = output
+        return output
+
+
+def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
+    """Map (H, W), at most 1, what of `image` (H, W, C) speaks for class `label`, by the gradient of its logit."""
+    classifier = model.module.get_submodule("classifier")
+    assert isinstance(classifier, Classifier)
+    pixels = classifier.normalize(torch.from_numpy(image[np.newaxis].copy()).to(model.device))
+    with _LastMap() as last:
+        logits = classifier.network(pixels.requires_grad_())  # the weights may be frozen
+    (gradient,) = torch.autograd.grad(logits[0, label], last.found)
+    weighted = (gradient.mean(dim=(2, 3), keepdim=True) * last.found).sum(dim=1, keepdim=True).relu()
+    enlarged = F.interpolate(weighted.detach(), image.shape[:2], mode="bilinear")[0, 0].double().cpu().numpy()
+    scaled: NDArray[np.float64] = enlarged / max(float(enlarged.max()), 1e-12)
+    return scaled
 
 
 class Occlusion(NamedTuple):
@@ -55,21 +99,20 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.float32], name: str) -> None:
-    """Write a PNG of the photo as the model saw it, the map for its most probable class, and one on the other."""
+    """Write a PNG of the photo as the model saw it, and both maps for its most probable class laid over it."""
     label = int(probabilities.argmax())
     loss, side = occlusion(model, image, label)
     most = float(np.abs(loss).max())
-    scaled = loss / max(most, 1e-12)
     chosen = model.spec.classes[label]
     tiles = [
         Tile(image, [("", "what the model saw", "")], _INCHES),
-        Tile(scaled, [("what it needs for ", chosen, "")], _INCHES),
-        Tile(laid_over(image, scaled), [("", "both", "")], _INCHES),
+        Tile(laid_over(image, grad_cam(model, image, label)), [("", "Grad-CAM", "")], _INCHES),
+        Tile(laid_over(image, loss / max(most, 1e-12)), [("", "occlusion", "")], _INCHES),
     ]
     caption = (
-        f"Where a square of {side}×{side} pixels is covered with the mean colour of the training images, “{chosen}” "
-        f"loses probability (red) or gains it (blue): at most {100 * most:.2g} points, the mean over all squares that "
-        "cover a pixel."
+        f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where a square of {side}×{side} pixels is covered "
+        f"with the mean colour of the training images, “{chosen}” loses probability (red) or gains it (blue): at most "
+        f"{100 * most:.2g} points, the mean over all squares that cover a pixel."
     )
     title = f"{ending(name, 48)}: {chosen}, {percent(float(probabilities[label]), 1)}"
     sheet(path, [[[tile] for tile in tiles]], title, caption, image_inches=_INCHES)

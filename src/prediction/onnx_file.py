@@ -1,4 +1,4 @@
-"""The model as an ONNX file, for programs without PyTorch, checked against PyTorch before it counts.
+"""The model as an ONNX graph, for programs without PyTorch, in float32 or with integers of 8 bits.
 
 Input `images`: uint8 (N, H, W, C), any N, as `src.predict` prepares photos; output `probabilities`: float32 (N, K). The
 file's metadata hold `classes` (a JSON list, in the order of K) and `spec` (what the weights belong to).
@@ -6,49 +6,29 @@ file's metadata hold `classes` (a JSON list, in the order of K) and `spec` (what
 
 import json
 import logging
+import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from src.core.errors import UserError
-from src.core.files import replacing
 from src.prediction.model import Model
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 OPSET = 18  # what torch's exporter writes without converting; in onnxruntime since 1.14
-TOLERANCE = 1e-4  # of a probability
 _MOST_BYTES = 2 * 2**30  # of a protocol buffer
-_CHECKED = (1, 2, 5)  # numbers of images in a batch
+_AT_ONCE = 32  # images of the calibration
 
 
-def export(model: Model, path: Path) -> float:
-    """Write the file; return by how much its probabilities differ from PyTorch's at most, on random images.
+def convert(model: Model) -> bytes:
+    """Convert the model, on the CPU, to the content of an ONNX file. Raises `UserError` if torch's exporter cannot."""
+    import onnx
 
-    Raises `UserError` if the network cannot be exported, or differs by more than `TOLERANCE`; then nothing is written.
-    """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
     if weights >= _MOST_BYTES:
         raise UserError(f"the network has {weights / 2**30:.1f} GiB of weights: an ONNX file holds less than 2")
-    model = Model(model.module.cpu(), model.spec, torch.device("cpu"))
-    proto = convert(model)
-    with replacing(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString(deterministic=True))
-        difference = largest_difference(temporary, model)
-        if not difference <= TOLERANCE:
-            raise UserError(
-                f"the exported network's probabilities differ by {difference:.2g} from PyTorch's: not written"
-            )
-    return difference
-
-
-def convert(model: Model) -> "ModelProto":
-    """Convert the model, on the CPU, to ONNX. Raises `UserError` if torch's exporter cannot."""
-    import onnx
 
     image = model.spec.image
     # Two: with one image torch's exporter takes 1 for the only number there is.
@@ -86,19 +66,33 @@ def convert(model: Model) -> "ModelProto":
     text = {"classes": classes, "spec": spec}
     onnx.helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in text.items()})
     onnx.checker.check_model(proto, full_check=True)
-    return proto
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
 
 
-def largest_difference(file: Path, model: Model) -> float:
-    """Return the largest difference of a probability between onnxruntime and PyTorch, over batches of several sizes."""
-    import onnxruntime  # type: ignore[import-untyped]
+def quantize(content: bytes, images: NDArray[np.uint8]) -> bytes:
+    """Return the graph with weights and activations of 8 bits, a scale for each channel of weights.
 
-    image = model.spec.image
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    generator = np.random.default_rng(0)
-    differences = []
-    for count in _CHECKED:
-        images = generator.integers(0, 256, (count, image.height, image.width, image.channels), np.uint8)
-        (found,) = session.run(None, {"images": images})
-        differences.append(np.abs(found - model.probabilities(images)).max())
-    return float(max(differences))
+    images: (N, H, W, C) of train; the smallest and largest activations that they cause are what 8 bits can say.
+    """
+    from onnxruntime.quantization import (  # type: ignore[import-untyped]
+        CalibrationDataReader,
+        quantize_static,
+    )
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches = ({"images": images[start : start + _AT_ONCE]} for start in range(0, len(images), _AT_ONCE))
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            return next(self.batches, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+        before.write_bytes(content)
+        logging.disable(logging.WARNING)  # it recommends a preparation that torch's exporter has done
+        try:
+            quantize_static(before, after, Images(), per_channel=True)
+        finally:
+            logging.disable(logging.NOTSET)
+        return after.read_bytes()

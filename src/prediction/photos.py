@@ -3,6 +3,7 @@
 Photos are prepared as the split stage prepared the training images, by the same code: `src.data.images`.
 """
 
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -13,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.core.errors import UserError
 from src.core.pool import map_ahead, processors
-from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Resize, Unreadable, decode, is_image
+from src.data.images import FORMATS, MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image
 from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
@@ -31,32 +31,19 @@ class Found(NamedTuple):
     fault: str = ""  # why a folder cannot be listed
 
 
+class Prepared(NamedTuple):
+    """Hold a photo as the model takes it."""
+
+    pixels: Pixels  # (H, W, C)
+    size: tuple[int, int]  # width and height of the photo itself
+
+
 class Photo(NamedTuple):
-    """Hold one file's pixels (H, W, C); or None and the fault, which is empty for files that are no images."""
+    """Hold one file's photo; or None and the fault, which is empty for files that are no images."""
 
     path: Path
-    pixels: Pixels | None
-    fault: str
-
-
-class Preparation(NamedTuple):
-    """Say how photos are brought to a model's format. Without `fit` they must have its size already."""
-
-    image: ImageFormat
-    fit: Fit | None
-
-
-def preparation(image: ImageFormat, resize: Resize | None) -> Preparation:
-    """Prepare photos as the model's training images were; `resize` is for those that had the data set's own size."""
-    if resize is None:
-        return Preparation(image, Fit(image.height, image.width, image.resize) if image.resize else None)
-    if image.resize is not None and image.resize != resize:
-        raise UserError(f"--resize {resize}: the model was trained on photos brought to its size by {image.resize}")
-    if image.height != image.width:
-        raise UserError(
-            f"--resize: the model's images are not square ({image.width}×{image.height}): bring photos to it"
-        )
-    return Preparation(image, Fit(image.height, image.width, resize))
+    prepared: Prepared | None
+    fault: str = ""
 
 
 def find(paths: Iterable[Path]) -> Iterator[Found]:
@@ -90,14 +77,14 @@ def _below(folder: Path) -> Iterator[Found]:
             yield Found(folder / name, named=False)
 
 
-def read(files: Iterable[Found], wanted: Preparation, ahead: int) -> Iterator[Photo]:
+def read(files: Iterable[Found], image: ImageFormat, ahead: int) -> Iterator[Photo]:
     """Yield each file's photo, in order. At most `ahead` are decoded and not yet taken."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # odd metadata, which we do not use
-        yield from map_ahead(lambda file: read_photo(file, wanted), files, _WORKERS, ahead)
+        yield from map_ahead(lambda file: read_photo(file, image), files, _WORKERS, ahead)
 
 
-def read_photo(file: Found, wanted: Preparation) -> Photo:
+def read_photo(file: Found, image: ImageFormat) -> Photo:
     """Read a file, and decode it if it is an image; what was named by the user has to be one."""
     if file.fault:
         return Photo(file.path, None, file.fault)
@@ -108,29 +95,22 @@ def read_photo(file: Found, wanted: Preparation) -> Photo:
             return Photo(file.path, None, reason if by_name else "")
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
-            return Photo(file.path, None, "")
-        return Photo(file.path, prepare(data, wanted), "")
+            return Photo(file.path, None)
+        return Photo(file.path, prepare(data, image))
     except Unreadable as reason:
         return Photo(file.path, None, str(reason))
     except OSError as error:
         return Photo(file.path, None, error.strerror or str(error))
 
 
-def prepare(data: bytes, wanted: Preparation) -> Pixels:
-    """Decode an image to pixels (H, W, C) as the model takes them. Raises `Unreadable`."""
-    image = wanted.image
-    pixels = decode(data, wanted.fit)
-    height, width = pixels.shape[:2]
-    if (height, width) != (image.height, image.width):
-        hint = "; --resize brings photos to it" if image.height == image.width else ""
-        raise Unreadable(f"{width}×{height} pixels; the model takes {image.width}×{image.height}{hint}")
-    return with_channels(pixels, image.channels)
+def prepare(data: bytes, image: ImageFormat) -> Prepared:
+    """Decode a photo and bring it to the model's format as the training images were; by a crop, where they had it.
 
-
-def with_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Return the pixels (H, W, 1 or 3) with `channels` channels, grey or RGB, as the split stage makes them."""
-    if pixels.shape[2] == channels:
-        return pixels
-    if channels == 3:
-        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    return np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
+    Raises `Unreadable`.
+    """
+    pixels = decode(data, Fit(image.height, image.width, image.resize or "crop"))
+    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+        size = header.size
+    if pixels.shape[2] > image.channels:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
+    return Prepared(np.broadcast_to(pixels, (*pixels.shape[:2], image.channels)), size)

@@ -1,7 +1,8 @@
 """A model over HTTP: a page on which a photo is dropped, `POST /predict`, `GET /healthz` and `GET /metrics`.
 
 A request is admitted (503), read (413), decoded in threads (400), computed in a batch with photos of other requests,
-and explained, if it asks for that, in a thread of its own. Every error is JSON: one sentence under the key `error`.
+and explained by Grad-CAM, if it asks for that, in a thread of its own. Every error is JSON: one sentence under the key
+`error`.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import io
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -24,21 +25,21 @@ from starlette import exceptions
 from starlette.requests import ClientDisconnect
 
 from src.core.errors import UserError
-from src.data.images import Resize
+from src.data.images import Unreadable
+from src.data.prepared import ImageFormat
 from src.figures.template import templates
 from src.prediction.batching import Batcher, Busy, Room
 from src.prediction.classify import batch_size
-from src.prediction.explanation import laid_over, occlusion
+from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import Model
-from src.prediction.photos import Pixels
+from src.prediction.photos import Pixels, Prepared, prepare
 from src.prediction.telemetry import Measured, Telemetry
-from src.prediction.uploads import prepare, receive
+from src.prediction.uploads import Upload, receive
 from src.prediction.writing import row
 
 # Of the page: nothing comes from elsewhere, and nothing goes there.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; " \
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # fmt: skip
-_EXPLANATIONS = 4  # in work at once; one is computed at a time, and takes as long as 100 to 200 photos
 
 
 class Limits(NamedTuple):
@@ -50,12 +51,14 @@ class Limits(NamedTuple):
     wait: float = 0.004  # seconds that a batch waits for photos of other requests
 
 
-def application(model: Model, name: str, md5: str, resize: Resize, limits: Limits) -> FastAPI:
-    """Return the server's addresses. name, md5: which model; resize: for models whose images had their size already."""
+def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
+    """Return the server's addresses. name, md5: which model."""
     telemetry = Telemetry()
-    requests = Room(limits.requests, "requests")
-    explanations = Room(_EXPLANATIONS, "explanations")
-    size = min(limits.batch, batch_size(model.spec.image))
+    requests = Room(limits.requests)
+    image = model.spec.image
+    target = (image.width, image.height)
+    brought = {"to": target, "by": image.resize or "crop"}
+    size = min(limits.batch, batch_size(image))
     batcher = Batcher(model.probabilities, size, limits.wait, requests, telemetry.batches.add)
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     explainer = ThreadPoolExecutor(1, "explain")
@@ -71,7 +74,7 @@ def application(model: Model, name: str, md5: str, resize: Resize, limits: Limit
     app = FastAPI(title=name, lifespan=life, docs_url=None, redoc_url=None)
     app.add_middleware(Measured, telemetry=telemetry)
     page = templates(Path(__file__).parent).get_template("serving.html.jinja").render(
-        name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=model.spec.image
+        name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=image
     )  # fmt: skip
 
     def known_coverage(coverage: str) -> float:
@@ -84,21 +87,20 @@ def application(model: Model, name: str, md5: str, resize: Resize, limits: Limit
     async def predict(request: Request, top: Annotated[int, Query(ge=1)] = 5, explain: bool = False,
         coverage: str | None = None) -> Response:  # fmt: skip
         least = None if coverage is None else known_coverage(coverage)
-        with requests.enter(), explanations.enter() if explain else nullcontext():
+        with requests.enter():
             run = asyncio.get_running_loop().run_in_executor
             uploads = await receive(request, limits.bytes)
-            prepared = (run(decoders, prepare, upload, model.spec.image, resize) for upload in uploads)
-            photos = await asyncio.gather(*prepared)
+            photos = await asyncio.gather(*(run(decoders, decoded, upload, image) for upload in uploads))
             rows = await asyncio.gather(*(asyncio.wrap_future(batcher.submit(photo.pixels)) for photo in photos))
             answers = []
-            for photo, probabilities in zip(photos, rows, strict=True):
-                _, classes, possible = row(Path(photo.name), probabilities, model.spec.classes, top, least)
+            for upload, photo, probabilities in zip(uploads, photos, rows, strict=True):
+                _, classes, possible = row(Path(upload.name), probabilities, model.spec.classes, top, least)
                 answer: dict[str, Any] = {
-                    "file": photo.name or None,
+                    "file": upload.name or None,
                     "class": classes[0][0],
                     "probability": round(classes[0][1], 6),
                     "probabilities": {each: round(probability, 6) for each, probability in classes},
-                    "resized": photo.resized,
+                    "resized": None if photo.size == target else brought | {"from": photo.size},
                     "model": {"name": name, "md5": md5},
                 }
                 if possible is not None:
@@ -146,17 +148,21 @@ def application(model: Model, name: str, md5: str, resize: Resize, limits: Limit
     return app
 
 
+def decoded(upload: Upload, image: ImageFormat) -> Prepared:
+    """Decode a photo. Raise `HTTPException` where it is none that can be read."""
+    try:
+        return prepare(upload.content, image)
+    except Unreadable as reason:
+        raise HTTPException(400, f"{upload.name or 'the photo'} cannot be read: {reason}") from None
+
+
 def explanation(model: Model, pixels: Pixels, probabilities: NDArray[np.float32]) -> dict[str, Any]:
     """Return what the most probable class rests on: pictures as data URLs, of the model's size."""
     label = int(probabilities.argmax())
-    loss, side = occlusion(model, pixels, label)
-    most = float(np.abs(loss).max())
     return {
         "class": model.spec.classes[label],
-        "square": side,  # pixels that were covered at a time
-        "most": round(most, 6),  # probability that the most important pixel takes along
         "seen": _data_url(pixels),
-        "map": _data_url(laid_over(pixels, loss / max(most, 1e-12))),  # red: lost where covered, blue: gained
+        "map": _data_url(laid_over(pixels, grad_cam(model, pixels, label))),
     }
 
 

@@ -1,16 +1,10 @@
-"""The photos of a request, brought to the size of the model whatever size they have."""
+"""The photos of a request."""
 
 import asyncio
-import io
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastapi import HTTPException, Request
-from PIL import Image
 from starlette.datastructures import UploadFile
-
-from src.data.images import FORMATS, Fit, Resize, Unreadable, decode
-from src.data.prepared import ImageFormat
-from src.prediction.photos import Pixels, with_channels
 
 MOST_FILES = 64  # of one form
 MOST_SECONDS = 60.0  # in which a body must have come: who is gone without a word would hold a place for ever
@@ -20,12 +14,6 @@ _NO_PHOTO = "no photo came: send JPEG or PNG bytes as the body, or a form with o
 class Upload(NamedTuple):
     name: str  # of the file in a form; empty for a body
     content: bytes
-
-
-class Photo(NamedTuple):
-    name: str
-    pixels: Pixels  # (H, W, C), as the model takes them
-    resized: dict[str, Any] | None  # None: it had the model's size
 
 
 async def receive(request: Request, most_bytes: int) -> list[Upload]:
@@ -48,20 +36,3 @@ async def receive(request: Request, most_bytes: int) -> list[Upload]:
     if not uploads or not all(upload.content for upload in uploads):
         raise HTTPException(400, _NO_PHOTO)
     return uploads
-
-
-def prepare(upload: Upload, image: ImageFormat, resize: Resize) -> Photo:
-    """Decode a photo and bring it to the model's size as its training images were, by `resize` where they had it.
-
-    Raise `HTTPException` where it is no photo that can be read.
-    """
-    by = image.resize or resize
-    try:
-        pixels = decode(upload.content, Fit(image.height, image.width, by))
-    except Unreadable as reason:
-        raise HTTPException(400, f"{upload.name or 'the photo'} cannot be read: {reason}") from None
-    with Image.open(io.BytesIO(upload.content), formats=FORMATS) as header:
-        original = header.size
-    target = (image.width, image.height)
-    resized = None if original == target else {"from": original, "to": target, "by": by}
-    return Photo(upload.name, with_channels(pixels, image.channels), resized)

@@ -4,16 +4,57 @@ A table of answers is `reports/validation_predictions.csv` or `predictions.csv` 
 """
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 
+from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
+from src.data.prepared import SplitName, split_folder
+from src.review.revision import Revision
 from src.stats.intervals import Floats
 from src.stats.verdicts import judge
 
 # Probabilities are written with 6 decimals, so that a 0 means anything below half of the last one.
 _SMALLEST = 5e-7
+
+
+def compare_split(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
+    """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
+
+    `lacking` is the side without answers; `prepared_otherwise`: the same photos at another size, for instance.
+    """
+    found = {"comparison": None, "obstacle": None, "lacking": None, "prepared_otherwise": False}
+    path = VALIDATION_PREDICTIONS if split == "validation" else PREDICTIONS
+    before, after = read_answers(base, path), read_answers(head, path)
+    if before is None or after is None:
+        lacking = "head" if after is None else "base"
+        return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
+    images = split_folder(split)
+    same_arrays, same_source = (
+        base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)
+    )
+    reason = obstacle(before, after)
+    if reason is None and not same_arrays and not same_source:
+        reason = f"other images under the same names ({LOCK} has another digest of {images} and of {RAW})"
+    if reason is not None:
+        return {**found, "obstacle": reason}
+    return {**found, "comparison": compare(before, after, margin), "prepared_otherwise": not same_arrays}
+
+
+def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
+    """Return a table of answers; None if there is none, or if it is damaged and the revision is tolerant."""
+    table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
+    if table is None:
+        return None
+    right = table["label_probability"].between(0, 1) & (table["index"] == table.index)
+    if not right.all():
+        row = int((~right).to_numpy().argmax())
+        reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"
+        revision.refuse(path, reason, "run dvc repro")
+        return None
+    return table
 
 
 def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:

@@ -1,7 +1,6 @@
 """Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,13 @@ from src.core.paths import (
     METRICS,
     MODEL,
     PARAMS,
-    PREDICTIONS,
-    RAW,
     SEEDS,
-    VALIDATION_PREDICTIONS,
 )
-from src.data.prepared import SplitName, split_folder
+from src.data.prepared import split_folder
 from src.params import parse
 from src.review import changes
-from src.review.answers import compare, obstacle
+from src.review.answers import compare_split
+from src.review.commits import commits, differs
 from src.review.revision import Revision, locks, recorded
 from src.review.stale import leads_to, stale
 from src.stats.paired import welch
@@ -32,7 +29,7 @@ from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking.identity import recipe_digest
 from src.tracking.store import tracking_uri
 
-_FEWEST_SEEDS = 3
+FEWEST_SEEDS = 3
 
 
 def review(base: Revision, head: Revision) -> dict[str, Any]:
@@ -52,7 +49,7 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
     if not isinstance(points, (int, float)) or not 0 < points < 100:
         raise UserError(f"{PARAMS} of {name}: report.margin is {points!r}: must be between 0 and 100")
     margin = points / 100
-    validation, test = (_answers(base, head, split, margin) for split in ("validation", "test"))
+    validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     recipes, recipes_obstacle = compare_recipes(base, head, margin)
     same = base.model_md5 is not None and base.model_md5 == head.model_md5
     found = validation["comparison"] and validation["comparison"]["verdict"]
@@ -65,6 +62,8 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
         "code": changes.code(base, head),
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
+        "differs": differs(base, head),
+        "commits": commits(base, head, margin),
     }
     # After all that reads them: a side says what of it is damaged.
     sides = {"base": _side(base), "head": _side(head)}
@@ -127,43 +126,6 @@ def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]
     return found
 
 
-def _answers(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
-    """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
-
-    `lacking` is the side without answers; `prepared_otherwise`: the same photos at another size, for instance.
-    """
-    found = {"comparison": None, "obstacle": None, "lacking": None, "prepared_otherwise": False}
-    path = VALIDATION_PREDICTIONS if split == "validation" else PREDICTIONS
-    before, after = _read(base, path), _read(head, path)
-    if before is None or after is None:
-        lacking = "head" if after is None else "base"
-        return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
-    images = split_folder(split)
-    same_arrays, same_source = (
-        base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)
-    )
-    reason = obstacle(before, after)
-    if reason is None and not same_arrays and not same_source:
-        reason = f"other images under the same names ({LOCK} has another digest of {images} and of {RAW})"
-    if reason is not None:
-        return {**found, "obstacle": reason}
-    return {**found, "comparison": compare(before, after, margin), "prepared_otherwise": not same_arrays}
-
-
-def _read(revision: Revision, path: Path) -> pandas.DataFrame | None:
-    """Return a table of answers; None if there is none, or if it is damaged and the revision is tolerant."""
-    table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
-    if table is None:
-        return None
-    right = table["label_probability"].between(0, 1) & (table["index"] == table.index)
-    if not right.all():
-        row = int((~right).to_numpy().argmax())
-        reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"
-        revision.refuse(path, reason, "run dvc repro")
-        return None
-    return table
-
-
 def judged_models(head: Revision) -> int:
     """Count the distinct models that this test set has judged, as far as git's history tells."""
     images = split_folder("test")
@@ -173,6 +135,15 @@ def judged_models(head: Revision) -> int:
     return len(models - {None}) if now else 0
 
 
+def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
+    """Return the rows that `src.seeds` left of this recipe; None without its table. Raises `UserError`."""
+    table = revision.table(SEEDS, "recipe", "validation_accuracy", "test_accuracy")
+    if table is None:
+        return None
+    recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
+    return table[table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))]
+
+
 def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
     """Compare the validation accuracies that `src.seeds` left of both recipes; return that, or why it cannot be done.
 
@@ -180,17 +151,15 @@ def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict
     """
     sides = []
     for revision in (base, head):
-        table = revision.table(SEEDS, "recipe", "validation_accuracy")
-        if table is None:
-            return None, None
         try:
-            recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
+            table = seed_accuracies(revision)
         except UserError as fault:
             return None, f"{revision.name}: the present code cannot read its recipe ({fault})"
-        rows = table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))
-        sides.append(table.loc[rows, "validation_accuracy"].dropna().to_numpy(dtype=np.float64))
+        if table is None:
+            return None, None
+        sides.append(table["validation_accuracy"].dropna().to_numpy(dtype=np.float64))
     before, after = sides
-    if min(len(before), len(after)) < _FEWEST_SEEDS or np.array_equal(before, after):
+    if min(len(before), len(after)) < FEWEST_SEEDS or np.array_equal(before, after):
         return None, None
     p, low, high = welch(before, after)
     if np.isnan(p):

@@ -85,7 +85,7 @@ def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], s
 
     environment.filters |= _FILTERS | {"chart": chart_of}
     text = environment.get_template("report.md.jinja").render(
-        review=review, title=title(review), sheet=sheet, mark=MARK, marks=_MARKS, few=FEW
+        review=review, title=title(review), sheet=sheet, mark=MARK, marks=_MARKS, titles=_TITLES, few=FEW
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

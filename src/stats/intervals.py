@@ -40,6 +40,16 @@ def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def difference_of_two(values: Floats, level: float = LEVEL) -> float:
+    """Return how far two new values lie apart at most, with this probability, after a sample (N,) of their kind.
+
+    Student's t of the sample's standard deviation: the difference of two has √2 times that of one.
+    """
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) * np.sqrt(2))
+
+
 def bootstrap(
     features: csr_array,
     statistic: Callable[[Floats], Floats],

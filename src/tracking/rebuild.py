@@ -34,6 +34,7 @@ class Source(NamedTuple):
 class Rebuilt(NamedTuple):
     model_md5: str
     differing: Sequence[str]  # outputs whose contents are not those of dvc.lock, or of git: in the pipeline's order
+    answers: Mapping[Path, bytes]  # what it answered to the images of validation and test: tables by path
 
 
 def source(lineage: Lineage) -> Source:
@@ -97,12 +98,14 @@ def rebuild(wanted: Source) -> Rebuilt:
         found = history.outputs(history.stages((folder / paths.LOCK).read_bytes()), wanted.stages)
         # What is committed may be another file than the one that dvc.lock speaks of.
         committed = git("-C", str(folder), "diff", "--name-only", "-z", "--", *wanted.expected).split("\0")
+        tables = (paths.VALIDATION_PREDICTIONS, paths.PREDICTIONS)
+        answers = {path: (folder / path).read_bytes() for path in tables if path.as_posix() in found}
     finally:
         with process.undisturbed():
             git("worktree", "remove", "--force", "--force", str(folder))
             shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
     differing = [path for path, md5 in wanted.expected.items() if found.get(path) != md5 or path in committed]
-    return Rebuilt(found[paths.MODEL.as_posix()], differing)
+    return Rebuilt(found[paths.MODEL.as_posix()], differing, answers)
 
 
 def _lay_on(folder: Path, run_id: str) -> None:

@@ -1,14 +1,17 @@
 """The benchmarks: what they compare is the same work, and the page shows what they keep. They hold no time."""
 
 import copy
+import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torchvision import transforms
 
-from benchmarks import choices, contenders, loops, report
+from benchmarks import choices, contenders, growth, loops, report
 from benchmarks.problems import SYSTEMS, Problem, spread, synthetic
 from benchmarks.tutorials import TUTORIALS, Images
 from src import params
@@ -97,9 +100,6 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
         torch.testing.assert_close(weights, looped.state_dict()[name], rtol=0, atol=most)
 
 
-# ---- images ----
-
-
 # ---- the other scripts ----
 
 
@@ -109,6 +109,19 @@ def test_what_is_compiled_runs_after_all_others_and_is_compared_round_by_round()
     *_, last = loops.alternated(found, known, section, 3, 0.0)
     assert list(last) == ["ours, compiled"]
     assert last["ours, compiled"]["of_floor"]["median"] == 1
+
+
+@pytest.mark.parametrize("case", growth.CASES)
+def test_growth_measures_split_and_an_epoch(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two hundred images."""
+    monkeypatch.setattr(growth, "RESULTS", tmp_path / "growth.json")
+    monkeypatch.setattr(sys, "argv", ["growth", case, "--share", str(200 / growth.CASES[case].images)])
+    growth.main()
+    (result,) = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
+    assert (result["case"], result["images"], result["equal_bytes"]) == (case, 200, True)
+    assert [run["processors"] for run in result["split"]] == [2, 1]
+    assert all(part["seconds"] > 0 and part["rss_anon_mib"] > 10 for part in (*result["split"], result["epoch"]))
+    assert result["of_resident"]["runs"] == growth.ROUNDS
 
 
 # ---- what is kept ----

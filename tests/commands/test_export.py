@@ -9,13 +9,14 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
+from data_samples import png, run_stages, write_files
 from prediction_samples import make_model
 from torch import nn
 
 from src import export
 from src.core.errors import UserError
 from src.core.paths import MODEL, ONNX
-from src.data.prepared import ImageFormat
+from src.data.prepared import ImageFormat, open_split, read_dataset
 from src.models.classifier import Probabilities
 from src.prediction import onnx_file
 from src.prediction.model import Model, load
@@ -41,7 +42,9 @@ def test_the_file_gives_pytorchs_probabilities_for_any_number_of_images(
 ) -> None:
     classifier = make_model(IMAGE, CLASSES, name)
     export.main()
-    assert "uint8 (N, 24, 16, 3) → 3 probabilities, at most " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "uint8 (N, 24, 16, 3) → 3 probabilities, at most " in printed
+    assert "right of 0 validation images" in printed
     session = onnxruntime.InferenceSession(ONNX)
     for count in (1, 2, 7, 130):
         images = np.random.default_rng(count).integers(0, 256, (count, 24, 16, 3), np.uint8)
@@ -70,14 +73,14 @@ def test_the_file_says_what_it_is_and_nothing_of_the_machine() -> None:
 
 def test_a_file_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     make_model(IMAGE, CLASSES)
-    exported = onnx_file.convert
+    convert = onnx_file.convert
 
-    def spoilt(model: Model) -> onnx.ModelProto:
-        proto = exported(model)
+    def spoilt(model: Model) -> bytes:
+        proto = onnx.load_from_string(convert(model))
         bias = next(weight for weight in proto.graph.initializer if weight.name.endswith("bias"))
         values = onnx.numpy_helper.to_array(bias) + 10
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
-        return proto
+        return bytes(proto.SerializeToString())
 
     monkeypatch.setattr(onnx_file, "convert", spoilt)
     with pytest.raises(UserError, match="probabilities differ by"):
@@ -98,9 +101,55 @@ def test_what_torch_cannot_export_is_one_line() -> None:
     make_model(IMAGE, CLASSES)
     model = load(str(MODEL))._replace(module=Unsorted())
     with pytest.raises(UserError, match="cannot export mnist_convnet to ONNX") as raised:
-        onnx_file.export(model, ONNX)
+        onnx_file.convert(model)
     assert "\n" not in str(raised.value)
-    assert not ONNX.exists()
+
+
+def test_pytorchs_own_file_gives_the_same_for_any_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = make_model(IMAGE, CLASSES)
+    monkeypatch.setattr("sys.argv", ["export", "--format", "pt2"])
+    export.main()
+    module = torch.export.load("models/model.pt2").module()
+    for count in (1, 3, 40):
+        images = torch.randint(0, 256, (count, 24, 16, 3), dtype=torch.uint8)
+        torch.testing.assert_close(module(images), Probabilities(classifier)(images))
+
+
+def test_integers_of_8_bits_are_as_right_and_a_quarter_of_the_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"{kind}/{n}.png": png(100 * n + k, 24) for k, kind in enumerate(CLASSES) for n in range(60)}
+    run_stages(write_files(tmp_path / "photos", files), image_size=24)
+    dataset = read_dataset()
+    classifier = make_model(dataset.image, dataset.classes)
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
+    export.main()
+    validation = open_split("validation")
+    assert f"right of {len(validation.labels)} validation images" in capsys.readouterr().out
+    file = Path("models/model.int8.onnx")
+    assert file.stat().st_size < 0.3 * MODEL.stat().st_size
+    graph = onnx.load(file).graph
+    weights = {
+        tensor.name: tensor.data_type for tensor in graph.initializer if len(tensor.dims) == 4 and tensor.dims[0] > 1
+    }
+    assert weights
+    assert set(weights.values()) == {onnx.TensorProto.INT8}
+    session = onnxruntime.InferenceSession(file)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == dataset.classes
+    images = np.array(validation.images)
+    (found,) = session.run(None, {"images": images})
+    with torch.no_grad():
+        expected = Probabilities(classifier)(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_what_integers_are_calibrated_on_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(IMAGE, CLASSES)
+    monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
+    with pytest.raises(UserError, match="calibrated on the model's training images: run dvc repro"):
+        export.main()
+    assert not Path("models/model.int8.onnx").exists()
 
 
 def test_what_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import requests
 import torch
 from data_samples import data_params, encoded, picture, png, run_stages, split_params, write_files
 from matplotlib import pyplot
-from PIL import Image
+from PIL import Image, ImageOps
 from prediction_samples import as_json, make_model, run_predict
 from training_samples import CPU
 
@@ -32,9 +32,7 @@ from src.data.raw import fetch_raw
 from src.evaluation.predictions import predictions
 from src.models.classifier import Probabilities
 from src.models.file import Calibration
-from src.prediction.explanation import occlusion
-from src.prediction.model import Model, load
-from src.prediction.photos import Found, find, preparation, read
+from src.prediction.photos import Found, find, read
 from src.tracking.model import export_model, send_model
 from src.tracking.store import Store, open_store
 
@@ -72,8 +70,7 @@ def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path)
     fetch_raw("image_folder", str(folder), None, 1)
     prepare(data_params(image_size=24, resize=resize), split_params(validation=0.3, test=0.3))
     dataset = read_dataset()
-    wanted = preparation(dataset.image, None)
-    found = {photo.path.name: photo.pixels for photo in read(find([folder]), wanted, ahead=4)}
+    found = {each.path.name: each.prepared.pixels for each in read(find([folder]), dataset.image, 4) if each.prepared}
     for split in SPLITS:
         for name, pixels in zip(read_names(split), open_split(split).images, strict=True):
             np.testing.assert_array_equal(found.pop(Path(name).name), pixels)
@@ -190,28 +187,32 @@ def test_faults_are_told_before_any_work(tmp_path: Path, monkeypatch: pytest.Mon
         run_predict(monkeypatch, "empty")
     with pytest.raises(UserError, match="--top is 0"):
         run_predict(monkeypatch, "empty", "--top", "0")
-    with pytest.raises(UserError, match="trained on photos brought to its size by crop"):
-        run_predict(monkeypatch, "empty", "--resize", "pad")
     with pytest.raises(UserError, match="--explain empty/maps lies in empty, which is classified"):
         run_predict(monkeypatch, "empty", "--explain", "empty/maps")  # the next time maps would be photos
     with pytest.raises(UserError, match="has no runs yet"):
         run_predict(monkeypatch, "empty", "--model", "models:/digits@champion")
 
 
-def test_a_model_of_images_as_they_were_takes_no_others_unless_asked(
+def test_a_photo_of_another_size_than_the_models_own_images_is_cropped_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_model(GREY, ["zero", "one"])
-    files = {"large.jpg": photo(1), "own.png": png(2, 24, "L"), "own_colour.png": png(3, 24)}
+    wide = picture(1, 40).crop((0, 0, 40, 30))
+    middle = ImageOps.fit(wide, (24, 24), Image.Resampling.BILINEAR)
+    files = {"own.png": png(2, 24, "L"), "own_colour.png": png(3, 24), "wide.png": encoded(wide)}
     folder = write_files(tmp_path / "photos", files)
-    assert run_predict(monkeypatch, folder) == 1
-    assert "large.jpg: 40×30 pixels; the model takes 24×24; --resize brings photos to it" in capsys.readouterr().err
-    assert run_predict(monkeypatch, folder, "--resize", "crop", "--format", "json") == 0
-    assert len(as_json(capsys.readouterr().out)) == 3
-    grey = {p.path.name: p.pixels for p in read(find([folder]), preparation(GREY, None), ahead=2)}["own_colour.png"]
-    colour = np.asarray(picture(3, 24), np.float64)
-    assert grey is not None
-    np.testing.assert_allclose(grey[..., 0], colour @ [0.299, 0.587, 0.114], atol=1)
+    assert run_predict(monkeypatch, folder, "--format", "json") == 0
+    output = capsys.readouterr()
+    assert [Path(row["file"]).name for row in as_json(output.out)] == list(files)
+    note, counts = output.err.splitlines()
+    assert note.startswith("1 photo cropped and scaled to 24×24 pixels: the model was trained on images that had this")
+    assert counts == "3 classified"
+    found = {each.path.name: each.prepared for each in read(find([folder]), GREY, ahead=2)}
+    for name, expected in (("own_colour.png", picture(3, 24)), ("wide.png", middle)):
+        prepared = found[name]
+        assert prepared is not None
+        grey = np.asarray(expected, np.float64) @ [0.299, 0.587, 0.114]
+        np.testing.assert_allclose(prepared.pixels[..., 0], grey, atol=1)
 
 
 def test_reading_stays_a_bounded_number_of_photos_ahead(tmp_path: Path) -> None:
@@ -223,31 +224,11 @@ def test_reading_stays_a_bounded_number_of_photos_ahead(tmp_path: Path) -> None:
         for asked in range(1, 10_001):  # noqa: B007
             yield Found(path, named=True)
 
-    photos = read(files(), preparation(COLOUR, None), ahead=16)
+    photos = read(files(), COLOUR, ahead=16)
     for taken in range(1, 101):
-        assert next(photos).pixels is not None
+        assert next(photos).prepared is not None
         assert asked <= taken + 16
     photos.close()  # type: ignore[attr-defined]
-
-
-class OnlyTheCorner(torch.nn.Module):
-    """Class 1 as far as the pixels in the upper left quarter are white."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        white = images[:, :12, :12].float().mean(dim=(1, 2, 3)) / 255
-        return torch.stack([1 - white, white], dim=1)
-
-
-def test_the_map_shows_where_a_decision_comes_from() -> None:
-    make_model(COLOUR, ["black", "white"])
-    model = Model(OnlyTheCorner(), load(str(MODEL)).spec, torch.device("cpu"))
-    loss, side = occlusion(model, np.full((24, 24, 3), 255, np.uint8), 1)
-    assert side == 3
-    assert (loss[:12, :12] > 0).all()
-    assert (loss[15:, :] == 0).all()
-    assert (loss[:, 15:] == 0).all()
-    # 9 of the 144 pixels lose (255 − mean colour) / 255 of their white: 0.6, 0.5 and 0.4.
-    np.testing.assert_allclose(loss[:9, :9], 9 / 144 * 0.5, rtol=0.01)
 
 
 def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,8 +277,8 @@ def test_the_champion_gives_the_same_here_and_from_mlflows_server(
     np.testing.assert_allclose(found[1], found[0], atol=2e-6)
     assert found[2] == found[1]
 
-    photos = read(find([folder]), preparation(COLOUR, None), ahead=8)
-    pixels = [photo.pixels.tolist() for photo in photos if photo.pixels is not None]
+    photos = read(find([folder]), COLOUR, ahead=8)
+    pixels = [photo.prepared.pixels.tolist() for photo in photos if photo.prepared]
     np.testing.assert_allclose(served("models:/photos@champion", pixels, champion), found[0], atol=2e-6)
 
 

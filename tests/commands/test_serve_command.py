@@ -2,15 +2,20 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import requests
 import torch
+from bad_uploads import Bad, bad_requests
 from data_samples import png
 from prediction_samples import make_model
 from serving_samples import COLOUR, post
@@ -65,6 +70,42 @@ def test_the_command_names_its_model_and_ends_by_a_signal() -> None:
             session.get(url, timeout=10)
             server.send_signal(signal.SIGTERM)
             assert server.wait(10) == 0
+
+
+def peak_mib(server: "subprocess.Popen[str]") -> float:
+    """Return the most memory that the server has had so far."""
+    (line,) = (line for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_thousand_bad_uploads_are_refused_and_leave_the_server_as_it_was() -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    with command("--max-mib", "1") as (url, server):
+        expected = post(url, png(1, 24))
+        host, port = url.removeprefix("http://").split(":")
+
+        def ask(bad: Bad) -> tuple[str, int]:
+            """Return the status; 0 where the server hangs up."""
+            answer = b""
+            with socket.create_connection((host, int(port)), timeout=20) as connection, suppress(ConnectionError):
+                connection.sendall(bad.sent)
+                if bad.half:
+                    connection.shutdown(socket.SHUT_WR)
+                answer = connection.makefile("rb").readline()
+            return bad.kind, int(answer.split()[1]) if answer else 0
+
+        list(map(ask, islice(bad_requests(1, 2**20), 50)))
+        before = peak_mib(server)
+        with ThreadPoolExecutor(8) as clients:
+            statuses = Counter(clients.map(ask, islice(bad_requests(0, 2**20), 1_000)))
+        assert sum(statuses.values()) == 1_000
+        # Whose own side is closed is not answered; of what is not read to its end, the answer may be lost.
+        unanswered = {("half closed", 0), ("too long", 0)}
+        assert {answer for answer in statuses if not 400 <= answer[1] < 500} <= unanswered
+        assert server.poll() is None
+        assert peak_mib(server) - before < 256
+        assert post(url, png(1, 24)) == expected
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,23 @@ def test_a_flipped_digit_in_a_committed_number_is_found_and_named(clone: Clone) 
     git(root, "checkout", "-q", branch)
 
 
+def test_other_bits_of_another_processor_are_within_luck(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a recipe that is not portable, here with the kernels of an older processor."""
+    branch = git(clone.root, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    git(clone.root, "checkout", "-q", "--detach")
+    set_params(clone.root, {"train.deterministic": True, "train.precision": "float32"})
+    call(clone.root, "dvc", "repro", "evaluate")
+    git(clone.root, "commit", "-qam", "not portable")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    output = rebuild(clone, "HEAD")
+    assert "the model differs: " in output
+    assert "95 % interval of the difference" in output
+    assert output.splitlines()[-1].startswith("reproduced within luck on ")
+    git(clone.root, "checkout", "-q", branch)
+    call(clone.root, "dvc", "checkout", "train")
+
+
 def test_a_model_without_a_run_gets_one(
     clone: Clone, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

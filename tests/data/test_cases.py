@@ -13,7 +13,7 @@ import pytest
 from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, picture, png, run_stages, write_files
 
 from src.core.errors import UserError
-from src.core.paths import IMAGES
+from src.core.paths import IMAGES, PREPARED
 from src.data.prepared import SPLITS, Dataset, read_groups
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -76,6 +76,7 @@ def expect(source: Path, expected: dict[str, list[int]] | str, skip_unreadable: 
     if isinstance(expected, str):
         with pytest.raises(UserError, match=expected):
             run_stages(source, image_size=8, skip_unreadable=skip_unreadable)
+        assert not list(PREPARED.glob("*"))
     else:
         assert counts(run_stages(source, image_size=8, skip_unreadable=skip_unreadable)) == expected
 
@@ -144,8 +145,14 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         {"cat": [6, 2, 2], COMPOSED: [6, 2, 2]},
     ),
     # Flat names
-    "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg has one number; take dates out"),
+    "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
     "underscores": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
+    # Too little
+    "one class": (class_folders({"cat": 10}), "there is only one class, 'cat'"),
+    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' gets no validation image of its 1"),
+    "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
+    "no images": ({"README.txt": b"x"}, "no images that can be read"),
+    "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
     # Formats
     "formats": (
         class_folders({"cat": 7, "dog": 10}) | {

@@ -92,7 +92,7 @@ def test_the_source_s_own_split_is_kept(root: Path) -> None:
         (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
         (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel, drop or same_as"),
         (["cat/3.png,relabel,dog,", "cat/3.png,drop,,"], "line 3: an earlier line decides otherwise"),
-        ([f"cat/{number}.png,drop,," for number in range(19)], "class 'cat' has 1 image in the source"),
+        ([f"cat/{number}.png,drop,," for number in range(19)], "class 'cat' gets no validation image of its 1"),
     ],
 )
 def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) -> None:

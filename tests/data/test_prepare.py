@@ -24,9 +24,9 @@ from PIL import Image
 
 from src.core.errors import UserError
 from src.data.archives import members
+from src.data.known import SOURCES
 from src.data.layout import read_layout
 from src.data.prepared import SPLITS, open_split, read_groups, read_names
-from src.data.sources import SOURCES
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -62,8 +62,9 @@ def test_mnist_files_keep_their_test_set() -> None:
     assert read_names("test") == [f"test/{number:05d}" for number in range(50)]
     assert dataset.classes == list("0123456789")
     folder = write_files(Path("folder"), mnist_files(200, 50, compress=False))
-    again = run_stages(folder, "mnist")
-    assert again == dataset
+    assert run_stages(folder, "mnist") == dataset
+    with pytest.raises(UserError, match="holds both mnist's own files and images"):
+        run_stages(write_files(folder, class_folders(TWO)), "mnist")
 
 
 def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +74,7 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
     assert read_names("validation") == [f"test/{number:05d}" for number in range(20)]
     with pytest.raises(UserError, match="only 50 test images"):
         run_stages(source, "mnist", validation=0.0, validation_from_test=50)
-    with pytest.raises(UserError, match="no test images of its own"):
+    with pytest.raises(UserError, match="only 0 test images of its own"):
         run_stages(None, "digits", validation=0.0, validation_from_test=50)
 
 
@@ -115,7 +116,7 @@ def test_known_classes_keep_their_order_and_must_match() -> None:
     assert dataset.classes[9] == "Ankle boot"
     with pytest.raises(UserError, match="'zebra' is not among the data set's classes"):
         run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys([*names, "zebra"], 5))), "fashion_mnist")
-    with pytest.raises(UserError, match="class 'Ankle boot' has 0 images"):
+    with pytest.raises(UserError, match="class 'Ankle boot' gets no train image of its 0"):
         run_stages(pack_tar(Path("x.tar"), class_folders(dict.fromkeys(names[:9], 5))), "fashion_mnist")
 
 

@@ -13,7 +13,6 @@ from data_samples import (
     class_folders,
     data_params,
     digests,
-    mnist_files,
     pack_tar,
     pack_zip,
     png,
@@ -25,29 +24,13 @@ from data_samples import (
 import src.data.raw
 from src.core.errors import UserError
 from src.core.files import digest as file_digest
-from src.core.paths import IMAGES, PREPARED, RAW
+from src.core.paths import CORRECTIONS, IMAGES, RAW
 from src.data.prepare import prepare
 from src.params.writing import changed, recipe
 
 pytestmark = pytest.mark.usefixtures("root")
 
 TWO = {"cat": 10, "dog": 10}
-BAD = {
-    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' has 1 image in the source"),
-    "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
-    "no images": ({"README.txt": b"x"}, "no images that can be read"),
-    "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
-    "both kinds": (class_folders(TWO) | mnist_files(10, 10), ""),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_source_is_one_line_and_leaves_nothing(case: str) -> None:
-    files, message = BAD[case]
-    source = pack_tar(Path("x.tar"), files)
-    with pytest.raises(UserError, match=message or "own files and images"):
-        run_stages(source, "mnist" if case == "both kinds" else "image_folder")
-    assert not list(PREPARED.iterdir())
 
 
 def test_an_error_keeps_the_last_good_outputs() -> None:
@@ -139,7 +122,7 @@ def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path, monk
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, here / name)
-    write_files(here / IMAGES, {".gitkeep": b""})
+    write_files(here, {f"{IMAGES}/.gitkeep": b"", str(CORRECTIONS): b"file,action,value,reason\n"})
     (here / "params.yaml").write_text(changed_recipe(name="image_folder"))
     committed(here)
     write_files(here / IMAGES, class_folders(TWO))

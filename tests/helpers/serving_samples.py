@@ -13,7 +13,6 @@ import uvicorn
 from prediction_samples import make_model
 
 from src.core.paths import MODEL
-from src.data.images import Resize
 from src.data.prepared import ImageFormat
 from src.prediction.model import Model, load
 from src.prediction.serving import Limits, application
@@ -25,9 +24,9 @@ forms = pytest.mark.skipif(
 
 
 @contextmanager
-def served(model: Model, resize: Resize = "crop", limits: Limits = Limits()) -> Iterator[str]:  # noqa: B008
+def served(model: Model, limits: Limits = Limits()) -> Iterator[str]:  # noqa: B008
     """Yield the address of a server of this process."""
-    app = application(model, "photos", "0" * 32, resize, limits)
+    app = application(model, "photos", "0" * 32, limits)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

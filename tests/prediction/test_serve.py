@@ -22,11 +22,10 @@ from serving_samples import COLOUR, forms, post, served, small
 
 from src.core.errors import UserError
 from src.core.paths import MODEL
-from src.data.images import Resize
 from src.data.prepared import ImageFormat
 from src.models.file import Calibration
 from src.prediction.batching import Batcher, Room
-from src.prediction.explanation import occlusion
+from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import load
 from src.prediction.serving import Limits
 
@@ -79,44 +78,39 @@ def test_a_form_holds_one_photo_or_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "resize", "mode", "done"),
+    ("image", "mode"),
     [
-        (ImageFormat(height=24, width=24, channels=3, resize="squash"), "crop", "RGB", "squash"),
-        (ImageFormat(height=24, width=24, channels=1, resize=None), "pad", "RGB", "pad"),
-        (ImageFormat(height=24, width=24, channels=3, resize=None), "crop", "L", "crop"),
-        (ImageFormat(height=24, width=32, channels=3, resize=None), "crop", "RGB", "crop"),
-        (ImageFormat(height=24, width=32, channels=1, resize=None), "squash", "L", "squash"),
-        (ImageFormat(height=24, width=32, channels=3, resize=None), "pad", "RGB", "pad"),
+        (ImageFormat(height=24, width=24, channels=3, resize="squash"), "RGB"),
+        (ImageFormat(height=24, width=24, channels=1, resize="pad"), "RGB"),
+        (ImageFormat(height=24, width=24, channels=3, resize=None), "L"),
+        (ImageFormat(height=24, width=32, channels=1, resize=None), "L"),
     ],
 )
-def test_any_photo_goes_with_any_model(image: ImageFormat, resize: Resize, mode: str, done: str) -> None:
+def test_any_photo_goes_with_any_model(image: ImageFormat, mode: str) -> None:
     own = picture(1, 32, mode).crop((0, 0, image.width, image.height))
     other = picture(2, 60, mode).crop((0, 0, 60, 41))
     model = small(image)
     pixels = np.asarray(own.convert("L" if image.channels == 1 else "RGB"))
     expected = model.probabilities(pixels.reshape(1, image.height, image.width, image.channels).copy())[0]
-    with served(model, resize) as url:
+    with served(model) as url:
         kept, brought = post(url, encoded(own)), post(url, encoded(other))
     assert kept["resized"] is None
     assert [kept["probabilities"][name] for name in model.spec.classes] == pytest.approx(list(expected), abs=2e-6)
-    assert brought["resized"] == {"from": [60, 41], "to": [image.width, image.height], "by": done}
+    by = image.resize or "crop"
+    assert brought["resized"] == {"from": [60, 41], "to": [image.width, image.height], "by": by}
 
 
-def test_an_explanation_is_the_one_of_predict() -> None:
+def test_an_explanation_is_the_photo_and_its_map() -> None:
     model = small()
     with served(model) as url:
         found = post(url, png(3, 24), "?explain=true")
     pixels = np.asarray(picture(3, 24))
-    loss, side = occlusion(model, pixels, model.spec.classes.index(found["class"]))
-    assert found["explanation"]["square"] == side
-    assert found["explanation"]["most"] == pytest.approx(np.abs(loss).max(), abs=2e-6)
-    pictures = {}
-    for name in ("seen", "map"):
+    laid = laid_over(pixels, grad_cam(model, pixels, model.spec.classes.index(found["class"])))
+    assert found["explanation"]["class"] == found["class"]
+    for name, expected in (("seen", pixels), ("map", laid)):
         kind, _, data = found["explanation"][name].partition(",")
         assert kind == "data:image/png;base64"
-        pictures[name] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
-    np.testing.assert_array_equal(pictures["seen"], pixels)
-    assert pictures["map"].shape == (24, 24, 3)
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), expected)
 
 
 def test_the_page_takes_nothing_from_elsewhere() -> None:
@@ -222,7 +216,7 @@ def test_what_a_batch_raises_reaches_its_requests_alone() -> None:
         return images.reshape(len(images), -1)[:, :2].astype(np.float32)
 
     sizes: list[float] = []
-    batcher = Batcher(compute, 2, 0.0, Room(1, "requests"), sizes.append)
+    batcher = Batcher(compute, 2, 0.0, Room(1), sizes.append)
     bad = batcher.submit(np.full((2, 2, 1), 255, np.uint8))
     with pytest.raises(UserError, match="not finite"):
         bad.result(10)

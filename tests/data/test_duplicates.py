@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from src.data.near import BITS, _candidates, near_duplicates
+from src.data.duplicates import BITS, _candidates, near_duplicates
 
 
 def scene(seed: int) -> Image.Image:

@@ -1,0 +1,185 @@
+"""Know data sets: their classes in official order, their files with mirrors and checksums, and how those are read.
+
+URLs and MD5s are those of torchvision.datasets, held equal by a test: to import it takes three seconds. MD5 tells
+damage; `data.sha256` pins a file that nobody may replace.
+"""
+
+import hashlib
+import pickle
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.errors import UserError
+from src.data.archives import too_large
+
+
+class Source(NamedTuple):
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]  # best first; each has all files
+    files: Mapping[str, str]  # MD5 by name; none: nothing to fetch
+    pickles: Mapping[str, str]  # MD5 of those within, by name: no other pickle is loaded
+
+
+_DIGITS = tuple("0123456789")
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""  # the fine labels
+
+SOURCES = {
+    "digits": Source(_DIGITS, (), {}, {}),  # comes with scikit-learn
+    "mnist": Source(
+        _DIGITS,
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        {
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+        {},
+    ),
+    "fashion_mnist": Source(
+        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        {
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+        {},
+    ),
+    "cifar10": Source(
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        ("https://www.cs.toronto.edu/~kriz/",),
+        {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+    ),
+    "cifar100": Source(
+        tuple(_CIFAR100.split()),
+        ("https://www.cs.toronto.edu/~kriz/",),
+        {"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
+        {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    ),
+}
+_IDX_FILES = (
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
+OWN_FILES: Mapping[str, tuple[str, ...]] = {
+    "digits": ("digits.csv",),
+    "mnist": _IDX_FILES,
+    "fashion_mnist": _IDX_FILES,
+    "cifar10": tuple(SOURCES["cifar10"].pickles),
+    "cifar100": tuple(SOURCES["cifar100"].pickles),
+}
+
+Images = NDArray[np.uint8]  # (N, H, W, C)
+Labels = NDArray[np.int64]  # (N,)
+
+
+class Part(NamedTuple):
+    split: Literal["digits", "train", "test"]  # digits has no test set of its own
+    images: Images
+    labels: Labels
+
+
+def own_file(dataset: str, name: str) -> str | None:
+    """Return which of `OWN_FILES` the file `name` is (its folder does not matter), or None."""
+    base = name.rpartition("/")[2].removesuffix(".gz").replace(".idx", "-idx")  # some unpack to train-images.idx3-ubyte
+    return base if base in OWN_FILES.get(dataset, ()) else None
+
+
+def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> list[Part]:
+    """Return all images of a data set, from the contents of its `OWN_FILES`, which are taken out of `files`.
+
+    Each may unpack to `max_bytes`. Raise `UserError` if one is missing or damaged, or if they do not fit together.
+    """
+    if missing := [name for name in OWN_FILES[dataset] if name not in files]:
+        raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source: fetch the whole data set")
+    contents = ((name, _unpacked(name, files.pop(name), max_bytes)) for name in OWN_FILES[dataset])
+    if dataset == "digits":
+        parts = [Part("digits", *_read_digits(data)) for _, data in contents]
+    elif dataset.startswith("cifar"):
+        *batches, test = [_read_cifar(dataset, name, data) for name, data in contents]
+        images, labels = map(np.concatenate, zip(*batches, strict=True))
+        parts = [Part("train", images, labels), Part("test", *test)]
+    else:
+        images, labels, test_images, test_labels = (_read_idx(name, data) for name, data in contents)
+        parts = [
+            Part("train", images[..., np.newaxis], labels.astype(np.int64)),
+            Part("test", test_images[..., np.newaxis], test_labels.astype(np.int64)),
+        ]
+    classes = len(SOURCES[dataset].classes)
+    for split, images, labels in parts:
+        if len(images) != len(labels) or not len(images):
+            reason = "have different numbers of images and labels"
+        elif images.shape[1:] != parts[0].images.shape[1:]:
+            reason = "have images of another size than the others"
+        elif not 0 <= labels.min() <= labels.max() < classes:
+            reason = f"have a label outside of 0 to {classes - 1}"
+        else:
+            continue
+        raise UserError(f"data set {dataset}: the {split} files {reason}: fetch them again")
+    return parts
+
+
+def _unpacked(name: str, data: bytes, max_bytes: int) -> bytes:
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        data = decoder.decompress(data, max_bytes)
+    except zlib.error as error:
+        raise UserError(f"{name} is damaged ({error}): fetch it again") from None
+    if decoder.unconsumed_tail:
+        raise too_large(name, max_bytes)
+    if not decoder.eof:
+        raise UserError(f"{name} is truncated: fetch it again")
+    return data
+
+
+def _read_digits(data: bytes) -> tuple[Images, Labels]:
+    numbers = np.array([line.split(b",") for line in data.split()], np.int64)
+    pixels = np.round(numbers[:, :-1] * (255 / 16)).astype(np.uint8)
+    return pixels.reshape(-1, 8, 8, 1), numbers[:, -1]
+
+
+def _read_idx(name: str, data: bytes) -> NDArray[np.uint8]:
+    """Return the array of an IDX file of bytes: (N,) labels or (N, H, W) images, as its name says."""
+    dimensions = 3 if "idx3" in name else 1
+    start = 4 + 4 * dimensions
+    try:
+        if data[:4] != bytes([0, 0, 8, dimensions]):
+            raise ValueError("another kind")
+        shape = struct.unpack(f">{dimensions}I", data[4:start])
+        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    except (struct.error, ValueError):
+        raise UserError(f"{name} is no IDX file of bytes, or not as long as its header says: fetch it again") from None
+
+
+def _read_cifar(dataset: str, name: str, data: bytes) -> tuple[Images, Labels]:
+    if hashlib.md5(data).hexdigest() != SOURCES[dataset].pickles[name]:
+        raise UserError(f"{name} is not the published file, and no other pickle is loaded: fetch it again")
+    batch = pickle.loads(data, encoding="bytes")  # noqa: S301 (its checksum is the published one)
+    pixels = batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    labels = batch[b"labels" if dataset == "cifar10" else b"fine_labels"]
+    return np.ascontiguousarray(pixels), np.array(labels, np.int64)

@@ -1,0 +1,117 @@
+"""The model in another format: checked against PyTorch, and measured beside it."""
+
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from src.core.errors import UserError
+from src.core.paths import DATASET
+from src.data.prepared import open_split, read_dataset
+from src.models.file import ModelSpec
+from src.prediction import onnx_file
+from src.prediction.model import Model
+
+Format = Literal["onnx", "pt2", "onnx-int8"]
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (N, H, W, C) → class probabilities (N, K)
+
+TOLERANCE = 1e-4  # of a probability, where all is float32
+BATCHES = (1, 32)  # photos at once, whose time is measured
+_CHECKED = (1, 2, 5)  # numbers of images in a batch
+_CALIBRATION = 256  # images of train
+_MEASURED = 2_000  # images of validation, at most
+_REPEATED = 15  # times
+
+
+def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
+    """Return the file's content, what computes its probabilities, and by how much they differ at most from PyTorch's.
+
+    Raises `UserError` if the network cannot be exported or, in float32, if it differs by more than `TOLERANCE`.
+    """
+    if form == "onnx-int8" and not _prepared(model.spec):
+        raise UserError("onnx-int8 is calibrated on the model's training images: run dvc repro, which prepares them")
+    if form == "pt2":
+        buffer, spec = io.BytesIO(), model.spec.model_dump()
+        example = torch.zeros(2, *_shape(model.spec), dtype=torch.uint8)
+        with torch.no_grad():
+            program = torch.export.export(model.module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.export.save(program, buffer, extra_files={"spec": json.dumps(spec, ensure_ascii=False)})
+        content = buffer.getvalue()
+    else:
+        content = onnx_file.convert(model)
+    if form == "onnx-int8":
+        content = onnx_file.quantize(content, open_split("train").images[:_CALIBRATION])
+    run = opened(content, form)
+    difference = largest_difference(run, model)
+    if form != "onnx-int8" and not difference <= TOLERANCE:
+        raise UserError(f"the exported network's probabilities differ by {difference:.2g} from PyTorch's: not written")
+    return content, run, difference
+
+
+def opened(content: bytes, form: Format) -> Run:
+    """Return what computes the exported file's probabilities."""
+    if form == "pt2":
+        module = torch.export.load(io.BytesIO(content)).module()  # noqa: TID251 (written above)
+        return lambda images: module(torch.from_numpy(images)).numpy(force=True)
+    import onnxruntime  # type: ignore[import-untyped]
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+def largest_difference(run: Run, model: Model) -> float:
+    """Return the largest difference of a probability from PyTorch's, over batches of several sizes."""
+    generator = np.random.default_rng(0)
+    batches = [generator.integers(0, 256, (count, *_shape(model.spec)), np.uint8) for count in _CHECKED]
+    return float(max(np.abs(run(images) - model.probabilities(images)).max() for images in batches))
+
+
+class Measured(NamedTuple):
+    """Hold how well and how fast a way to compute the probabilities is."""
+
+    right: int  # images of validation
+    milliseconds: list[float]  # median, for each of `BATCHES`
+
+
+def compare(runs: Mapping[str, Run], spec: ModelSpec) -> tuple[dict[str, Measured], int]:
+    """Measure the ways in turns; return with the number of validation images, 0 where there are none of the model's."""
+    measured = {name: Measured(0, []) for name in runs}
+    count = 0
+    if _prepared(spec):
+        validation = open_split("validation")
+        count = min(_MEASURED, len(validation.labels))
+        for start in range(0, count, max(BATCHES)):
+            part = slice(start, min(count, start + max(BATCHES)))
+            images, labels = np.array(validation.images[part]), validation.labels[part]
+            for name, run in runs.items():
+                right = int((run(images).argmax(axis=1) == labels).sum())
+                measured[name] = measured[name]._replace(right=measured[name].right + right)
+    for batch in BATCHES:
+        images = np.random.default_rng(0).integers(0, 256, (batch, *_shape(spec)), np.uint8)
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(1 + _REPEATED):
+            for name, run in runs.items():
+                started = time.perf_counter()
+                run(images)
+                seconds[name].append(time.perf_counter() - started)
+        for name in runs:
+            measured[name].milliseconds.append(1000 * statistics.median(seconds[name][1:]))  # the first one warms up
+    return measured, count
+
+
+def _shape(spec: ModelSpec) -> tuple[int, int, int]:
+    return spec.image.height, spec.image.width, spec.image.channels
+
+
+def _prepared(spec: ModelSpec) -> bool:
+    """Tell if data/prepared holds images of the model's format and classes."""
+    if not DATASET.is_file():
+        return False
+    dataset = read_dataset()
+    return dataset.image == spec.image and dataset.classes == list(spec.classes)

@@ -1,0 +1,60 @@
+"""Tell if a model that was trained again is the committed one but for luck: another processor rounds otherwise."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from src.core.paths import PREDICTIONS
+from src.evaluation import tables
+from src.review.answers import obstacle
+from src.review.gather import FEWEST_SEEDS, seed_accuracies
+from src.review.revision import Revision
+from src.stats.intervals import difference_of_two
+from src.stats.paired import accuracy_interval
+
+
+class Finding(NamedTuple):
+    what: str  # "test accuracy"
+    text: str  # what it was, what it is now, and what that is held against
+    lucky: bool  # no more than chance explains
+
+
+def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Finding]:
+    """Compare the committed accuracies with those of the answers, tables by their path, of a model trained again.
+
+    Where `reports/seeds.csv` has three seeds of this recipe, they may differ by as much as 95 % of pairs of seeds do.
+    Elsewhere the 95 % interval of their difference, by pairs of answers, must hold 0. Log loss is not tested so: where
+    rounding moves every answer a little in one direction, a paired test of it finds that.
+    """
+    seeds = seed_accuracies(committed)
+    for path, content in again.items():
+        split = "test" if path == PREDICTIONS else "validation"
+        name = f"{split}_accuracy"
+        before, after = committed.table(path), tables.parse(content)
+        if before is None:
+            yield Finding(f"{split} images", "are not committed", False)
+            continue
+        if not len(before) and not len(after):
+            continue  # the recipe has no such images
+        if reason := obstacle(before, after):
+            yield Finding(f"{split} images", f"are others: {reason}", False)
+            continue
+        right = [(each["label"] == each["prediction"]).to_numpy() for each in (before, after)]
+        was, now = (float(each.mean()) for each in right)
+        text = f"{100 * was:.2f} → {100 * now:.2f} %"
+        if abs(committed.numbers.get(name, np.nan) - was) > 1e-6:
+            yield Finding(f"committed {split} accuracy", f"is not that of the answers, {100 * was:.2f} %", False)
+        values = np.array([]) if seeds is None else seeds[name].dropna().to_numpy(np.float64)
+        if len(values) >= FEWEST_SEEDS:
+            reach = difference_of_two(values)
+            text += f"; two seeds differ by at most {100 * reach:.2f} points (95 %, from {len(values)})"
+            yield Finding(f"{split} accuracy", text, abs(now - was) <= reach)
+        else:
+            broken, fixed = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+            low, high = accuracy_interval(broken, fixed, len(before))
+            lucky = low <= 0 <= high
+            text += f"; 95 % interval of the difference {100 * low:+.2f} to {100 * high:+.2f} points"
+            text += "" if lucky else ": if seeds differ as much, python -m src.seeds --runs 3 shows it"
+            yield Finding(f"{split} accuracy", text, lucky)

@@ -1,0 +1,94 @@
+"""Maps of what a decision rests on, for networks of which that is known."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from prediction_samples import make_model
+from torch import nn
+
+from src import params
+from src.core.paths import MODEL
+from src.data.prepared import ImageFormat
+from src.models.classifier import Classifier, Normalize, Probabilities
+from src.models.file import ModelSpec
+from src.prediction.explanation import grad_cam, occlusion
+from src.prediction.model import Model, load
+
+COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+class OnlyTheCorner(torch.nn.Module):
+    """Class 1 as far as the pixels in the upper left quarter are white."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        white = images[:, :12, :12].float().mean(dim=(1, 2, 3)) / 255
+        return torch.stack([1 - white, white], dim=1)
+
+
+def test_occlusion_shows_where_a_decision_comes_from() -> None:
+    make_model(COLOUR, ["black", "white"])
+    model = Model(OnlyTheCorner(), load(str(MODEL)).spec, torch.device("cpu"))
+    loss, side = occlusion(model, np.full((24, 24, 3), 255, np.uint8), 1)
+    assert side == 3
+    assert (loss[:12, :12] > 0).all()
+    assert (loss[15:, :] == 0).all()
+    assert (loss[:, 15:] == 0).all()
+    # 9 of the 144 pixels lose (255 − mean colour) / 255 of their white: 0.6, 0.5 and 0.4.
+    np.testing.assert_allclose(loss[:9, :9], 9 / 144 * 0.5, rtol=0.01)
+
+
+def test_grad_cam_shows_where_the_features_of_a_class_are() -> None:
+    """Class 0 counts dark pixels, class 1 bright ones: of an image with a bright corner, each has its own place."""
+    convolution, linear = nn.Conv2d(1, 2, 1), nn.Linear(2, 2)
+    convolution.load_state_dict({"weight": torch.tensor([-1.0, 1.0])[:, None, None, None], "bias": torch.zeros(2)})
+    linear.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
+    network = nn.Sequential(convolution, nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = Classifier(nn.Sequential(network, linear), Normalize([0.5], [0.5]))
+    make_model(COLOUR, ["dark", "bright"])
+    model = Model(Probabilities(classifier.requires_grad_(False)), load(str(MODEL)).spec, CPU)
+    image = np.zeros((24, 24, 1), np.uint8)
+    image[:8, 16:] = 255
+    corner = image[..., 0] == 255
+    np.testing.assert_array_equal(grad_cam(model, image, 1), corner)
+    np.testing.assert_array_equal(grad_cam(model, image, 0), ~corner)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mnist_convnet", 28),
+        ("cifar_vgg", 32),
+        ("airbench", 32),
+        ("vgg11", 64),
+        ("resnet18", 64),
+        ("densenet121", 64),
+        ("timm/tf_efficientnet_lite0", 64),
+        ("timm/mobilenetv3_small_050", 64),
+    ],
+)
+def test_grad_cam_maps_what_any_network_sees(name: str, size: int) -> None:
+    """Follow an image that is mirrored, also where all weights are frozen."""
+    image = ImageFormat(height=size, width=size, channels=3, resize="crop")
+    network = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.0, normalize="half")
+    spec = ModelSpec(model=network, classes=["cat", "dog"], image=image, mean=[0.5] * 3, std=[0.2] * 3)
+    classifier = spec.build(seed=0).eval().requires_grad_(False)
+    model = Model(spec.probabilities(classifier), spec, CPU)
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    pixels[:, : size // 2] //= 8
+    maps = [grad_cam(model, each, label) for each in (pixels, pixels[:, ::-1].copy()) for label in (0, 1)]
+    for found in maps:
+        assert found.shape == (size, size)
+        assert (found >= 0).all()
+    assert max(found.max() for found in maps) == pytest.approx(1)
+    assert max(np.abs(maps[label] - maps[label + 2]).max() for label in (0, 1)) > 0.05
