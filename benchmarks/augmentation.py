@@ -59,7 +59,7 @@ OPERATORS: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]], v2.Transf
         ("RandomRotation", {"degrees": 15, "p": 1.0}),
         v2.RandomRotation(15, interpolation=BILINEAR),
     ),
-    "padded crop": ({"crop": 4}, ("RandomCrop", CROP | {"padding": 4}), v2.RandomCrop(SIZE, padding=4)),
+    "padded crop": ({"crop": 0.125}, ("RandomCrop", CROP | {"padding": 4}), v2.RandomCrop(SIZE, padding=4)),
     "erasing": ({"erase": 1.0}, ("RandomErasing", {"p": 1.0}), v2.RandomErasing(p=1.0)),
     "grey": ({"grey": 0.5}, ("RandomGrayscale", {"p": 0.5}), v2.RandomGrayscale(0.5)),
     "resized crop": (

@@ -2,6 +2,7 @@
 
 python -m src.recipe
 python -m src.recipe mnist
+python -m src.recipe own-images --suggest     settings for your photos, with the time they take on this machine
 """
 
 import argparse
@@ -17,9 +18,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="of the recipe; without one, all are listed")
     parser.add_argument("--force", action="store_true", help="also over changes of params.yaml that no commit holds")
+    parser.add_argument("--suggest", action="store_true", help="write nothing: look at the photos and time a few steps")
     arguments = parser.parse_args()
     if arguments.name is None:
         print("\n\n".join(writing.header(name) for name in writing.names()))
+        return
+    if arguments.suggest:
+        from src.search.suggestion import suggest  # seconds
+
+        rows = list(suggest(writing.load_recipe(arguments.name)))
+        print("\n".join(f"  {key:20} {value!s:10} {why}" for key, value, why in rows))
+        print("dvc exp run " + " ".join(f"-S {key}={value}" for key, value, _ in rows))
         return
     text = writing.recipe(arguments.name)
     present = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else text

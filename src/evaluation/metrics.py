@@ -6,7 +6,7 @@ from scipy.sparse import csr_array, hstack
 
 from src.evaluation.outputs import log_probabilities, ranks
 from src.stats.intervals import Floats, bootstrap, wilson
-from src.stats.macro_f1 import class_counts, macro_f1, total
+from src.stats.macro_f1 import balanced_accuracy, class_counts, macro_f1, total
 
 ECE_BINS = 15
 _TOP = 5
@@ -20,6 +20,7 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
     The others are percentile bootstraps over images:
 
+    - `balanced_accuracy`: mean accuracy of the classes, each of which counts the same however many images it has.
     - `loss`: mean cross entropy in nats.
     - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
     - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
@@ -65,13 +66,15 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     features = csr_array(hstack(parts))
 
     def from_sums(sums: Floats) -> Floats:
-        """Return loss, Brier score, ECE and macro F1 (R, 4) from sums (R, 2 + 15 + 3K) over R resamples."""
+        """Return loss, Brier score, ECE, macro F1 and balanced accuracy (R, 5) of R summed resamples."""
         ece = np.abs(sums[:, 2 : 2 + ECE_BINS]).sum(axis=1) / images
-        return np.column_stack([sums[:, :2] / images, ece, macro_f1(sums[:, 2 + ECE_BINS :])])
+        counts = sums[:, 2 + ECE_BINS :]
+        return np.column_stack([sums[:, :2] / images, ece, macro_f1(counts), balanced_accuracy(counts)])
 
     values = from_sums(total(features))[0]
     lows, highs = bootstrap(features, from_sums)
-    for name, value, low, high in zip(("loss", "brier", "ece", "macro_f1"), values, lows, highs, strict=True):
+    names = ("loss", "brier", "ece", "macro_f1", "balanced_accuracy")
+    for name, value, low, high in zip(names, values, lows, highs, strict=True):
         put(name, value, low, high)
     return result
 

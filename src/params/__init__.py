@@ -32,7 +32,7 @@ from src.params.schema import (
     Visualize,
     seconds,
 )
-from src.params.training import Augment, Loss, MuonSgd, Optimizer, Schedule, Train
+from src.params.training import Augment, Loss, MuonSgd, Optimizer, Policy, Schedule, Train
 
 __all__ = [
     "Activation",
@@ -46,6 +46,7 @@ __all__ = [
     "MuonSgd",
     "Optimizer",
     "Params",
+    "Policy",
     "Range",
     "Report",
     "Robustness",

@@ -145,12 +145,31 @@ class Plateau(Warm):
 Schedule = Annotated[Smooth | OneCycle | Step | MultiStep | Exponential | Plateau, Field(discriminator="name")]
 
 
+def _not_pixels(value: Any) -> Any:
+    if isinstance(value, int) and value >= 1:
+        raise ValueError(f"must be a share of the shorter side: instead of {value} of 32 pixels write {value / 32:g}")
+    return value
+
+
+class Trivial(Config):
+    name: Literal["trivial"]
+
+
+class Rand(Config):
+    name: Literal["rand"]
+    operations: Annotated[int, Field(ge=1, le=14)]  # one after the other
+    magnitude: Fraction  # of the greatest strength
+
+
+Policy = Annotated[Trivial | Rand, Field(discriminator="name")]
+
+
 class Augment(Config):
     """0, false or null: off."""
 
     flip: bool | Literal["alternate"]
     flip_vertical: bool
-    crop: CountOrZero
+    crop: Annotated[float, Field(ge=0, le=0.5), BeforeValidator(_not_pixels)]
     pad: Literal["zeros", "reflect"]
     resized_crop: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)] | None
     rotate: Annotated[float, Field(ge=0, le=180)]
@@ -163,6 +182,7 @@ class Augment(Config):
     saturation: NotNegative
     hue: Annotated[float, Field(ge=0, le=0.5)]
     grey: Fraction
+    policy: Policy | None
     noise: Fraction
     salt_pepper: Fraction
     erase: Fraction
@@ -207,6 +227,7 @@ class Train(Config):
     patience: Count | None
     batch_size: Count
     drop_last: bool
+    sampling: Literal["all", "balanced"]
     accumulate: Count
     loss: Loss
     l1_penalty: NotNegative
@@ -240,6 +261,10 @@ class Train(Config):
         if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
             raise ValueError(
                 f"augment.mixup and augment.cutmix must be 0 with the loss {self.loss.name}: one label only"
+            )
+        if self.sampling == "balanced" and getattr(self.loss, "class_weights", None) == "balanced":
+            raise ValueError(
+                "sampling and loss.class_weights must not both be balanced: rare classes would count twice"
             )
         if self.optimizer.name == "rprop" and (self.schedule.name != "constant" or self.schedule.warmup_epochs):
             raise ValueError("rprop adapts its own steps from lr on: schedule must be constant, warmup_epochs 0")

@@ -1,4 +1,4 @@
-"""Macro F1 from sums over images, so that resampling and swapping images cost one sparse product."""
+"""Macro F1 and balanced accuracy from sums over images, so that resampling images costs one sparse product."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ def class_counts(labels: NDArray[np.integer], predicted: NDArray[np.integer], cl
 def total(features: csr_array) -> Floats:
     """Return the sums (1, F) of what the images add (N, F)."""
     return np.asarray(features.sum(axis=0), dtype=np.float64)[None]
+
+
+def balanced_accuracy(sums: Floats) -> Floats:
+    """Return the mean accuracy (R,) of the classes that occur among labels, from summed counts (R, 3K)."""
+    labelled, _, hits = np.split(sums, 3, axis=1)
+    recall = np.divide(hits, labelled, out=np.zeros_like(hits), where=labelled > 0)
+    return np.asarray(recall.sum(axis=1) / (labelled > 0).sum(axis=1))
 
 
 def macro_f1(sums: Floats) -> Floats:

@@ -203,9 +203,11 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
     height, width, channels = training.image_shape
     images = min(_SEGMENT_BYTES // (height * width * channels), _SEGMENT_IMAGES)
     images = max(1, images // config.batch_size) * config.batch_size
+    labels = training.labels.cpu()
     for epoch in itertools.count(number):
         generator = torch.Generator().manual_seed(segment_seeds(seed, epoch, 0)[1])
-        order = shuffled(training.shards, generator)
+        times = balanced(labels, generator) if config.sampling == "balanced" else None
+        order = shuffled(training.shards, generator, times)
         if len(order) > 1:
             rest = len(order) % config.batch_size
             left_out = rest % processes
@@ -232,10 +234,25 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
             yield Segment(part[own], drawn, steps, last=segment == len(parts) - 1)
 
 
-def shuffled(shards: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return the indices (N,) of the images of shards of so many images each in random order.
+def balanced(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw how often each image occurs in an epoch in which every class occurs equally often: int64 (N,), sum N.
 
-    The shards too are in random order. The images of a few, in this order, are shuffled together.
+    Of a class all images occur equally often, but for one time more or less. labels: int64 (N,).
+    """
+    order = torch.randperm(len(labels), generator=generator)
+    by_class = order[labels[order].argsort(stable=True)]  # class after class, the images of each in random order
+    counts = labels.bincount()
+    counts = counts[counts > 0]
+    drawn = torch.arange(len(labels))
+    which, number = drawn % len(counts), drawn // len(counts)  # the class of each draw, and its number among those
+    return by_class[(counts.cumsum(0) - counts)[which] + number % counts[which]].bincount(minlength=len(labels))
+
+
+def shuffled(shards: Sequence[int], generator: torch.Generator, times: Tensor | None = None) -> Tensor:
+    """Return the indices of the images of shards of so many images each in random order.
+
+    times: how often each occurs, (N,); None: once. The shards too are in random order. The images of a few, in this
+    order, are shuffled together.
     """
     starts = np.cumsum([0, *shards])
     order = torch.randperm(len(shards), generator=generator).tolist() if len(shards) > 1 else [0]
@@ -243,6 +260,8 @@ def shuffled(shards: Sequence[int], generator: torch.Generator) -> Tensor:
     for first in range(0, len(order), _WINDOW):
         window = order[first : first + _WINDOW]
         indices = torch.cat([torch.arange(starts[shard], starts[shard + 1]) for shard in window])
+        if times is not None:
+            indices = indices.repeat_interleave(times[indices])
         windows.append(indices[torch.randperm(len(indices), generator=generator)])
     return torch.cat(windows)
 

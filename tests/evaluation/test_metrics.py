@@ -56,6 +56,7 @@ def test_metrics_are_those_of_sklearn(classes: int) -> None:
         "accuracy": sklearn.accuracy_score(labels, predicted),
         "loss": sklearn.log_loss(labels, probabilities, labels=every),
         "macro_f1": sklearn.f1_score(labels, predicted, average="macro"),
+        "balanced_accuracy": sklearn.recall_score(labels, predicted, average="macro", labels=np.unique(labels)),
         "brier": ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1).mean(),
         "ece": plain_ece(probabilities, labels),
         "worst_class_accuracy": sklearn.recall_score(labels, predicted, average=None, labels=np.unique(labels)).min(),

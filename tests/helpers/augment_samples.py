@@ -14,9 +14,10 @@ NO_AUGMENT: dict[str, Any] = load_recipe("mnist").train.augment.model_dump()  # 
 
 # Every operator on images of three channels, except those that mix images.
 ALONE: dict[str, Any] = {
-    "flip": True, "flip_vertical": True, "crop": 2, "resized_crop": [0.3, 1.0], "rotate": 20, "translate": 0.1,
+    "flip": True, "flip_vertical": True, "crop": 0.25, "resized_crop": [0.3, 1.0], "rotate": 20, "translate": 0.1,
     "scale": 0.2, "shear": 10, "perspective": 0.4, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
-    "grey": 0.2, "noise": 0.1, "salt_pepper": 0.1, "erase": 0.5,
+    "grey": 0.2, "policy": {"name": "rand", "operations": 2, "magnitude": 0.5}, "noise": 0.1, "salt_pepper": 0.1,
+    "erase": 0.5,
 }  # fmt: skip
 
 

@@ -16,28 +16,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _SAFE = {
     "memory that is made, copied, filled, or looked at in another shape": """
         _foreach_copy _to_copy _unsafe_view alias arange as_strided cat clone constant_pad_nd copy detach empty
-        empty_like expand fill flip full full_like lift_fresh new_empty new_empty_strided new_zeros ones ones_like
-        permute repeat roll scalar_tensor select select_backward slice slice_backward split squeeze stack t transpose
-        unbind unsqueeze view zero zeros zeros_like""",
+        empty_like expand fill flip full full_like lift_fresh new_empty new_empty_strided new_ones new_zeros ones
+        ones_like permute repeat roll scalar_tensor select select_backward slice slice_backward split squeeze stack t
+        transpose unbind unsqueeze view zero zeros zeros_like""",
     "every element for itself": """
         _amp_update_scale _foreach_abs _foreach_add _foreach_addcdiv _foreach_addcmul _foreach_div _foreach_lerp
         _foreach_maximum _foreach_mul _foreach_pow _foreach_reciprocal _foreach_sign _foreach_sqrt _foreach_sub
         _fused_adam _fused_adamw _fused_sgd abs add addcdiv addcmul binary_cross_entropy_with_logits bitwise_and
-        bitwise_or bitwise_right_shift bitwise_xor clamp clamp_min div eq erfinv exp ge gelu gelu_backward gt
-        hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh hardtanh_backward le lerp lt masked_fill
-        maximum minimum mse_loss mse_loss_backward mul ne neg pow reciprocal relu remainder rsub sgn sigmoid
-        sigmoid_backward sign silu silu_backward sqrt sub tanh tanh_backward threshold_backward where""",
+        bitwise_or bitwise_right_shift bitwise_xor clamp clamp_min div eq erfinv exp ge floor_divide gelu gelu_backward
+        gt hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh hardtanh_backward le lerp lt
+        masked_fill maximum minimum mse_loss mse_loss_backward mul ne neg pow reciprocal relu remainder round rsub sgn
+        sigmoid sigmoid_backward sign silu silu_backward sqrt sub tanh tanh_backward threshold_backward where""",
     "sums, means and the largest, in an order that the shape decides": """
         _adaptive_avg_pool2d _amp_foreach_non_finite_check_and_unscale _foreach_norm _log_softmax
-        _log_softmax_backward_data _safe_softmax _softmax _softmax_backward_data all aminmax argmax avg_pool2d
-        avg_pool2d_backward cudnn_batch_norm dot linalg_vector_norm logsumexp max max_pool2d_with_indices
+        _log_softmax_backward_data _safe_softmax _softmax _softmax_backward_data all amax amin aminmax argmax avg_pool2d
+        avg_pool2d_backward cudnn_batch_norm cumsum dot linalg_vector_norm logsumexp max max_pool2d_with_indices
         max_pool2d_with_indices_backward mean min multi_margin_loss multi_margin_loss_backward native_batch_norm
         native_batch_norm_backward native_layer_norm native_layer_norm_backward nll_loss_backward nll_loss_forward
         sum""",
     "products, of cuBLAS in its fixed workspace and of cuDNN by torch's flag": """
         _native_multi_head_attention addmm bmm convolution convolution_backward mm""",
     "by position, with torch's flag also where several may be written to one": """
-        grid_sampler_2d index index_put index_select scatter""",
+        gather grid_sampler_2d index index_put index_select scatter scatter_add""",
     "numbers of the device's generator, which is seeded": "bernoulli native_dropout",
     "a value that the host reads": "_local_scalar_dense",
 }
@@ -69,7 +69,7 @@ UNSAFE: dict[str, tuple[str, ...]] = {
     "put_": ("put",),
     "histc": ("histc",),
     "bincount": ("bincount",),
-    "cumsum": ("cumsum",),  # of torch 2.11; later it has a deterministic kernel
+    "cumsum": (),  # of floats, which are not summed here, in torch 2.11; later it has a deterministic kernel
     "kthvalue": ("kthvalue",),
     "median": ("median", "nanmedian"),
     "grid_sample": ("grid_sampler_2d_backward", "grid_sampler_3d_backward"),

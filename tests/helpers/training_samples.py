@@ -25,7 +25,7 @@ def section(**changes: Any) -> params.Train:
     """The `train` section of a training of two epochs that any machine can do, with these changes."""
     small = {"device": "cpu", "precision": "float32", "threads": 1, "epochs": 2, "record_every": 0}
     small |= {"optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}}
-    small |= {"augment": NO_AUGMENT | {"crop": 1, "rotate": 10, "scale": 0.1}}
+    small |= {"augment": NO_AUGMENT | {"crop": 0.125, "rotate": 10, "scale": 0.1}}
     return params.Train.model_validate(load_recipe("mnist").train.model_dump() | small | changes)
 
 

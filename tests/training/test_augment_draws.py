@@ -102,7 +102,7 @@ LARGE, SIDE = (400, 1000), 2000
 COLOURS = {"brightness": 0.3, "contrast": 0.6, "saturation": 1.5, "hue": 0.2}
 CASES = {
     "crop": Case(
-        {"crop": 2}, column("shift"), v2.RandomCrop((HEIGHT, WIDTH), 2), lambda box: (2 - box["top"], 2 - box["left"])
+        {"crop": 0.5}, column("shift"), v2.RandomCrop((HEIGHT, WIDTH), 2), lambda box: (2 - box["top"], 2 - box["left"])
     ),
     "resized_crop": Case(
         {"resized_crop": [0.08, 1.0]},

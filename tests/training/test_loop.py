@@ -23,7 +23,7 @@ from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.training import augment, loop, record
 from src.training.augment import Mix
-from src.training.loop import measure, train
+from src.training.loop import balanced, measure, segment_seeds, shuffled, train
 from src.training.losses import Target, loss_function
 from src.training.muon import MuonAndAdamW
 from src.training.step import TrainStep
@@ -54,7 +54,25 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     assert record.history(histories[0]).equals(record.history(histories[1]))
 
 
-@pytest.mark.parametrize("changes", [{"rotate": 10, "crop": 1}, {"flip": "alternate"}, {"cutmix": 1.0}], ids=str)
+@pytest.mark.parametrize("shards", [[1000], [400, 250, 150, 100, 60, 40]], ids=str)
+def test_balanced_sampling_shows_every_class_alike_and_others_of_a_frequent_one_each_time(shards: list[int]) -> None:
+    labels = torch.arange(1000).ge(900).long() + torch.arange(1000).ge(990) * 2  # no class 2
+    epochs = []
+    for epoch in (1, 2, 1):
+        generator = torch.Generator().manual_seed(segment_seeds(5, epoch, 0)[1])
+        times = balanced(labels, generator)
+        order = shuffled(shards, generator, times)
+        assert torch.equal(order.bincount(minlength=1000), times)
+        assert labels[order].bincount().tolist() == [334, 333, 0, 333]
+        for label in (0, 1, 3):
+            seen = times[labels == label]
+            assert seen.max() - seen.min() <= 1
+        epochs.append(order)
+    assert set(epochs[0].tolist()) != set(epochs[1].tolist())
+    assert torch.equal(epochs[0], epochs[2])
+
+
+@pytest.mark.parametrize("changes", [{"rotate": 10, "crop": 0.125}, {"flip": "alternate"}, {"cutmix": 1.0}], ids=str)
 def test_drawing_the_next_epoch_meanwhile_gives_the_same_bits(
     changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,9 @@
 
 Written here rather than called from a library: torchvision's operators draw once for a whole batch and, called for
 every image, take 3 to 21 times as long as ours on 128 of 32×32 pixels; kornia's take 1.1 to 4.5 times as long, and for
-each operator instead of once for all geometry (`benchmarks/augmentation.json`). Tests hold geometry, colour, erasing
-and mixing equal to torchvision's, image by image, what is drawn to the same distributions, and noise to its definition.
+each operator instead of once for all geometry (`benchmarks/augmentation.json`). Tests hold geometry, colour, policies,
+erasing and mixing equal to torchvision's, image by image, what is drawn to the same distributions, and noise to its
+definition.
 """
 
 from src.training.augment.batch import apply, check, preview

@@ -7,21 +7,15 @@ from torch import Generator, Tensor
 
 from src import params
 from src.core.errors import UserError
-from src.training.augment import colour, geometry, mixing, noise
+from src.training.augment import colour, geometry, mixing, noise, policy
 from src.training.augment.parameters import AugmentParams, draw
 from src.training.augment.rectangles import inside
 
 
 def check(augment: params.Augment, shape: tuple[int, int, int]) -> None:
-    """Raise `UserError` if images of a shape (H, W, C) have no colour to change, or would be shifted out of sight."""
-    height, width, channels = shape
-    if augment.crop >= max(2, min(height, width)):
-        raise UserError(
-            f"train.augment.crop is {augment.crop}, and the images have {height}×{width} pixels: nothing of them would "
-            "be left; make it smaller"
-        )
+    """Raise `UserError` if images of a shape (H, W, C) have no colour to change."""
     for key in ("saturation", "hue", "grey"):
-        if channels == 1 and getattr(augment, key):
+        if shape[2] == 1 and getattr(augment, key):
             raise UserError(f"train.augment.{key} needs colour images, and these have one channel: set it to 0")
 
 
@@ -29,11 +23,12 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
     """Augment uint8 images (N, H, W, C) by what was drawn for them; return how they were mixed, too, if they were.
 
     The result has the same shape and values of 0 to 255: uint8, or float32 where pixels had to be computed. In this
-    order: flips and shift, one interpolation for all other geometry, colour, noise, erasing, mixing. But for mixing,
-    an image's result does not depend on the batch it comes in.
+    order: flips and shift, one interpolation for all other geometry, colour, policy, noise, erasing, mixing. But for
+    mixing, an image's result does not depend on the batch it comes in.
     """
     if augment.flip or augment.flip_vertical or augment.crop:
-        images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, augment.crop, augment.pad)
+        most = geometry.most_shift(augment, (images.shape[1], images.shape[2]))
+        images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, most, augment.pad)
     if drawn.matrix is not None or drawn.colour is not None or drawn.levels is not None:
         # Channel by channel in memory: colours are computed from whole channels.
         pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
@@ -41,6 +36,8 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
             pixels = geometry.warp(augment, pixels, drawn.matrix, drawn.window)
         if drawn.colour is not None:
             pixels = colour.adjust(augment, pixels, drawn.colour)
+        for each in () if drawn.policy is None else drawn.policy.unbind(1):
+            pixels = policy.adjust(pixels, each)
         if drawn.levels is not None and drawn.keys is not None:
             pixels = noise.add(augment, pixels, drawn.levels, drawn.keys)
         # As stored images lie in memory: the network would compute channels-first otherwise, a third slower.

@@ -32,18 +32,18 @@ def adjust(augment: params.Augment, pixels: Tensor, factors: Tensor) -> Tensor:
     if augment.brightness:
         pixels = (pixels * brightness).clamp_(0, 255)
     if augment.contrast:
-        mean = _luminance(pixels).mean(dim=(1, 2, 3), keepdim=True)
+        mean = luminance(pixels).mean(dim=(1, 2, 3), keepdim=True)
         pixels = torch.lerp(mean, pixels, contrast).clamp_(0, 255)
     if augment.saturation:
-        pixels = torch.lerp(_luminance(pixels), pixels, saturation).clamp_(0, 255)
+        pixels = torch.lerp(luminance(pixels), pixels, saturation).clamp_(0, 255)
     if augment.hue:
         pixels = turn_hue(pixels, turn[:, 0])
     if augment.grey:
-        pixels = torch.where(grey > 0, _luminance(pixels), pixels)
+        pixels = torch.where(grey > 0, luminance(pixels), pixels)
     return pixels
 
 
-def _luminance(pixels: Tensor) -> Tensor:
+def luminance(pixels: Tensor) -> Tensor:
     """Return the luminance (N, 1, H, W) of (N, 3, H, W); images of one channel are their own."""
     if pixels.shape[1] == 1:
         return pixels

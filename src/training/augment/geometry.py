@@ -18,7 +18,7 @@ ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision
 def interpolates(augment: params.Augment) -> bool:
     """Tell if any operator asks for positions between pixels."""
     asked = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.perspective)
-    return any(asked) or augment.resized_crop is not None
+    return any(asked) or augment.resized_crop is not None or augment.policy is not None
 
 
 def matrices(
@@ -86,6 +86,11 @@ def windows(area: tuple[float, float], count: int, generator: Generator) -> Tens
     sides = rectangles.sides(count, area, ASPECTS, torch.ones(2), 1.0, generator)
     centre = (1 - sides) * (torch.rand(count, 2, generator=generator) * 2 - 1)
     return torch.stack([centre, sides], dim=1).flip(2)
+
+
+def most_shift(augment: params.Augment, size: tuple[int, int]) -> int:
+    """Return the pixels by which an image of this height and width is shifted at most, for `augment.crop`."""
+    return round(augment.crop * min(size))
 
 
 def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int, pad: str = "zeros") -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from src import params
-from src.training.augment import colour, geometry, mixing, noise, rectangles
+from src.training.augment import colour, geometry, mixing, noise, policy, rectangles
 
 # Zhong et al., 2020 (arXiv 1708.04896), as torchvision; the aspect is height over width in pixels
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
@@ -27,6 +27,7 @@ class AugmentParams:
     window: Tensor | None  # float32 (N, 2, 2): see `geometry.windows`
     matrix: Tensor | None  # float32 (N, 3, 3): see `geometry.matrices`
     colour: Tensor | None  # float32 (N, 5): see `colour.draw_factors`
+    policy: Tensor | None  # float32 (N, L, 2): see `policy.draw`
     levels: Tensor | None  # float32 (N, 2): see `noise.draw_levels`
     keys: Tensor | None  # int32 (N,): see `noise.draw_keys`
     erased: Tensor | None  # int64 (N, 4): top, left, bottom, right of a rectangle, perhaps empty
@@ -83,15 +84,22 @@ def draw(
     mirrored = torch.rand(count, generator=generator) < 0.5
     if alternate is not None:
         mirrored = alternate
-    shift = torch.randint(-augment.crop, augment.crop + 1, (count, 2), generator=generator)
+    farthest = geometry.most_shift(augment, size)
+    shift = torch.randint(-farthest, farthest + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves what is drawn for the other groups as it is.
-    seeds = torch.randint(2**63 - 1, (7,), generator=generator).tolist()
-    upside, affine, colours, noisy, erasing, mixes, cropping = (Generator().manual_seed(seed) for seed in seeds)
+    seeds = torch.randint(2**63 - 1, (8,), generator=generator).tolist()
+    generators = (Generator().manual_seed(seed) for seed in seeds)
+    upside, affine, colours, noisy, erasing, mixes, cropping, choosing = generators
 
     turned = torch.rand(count, generator=upside) < 0.5
     angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
     has_noise = bool(augment.noise or augment.salt_pepper)
-    window, weight, pasted, erased = None, None, None, None
+    window, matrix, weight, pasted, erased = None, None, None, None, None
+    chosen = None if augment.policy is None else policy.draw(augment.policy, count, choosing)
+    if geometry.interpolates(augment):
+        matrix = geometry.matrices(augment, angle, scale, size, affine)
+        for each in () if chosen is None else chosen.unbind(1):
+            matrix = matrix @ policy.matrices(each, size)
     if augment.resized_crop is not None:
         window = geometry.windows((augment.resized_crop[0], augment.resized_crop[1]), count, cropping)
     if augment.mixes:
@@ -106,8 +114,9 @@ def draw(
         flip=torch.column_stack([turned & augment.flip_vertical, mirrored & bool(augment.flip)]),
         shift=shift,
         window=window,
-        matrix=geometry.matrices(augment, angle, scale, size, affine) if geometry.interpolates(augment) else None,
+        matrix=matrix,
         colour=colour.draw_factors(augment, count, colours) if colour.changes(augment) else None,
+        policy=chosen,
         levels=noise.draw_levels(augment, count, noisy) if has_noise else None,
         keys=noise.draw_keys(count, noisy) if has_noise else None,
         erased=erased,

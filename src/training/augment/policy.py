@@ -1,0 +1,97 @@
+"""TrivialAugment and RandAugment: to every image one or some of 14 operators, drawn for it.
+
+Müller & Hutter, 2021 (arXiv 2103.10158) and Cubuk et al., 2019 (arXiv 1909.13719), with the operators and strengths of
+torchvision's TrivialAugmentWide and RandAugment but for these: an image is sheared about its centre and moved by a
+share of its side, not by 32 pixels, which are all of CIFAR-10's; and shear, translation and rotation join all other
+geometry in its one interpolation, so that they come before the colours.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from src import params
+from src.training.augment import geometry
+from src.training.augment.colour import luminance
+
+# An operator is its position. Those up to sharpness have a sign; autocontrast and equalize have no strength.
+OPERATORS = (
+    "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",
+    "sharpness", "posterize", "solarize", "autocontrast", "equalize",
+)  # fmt: skip
+SIGNED = 10
+# The most of each: tangent, share of the side, radians, change of the factor, bits that are removed, pixel values that
+# are inverted. Of RandAugment and AutoAugment: 150 pixels of 331.
+MOST = {
+    "trivial": (0, 0.99, 0.99, 150 / 331, 150 / 331, math.radians(135), 0.99, 0.99, 0.99, 0.99, 6, 255, 0, 0),
+    "rand": (0, 0.3, 0.3, 150 / 331, 150 / 331, math.radians(30), 0.9, 0.9, 0.9, 0.9, 4, 255, 0, 0),
+}
+LEVELS = 30  # TrivialAugment draws the strength of so many equal steps and none
+
+
+def draw(policy: params.Policy, count: int, generator: Generator) -> Tensor:
+    """Draw L operators for each image, and their strengths in the units of `MOST`: float32 (N, L, 2)."""
+    shape = (count, policy.operations if policy.name == "rand" else 1)
+    operators = torch.randint(len(OPERATORS), shape, generator=generator)
+    levels = torch.randint(LEVELS + 1, shape, generator=generator) / LEVELS
+    share = torch.full(shape, policy.magnitude) if policy.name == "rand" else levels
+    sign = 1 - 2 * torch.randint(2, shape, generator=generator)
+    strengths = torch.tensor(MOST[policy.name])[operators] * share * sign.where(operators < SIGNED, 1)
+    return torch.stack([operators.float(), strengths], dim=2)
+
+
+def matrices(drawn: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the geometry of an operator with its strength for each image (N, 2) as `geometry.matrices` has it."""
+    operators, strengths = drawn.unbind(1)
+
+    def of(name: str) -> Tensor:
+        return strengths.where(operators == OPERATORS.index(name), 0.0)
+
+    down, right = 2 * of("translate_y"), 2 * of("translate_x")  # in half sides
+    scale = torch.ones_like(strengths)
+    matrix = geometry.affine(of("rotate"), scale, of("shear_x").atan(), down, right, size)
+    matrix[:, 1, 0] += of("shear_y") * size[1] / size[0]
+    return matrix
+
+
+def adjust(pixels: Tensor, drawn: Tensor) -> Tensor:
+    """Adjust the colours of float32 pixels (N, C, H, W) in 0…255 by an operator with its strength for each (N, 2).
+
+    Every operator is computed for every image, since a choice would make the host wait for the device: brightness,
+    saturation, contrast and sharpness as one blend with what the image is without, the others as a table of 256 values.
+    """
+    operators, strengths = drawn[:, None, None].unbind(3)
+
+    def are(name: str) -> Tensor:
+        return operators == OPERATORS.index(name)
+
+    grey = luminance(pixels)
+    smooth = pixels.clone()  # the outermost pixels stay; sums of three by three, half the time of pooling
+    rows = (pixels[..., :-2, :] + pixels[..., 1:-1, :]).add_(pixels[..., 2:, :])
+    around = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
+    smooth[..., 1:-1, 1:-1].lerp_(around.div_(9), 9 / 13)
+    without = grey.where(are("saturation")[..., None], 0.0)
+    without = grey.mean(dim=(1, 2, 3), keepdim=True).where(are("contrast")[..., None], without)
+    without = smooth.where(are("sharpness")[..., None], without)
+    blended = (operators >= OPERATORS.index("brightness")) & (operators <= OPERATORS.index("sharpness"))
+    factor = 1 + strengths.where(blended, 0.0)
+    pixels = torch.lerp(without, pixels, factor[..., None]).round_().clamp_(0, 255)
+
+    # How many pixels of each channel have a value: int64 (N, C, 256), as are the tables.
+    positions = pixels.flatten(2).long()
+    counts = positions.new_zeros(*positions.shape[:2], 256)
+    counts.scatter_add_(2, positions, positions.new_ones(()).expand_as(positions))
+    up_to = counts.cumsum(2)
+    values = torch.arange(256, device=pixels.device).expand_as(counts)
+    low, high = values.where(counts > 0, 255).amin(2, True), values.where(counts > 0, 0).amax(2, True)
+    stretched = (values - low) * 255 / (high - low).clamp(min=1)
+    step = (up_to[..., -1:] - counts.gather(2, high)) // 255  # as PIL has it: without the brightest pixels
+    equal = (up_to - counts + step // 2) // step.clamp(min=1)
+
+    cleared = (2 ** strengths.round()).where(are("posterize"), 1.0)
+    table = (values // cleared) * cleared
+    table = (255 - values).where(are("solarize") & (values >= 255 - strengths), table)
+    table = stretched.where(are("autocontrast") & (low < high), table)
+    table = equal.where(are("equalize") & (step > 0), table)
+    return table.round().clamp(0, 255).gather(2, positions).view_as(pixels)
