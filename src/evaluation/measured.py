@@ -22,9 +22,8 @@ _ENDS = ("_ci_low", "_ci_high")
 def write(metrics: Mapping[str, float], robustness: Mapping[str, float]) -> None:
     """Write both files. `metrics` are as `src.evaluation.metrics` names them."""
     values = {key: value for key, value in metrics.items() if not key.endswith(_ENDS)}
-    write_json(
-        METRICS, {key: value for key, value in values.items() if key != "balanced_accuracy"}
-    )  # macro F1 is there
+    # The file stays short: macro F1 says there how well rare classes do.
+    write_json(METRICS, {key: value for key, value in values.items() if key != "balanced_accuracy"})
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["metric", "value", "low", "high"])
