@@ -75,7 +75,7 @@ def main() -> None:
 
     wrong = wrong_labels(samples.labels[new], probabilities[new])
     doubtful = found[found["reason"] != STRANGE]
-    first = min(max(wrong, (doubtful["action"] == "drop").sum()), len(doubtful))  # of copies all
+    first = min(max(wrong, (doubtful["action"] == "drop").sum()), len(doubtful))  # copies come first
     labels, probabilities = samples.labels[asked], probabilities[asked]
     predicted = (probabilities.argmax(axis=1) == labels).mean()
     write_page(
