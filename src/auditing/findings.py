@@ -77,7 +77,7 @@ def suggest(
     stays = np.arange(len(labels))
     stays[samples.same[surest]] = surest  # of several images that show the same picture the last is assigned
     stays = stays[samples.same]
-    for index in np.flatnonzero(labels != labels[stays]):
+    for index in np.flatnonzero(labels != labels[stays]).tolist():
         other = stays[index]
         equal = "equal" if np.array_equal(samples.images[index], samples.images[other]) else "nearly equal"
         rows[index] = (names[index], "drop", "", f"{equal} to {names[other]}, labelled {classes[labels[other]]}")

@@ -72,25 +72,24 @@ def samples(images: NDArray[np.uint8], labels: NDArray[np.int64], names: list[st
 
 
 def test_four_images_are_judged_too() -> None:
-    points, labels = features(4)
-    probabilities = out_of_fold(points, labels % 2, np.arange(4), CLASSES[:2])
+    points, labels = features(4)[0], np.arange(4) % 2
+    probabilities = out_of_fold(points, labels, np.arange(4), CLASSES[:2])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert dict(shortcuts({"noise": points[:, 0]}, labels % 2))["noise"] <= 1
+    assert dict(shortcuts({"noise": points[:, 0]}, labels))["noise"] <= 1
 
 
 def test_a_photo_encoded_again_is_in_the_unit_of_the_first_where_split_puts_them_together(root: Path) -> None:
-    files = {}
+    files: dict[str, bytes] = {}
     for number in range(12):
         photo = picture(number).resize((64, 64))
         name = f"{('ant', 'bee')[number % 2]}/{number}"
         files |= {f"{name}.png": encoded(photo), f"{name}-again.jpg": encoded(photo, "JPEG", quality=60)}
     run_stages(write_files(root / "photos", files), validation=0.0, test=0.0)
-    opened = {"train": open_split("train")}
-    found = together(opened, split_params(near_duplicates="together"))
+    found = together({"train": open_split("train")}, split_params(near_duplicates="together"))
     unit = dict(zip(found.names, found.units, strict=True))
     assert all(unit[name] == unit[name.replace(".png", "-again.jpg")] for name in files if name.endswith(".png"))
     assert len(set(unit.values())) == 12
-    assert len(set(together(opened, split_params(near_duplicates="ignore")).units)) == 24
+    assert len(set(together({"train": open_split("train")}, split_params(near_duplicates="ignore")).units)) == 24
 
 
 def test_of_copies_with_different_labels_the_less_probable_is_to_drop() -> None:
