@@ -2,7 +2,7 @@
 
 python -m src.recipe
 python -m src.recipe mnist
-python -m src.recipe own-images --suggest     settings for your photos, with the time they take on this machine
+python -m src.recipe --suggest     settings for your photos, with the time that they take on this machine
 """
 
 import argparse
@@ -11,24 +11,23 @@ import subprocess
 from src.core.errors import UserError, command
 from src.core.files import write_text
 from src.core.paths import PARAMS
-from src.params import writing
+from src.params import load, writing
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="of the recipe; without one, all are listed")
     parser.add_argument("--force", action="store_true", help="also over changes of params.yaml that no commit holds")
-    parser.add_argument("--suggest", action="store_true", help="write nothing: look at the photos and time a few steps")
+    parser.add_argument(
+        "--suggest", action="store_true",
+        help="for the photos that dvc repro split has prepared: what to set in params.yaml, timed by a few steps",
+    )  # fmt: skip
     arguments = parser.parse_args()
+    if arguments.suggest:
+        _suggest()
+        return
     if arguments.name is None:
         print("\n\n".join(writing.header(name) for name in writing.names()))
-        return
-    if arguments.suggest:
-        from src.search.suggestion import suggest  # seconds
-
-        rows = list(suggest(writing.load_recipe(arguments.name)))
-        print("\n".join(f"  {key:20} {value!s:10} {why}" for key, value, why in rows))
-        print("dvc exp run " + " ".join(f"-S {key}={value}" for key, value, _ in rows))
         return
     text = writing.recipe(arguments.name)
     present = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else text
@@ -37,6 +36,15 @@ def main() -> None:
         raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or add --force to lose them")
     write_text(PARAMS, text)
     print(f"{PARAMS} is the recipe {arguments.name} now: dvc repro runs it, git diff {PARAMS} shows what changed")
+
+
+def _suggest() -> None:
+    from src.search.suggestion import suggest  # seconds
+
+    rows = list(suggest(load()))
+    print("\n".join(f"  {key:18} {present!s:>8} → {value!s:<8} {why}" for key, present, value, why in rows))
+    changes = " ".join(f"-S {key}={value}" for key, present, value, _ in rows if value != present)
+    print(f"dvc exp run {changes}" if changes else "params.yaml has these settings")
 
 
 def _edited() -> bool:

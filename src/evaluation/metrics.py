@@ -25,8 +25,9 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
     - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
       by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Few images make a
-      well calibrated model look worse than it is, and the interval shares that upward bias; likewise, a handful of
-      images per class pull the interval of `macro_f1` down, since a resample misses some of them.
+      well calibrated model look worse than it is, and resamples of them worse still: the interval is moved by as much
+      as these are worse on average. A handful of images per class pull the interval of `macro_f1` down, since a
+      resample misses some of them.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
 
     Without images return `images: 0` alone. Raises `UserError` if a logit is not finite.
@@ -72,10 +73,11 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
         return np.column_stack([sums[:, :2] / images, ece, macro_f1(counts), balanced_accuracy(counts)])
 
     values = from_sums(total(features))[0]
-    lows, highs = bootstrap(features, from_sums)
+    lows, highs, means = bootstrap(features, from_sums)
     names = ("loss", "brier", "ece", "macro_f1", "balanced_accuracy")
-    for name, value, low, high in zip(names, values, lows, highs, strict=True):
-        put(name, value, low, high)
+    for name, value, low, high, mean in zip(names, values, lows, highs, means, strict=True):
+        bias = mean - value if name == "ece" else 0.0
+        put(name, value, max(low - bias, 0.0), high - bias)
     return result
 
 

@@ -1,5 +1,6 @@
 """The map `train` of `params.yaml`: loss, optimiser, schedule, augmentation, and how they are computed."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -147,12 +148,8 @@ Schedule = Annotated[Smooth | OneCycle | Step | MultiStep | Exponential | Platea
 
 def _not_pixels(value: Any) -> Any:
     if isinstance(value, int) and value >= 1:
-        raise ValueError(f"must be a share of the shorter side: instead of {value} of 32 pixels write {value / 32:g}")
+        raise ValueError("must be a share of the shorter side, at most 0.5: 4 of 32 pixels are 0.125")
     return value
-
-
-class Trivial(Config):
-    name: Literal["trivial"]
 
 
 class Rand(Config):
@@ -161,7 +158,16 @@ class Rand(Config):
     magnitude: Fraction  # of the greatest strength
 
 
-Policy = Annotated[Trivial | Rand, Field(discriminator="name")]
+def _known_policy(value: Any) -> Any:
+    if value not in (None, "trivial") and not isinstance(value, Mapping):
+        raise ValueError("must be empty, trivial, or {name: rand, operations: 2, magnitude: 0.3}")
+    return value
+
+
+Policy = Annotated[
+    Annotated[Literal["trivial"], Tag("trivial")] | Annotated[Rand, Tag("rand")],
+    Discriminator(lambda value: "trivial" if value == "trivial" else "rand"),
+]
 
 
 class Augment(Config):
@@ -182,7 +188,7 @@ class Augment(Config):
     saturation: NotNegative
     hue: Annotated[float, Field(ge=0, le=0.5)]
     grey: Fraction
-    policy: Policy | None
+    policy: Annotated[Policy | None, BeforeValidator(_known_policy)]
     noise: Fraction
     salt_pepper: Fraction
     erase: Fraction

@@ -54,6 +54,8 @@ class Model(NamedTuple):
             raise UserError("the model knows no coverage: it was trained without validation images, or is older")
         if coverage not in calibration.least:
             raise UserError(f"coverage is {coverage}: the model knows {', '.join(calibration.least)}")
+        if not calibration.least[coverage]:
+            raise UserError(f"coverage is {coverage}: the model saw too few validation images to rule out any class")
         return calibration.least[coverage]
 
 

@@ -1,18 +1,13 @@
-"""Suggest settings for the user's photos from their number by class and a few steps that are run on this machine."""
+"""Suggest settings for the user's photos, by their number in each class and a few steps that this machine runs."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 
 from src.compute import device
 from src.core.errors import UserError
-from src.core.paths import DATASET, IMAGES
-from src.data.images import SUFFIXES
-from src.data.layout import is_generated, read_layout
-from src.data.prepared import ImageFormat, read_dataset
+from src.data.prepared import read_dataset
 from src.models.build import build
 from src.params import Params
 from src.training.losses import Target
@@ -22,55 +17,51 @@ _STEPS = 4  # that are timed; the first prepares memory
 _UNEVEN = 3  # times as many images in the largest class as in the smallest
 
 
-def suggest(params: Params) -> Iterator[tuple[str, object, str]]:
-    """Yield a dotted key, the value it should have, and why, for the network and the image size of these parameters.
+def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
+    """Yield a dotted key, its value now, the one that it should have, and why.
 
-    Times are of steps with random pixels and weights, which take as long as others. Raises `UserError` without photos.
+    Times are of the network of these parameters with random pixels and weights, which take as long as others. Raises
+    `UserError` where the photos are not prepared, or where the network is not a pretrained one.
     """
-    train = 1 - params.split.validation - params.split.test
-    counts = _counts(train)
+    dataset, train = read_dataset(), params.train
+    if dataset.name != params.data.name:
+        raise UserError(
+            f"data/prepared holds {dataset.name}, params.yaml names {params.data.name}: run dvc repro split"
+        )
+    if params.model.weights == "none":
+        raise UserError(f"{params.model.name} is not pretrained: python -m src.recipe own-images is for photos")
+    counts = dataset.splits["train"].per_class.values()
     images, classes = sum(counts), len(counts)
-    size = params.data.image_size or 224
-    settings = params.train.model_copy(update={"batch_size": _batch_size(images)})
+    batch_size = next((size for size in (128, 64, 32) if images >= 20 * size), 16)
+    settings = train.model_copy(update={"batch_size": batch_size})
     compute = device.prepare(settings, params.model.name)
     model = params.model.model_copy(update={"weights": "none", "freeze": False})
-    image = ImageFormat(height=size, width=size, channels=3, resize=params.data.resize)
-    classifier = compute.place(build(model, image, classes, [0.5] * 3, [0.25] * 3))
-    pixels = torch.randint(256, (settings.batch_size, size, size, 3), dtype=torch.uint8).to(compute.device)
-    labels = (torch.arange(len(pixels)) % classes).to(compute.device)
+    classifier = compute.place(build(model, dataset.image, classes, dataset.mean, dataset.std))
+    shape = dataset.image.height, dataset.image.width, dataset.image.channels
+    pixels = torch.randint(256, (batch_size, *shape), dtype=torch.uint8).to(compute.device)
+    labels = (torch.arange(batch_size) % classes).to(compute.device)
     with torch.no_grad():
-        forward = _seconds(lambda: classifier.eval()(pixels), compute.device) / len(pixels)
+        forward = _seconds(lambda: classifier.eval()(pixels), compute.device) / batch_size
     step = TrainStep(classifier.train(), settings, labels, compute)
-    learned = _seconds(lambda: step.step(pixels, Target(labels), 1e-9, 1), compute.device) / len(pixels)
+    learned = _seconds(lambda: step.step(pixels, Target(labels), 1e-9, 1), compute.device) / batch_size
 
-    seen = images / train * (1 - params.split.test)  # of train and validation
-    machine = f"{os.cpu_count()} processors" if compute.device.type == "cpu" else str(compute)
-    yield "data.image_size", size, f"of the recipe for {model.name}; half of it takes a quarter of the time"
+    seen = images + dataset.splits["validation"].count
     yield (
         "model.freeze",
-        "true",
-        f"features first: {seen * forward:.0f} s for {seen:,.0f} photos, then one layer in seconds; fine-tuned instead "
-        f"(false) {images * learned:.0f} s an epoch; {machine}",
+        params.model.freeze,
+        True,
+        f"features first: {seen * forward:.0f} s for {seen:,} photos, then the last layer alone in seconds",
     )
-    yield "train.batch_size", len(pixels), f"{images:,} images of {classes} classes train: 20 steps an epoch or more"
-    yield "train.epochs", params.train.epochs, "of the recipe, for one layer; 3 are a start to fine-tune with"
+    yield (
+        "train.epochs",
+        train.epochs,
+        train.epochs if params.model.freeze else 20,
+        f"for the last layer alone; to fine-tune (freeze false) start with 3, of {images * learned:.0f} s each",
+    )
+    yield "train.batch_size", train.batch_size, batch_size, f"{images:,} images train: 20 steps an epoch or more"
     if max(counts) >= _UNEVEN * min(counts):
-        yield "train.sampling", "balanced", f"{max(counts):,} images of the largest class, {min(counts):,} of the least"
-
-
-def _counts(share: float) -> list[int]:
-    """Return the training images by class: of the prepared data, else the given share of the photos in data/images."""
-    if DATASET.is_file():
-        return list(read_dataset().splits["train"].per_class.values())
-    files = (file.relative_to(IMAGES) for file in IMAGES.rglob("*") if file.suffix.lower() in SUFFIXES)
-    names = [file.as_posix() for file in files if not any(map(is_generated, file.parts))]
-    if not names:
-        raise UserError(f"there are no photos in {IMAGES} to look at: put them there, in a folder for each class")
-    return [round(share * count) for count in np.bincount(read_layout(names, None).labels)]
-
-
-def _batch_size(images: int) -> int:
-    return next((size for size in (128, 64, 32) if images >= 20 * size), 16)
+        why = f"{max(counts):,} images of the largest class, {min(counts):,} of the least"
+        yield "train.sampling", train.sampling, "balanced", why
 
 
 def _seconds(call: Callable[[], object], on: torch.device) -> float:

@@ -56,8 +56,8 @@ def bootstrap(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = SEED,
-) -> tuple[Floats, Floats]:
-    """Return percentile bootstrap intervals of `statistic`: low (M,) and high (M,).
+) -> tuple[Floats, Floats, Floats]:
+    """Return percentile bootstrap intervals of `statistic`, low (M,) and high (M,), and its mean over resamples (M,).
 
     `features` (N, F) holds what each of the N observations adds to F sums; `statistic` turns sums (R, F) into values
     (R, M). Drawing N observations with replacement and summing their features is the same as weighing each by how
@@ -77,5 +77,6 @@ def bootstrap(
         drawn += np.arange(rows)[:, None] * observations
         counts = np.bincount(drawn.ravel(), minlength=rows * observations).reshape(rows, observations)
         values.append(statistic((transposed @ counts.T.astype(np.float64)).T))
-    low, high = np.quantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    found = np.concatenate(values)
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high, found.mean(axis=0)

@@ -121,7 +121,7 @@ def test_what_remains_possible_at_a_coverage(
 ) -> None:
     """Of an image like none that was trained on, no class remains."""
     write_files(tmp_path / "photos", {f"{n}.jpg": photo(n) for n in range(3)})
-    calibration = Calibration(temperature=2.0, least={"0.8": 0.9999, "0.95": 0.2, "0.99": 0.0})
+    calibration = Calibration(temperature=2.0, least={"0.8": 0.9999, "0.95": 0.2, "0.99": 1e-6})
     make_model(COLOUR, ["cat", "dog", "08"], calibration=calibration)
     shown = {}
     for coverage in calibration.least:

@@ -92,8 +92,19 @@ def test_other_intervals_are_the_plain_bootstrap_over_images() -> None:
 
     f1 = [_plain_macro_f1(labels[row], predicted[row]) for row in drawn]
     assert _ends(result, "macro_f1") == pytest.approx(np.quantile(f1, [0.025, 0.975]), abs=1e-6)
-    ece = [plain_ece(probabilities[row], labels[row]) for row in drawn[:2_000]]
+    ece = np.array([plain_ece(probabilities[row], labels[row]) for row in drawn[:2_000]])
+    ece -= ece.mean() - plain_ece(probabilities, labels)
     assert _ends(result, "ece") == pytest.approx(np.quantile(ece, [0.025, 0.975]), abs=0.02)  # a fifth of them
+
+
+@pytest.mark.parametrize("images", [40, 60, 100, 400])
+def test_the_calibration_error_of_few_images_lies_in_its_interval(images: int) -> None:
+    """Resamples of few images are worse calibrated than these are: by their quantiles alone it would lie outside."""
+    generator = np.random.default_rng(images)
+    logits = (3 * generator.normal(size=(images, 2))).astype(np.float32)
+    labels = (generator.random(images) < softmax(logits)[:, 1]).astype(np.int64)  # perfectly calibrated
+    result = measure(logits, labels)
+    assert result["ece_ci_low"] <= result["ece"] <= result["ece_ci_high"]
 
 
 def _ends(result: dict[str, float | int], name: str) -> list[float]:

@@ -84,7 +84,8 @@ def changed(old: str, new: str) -> Params:
         ("ema: ", "ema: 1", "train.ema is 1: must be less than 1"),
         ("freeze: false", "freeze: true", "model: freeze: without pretrained weights there is nothing to keep"),
         ("activation: ", "activation: elu", "model.activation is 'elu': must be 'relu'"),
-        ("crop: 0.125", "crop: 4", "train.augment.crop is 4: must be a share of the shorter side"),
+        ("crop: 0.125", "crop: 4", "train.augment.crop is 4: must be a share of the shorter side, at most 0.5: 4 of"),
+        ("policy: ", "policy: trivail", "train.augment.policy is 'trivail': must be empty, trivial, or {name: rand, "),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:

@@ -55,7 +55,7 @@ def test_it_answers_what_predict_prints(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_what_is_possible_at_a_coverage_is_listed() -> None:
-    make_model(COLOUR, ["cat", "dog"], calibration=Calibration(temperature=3.0, least={"0.9": 0.9999, "0.99": 0.0}))
+    make_model(COLOUR, ["cat", "dog"], calibration=Calibration(temperature=3.0, least={"0.9": 0.9999, "0.99": 1e-6}))
     with served(load(str(MODEL))) as url:
         assert post(url, png(0, 24), "?coverage=0.9")["possible"] == []
         assert sorted(post(url, png(0, 24), "?coverage=0.99&top=1")["possible"]) == ["cat", "dog"]

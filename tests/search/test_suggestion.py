@@ -1,40 +1,31 @@
-"""Settings that are suggested for photos: their number by class is seen, and the steps are really run."""
+"""Settings that are suggested for photos: what is prepared is counted, and the steps are really run."""
 
 import re
 from pathlib import Path
 
 import pytest
+from data_samples import class_folders, run_stages, write_files
 
 from src.core.errors import UserError
 from src.params import Params, writing
 from src.search.suggestion import suggest
 
 
-def small() -> Params:
-    params = writing.load_recipe("mnist")
-    return params.model_copy(
-        update={
-            "data": params.data.model_copy(update={"image_size": 32}),
-            "split": params.split.model_copy(update={"test": 0.2}),
-        }
-    )
+def config(name: str = "resnet18", weights: str = "default") -> Params:
+    params = writing.load_recipe("own-images")
+    model = params.model.model_copy(update={"name": name, "weights": weights, "normalize": "half"})
+    return params.model_copy(update={"model": model})
 
 
-def test_photos_are_counted_and_steps_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, count in (("cat", 1000), ("dog", 100)):
-        folder = tmp_path / "data/images" / name
-        folder.mkdir(parents=True)
-        for number in range(count):
-            (folder / f"{number}.jpg").touch()
-    found = {key: (value, why) for key, value, why in suggest(small())}
-    assert found["data.image_size"][0] == 32
-    assert found["train.batch_size"] == (32, "880 images of 2 classes train: 20 steps an epoch or more")
-    assert found["train.sampling"] == ("balanced", "800 images of the largest class, 80 of the least")
-    assert re.match(r"features first: \d+ s for 880 photos, .* \(false\) \d+ s an epoch", found["model.freeze"][1])
-
-
-def test_without_photos_there_is_nothing_to_suggest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="there are no photos in data/images"):
-        next(suggest(small()))
+def test_what_is_prepared_is_counted_and_steps_are_timed(root: Path) -> None:
+    write_files(root / "data/images", class_folders({"ant": 400, "bee": 40}))
+    run_stages(None, image_size=32, validation=0.2, test=0.2, near_duplicates="ignore")
+    found = {key: (present, value, why) for key, present, value, why in suggest(config())}
+    assert found["train.batch_size"][1:] == (16, "264 images train: 20 steps an epoch or more")
+    assert found["train.sampling"] == ("all", "balanced", "240 images of the largest class, 24 of the least")
+    assert found["model.freeze"][:2] == (True, True)
+    assert re.match(r"features first: \d+ s for 352 photos, then", found["model.freeze"][2])
+    with pytest.raises(UserError, match="cifar_vgg is not pretrained"):
+        next(suggest(config("cifar_vgg", "none")))
+    with pytest.raises(UserError, match=r"holds image_folder, params\.yaml names mnist: run dvc repro split"):
+        next(suggest(writing.load_recipe("mnist")))

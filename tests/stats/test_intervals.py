@@ -37,11 +37,12 @@ def _means(sums: Floats) -> Floats:
 
 def test_bootstrap_is_the_plain_loop_over_resamples() -> None:
     values = np.random.default_rng(1).exponential(size=(60, 2))
-    low, high = bootstrap(csr_array(values), _means, resamples=500, seed=3)
+    low, high, mean = bootstrap(csr_array(values), _means, resamples=500, seed=3)
     drawn = np.random.default_rng(3).integers(60, size=(500, 60))
     means = np.array([values[row].mean(axis=0) for row in drawn])
     np.testing.assert_allclose(low, np.quantile(means, 0.025, axis=0), rtol=1e-12)
     np.testing.assert_allclose(high, np.quantile(means, 0.975, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(mean, means.mean(axis=0), rtol=1e-12)
 
 
 def test_bootstrap_does_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def trained(
 
 ADAM = {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}
 CHOICES: dict[str, dict[str, Any]] = {
-    "balanced": {"sampling": "balanced", "augment": section().augment.model_dump() | {"policy": {"name": "trivial"}}},
+    "balanced": {"sampling": "balanced", "augment": section().augment.model_dump() | {"policy": "trivial"}},
     "adam and a plateau": {"schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0}},
     "average": {"ema": 0.9, "clip_gradient": 1.0, "record_every": 3},
     "sgd": {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}},

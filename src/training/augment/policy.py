@@ -22,7 +22,7 @@ OPERATORS = (
 )  # fmt: skip
 SIGNED = 10
 # The most of each: tangent, share of the side, radians, change of the factor, bits that are removed, pixel values that
-# are inverted. Of RandAugment and AutoAugment: 150 pixels of 331.
+# are inverted. Translation: 150 of 331 pixels, as in AutoAugment.
 MOST = {
     "trivial": (0, 0.99, 0.99, 150 / 331, 150 / 331, math.radians(135), 0.99, 0.99, 0.99, 0.99, 6, 255, 0, 0),
     "rand": (0, 0.3, 0.3, 150 / 331, 150 / 331, math.radians(30), 0.9, 0.9, 0.9, 0.9, 4, 255, 0, 0),
@@ -32,12 +32,13 @@ LEVELS = 30  # TrivialAugment draws the strength of so many equal steps and none
 
 def draw(policy: params.Policy, count: int, generator: Generator) -> Tensor:
     """Draw L operators for each image, and their strengths in the units of `MOST`: float32 (N, L, 2)."""
-    shape = (count, policy.operations if policy.name == "rand" else 1)
+    name = policy if isinstance(policy, str) else policy.name
+    shape = (count, 1 if isinstance(policy, str) else policy.operations)
     operators = torch.randint(len(OPERATORS), shape, generator=generator)
     levels = torch.randint(LEVELS + 1, shape, generator=generator) / LEVELS
-    share = torch.full(shape, policy.magnitude) if policy.name == "rand" else levels
+    share = levels if isinstance(policy, str) else torch.full(shape, policy.magnitude)
     sign = 1 - 2 * torch.randint(2, shape, generator=generator)
-    strengths = torch.tensor(MOST[policy.name])[operators] * share * sign.where(operators < SIGNED, 1)
+    strengths = torch.tensor(MOST[name])[operators] * share * sign.where(operators < SIGNED, 1)
     return torch.stack([operators.float(), strengths], dim=2)
 
 
