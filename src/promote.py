@@ -23,7 +23,7 @@ from src.core.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import split_folder
 from src.evaluation import tables
 from src.params import load
-from src.review.answers import obstacle
+from src.review.answers import obstacle, pair
 from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval
@@ -151,12 +151,14 @@ def _against(
         reason = "other images under the same names" if known else "not promoted from here: nothing tells its images"
     if reason is not None:
         return f"{rival}, cannot be compared ({reason})", f"{rival}: cannot be compared, {reason}"
-    was, now = (table["label"] == table["prediction"] for table in (before, after))
-    broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(after)
+    pairs, corrected = pair(before, after)
+    was, now = (pairs["label"] == pairs[answer] for answer in ("prediction_base", "prediction"))
+    broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs)
     low, high = accuracy_interval(broken, fixed, images, EQUIVALENCE_LEVEL)
     finding = (
         f"{rival}: {100 * (fixed - broken) / images:+.2f} points on {images:,} images ({broken:,} newly wrong, "
         f"{fixed:,} newly right), surely above {100 * low:+.2f} (one-sided 95 %)"
+        f"{f'; {corrected} since' if corrected else ''}"
     )
     if low > -margin:
         return None, finding

@@ -19,11 +19,14 @@ from src.stats.verdicts import judge
 # Probabilities are written with 6 decimals, so that a 0 means anything below half of the last one.
 _SMALLEST = 5e-7
 
+_ALIKE = 0.9  # the least share of either side's images that both have, and of those, with the same label
+
 
 def compare_split(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
     """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
 
-    `lacking` is the side without answers; `prepared_otherwise`: the same photos at another size, for instance.
+    `lacking` is the side without answers; `prepared_otherwise`: the same photos at another size, for instance. The
+    digests say it, or of corrected images, whose digests differ anyway, the parameters of `data`.
     """
     found = {"comparison": None, "obstacle": None, "lacking": None, "prepared_otherwise": False}
     path = VALIDATION_PREDICTIONS if split == "validation" else PREDICTIONS
@@ -40,7 +43,9 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
         reason = f"other images under the same names ({LOCK} has another digest of {images} and of {RAW})"
     if reason is not None:
         return {**found, "obstacle": reason}
-    return {**found, "comparison": compare(before, after, margin), "prepared_otherwise": not same_arrays}
+    comparison = compare(before, after, margin)
+    otherwise = base.params.get("data") != head.params.get("data") if comparison["corrected"] else not same_arrays
+    return {**found, "comparison": comparison, "prepared_otherwise": otherwise}
 
 
 def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
@@ -58,36 +63,60 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
 
 
 def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:
-    """Return why answers cannot be compared image by image; None if they can."""
+    """Return why answers cannot be compared image by image; None if they can, but for few images or labels."""
     if not len(base) or not len(head):
         return "there are no images"
-    if len(base) != len(head):
-        return f"{len(base):,} images became {len(head):,}"
-    for column, what in (("name", "other images, or in another order"), ("label", "other labels")):
-        if changed := int((base[column].to_numpy() != head[column].to_numpy()).sum()):
-            return f"{what}: {changed:,} of {len(base):,} differ"
+    if not (base["name"].is_unique and head["name"].is_unique):
+        return "several images have the same name"
+    pairs, _ = pair(base, head)
+    if len(pairs) < _ALIKE * (most := max(len(base), len(head))):
+        return f"other images: {len(pairs):,} of {most:,} are shared"
+    same = pairs["label"] == pairs["label_base"]
+    known = pairs["label"].isin(pandas.concat([base["label"], base["prediction"]]))
+    if same.mean() < _ALIKE or not known.all():
+        return f"other labels: {int((~same).sum()):,} of {len(pairs):,} differ"
     return None
 
 
-def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> dict[str, Any]:
-    """Compare answers to the same images; `margin` is a share of 1. Raises `ValueError` if there is an `obstacle`.
+def pair(base: pandas.DataFrame, head: pandas.DataFrame) -> tuple[pandas.DataFrame, str]:
+    """Return the images that both sides answered, in the head's order, and what was corrected in between, if anything.
 
-    Return the fields of a `Judgement`; the images that only the base (`broken`) or only the head (`fixed`) has right,
-    those first whose label lost or won most probability; the `classes` and `confusions` that changed, the most first.
+    A row has the head's columns, and the base's with `_base` behind their names.
+    """
+    pairs = head.merge(base, on="name", suffixes=("", "_base"))
+    counts = (
+        (int((pairs["label"] != pairs["label_base"]).sum()), "label", "corrected"),
+        (len(base) - len(pairs), "image", "removed"),
+        (len(head) - len(pairs), "image", "added"),
+    )
+    return pairs, ", ".join(f"{count:,} {what}{'s' * (count != 1)} {done}" for count, what, done in counts if count)
+
+
+def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> dict[str, Any]:
+    """Compare answers to the shared images by the head's labels. Raises `ValueError` if there is an `obstacle`.
+
+    `margin` is a share of 1. Where a label was corrected, log loss counts as equal: no table has the probability that
+    the base gave the new label. Return the fields of a `Judgement`; what was `corrected`; the images that only the base
+    (`broken`) or only the head (`fixed`) has right, those first whose label lost or won most probability; the `classes`
+    and `confusions` that changed, the most first.
     """
     if reason := obstacle(base, head):
         raise ValueError(reason)
-    codes, _ = pandas.factorize(np.concatenate([base["label"], base["prediction"], head["prediction"]]))
+    pairs, corrected = pair(base, head)
+    codes, _ = pandas.factorize(np.concatenate([pairs["label"], pairs["prediction_base"], pairs["prediction"]]))
     labels, before, after = np.split(codes, 3)
     was, now = before == labels, after == labels
-    answers = base[["index", "name", "label"]].assign(base=base["prediction"], head=head["prediction"])
-    order = np.argsort((head["label_probability"] - base["label_probability"]).to_numpy(), kind="stable")
+    answers = pairs[["index", "name", "label"]].assign(base=pairs["prediction_base"], head=pairs["prediction"])
+    probability = pairs["label_probability"]
+    probability_before = pairs["label_probability_base"].where(pairs["label"] == pairs["label_base"], probability)
+    order = np.argsort((probability - probability_before).to_numpy(), kind="stable")
     right = answers[["label"]].assign(base=was, head=now).groupby("label")
     classes = right.mean().assign(images=right.size()).rename_axis("name").reset_index()
     counts = {side: answers.value_counts(["label", side]) for side in ("base", "head")}
     confusions = pandas.DataFrame(counts).fillna(0).astype(int).rename_axis(["label", "prediction"]).reset_index()
     return {
-        **asdict(judge(labels, (before, after), (log_loss(base), log_loss(head)), margin)),
+        **asdict(judge(labels, (before, after), (log_loss(probability_before), log_loss(probability)), margin)),
+        "corrected": corrected,
         "broken": _rows(answers.iloc[order[(was & ~now)[order]]]),
         "fixed": _rows(answers.iloc[order[(now & ~was)[order]][::-1]]),
         "classes": _changed(classes),
@@ -106,6 +135,6 @@ def _rows(table: pandas.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def log_loss(table: pandas.DataFrame) -> Floats:
+def log_loss(probability: "pandas.Series[float]") -> Floats:
     """Return −ln of the label's probability of each image (N,), as exactly as the table's 6 decimals allow."""
-    return np.asarray(-np.log(np.maximum(table["label_probability"].to_numpy(dtype=np.float64), _SMALLEST)))
+    return np.asarray(-np.log(np.maximum(probability.to_numpy(dtype=np.float64), _SMALLEST)))

@@ -36,10 +36,10 @@ def as_markdown(review: Mapping[str, Any], base: Revision, head: Revision, files
 def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
     """Return one page without scripts or other files.
 
-    It shows the images that changed sides, if the head has their sheet, or data/prepared those images.
+    It shows the images that changed sides, if the head has their sheet, or data/prepared the head's images.
     """
     path = sheet_path(base, head)
-    sheet = head.read([path]).get(path) or (drawn(review) if here((base, head)) else None)
+    sheet = head.read([path]).get(path) or (drawn(review) if here(head) else None)
     data = base64.b64encode(sheet or b"").decode()
     text = _markdown(review, charts.svg, f"data:image/webp;base64,{data}" if data else "")
     # What only GitHub knows, and what only a comment must fold.

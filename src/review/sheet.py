@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ def sheet_path(base: Revision, head: Revision) -> Path:
     return REPORTS / f"flips-{short[0]}-{short[1]}.webp"
 
 
-def here(revisions: Iterable[Revision]) -> bool:
-    """Tell if data/prepared holds the images that one of the revisions was validated on."""
-    return DATASET.is_file() and digest(DATASET) in {each.output(DATASET).get("md5") for each in revisions}
+def here(revision: Revision) -> bool:
+    """Tell if data/prepared holds the images that the revision was validated on."""
+    return DATASET.is_file() and digest(DATASET) == revision.output(DATASET).get("md5")
 
 
 def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Path:
     """Write the sheet, in place of those of earlier models. Raises `UserError` where there is nothing to draw."""
-    if not here((base, head)):
+    if not here(head):
         raise UserError(f"{DATASET} is not the one that was validated on: run dvc checkout, then again")
     if not (content := drawn(review)):
         raise UserError("no image of validation changed sides: there is nothing to draw")

@@ -194,6 +194,18 @@ def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
     assert "version 2" in run("--force", "new photos")
 
 
+def test_corrected_labels_are_those_of_both(folder: Path, run: Any) -> None:
+    trained(folder, "first", BASE)
+    run()
+    corrected = BASE.copy()
+    corrected.loc[:2, "label"] = corrected.loc[:2, "prediction"] = "class 0"
+    was = BASE["prediction"][:3] == "class 0"
+    trained(folder, "second", corrected)
+    found = run()
+    assert f"(0 newly wrong, {(~was).sum()} newly right)" in found
+    assert f"{(BASE['label'][:3] != 'class 0').sum()} labels corrected since" in found
+
+
 def test_what_is_not_there_or_does_not_fit_is_one_line(folder: Path, run: Any) -> None:
     for arguments, message in (
         (("--rollback",), "digits has no champion"),

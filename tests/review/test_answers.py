@@ -1,8 +1,9 @@
 """Comparisons of two tables of answers: images, classes and confusions that changed, against scikit-learn."""
 
 import numpy as np
+import pandas
 import pytest
-from answer_tables import answered, table
+from answer_tables import answered, table, with_flips
 from sklearn.metrics import confusion_matrix, log_loss
 
 from src.review import answers
@@ -56,21 +57,69 @@ def test_confusions_and_log_loss_are_scikit_learns() -> None:
 def test_a_probability_written_as_zero_counts_as_half_its_last_decimal() -> None:
     base = answered(20, 0.5, seed=1)
     base.loc[0, "label_probability"] = 0.0
-    assert answers.log_loss(base)[0] == pytest.approx(-np.log(5e-7))
+    assert answers.log_loss(base["label_probability"])[0] == pytest.approx(-np.log(5e-7))
 
 
 def test_what_cannot_be_paired_is_refused() -> None:
-    base = answered(20, 0.8, seed=1)
-    renamed, relabelled = base.copy(), base.copy()
-    renamed.loc[3, "name"] = "another.png"
-    relabelled["label"] = relabelled["label"].replace({"class 1": "class 9"})
+    base = answered(40, 0.8, seed=1)
     for head, reason in (
-        (base.head(19), "20 images became 19"),
-        (renamed, "other images, or in another order: 1 of 20 differ"),
-        (relabelled, "other labels"),
+        (base.head(35), "other images: 35 of 40 are shared"),
+        (pandas.concat([base.assign(name="more " + base["name"]).head(5), base]), "other images: 40 of 45 are shared"),
+        (base.assign(name="other " + base["name"]), "other images: 0 of 40 are shared"),
+        (base.assign(name=base["name"].replace(base.loc[0, "name"], base.loc[1, "name"])), "have the same name"),
+        (relabelled(base, 5), "other labels: 5 of 40 differ"),
+        (base.assign(label=["a new class", *base["label"][1:]]), "other labels: 1 of 40 differ"),
         (base.head(0), "there are no images"),
     ):
         assert reason in (obstacle(base, head) or "")
         with pytest.raises(ValueError, match=reason):
             compare(base, head, MARGIN)
     assert obstacle(base, base) is None
+
+
+def relabelled(table: pandas.DataFrame, count: int) -> pandas.DataFrame:
+    """The first labels become the next class, which the model took them for with a probability of 0.25."""
+    found = table.copy()
+    found.loc[: count - 1, "label"] = [f"class {(int(label[-1]) + 1) % 10}" for label in table["label"][:count]]
+    found.loc[: count - 1, "label_probability"] = 0.25
+    return found
+
+
+def test_corrected_labels_are_those_of_both_sides() -> None:
+    base = answered(400, 0.8, seed=1)
+    head = with_flips(relabelled(base, 3), 0, 20)
+    was = base["prediction"] == head["label"]
+    found = compare(base, head, MARGIN)
+    assert found["corrected"] == "3 labels corrected"
+    accuracy, loss, _ = found["differences"]
+    assert accuracy["base"] == was.mean() != (base["prediction"] == base["label"]).mean()
+    assert accuracy["head"] == (head["prediction"] == head["label"]).mean()
+    assert len(found["broken"]) == 0
+    assert [flip["label"] for flip in found["fixed"]] == [head.loc[flip["index"], "label"] for flip in found["fixed"]]
+    # No table holds the base's probability of a label that it did not have.
+    known = (base["label"] == head["label"]).to_numpy()
+    losses = [answers.log_loss(each["label_probability"]) for each in (base, head)]
+    assert loss["difference"] == pytest.approx((losses[1] - losses[0])[known].sum() / 400)
+    assert loss["difference"] < 0
+    assert loss["head"] == pytest.approx(losses[1].mean())
+
+
+def test_images_that_left_or_came_are_not_compared() -> None:
+    base = answered(400, 0.8, seed=1)
+    moved = answered(3, 0.0, seed=5).assign(name=["moved 1", "moved 2", "moved 3"])
+    kept = with_flips(base, 4, 10).drop([7, 20])
+    head = pandas.concat([moved, kept], ignore_index=True).assign(index=range(401))
+    found, alone = compare(base, head, MARGIN), compare(base.drop([7, 20]), kept, MARGIN)
+    assert (found.pop("corrected"), alone.pop("corrected")) == ("2 images removed, 3 images added", "")
+    for which in ("broken", "fixed"):  # which index, the head says
+        assert [head.loc[flip["index"], "name"] for flip in found[which]] == [flip["name"] for flip in found[which]]
+        for flip in (*found[which], *alone[which]):
+            del flip["index"]
+    assert found == alone
+    assert found["images"] == 398
+    # The order of the table is nothing that an answer depends on.
+    shuffled = head.sample(frac=1, random_state=0)
+    accuracies = [each["differences"][0] for each in (compare(base, shuffled, MARGIN), alone)]
+    assert accuracies[0]["p"] == accuracies[1]["p"] < 1
+    both = compare(base, relabelled(head.iloc[3:].reset_index(drop=True), 1), MARGIN)
+    assert both["corrected"] == "1 label corrected, 2 images removed"

@@ -42,7 +42,7 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     assert [each["differs"] for each in found] == [[], ["data"], ["data", "code"]]
     text = tell()
     table = text.partition("### Commits")[2]
-    assert "| data | 79.33 % (77.21 to 81.31) | 2,000 images became 1,500 |" in table
+    assert "| data | 79.33 % (77.21 to 81.31) | other images: 1,500 of 2,000 are shared |" in table
     assert "| data, code | 89.07 % (87.39 to 90.55) | Better, +9.73 points against the commit before |" in table
     assert "at once" not in text
     git(repo, "reset", "-q", "--soft", "main")

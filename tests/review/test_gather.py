@@ -90,7 +90,7 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     results(repo, answered(1_500, 0.8, seed=3), TEST, "second model", images="other photos")
     found = json.loads(tell("--json"))
     assert found["verdict"] is None
-    assert found["validation"]["obstacle"] == "2,000 images became 1,500"
+    assert found["validation"]["obstacle"] == "other images: 1,500 of 2,000 are shared"
     assert "other images under the same names" in found["test"]["obstacle"]  # as many, but other digests
 
 
@@ -100,6 +100,31 @@ def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) ->
     lock(repo)
     found = json.loads(tell("--json"))
     assert (found["verdict"], found["validation"]["prepared_otherwise"]) == ("equivalent", True)
+
+
+def test_corrections_keep_the_verdict(repo: Path, tell: Any) -> None:
+    """As `data/corrections.csv` leaves them: the source stays, labels and images of validation change."""
+    head = with_flips(VALIDATION, 0, 100)
+    wrong = head.index[-2:]
+    head.loc[wrong, "label"] = "class 0"
+    head = head.drop(index=5).reset_index(drop=True).assign(index=range(1_999))
+    results(repo, head, TEST, "second model")
+    found = json.loads(tell("--json"))
+    assert (found["verdict"], found["validation"]["prepared_otherwise"]) == ("better", False)
+    assert found["test"]["comparison"]["corrected"] == ""
+    text = tell()
+    assert "## Better" in text
+    assert (
+        "> validation: 2 labels corrected, 1 image removed since the base; judged by the head's labels on the 1,999 "
+        "shared images. The base's log loss by a corrected label is not known, and counts as the head's."
+    ) in text
+    assert "test: " not in text.partition("Cost:")[0]
+    substitute(repo / "params.yaml", "name: digits", "name: digits\n  image_size: 32")
+    lock(repo)
+    assert json.loads(tell("--json"))["validation"]["prepared_otherwise"]
+    # Another source under the same names is another set.
+    results(repo, head, TEST, "third model", images="other photos")
+    assert "other images under the same names" in json.loads(tell("--json"))["validation"]["obstacle"]
 
 
 def test_the_margin_is_the_bases(repo: Path, tell: Any) -> None:
