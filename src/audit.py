@@ -4,9 +4,9 @@
     python -m src.audit --backbone tf_efficientnet_lite0 --weights ../weights.safetensors
 
 Reads train and validation as `split` left them, and writes `reports/audit/index.html` to look at and
-`reports/audit/suggestions.csv`, the most doubtful label first. Its lines are corrections: copy those that you agree
-with into `data/corrections.csv`, and `dvc repro` applies them. Images that are named there are not suggested again;
-where a label is right after all, relabel the image as what it is.
+`reports/audit/suggestions.csv`: copies with different labels, then the most doubtful labels, then strangers. Its lines
+are corrections: copy those that you agree with into `data/corrections.csv`, and `dvc repro` applies them. Images that
+are named there are not suggested again; where a label is right after all, relabel the image as what it is.
 """
 
 import argparse
@@ -18,13 +18,13 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from src.auditing.findings import confused, suggest, wrong_labels
+from src.auditing.findings import STRANGE, confused, suggest, wrong_labels
 from src.auditing.page import write_page
 from src.auditing.probabilities import out_of_fold, pixel_features, pretrained_features
 from src.auditing.samples import together
 from src.auditing.shortcuts import properties, shortcuts
 from src.core.errors import UserError, command
-from src.core.paths import AUDIT
+from src.core.paths import AUDIT, CORRECTIONS
 from src.data.corrections import read_corrections
 from src.data.prepared import SPLITS, read_dataset
 from src.data.verify import open_checked
@@ -57,7 +57,7 @@ def main() -> None:
     if arguments.test and "test" not in splits:
         raise UserError("there are no test images: set split.test")
     opened = dict(zip(splits, open_checked(dataset, *splits), strict=True))
-    samples = together(opened)
+    samples = together(opened, recipe.split)
     if model is None:
         features = pixel_features(samples.images)
         judge = f"pixels, since {recipe.model.name} is not pretrained (--backbone sees more in photos)"
@@ -67,14 +67,17 @@ def main() -> None:
     probabilities = out_of_fold(features, samples.labels, samples.units, dataset.classes)
 
     found = suggest(samples, features, probabilities, dataset.classes)
-    reviewed = found["file"].isin({each.file for each in read_corrections()})
     asked = np.isin(samples.splits, audited)
-    found = found[asked[found.index] & ~reviewed]
+    new = asked & ~np.isin(samples.names, [each.file for each in read_corrections()])
+    found = found[new[found.index]]
     page, table = ("test.html", "test.csv") if arguments.test else ("index.html", "suggestions.csv")
     tables.write(AUDIT / table, found)
 
+    wrong = wrong_labels(samples.labels[new], probabilities[new])
+    doubtful = found[found["reason"] != STRANGE]
+    first = min(max(wrong, (doubtful["action"] == "drop").sum()), len(doubtful))  # copies come first
     labels, probabilities = samples.labels[asked], probabilities[asked]
-    wrong, predicted = wrong_labels(labels, probabilities), (probabilities.argmax(axis=1) == labels).mean()
+    predicted = (probabilities.argmax(axis=1) == labels).mean()
     write_page(
         AUDIT / page,
         samples,
@@ -86,6 +89,7 @@ def main() -> None:
         judge=judge,
         predicted=predicted,
         wrong=wrong,
+        first=first,
         table=AUDIT / table,
         confused=confused(labels, probabilities, dataset.classes),
         shortcuts=shortcuts(properties(samples, round(recipe.data.max_gib * 2**30)), samples.labels),
@@ -96,6 +100,11 @@ def main() -> None:
     print(f"wrong        {wrong:,} labels of {len(labels):,}, by confident learning's estimate")
     print(f"suggestions  {counts.get('relabel', 0):,} to relabel, {counts.get('drop', 0):,} to drop: {AUDIT / table}")
     print(f"see          {AUDIT / page}")
+    if first:
+        print(
+            f"sed -n 2,{first + 1}p {AUDIT / table} >> {CORRECTIONS}   "
+            f"# the {first:,} that are probably wrong, once you have looked at them"
+        )
 
 
 if __name__ == "__main__":

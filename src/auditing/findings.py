@@ -11,6 +11,8 @@ from src.data.corrections import COLUMNS
 from src.data.splitting import Indices
 from src.figures.style import percent
 
+STRANGE = "resembles no other image"  # reason to drop one
+
 
 def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices:
     """Return the images of which another class is more probable than their label, the least probable label first.
@@ -26,7 +28,7 @@ def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices
 
 
 def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
-    """Estimate how many labels are wrong, by confident learning: where, of `label_issues`, to stop.
+    """Estimate how many labels are wrong, by confident learning: how far down `label_issues` to go.
 
     C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
     """
@@ -63,16 +65,27 @@ def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Seque
 def suggest(
     samples: Samples, features: NDArray[np.float32], probabilities: NDArray[np.float64], classes: Sequence[str]
 ) -> pandas.DataFrame:
-    """Return a correction for each image whose label is doubtful, then for each that resembles no other.
+    """Return corrections: first for copies with different labels, then for doubtful labels, last for strangers.
 
-    The surest of both come first. The index is the image's; the columns are those of `data/corrections.csv`.
+    Of images that show the same picture, the one with the most probable label stays, and those with another label are
+    to drop. Of doubtful labels and of strangers the surest come first. The index is the image's; the columns are those
+    of `data/corrections.csv`.
     """
     rows: dict[int, tuple[str, str, str, str]] = {}
-    for index in label_issues(samples.labels, probabilities):
-        best, given = probabilities[index].argmax(), samples.labels[index]
+    labels, names = samples.labels, samples.names
+    surest = np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")
+    stays = np.arange(len(labels))
+    stays[samples.same[surest]] = surest  # of several images that show the same picture the last is assigned
+    stays = stays[samples.same]
+    for index in np.flatnonzero(labels != labels[stays]).tolist():
+        other = stays[index]
+        equal = "equal" if np.array_equal(samples.images[index], samples.images[other]) else "nearly equal"
+        rows[index] = (names[index], "drop", "", f"{equal} to {names[other]}, labelled {classes[labels[other]]}")
+    for index in label_issues(labels, probabilities):
+        best, given = probabilities[index].argmax(), labels[index]
         sure, doubtful = (percent(probabilities[index, label], 1) for label in (best, given))
         why = f"{sure} {classes[best]}, {doubtful} {classes[given]} as labelled"
-        rows[index] = (samples.names[index], "relabel", classes[best], why)
+        rows.setdefault(index, (names[index], "relabel", classes[best], why))
     for index in outliers(features):
-        rows.setdefault(index, (samples.names[index], "drop", "", "resembles no other image"))
+        rows.setdefault(index, (names[index], "drop", "", STRANGE))
     return pandas.DataFrame(list(rows.values()), pandas.Index(list(rows), dtype=np.int64), list(COLUMNS))

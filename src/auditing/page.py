@@ -10,13 +10,14 @@ import pandas
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.auditing.findings import STRANGE
 from src.auditing.samples import Samples
 from src.core.files import write_text
 from src.data.prepared import Dataset
 from src.figures.data import duplicates_found
 from src.figures.template import templates
 
-_SHOWN = {"relabel": 120, "drop": 40}  # suggestions that have a picture; the table has all
+_SHOWN = {"labels": 120, "strangers": 40}  # suggestions that have a picture; the table has all
 _SIDE = 144  # pixels of a picture
 
 
@@ -37,16 +38,19 @@ def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.Dat
         }
 
     suggestions = {}
-    for action, most in _SHOWN.items():
-        rows = found[found["action"] == action]
-        first = rows.head(most)
+    strange = found["reason"] == STRANGE
+    for part, rows in {"labels": found[~strange], "strangers": found[strange]}.items():
+        first = rows.head(_SHOWN[part])
         shown = zip(map(picture, first["file"]), first["value"], first["reason"], strict=True)
-        suggestions[action] = len(rows), list(shown)
+        suggestions[part] = len(rows), list(shown)
     copies = []
     for kind, sets in {"Equal": dataset.duplicates.equal, "Nearly equal": dataset.duplicates.near}.items():
         if sets and sets.sets:
-            examples = ([picture(each.name) for each in members if each.name in position] for members in sets.examples)
-            copies.append((kind, duplicates_found(sets), [members for members in examples if members]))
+            examples = [
+                [picture(each.name) if each.name in position else each.model_dump() for each in members]
+                for members in sets.examples
+            ]
+            copies.append((kind, duplicates_found(sets), examples))
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         suggestions=suggestions,
         copies=copies,

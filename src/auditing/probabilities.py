@@ -19,7 +19,7 @@ from src.data.splitting import Indices
 from src.models.file import ModelSpec
 from src.training.features import features_of, head_classifier
 
-FOLDS = 5
+FOLDS = 5  # fewer where there are fewer different images
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of logistic regression: the least regularises most
 _SIDE = 16  # pixels, at most, of the images that are compared without a network
 
@@ -69,13 +69,14 @@ def out_of_fold(
     order = np.random.default_rng(0).permutation(len(members))
     order = order[np.argsort(labels[first[order]], kind="stable")]  # one class after the other, for equal shares
     fold_of = np.empty(len(members), np.int64)
-    fold_of[order] = np.arange(len(members)) % FOLDS
+    folds = min(FOLDS, len(members))
+    fold_of[order] = np.arange(len(members)) % folds
     fold = fold_of[np.searchsorted(members, units)]
     least = np.inf
     best: NDArray[np.float64] = np.empty(0)
     for strength in STRENGTHS:
         probabilities = np.zeros((len(labels), len(classes)))
-        for held_out in (fold == number for number in range(FOLDS)):
+        for held_out in (fold == number for number in range(folds)):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, tol=1e-3))
             model.fit(features[~held_out], labels[~held_out])
             probabilities[np.ix_(held_out, model.classes_)] = model.predict_proba(features[held_out])

@@ -7,8 +7,10 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
+from src.data.duplicates import SMALLEST, near_duplicates
 from src.data.prepared import SAMPLES, LabelledImages, Shards, SplitName, split_folder
 from src.data.splitting import Indices, find_units
+from src.params import Split
 
 
 class Samples(NamedTuple):
@@ -18,17 +20,26 @@ class Samples(NamedTuple):
     labels: Indices  # (N,)
     names: list[str]
     splits: NDArray[np.str_]  # (N,)
-    units: Indices  # (N,), equal for equal images and for those of one group
+    same: Indices  # (N,), of each the first image that shows the same picture: equal, or nearly equal
+    units: Indices  # (N,), equal for images that show the same picture and for those of one group
 
 
-def together(opened: Mapping[SplitName, LabelledImages]) -> Samples:
-    """Put the images of splits, which are open already, behind each other."""
+def together(opened: Mapping[SplitName, LabelledImages], split: Split) -> Samples:
+    """Put the images of splits, which are open already, behind each other.
+
+    Nearly equal images are looked for where the split stage does, which may have divided them as the source does.
+    """
     table = pandas.concat([pandas.read_parquet(split_folder(split) / SAMPLES) for split in opened])
-    columns = [table["digest"]] if table["group"].isna().any() else [table["digest"], table["group"]]
+    images = cast(NDArray[np.uint8], Shards([found.images for found in opened.values()]))
+    digest, group = (pandas.factorize(table[column])[0].astype(np.int64) for column in ("digest", "group"))
+    same = find_units(digest)
+    if split.near_duplicates == "together" and min(images.shape[1:3]) >= SMALLEST:
+        same = near_duplicates(images, same)
     return Samples(
-        images=cast(NDArray[np.uint8], Shards([found.images for found in opened.values()])),
+        images=images,
         labels=np.concatenate([found.labels for found in opened.values()]),
         names=table["name"].tolist(),
         splits=np.repeat(list(opened), [len(found.labels) for found in opened.values()]),
-        units=find_units(*(pandas.factorize(column)[0].astype(np.int64) for column in columns)),
+        same=same,
+        units=same if table["group"].isna().any() else find_units(same, group),
     )

@@ -10,13 +10,13 @@ import pandas
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.auditing.probabilities import FOLDS
 from src.auditing.samples import Samples
 from src.core.paths import RAW
 from src.data.archives import is_archive, members
 from src.data.images import FORMATS
 from src.data.splitting import Indices
 
-_FOLDS = 5
 _CAMERA = 272  # EXIF's number for its model
 
 
@@ -57,7 +57,7 @@ def shortcuts(found: Mapping[str, NDArray[Any]], labels: Indices) -> list[tuple[
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_depth=4, class_weight="balanced", min_samples_leaf=5, random_state=0)
-    folds = KFold(_FOLDS, shuffle=True, random_state=0)
+    folds = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=0)
     accuracy = {}
     for name, column in found.items():
         numbers = pandas.factorize(column, sort=True)[0] if column.dtype.kind == "U" else column

@@ -1,5 +1,6 @@
 """Trained weights of a network: published ones, or those of a file. No pickle is loaded."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,13 +48,14 @@ def published(name: str) -> Mapping[str, Tensor]:
     if name.startswith(TIMM):
         import timm
 
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
         try:
             network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
         except Exception as error:  # the hub's client has many kinds, for what is away, unknown or damaged
-            reason = " ".join(str(error).split())[:200]
+            reason = str(error.__cause__ or error).partition("\n")[0]
             raise UserError(
-                f"model.weights: those of {name} cannot be downloaded ({reason}): set model.weights to a file, or to "
-                "none"
+                f"model.weights: those of {name} cannot be downloaded ({reason}): set model.weights to a file "
+                "(of src.audit: --weights FILE), or to none"
             ) from None
         return network.state_dict()
     from torchvision.models import get_model_weights

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import encoded, pack_tar, picture
+from data_samples import encoded, pack_tar, picture, run_stages, split_params, write_files
 from numpy.typing import NDArray
 
 from src.auditing.findings import confused, label_issues, outliers, suggest, wrong_labels
 from src.auditing.probabilities import out_of_fold, pixel_features
-from src.auditing.samples import Samples
+from src.auditing.samples import Samples, together
 from src.auditing.shortcuts import properties, shortcuts
 from src.core.errors import UserError
+from src.data.prepared import open_split
 
 CLASSES = ["ant", "bee", "cow"]
 
@@ -66,7 +67,47 @@ def test_a_class_of_one_image_is_named() -> None:
 
 
 def samples(images: NDArray[np.uint8], labels: NDArray[np.int64], names: list[str]) -> Samples:
-    return Samples(images, labels, names, np.repeat("train", len(names)), np.arange(len(names)))
+    numbers = np.arange(len(names))
+    return Samples(images, labels, names, np.repeat("train", len(names)), same=numbers, units=numbers)
+
+
+def test_four_images_are_judged_too() -> None:
+    points, labels = features(4)[0], np.arange(4) % 2
+    probabilities = out_of_fold(points, labels, np.arange(4), CLASSES[:2])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert dict(shortcuts({"noise": points[:, 0]}, labels))["noise"] <= 1
+
+
+def test_a_photo_encoded_again_is_in_the_unit_of_the_first_where_split_puts_them_together(root: Path) -> None:
+    files: dict[str, bytes] = {}
+    for number in range(12):
+        photo = picture(number).resize((64, 64))
+        name = f"{('ant', 'bee')[number % 2]}/{number}"
+        files |= {f"{name}.png": encoded(photo), f"{name}-again.jpg": encoded(photo, "JPEG", quality=60)}
+    run_stages(write_files(root / "photos", files), validation=0.0, test=0.0)
+    found = together({"train": open_split("train")}, split_params(near_duplicates="together"))
+    unit = dict(zip(found.names, found.units, strict=True))
+    assert all(unit[name] == unit[name.replace(".png", "-again.jpg")] for name in files if name.endswith(".png"))
+    assert len(set(unit.values())) == 12
+    assert len(set(together({"train": open_split("train")}, split_params(near_duplicates="ignore")).units)) == 24
+
+
+def test_of_copies_with_different_labels_the_less_probable_is_to_drop() -> None:
+    """Two equal images, then two nearly equal ones; of the third pair the labels agree."""
+    points, labels = features(12)
+    images = np.repeat(np.arange(12, dtype=np.uint8), 3).reshape(12, 1, 1, 3)
+    images[1], labels[:6] = images[0], [0, 1, 2, 0, 1, 1]
+    same = np.array([0, 0, 2, 2, 4, 4, *range(6, 12)])
+    probabilities = np.full((12, 3), 0.05) + 0.85 * np.eye(3)[labels]
+    probabilities[:4] = [0.2, 0.7, 0.1], [0.2, 0.7, 0.1], [0.2, 0.0, 0.8], [0.3, 0.0, 0.7]
+    names = [f"{number}.png" for number in range(12)]
+    found = suggest(samples(images, labels, names)._replace(same=same), points, probabilities, CLASSES)
+    assert found.head(2).to_numpy().tolist() == [
+        ["0.png", "drop", "", "equal to 1.png, labelled bee"],
+        ["3.png", "drop", "", "nearly equal to 2.png, labelled cow"],
+    ]
+    assert found["file"].is_unique
+    assert not {"1.png", "2.png", "4.png", "5.png"} & {*found["file"]}
 
 
 def test_suggestions_are_corrections_and_strangers_come_last() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from src import audit
 from src.core.errors import UserError
 from src.core.paths import AUDIT
+from src.data.corrections import read_corrections
 from src.data.prepared import open_split, read_names
 
 WRONG = {"light/3&.png", "light/8.png", "dark/20.png"}
@@ -85,6 +87,35 @@ def test_test_images_are_opened_and_written_of_on_demand_alone(photos: Path, mon
     assert (AUDIT / "suggestions.csv").read_bytes() == before
     assert {row["file"] for row in rows("test.csv")} <= set(read_names("test"))
     assert WRONG & set(read_names("test")) <= {row["file"] for row in rows("test.csv")}
+
+
+def test_copies_with_different_labels_are_suggested_and_named_where_no_picture_is_shown(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = {f"light/copy{number}.png": f"dark/{number}.png" for number in range(5, 13)}
+    copies = {copy: (photos / "data/images" / original).read_bytes() for copy, original in pairs.items()}
+    write_files(photos / "data/images", copies)
+    run_stages(None, validation=0.2, test=0.2)
+    closed = {*read_names("test")} & {*pairs}
+    assert 0 < len(closed) < len(pairs)
+    run(monkeypatch)
+    suggested = {
+        row["file"]: (row["action"], row["reason"]) for row in rows("suggestions.csv")[: len(pairs) - len(closed)]
+    }
+    assert suggested == {
+        copy: ("drop", f"equal to {original}, labelled dark") for copy, original in pairs.items() if copy not in closed
+    }
+    page = (AUDIT / "index.html").read_text(encoding="utf-8")
+    assert "light: drop" in page
+    assert all(f">{name}</p><p>test: not opened" in page for copy in closed for name in (copy, pairs[copy]))
+
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.endswith("that are probably wrong, once you have looked at them")
+    Path("data/corrections.csv").write_text("file,action,value,reason\n", encoding="utf-8")
+    subprocess.run(line, shell=True, check=True)
+    accepted = {each.file for each in read_corrections()}
+    assert {*suggested} <= accepted
+    assert f"the {len(accepted)} that" in line
 
 
 @pytest.mark.usefixtures("photos")

@@ -135,7 +135,7 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.Monk
     import timm
 
     def offline(name: str, pretrained: bool) -> nn.Module:
-        raise OSError(f"no route to the weights of {name}")
+        raise FileNotFoundError("Please check your connection and") from OSError(f"no route to the weights of {name}")
 
     build_only = timm.create_model
     monkeypatch.setattr(
