@@ -35,7 +35,9 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
         if isinstance(value, (int, float)) and not key.endswith(("_ci_low", "_ci_high")):
             low, high = metrics.get(f"{key}_ci_low"), metrics.get(f"{key}_ci_high")
             interval = "" if low is None or high is None else f"{_number(key, low)} to {_number(key, high)}"
-            rows[key] = _NAMES.get(key, key.replace("_", " ")), _number(key, value), interval
+            plain = key.removesuffix("_calibrated")
+            name = _NAMES.get(plain, plain.replace("_", " ")) + (", calibrated" if plain != key else "")
+            rows[key] = name, _number(key, value), interval
 
     # The number that counts, its name, and how sure it is; then smaller ones.
     validation = training["validation_accuracy"]
@@ -74,9 +76,9 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
 
 def _number(key: str, value: float) -> str:
     """Write the value of a metric, or an end of its interval."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return percent(value, 2) if key.endswith(_SHARES) else f"{value:.4f}"
+    if key.endswith("images"):
+        return f"{value:,.0f}"
+    return percent(value, 2) if key.removesuffix("_calibrated").endswith(_SHARES) else f"{value:.4f}"
 
 
 def data_rows(dataset: Dataset) -> Iterator[tuple[str, str]]:

@@ -106,6 +106,8 @@ def test_numbers_settings_data_and_environment_are_said(hostile: tuple[str, list
     assert f"net{HOSTILE}" in words, "names are text"
     assert "test accuracy" in words
     assert "tta accuracy" in words
+    assert "calibration error (ECE), calibrated3.75 %" in words
+    assert "robustness images1,234\n" in words
     assert "optimizer.lr" in words
     assert "0.004" in words
     assert "1 test images are among those of train" in words
