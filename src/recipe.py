@@ -16,9 +16,10 @@ from src.params import load, writing
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", help="of the recipe; without one, all are listed")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("name", nargs="?", help="of the recipe; without one, all are listed")
     parser.add_argument("--force", action="store_true", help="also over changes of params.yaml that no commit holds")
-    parser.add_argument(
+    asked.add_argument(
         "--suggest", action="store_true",
         help="for the photos that dvc repro split has prepared: what to set in params.yaml, timed by a few steps",
     )  # fmt: skip

@@ -12,10 +12,9 @@ from PIL import Image
 
 from src.auditing.probabilities import FOLDS
 from src.auditing.samples import Samples
-from src.core.paths import RAW
-from src.data.archives import is_archive, members
 from src.data.images import FORMATS
 from src.data.splitting import Indices
+from src.data.staging import source_files
 
 _CAMERA = 272  # EXIF's number for its model
 
@@ -31,15 +30,14 @@ def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
     of_file: dict[str, tuple[int, float, str, str, int]] = {}
     wanted = set(samples.names)
     Image.MAX_IMAGE_PIXELS = None  # `split` has read these files; here their headers do
-    for path in filter(lambda path: is_archive(path, str(path)), sorted(RAW.iterdir())):
-        for member in members(path, max_bytes, str(path)):
-            if member.name in wanted:
-                content = member.read()
-                with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as file:
-                    width, height = file.size
-                    camera = str(file.getexif().get(_CAMERA, ""))
-                    values = width * height, width / height, str(file.format), camera, len(content)
-                    of_file[member.name] = values
+    for member in source_files(max_bytes):
+        if member.name in wanted:
+            content = member.read()
+            with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as file:
+                width, height = file.size
+                camera = str(file.getexif().get(_CAMERA, ""))
+                values = width * height, width / height, str(file.format), camera, len(content)
+                of_file[member.name] = values
     if len(of_file) == len(wanted):
         columns = zip(*(of_file[name] for name in samples.names), strict=True)
         headings = ("image size", "aspect ratio", "file format", "camera", "file size")

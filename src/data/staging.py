@@ -52,7 +52,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
 
     def photos() -> Iterator[tuple[str, bytes]]:
-        for member in _files(max_bytes):
+        for member in source_files(max_bytes):
             suffix = PurePosixPath(member.name).suffix.lower()
             if key := own_file(data.name, member.name):
                 if key in own:
@@ -117,7 +117,11 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     )
 
 
-def _files(max_bytes: int) -> Iterator[Member]:
+def source_files(max_bytes: int) -> Iterator[Member]:
+    """Yield the files of `data/raw` in its order: those in archives, and rows of Parquet files, as files of their own.
+
+    Raises `UserError` where an archive, or all Parquet files, hold more than `max_bytes`.
+    """
     unpacked = 0  # from all Parquet files
     for path in sorted(RAW.iterdir()):
         single = Member(path.name, path.stat().st_size, path.read_bytes)

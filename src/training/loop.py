@@ -203,10 +203,10 @@ def draw_segments(train_step: TrainStep, training: Batches, seed: int, number: i
     height, width, channels = training.image_shape
     images = min(_SEGMENT_BYTES // (height * width * channels), _SEGMENT_IMAGES)
     images = max(1, images // config.batch_size) * config.batch_size
-    labels = training.labels.cpu()
+    labels = training.labels.cpu() if config.sampling == "balanced" else None
     for epoch in itertools.count(number):
         generator = torch.Generator().manual_seed(segment_seeds(seed, epoch, 0)[1])
-        times = balanced(labels, generator) if config.sampling == "balanced" else None
+        times = None if labels is None else balanced(labels, generator)
         order = shuffled(training.shards, generator, times)
         if len(order) > 1:
             rest = len(order) % config.batch_size
