@@ -47,6 +47,7 @@ def render() -> str:
         "verdicts",
         "calibration",
         "audit",
+        "photos",
     )
     found = {name: kept(FOLDER / f"{name}.json") for name in names}
     picked = json.loads(CHOICES.read_text(encoding="utf-8"))
