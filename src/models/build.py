@@ -9,7 +9,7 @@ from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.airbench import airbench
 from src.models.classifier import Classifier, Normalize, Resize
-from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, replace_activations
+from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, freeze_batch_norm, replace_activations
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
 NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
@@ -64,7 +64,9 @@ def build(
         network = pretrained_network(model, image, classes)
         if model.activation is not None:
             replace_activations(network, ACTIVATIONS[model.activation])
-    if model.freeze:
+    if model.freeze == "batch_norm":
+        freeze_batch_norm(network)
+    elif model.freeze:
         freeze_all_but_last(network)
     return Classifier(network, normalize)
 

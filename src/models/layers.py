@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src import params
 
@@ -66,6 +67,13 @@ def freeze_all_but_last(network: nn.Module) -> None:
     """Leave only the last layer to be trained."""
     network.requires_grad_(False)
     last_layer(network)[1].requires_grad_()
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Leave the batch norms as they were pretrained; `Classifier.train` then keeps their running statistics, too."""
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.requires_grad_(False)
 
 
 def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:

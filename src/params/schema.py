@@ -92,10 +92,16 @@ def _network_name(value: Any) -> Any:
     return value
 
 
+Freeze = Annotated[
+    Annotated[bool, Tag("all")] | Annotated[Literal["batch_norm"], Tag("batch norm")],
+    Discriminator(lambda value: "batch norm" if isinstance(value, str) else "all"),
+]
+
+
 class Model(Config):
     name: Annotated[str, BeforeValidator(_network_name)]
     weights: Annotated[str, Field(min_length=1)]
-    freeze: bool
+    freeze: Freeze
     activation: Activation | None
     dropout: Share
     normalize: Normalize
@@ -267,6 +273,6 @@ class Params(Config):
             if self.train.schedule.name == "plateau":
                 raise ValueError("the schedule plateau needs validation images: set split.validation above 0")
         name = self.train.optimizer.name
-        if self.model.freeze and name in ("muon", "muon_sgd"):
+        if self.model.freeze is True and name in ("muon", "muon_sgd"):
             raise ValueError(f"{name} trains hidden layers, of which model.freeze leaves none: use adamw")
         return self

@@ -65,8 +65,8 @@ def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
     yield (
         "train.epochs",
         train.epochs,
-        train.epochs if model.freeze else 20,
-        f"for the last layer alone; to fine-tune (freeze false) start with 3, of {epoch:.0f} s each",
+        train.epochs if model.freeze is True else 20,
+        f"for the last layer alone; to fine-tune (freeze: batch_norm) start with 3, of {epoch:.0f} s each",
     )
     yield "train.batch_size", train.batch_size, batch_size, f"{images:,} images train: 20 steps an epoch or more"
     if max(counts) >= _UNEVEN * min(counts):

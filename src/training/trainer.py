@@ -49,7 +49,7 @@ class Trainer:
         spec = ModelSpec.of(model, self.dataset)
         classifier = spec.build(seed)
         learned, images = classifier, self.images
-        if model.freeze and not settings.augment.changes:
+        if model.freeze is True and not settings.augment.changes:
             frozen = compute.place(classifier)
             if last := head_classifier(frozen, images["train"]):
                 splits: tuple[SplitName, ...] = ("train", "validation")

@@ -317,10 +317,11 @@ def test_networks_whose_activations_are_functions_are_those_that_the_schema_refu
     assert set(ACTIVATIONS_IN_CODE) == {name for name in TORCHVISION if name.startswith(tuple(calling))}
 
 
-def test_a_frozen_network_learns_only_its_last_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("freeze", [True, "batch_norm"])
+def test_what_is_frozen_learns_nothing(freeze: bool | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(build(section("resnet18"), CIFAR, 1000, [0.5], [0.5]).network.state_dict(), "weights.pth")
-    model = section("resnet18", dropout=0.5, weights="weights.pth", freeze=True)
+    model = section("resnet18", dropout=0.5, weights="weights.pth", freeze=freeze)
     classifier = build(model, CIFAR, 2, [0.5], [0.5]).train()
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     values = {"name": "adam", "lr": 1e-2, "weight_decay": 0.1}
@@ -328,5 +329,9 @@ def test_a_frozen_network_learns_only_its_last_layer(tmp_path: Path, monkeypatch
     classifier(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)).sum().backward()
     optimiser.step()
     changed = {name for name, tensor in classifier.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {"network.fc.1.weight", "network.fc.1.bias"}  # neither batch norm's running statistics
+    learned = {"network.fc.1.weight", "network.fc.1.bias"}
+    if freeze == "batch_norm":
+        norms = {name for name, layer in classifier.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+        learned = {name for name in before if name.rpartition(".")[0] not in norms}
+    assert changed == learned  # never batch norm's running statistics
     assert any(layer.training for layer in classifier.modules() if isinstance(layer, nn.Dropout))

@@ -83,6 +83,7 @@ def changed(old: str, new: str) -> Params:
         ("clip_gradient: ", "clip_gradient: 0", "train.clip_gradient is 0: must be greater than 0"),
         ("ema: ", "ema: 1", "train.ema is 1: must be less than 1"),
         ("freeze: false", "freeze: true", "model: freeze: without pretrained weights there is nothing to keep"),
+        ("freeze: false", "freeze: norm", "model.freeze is 'norm': must be 'batch_norm'"),
         ("activation: ", "activation: elu", "model.activation is 'elu': must be 'relu'"),
         ("crop: 0.125", "crop: 4", "train.augment.crop is 4: must be a share of the shorter side, at most 0.5: 4 of"),
         ("policy: ", "policy: trivail", "train.augment.policy is 'trivail': must be empty, trivial, or {name: rand, "),

@@ -122,6 +122,7 @@ def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Train
     [
         ({"name": "squeezenet1_1"}, {}),  # whose last layer is a convolution, that is pooled
         ({"freeze": False}, {}),
+        ({"freeze": "batch_norm"}, {}),
         ({}, {"augment": NO_AUGMENT | {"flip": True}}),
     ],
 )
