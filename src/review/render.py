@@ -140,7 +140,8 @@ def _cost(of: Mapping[str, Any]) -> str:
     before, after, unit = of["base"], of["head"], _COSTS[of["name"]]
     if not before or not after or before == after:
         return f"{after:,.10g} {unit}" if after else f"unknown {unit}"
-    return f"{before:,.10g} → {after:,.10g} {unit} ({_signed(100 * (after / before - 1), '+,.1f')} %)"
+    change = 100 * (after / before - 1)
+    return f"{before:,.10g} → {after:,.10g} {unit} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
 
 
 _FILTERS: dict[str, Any] = {

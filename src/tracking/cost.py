@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch], latency: float | None) -> None:
-    """Write the cost of the model that this process has trained, to three digits.
+    """Write the cost of the model that this process has trained, to two digits.
 
     environment: as `src.training.record` gives it; latency: in milliseconds. Memory is the most that tensors took at
     once on a GPU, and elsewhere the most that this process took.
@@ -38,7 +38,7 @@ def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**30
     seconds = sum(epoch.seconds for epoch in epochs)
     numbers = {"training_seconds": seconds, "peak_memory_gib": memory, "latency_ms": latency}
-    rounded = {name: float(f"{number:.3g}") for name, number in numbers.items() if number is not None}
+    rounded = {name: float(f"{number:.2g}") for name, number in numbers.items() if number is not None}
     write_json(_file(model_md5), {"machine": machine, **rounded})
 
 
