@@ -71,6 +71,7 @@ def test_another_rate_and_network(clone: Path) -> None:
         ("train.optimizer.lr", "0.004", "0.0002"),
     ]
     assert found["data"] == []
+    assert [change["name"] for change in found["spent"]] == ["training_seconds", "peak_memory_gib", "latency_ms"]
     assert "parameters" in [c["name"] for c in found["metrics"]]
     for split, name, old in zip(("validation", "test"), ("validation_", ""), before, strict=True):
         new = pandas.read_csv(clone / "reports" / f"{name}predictions.csv")
