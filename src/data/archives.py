@@ -36,7 +36,7 @@ class Member(NamedTuple):
 
 def is_archive(path: Path, called: str) -> bool:
     """Tell by its content if a file is an archive that `members` reads; errors name it as it is `called`."""
-    with _damage_reported(called):
+    with damage_reported(called):
         return tarfile.is_tarfile(path) or zipfile.is_zipfile(path)
 
 
@@ -47,7 +47,7 @@ def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
     Raise `UserError`, which names the archive as the user `called` it, if it is damaged, unsafe or larger.
     """
     total = 0
-    with _damage_reported(called):
+    with damage_reported(called):
         for name, size, read in _tar(path) if tarfile.is_tarfile(path) else _zip(path, called):
             if (total := total + size) > max_bytes:
                 raise too_large(called, max_bytes)
@@ -62,7 +62,7 @@ def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
             # macOS writes é as two characters, others as one: folders of both are one class.
             plain = unicodedata.normalize("NFC", plain) + ("/" if name.endswith("/") else "")
             if plain not in ("", "/"):
-                yield Member(plain, size, partial(_read, read, called))
+                yield Member(plain, size, damage_reported(called)(read))
 
 
 def too_large(called: str, max_bytes: int) -> UserError:
@@ -127,13 +127,9 @@ def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
     return info.filename
 
 
-def _read(read: Callable[[], bytes], called: str) -> bytes:
-    with _damage_reported(called):
-        return read()
-
-
 @contextmanager
-def _damage_reported(called: str) -> Iterator[None]:
+def damage_reported(called: str) -> Iterator[None]:
+    """Raise `UserError`, which names the file as the user `called` it, for what readers of damaged files raise."""
     try:
         yield
     except _DAMAGE as error:

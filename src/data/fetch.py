@@ -1,4 +1,4 @@
-"""Download files over http(s): mirrors in turn, retried, resumed after a break, checked, kept for good.
+"""Download files over http(s): mirrors in turn, five times, resumed after a break, checked, kept for good.
 
 Files are kept in `.cache/downloads`, where a later run finds them without network and where a user may put them.
 """
@@ -19,8 +19,7 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect to each address of a host, and without a byte
-PATIENCE = 15.0  # seconds without a new byte, after which nothing is tried again
-FIRST_WAIT = 1.0  # seconds before the mirrors are tried again, doubled each time
+WAITS = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each round of the mirrors
 
 
 class Checksum(NamedTuple):
@@ -38,55 +37,46 @@ def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, max_bytes:
     part = path.with_name(f"{path.name}.part")
     # Of two experiments at the same time the second waits, then finds the file.
     with FileLock(f"{path}.lock"), files.naming(path, part):
-        if not (path.is_file() and _agrees(path, checksum)):
-            _try_mirrors(list(urls), part, checksum, max_bytes, remedy)
-            part.replace(path)
+        if path.is_file() and _agrees(path, checksum):
+            return
+        reasons: dict[str, str] = {}
+        left = list(urls)
+        for wait in WAITS:
+            time.sleep(wait)
+            for url in list(left):
+                # Without a checksum nothing tells if a part belongs to the file that the server has now.
+                start = part.stat().st_size if checksum and part.is_file() else 0
+                try:
+                    _download(url, part, start, max_bytes)
+                    if _agrees(part, checksum):
+                        part.replace(path)
+                        return
+                    part.unlink()
+                    # The part that was there may have been at fault.
+                    reasons[url], again = "the file there has another checksum", start > 0
+                except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                    reasons[url], again = _reason(error)
+                print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
+                if not again:
+                    left.remove(url)
+            if not left:
+                break
+        said = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
+        raise UserError(f"cannot download ({said}): {remedy}")
 
 
 def _agrees(path: Path, checksum: Checksum | None) -> bool:
     return checksum is None or files.digest(path, checksum.algorithm) == checksum.value
 
 
-def _try_mirrors(urls: list[str], part: Path, checksum: Checksum | None, max_bytes: int, remedy: str) -> None:
-    """Download to `part`, from where it ends if there is a checksum. Raise `UserError` if no mirror gives it."""
-    reasons: dict[str, str] = {}
-    longest, progressed, wait = 0, time.time(), FIRST_WAIT
-    while True:
-        for url in list(urls):
-            if checksum is None:
-                part.unlink(missing_ok=True)  # nothing tells if it belongs to the file that the server has now
-            try:
-                resumed = _download(url, part, max_bytes)
-                if _agrees(part, checksum):
-                    return
-                part.unlink()
-                # The part that was there may have been at fault.
-                reasons[url], again = "the file there has another checksum", resumed
-            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                reasons[url], again = _reason(error)
-            if not again:
-                urls.remove(url)
-            print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
-            if part.is_file() and part.stat().st_size > longest:
-                longest, progressed, wait = part.stat().st_size, part.stat().st_mtime, FIRST_WAIT
-        if not urls or time.time() + wait - progressed > PATIENCE:
-            said = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
-            raise UserError(f"cannot download ({said}): {remedy}")
-        print(f"trying again in {wait:g} s", file=sys.stderr, flush=True)
-        time.sleep(wait)
-        wait *= 2
-
-
-def _download(url: str, part: Path, max_bytes: int) -> bool:
-    """Download to `part`; if it is there and the server can, only what it lacks. Return if that was so."""
-    start = part.stat().st_size if part.is_file() else 0
+def _download(url: str, part: Path, start: int, max_bytes: int) -> None:
+    """Download to `part`, if the server can from its byte `start` on."""
     headers = {"Accept-Encoding": "identity"}  # or the file's own gzip might be taken off
     if start:
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if start and response.status_code == requests.codes.requested_range_not_satisfiable:
-            part.unlink()  # it is longer than the file
-            return _download(url, part, max_bytes)
+            return  # the part is as long as the file, or longer
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             start = 0
@@ -100,7 +90,6 @@ def _download(url: str, part: Path, max_bytes: int) -> bool:
                     raise UserError(f"{without_credentials(url)} has more than {size}: raise data.max_gib if it should")
                 file.write(piece)
                 bar.update(len(piece))
-    return start > 0
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
@@ -117,4 +106,4 @@ def _reason(error: Exception) -> tuple[str, bool]:
             return "the connection broke off", True
         case requests.ConnectionError():
             return "not reachable", True
-    return "not a valid URL", False
+    return "not a valid URL of http or https", False

@@ -1,4 +1,4 @@
-"""Decode one image file to uint8 pixels, with Pillow.
+"""Decode image files to uint8 pixels, with Pillow: one, or many in threads.
 
 - The content decides the format, not the extension; only the formats of `FORMATS` are tried.
 - EXIF rotation and mirroring are applied.
@@ -15,12 +15,17 @@ Resizing is bilinear with antialiasing, as torchvision's pretrained networks wer
 
 import io
 import threading
+import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from src.core.pool import map_ahead, processors
 
 # Pillow's plugins that decode photos and scans themselves; others start programs (EPS) or are rare and little tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -36,6 +41,11 @@ BYTES_PER_PIXEL = 8  # in a file, at most: four channels of 16 bits
 MAX_FILE_BYTES = BYTES_PER_PIXEL * MAX_PIXELS
 _LARGE_PIXELS = 4_000_000
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
+_WORKERS = min(16, processors())  # more would only wait for the one thread that reads and writes
+DIGEST_BYTES = 16
+# What one task of a thread may hold. One task for each file of 1 KiB would cost more than decoding it.
+_TASK_FILE_BYTES = 256 * 2**10
+_TASK_PIXEL_BYTES = 8 * 2**20
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -52,11 +62,53 @@ class Fit(NamedTuple):
     resize: Resize
 
 
+class Decoded(NamedTuple):
+    name: str
+    pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: unreadable
+    digest: bytes  # equal for images with equal pixels, grey or RGB
+    reason: str  # why it is unreadable, else empty
+
+
+def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: int) -> Iterator[Decoded]:
+    """Yield each of `files` (name, content) decoded, in order; in threads, since Pillow leaves Python's lock."""
+    most = 1  # images of a task, as large as the last one that was decoded
+
+    def tasks() -> Iterator[list[tuple[str, bytes]]]:
+        task: list[tuple[str, bytes]] = []
+        size = 0
+        for file in files:
+            task.append(file)
+            size += len(file[1])
+            if len(task) >= most or size >= _TASK_FILE_BYTES:
+                yield task
+                task, size = [], 0
+        yield task
+
+    def decoded(name: str, content: bytes) -> Decoded:
+        try:
+            pixels = decode(content, fit, max_pixels)
+        except Unreadable as reason:
+            return Decoded(name, None, b"", str(reason))
+        return Decoded(name, pixels, digest(np.broadcast_to(pixels, (*pixels.shape[:2], 3))), "")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
+        for images in map_ahead(lambda task: [decoded(*file) for file in task], tasks(), _WORKERS):
+            for image in images:
+                if image.pixels is not None:
+                    most = max(1, _TASK_PIXEL_BYTES // (3 * image.pixels[..., 0].size))
+                yield image
+
+
+def digest(pixels: NDArray[np.uint8]) -> bytes:
+    """Return `DIGEST_BYTES` that are equal for equal pixels."""
+    return blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_BYTES).digest()
+
+
 def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the pixels of an image file, (H, W, C) with C = 1 (grey) or 3 (RGB). Raise `Unreadable`."""
-    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice as many where it opens a file, before we can look
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = _opened(data)
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise Unreadable(f"{image.width}×{image.height} pixels are too many")
@@ -69,8 +121,6 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
             return to_array(to_fit(image, fit) if fit else image)
     except Unreadable:
         raise
-    except Image.DecompressionBombError:
-        raise Unreadable(f"more than {2 * max_pixels:,} pixels are too many") from None
     except UnidentifiedImageError:
         if _is_heic(data):
             raise Unreadable("HEIC, which is not read: convert it to JPEG") from None
@@ -82,10 +132,15 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
 def is_image(data: bytes) -> bool:
     """Tell if the content starts like an image of one of `FORMATS`, or HEIC; it may still be damaged."""
     try:
-        Image.open(io.BytesIO(data), formats=FORMATS)
+        _opened(data)
     except Exception:  # as in `decode`
         return _is_heic(data)
     return True
+
+
+def _opened(data: bytes) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = None  # `decode` bounds them, before it decodes
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _is_heic(data: bytes) -> bool:

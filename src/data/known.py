@@ -6,7 +6,6 @@ damage; `data.sha256` pins a file that nobody may replace.
 
 import hashlib
 import pickle
-import struct
 import zlib
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -15,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
-from src.data.archives import too_large
+from src.data.archives import damage_reported, too_large
 
 
 class Source(NamedTuple):
     classes: tuple[str, ...]
     mirrors: tuple[str, ...]  # best first; each has all files
-    files: Mapping[str, str]  # MD5 by name; none: nothing to fetch
+    files: Mapping[str, str]  # MD5 by name
     pickles: Mapping[str, str]  # MD5 of those within, by name: no other pickle is loaded
 
 
@@ -37,7 +36,7 @@ telephone television tiger tractor train trout tulip turtle wardrobe whale willo
 """  # the fine labels
 
 SOURCES = {
-    "digits": Source(_DIGITS, (), {}, {}),  # comes with scikit-learn
+    "digits": Source(_DIGITS, (), {"digits.csv.gz": ""}, {}),  # comes with scikit-learn
     "mnist": Source(
         _DIGITS,
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
@@ -80,17 +79,6 @@ SOURCES = {
         {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     ),
 }
-_IDX_FILES = (
-    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-)
-OWN_FILES: Mapping[str, tuple[str, ...]] = {
-    "digits": ("digits.csv",),
-    "mnist": _IDX_FILES,
-    "fashion_mnist": _IDX_FILES,
-    "cifar10": tuple(SOURCES["cifar10"].pickles),
-    "cifar100": tuple(SOURCES["cifar100"].pickles),
-}
 
 Images = NDArray[np.uint8]  # (N, H, W, C)
 Labels = NDArray[np.int64]  # (N,)
@@ -102,58 +90,60 @@ class Part(NamedTuple):
     labels: Labels
 
 
+def own_files(dataset: str) -> list[str]:
+    """Return the names of a data set's own files, unpacked."""
+    source = SOURCES[dataset]
+    return list(source.pickles or (name.removesuffix(".gz") for name in source.files))
+
+
 def own_file(dataset: str, name: str) -> str | None:
-    """Return which of `OWN_FILES` the file `name` is (its folder does not matter), or None."""
+    """Return which of `own_files` the file `name` is (its folder does not matter), or None."""
     base = name.rpartition("/")[2].removesuffix(".gz").replace(".idx", "-idx")  # some unpack to train-images.idx3-ubyte
-    return base if base in OWN_FILES.get(dataset, ()) else None
+    return base if dataset in SOURCES and base in own_files(dataset) else None
 
 
 def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> list[Part]:
-    """Return all images of a data set, from the contents of its `OWN_FILES`, which are taken out of `files`.
+    """Return all images of a data set, from the contents of its `own_files`, which are taken out of `files`.
 
     Each may unpack to `max_bytes`. Raise `UserError` if one is missing or damaged, or if they do not fit together.
     """
-    if missing := [name for name in OWN_FILES[dataset] if name not in files]:
+    if missing := [name for name in own_files(dataset) if name not in files]:
         raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source: fetch the whole data set")
-    contents = ((name, _unpacked(name, files.pop(name), max_bytes)) for name in OWN_FILES[dataset])
     if dataset == "digits":
-        parts = [Part("digits", *_read_digits(data)) for _, data in contents]
+        parts = [Part("digits", *_read_digits(_content("digits.csv", files, max_bytes)))]
     elif dataset.startswith("cifar"):
-        *batches, test = [_read_cifar(dataset, name, data) for name, data in contents]
+        *batches, test = [_read_cifar(dataset, name, _content(name, files, max_bytes)) for name in own_files(dataset)]
         images, labels = map(np.concatenate, zip(*batches, strict=True))
         parts = [Part("train", images, labels), Part("test", *test)]
     else:
-        images, labels, test_images, test_labels = (_read_idx(name, data) for name, data in contents)
+        arrays = [_read_idx(name, _content(name, files, max_bytes)) for name in own_files(dataset)]
+        images, labels, test_images, test_labels = arrays
         parts = [
             Part("train", images[..., np.newaxis], labels.astype(np.int64)),
             Part("test", test_images[..., np.newaxis], test_labels.astype(np.int64)),
         ]
     classes = len(SOURCES[dataset].classes)
     for split, images, labels in parts:
-        if len(images) != len(labels) or not len(images):
-            reason = "have different numbers of images and labels"
-        elif images.shape[1:] != parts[0].images.shape[1:]:
-            reason = "have images of another size than the others"
-        elif not 0 <= labels.min() <= labels.max() < classes:
-            reason = f"have a label outside of 0 to {classes - 1}"
-        else:
-            continue
-        raise UserError(f"data set {dataset}: the {split} files {reason}: fetch them again")
+        fits = len(images) == len(labels) > 0 and images.shape[1:] == parts[0].images.shape[1:]
+        if not fits or not 0 <= labels.min() <= labels.max() < classes:
+            raise UserError(
+                f"data set {dataset}: images and labels of the {split} files do not fit together, or images have "
+                f"other sizes, or a label is not below {classes}: fetch them again"
+            )
     return parts
 
 
-def _unpacked(name: str, data: bytes, max_bytes: int) -> bytes:
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    decoder = zlib.decompressobj(wbits=31)
-    try:
-        data = decoder.decompress(data, max_bytes)
-    except zlib.error as error:
-        raise UserError(f"{name} is damaged ({error}): fetch it again") from None
-    if decoder.unconsumed_tail:
-        raise too_large(name, max_bytes)
-    if not decoder.eof:
-        raise UserError(f"{name} is truncated: fetch it again")
+def _content(name: str, files: dict[str, bytes], max_bytes: int) -> bytes:
+    """Take the file `name` out of `files`, and unpack it if it is packed by gzip."""
+    data = files.pop(name)
+    if data.startswith(b"\x1f\x8b"):
+        with damage_reported(name):
+            decoder = zlib.decompressobj(wbits=31)
+            data = decoder.decompress(data, max_bytes)
+            if decoder.unconsumed_tail:
+                raise too_large(name, max_bytes)
+            if not decoder.eof:
+                raise EOFError("its end is missing")
     return data
 
 
@@ -166,14 +156,11 @@ def _read_digits(data: bytes) -> tuple[Images, Labels]:
 def _read_idx(name: str, data: bytes) -> NDArray[np.uint8]:
     """Return the array of an IDX file of bytes: (N,) labels or (N, H, W) images, as its name says."""
     dimensions = 3 if "idx3" in name else 1
-    start = 4 + 4 * dimensions
-    try:
+    with damage_reported(name):
         if data[:4] != bytes([0, 0, 8, dimensions]):
-            raise ValueError("another kind")
-        shape = struct.unpack(f">{dimensions}I", data[4:start])
-        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-    except (struct.error, ValueError):
-        raise UserError(f"{name} is no IDX file of bytes, or not as long as its header says: fetch it again") from None
+            raise ValueError("no IDX file of bytes")
+        shape = np.frombuffer(data, ">u4", dimensions, offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + shape.nbytes).reshape(shape)
 
 
 def _read_cifar(dataset: str, name: str, data: bytes) -> tuple[Images, Labels]:

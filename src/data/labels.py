@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from src.core.errors import UserError
-from src.data.layout import Layout, counted, examples, listed, number_classes, official_splits, split_named, without_top
+from src.data.layout import Layout, counted, listed, number_classes, split_named, splits_by_folder
 
 TABLES = (".csv", ".tsv", ".jsonl")
 _FILE, _LABEL = ("file", "file_name", "filename", "image"), ("label", "class")
@@ -57,7 +57,7 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
 
 def labelled_layout(
     names: Sequence[str], rows: Mapping[str, Row], unreadable: Collection[str], classes: Sequence[str] | None
-) -> tuple[Layout, list[str] | None]:
+) -> Layout:
     """Return classes, splits and groups of images from their rows. Raise `UserError` if the two do not fit.
 
     Without a column `split`, folders `train/`, `validation/` and `test/` give it, as without a table.
@@ -88,12 +88,8 @@ def labelled_layout(
     chosen = [found[name] for name in names]
     if gone := sorted({row.label for row in found.values()} - {row.label for row in chosen}):
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
-    if any(row.split for row in chosen):
-        official = [split_named(row.split) for row in chosen]
-    else:
-        shown, which = examples(names)
-        of_shown = official_splits(without_top([name.split("/") for name in shown]))[1]
-        official = [of_shown[index] for index in which]
+    divided = any(row.split for row in chosen)
+    official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)
     layout = number_classes([row.label for row in chosen], official, classes)
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
-    return layout, groups if any(row.group for row in chosen) else None
+    return layout._replace(groups=groups) if any(row.group for row in chosen) else layout

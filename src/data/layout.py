@@ -39,6 +39,7 @@ class Layout(NamedTuple):
     classes: list[str]
     labels: NDArray[np.int64]  # (N,)
     official: NDArray[np.int8]  # (N,), values of src.data.splitting
+    groups: list[str] | None = None  # (N,), where the source has groups: images of one group stay together
 
 
 def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Sequence[str] = ()) -> Layout:
@@ -48,19 +49,30 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     classes are what is found, in natural order (numbers by value). `others` are names of files that were left out and
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
-    shown, which = examples(names)
-    parts = without_top([name.split("/") for name in shown])
-    parts, official = official_splits(parts)
+    shown, which = _examples(names)
+    parts, official = _official_splits(_without_top([name.split("/") for name in shown]))
     found = _classes(parts, shown)
     if classes is None:
         _check_depth(parts)
-        _check_splits(found, official)
+        trained = {name for name, split in zip(found, official, strict=True) if split == FREE}
+        if strangers := sorted(set(found) - trained):  # its folders may be no classes
+            raise UserError(
+                f"the source's validation or test folder has {_quoted(strangers, 3)}, which its train folder "
+                f"({_quoted(sorted(trained), 3)}) lacks: give all the same class folders"
+            )
     _check_missing(shown, parts, found, others)
     layout = number_classes(found, official, classes)
     return Layout(layout.classes, layout.labels[which], layout.official[which])
 
 
-def examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+def splits_by_folder(names: Sequence[str]) -> list[int]:
+    """Return the split of each image by the folders in its name alone."""
+    shown, which = _examples(names)
+    _, official = _official_splits(_without_top([name.split("/") for name in shown]))
+    return [official[index] for index in which]
+
+
+def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """Return names of which each stands for all that differ in their number alone, and which one stands for each name.
 
     So millions of names are understood by a few: one of each folder, and of what `class.number.ext` names in it.
@@ -106,9 +118,9 @@ def is_generated(part: str) -> bool:
     return part.startswith(".") or part.lower() in _GENERATED
 
 
-def without_top(parts: list[list[str]]) -> list[list[str]]:
+def _without_top(parts: list[list[str]]) -> list[list[str]]:
     """Return names without the folders that all share, but never without the folder that is the class."""
-    while len({part[0] for part in parts}) == 1 and not SPLIT_WORDS.keys() & {parts[0][0].lower()} and _has_more(parts):
+    while len({part[0] for part in parts}) == 1 and parts[0][0].lower() not in SPLIT_WORDS and _has_more(parts):
         parts = [part[1:] for part in parts]
     return parts
 
@@ -119,7 +131,7 @@ def _has_more(parts: list[list[str]]) -> bool:
     return depth > 2 or (depth == 2 and len({match[1] for part in parts if (match := _FLAT.fullmatch(part[-1]))}) > 1)
 
 
-def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]:
+def _official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]:
     """Return names without the folder of their split, and the split. A lone `train` beside other classes is a class."""
     if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
         parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
@@ -138,7 +150,7 @@ def official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]
     below = [part[1:] for part in parts]
     if all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2) and _has_more(below):
         below = [part[1:] for part in below]  # train/train/cat, as "Extract all" makes
-    return without_top(below), [split[part[0]] for part in parts]
+    return _without_top(below), [split[part[0]] for part in parts]
 
 
 def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
@@ -173,24 +185,12 @@ def _check_depth(parts: list[list[str]]) -> None:
             )
 
 
-def _check_splits(found: list[str], official: list[int]) -> None:
-    """Raise `UserError` if validation or test has a class that train has not: its folders may be no classes."""
-    trained = {name for name, split in zip(found, official, strict=True) if split == FREE}
-    if strangers := set(found) - trained:
-        raise UserError(
-            f"the source's validation or test folder has {_quoted(sorted(strangers), 3)}, which its train folder "
-            f"({_quoted(sorted(trained), 3)}) lacks: give all the same class folders"
-        )
-
-
 def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:
     """Raise `UserError` if a class or a folder beside the class folders has no image that was read, only `others`."""
     missing: Counter[str] = Counter()
     if len(parts[0]) == 1:
         photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
-        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match)
-        for name in found:
-            del missing[name]
+        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match and match[1] not in found)
     else:
         folders = {PurePosixPath(name).parents[len(part) - 2] for name, part in zip(names, parts, strict=True)}
         parents = {folder.parent for folder in folders}

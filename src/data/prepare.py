@@ -28,62 +28,58 @@ def prepare(data: Data, split: Split) -> Dataset:
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
         # All images with their labels; what follows decides where they go.
         staged, scene = correct(stage(data, scratch))
-        official = _official(staged, data.name, split)
-        groups = staged.groups or (match_groups(staged.names.tolist(), split.groups) if split.groups else None)
-        staged = staged._replace(official=official, groups=groups)
+        if split.groups and staged.groups is None:
+            staged = staged._replace(groups=match_groups(staged.names.tolist(), split.groups))
         equal, near = equal_images(staged.digests), None
         if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
+        groups = staged.groups
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
-        where = _split(staged, units, data.limit, split)
+        where = _split(data, staged, units, split)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
     return record
 
 
-def _official(staged: Staged, dataset: str, split: Split) -> NDArray[np.int8]:
-    """Return where the source puts each image, with `split.validation_from_test`. Say what of `split` has no effect."""
+def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[np.int8]:
+    """Return the split of each image, −1 where it is left out, and say what of `split` has no effect.
+
+    Raise `UserError` if the source has too few images for it, or a split lacks a class.
+    """
+    classes = len(staged.classes)
+    if classes < 2:
+        raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
     official = staged.official.copy()
     tests = np.flatnonzero(official == TEST)
     if wanted := split.validation_from_test:
         if wanted >= len(tests):
             few = f"only {len(tests):,} test images of its own: lower it, or set it to 0"
-            raise UserError(f"split.validation_from_test is {wanted:,}, but {dataset} has {few}")
+            raise UserError(f"split.validation_from_test is {wanted:,}, but {data.name} has {few}")
         if (official == VALIDATION).any():
             raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
         official[tests[:wanted]] = VALIDATION
-    if len(tests) and split.test:
-        print("the source has its own test images: split.test is not used")
-    if split.validation and (official == VALIDATION).any():
-        print("the source has its own validation images: split.validation is not used")
-    return official
-
-
-def _split(staged: Staged, units: Indices, training_images: int | None, split: Split) -> NDArray[np.int8]:
-    """Return the split of each image, −1 where `data.limit` leaves it out. Raise `UserError` if one lacks a class."""
-    classes = len(staged.classes)
-    if classes < 2:
-        raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
-    validation = 0.0 if VALIDATION in staged.official else split.validation
-    test = 0.0 if TEST in staged.official else split.test
+    for which, share in ((TEST, split.test), (VALIDATION, split.validation)):
+        if share and which in official:
+            print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
+    validation = 0.0 if VALIDATION in official else split.validation
+    test = 0.0 if TEST in official else split.test
     identities = map(str.encode, staged.groups) if staged.groups else map(bytes, staged.digests)
     rank = ranks(identities, split.seed)
-    where = place(staged.labels, staged.official, units, rank, validation, test)
+    where = place(staged.labels, official, units, rank, validation, test)
     train = int((where == TRAIN).sum())
-    if training_images is not None and training_images < train:
-        if training_images < classes:
-            raise UserError(f"data.limit is {training_images}, below one image for each of {classes} classes")
+    if data.limit is not None and data.limit < train:
+        if data.limit < classes:
+            raise UserError(f"data.limit is {data.limit}, below one image for each of {classes} classes")
         for which in (TRAIN, VALIDATION, TEST):
             indices = np.flatnonzero(where == which)
-            share = round(len(indices) * training_images / train)
-            where[np.delete(indices, limit(staged.labels[indices], rank[indices], share))] = -1
-    wanted = (True, split.validation or VALIDATION in staged.official, split.test or TEST in staged.official)
-    for which, needed in zip((TRAIN, VALIDATION, TEST), wanted, strict=True):
+            kept = round(len(indices) * data.limit / train)
+            where[np.delete(indices, limit(staged.labels[indices], rank[indices], kept))] = -1
+    for which, share in ((TRAIN, 1), (VALIDATION, split.validation), (TEST, split.test)):
         found = np.bincount(staged.labels[where == which], minlength=classes)
-        if needed and not found.all():
+        if (share or which in official) and not found.all():
             label = int(np.argmin(found))
-            count = ((staged.labels == label) & (staged.official >= 0)).sum()
+            count = ((staged.labels == label) & (official >= 0)).sum()
             raise UserError(
                 f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
                 "(equal images and groups stay together): add images, or change split or data.limit"

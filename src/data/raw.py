@@ -5,13 +5,12 @@ Archives stay archives, and a folder becomes one: tens of thousands of files wou
 
 import hashlib
 import os
-import re
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import distribution
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from src.core.addresses import without_credentials
@@ -31,9 +30,9 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
         raise UserError(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
     max_bytes = round(max_gib * 2**30)
     RAW.parent.mkdir(parents=True, exist_ok=True)
-    for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
+    for stale in RAW.parent.glob(f".{RAW.name}.*"):  # of a process that was killed
         shutil.rmtree(stale)
-    with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=f".{RAW.name}.", suffix=".tmp") as temporary:
+    with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=f".{RAW.name}.") as temporary:
         target = Path(temporary) / RAW.name
         with naming(RAW, target):
             target.mkdir()
@@ -49,50 +48,51 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
                     shutil.copyfile(path, target / name)
             else:
                 called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
-                url = source if source is not None and re.match(r"(?i)https?://", source) else None
-                copy = _fetch(url, sha256, max_bytes, target) if url else _copy(source, called, target)
+                if source is not None and "://" in source:
+                    path = _fetched(source, sha256, max_bytes)
+                else:
+                    path = _local(source, called)
+                if path.is_dir():
+                    copy = target / "images.tar"
+                    _pack(path, copy)
+                else:
+                    copy = shutil.copyfile(path, target / path.name)
                 _check(copy, called, sha256, max_bytes)
             if RAW.exists():
                 shutil.rmtree(RAW)
             target.rename(RAW)
 
 
-def _fetch(url: str, sha256: str | None, max_bytes: int, target: Path) -> Path:
-    """Copy the archive at `url` into the folder `target`, and return the copy."""
+def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
+    """Return the file at `url`, which is fetched unless it was before."""
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = downloads() / "sources" / key / _plain_name(urlsplit(url).path.rsplit("/", 1)[-1])
+    path = downloads() / "sources" / key / (PurePosixPath(urlsplit(url).path).name.lstrip(".") or "source")
     if path.is_file() and sha256 is None:
         print(f"{without_credentials(url)} was fetched before: remove {shown(path)} to fetch it again")
     remedy = f"check the URL, {_PLACE} {shown(path)}, or set data.source to a file"
     fetch([url], path, Checksum("sha256", sha256) if sha256 else None, max_bytes, remedy)
-    return shutil.copyfile(path, target / path.name)
+    return path
 
 
-def _copy(source: str | None, called: str, target: Path) -> Path:
-    """Copy or pack the file or folder `source`, by default `data/images`, into the folder `target`."""
-    if source is not None and "://" in source:
-        raise UserError(f"{called}: only http and https are read: fetch it, and name the file")
+def _local(source: str | None, called: str) -> Path:
+    """Return the file or folder `source`, by default `data/images`. Raise `UserError` if it cannot be one."""
     path = IMAGES if source is None else Path(os.path.normpath(main_root() / source))  # without following links
     if path == main_root() / IMAGES:
         raise UserError(f"data.source must be empty for {IMAGES}, or DVC would not look there for new photos")
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
-        if path.is_relative_to(main_root() / written):
+        ours = main_root() / written
+        if path.is_relative_to(ours) or ours.is_relative_to(path):
             # DVC deletes it before the stage that would read it.
-            raise UserError(f"{called} lies in {written}, which the pipeline writes: name a place outside")
-    if path.is_file():
-        return shutil.copyfile(path, target / _plain_name(path.name))
-    if path.is_dir():
-        if RAW.resolve().is_relative_to(path.resolve()):
-            raise UserError(f"data.source must not contain {RAW}: give the folder of the images")
-        if _pack(path, target / "images.tar"):
-            return target / "images.tar"
-    if source is not None:
-        state = "is an empty folder" if path.is_dir() else "does not exist"
-        raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
-    raise UserError(
-        f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; git ignores them: "
-        f"they reach other machines, --temp and --queue experiments only after dvc add {IMAGES} (docs/machines.md)"
-    )
+            raise UserError(f"{called} lies in or holds {written}, which the pipeline writes: name a place outside")
+    if path.is_file() or (path.is_dir() and any(_visible(path))):
+        return path
+    if source is None:
+        raise UserError(
+            f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; git ignores them: "
+            f"they reach other machines, --temp and --queue experiments only after dvc add {IMAGES} (docs/machines.md)"
+        )
+    state = "is an empty folder" if path.is_dir() else "does not exist"
+    raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
 
 
 def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> None:
@@ -112,37 +112,31 @@ def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> No
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 
 
-def _plain_name(name: str) -> str:
-    """Return a file name that is harmless on every system."""
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".-") or "source"
-
-
-def _pack(folder: Path, target: Path) -> int:
+def _pack(folder: Path, target: Path) -> None:
     """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
-    files = sorted(_walk(folder, folder, (folder.resolve(),)))
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, path in files:
+        for name, path in sorted(_walk(folder, folder)):
             info = tarfile.TarInfo(name)
             with path.open("rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
-    return len(files)
 
 
-def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
-    visible = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
-    if not visible and folder != root:  # a class whose photos were forgotten
+def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name in `root` and path of every regular file below `folder`, also behind links."""
+    if folder != root and not _visible(folder):  # a class whose photos were forgotten
         raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
-    for path in visible:
-        if path.is_symlink() and not path.exists():
+    for path in _visible(folder):
+        if path.is_symlink() and not path.exists():  # to which a link in a circle leads, too
             raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
-            real = path.resolve()
-            if real in above:
-                raise UserError(f"{path} is a link to a folder that holds it: remove it")
             if path.is_symlink() and root == IMAGES:
                 raise UserError(f"{path} is a link, behind which DVC would not notice new photos: put its folder there")
-            yield from _walk(root, path, (*above, real))
+            yield from _walk(root, path)
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return what a folder holds, without what is hidden."""
+    return [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]

@@ -9,7 +9,6 @@ from src.data.layout import counted, is_generated, listed
 from src.data.prepared import Dataset, DuplicateSets
 
 _MOST_CLASSES = 40
-_IMBALANCE = 10  # the largest class has so many times the training images of the smallest
 
 
 def print_left_out(names: Sequence[str]) -> None:
@@ -27,7 +26,7 @@ def print_left_out(names: Sequence[str]) -> None:
 
 
 def report(record: Dataset) -> None:
-    """Print how many images each class has in each split, which of them are duplicates, and what may surprise."""
+    """Print how many images each class has in each split, and which of them are duplicates."""
     image, duplicates = record.image, record.duplicates
     print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
     splits = record.splits.values()
@@ -45,13 +44,6 @@ def report(record: Dataset) -> None:
     _report_duplicates(duplicates.equal, "equal images")
     if duplicates.near:
         _report_duplicates(duplicates.near, "nearly equal images")
-    per_class = record.splits["train"].per_class
-    largest, smallest = max(per_class, key=per_class.__getitem__), min(per_class, key=per_class.__getitem__)
-    if per_class[largest] >= _IMBALANCE * per_class[smallest]:
-        print(
-            f"strong class imbalance in train: {per_class[largest]:,} × {largest!r} but {per_class[smallest]:,} × "
-            f"{smallest!r}; look at the per-class accuracy"
-        )
 
 
 def _report_duplicates(found: DuplicateSets, kind: str) -> None:

@@ -15,18 +15,27 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, is_archive, members, too_large
-from src.data.decoding import DIGEST_BYTES, decode_all, digest
-from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, is_image, to_array, to_fit, to_image
-from src.data.known import OWN_FILES, SOURCES, Part, own_file, read_own_files
+from src.data.images import (
+    BYTES_PER_PIXEL,
+    DIGEST_BYTES,
+    SUFFIXES,
+    Fit,
+    decode_all,
+    digest,
+    is_image,
+    to_array,
+    to_fit,
+    to_image,
+)
+from src.data.known import SOURCES, Part, own_file, own_files, read_own_files
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
-from src.data.layout import counted, is_generated, listed, read_layout
+from src.data.layout import Layout, counted, is_generated, listed, read_layout
 from src.data.parquet import rows
 from src.data.report import print_left_out
 from src.data.splitting import FREE, TEST
 from src.params import Data
 
 _TEXT = np.dtypes.StringDType()  # a few bytes for each text, where Python's own take a hundred
-_DIGITS = {"digits": 4, "train": 5, "test": 5}  # of the numbers by which images of a data set's own files are named
 _ARCHIVES = {".zip", ".tar", ".tgz", ".txz", ".7z", ".rar"}
 
 
@@ -34,13 +43,13 @@ class Staged(NamedTuple):
     """Hold N images in the order of the source."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
-    classes: list[str]
     names: NDArray[Any]  # (N,), of numpy's StringDType
-    labels: NDArray[np.int64]  # (N,)
-    official: NDArray[np.int8]  # (N,), values of src.data.splitting
-    groups: list[str] | None  # (N,), of a table of labels: images of one group stay together
     digests: NDArray[np.uint8]  # (N, 16), equal for images with equal pixels
     unreadable: list[str]  # names of files that were left out
+    classes: list[str]  # this and what follows as in `Layout`
+    labels: NDArray[np.int64]
+    official: NDArray[np.int8]
+    groups: list[str] | None
 
 
 def stage(data: Data, scratch: IO[bytes]) -> Staged:
@@ -55,8 +64,6 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         for member in source_files(max_bytes):
             suffix = PurePosixPath(member.name).suffix.lower()
             if key := own_file(data.name, member.name):
-                if key in own:
-                    raise UserError(f"the source holds {key} twice: keep one")
                 own[key] = member.read()
             elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
                 others.append(member.name)
@@ -67,11 +74,10 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                     limit = "make it smaller, or raise data.max_megapixels"
                     raise UserError(f"{member.name!r} has {member.size:,} bytes: {limit}")
                 others.append(member.name)
-            elif suffix in TABLES:
-                if not read_labels(member.name, member.read(), labels):
-                    others.append(member.name)
             else:
                 content = member.read()
+                if suffix in TABLES and read_labels(member.name, content, labels):
+                    continue
                 if suffix in SUFFIXES or is_image(content):
                     yield member.name, content
                 else:
@@ -100,21 +106,13 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         return _stage_own(data.name, read_own_files(data.name, own, max_bytes), fit, scratch)
     _check(data, names, unreadable, sizes)
     classes = SOURCES[data.name].classes if data.name in SOURCES else None
-    left_out, groups = [name for name, _ in unreadable], None
+    left_out = [name for name, _ in unreadable]
     if labels:
-        layout, groups = labelled_layout(names, labels, left_out, classes)
+        layout = labelled_layout(names, labels, left_out, classes)
     else:
         layout = read_layout(names, classes, [*others, *left_out])
-    return Staged(
-        _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1],
-        layout.classes,
-        np.array(names, _TEXT),
-        layout.labels,
-        layout.official,
-        groups,
-        np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
-        left_out,
-    )
+    pixels = _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1]
+    return Staged(pixels, np.array(names, _TEXT), _by_image(digests), left_out, *layout)
 
 
 def source_files(max_bytes: int) -> Iterator[Member]:
@@ -147,8 +145,7 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
             "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
         )
     if not names:
-        files = list(OWN_FILES.get(data.name, ()))
-        also = f" and none of {data.name}'s own files ({listed(files)})" if files else ""
+        also = f" and none of its own files ({listed(own_files(data.name))})" if data.name in SOURCES else ""
         raise UserError(f"the source holds no images that can be read{also}: put images into one folder for each class")
     if len(sizes) > 1:
         common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in sizes.most_common(5))
@@ -161,11 +158,6 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
         raise UserError(f"the source holds {name!r} {count} times: keep one")
 
 
-def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    scratch.flush()
-    return np.memmap(scratch, np.uint8, "r", shape=shape)
-
-
 def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[bytes]) -> Staged:
     """Stage the images of a data set's own files, numbered within each of its splits."""
     digests = bytearray()
@@ -173,15 +165,23 @@ def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[byt
         image = to_array(to_fit(to_image(image), fit)) if fit else image
         scratch.write(np.ascontiguousarray(image).data)
         digests += digest(image)
-    count = sum(len(part.labels) for part in parts)
-    names = (f"{split}/{number:0{_DIGITS[split]}d}" for split, _, labels in parts for number in range(len(labels)))
-    return Staged(
-        _mapped(scratch, (count, *image.shape)),
-        list(SOURCES[dataset].classes),
-        np.fromiter(names, _TEXT, count),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([np.full(len(part.labels), TEST if part.split == "test" else FREE, np.int8) for part in parts]),
-        None,
-        np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
-        [],
+    counts = [len(part.labels) for part in parts]
+    names = (
+        f"{part.split}/{number:0{4 if part.split == 'digits' else 5}d}"
+        for part, count in zip(parts, counts, strict=True)
+        for number in range(count)
     )
+    labels = np.concatenate([part.labels for part in parts])
+    official = np.repeat([TEST if part.split == "test" else FREE for part in parts], counts).astype(np.int8)
+    layout = Layout(list(SOURCES[dataset].classes), labels, official, groups=None)
+    pixels = _mapped(scratch, (len(labels), *image.shape))
+    return Staged(pixels, np.fromiter(names, _TEXT, len(labels)), _by_image(digests), [], *layout)
+
+
+def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    scratch.flush()
+    return np.memmap(scratch, np.uint8, "r", shape=shape)
+
+
+def _by_image(digests: bytearray) -> NDArray[np.uint8]:
+    return np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)

@@ -27,8 +27,7 @@ def open_checked(dataset: Dataset, *splits: SplitName) -> list[LabelledImages]:
         if data.images.shape != expected:
             found = f"has images (N, H, W, C) of {data.images.shape}, {DATASET} of {expected}"
             raise UserError(f"{split_folder(split)} {found}: {DAMAGED}")
-        if digest(split_folder(split) / LABELS) != record.md5[LABELS]:
-            raise _changed(split_folder(split) / LABELS)
+        _check(split_folder(split) / LABELS, record.md5[LABELS])
         opened.append(data)
     return opened
 
@@ -47,8 +46,7 @@ def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Callable[[], Non
             for name, md5 in dataset.splits[split].md5.items():
                 if ended.is_set():
                     return
-                if digest(split_folder(split) / name) != md5:
-                    raise _changed(split_folder(split) / name)
+                _check(split_folder(split) / name, md5)
 
     with ThreadPoolExecutor(1, "verify") as thread:
         reading = thread.submit(read)
@@ -59,5 +57,6 @@ def verifying(dataset: Dataset, *splits: SplitName) -> Iterator[Callable[[], Non
             ended.set()
 
 
-def _changed(path: Path) -> UserError:
-    return UserError(f"{path} is not the file that the split stage wrote, as {DATASET} has its MD5: {DAMAGED}")
+def _check(path: Path, md5: str) -> None:
+    if digest(path) != md5:
+        raise UserError(f"{path} is not the file that the split stage wrote, as {DATASET} has its MD5: {DAMAGED}")

@@ -134,10 +134,10 @@ CASES = {
     "too many pixels": split(photos(TWO, max_megapixels=0.00003), "raise data.max_megapixels"),
     "an odd name": split(photos(TWO | {"dog/a\n\"'猫.png": b""}), "猫.png"),
     "a broken link": Case(link("photos/cat/x.png", "nothing"), DOWNLOAD, "leads nowhere"),
-    "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in data/raw"),
-    "the repository": Case(photos({}, source="."), DOWNLOAD, "must not contain data/raw"),
+    "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in or holds data/raw"),
+    "the repository": Case(photos({}, source="."), DOWNLOAD, "lies in or holds data/raw"),
     "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "is no folder, no .parquet and no complete archive"),
-    "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: only http"),
+    "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: not a valid URL"),
     # prepared data
     "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train/images-00000.npy is not a complete array"),
     "a changed image": Case(array(TEST_IMAGES, lambda a: a ^ 1), EVALUATE, "test/images-00000.npy is not the file"),
