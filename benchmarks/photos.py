@@ -51,8 +51,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "fine-tuned": FINE,
     "fine-tuned, batch norm too": FINE | {"model.freeze": False},
     f"{FIRST}, then fine-tuned": FINE,
-    "fine-tuned with TrivialAugment": FINE | {"train.augment.policy": "trivial"},
-    "fine-tuned with mixup and EMA": FINE | {"train.augment.mixup": 0.2, "train.ema": 0.95},
 }
 BALANCING: dict[str, dict[str, Any]] = {
     "every image counts the same": {},
