@@ -140,7 +140,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Pa
     python = (sys.executable, "-u", "-m")
     forked.run(clone, "stages.download")
     forked.run(clone, "stages.split")
-    call(clone, *python, "stages.train")
+    forked.run(clone, "stages.train")
     undisturbed = {name: (clone / name).read_bytes() for name in ("models/model.safetensors", "reports/history.csv")}
     shutil.rmtree(clone / ".cache/state")
 
@@ -157,7 +157,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Pa
     while group(first.pid):
         assert time.monotonic() < deadline, "an orphan goes on"
         time.sleep(0.05)
-    told = call(clone, *python, "stages.train")
+    told = forked.run(clone, "stages.train")
     assert "going on after epoch" in told
     assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
     assert [steps for _, _, steps in runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"
