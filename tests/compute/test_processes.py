@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from augment_samples import NO_AUGMENT
-from clones import call, copy_of_the_repository, substitute
+from clones import copy_of_the_repository, substitute
 from forked import Forked
 from repro import group, runs
 from training_samples import CPU, digits, new_classifier, section, weights

@@ -1,7 +1,7 @@
 """Every recipe through all stages, from its images to the page, on some hundred of them and for one epoch.
 
 One clone serves all, and one process, which has imported everything and forks for each stage: what DVC does around them
-is test_pipeline's. The images are noise, in archives of the form that each data set has: `tests/data` reads the real ones.
+is test_pipeline's. The images are noise, in archives of each data set's own form: `tests/data` reads the real ones.
 """
 
 import json
