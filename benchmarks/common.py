@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from src.core.pool import processor_name
+
 FOLDER = Path.cwd() / "benchmarks"
 DATA = Path("../shared/datasets")  # the archives of the data sets
 
@@ -26,11 +28,9 @@ def hardware() -> str:
     """Name processor, memory and GPU, without the machine's name."""
     import torch
 
-    cpuinfo = Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     memory = psutil.virtual_memory().total / 2**30
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{os.cpu_count()} cores of {name[1] if name else platform.processor()}, {memory:.0f} GiB{gpu}"
+    return f"{os.cpu_count()} cores of {processor_name()}, {memory:.0f} GiB{gpu}"
 
 
 def versions(*packages: str) -> dict[str, str]:

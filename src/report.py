@@ -7,9 +7,9 @@
     python -m src.report --sheet                      draws those into reports/: commit it where the photos may be seen
     python -m src.report --write report               everything into a folder, for continuous integration
 
-Reads only what git tracks. Exit code 1 with `--fail-on worse` if the model is worse on validation, or if the head holds
-nothing that could show it: no answers, or numbers that are not those of its parameters and code. With
-`--fail-on no-evidence` it must be better or equivalent.
+Reads only what git tracks, and what both trainings cost where this clone or an MLflow server knows it. Exit code 1 with
+`--fail-on worse` if the model is worse on validation, or if the head holds nothing that could show it: no answers, or
+numbers that are not those of its parameters and code. With `--fail-on no-evidence` it must be better or equivalent.
 """
 
 import argparse

@@ -11,16 +11,14 @@ accuracy that differs by more than luck.
 """
 
 import argparse
-import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
+from src.core.pool import processor_name
 from src.tracking import history
 from src.tracking.lineage import lines, trace
 from src.tracking.rebuild import rebuild, source
@@ -117,9 +115,7 @@ def _rebuild(name: str) -> bool:
     print(f"of {len(wanted.expected)} results {len(found.differing)} differ{also}")
     if ENVIRONMENT.as_posix() in others:
         print(f"libraries, device or precision are others than then, as {ENVIRONMENT} has them")
-    information = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.+)", information.read_text()) if information.exists() else None
-    processor = model[1] if model else platform.processor()
+    processor = processor_name()
     if not found.differing:
         print(f"reproduced bit for bit on {processor}")
         return True

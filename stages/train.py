@@ -5,7 +5,7 @@ torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machi
 """
 
 from src.compute import distributed
-from src.compute.forward import logits
+from src.compute.forward import latency, logits
 from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
@@ -16,6 +16,7 @@ from src.evaluation.calibration import calibrated
 from src.evaluation.predictions import predictions
 from src.models.file import save
 from src.params import load
+from src.tracking import cost
 from src.tracking.identity import training_key
 from src.tracking.live import live
 from src.training import augment, record
@@ -67,6 +68,7 @@ def work() -> None:
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)
             run.log_model_md5(model_md5)
+            cost.write(model_md5, environment, progress.epochs, latency(classifier, images["validation"]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Logits of stored images: the one forward pass that training, evaluation and prediction share."""
 
+import statistics
+import time
+
 import torch
 from torch import Tensor
 
 from src.compute.batches import Batches
 from src.compute.device import evaluation_batch, full_precision
 from src.models.classifier import Classifier
+
+_PASSES = 50  # of one image, whose median is the latency
 
 
 @torch.no_grad()
@@ -21,3 +26,15 @@ def logits(classifier: Classifier, images: Batches, order: Tensor | None = None)
     size = evaluation_batch(images.device, images.image_shape)
     batches = [classifier(batch) for batch, _ in images.take(order, size)]
     return torch.cat(batches) if batches else torch.empty(0, 0, device=images.device)
+
+
+def latency(classifier: Classifier, images: Batches) -> float | None:
+    """Return the milliseconds in which the device classifies one image, the median of many passes; None without any."""
+    if not len(images):
+        return None
+    took = []
+    for _ in range(_PASSES):
+        started = time.perf_counter()
+        logits(classifier, images, torch.arange(1)).cpu()  # waits for the device
+        took.append(1000 * (time.perf_counter() - started))
+    return statistics.median(took)

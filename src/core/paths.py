@@ -72,6 +72,11 @@ def states() -> Path:
     return main_root() / ".cache" / "state"
 
 
+def costs() -> Path:
+    """Return where it lies what trainings cost, which differs from run to run, so that none of it is committed."""
+    return main_root() / ".cache" / "costs"
+
+
 def shown(path: Path) -> str:
     """Return the path as a message names it: short where it lies in the folder in which the user is."""
     here = Path.cwd()

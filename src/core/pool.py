@@ -1,9 +1,12 @@
 """Work in threads, in order, with bounded memory."""
 
 import os
+import platform
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,6 +16,13 @@ Result = TypeVar("Result")
 def processors() -> int:
     """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself."""
+    information = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", information.read_text()) if information.exists() else None
+    return model[1] if model else platform.processor()
 
 
 def map_ahead(

@@ -93,15 +93,13 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame) -> tuple[pandas.DataFra
 
 
 def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> dict[str, Any]:
-    """Compare answers to the shared images by the head's labels. Raises `ValueError` if there is an `obstacle`.
+    """Compare answers to the shared images by the head's labels; there must be no `obstacle`.
 
     `margin` is a share of 1. Where a label was corrected, log loss counts as equal: no table has the probability that
     the base gave the new label. Return the fields of a `Judgement`; what was `corrected`; the images that only the base
     (`broken`) or only the head (`fixed`) has right, those first whose label lost or won most probability; the `classes`
     and `confusions` that changed, the most first.
     """
-    if reason := obstacle(base, head):
-        raise ValueError(reason)
     pairs, corrected = pair(base, head)
     codes, _ = pandas.factorize(np.concatenate([pairs["label"], pairs["prediction_base"], pairs["prediction"]]))
     labels, before, after = np.split(codes, 3)

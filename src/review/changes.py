@@ -11,7 +11,7 @@ from typing import Any
 
 from src.core.addresses import without_credentials
 from src.core.documents import yaml_lines
-from src.core.paths import DATASET, PARAMS, PIPELINE, RAW, REQUIREMENTS
+from src.core.paths import DATASET, ENVIRONMENT, PARAMS, PIPELINE, RAW, REQUIREMENTS
 from src.data.prepared import SPLITS, split_folder
 from src.review.revision import Revision, git, texts
 from src.tracking.identity import flatten
@@ -65,9 +65,18 @@ def cost(base: Revision, head: Revision) -> Changes:
     return [{"name": name, "base": sides[0].get(name), "head": sides[1].get(name)} for name in names]
 
 
+def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    """Return what both trainings took, as `src.tracking.cost` has it, in numbers; nothing of different machines."""
+    if before.get("machine") != after.get("machine"):
+        return []
+    names = ("training_seconds", "peak_memory_gib", "latency_ms")
+    known = (name for name in names if name in before and name in after)
+    return [{"name": name, "base": before[name], "head": after[name]} for name in known]
+
+
 def environment(base: Revision, head: Revision) -> Changes:
     """Return what differs of device, precision, threads and versions that trained."""
-    return _differing(flatten(base.environment), flatten(head.environment))
+    return _differing(*(flatten(each.json(ENVIRONMENT)) for each in (base, head)))
 
 
 def packages(base: Revision, head: Revision) -> Changes:

@@ -8,15 +8,7 @@ import pandas
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import (
-    DATASET,
-    HISTORY,
-    LOCK,
-    METRICS,
-    MODEL,
-    PARAMS,
-    SEEDS,
-)
+from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS
 from src.data.prepared import split_folder
 from src.params import parse
 from src.review import changes
@@ -26,6 +18,7 @@ from src.review.revision import Revision, locks, recorded
 from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
+from src.tracking import cost
 from src.tracking.identity import recipe_digest
 from src.tracking.store import tracking_uri
 
@@ -67,6 +60,7 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
     }
     # After all that reads them: a side says what of it is damaged.
     sides = {"base": _side(base), "head": _side(head)}
+    differing["spent"] = changes.spent(*(side["spent"] for side in sides.values()))
     failure = None
     if found == "worse" and not same:
         failure = "the model is worse"
@@ -92,7 +86,7 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
 
 
 def _side(revision: Revision) -> dict[str, Any]:
-    """Return what is `stale` of a revision by stage and `damaged` by file, its model, and where that one's run is."""
+    """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
     found = stale(revision)
     md5 = revision.model_md5
     uri = tracking_uri()
@@ -101,11 +95,16 @@ def _side(revision: Revision) -> dict[str, Any]:
         from src.tracking.runs import find_run
 
         run = find_run(md5)
-    page = f"/#/experiments/{run.experiment_id}/runs/{run.id}?workflowType=machine_learning" if run else ""
+    spent = cost.read(md5) if md5 else {}
+    page = ""
+    if run is not None:
+        page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+        spent = spent or cost.of_run(run)
     return {
         "name": revision.name,
         "commit": revision.commit,
         "model_md5": md5,
+        "spent": spent,
         "run": without_credentials(uri).rstrip("/") + page if run else None,
         "show": f"python -m src.track show {md5}" if md5 else None,
         "stale": found,

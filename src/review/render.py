@@ -21,6 +21,13 @@ MARK = "<!-- model report -->"
 
 _MOST = 10  # items of a list in a sentence
 _TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no evidence": "No evidence either way"}
+_COSTS = {
+    "parameters": "parameters",
+    "size_mib": "MiB",
+    "training_seconds": "s",
+    "peak_memory_gib": "GiB of memory",
+    "latency_ms": "ms for an image",
+}
 _MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "no evidence"}
 
 
@@ -129,12 +136,12 @@ def _value(value: float, of: Mapping[str, Any]) -> str:
 
 
 def _cost(of: Mapping[str, Any]) -> str:
-    """Write how large both models are: parameters or MiB, and the change if there is one."""
-    unit = "parameters" if of["name"] == "parameters" else "MiB"
-    before, after = of["base"], of["head"]
+    """Write what both models cost, and the change in percent if there is one."""
+    before, after, unit = of["base"], of["head"], _COSTS[of["name"]]
     if not before or not after or before == after:
-        return f"{after:,} {unit}" if after else f"unknown {unit}"
-    return f"{before:,} → {after:,} {unit} ({_signed(100 * (after / before - 1), '+.3g')} %)"
+        return f"{after:,.10g} {unit}" if after else f"unknown {unit}"
+    change = 100 * (after / before - 1)
+    return f"{before:,.10g} → {after:,.10g} {unit} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
 
 
 _FILTERS: dict[str, Any] = {

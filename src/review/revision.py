@@ -17,7 +17,7 @@ from src.core.documents import keys, read_json, read_yaml
 from src.core.dvc import read_lock, read_pipeline
 from src.core.errors import UserError
 from src.core.git import blobs, versions
-from src.core.paths import ENVIRONMENT, LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
+from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
 
 Parsed = TypeVar("Parsed")
@@ -120,11 +120,6 @@ class Revision:
         if (measured := self.table(MEASURED, "metric", "value")) is not None:
             metrics = dict(zip(measured["metric"], measured["value"].tolist(), strict=True)) | metrics
         return training | {f"test_{key}": value for key, value in metrics.items()}
-
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        """Return what trained: device, precision, versions."""
-        return self.json(ENVIRONMENT)
 
     def output(self, path: Path) -> Mapping[str, Any]:
         """Return what `dvc.lock` records of a stage's output: md5, size; nothing if it records none."""

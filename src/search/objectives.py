@@ -1,7 +1,6 @@
 """Name what a search may look for: accuracy or loss on the validation images, and what a network costs."""
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,6 @@ from src.training.results import Epoch
 
 if TYPE_CHECKING:
     from src.training.trainer import Trainer, Training
-
-_PASSES = 50  # of one image, whose median is the latency
 
 
 @dataclass(frozen=True)
@@ -62,13 +59,8 @@ class Objective:
 
 
 def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training") -> dict[str, Any]:
-    """Return the MD5 of the file that the stage train would write, the one in `dvc.lock`, and what objectives need.
-
-    latency: milliseconds in which the device classifies one image, the median of many passes. parameters: their number.
-    """
-    import torch  # in a worker alone
-
-    from src.compute.forward import logits
+    """Return the MD5 of the file that the stage train would write, the one in `dvc.lock`, and what objectives need."""
+    from src.compute.forward import latency, logits  # torch, in a worker alone
     from src.evaluation.calibration import calibrated
     from src.models.file import content
     from src.models.layers import count_parameters
@@ -80,10 +72,5 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
     if "parameters" in objectives:
         found["parameters"] = count_parameters(training.classifier)
     if "latency" in objectives:
-        took = []
-        for _ in range(_PASSES):
-            started = time.perf_counter()
-            logits(training.classifier, validation, torch.arange(1)).cpu()  # waits for the device
-            took.append(1000 * (time.perf_counter() - started))
-        found["latency"] = float(np.median(took))
+        found["latency"] = latency(training.classifier, validation)
     return found

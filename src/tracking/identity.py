@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from src.core.addresses import without_credentials
@@ -92,8 +90,3 @@ def code_files(stage: str) -> Sequence[Path]:
     for entry in map(Path, pipeline[stage].get("deps", [])):
         files.update(entry.rglob("*.py") if entry.is_dir() else [entry])
     return sorted(file for file in files if file.suffix == ".py")
-
-
-def versions() -> dict[str, str]:
-    """Return versions of what computes, read without importing it."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in ("torch", "torchvision")}}

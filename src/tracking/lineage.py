@@ -122,7 +122,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
 def _commit(lineage: Lineage) -> str:
     commits = [state.commit for state in lineage.states if state.commit]
     if lineage.commit is not None:
-        return history.describe(lineage.commit) + (f" (and {len(commits) - 1} later)" if len(commits) > 1 else "")
+        return history.describe(lineage.commit) + (f" (and {len(commits) - 1} more)" if len(commits) > 1 else "")
     if lineage.states:
         return "not yet: dvc.lock of the working tree holds it"
     return "none: no dvc.lock holds this model with these parameters"

@@ -19,7 +19,7 @@ from src.data.prepared import read_dataset
 from src.evaluation.measured import read as read_measured
 from src.evaluation.sentence import accuracy_sentence
 from src.params.writing import load_recipe, names
-from src.tracking import history, identity
+from src.tracking import cost, history, identity
 
 _LONGEST = 6_000  # characters of a parameter that MLflow takes
 _NAME = 100  # characters of a run's name
@@ -83,8 +83,10 @@ def read_record(fresh: str = "") -> Record:
     training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
     measured = read_measured() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
-    # `validation_accuracy` of the kept weights, `test/accuracy`, `robustness/shift_1_accuracy`
-    metrics = dict(training)
+    spent = cost.read(md5)
+    machine = {"machine": spent.pop("machine")} if spent else {}
+    # `validation_accuracy` of the kept weights, `test/accuracy`, `robustness/shift_1_accuracy`, `cost/training_seconds`
+    metrics = training | {f"cost/{key}": value for key, value in spent.items()}
     for key, value in measured.items():
         robust = _ROBUSTNESS.fullmatch(key)
         metrics[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
@@ -103,7 +105,7 @@ def read_record(fresh: str = "") -> Record:
         note=note,
         source=source,
         params=short(flat),
-        tags={"model_md5": md5, **{key: str(value) for key, value in environment.items()}},
+        tags={"model_md5": md5, **machine, **{key: str(value) for key, value in environment.items()}},
         metrics={key: float(value) for key, value in metrics.items() if isinstance(value, int | float)},
         curves={  # validation is absent where there were no images
             int(row["epoch"]): {

@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -21,12 +21,6 @@ CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so tha
 SESSION = "session"  # the tag by which a training that goes on finds its run, until the run is complete
 PROCESS = "process"  # the tag that names the process which writes a run, until the run is complete
 _SAME_START = 2.0  # seconds: the kernel counts the start of a process from a boot time that moves with the clock
-
-
-class Found(NamedTuple):
-    id: str
-    name: str
-    experiment_id: str
 
 
 def existing_store() -> Store | None:
@@ -75,14 +69,13 @@ def registered_run(store: Store, uri: str) -> "Run":
     return run
 
 
-def find_run(model_md5: str) -> Found | None:
-    """Return the newest run of a model, for who only links to it; None too where the store does not answer."""
+def find_run(model_md5: str) -> "Run | None":
+    """Return the newest run of a model, for who only shows it; None too where the store does not answer."""
     try:
         store = existing_store()
-        runs = runs_of(store, model_md5) if store else []
+        return next(iter(runs_of(store, model_md5)), None) if store else None
     except UserError:
         return None
-    return Found(runs[0].info.run_id, runs[0].info.run_name, runs[0].info.experiment_id) if runs else None
 
 
 def begin(

@@ -72,8 +72,6 @@ def test_what_cannot_be_paired_is_refused() -> None:
         (base.head(0), "there are no images"),
     ):
         assert reason in (obstacle(base, head) or "")
-        with pytest.raises(ValueError, match=reason):
-            compare(base, head, MARGIN)
     assert obstacle(base, base) is None
 
 

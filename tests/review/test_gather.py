@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,10 @@ def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypa
     out = tell()
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
-    monkeypatch.setattr(runs, "find_run", lambda md5: runs.Found("abc", "run", "7"))
+    data = SimpleNamespace(tags={"machine": "1 × GPU"}, metrics={"cost/training_seconds": 2.5, "test/accuracy": 1.0})
+    run = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"), data=data)
+    monkeypatch.setattr(runs, "find_run", lambda md5: run)
     linked = tell()
     assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in linked
+    assert json.loads(tell("--json"))["head"]["spent"] == {"machine": "1 × GPU", "training_seconds": 2.5}
     assert "secret" not in out + linked

@@ -197,6 +197,7 @@ def test_the_report_on_that_experiment_is_what_scipy_and_scikit_learn_say(
         ("train.optimizer.lr", "0.004", "0.001"),
     ]
     assert found["data"] == []
+    assert [change["name"] for change in found["spent"]] == ["training_seconds", "peak_memory_gib", "latency_ms"]
     for split, name in (("validation", "validation_predictions.csv"), ("test", "predictions.csv")):
         old = pandas.read_csv(f"reports/{name}")
         new = pandas.read_csv(StringIO(git(clone, "show", f"{tried}:reports/{name}")))
