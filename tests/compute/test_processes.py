@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from augment_samples import NO_AUGMENT
-from clones import copy_of_the_repository, substitute
+from clones import call, copy_of_the_repository, substitute
 from forked import Forked
 from repro import group, runs
 from training_samples import CPU, digits, new_classifier, section, weights
@@ -140,7 +140,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Pa
     python = (sys.executable, "-u", "-m")
     forked.run(clone, "stages.download")
     forked.run(clone, "stages.split")
-    forked.run(clone, "stages.train")
+    call(clone, *python, "stages.train")
     undisturbed = {name: (clone / name).read_bytes() for name in ("models/model.safetensors", "reports/history.csv")}
     shutil.rmtree(clone / ".cache/state")
 
@@ -157,7 +157,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Pa
     while group(first.pid):
         assert time.monotonic() < deadline, "an orphan goes on"
         time.sleep(0.05)
-    told = forked.run(clone, "stages.train")
+    told = call(clone, *python, "stages.train")
     assert "going on after epoch" in told
     assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
     assert [steps for _, _, steps in runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"
