@@ -61,15 +61,12 @@ def plain(**changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("values", OPTIMIZERS, ids=lambda values: values["name"])
-def test_every_optimiser_trains_and_repeats_itself(values: dict[str, Any]) -> None:
+def test_every_optimiser_trains(values: dict[str, Any]) -> None:
     # Rprop compares the signs of successive gradients, which only mean something for the same batch.
     batch_size = {"rprop": 300, "lbfgs": 150}.get(values["name"], 15)
     chosen = plain(epochs=25 if values["name"] == "rprop" else 4, batch_size=batch_size, optimizer=values)
-    first, again = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
-    epochs = run(first, chosen, images=300)
-    run(again, chosen, images=300)
+    epochs = run(new_classifier("mnist_convnet", 0.0), chosen, images=300)
     assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
-    assert torch.equal(weights(first), weights(again))
 
 
 # The rates of muon_sgd: tests/training/test_muon.py.
