@@ -43,7 +43,8 @@ def _suggest() -> None:
     from src.search.suggestion import suggest  # seconds
 
     rows = list(suggest(load()))
-    print("\n".join(f"  {key:18} {present!s:>8} → {value!s:<8} {why}" for key, present, value, why in rows))
+    for key, present, value, why in rows:
+        print(f"  {key:18} {value if value == present else f'{present} → {value}'!s:14} {why}")
     changes = " ".join(f"-S {key}={value}" for key, present, value, _ in rows if value != present)
     print(f"dvc exp run {changes}" if changes else "params.yaml has these settings")
 

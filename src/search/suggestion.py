@@ -4,70 +4,102 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
 
 from src.compute import device
+from src.compute.device import Compute
 from src.core.errors import UserError
-from src.data.prepared import read_dataset
+from src.data.prepared import ImageFormat, read_dataset
 from src.models.build import build
+from src.models.classifier import Classifier
+from src.models.pretrained import timm_config
 from src.params import Params
+from src.params.networks import TIMM
 from src.training.losses import Target
 from src.training.step import TrainStep
 
-_STEPS = 4  # that are timed; the first prepares memory
+_STEPS, _LONG = 3, 2.0  # so many are timed, or until so many seconds are over; the first prepares memory
+_PHOTOS = 16  # in a timed step
 _UNEVEN = 3  # times as many images in the largest class as in the smallest
+_LARGER = ("convnext_tiny", "convnext_base")  # of torchvision
 
 
 def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
     """Yield a dotted key, its value now, the one that it should have, and why.
 
-    Times are of the network of these parameters with random pixels and weights, which take as long as others. Raises
-    `UserError` where the photos are not prepared, or where the network is not a pretrained one.
+    Times are of networks with random pixels and weights, which take as long as others. Raises `UserError` where the
+    photos are not prepared, or where the network is not a pretrained one.
     """
-    dataset, train = read_dataset(), params.train
+    dataset, model, train = read_dataset(), params.model, params.train
     if dataset.name != params.data.name:
         raise UserError(
             f"data/prepared holds {dataset.name}, params.yaml names {params.data.name}: run dvc repro split"
         )
-    if params.model.weights == "none":
-        raise UserError(f"{params.model.name} is not pretrained: python -m src.recipe own-images is for photos")
+    if model.weights == "none":
+        raise UserError(f"{model.name} is not pretrained: python -m src.recipe own-images is for photos")
     counts = dataset.splits["train"].per_class.values()
     images, classes = sum(counts), len(counts)
-    batch_size = next((size for size in (128, 64, 32) if images >= 20 * size), 16)
-    settings = train.model_copy(update={"batch_size": batch_size})
-    compute = device.prepare(settings, params.model.name)
-    model = params.model.model_copy(update={"weights": "none", "freeze": False})
-    classifier = compute.place(build(model, dataset.image, classes, dataset.mean, dataset.std))
-    shape = dataset.image.height, dataset.image.width, dataset.image.channels
-    pixels = torch.randint(256, (batch_size, *shape), dtype=torch.uint8).to(compute.device)
-    labels = (torch.arange(batch_size) % classes).to(compute.device)
-    with torch.no_grad():
-        forward = _seconds(lambda: classifier.eval()(pixels), compute.device) / batch_size
-    step = TrainStep(classifier.train(), settings, labels, compute)
-    learned = _seconds(lambda: step.step(pixels, Target(labels), 1e-9, 1), compute.device) / batch_size
-
     seen = images + dataset.splits["validation"].count
+    size = timm_config(model.name).input_size[1] if model.name.startswith(TIMM) else _published(model.name)[0]
+    batch_size = next((number for number in (128, 64, 32) if images >= 20 * number), 16)
+
+    classifier, compute, pixels = _untrained(params, model.name, size, classes)
+    features = seen * _forward(classifier, compute, pixels)
+    labels = (torch.arange(_PHOTOS) % classes).to(compute.device)
+    step = TrainStep(classifier.train(), train, labels, compute)
+    epoch = images * _seconds(lambda: step.step(pixels, Target(labels), 1e-9, 1), compute.device) / _PHOTOS
+    larger = []
+    for name in _LARGER:
+        side, accuracy = _published(name)
+        seconds = seen * _forward(*_untrained(params, name, side, classes))
+        larger.append(f"{name} ({accuracy:.1f} % on ImageNet) in {seconds:.0f} s")
+
+    yield "data.image_size", params.data.image_size, size, f"what {model.name} was pretrained with"
     yield (
         "model.freeze",
-        params.model.freeze,
+        model.freeze,
         True,
-        f"features first: {seen * forward:.0f} s for {seen:,} photos, then the last layer alone in seconds",
+        f"features first: {features:.0f} s for {seen:,} photos, then the last layer alone in seconds",
     )
     yield (
         "train.epochs",
         train.epochs,
-        train.epochs if params.model.freeze else 20,
-        f"for the last layer alone; to fine-tune (freeze false) start with 3, of {images * learned:.0f} s each",
+        train.epochs if model.freeze else 20,
+        f"for the last layer alone; to fine-tune (freeze false) start with 3, of {epoch:.0f} s each",
     )
     yield "train.batch_size", train.batch_size, batch_size, f"{images:,} images train: 20 steps an epoch or more"
     if max(counts) >= _UNEVEN * min(counts):
         why = f"{max(counts):,} images of the largest class, {min(counts):,} of the least"
         yield "train.sampling", train.sampling, "balanced", why
+    yield "model.name", model.name, model.name, f"with model.normalize imagenet others to try: {'; '.join(larger)}"
+
+
+def _published(name: str) -> tuple[int, float]:
+    """Return the image size and the top-1 accuracy on ImageNet, in percent, of torchvision's weights of a network."""
+    weights = get_model_weights(name).DEFAULT
+    return weights.transforms().crop_size[0], weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+
+
+def _untrained(params: Params, name: str, size: int, classes: int) -> tuple[Classifier, Compute, Tensor]:
+    """Return the network with random weights, on the device of the parameters, and photos (N, H, W, 3) of noise."""
+    compute = device.prepare(params.train, name)
+    model = params.model.model_copy(update={"name": name, "weights": "none", "freeze": False, "normalize": "half"})
+    image = ImageFormat(height=size, width=size, channels=3, resize="crop")
+    classifier = compute.place(build(model, image, classes, [], []))
+    return classifier, compute, torch.randint(256, (_PHOTOS, size, size, 3), dtype=torch.uint8).to(compute.device)
+
+
+def _forward(classifier: Classifier, compute: Compute, pixels: Tensor) -> float:
+    """Return the seconds that the features of one photo take."""
+    with torch.no_grad():
+        return _seconds(lambda: classifier.eval()(pixels), compute.device) / len(pixels)
 
 
 def _seconds(call: Callable[[], object], on: torch.device) -> float:
     """Return the seconds that a call takes on a device: the shortest of a few, since other programs may work too."""
-    times = []
-    for _ in range(_STEPS):
+    times: list[float] = []
+    while len(times) < _STEPS and sum(times) < _LONG:
         started = time.perf_counter()
         call()
         if on.type != "cpu":

@@ -8,6 +8,7 @@ from data_samples import class_folders, run_stages, write_files
 
 from src.core.errors import UserError
 from src.params import Params, writing
+from src.search import suggestion
 from src.search.suggestion import suggest
 
 
@@ -17,12 +18,15 @@ def config(name: str = "resnet18", weights: str = "default") -> Params:
     return params.model_copy(update={"model": model})
 
 
-def test_what_is_prepared_is_counted_and_steps_are_timed(root: Path) -> None:
+def test_what_is_prepared_is_counted_and_steps_are_timed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suggestion, "_LARGER", ("mobilenet_v3_small",))
     write_files(root / "data/images", class_folders({"ant": 400, "bee": 40}))
     run_stages(None, image_size=32, validation=0.2, test=0.2, near_duplicates="ignore")
     found = {key: (present, value, why) for key, present, value, why in suggest(config())}
     assert found["train.batch_size"][1:] == (16, "264 images train: 20 steps an epoch or more")
     assert found["train.sampling"] == ("all", "balanced", "240 images of the largest class, 24 of the least")
+    assert found["data.image_size"] == (224, 224, "what resnet18 was pretrained with")
+    assert re.search(r"others to try: mobilenet_v3_small \(67\.7 % on ImageNet\) in \d+ s$", found["model.name"][2])
     assert found["model.freeze"][:2] == (True, True)
     assert re.match(r"features first: \d+ s for 352 photos, then", found["model.freeze"][2])
     with pytest.raises(UserError, match="cifar_vgg is not pretrained"):
