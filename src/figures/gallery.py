@@ -3,7 +3,6 @@
 Title and caption stand in the function that draws the picture; the page takes both from the file.
 """
 
-import gc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -85,7 +84,6 @@ def pictures(run: Run) -> Iterator[Picture]:
 
 def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
     """Write every picture into `folder`, in the place of all that were there; return the files by part."""
-    gc.freeze()  # what was imported stays: each full collection would walk all of it, a tenth of the time
     for stale in folder.glob("*.png"):
         stale.unlink()
     drawn: dict[Part, list[Path]] = {}
@@ -93,5 +91,4 @@ def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
         path = folder / f"{picture.name}.png"
         picture.draw(path)
         drawn.setdefault(picture.part, []).append(path)
-    gc.unfreeze()
     return drawn

@@ -1,5 +1,6 @@
 """Optimisers by name."""
 
+import inspect
 import warnings
 from typing import Any
 
@@ -67,7 +68,16 @@ def optimizer(
     groups = _groups(network, decay_biases)
     if first_layer_lr < 1:
         groups = [part for group in groups for part in _by_layer(group, network, first_layer_lr)]
-    return _CLASSES[config.name](groups, **settings)
+    return _eager(_CLASSES[config.name])(groups, **settings)
+
+
+def _eager(kind: type[Optimizer]) -> type[Optimizer]:
+    """Return the class without the decorators that import torch's compiler, two seconds, only to keep it away."""
+    methods = {
+        name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "state_dict", "load_state_dict")
+    }
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
 
 
 def recordable(config: params.Optimizer) -> bool:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -19,7 +20,10 @@ import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
 from repro import Repro
-from ruamel.yaml import YAML
+
+from src import tune
+from src.core.errors import UserError
+from src.core.files import digest
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +64,19 @@ def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
 def worker(parent: "subprocess.Popen[str]") -> psutil.Process:
     children = psutil.Process(parent.pid).children()
     return next(child for child in children if any("spawn_main" in word for word in child.cmdline()))
+
+
+@pytest.fixture
+def apply(clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Write values that were found into `params.yaml`; what is said of it."""
+    monkeypatch.chdir(clone)
+
+    def applied(*trial: int) -> str:
+        monkeypatch.setattr("sys.argv", ["tune", "--apply", *map(str, trial)])
+        tune.main()
+        return capsys.readouterr().out
+
+    return applied
 
 
 def trials(clone: Path) -> pandas.DataFrame:
@@ -114,27 +131,25 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
     assert {"index.html", "trials.csv"} <= kept
 
 
-def test_applied_the_values_train_to_the_trials_weights(clone: Path) -> None:
+def test_applied_the_values_train_to_the_trials_weights(clone: Path, apply: Callable[..., str]) -> None:
     best = json.loads((clone / "reports/tuning/best.json").read_text())["best"]
     before = (clone / "params.yaml").read_text().splitlines()
-    assert "git diff shows it" in call(clone, *SEARCH, "--apply", str(best["trial"]))
+    assert "git diff shows it" in apply(best["trial"])
     after = (clone / "params.yaml").read_text().splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert len(changed) == 3
     for old, new in changed:
         assert old.partition(":")[0] == new.partition(":")[0]
         assert old.partition("#")[2] == new.partition("#")[2]
-    call(clone, "dvc", "repro", "evaluate")  # the next test looks at what a plain repro would do next
-    lock = YAML(typ="safe", pure=True).load(clone / "dvc.lock")
-    outs = {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
-    assert outs["models/model.safetensors"] == best["model_md5"]
-    assert "has these values already" in call(clone, *SEARCH, "--apply", str(best["trial"]))
-    assert "trials.csv has no such trial" in call(clone, *SEARCH, "--apply", "99", fails=True)
-
-
-def test_plain_repro_starts_no_search_and_the_stage_goes_on_with_one(clone: Path) -> None:
-    assert "stage 'tune" not in call(clone, "dvc", "repro", "--dry")
+    call(clone, "dvc", "repro", "train")
+    assert digest(clone / "models/model.safetensors") == best["model_md5"]
+    assert "has these values already" in apply(best["trial"])
+    with pytest.raises(UserError, match=r"trials\.csv has no such trial"):
+        apply(99)
     git(clone, "checkout", "-q", "params.yaml")
+
+
+def test_the_stage_goes_on_with_the_search(clone: Path) -> None:
     known = trials(clone)
     substitute(clone / "params.yaml", "trials: 6 ", "trials: 7 ")
     assert "6 of 7 are known already" in call(clone, "dvc", "repro", "tune/dvc.yaml")
@@ -160,7 +175,7 @@ def test_workers_lose_no_trial_and_a_failed_one_says_why(clone: Path) -> None:
     git(clone, "checkout", "-q", "params.yaml")
 
 
-def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path) -> None:
+def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, apply: Callable[..., str]) -> None:
     substitute(clone / "params.yaml", "objective: accuracy ", "objective: [accuracy, latency, parameters] ")
     substitute(clone / "params.yaml", "pruner: median ", "pruner: none ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
@@ -170,9 +185,9 @@ def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path) -
     best = json.loads((clone / "reports/tuning/best.json").read_text())
     assert len({entry["parameters"] for entry in best["front"]} | set(trials(clone)["parameters"])) == 2
     number = best["front"][-1]["trial"]
-    told = call(clone, *SEARCH, "--apply", fails=True)
-    assert re.search(rf"--apply TRIAL: choose one of the Pareto front: .*\b{number}\b", told)
-    call(clone, *SEARCH, "--apply", str(number))
+    with pytest.raises(UserError, match=rf"--apply TRIAL: choose one of the Pareto front: .*\b{number}\b"):
+        apply()
+    apply(number)
     assert f"name: {best['front'][-1]['values']['model.name']} " in (clone / "params.yaml").read_text()
     git(clone, "checkout", "-q", "params.yaml")
 

@@ -57,10 +57,10 @@ def pack_zip(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def class_folders(per_class: Mapping[str, int], prefix: str = "", start: int = 0) -> dict[str, bytes]:
+def class_folders(per_class: Mapping[str, int], prefix: str = "", start: int = 0, size: int = 6) -> dict[str, bytes]:
     """`{prefix}{class}/{n}.png`, all different, in as many as `per_class` says."""
     names = [f"{prefix}{name}/{number}.png" for name, count in per_class.items() for number in range(count)]
-    return {name: png(start + number) for number, name in enumerate(names)}
+    return {name: png(start + number, size) for number, name in enumerate(names)}
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:

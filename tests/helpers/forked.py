@@ -23,7 +23,7 @@ LIMIT = 120  # seconds of one command
 
 
 def prepare(*modules: str) -> None:
-    """Before the first fork: imports these, the tracking client and what it takes to log a model."""
+    """Before the first fork: imports these, the tracking client, what it takes to log a model, and timm."""
     import torch
 
     from src.tracking.store import quieten
@@ -31,7 +31,7 @@ def prepare(*modules: str) -> None:
     torch.set_num_threads(1)  # no threads before a fork
     quieten()
     tracking = ("mlflow.pytorch", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "alembic.command")
-    for module in (*tracking, "torch.export", "torch._dynamo", *modules):
+    for module in (*tracking, "torch.export", "torch._dynamo", "timm", *modules):
         importlib.import_module(module)
     gc.freeze()  # or every child would copy what it looks through
 

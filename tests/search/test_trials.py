@@ -41,10 +41,10 @@ def table(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("sampler", "pruner", "cuts"),
     [
-        ("tpe", "hyperband", 9),
-        ("random", "median", 5),
-        ("cmaes", "median", 5),
-        ("grid", "median", 5),
+        ("tpe", "hyperband", 5),
+        ("random", "median", 2),
+        ("cmaes", "median", 2),
+        ("grid", "median", 2),
         ("gp", "none", 1),
     ],
 )

@@ -1,39 +1,28 @@
-"""Every recipe through all stages, from real images to the page, on some hundred of them and for one epoch.
+"""Every recipe through all stages, from its images to the page, on some hundred of them and for one epoch.
 
 One clone serves all, and one process, which has imported everything and forks for each stage: what DVC does around them
-is test_pipeline's. CIFAR-10's 60,000 files become a small archive first: decoding them all takes 15 s each time.
+is test_pipeline's. The images are noise, in archives of each data set's own form: `tests/data` reads the real ones.
 """
 
 import json
 import shutil
-import tarfile
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
-from clones import ROOT, committed, copy_of_the_repository
+from clones import committed, copy_of_the_repository
+from data_samples import class_folders, mnist_files, pack_tar, png
 from forked import Forked
 from ruamel.yaml import YAML
 
 from benchmarks import report
+from src.data.known import SOURCES
 from src.params import writing
 
 pytestmark = pytest.mark.slow
 
 RECIPES = [name for name in writing.names() if name != "digits"]  # it runs in test_pipeline
-DATA = ROOT.parent / "shared/datasets"
-WEIGHTS = ROOT.parent / "shared/weights/tf_efficientnet_lite0.safetensors"
-ARCHIVES = {
-    "mnist": "mnist-idx.tar.xz",
-    "fashion_mnist": "fashion-mnist-idx.tar.xz",
-    "cifar10": "cifar10.tar.xz",
-    "cifar100": "cifar10.tar.xz",  # there is no archive of CIFAR-100: its recipe runs on CIFAR-10's images
-    "image_folder": "dogs-vs-cats.tar",
-}
-OF_A_CLASS = 40
 
 PARAMETERS = {  # DESIGN.md's; of the others the tutorials say nothing
     "cifar10-vgg": (5_852_170, 22.33),
@@ -48,33 +37,26 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes the path of a data set's archive, made small where its images are files."""
-    folder = tmp_path_factory.mktemp("archives")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the pretrained network of timm that recipes name: random ones, which takes no network."""
+    import timm
+    from safetensors.torch import save_file
 
-    def find(dataset: str) -> Path:
-        path = DATA / ARCHIVES[dataset]
-        if not path.exists():
-            pytest.skip(f"{path} is absent")
-        if "idx" in path.name:
-            return path
-        small = folder / path.name.removesuffix(".xz")
-        if not small.exists():
-            first_of_each_class(path, small)
-        return small
-
-    return find
+    file = tmp_path_factory.mktemp("weights") / "tf_efficientnet_lite0.safetensors"
+    save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), file)
+    return file
 
 
-def first_of_each_class(source: Path, target: Path) -> None:
-    """The first images below each folder, or of each prefix in a flat one, as they are."""
-    taken: Counter[str] = Counter()
-    with tarfile.open(source, "r|*") as images, tarfile.open(target, "w") as few:
-        for member in images:
-            kind = member.name.partition(".")[0].rstrip("0123456789")
-            taken[kind] += 1
-            if taken[kind] <= OF_A_CLASS:
-                few.addfile(member, images.extractfile(member))
+def archive(dataset: str, folder: Path) -> Path:
+    """A few images, packed as those of the data set are."""
+    if dataset == "image_folder":  # flat, as dogs-vs-cats
+        files = {f"{kind}.{n}.png": png(2 * n + k, 64) for n in range(40) for k, kind in enumerate(("cat", "dog"))}
+    elif "mnist" in dataset:
+        files = mnist_files(120, 80)
+    else:
+        each = dict.fromkeys(SOURCES[dataset].classes, 200 // len(SOURCES[dataset].classes))
+        files = class_folders(each, "train/", size=32) | class_folders(each, "test/", start=10**6, size=32)
+    return pack_tar(folder / "images.tar", files)
 
 
 def outputs(clone: Path) -> dict[str, list[Path]]:
@@ -100,25 +82,24 @@ def repro(clone: Path, forked: Forked, drawn: bool) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_runs_from_its_images_to_the_page(
-    recipe: str, clone: Path, archive: Callable[[str], Path], forked: Forked
+    recipe: str, clone: Path, weights: Path, forked: Forked, tmp_path: Path
 ) -> None:
     params = writing.load_recipe(recipe)
-    changes: dict[str, Any] = {"data.limit": 200, "train.epochs": 1, "evaluate.robustness.images": 10}
+    changes: dict[str, Any] = {"train.epochs": 1, "evaluate.robustness.images": 10}
     changes |= {"visualize.samples": 8, "visualize.mistakes": 4}  # drawing is half of the time
     changes["train.threads"] = 1  # tests share the processors
+    changes["data.source"] = str(archive(params.data.name, tmp_path))
+    if params.split.validation_from_test:
+        changes["split.validation_from_test"] = 40
     if params.train.record_every:
         changes["train.record_every"] = 1
-    if params.data.name != "digits":
-        changes["data.source"] = str(archive(params.data.name))
-    if params.data.name == "cifar100":
-        changes["data.name"] = "cifar10"
     if params.train.compile:  # a minute; test_training compiles
         changes["train.compile"] = False
     if params.train.schedule.name == "one_cycle":
         changes["train.schedule.warmup_epochs"] = 0.5
     if params.data.image_size:
         timm = params.model.name.startswith("timm/")
-        changes |= {"data.image_size": 64, "model.weights": str(WEIGHTS) if timm else "none"}
+        changes |= {"data.image_size": 64, "model.weights": str(weights) if timm else "none"}
     text = writing.changed(writing.recipe(recipe), changes)
     (clone / "params.yaml").write_text(text, encoding="utf-8")
 

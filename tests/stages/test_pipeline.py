@@ -4,6 +4,8 @@ The tests of this file run in order: each goes on from where the one before it l
 """
 
 import json
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import mlflow
@@ -13,8 +15,12 @@ from clones import call, committed, copy_of_the_repository, git, substitute
 from mlflow.entities import Run
 from repro import Repro
 from ruamel.yaml import YAML
+from scipy import stats
+from sklearn.metrics import f1_score
 
 from src.core.files import digest
+from src.params import load
+from src.tracking import identity
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +76,7 @@ def test_make_repro_runs_every_stage_also_without_git_and_says_what_came_out(clo
     assert first.process.wait() == 0, first.output
     output = first.output
     assert stages_run(output) == STAGES
+    assert "stage 'tune" not in output, "a search is started by its own pipeline alone"
     metrics = json.loads((clone / "reports/metrics.json").read_text())
     measured = pandas.read_csv(clone / "reports/measured.csv").set_index("metric")
     assert measured["low"]["accuracy"] < metrics["accuracy"] < measured["high"]["accuracy"]
@@ -98,68 +105,67 @@ def test_the_run_holds_parameters_curves_figures_and_model(clone: Path) -> None:
     assert logged_model(run).startswith("m-")
 
 
-def test_a_second_time_nothing_runs(clone: Path) -> None:
+def test_a_second_time_nothing_runs(clone: Path, tell: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     output = call(clone, "make", "repro")
     assert stages_run(output) == []
     assert "the numbers are the committed ones" in output
     assert git(clone, "status", "--porcelain") == ""
+    monkeypatch.chdir(clone)
+    report = json.loads(tell("--json", "--base", "HEAD"))
+    assert (report["verdict"], report["same_model"], report["head"]["stale"]) == ("equivalent", True, {})
 
 
-def test_a_figures_parameter_and_its_code_rerun_only_the_figures(clone: Path) -> None:
+def test_a_figures_parameter_and_its_code_rerun_only_the_figures(
+    clone: Path, tell: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     substitute(clone / "params.yaml", "mistakes: 20", "mistakes: 10")
     with (clone / "src/figures/style.py").open("a") as file:
         file.write("\n# another look\n")
+    monkeypatch.chdir(clone)
+    assert list(json.loads(tell("--json", "--base", "HEAD"))["head"]["stale"]) == ["visualize"]
     assert stages_run(call(clone, "dvc", "repro")) == ["visualize"]
-
-
-def test_what_was_computed_before_is_not_computed_again(clone: Path) -> None:
     git(clone, "checkout", "-q", "params.yaml", "src")
-    assert stages_run(call(clone, "dvc", "repro")) == []
-    assert git(clone, "status", "--porcelain") == ""
 
 
 def test_a_fault_in_the_parameters_stands_above_dvcs_own_lines_and_loses_nothing(clone: Path) -> None:
     before = (clone / "models/model.safetensors").read_bytes()
     substitute(clone / "params.yaml", "lr: 4.0e-3", "lr: -4.0e-3")
     assert "error: params.yaml: train.optimizer.lr is -0.004" in call(clone, "make", "repro", fails=True)
-    assert git(clone, "status", "--porcelain") == " M params.yaml\n", "make repro found it before DVC removed anything"
-    assert (clone / "models/model.safetensors").read_bytes() == before
+    assert (clone / "models/model.safetensors").read_bytes() == before, "it was found before DVC removed anything"
     lines = call(clone, "dvc", "repro", fails=True).splitlines()
     fault = "error: params.yaml: train.optimizer.lr is -0.004: must be greater than 0"
     assert lines.index(fault) < min(number for number, line in enumerate(lines) if line.startswith("ERROR"))
     assert not any("Traceback" in line for line in lines)
     git(clone, "checkout", "-q", "params.yaml")
+
+
+def test_what_was_computed_before_comes_back_without_computing(clone: Path) -> None:
+    """The pictures and the model of earlier parameters, and what was replaced by hand."""
+    model, images = clone / "models/model.safetensors", clone / "data/prepared/train/images-00000.npy"
+    before = images.read_bytes()
+    for path in (model, images, clone / "reports/metrics.json"):
+        path.unlink(missing_ok=True)
+    model.write_bytes(b"half a model")
+    images.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     assert stages_run(call(clone, "dvc", "repro")) == []
-    assert (clone / "models/model.safetensors").read_bytes() == before
+    assert images.read_bytes() == before
+    assert digest(model) in (clone / "dvc.lock").read_text()
     assert git(clone, "status", "--porcelain") == ""
 
 
-def test_results_replaced_by_hand_come_back_without_computing(clone: Path) -> None:
-    names = ["models/model.safetensors", "data/prepared/train/images-00000.npy", "reports/metrics.json"]
-    before = [(clone / name).read_bytes() for name in names]
-    flipped = bytearray(before[1])
-    flipped[-1] ^= 1
-    for name in names:
-        (clone / name).unlink()
-    (clone / names[0]).write_bytes(before[0][:100])
-    (clone / names[1]).write_bytes(flipped)
-    assert stages_run(call(clone, "dvc", "repro")) == []
-    assert [(clone / name).read_bytes() for name in names] == before
-    assert git(clone, "status", "--porcelain") == ""
-
-
-def test_other_seeds_are_recorded_by_recipe(clone: Path) -> None:
-    table = clone / "reports/seeds.csv"
-    table.write_text("seed,recipe,validation_accuracy,test_accuracy\n0,another,0.5,0.5\n")
-    for _ in range(2):
-        output = call(clone, "python", "-m", "src.seeds", "--runs", "1")
-    assert "standard deviation of 2 seeds" in output
+def test_other_seeds_are_recorded_by_recipe(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone)
+    recipe = identity.recipe_digest(load(), identity.data_digest())
+    table = Path("reports/seeds.csv")
+    table.write_text(f"seed,recipe,validation_accuracy,test_accuracy\n0,another,0.5,0.5\n1,{recipe},0.5,0.5\n")
+    output = call(clone, "python", "-m", "src.seeds", "--runs", "2")
+    assert "standard deviation of 3 seeds" in output
     seeds = pandas.read_csv(table)
-    assert seeds["seed"].tolist() == [0, 0, 1]
-    assert len(set(seeds["recipe"][1:])) == 1
-    training = json.loads((clone / "reports/training.json").read_text())
-    assert seeds["validation_accuracy"][1] == training["validation_accuracy"]
-    assert seeds["test_accuracy"][1] == json.loads((clone / "reports/metrics.json").read_text())["accuracy"]
+    assert seeds["seed"].tolist() == [0, 1, 0, 2]
+    assert seeds["recipe"].tolist() == ["another", *[recipe] * 3]
+    training, metrics = (json.loads(Path(f"reports/{name}.json").read_text()) for name in ("training", "metrics"))
+    assert seeds["validation_accuracy"][2] == training["validation_accuracy"]
+    assert seeds["test_accuracy"][2] == metrics["accuracy"]
     table.unlink()
 
 
@@ -173,12 +179,36 @@ def test_an_experiment_in_a_temporary_folder_runs_what_changed_and_leaves_its_ru
     assert (newest.data.params["train.epochs"], newest.info.run_name) == ("1", "tried")
     assert newest.data.metrics["test/accuracy"] > 0
     assert (clone / "mlartifacts" / newest.info.run_id / "artifacts/reports/index.html").is_file()
-    assert "tried" in call(clone, "dvc", "exp", "show", "--csv")
-    assert "train.optimizer.lr" in call(clone, "dvc", "params", "diff", "HEAD", "tried")
     assert "macro_f1" in call(clone, "dvc", "metrics", "diff", "HEAD", "tried")
     plots = json.loads(call(clone, "dvc", "plots", "show", "--json"))
     assert {"loss", "accuracy", "reports/predictions.csv"} <= set(plots["data"])
     assert not [name for name in plots["data"] if name.endswith(".png")], "of one side only, they would hide the rest"
+
+
+def test_the_report_on_that_experiment_is_what_scipy_and_scikit_learn_say(
+    clone: Path, tell: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone)
+    tried = git(clone, "for-each-ref", "--format=%(objectname)", "refs/exps/*/*/tried").strip()
+    found = json.loads(tell("--json", "--base", "HEAD", "--head", tried))
+    assert (found["verdict"], found["same_model"], found["head"]["stale"]) == ("worse", False, {})
+    assert [(change["name"], change["base"], change["head"]) for change in found["parameters"]] == [
+        ("train.epochs", "3", "1"),
+        ("train.optimizer.lr", "0.004", "0.001"),
+    ]
+    assert found["data"] == []
+    assert [change["name"] for change in found["spent"]] == ["training_seconds", "peak_memory_gib", "latency_ms"]
+    for split, name in (("validation", "validation_predictions.csv"), ("test", "predictions.csv")):
+        old = pandas.read_csv(f"reports/{name}")
+        new = pandas.read_csv(StringIO(git(clone, "show", f"{tried}:reports/{name}")))
+        was, now = old["label"] == old["prediction"], new["label"] == new["prediction"]
+        accuracy, _, f1 = found[split]["comparison"]["differences"]
+        assert accuracy["p"] == pytest.approx(stats.binomtest(int((was & ~now).sum()), int((was != now).sum())).pvalue)
+        assert accuracy["difference"] == pytest.approx(now.mean() - was.mean())
+        expected = tuple(f1_score(table["label"], table["prediction"], average="macro") for table in (old, new))
+        assert (f1["base"], f1["head"]) == pytest.approx(expected)
+    with pytest.raises(SystemExit, match="--fail-on worse: the model is worse"):
+        tell("--base", "HEAD", "--head", tried, "--fail-on", "worse")
 
 
 def test_another_machine_pulls_and_has_nothing_to_do(clone: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from tracking_samples import EPOCHS, ROOT, epoch, finished, lock, make_results
-from tracking_server import Server
 
 from src.core import paths
 from src.core.errors import UserError
@@ -32,14 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tree")]
 def git(*arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("server"))
-    found.start()
-    yield found
-    found.kill()
 
 
 def content(client: "MlflowClient", run_id: str) -> dict[str, Any]:
@@ -75,9 +65,7 @@ def train(until: int = EPOCHS) -> None:
         run.log_model_md5(digest(paths.MODEL))
 
 
-def test_a_run_is_the_same_from_a_live_training_and_from_files_alone(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_the_same_from_a_live_training_and_from_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     train()
     first = complete()
     client = open_store().client
@@ -106,9 +94,6 @@ def test_a_run_is_the_same_from_a_live_training_and_from_files_alone(
     assert content(open_store().client, made.run_id) == expected, "a fresh store"
     open_store().client.delete_run(made.run_id)
     assert content(open_store().client, complete().run_id) == expected, "a run that was deleted"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    assert content(open_store().client, complete().run_id) == expected, "another store, over the network"
 
 
 def test_what_a_live_training_could_not_send_is_filled_in_without_double_points() -> None:
