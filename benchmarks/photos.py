@@ -49,6 +49,8 @@ FIRST = "features first"
 WAYS: dict[str, dict[str, Any]] = {
     FIRST: {},
     "fine-tuned": FINE,
+    "fine-tuned, TrivialAugment": FINE | {"train.augment.policy": "trivial"},
+    "fine-tuned, mixup and EMA": FINE | {"train.augment.mixup": 0.2, "train.ema": 0.99},
     "fine-tuned, batch norm too": FINE | {"model.freeze": False},
     f"{FIRST}, then fine-tuned": FINE,
 }
