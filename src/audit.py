@@ -42,7 +42,7 @@ def main() -> None:
         help="compare images by the features of this network of timm (default: the one of params.yaml if it is "
         "pretrained, else pixels)",
     )
-    parser.add_argument("--weights", default="default", help="of --backbone: a file (default: those that timm offers)")
+    parser.add_argument("--weights", help="of that network: a file (default: as in params.yaml, or those of timm)")
     parser.add_argument("--test", action="store_true", help="audit the test images, into test.html and test.csv")
     arguments = parser.parse_args()
     recipe, dataset = load(), read_dataset()
@@ -50,7 +50,11 @@ def main() -> None:
     if arguments.backbone:
         name = TIMM + arguments.backbone.removeprefix(TIMM)
         check_timm(name)
-        model = load_recipe("own-images").model.model_copy(update={"name": name, "weights": arguments.weights})
+        model = load_recipe("own-images").model.model_copy(update={"name": name})
+    if arguments.weights is not None:
+        if model is None:
+            raise UserError(f"--weights needs --backbone: {recipe.model.name}, of params.yaml, is not pretrained")
+        model = model.model_copy(update={"weights": arguments.weights})
     audited = SPLITS[2:] if arguments.test else SPLITS[:2]
     # Test images are judged by what all images say, the others never by test images.
     splits = [split for split in (SPLITS if arguments.test else audited) if dataset.splits[split].count]
@@ -73,7 +77,8 @@ def main() -> None:
     page, table = ("test.html", "test.csv") if arguments.test else ("index.html", "suggestions.csv")
     tables.write(AUDIT / table, found)
 
-    wrong = wrong_labels(samples.labels[new], probabilities[new])
+    classes_left = len(np.unique(samples.labels[new]))
+    wrong = wrong_labels(samples.labels[new], probabilities[new]) if classes_left > 1 else 0
     doubtful = found[found["reason"] != STRANGE]
     first = min(max(wrong, (doubtful["action"] == "drop").sum()), len(doubtful))  # copies come first
     labels, probabilities = samples.labels[asked], probabilities[asked]

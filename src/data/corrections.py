@@ -36,11 +36,14 @@ def read_corrections() -> Iterator[Correction]:
     """Yield the lines of the file, none where it is missing. Raise `UserError` for one that is no correction."""
     if not CORRECTIONS.exists():
         return
-    with CORRECTIONS.open(encoding="utf-8-sig", newline="") as file:  # Excel begins with a mark
+    # Excel begins with a mark, and may save another encoding.
+    with CORRECTIONS.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
         if missing := set(COLUMNS[:3]) - set(reader.fieldnames or ()):
             raise UserError(f"{CORRECTIONS} has no column {min(missing)}: its first line is {','.join(COLUMNS)}")
         for record in reader:
+            if "\ufffd" in str(record):
+                raise UserError(f"{CORRECTIONS}, line {reader.line_num} is not UTF-8: save it as such")
             found = Correction(reader.line_num, *((record[column] or "").strip() for column in COLUMNS[:3]))
             if found.action not in ("relabel", "drop", "same_as"):
                 raise UserError(

@@ -31,7 +31,7 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     """
     lines = name.lower().endswith(".jsonl")
     try:
-        text = content.decode("utf-8-sig")  # Excel begins with a mark
+        text = content.decode("utf-8-sig", "replace")  # Excel begins with a mark, and may save another encoding
         if lines:
             records = [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
         else:
@@ -43,7 +43,11 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
     if file is None or label is None:
         return False
+    if "\ufffd" in text:
+        raise UserError(f"{name} is not UTF-8: save it as such")
     for number, record in enumerate(records, 1 if lines else 2):
+        if any(record.pop(None, ())):
+            raise UserError(f"{name}, line {number}: more values than columns: put what has a comma in quotes")
         values = [record.get(column) for column in (file, label, columns.get("group"), columns.get("split"))]
         path, *rest = ("" if value is None else str(value).strip() for value in values)
         if not path or not rest[0]:
@@ -70,7 +74,8 @@ def labelled_layout(
     lost = []
     for path, row in rows.items():
         folder, _, base = path.rpartition("/")
-        same = [path] if path in known else [name for name in by_base.get(base, []) if name.startswith(folder)]
+        start = folder and f"{folder}/"
+        same = [path] if path in known else [name for name in by_base.get(base, []) if name.startswith(start)]
         if len(same) == 1 and same[0] not in found:
             found[same[0]] = row
         else:

@@ -30,9 +30,9 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
         raise UserError(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
     max_bytes = round(max_gib * 2**30)
     RAW.parent.mkdir(parents=True, exist_ok=True)
-    for stale in RAW.parent.glob(f".{RAW.name}.*"):  # of a process that was killed
+    for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
         shutil.rmtree(stale)
-    with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=f".{RAW.name}.") as temporary:
+    with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=f".{RAW.name}.", suffix=".tmp") as temporary:
         target = Path(temporary) / RAW.name
         with naming(RAW, target):
             target.mkdir()
@@ -66,7 +66,11 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
 def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
     """Return the file at `url`, which is fetched unless it was before."""
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = downloads() / "sources" / key / (PurePosixPath(urlsplit(url).path).name.lstrip(".") or "source")
+    try:
+        name = PurePosixPath(urlsplit(url).path).name.lstrip(".") or "source"
+    except ValueError as error:
+        raise UserError(f"data.source {without_credentials(url)} is not a valid URL: {error}") from None
+    path = downloads() / "sources" / key / name
     if path.is_file() and sha256 is None:
         print(f"{without_credentials(url)} was fetched before: remove {shown(path)} to fetch it again")
     remedy = f"check the URL, {_PLACE} {shown(path)}, or set data.source to a file"
@@ -115,24 +119,27 @@ def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> No
 def _pack(folder: Path, target: Path) -> None:
     """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, path in sorted(_walk(folder, folder)):
+        for name, path in sorted(_walk(folder, folder, (folder.resolve(),))):
             info = tarfile.TarInfo(name)
             with path.open("rb") as file:
                 info.size = os.fstat(file.fileno()).st_size
                 tar.addfile(info, file)
 
 
-def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield name in `root` and path of every regular file below `folder`, also behind links."""
+def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
     if folder != root and not _visible(folder):  # a class whose photos were forgotten
         raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
     for path in _visible(folder):
-        if path.is_symlink() and not path.exists():  # to which a link in a circle leads, too
+        if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
+            real = path.resolve()
+            if real in above:
+                raise UserError(f"{path} is a link to a folder that holds it: remove it")
             if path.is_symlink() and root == IMAGES:
                 raise UserError(f"{path} is a link, behind which DVC would not notice new photos: put its folder there")
-            yield from _walk(root, path)
+            yield from _walk(root, path, (*above, real))
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path
 

@@ -67,7 +67,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 own[key] = member.read()
             elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
                 others.append(member.name)
-            elif suffix in _ARCHIVES:
+            elif suffix in _ARCHIVES or ".tar" in PurePosixPath(member.name.lower()).suffixes[-2:-1]:
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
             elif member.size > BYTES_PER_PIXEL * max_pixels:
                 if suffix in SUFFIXES:
@@ -124,7 +124,7 @@ def source_files(max_bytes: int) -> Iterator[Member]:
     for path in sorted(RAW.iterdir()):
         single = Member(path.name, path.stat().st_size, path.read_bytes)
         for member in members(path, max_bytes, str(path)) if is_archive(path, str(path)) else [single]:
-            if not member.name.lower().endswith(".parquet"):
+            if not member.name.lower().endswith(".parquet") or any(map(is_generated, member.name.split("/"))):
                 yield member
                 continue
             for row in rows(member):

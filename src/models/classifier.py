@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.models.layers import is_frozen
+
 
 class Resize(nn.Module):
     """Bring images (N, C, H, W) from one height and width to another, "bilinear" or "bicubic" and with antialiasing.
@@ -69,7 +71,7 @@ class Classifier(nn.Module):
         """Set the mode as torch does, but let a frozen batch norm keep its running statistics: they fit its weights."""
         super().train(mode)
         for layer in self.modules():
-            if isinstance(layer, _BatchNorm) and not any(weight.requires_grad for weight in layer.parameters()):
+            if isinstance(layer, _BatchNorm) and is_frozen(layer):
                 layer.eval()
         return self
 

@@ -76,6 +76,12 @@ def freeze_batch_norm(network: nn.Module) -> None:
             layer.requires_grad_(False)
 
 
+def is_frozen(layer: nn.Module) -> bool:
+    """Tell if the layer has weights, and none of them is trained."""
+    weights = list(layer.parameters())
+    return bool(weights) and not any(weight.requires_grad for weight in weights)
+
+
 def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:
     """Return height and width, above 1×1, to which the layer mean-pools inputs of any size; None for other layers.
 

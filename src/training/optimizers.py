@@ -136,7 +136,8 @@ def _by_layer(group: dict[str, Any], network: nn.Module, first_layer_lr: float) 
     parts: dict[float, list[Tensor]] = {}
     chosen = {id(weight) for weight in group["params"]}
     for number, layer in enumerate(layers):
-        below = round(_LEVELS * (1 - number / max(1, len(layers) - 1))) / _LEVELS
+        # From the last layer down, which may be alone: 0 to 1.
+        below = round(_LEVELS * (len(layers) - 1 - number) / max(1, len(layers) - 1)) / _LEVELS
         weights = [weight for weight in layer.parameters(recurse=False) if id(weight) in chosen]
         chosen -= {id(weight) for weight in weights}  # one that several layers share is learned once
         parts.setdefault(first_layer_lr**below, []).extend(weights)

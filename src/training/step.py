@@ -14,7 +14,7 @@ from src.compute.device import Compute, check_gradient
 from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.models.classifier import Classifier
-from src.models.layers import last_layer
+from src.models.layers import is_frozen, last_layer
 from src.training.average import Average
 from src.training.losses import Target, loss_function
 from src.training.optimizers import decayed, optimizer, place_rates, recordable, set_rates
@@ -50,7 +50,8 @@ class TrainStep:
             )
         self.batch_size = config.batch_size // distributed.world_size()  # images of a batch that this process computes
         self.part_size = self.batch_size // config.accumulate  # images that are computed at once
-        if self.part_size == 1 and any(isinstance(layer, _BatchNorm) for layer in classifier.modules()):
+        norms = (layer for layer in classifier.modules() if isinstance(layer, _BatchNorm))
+        if self.part_size == 1 and not all(map(is_frozen, norms)):
             raise UserError(
                 "batch norm cannot learn from single images: "
                 "train.batch_size / processes / accumulate must be at least 2"

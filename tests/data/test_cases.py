@@ -166,7 +166,13 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "DICOM": (class_folders(TWO) | {"ct/1.dcm": b"\0" * 128 + b"DICM"}, "cannot read 1 file: 1 in 'ct' .*'ct/1.dcm'"),
     "raw beside JPEG": (class_folders(TWO) | {"cat/0.NEF": b"MM\0*x"}, "'cat/0.NEF'"),
     "archives within": ({"cat.zip": b"PK", "dog.zip": b"PK"}, "holds the archive 'cat.zip': unpack it"),
+    "packed archives within": ({"cat.tar.gz": b"\x1f\x8b", "dog.tar.gz": b"x"}, "holds the archive 'cat.tar.gz': unpack"),
     # Tables of labels
+    "Excel's own encoding": (PHOTOS | {"x.csv": table(LABELS) + "\né.png,cat".encode("cp1252")}, "x.csv is not UTF-8"),
+    "a comma that is not quoted": (
+        PHOTOS | {"x.csv": table(LABELS) + b"\ny.png,New York, NY"},
+        "x.csv, line [0-9]+: more values than columns",
+    ),
     "labels.csv": (PHOTOS | {"labels.csv": table(LABELS)}, DRAWN),
     "Excel": (PHOTOS | {"x.csv": b"\xef\xbb\xbf" + table(LABELS, "File,Label").replace(b",", b";")}, DRAWN),
     "metadata.jsonl": (
@@ -243,6 +249,13 @@ def test_a_linked_class_folder_is_refused_where_dvc_would_miss_its_photos() -> N
     with pytest.raises(UserError, match="data/images/dog is a link, behind which DVC would not notice"):
         run_stages(None)
     expect(IMAGES.rename("outside"), DRAWN)
+
+
+def test_a_link_in_a_circle_is_named() -> None:
+    write_files(Path("photos"), class_folders(TWO))
+    Path("photos/cat/up").symlink_to("..")
+    with pytest.raises(UserError, match="photos/cat/up is a link to a folder that holds it: remove it"):
+        run_stages("photos")
 
 
 def test_what_was_understood_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,10 @@ def test_of_a_frozen_network_only_the_last_layer_is_learned_at_the_full_rate() -
     assert [id(weight) for weight in group["params"]] == [id(weight) for weight in last.parameters()]
 
 
+def test_a_layer_that_is_alone_is_the_last() -> None:
+    assert set(rates(nn.Linear(8, 2), 0.1).values()) == {1.0}
+
+
 def test_a_step_changes_each_layer_by_its_rate() -> None:
     """Of plain SGD: the change is the rate times the gradient, which is the same in both."""
     changes = {}
