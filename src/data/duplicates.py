@@ -110,7 +110,8 @@ def _candidates(whole: Hashes, variants: Hashes) -> Indices:
 def _sorted_once(keys: Indices) -> Indices:
     """Return the keys, from 0 on, sorted and each once: `np.unique` takes ten times as long where many are equal."""
     keys = np.sort(keys)
-    return keys[np.diff(keys, prepend=-1) != 0]
+    once: Indices = keys[np.diff(keys, prepend=-1) != 0]
+    return once
 
 
 def _parts(hashes: Hashes) -> Iterator[Indices]:

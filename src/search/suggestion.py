@@ -68,12 +68,8 @@ def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
         train.epochs if model.freeze is True else 20,
         f"for the last layer alone; to fine-tune (freeze: batch_norm) start with 3, of {epoch:.0f} s each",
     )
-    yield (
-        "train.batch_size",
-        train.batch_size,
-        batch_size,
-        f"{images:,} images train: {-(-images // batch_size)} steps an epoch",
-    )
+    steps = -(-images // batch_size)
+    yield "train.batch_size", train.batch_size, batch_size, f"{images:,} images train: {steps} steps an epoch"
     if max(counts) >= _UNEVEN * min(counts):
         why = f"{max(counts):,} images of the largest class, {min(counts):,} of the least"
         yield "train.sampling", train.sampling, "balanced", why
