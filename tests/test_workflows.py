@@ -130,6 +130,7 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
     head = git(tmp_path / "origin", "rev-parse", "feature").strip()
     values = {
         "github.event.pull_request.number": "7",
+        "github.event.pull_request.base.sha": git(checkout, "rev-parse", "main").strip(),
         "github.event.pull_request.head.sha": head,
         "github.server_url": "https://example.org",
         "github.repository": "us/digits",
@@ -159,6 +160,7 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
     line = (tmp_path / "origin/params.yaml").read_text().splitlines()[note["start_line"] - 1]
     assert line.startswith("  mistakes: ")
     assert note["message"] == "visualize.mistakes: 20 → 21"
+    assert note["annotation_level"] == "warning"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,8 @@ def test_one_comment_is_made_and_then_updated_and_a_check_has_the_verdict(tmp_pa
     report = tmp_path / "report/report.md"
     report.parent.mkdir()
     report.write_text(f"{MARK}\n\n## Better\n\nthanks to @everyone\n")
-    found = {"title": "Better", "gate": None, "verdict": "better", "annotations": [{"path": "params.yaml"}] * 60}
+    found: dict[str, Any] = {"title": "Better", "gate": None, "verdict": "better", "failure": None}
+    found["annotations"] = [{"path": "params.yaml"}] * 60
     report.with_suffix(".json").write_text(json.dumps(found))
     stranger = {"id": 1, "user": {"login": "them"}, "body": f"{MARK} mine"}
     first = asked(tmp_path, [stranger])
@@ -303,6 +306,8 @@ def test_one_comment_is_made_and_then_updated_and_a_check_has_the_verdict(tmp_pa
     assert (first["check"]["head_sha"], first["check"]["conclusion"]) == ("abc", "success")
     assert first["check"]["output"]["title"] == "Better"
     assert len(first["check"]["output"]["annotations"]) == 50  # GitHub takes no more at once
+    report.with_suffix(".json").write_text(json.dumps(found | {"failure": "stale numbers"}))
+    assert asked(tmp_path, [])["check"]["conclusion"] == "neutral"
     own = {"id": 9, "user": {"login": "github-actions[bot]"}, "body": body}
     closed = found | {"title": "Worse", "gate": "the model is worse", "verdict": "worse"}
     report.with_suffix(".json").write_text(json.dumps(closed))

@@ -5,6 +5,7 @@ YAML is 1.2, by the reader that DVC uses: both see the same numbers.
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ class NotYaml(ValueError):
 
 
 def read_yaml(text: str | bytes) -> Any:
-    """Return what the text holds. Raise `NotYaml`, for tags of Python's objects too."""
+    """Return what the text holds. Raise `NotYaml`, for tags of Python's objects and for what holds itself too."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        content = YAML(typ="safe", pure=True).load(text)
+        json.dumps(content, default=str, skipkeys=True)  # which refuses what holds itself
+        return content
     except MarkedYAMLError as error:
         place = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise NotYaml(str(error.problem), place) from None
@@ -47,11 +50,18 @@ def yaml_lines(text: str) -> dict[str, int]:
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return what the text holds. Raise `ValueError`."""
+    """Return what the text holds. Raise `ValueError`, for whole numbers of more than 64 bits too."""
     try:
-        return json.loads(text)
+        # What can be copied is not too deep for what reads it: a copy takes more of the stack.
+        return deepcopy(json.loads(text, parse_int=_integer))
     except RecursionError as error:
         raise ValueError(str(error)) from None
+
+
+def _integer(digits: str) -> int:
+    if not -(2**63) <= (number := int(digits)) < 2**63:
+        raise ValueError("a number has more than 64 bits")
+    return number
 
 
 def keys(content: Any) -> dict[str, Any]:

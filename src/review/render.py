@@ -59,13 +59,13 @@ def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
 
 def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a note for each changed parameter, at its line of `params.yaml`, as GitHub's checks have them."""
-    level = "notice" if review["verdict"] in ("better", "equivalent") else "warning"
+    good = review["verdict"] in ("better", "equivalent") and not review["failure"]
     return [
         {
             "path": PARAMS.as_posix(),
             "start_line": change["line"],
             "end_line": change["line"],
-            "annotation_level": level,
+            "annotation_level": "notice" if good else "warning",
             "title": title(review),
             "message": f"{change['name']}: {change['base'] or 'none'} → {change['head']}",
         }

@@ -21,6 +21,7 @@ from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRA
 from src.evaluation import tables
 
 Parsed = TypeVar("Parsed")
+_NUMBERS = {"index", "label_probability", "epoch", "value", "validation_accuracy", "test_accuracy"}  # columns of tables
 
 
 def git(*arguments: str) -> bytes:
@@ -85,7 +86,15 @@ class Revision:
 
     def table(self, path: Path, *columns: str) -> pandas.DataFrame | None:
         """Return a table with the columns, as `src.evaluation.tables` writes it; None if the file is missing."""
-        return self._parsed(path, lambda text: tables.parse(text, *columns), None, "is damaged", "run dvc repro")
+
+        def parse(text: bytes) -> pandas.DataFrame:
+            table = tables.parse(text, *columns)
+            for column in columns if len(table) else ():
+                if column in _NUMBERS and not pandas.api.types.is_numeric_dtype(table[column]):
+                    raise ValueError(f"its column {column} holds more than numbers")
+            return table
+
+        return self._parsed(path, parse, None, "is damaged", "run dvc repro")
 
     def refuse(self, path: Path, reason: str, remedy: str) -> None:
         """Raise a `UserError` about a damaged file; note the reason instead if the revision is tolerant."""

@@ -31,9 +31,13 @@ def stale(revision: Revision) -> dict[str, list[str]]:
 
 def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
     """Tell if the output comes from the stage, or from one that follows it."""
-    outputs = {path.as_posix() for path in written(pipeline[stage])}
-    followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
-    return output.as_posix() in outputs or any(leads_to(follower, output, pipeline) for follower in followers)
+    outputs: set[str] = set()
+    reached = [stage]
+    for each in reached:  # which grows
+        outputs |= {path.as_posix() for path in written(pipeline[each])}
+        followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
+        reached += [name for name in followers if name not in reached]
+    return output.as_posix() in outputs
 
 
 def reasons(

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answer_tables import answered, commit, repository, results
@@ -74,3 +76,58 @@ def test_a_report_on_a_base_that_is_damaged_says_so(
     paths.METRICS.write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
         report.main()
+
+
+def digits(text: str) -> str:
+    return text.replace("{", '{"parameters": ' + "9" * 400 + ", ", 1)
+
+
+# What its readers do not expect, though all of it can be read.
+SHAPES: dict[str, tuple[Path, Callable[[str], str]]] = {
+    "no command": (paths.LOCK, lambda text: text.replace("    cmd:", "    other:")),
+    "no path": (paths.LOCK, lambda text: text.replace("- path: models/", "- other: models/")),
+    "no outputs": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: }}"),
+    "outputs that are text": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: [c]}}"),
+    "a size in words": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: [{path: data/raw, size: c}]}}"),
+    "a whole number as md5": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: [{path: data/raw, md5: 1}]}}"),
+    "a list as parameters": (paths.LOCK, lambda _: "stages: {a: {cmd: b, params: {params.yaml: [seed]}}}"),
+    "a number as inputs": (paths.PIPELINE, lambda _: "stages: {a: {cmd: b, deps: 3}}"),
+    "a zero byte in a path": (paths.PIPELINE, lambda _: 'stages: {a: {cmd: b, deps: ["c\\0"]}}'),
+    "an output without a name": (paths.PIPELINE, lambda _: "stages: {a: {cmd: b, outs: [{}]}}"),
+    "a number as a stage's name": (paths.PIPELINE, lambda _: "stages: {1: {cmd: b}}"),
+    "a list in itself": (paths.PARAMS, lambda text: f"{text}\nzz: &a [*a]\n"),
+    "a map in itself": (paths.PARAMS, lambda text: f"{text}\nzz: &a {{b: *a}}\n"),
+    "many digits of training": (paths.TRAINING, digits),
+    "many digits of a test": (paths.METRICS, digits),
+    "a deep environment": (paths.ENVIRONMENT, lambda _: '{"a": ' * 800 + "1" + "}" * 800),
+    "probabilities in words": (
+        paths.VALIDATION_PREDICTIONS,
+        lambda _: "index,name,label,prediction,label_probability\n0,a,b,b,c\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_file_of_another_shape_is_named(folder: Path, shape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path, spoil = SHAPES[shape]
+    spoiled(folder, spoil(path.read_text(encoding="utf-8") if path.exists() else "{}"), path)
+    results(folder, OTHER, OTHER, "second model")
+    commit(folder, "head")
+    found = reported("HEAD~", "HEAD", capsys)
+    assert list(found["base"]["damaged"]) == [path.as_posix()]
+    assert "\n" not in found["base"]["damaged"][path.as_posix()]
+    with pytest.raises(UserError, match=rf"{path} of HEAD~ .* (is not|is damaged|has no stages).*: [^\n]*$"):
+        reported("HEAD", "HEAD~", capsys)
+
+
+def test_stages_that_wait_for_each_other_are_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    circle = "stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: y, deps: [q], outs: [p]}}"
+    spoiled(folder, circle, paths.PIPELINE)
+    assert set(reported("HEAD", "HEAD", capsys)["head"]["stale"]) == {"a", "b"}
+
+
+def reported(base: str, head: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["report", "--json", "--exact", "--base", base, "--head", head])
+        report.main()
+    return dict(json.loads(capsys.readouterr().out))
