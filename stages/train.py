@@ -36,7 +36,7 @@ def main() -> None:
 def work() -> None:
     """Train in each of the processes; the first one alone writes and logs."""
     params = load()
-    check_writable(paths.MODEL.parent, paths.REPORTS)
+    check_writable(paths.MODEL.parent, paths.REPORTS, paths.costs())
     progress = Progress()
     trainer = Trainer(params.model, params.train, "train", "validation")
     training = trainer.start(params.model, params.train, params.seed, progress)
@@ -50,6 +50,7 @@ def work() -> None:
             list(training.epochs)
             return
         with state.alone(), live(state.session) as run:
+            resumed = bool(progress.epochs or progress.unfinished.segments)
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
             with verifying(trainer.dataset, "train", "validation") as verified:
                 state.follow(training.epochs, run.log_epoch, verified)
@@ -68,7 +69,8 @@ def work() -> None:
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)
             run.log_model_md5(model_md5)
-            cost.write(model_md5, environment, progress.epochs, latency(classifier, images["validation"]))
+            if not resumed:  # what a part of a training cost is not what the model cost
+                cost.write(model_md5, environment, progress.epochs, latency(classifier, images["validation"]))
 
 
 if __name__ == "__main__":

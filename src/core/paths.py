@@ -73,7 +73,7 @@ def states() -> Path:
 
 
 def costs() -> Path:
-    """Return where it lies what trainings cost, which differs from run to run, so that none of it is committed."""
+    """Return where each training writes its seconds and its memory, which only this clone has."""
     return main_root() / ".cache" / "costs"
 
 

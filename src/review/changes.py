@@ -66,8 +66,11 @@ def cost(base: Revision, head: Revision) -> Changes:
 
 
 def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
-    """Return what both trainings took, as `src.tracking.cost` has it, in numbers; nothing of different machines."""
-    if before.get("machine") != after.get("machine"):
+    """Return what both trainings took, as `src.tracking.cost` has it, in numbers.
+
+    Nothing of machines that differ or have no name.
+    """
+    if not before.get("machine") or before["machine"] != after.get("machine"):
         return []
     names = ("training_seconds", "peak_memory_gib", "latency_ms")
     known = (name for name in names if name in before and name in after)

@@ -1,9 +1,11 @@
-"""Keep what a training cost: on which machine, how long, how much memory, and how fast its model answers.
+"""What a training cost: the machine, the seconds, the memory, and how long its model takes for an image.
 
-That differs from run to run, so it is not committed: it lies in `.cache/costs/` by the MD5 of the model, from where the
-model's run in MLflow and `src.report` have it.
+Two equal trainings measure different numbers, so git does not track them. Each training writes a file in
+`.cache/costs/`, named after the MD5 of its model. `src.track` copies the numbers into the model's run, and `src.report`
+compares those of two models.
 """
 
+import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,19 +25,23 @@ if TYPE_CHECKING:
 def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch], latency: float | None) -> None:
     """Write the cost of the model that this process has trained, to two digits.
 
-    environment: as `src.training.record` gives it; latency: in milliseconds. Memory is the most that tensors took at
-    once on a GPU, and elsewhere the most that this process took.
+    environment: as `src.training.record` gives it; latency: in milliseconds. The seconds are those of the epochs,
+    without the features of frozen networks, which later trainings find ready. Memory is the most that tensors took at
+    once on a GPU, and elsewhere the most that this process took. The machine is empty where the processor has no name.
     """
-    if environment["device"] == "cuda":
+    processes, device = environment["processes"], environment["device"]
+    memory: float | None
+    if device == "cuda":
         import torch
 
-        machine = f"{environment['processes']} × {torch.cuda.get_device_name()}"
+        machine = f"{processes} × {torch.cuda.get_device_name()}"
         memory = max(epoch.peak_gpu_memory_gib or 0.0 for epoch in epochs)
     else:
-        threads = environment["threads"] * environment["processes"]
-        machine = f"{threads} thread{'s' * (threads != 1)} of {processor_name()}"
-        bytes_each = 1 if sys.platform == "darwin" else 1024
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**30
+        threads, processor = environment["threads"], processor_name()
+        times = f"{processes} × " if processes > 1 else ""
+        own = "" if device == "cpu" else f"{device} and "
+        machine = f"{times}{own}{threads} thread{'s' * (threads != 1)} of {processor}" if processor else ""
+        memory = _peak_memory_gib()
     seconds = sum(epoch.seconds for epoch in epochs)
     numbers = {"training_seconds": seconds, "peak_memory_gib": memory, "latency_ms": latency}
     rounded = {name: float(f"{number:.2g}") for name, number in numbers.items() if number is not None}
@@ -53,6 +59,15 @@ def of_run(run: "Run") -> dict[str, Any]:
     return {"machine": run.data.tags.get("machine"), **numbers}
 
 
+def _peak_memory_gib() -> float | None:
+    """Return the most memory that this process took; None where the system does not tell."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+    # On Linux, `ru_maxrss` begins with what the process took that started this one.
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(peak[1]) / 2**20 if peak else None
+
+
 def _file(model_md5: str) -> Path:
     # A stranger's dvc.lock may say anything where an MD5 should be.
-    return costs() / f"{''.join(filter(str.isalnum, str(model_md5)))}.json"
+    return costs() / f"{''.join(filter(str.isalnum, str(model_md5)))[:32]}.json"

@@ -84,7 +84,7 @@ def read_record(fresh: str = "") -> Record:
     measured = read_measured() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
     spent = cost.read(md5)
-    machine = {"machine": spent.pop("machine")} if spent else {}
+    machine = {"machine": spent["machine"]} if spent.get("machine") else {}
     # `validation_accuracy` of the kept weights, `test/accuracy`, `robustness/shift_1_accuracy`, `cost/training_seconds`
     metrics = training | {f"cost/{key}": value for key, value in spent.items()}
     for key, value in measured.items():

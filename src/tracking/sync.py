@@ -88,7 +88,8 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
         known: dict[str, str] = {}
         if _DIGESTS in {file.path for file in repository.list_artifacts()}:
             found = json.loads(Path(repository.download_artifacts(_DIGESTS, folder)).read_bytes())
-            if found == record.digests and run.info.status == "FINISHED":
+            lacks = any(key.startswith("cost/") and key not in run.data.metrics for key in record.metrics)
+            if found == record.digests and run.info.status == "FINISHED" and not lacks:
                 return False
             known = found["files"]
         begin(store, run_id, record.params, record.dataset, record.origin)

@@ -143,6 +143,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Pa
     call(clone, *python, "stages.train")
     undisturbed = {name: (clone / name).read_bytes() for name in ("models/model.safetensors", "reports/history.csv")}
     shutil.rmtree(clone / ".cache/state")
+    (measured,) = (clone / ".cache/costs").iterdir()
+    measured.unlink()
 
     environment = os.environ | {"DVC_STAGE": "train", "MLFLOW_TRACKING_URI": ""}
     first = subprocess.Popen(
@@ -159,5 +161,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Pa
         time.sleep(0.05)
     told = call(clone, *python, "stages.train")
     assert "going on after epoch" in told
+    assert not measured.exists(), "what a part of a training cost is not kept"
     assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
     assert [steps for _, _, steps in runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"

@@ -254,11 +254,13 @@ def test_curves_of_both_as_mermaid_and_on_the_page(repo: Path, tell: Any) -> Non
 
 
 def test_the_cost_beside_the_quality(repo: Path, tell: Any) -> None:
-    assert "Cost: 94,154 parameters, unknown MiB, as before." in tell()
+    assert "Cost: 94,154 parameters, unknown MiB.\n" in tell()
     results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
     training = json.loads((repo / "reports/training.json").read_text())
     write(repo / "reports/training.json", training | {"parameters": 47_077, "size_mib": 0.18})
     assert "Cost: 94,154 → 47,077 parameters (−50 %), 0.18 MiB.\n" in tell()
+    commit(repo, "smaller")
+    assert "Cost: 47,077 parameters, 0.18 MiB, as before.\n" in tell("--base", "HEAD")
 
 
 def test_what_training_took_on_the_same_kind_of_machine(repo: Path, tell: Any) -> None:
@@ -268,8 +270,8 @@ def test_what_training_took_on_the_same_kind_of_machine(repo: Path, tell: Any) -
     for model, spent in (("first model", base), ("second model", head)):
         assert "trained on" not in tell(), "the base alone was trained here"
         write(repo / f".cache/costs/{md5(model.encode())}.json", spent)
-    took = "1,200 → 900 s (−25 %), 0.5 GiB of memory.\n"
-    assert f"as before. Both trained on `1 thread of A`, measured once, whatever else ran: {took}" in tell()
+    took = "1,200 → 900 s, 0.5 GiB of memory.\n"
+    assert f"unknown MiB. Both trained on `1 thread of A`, measured once, whatever else ran: {took}" in tell()
     assert json.loads(tell("--json"))["head"]["spent"] == head
     write(repo / f".cache/costs/{md5(b'second model')}.json", head | {"machine": "2 threads of A"})
     assert "trained on" not in tell()

@@ -1,17 +1,24 @@
 """What a training cost: measured by the process that trained, kept in the clone, and in the run beside files."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tracking_samples import EPOCHS, epoch, make_results
+from tracking_samples import EPOCHS, RECIPE, ROOT, epoch, make_results
 
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.pool import processor_name
+from src.review import changes
 from src.tracking import cost
 from src.tracking.record import read_record
+from src.tracking.store import open_store
+from src.tracking.sync import complete
 
 ENVIRONMENT = {"device": "cpu", "threads": 2, "processes": 1}
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -29,10 +36,55 @@ def test_it_names_the_machine_and_is_rounded(root: Path) -> None:
     assert "latency_ms" not in cost.read(MD5)
 
 
+@pytest.mark.parametrize(
+    ("environment", "machine"),
+    [
+        ({"processes": 4, "threads": 1}, "4 × 1 thread of A"),
+        ({"processes": 2}, "2 × 2 threads of A"),
+        ({"device": "mps"}, "mps and 2 threads of A"),
+    ],
+)
+def test_processes_threads_and_device_are_told_apart(
+    environment: dict[str, str | int], machine: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "processor_name", lambda: "A")
+    cost.write(MD5, ENVIRONMENT | environment, [epoch(1)], latency=None)
+    assert cost.read(MD5)["machine"] == machine
+
+
+def test_nothing_is_compared_where_the_processor_has_no_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "processor_name", lambda: "")
+    cost.write(MD5, ENVIRONMENT, [epoch(1)], latency=None)
+    found = cost.read(MD5)
+    assert changes.spent(found, found) == []
+    assert changes.spent({}, {}) == []
+    assert changes.spent(found | {"machine": "A"}, found | {"machine": "A"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands the peak on")
+def test_memory_is_not_that_of_the_process_that_started_this_one(root: Path) -> None:
+    much = np.ones(2**26)  # 0.5 GiB
+    code = f"from src.tracking import cost; cost.write('{MD5}', {ENVIRONMENT}, [], None)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert much.nbytes == 2**29
+    assert 0 < cost.read(MD5)["peak_memory_gib"] < 0.4
+
+
+def test_a_training_that_could_not_write_it_does_not_begin(root: Path) -> None:
+    from stages.train import work
+
+    paths.PARAMS.write_text(RECIPE, encoding="utf-8")
+    paths.costs().parent.mkdir()
+    paths.costs().touch()
+    with pytest.raises(FileExistsError, match="costs"):
+        work()
+
+
 def test_a_name_that_is_no_md5_leads_nowhere_else(root: Path) -> None:
     Path("secret.json").write_text(json.dumps({"machine": "a"}))
     paths.costs().mkdir(parents=True)
     assert cost.read("../../secret") == {}
+    assert cost.read("a" * 10_000) == {}
     (paths.costs() / "secret.json").write_text("{")
     with pytest.raises(UserError, match=r"secret\.json is damaged .*: remove it"):
         cost.read("../../secret")
@@ -48,3 +100,14 @@ def test_the_run_has_it() -> None:
     assert record.tags["machine"] == f"2 threads of {processor_name()}"
     assert record.metrics["cost/training_seconds"] == 0.5
     assert record.metrics["cost/latency_ms"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tree")
+def test_a_run_that_is_complete_but_for_it_gets_it() -> None:
+    make_results()
+    first = complete()
+    cost.write(digest(paths.MODEL), ENVIRONMENT, [epoch(1)], latency=1.0)
+    second = complete()
+    assert (second.run_id, second.changed, complete().changed) == (first.run_id, True, False)
+    assert cost.of_run(open_store().client.get_run(first.run_id)) == cost.read(digest(paths.MODEL))
