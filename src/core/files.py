@@ -2,9 +2,11 @@
 
 import glob
 import hashlib
+import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,14 +87,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
-    """Write an .npz; equal arrays give equal files, since numpy gives every member the same date.
+    """Write an .npz; equal arrays give equal files, with every Python: numpy's own have other headers from 3.11.4 on.
 
     Not compressed: other versions of zlib, which Python or the system brings along, write other bytes.
     """
     import numpy as np  # not every stage that writes text needs it
 
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
 
 
 def digest(path: Path, algorithm: str = "md5") -> str:
