@@ -106,14 +106,13 @@ class Photos:
     def reached(self, way: str, seed: int, test: bool) -> dict[str, float]:
         """Train in one way; return what it reaches, and the seconds of the processor."""
         started, images = time.process_time(), self.trainer.images
-        first = self.trainer.start(self.model, self.settings, seed)
+        fine = parse(writing.changed(self.text, WAYS[way]), way)
+        classifier = ModelSpec.of(fine.model, self.trainer.dataset).build(seed)
         if way.startswith(FIRST):
+            first = self.trainer.start(self.model, self.settings, seed)
             list(first.epochs)
-        classifier = first.classifier
-        if WAYS[way]:
-            fine = parse(writing.changed(self.text, WAYS[way]), way)
-            classifier = ModelSpec.of(fine.model, self.trainer.dataset).build(seed)
             classifier.load_state_dict(first.classifier.state_dict())
+        if WAYS[way]:
             list(train(classifier, images["train"], images["validation"], fine.train, seed, self.trainer.compute))
         seconds = round(time.process_time() - started, 1)
         found, labels = logits(classifier, images["validation"]).numpy(), images["validation"].labels.numpy()

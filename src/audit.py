@@ -77,8 +77,7 @@ def main() -> None:
     page, table = ("test.html", "test.csv") if arguments.test else ("index.html", "suggestions.csv")
     tables.write(AUDIT / table, found)
 
-    classes_left = len(np.unique(samples.labels[new]))
-    wrong = wrong_labels(samples.labels[new], probabilities[new]) if classes_left > 1 else 0
+    wrong = wrong_labels(samples.labels[new], probabilities[new])
     doubtful = found[found["reason"] != STRANGE]
     first = min(max(wrong, (doubtful["action"] == "drop").sum()), len(doubtful))  # copies come first
     labels, probabilities = samples.labels[asked], probabilities[asked]

@@ -30,10 +30,13 @@ def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices
 def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
     """Estimate how many labels are wrong, by confident learning: how far down `label_issues` to go.
 
+    Where all have one label there is nothing to learn from, and none is.
     C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
     """
     from cleanlab.count import num_label_issues
 
+    if len(np.unique(labels)) < 2:
+        return 0
     return int(num_label_issues(labels, probabilities, estimation_method="off_diagonal_calibrated"))
 
 

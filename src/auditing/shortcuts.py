@@ -1,6 +1,5 @@
 """Find shortcuts: what is no content of an image, but predicts its class, so that a network may learn it."""
 
-import io
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas
 from numpy.typing import NDArray
-from PIL import Image
 
 from src.auditing.probabilities import FOLDS
 from src.auditing.samples import Samples
-from src.data.images import FORMATS
+from src.data.images import open_image
 from src.data.splitting import Indices
 from src.data.staging import source_files
 
@@ -29,11 +27,10 @@ def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
     found = dict(zip(("brightness", "contrast"), np.array(pixels).T, strict=True))
     of_file: dict[str, tuple[int, float, str, str, int]] = {}
     wanted = set(samples.names)
-    Image.MAX_IMAGE_PIXELS = None  # `split` has read these files; here their headers do
     for member in source_files(max_bytes):
         if member.name in wanted:
             content = member.read()
-            with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as file:
+            with warnings.catch_warnings(action="ignore"), open_image(content) as file:
                 width, height = file.size
                 camera = str(file.getexif().get(_CAMERA, ""))
                 values = width * height, width / height, str(file.format), camera, len(content)

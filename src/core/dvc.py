@@ -6,36 +6,61 @@ What is wrong with one is a `ValueError` of one line.
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from src.core.documents import keys, read_yaml
 from src.core.files import digest
 
-# The shapes of what is read here; a stage may have more.
 _Path = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
-_shape: Any = create_model
-_written: Any = (list[_Path | Annotated[dict[_Path, Any], Field(min_length=1)]], [])
-_entries: Any = (list[_shape("Entry", path=_Path, md5=(str, ""), size=(int, 0))], [])  # type: ignore[misc]
-_STAGE = _shape("Stage", params=(list, []), deps=(list[_Path], []), outs=_written, metrics=_written, plots=_written)
-_LOCKED = _shape("Locked", cmd=str | list[str], params=(dict[str, dict[Any, Any]], {}), deps=_entries, outs=_entries)
+_Output = _Path | Annotated[dict[_Path, Any], Field(min_length=1)]  # a path, or a path with settings
 
 
-def read_pipeline(text: str | bytes, shape: Any = _STAGE) -> dict[str, Any]:
+class _Stage(BaseModel):
+    """What is read here of a stage of a `dvc.yaml`, which may have more."""
+
+    params: list[Any] = []
+    deps: list[_Path] = []
+    outs: list[_Output] = []
+    metrics: list[_Output] = []
+    plots: list[_Output] = []
+
+
+class _File(BaseModel):
+    path: _Path
+    md5: str = ""
+    size: int = 0
+
+
+class _Locked(BaseModel):
+    """What is read here of a stage of a `dvc.lock`."""
+
+    cmd: str | list[str]
+    params: dict[str, dict[Any, Any]] = {}
+    deps: list[_File] = []
+    outs: list[_File] = []
+
+
+def read_pipeline(text: str | bytes) -> dict[str, Any]:
     """Return the stages of a `dvc.yaml` by name."""
+    return _stages(text, TypeAdapter(dict[str, _Stage]))
+
+
+def read_lock(text: str | bytes) -> dict[str, Any]:
+    """Return the stages of a `dvc.lock` by name."""
+    return _stages(text, TypeAdapter(dict[str, _Locked]))
+
+
+def _stages(text: str | bytes, shape: TypeAdapter[Any]) -> dict[str, Any]:
     stages = {name: keys(stage) for name, stage in keys(keys(read_yaml(text)).get("stages")).items()}
     try:
-        TypeAdapter(dict[str, shape]).validate_python(stages, strict=True)
+        shape.validate_python(stages, strict=True)
     except ValidationError as error:
         places = [" ".join(str(place).split()) for place in error.errors()[0]["loc"]]
         raise ValueError(f"{'.'.join(places)}: {error.errors()[0]['msg']}") from None
     return stages
-
-
-read_lock = partial(read_pipeline, shape=_LOCKED)  # a `dvc.lock` has its stages in the same place
 
 
 def written(stage: Mapping[str, Any], *kinds: str) -> list[Path]:

@@ -133,25 +133,31 @@ def duplicate_sets(
     position: of each image in its split.
     without: sets whose images agree in this too are left out.
     """
-    copied = np.flatnonzero(split >= 0)
-    copied = copied[np.bincount(same[copied])[same[copied]] > 1]
-    copied = copied[np.argsort(same[copied], kind="stable")]
-    sets = [members for members in np.split(copied, np.flatnonzero(np.diff(same[copied])) + 1) if len(members)]
+    images = np.flatnonzero(split >= 0)
+    images = images[np.argsort(same[images], kind="stable")]  # one set after the other
+    starts = np.flatnonzero(np.diff(same[images], prepend=-1))
+    sizes = np.diff(starts, append=len(images))
 
-    def differ(members: Indices, column: NDArray[np.integer]) -> bool:
-        return len(np.unique(column[members])) > 1
+    def differs(column: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Tell for each set if its images differ in a column (N,)."""
+        least, most = (find.reduceat(column[images], starts) for find in (np.minimum, np.maximum))
+        differing: NDArray[np.bool_] = least < most
+        return differing
 
-    if without is not None:
-        sets = [members for members in sets if differ(members, without)]
-    beside = np.concatenate([members for members in sets if TRAIN in split[members]] or [copied[:0]])
+    sets = np.flatnonzero((sizes > 1) & (True if without is None else differs(without)))
+    divided, conflicting = differs(split)[sets], differs(labels)[sets]
+    count = {which: np.add.reduceat(split[images] == which, starts, dtype=np.int64) for which in range(len(SPLITS))}
+    beside = sets[count[TRAIN][sets] > 0]
     # Sets of several splits come first, then those of several classes.
-    shown = sorted(sets, key=lambda members: (not differ(members, split), not differ(members, labels)))
+    shown = [
+        images[starts[which] :][: sizes[which]] for which in sets[np.lexsort((~conflicting, ~divided))[:_EXAMPLES]]
+    ]
     return DuplicateSets(
         sets=len(sets),
-        conflicting=sum(differ(members, labels) for members in sets),
-        beside_train={SPLITS[which]: int((split[beside] == which).sum()) for which in (VALIDATION, TEST)},
+        conflicting=int(conflicting.sum()),
+        beside_train={SPLITS[which]: int(count[which][beside].sum()) for which in (VALIDATION, TEST)},
         examples=[
             [Example(split=SPLITS[split[i]], index=int(position[i]), name=names[i]) for i in members[:_MEMBERS]]
-            for members in shown[:_EXAMPLES]
+            for members in shown
         ],
     )

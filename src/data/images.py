@@ -108,7 +108,7 @@ def digest(pixels: NDArray[np.uint8]) -> bytes:
 def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the pixels of an image file, (H, W, C) with C = 1 (grey) or 3 (RGB). Raise `Unreadable`."""
     try:
-        image = _opened(data)
+        image = open_image(data)
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise Unreadable(f"{image.width}×{image.height} pixels are too many")
@@ -132,13 +132,14 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
 def is_image(data: bytes) -> bool:
     """Tell if the content starts like an image of one of `FORMATS`, or HEIC; it may still be damaged."""
     try:
-        _opened(data)
+        open_image(data)
     except Exception:  # as in `decode`
         return _is_heic(data)
     return True
 
 
-def _opened(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
+    """Read the header of an image file of one of `FORMATS`; pixels are decoded when they are asked for."""
     Image.MAX_IMAGE_PIXELS = None  # `decode` bounds them, before it decodes
     return Image.open(io.BytesIO(data), formats=FORMATS)
 

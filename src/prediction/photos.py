@@ -3,7 +3,6 @@
 Photos are prepared as the split stage prepared the training images, by the same code: `src.data.images`.
 """
 
-import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.core.pool import map_ahead, processors
-from src.data.images import FORMATS, MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image
+from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image, open_image
 from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
@@ -109,7 +108,7 @@ def prepare(data: bytes, image: ImageFormat) -> Prepared:
     Raises `Unreadable`.
     """
     pixels = decode(data, Fit(image.height, image.width, image.resize or "crop"))
-    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+    with open_image(data) as header:
         size = header.size
     if pixels.shape[2] > image.channels:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]

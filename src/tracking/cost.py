@@ -1,4 +1,4 @@
-"""What a training cost: the machine, the seconds, the memory, and how long its model takes for an image.
+"""Keep what a training cost: the machine, the seconds, the memory, and how long its model takes for an image.
 
 Two equal trainings measure different numbers, so git does not track them. Each training writes a file in
 `.cache/costs/`, named after the MD5 of its model. `src.track` copies the numbers into the model's run, and `src.report`
