@@ -12,7 +12,7 @@ from src.models.build import build
 from src.models.classifier import Classifier
 from src.params import Loss, Optimizer, writing
 
-RECIPES = writing.names()
+RECIPES = [name for name in writing.names() if name != "own-images"]  # which trains as dogs-vs-cats-modern does
 
 # The smallest of every module of `torchvision.models`; of swin the version that has more operators.
 FAMILIES = (
@@ -28,8 +28,8 @@ _EXAMPLES: dict[str, Any] = {
     "sgd_momentum": 0.9, "whitening_share": 0.5,
 }  # fmt: skip
 
-IMAGES, BATCH_SIZE = 20, 8
-STEPS = 3  # of an epoch; the last batch is smaller
+IMAGES, BATCH_SIZE = 12, 8
+STEPS = 2  # of an epoch; the last batch is smaller
 
 
 def sections(kinds: Any) -> Iterator[Any]:
