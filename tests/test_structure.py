@@ -175,13 +175,3 @@ def test_a_stage_does_not_import_what_it_may_not_need(stage: str, unneeded: set[
     code = f"import sys, stages.{stage}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not unneeded & set(run.stdout.split())
-
-
-@pytest.mark.parametrize("name", ["params.yaml", "dvc.lock", "reports/metrics.json", "models/model.safetensors"])
-def test_a_test_that_reads_what_is_the_users_fails(name: str, tmp_path: Path) -> None:
-    """By a link too; the recipes may be read."""
-    (tmp_path / "link").symlink_to(Path(name).resolve())
-    for path in (Path(name), tmp_path / "link"):
-        with pytest.raises(AssertionError, match="is the user's"):
-            path.read_bytes()
-    assert Path("recipes/digits.yaml").read_bytes()

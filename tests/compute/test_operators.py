@@ -23,7 +23,6 @@ from src.evaluation.corruptions import gradient_signs
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
 from src.models.file import Shapes
-from src.params import Loss
 from src.training import augment
 from src.training.losses import Target
 from src.training.step import TrainStep
@@ -98,7 +97,7 @@ EVERYTHING: dict[str, Any] = {
     [*((name, {}) for name in RECIPES), *(("mnist", {"loss": loss}) for loss in LOSSES), ("cifar10-vgg", EVERYTHING)],
     ids=str,
 )
-def test_a_step_from_stored_images_on(name: str, changes: dict[str, Loss]) -> None:
+def test_a_step_from_stored_images_on(name: str, changes: dict[str, Any]) -> None:
     classifier, section, data = recipe(name, **changes)
     batches = Batches(data, CPU.device)
     train_step = TrainStep(classifier, section, batches.labels, CPU)

@@ -15,7 +15,6 @@ import pytest
 import torch
 from training_samples import section
 
-from benchmarks import portable as benchmark
 from src.compute import device, portable
 from src.compute.portable import CONFLICTING, SETTINGS
 from src.core.files import digest, write_arrays
@@ -190,18 +189,6 @@ def test_the_libraries_understand_the_settings() -> None:
     )  # fmt: skip
     assert json.loads(run.stdout.splitlines()[-1]) == ["AVX2", ["X86_V3"], "Haswell", 1, 1]
     assert "CNR:COMPATIBLE" in run.stdout
-
-
-@pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
-def test_the_bits_do_not_depend_on_what_is_set_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = set()
-    for case in ({}, {"ONEDNN_CPU_ISA_HINTS": "PREFER_YMM", "DNNL_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}):
-        for name, value in case.items():
-            monkeypatch.setenv(name, value)
-        with benchmark.started("portable", "bits", "3") as process:
-            found.add(process.communicate()[0].split()[0])
-    assert len(found) == 1
-    assert len(found.pop()) == 32
 
 
 def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from src import params
 from src.core import paths
 from src.core.documents import read_yaml
 from src.core.dvc import output_digest
 from src.core.files import digest, write_json
 from src.core.paths import DATASET
-from src.data.prepared import ImageFormat
 from src.params.writing import recipe
 from src.training.results import Epoch
 
@@ -116,16 +114,14 @@ def lock(*stages: str) -> None:
 def make_model(path: Path, name: str) -> "Probabilities":
     """A network with random weights and, where it has BatchNorm, statistics that are not the initial ones."""
     import torch
+    from network_samples import model_section
 
     from src.models.classifier import Probabilities
     from src.models.file import ModelSpec, save
 
     torch.manual_seed(0)
-    model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
-    image = ImageFormat.model_validate(DATA["image"])
-    spec = ModelSpec(
-        model=model, classes=["zero", "one", "two"], image=image, mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.2]
-    )
+    described = {key: DATA[key] for key in ("classes", "image", "mean", "std")}
+    spec = ModelSpec.model_validate({"model": model_section(name, dropout=0.5, normalize="dataset"), **described})
     classifier = spec.build()
     classifier(torch.randint(0, 256, (32, 12, 12, 3), dtype=torch.uint8))
     save(path, classifier, spec)

@@ -3,26 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from network_samples import untrained
 from numpy.typing import NDArray
 from torch import nn
 from training_samples import CPU, section
 
-from src import params
 from src.compute.batches import Batches
-from src.data.prepared import ImageFormat, LabelledImages
+from src.data.prepared import LabelledImages
 from src.models.airbench import Scale
-from src.models.build import build
 from src.models.classifier import Classifier
 from src.models.whitening import fit_whitening, whitening_layer
 from src.training.loop import train
 
 
-def airbench(side: int = 32, channels: int = 3) -> Classifier:
-    torch.manual_seed(0)
-    values = {"name": "airbench", "weights": "none", "freeze": False, "activation": None, "dropout": 0.0}
-    model = params.Model.model_validate(values | {"normalize": "half"})
-    image = ImageFormat(height=side, width=side, channels=channels, resize=None)
-    return build(model, image, 10, [0.5] * channels, [0.25] * channels)
+def airbench() -> Classifier:
+    return untrained("airbench")
 
 
 def smooth_images(count: int) -> NDArray[np.uint8]:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from augment_samples import NO_AUGMENT
 from data_samples import class_folders, run_stages, write_files
+from network_samples import model_section, untrained
 from numpy.typing import NDArray
 from training_samples import section
 
 from src import params
 from src.core.errors import UserError
-from src.data.prepared import ImageFormat, read_dataset
-from src.models.build import build
+from src.data.prepared import read_dataset
 from src.models.classifier import Classifier
 from src.training import features
 from src.training.loop import train
@@ -30,21 +30,16 @@ def trainer(root: Path) -> Iterator[Trainer]:
     """Of some random pictures, with trained weights for the networks that they are learned by."""
     write_files(root / "data/images", class_folders({"ant": 40, "bee": 40}))
     run_stages(None, image_size=32, validation=0.25, test=0.0, near_duplicates="ignore")
-    image = ImageFormat(height=32, width=32, channels=3, resize=None)
     for name in ("resnet18", "squeezenet1_1"):
-        torch.manual_seed(5)
-        trained = build(frozen(name, "none"), image, 9, [0.5], [0.5])
-        torch.save(trained.network.state_dict(), f"{name}.pth")
+        torch.save(untrained(name, classes=9).network.state_dict(), f"{name}.pth")
     threads = torch.get_num_threads()
     yield Trainer(frozen(), SETTINGS, "train", "validation")
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
 
 
-def frozen(name: str = "resnet18", weights: str | None = None, **changes: Any) -> params.Model:
-    values: dict[str, Any] = {"name": name, "weights": weights or f"{name}.pth", "freeze": weights != "none"}
-    values |= {"activation": None, "dropout": 0.2, "normalize": "half"}
-    return params.Model.model_validate(values | changes)
+def frozen(name: str = "resnet18", **changes: Any) -> params.Model:
+    return model_section(name, **{"weights": f"{name}.pth", "freeze": True, "dropout": 0.2} | changes)
 
 
 def from_images(trainer: Trainer, model: params.Model, settings: params.Train) -> Training:

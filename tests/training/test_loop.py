@@ -293,15 +293,6 @@ def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
     assert train_step.scaler.get_scale() == 32_768, "smaller for the next"
 
 
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_the_compiler_is_told_whether_to_be_deterministic(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the test after this one: by the name that torch's compiler knows."""
-    told = {}
-    monkeypatch.setattr(torch, "compile", lambda module, **settings: told.update(settings) or module)
-    TrainStep(new_classifier(), section(compile=True, deterministic=deterministic), torch.zeros(1), CPU)
-    assert told["options"]["deterministic"] is deterministic
-
-
 def test_compiled_it_learns_the_same() -> None:
     eager, compiled = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
     expected = run(eager, section(epochs=1), images=128)
