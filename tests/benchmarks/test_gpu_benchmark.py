@@ -7,7 +7,6 @@ import pkgutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from gpu_parts import part
 
 from benchmarks import choices, report
 from benchmarks.gpu import __main__ as call
-from benchmarks.gpu import pack, results, runner
+from benchmarks.gpu import results, runner
 from benchmarks.gpu.runner import DONE, FAILED, NOT_REACHED, STOPPED, Place
 from benchmarks.problems import SYSTEMS
 from src.core.errors import UserError
@@ -58,13 +57,6 @@ def test_a_part_that_fails_or_is_late_is_recorded_and_the_others_go_on(tmp_path:
     assert not alive(child)
 
 
-def test_the_time_that_all_parts_have_is_kept(tmp_path: Path) -> None:
-    started = time.monotonic()
-    reports = runner.run([part("lasts"), part("finds")], SMALL, tmp_path / "gpu.json", 3)["parts"]
-    assert time.monotonic() - started < 20
-    assert [reports[name]["state"] for name in ("lasts", "finds")] == [STOPPED, NOT_REACHED]
-
-
 # ---- the parts ----
 
 LACKING = ("dvc", "mlflow", "kornia", "optuna", "onnx", "onnxruntime", "onnxscript", "grimp")
@@ -99,60 +91,7 @@ def test_a_part_finds_something_on_a_processor(name: str, monkeypatch: pytest.Mo
         assert {"tutorial", "DataLoader + v2", "ours, float32", "floor, float32"} <= set(found)
 
 
-def test_the_marked_tests_run_as_a_part() -> None:
-    """All skipped where there is no GPU; with a filter that does not make warnings of missing plugins errors."""
-    chosen = next(one for one in call.PARTS if one.name == "tests")
-    *_, found = pkgutil.resolve_name(chosen.work)(SMALL, "")
-    assert found.pop("failing") == []
-    assert set(found) <= {"passed", "skipped"}
-    assert sum(found.values()) > 20
-
-
 # ---- the pack ----
-
-
-@pytest.fixture
-def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Small archives, and wheels without a network."""
-    folder = tmp_path / "archives"
-    folder.mkdir()
-    for name in pack.ARCHIVES:
-        (folder / name).write_bytes(bytes(2**20))
-
-    def download(folder: Path, packages: list[str]) -> None:
-        folder.mkdir()
-        (folder / "wheels.whl").write_text("\n".join(packages))
-
-    monkeypatch.setattr(pack, "download", download)
-    return folder
-
-
-def test_the_pack_holds_what_the_machine_lacks(tmp_path: Path, archives: Path) -> None:
-    told = pack.pack(tmp_path / "pack", archives)
-    assert {file.name for file in (tmp_path / "pack").iterdir()} == {"wheels", *pack.ARCHIVES}
-    pinned = (tmp_path / "pack/wheels/wheels.whl").read_text().split()
-    assert [one.partition("==")[0] for one in pinned] == list(pack.WHEELS)
-    assert "   3.0 MiB  in all" in told
-    (archives / pack.ARCHIVES[0]).unlink()
-    with pytest.raises(UserError, match=f"{pack.ARCHIVES[0]} is missing"):
-        pack.pack(tmp_path / "pack", archives)
-
-
-def test_wheels_are_found_by_what_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wheel is installed into a folder of its own, before everything else."""
-    wheel = tmp_path / "packed_for_a_gpu-1.0-py3-none-any.whl"
-    information = "packed_for_a_gpu-1.0.dist-info"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("packed_for_a_gpu.py", "VALUE = 7\n")
-        file.writestr(f"{information}/METADATA", "Metadata-Version: 2.1\nName: packed-for-a-gpu\nVersion: 1.0\n")
-        file.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{information}/RECORD", "")
-    monkeypatch.setenv("PYTHONPATH", "elsewhere")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    call.install([wheel], str(tmp_path / "site"))
-    assert os.environ["PYTHONPATH"].split(os.pathsep)[::2] == [str(tmp_path / "site"), "elsewhere"]
-    command = [sys.executable, "-c", "import packed_for_a_gpu; print(packed_for_a_gpu.VALUE)"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7\n"
 
 
 # ---- what is kept ----

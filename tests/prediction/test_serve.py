@@ -4,8 +4,10 @@ import base64
 import io
 import re
 import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -123,10 +125,24 @@ def test_the_page_takes_nothing_from_elsewhere() -> None:
     assert not re.search(r"""(src|href)=|https?://|@import|url\(""", answer.text)
 
 
+def declared(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG that declares a size, with some chunks and hardly any pixels."""
+    header = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    parts = (header, *chunks, (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b""))
+    framed = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+TEXT = b"a\0\0" + zlib.compress(bytes(2**25))
 BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("nothing", {"data": b""}, 400, "no photo came"),
     ("no image", {"data": b"hello"}, 400, "the photo cannot be read: not an image"),
     ("half a photo", {"data": encoded(picture(1, 90), "JPEG")[:900]}, 400, "the photo cannot be read"),
+    ("a bomb of pixels", {"data": declared(2**20, 2**20)}, 400, "the photo cannot be read"),
+    ("a bomb of text", {"data": declared(9, 9, (b"zTXt", TEXT))}, 400, "the photo cannot be read"),
+    ("a bomb as GIF", {"data": b"GIF89a\xff\xff\xff\xff\xf7\0\0" + bytes(768)}, 400, "the photo cannot be read"),
     ("top", {"data": png(1, 24), "params": {"top": "0"}}, 400, "top is 0: Input should be greater than"),
     ("explain", {"data": png(1, 24), "params": {"explain": "x"}}, 400, "explain is x"),
     ("too much", {"data": b"x" * 70_000}, 413, "more than 0.0625 MiB"),

@@ -86,11 +86,3 @@ def test_without_validation_images_there_is_no_temperature(evaluated: Evaluated)
     assert "ece" in metrics
     assert not any("temperature" in name or "calibrated" in name for name in metrics)
     assert pandas.read_csv(paths.CALIBRATION)["images_calibrated"].isna().all()
-
-
-def test_it_repeats_to_the_byte(evaluated: Evaluated) -> None:
-    def written() -> dict[Path, bytes]:
-        evaluated(("tta: none", "tta: flip_shift"))
-        return {path: path.read_bytes() for path in (paths.METRICS, paths.MEASURED, *TABLES)}
-
-    assert written() == written()

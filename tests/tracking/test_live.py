@@ -14,7 +14,6 @@ from test_sync import content, runs
 from tracking_samples import EPOCHS, ROOT, epoch, finished, make_results
 from tracking_server import Server
 
-from src import summary
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
@@ -101,21 +100,6 @@ def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
     assert complete().run_id == live_run
     curve = content(open_store().client, live_run)["curves"]["epoch/train_loss"]
     assert sorted(step for step, _ in curve) == [*range(1, EPOCHS + 1)]
-
-
-def test_a_slow_server_is_not_told_to_have_no_run(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "slow")
-    make_results()
-    done = complete()
-    with server.trouble("slow"):
-        rows = dict(summary._run())
-    assert rows["run"] == f"{done.name} ({done.run_id})"
-    assert rows["see it"].startswith(f"{server.uri}/#/experiments/")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with server.trouble("slow"):
-        rows = dict(summary._run())
-    assert rows["run"].startswith(f"not in MLflow, or not complete: MLflow at {server.uri}: ")
 
 
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
