@@ -127,9 +127,7 @@ def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypa
     ("key", "value", "allowed"),
     [
         ("device", "cuda", "auto or cpu"),
-        ("device", "mps", "auto or cpu"),
         ("precision", "bfloat16", "auto or float32"),
-        ("precision", "tf32", "auto or float32"),
         ("threads", 2, "auto or 1"),
         ("processes", 2, "1"),
         ("compile", True, "false"),

@@ -129,16 +129,6 @@ def test_every_row_is_what_a_loop_over_images_counts() -> None:
         assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(expected, 60)))
 
 
-def test_each_curve_begins_at_strength_0() -> None:
-    table = curves(digits(60), linear_classifier(), **EVERYTHING)
-    strengths = {key: rows["strength"].tolist() for key, rows in table.groupby(["kind", "direction"], sort=False)}
-    shifts = {("shift", direction): [0, 1, 2] for direction in ("left", "right", "up", "down")}
-    others = {("gaussian", ""): [0, 0.1, 0.4], ("salt_pepper", ""): [0, 0.1, 0.3], ("fgsm", ""): [0, 0.005, 0.1]}
-    assert strengths == shifts | others
-    assert list(strengths) == list(shifts | others)
-    assert table[table["strength"] == 0]["correct"].nunique() == 1
-
-
 def test_headline_numbers() -> None:
     table = curves(digits(60), linear_classifier(), **EVERYTHING)
     result = headline(table)

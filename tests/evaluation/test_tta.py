@@ -82,13 +82,6 @@ def test_switched_off_or_without_images_it_says_nothing(kind: str, count: int) -
     assert tta_metrics(network(), Batches(digits(count), CPU.device), section(kind)) == {}
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 50])
-def test_the_batch_size_changes_nothing(batch_size: int) -> None:
-    batches, classifier, wanted = Batches(digits(50), CPU.device), network(), section("flip_shift", 2)
-    whole = log_mean_probabilities(classifier, batches, wanted)
-    torch.testing.assert_close(log_mean_probabilities(classifier, batches, wanted, batch_size), whole)
-
-
 def test_sure_networks_stay_finite() -> None:
     batches, classifier = Batches(digits(50), CPU.device), linear_classifier()
     layer = classifier.network[1]  # type: ignore[index]

@@ -175,7 +175,6 @@ DIGITS = [str(digit) for digit in range(10)]
 
 _RUNS: dict[str, Callable[[], Run]] = {
     "digits": lambda: run("cifar_basic", DIGITS, (8, 8, 1), 300),
-    "photos": lambda: run("resnet18", ["cat", "dog"], (96, 96, 3), 60, epochs=1),
     "hundred": lambda: run("densenet121", LONG, (32, 32, 3), 600, epochs=200, shown=100),
     "one each": lambda: run("cifar_vgg", ["x" * 60, "y" * 60], (32, 20, 3), 12, shown=1, strength=0.0, recorded=False),
     "perfect": lambda: run(

@@ -246,13 +246,6 @@ def test_an_activation_stands_before_pooling_or_commutes_with_it(name: str, acti
     }
 
 
-def test_null_is_the_networks_own_activation() -> None:
-    expected = {"cifar_basic": nn.ReLU, "airbench": nn.GELU, "resnet18": nn.ReLU, "efficientnet_b0": nn.SiLU}
-    for name, own in expected.items():
-        network = build(model_section(name), CIFAR, 10, [0.5], [0.5]).network
-        assert any(isinstance(layer, own) for layer in network.modules())
-
-
 @pytest.mark.parametrize(
     "name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_32"]
 )

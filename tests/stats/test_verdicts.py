@@ -144,8 +144,3 @@ def fewer_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fewer_swaps")
 def test_swapped_at_random_two_models_hardly_ever_differ() -> None:
     assert simulated.falsely_found(200, images=2_000) <= 18
-
-
-@pytest.mark.usefixtures("fewer_swaps")
-def test_two_points_are_found_where_the_models_disagree_on_15_percent() -> None:
-    assert simulated.truly_found(40) >= 38

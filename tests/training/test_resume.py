@@ -1,9 +1,7 @@
 """A training that goes on after a kill: to the same bits, whatever it trains with; its lock; what goes, and when."""
 
 import os
-import subprocess
-import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,6 @@ from src.training.results import Epoch
 from src.training.resume import Progress, Resumable, discard_recorded, finished_session
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -181,26 +177,22 @@ def test_a_state_that_nobody_resumed_is_removed() -> None:
         assert [path.name for path in states().glob("*/")] == ["new"]
 
 
-WAITER = """
-from test_resume import resumable
-state = resumable("key")
-with state.alone():
-    print(state.session)
-"""
+def test_a_second_training_of_the_same_waits_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    second = resumable("key")
 
+    def wait() -> None:
+        with second.alone():
+            pass
 
-def test_a_second_training_of_the_same_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT}/tests/helpers:{ROOT}/tests/training")
+    waiting = threading.Thread(target=wait)
     with resumable("key").alone():
-        waiter = subprocess.Popen(
-            [sys.executable, "-uc", WAITER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert waiter.stderr is not None
-        assert waiter.stderr.readline() == "the same training runs in another process: waiting for its end\n"
-        time.sleep(0.2)
-        assert waiter.poll() is None
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
         left("key")
-    assert waiter.communicate(timeout=30)[0].endswith("key\n")
+    waiting.join(30)
+    assert second.session == "key"
+    assert "the same training runs in another process: waiting for its end\n" in capsys.readouterr().err
 
 
 def test_a_full_disk_does_not_stop_a_training(
