@@ -149,12 +149,6 @@ def test_images_are_compared_by_features_of_the_pretrained_network(
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_network_that_timm_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="timm has no network tf_efficientnet_lite9: did you mean"):
-        run(monkeypatch, "--backbone", "tf_efficientnet_lite9")
-
-
-@pytest.mark.usefixtures("photos")
 def test_without_test_images_there_is_nothing_to_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     run_stages(None, validation=0.2, test=0.0)
     with pytest.raises(UserError, match=r"there are no test images: set split\.test"):

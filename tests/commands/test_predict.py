@@ -10,23 +10,19 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from data_samples import data_params, encoded, picture, png, run_stages, split_params, write_files
+from data_samples import data_params, encoded, picture, png, split_params, write_files
 from matplotlib import pyplot
 from PIL import Image, ImageOps
 from prediction_samples import as_json, make_model, run_predict
-from training_samples import CPU
 
-from src.compute.batches import Batches
-from src.compute.forward import logits
 from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, read_names
 from src.data.raw import fetch_raw
-from src.evaluation.predictions import predictions
 from src.models.classifier import Probabilities
 from src.models.file import Calibration
-from src.prediction.photos import Found, find, read
+from src.prediction.photos import find, read
 from src.tracking.model import export_model, send_model
 from src.tracking.store import Store, open_store
 
@@ -68,29 +64,6 @@ def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path)
         for name, pixels in zip(read_names(split), open_split(split).images, strict=True):
             np.testing.assert_array_equal(found.pop(Path(name).name), pixels)
     assert not found
-
-
-def test_it_says_what_evaluation_says_of_the_same_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = {f"{kind}/{n}.jpg": photo(100 * n + k) for k, kind in enumerate(("cat", "dog", "owl")) for n in range(60)}
-    folder = write_files(tmp_path / "photos", files)
-    run_stages(folder, image_size=24)
-    dataset = read_dataset()
-    classifier = make_model(dataset.image, dataset.classes)
-    test = Batches(open_split("test"), CPU.device)
-    outputs = logits(classifier, test).numpy()
-    names = read_names("test")
-    expected = predictions(outputs, test.labels.numpy(), names, dataset.classes).set_index("name")
-    capsys.readouterr()
-    assert run_predict(monkeypatch, folder, "--format", "json", "--top", "9") == 0
-    rows = {row["file"]: row for row in as_json(capsys.readouterr().out)}
-    assert list(rows) == sorted(str(folder / name) for name in files)
-    for name, wanted in expected.iterrows():
-        row = rows[str(folder / str(name))]
-        assert row["class"] == wanted["prediction"]
-        assert row["probability"] == pytest.approx(wanted["confidence"], abs=2e-6)
-        assert row["probabilities"][wanted["label"]] == pytest.approx(wanted["label_probability"], abs=2e-6)
 
 
 def test_a_table_and_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,22 +179,6 @@ def test_a_photo_of_another_size_than_the_models_own_images_is_cropped_and_said(
         assert prepared is not None
         grey = np.asarray(expected, np.float64) @ [0.299, 0.587, 0.114]
         np.testing.assert_allclose(prepared.pixels[..., 0], grey, atol=1)
-
-
-def test_reading_stays_a_bounded_number_of_photos_ahead(tmp_path: Path) -> None:
-    path = write_files(tmp_path, {"a.jpg": photo(1)}) / "a.jpg"
-    asked = 0
-
-    def files() -> Iterator[Found]:
-        nonlocal asked
-        for asked in range(1, 10_001):  # noqa: B007
-            yield Found(path, named=True)
-
-    photos = read(files(), COLOUR, ahead=16)
-    for taken in range(1, 101):
-        assert next(photos).prepared is not None
-        assert asked <= taken + 16
-    photos.close()  # type: ignore[attr-defined]
 
 
 def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,10 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
     searched = [run for run in children if run.data.tags["tune.part"] == "trial"]
     assert sorted(run.data.tags["tune.trial"] for run in searched) == [str(number) for number in range(6)]
     assert len(children) == 6 + 10
+    complete = trials(clone)[lambda table: table["state"] == "complete"]
+    for trial, accuracy in complete[["trial", "validation_accuracy"]].itertuples(index=False):
+        (run,) = [run for run in searched if run.data.tags["tune.trial"] == str(trial)]
+        assert run.data.metrics["validation_accuracy"] == pytest.approx(accuracy, abs=1e-6)
     kept = {file.name for file in (clone / "mlartifacts" / parent.info.run_id / "artifacts/tuning").iterdir()}
     assert {"index.html", "trials.csv"} <= kept
 

@@ -25,7 +25,7 @@ from src.compute.device import Compute
 from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.evaluation.corruptions import gradient_signs
-from src.models.classifier import Classifier, Probabilities
+from src.models.classifier import Classifier
 from src.params import Optimizer, writing
 from src.training.loop import train
 from src.training.losses import Target
@@ -226,13 +226,3 @@ def test_memory_that_does_not_suffice_is_one_line() -> None:
             list(train(classifier, images, images, section, 0, compute))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-
-
-def test_what_was_trained_here_is_exported_as_a_graph() -> None:
-    classifier, section, data, compute = prepared(CIFAR10_VGG, precision="float32")
-    list(train(classifier, data, data, section, 0, compute))
-    probabilities = Probabilities(classifier).eval()
-    ((images, _),) = data.take(torch.arange(4), 4)
-    program = torch.export.export(probabilities, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(images), probabilities(images), rtol=0, atol=1e-4)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from augment_samples import NO_AUGMENT
 from clones import set_params
 from repro import group
 from training_samples import CPU, digits, new_classifier, section, weights
@@ -77,7 +76,6 @@ CASES: dict[str, tuple[dict[str, Any], str, int, float]] = {
     "plain": ({"optimizer": SGD, "clip_gradient": 1.0, "l1_penalty": 1e-5}, "cifar_basic", 640, 0.0),
     "accumulated": ({"optimizer": SGD, "accumulate": 2, "ema": 0.9}, "cifar_basic", 640, 0.0),
     "uneven": ({"batch_size": 64, "epochs": 1}, "cifar_basic", 133, 0.0),
-    "norm": ({"optimizer": SGD, "augment": NO_AUGMENT}, "cifar_vgg", 256, 0.1),
 }
 
 
@@ -106,14 +104,6 @@ def test_twenty_steps_equal_those_of_one_process(results: Path, case: str) -> No
     assert np.linalg.norm(together - alone.numpy()) / np.linalg.norm(alone.numpy()) < 1e-4
     expected = [[epoch.train_loss, epoch.train_accuracy, epoch.validation_loss or 0.0] for epoch in epochs]
     np.testing.assert_allclose(numbers, expected, rtol=1e-4)
-
-
-def test_batch_norm_on_cpus_takes_its_statistics_from_a_part_of_the_batch(results: Path) -> None:
-    """So the weights differ from those of one process, and training works all the same."""
-    together, numbers = of(results, "norm", 0)
-    alone, _ = trained(*CASES["norm"])
-    assert np.linalg.norm(together - alone.numpy()) / np.linalg.norm(alone.numpy()) > 1e-4
-    assert numbers[-1][0] < numbers[0][0]
 
 
 def test_stopped_after_an_epoch_they_go_on_to_the_same_bits(results: Path) -> None:

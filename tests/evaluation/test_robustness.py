@@ -61,16 +61,6 @@ def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
         corruptions.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
 
 
-@pytest.mark.parametrize("draw", [corruptions.draw_normal, corruptions.draw_uniform])
-def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
-    images = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
-    together = draw(images, range(6))
-    torch.manual_seed(7)
-    assert torch.equal(
-        together, torch.cat([draw(images[:2], [0, 1]), draw(images[:3], [2, 3, 4]), draw(images[:1], [5])])
-    )
-
-
 def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
     data = digits(30)
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)

@@ -22,11 +22,9 @@ from PIL import Image
 from prediction_samples import as_json, make_model, run_predict
 from serving_samples import COLOUR, forms, post, served, small
 
-from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.file import Calibration
-from src.prediction.batching import Batcher, Room
 from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import load
 from src.prediction.serving import Limits
@@ -223,21 +221,3 @@ def test_photos_of_many_requests_are_one_batch_and_too_many_are_refused() -> Non
     assert 'batch_photos_bucket{le="1.0"} 1\n' in counted
     assert 'batch_photos_bucket{le="4.0"} 2\n' in counted
     assert "batch_photos_sum 5.0\n" in counted
-
-
-def test_what_a_batch_raises_reaches_its_requests_alone() -> None:
-    def compute(images: Any) -> Any:
-        if images.max() == 255:
-            raise UserError("the model's probabilities are not finite numbers")
-        return images.reshape(len(images), -1)[:, :2].astype(np.float32)
-
-    sizes: list[float] = []
-    batcher = Batcher(compute, 2, 0.0, Room(1), sizes.append)
-    bad = batcher.submit(np.full((2, 2, 1), 255, np.uint8))
-    with pytest.raises(UserError, match="not finite"):
-        bad.result(10)
-    good = [batcher.submit(np.full((2, 2, 1), number, np.uint8)) for number in range(5)]
-    batcher.close()
-    assert [future.result(10)[0] for future in good] == [0, 1, 2, 3, 4]
-    assert sum(sizes) == 6
-    assert max(sizes) <= 2

@@ -120,20 +120,6 @@ def test_two_processes_at_once_on_a_new_store(tree: Path) -> None:
     assert len(store.client.search_runs([store.experiment_id])) == 2
 
 
-def test_a_store_that_was_killed_while_it_was_made_is_made_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(_: object) -> None:
-        raise KeyboardInterrupt
-
-    (tree / "mlflow.db").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr("mlflow.store.db.utils._upgrade_db", killed)  # the tables are there, their version is not
-        with pytest.raises(KeyboardInterrupt):
-            open_store()
-    assert not (tree / "mlflow.db").exists()
-    assert open_store().client.search_runs(["0"]) == []
-    assert not list(tree.glob("mlflow.db.new-*"))
-
-
 def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_results()
     open_store()

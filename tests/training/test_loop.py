@@ -201,40 +201,16 @@ def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
     torch.testing.assert_close(weights(half), weights(single), rtol=0, atol=2e-4)
 
 
-def scaled_learner(*, scaled: bool, **changes: Any) -> TrainStep:
-    """One with Muon in float32, with or without float16's factor: a power of two, which by itself changes no bit."""
-    muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
-    wanted = section(optimizer=muon, **changes)
-    train_step = TrainStep(new_classifier(dropout=0.0), wanted, torch.zeros(1, dtype=torch.int64), CPU)
-    train_step.scaler = torch.GradScaler("cpu", enabled=scaled)
-    return train_step
-
-
-def step(train_step: TrainStep) -> None:
-    data = digits(0, 64)
-    train_step.step(torch.from_numpy(data.images), Target.of(torch.from_numpy(data.labels), None), 1e-2, 1)
-
-
-@pytest.mark.parametrize("changes", [{}, {"clip_gradient": 0.1}, {"l1_penalty": 1e-2}], ids=str)
-def test_the_factor_of_float16_changes_nothing_of_a_step_of_muon(changes: dict[str, float]) -> None:
-    """It is taken out of the gradients of all weights before they are clipped and penalised."""
-    plain, scaled = (scaled_learner(scaled=chosen, **changes) for chosen in (False, True))
-    for train_step in (plain, scaled):
-        step(train_step)
-    assert (plain.scaler.get_scale(), scaled.scaler.get_scale()) == (1, 65_536)
-    for weight, expected in zip(scaled.weights, plain.weights, strict=True):
-        assert weight.grad is not None
-        assert expected.grad is not None
-        assert torch.equal(weight.grad, expected.grad)
-    assert torch.equal(weights(scaled.classifier), weights(plain.classifier))
-
-
 def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
-    train_step = scaled_learner(scaled=True)
+    muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
+    data = digits(0, 64)
+    labels = torch.from_numpy(data.labels)
+    train_step = TrainStep(new_classifier(), section(optimizer=muon), labels, CPU)
+    train_step.scaler = torch.GradScaler("cpu")
     assert isinstance(train_step.optimiser, MuonAndAdamW)
     train_step.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
     before = weights(train_step.classifier)
-    step(train_step)
+    train_step.step(torch.from_numpy(data.images), Target(labels), 1e-2, 1)
     assert torch.equal(weights(train_step.classifier), before)
     assert train_step.scaler.get_scale() == 32_768, "smaller for the next"
 
