@@ -11,14 +11,14 @@ import pandas
 import pytest
 import torch
 from data_samples import run_stages
-from evaluation_samples import digits, linear_classifier
+from evaluation_samples import linear_classifier
 from evaluation_samples import section as evaluate_section
 from numpy.typing import NDArray
 from PIL import Image
 from prediction_samples import as_json, run_predict
 from scipy.special import softmax
 from tracking_samples import RECIPE, make_tree
-from training_samples import CPU, section
+from training_samples import CPU, digits, section
 
 import stages.evaluate
 import stages.train
@@ -180,7 +180,7 @@ def test_nothing_that_is_measured_uses_tf32(training_in_tf32: Compute) -> None:
     base = linear_classifier()
     spy = Spy(base.network, base.normalize)
     spy.seen = []
-    images, wanted = Batches(digits(20), CPU.device), evaluate_section("flip", noise=[0.1], fgsm=[0.1])
+    images, wanted = Batches(digits(0, 20), CPU.device), evaluate_section("flip", noise=[0.1], fgsm=[0.1])
     logits(spy, images)
     log_mean_probabilities(spy, images, wanted)
     robustness(spy, images, wanted.robustness, 20)

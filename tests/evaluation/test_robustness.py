@@ -7,10 +7,10 @@ import pandas
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation_samples import digits, linear_classifier, network, section
+from evaluation_samples import linear_classifier, section
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from training_samples import CPU
+from training_samples import CPU, digits, new_classifier
 
 from src.compute.batches import Batches
 from src.core.errors import UserError
@@ -62,9 +62,9 @@ def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
 
 
 def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
-    data = digits(30)
+    data = digits(0, 30)
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    classifier = network()
+    classifier = new_classifier().eval()
     signs = corruptions.gradient_signs(classifier, images, labels)
     pixels = images.float().requires_grad_()
     (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(pixels), labels, reduction="sum"), pixels)
@@ -108,7 +108,7 @@ def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: 
 
 
 def test_every_row_is_what_a_loop_over_images_counts() -> None:
-    data, classifier = digits(60), linear_classifier()
+    data, classifier = digits(0, 60), linear_classifier()
     table = curves(data, classifier, **EVERYTHING)
     assert table.columns.tolist() == [
         "kind", "strength", "direction", "images", "correct", "accuracy", "ci_low", "ci_high",
@@ -120,7 +120,7 @@ def test_every_row_is_what_a_loop_over_images_counts() -> None:
 
 
 def test_headline_numbers() -> None:
-    table = curves(digits(60), linear_classifier(), **EVERYTHING)
+    table = curves(digits(0, 60), linear_classifier(), **EVERYTHING)
     result = headline(table)
     assert list(result) == [
         "robustness_images", "shift_1_accuracy", "shift_2_accuracy", "gaussian_0.1_accuracy", "gaussian_0.4_accuracy",
@@ -132,9 +132,9 @@ def test_headline_numbers() -> None:
     assert result["robustness_images"] == 60
 
 
-@pytest.mark.parametrize("classifier", [linear_classifier(), network()], ids=["linear", "network"])
+@pytest.mark.parametrize("classifier", [linear_classifier(), new_classifier().eval()], ids=["linear", "network"])
 def test_curves_repeat_and_do_not_depend_on_the_batch_size(classifier: Classifier) -> None:
-    data = digits(60)
+    data = digits(0, 60)
     first = curves(data, classifier, **EVERYTHING)
     for batch_size in (128, 17, 1):
         pandas.testing.assert_frame_equal(curves(data, classifier, batch_size=batch_size, **EVERYTHING), first)
@@ -156,9 +156,9 @@ def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
 
 
 def test_it_leaves_weights_and_mode_as_evaluation_needs_them() -> None:
-    classifier = network().train()
+    classifier = new_classifier().eval().train()
     before = [parameter.clone() for parameter in classifier.parameters()]
-    curves(digits(20), classifier, fgsm=[0.1])
+    curves(digits(0, 20), classifier, fgsm=[0.1])
     assert not classifier.training
     for parameter, old in zip(classifier.parameters(), before, strict=True):
         assert parameter.grad is None

@@ -23,7 +23,6 @@ from prediction_samples import as_json, make_model, run_predict
 from serving_samples import COLOUR, forms, post, served, small
 
 from src.core.paths import MODEL
-from src.data.prepared import ImageFormat
 from src.models.file import Calibration
 from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import load
@@ -75,29 +74,6 @@ def test_a_form_holds_one_photo_or_several() -> None:
     for answer, expected in zip(several, alone, strict=True):
         assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=2e-6)
     assert one["class"] == several[0]["class"]
-
-
-@pytest.mark.parametrize(
-    ("image", "mode"),
-    [
-        (ImageFormat(height=24, width=24, channels=3, resize="squash"), "RGB"),
-        (ImageFormat(height=24, width=24, channels=1, resize="pad"), "RGB"),
-        (ImageFormat(height=24, width=24, channels=3, resize=None), "L"),
-        (ImageFormat(height=24, width=32, channels=1, resize=None), "L"),
-    ],
-)
-def test_any_photo_goes_with_any_model(image: ImageFormat, mode: str) -> None:
-    own = picture(1, 32, mode).crop((0, 0, image.width, image.height))
-    other = picture(2, 60, mode).crop((0, 0, 60, 41))
-    model = small(image)
-    pixels = np.asarray(own.convert("L" if image.channels == 1 else "RGB"))
-    expected = model.probabilities(pixels.reshape(1, image.height, image.width, image.channels).copy())[0]
-    with served(model) as url:
-        kept, brought = post(url, encoded(own)), post(url, encoded(other))
-    assert kept["resized"] is None
-    assert [kept["probabilities"][name] for name in model.spec.classes] == pytest.approx(list(expected), abs=2e-6)
-    by = image.resize or "crop"
-    assert brought["resized"] == {"from": [60, 41], "to": [image.width, image.height], "by": by}
 
 
 def test_an_explanation_is_the_photo_and_its_map() -> None:

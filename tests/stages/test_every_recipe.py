@@ -26,9 +26,6 @@ pytestmark = pytest.mark.slow
 RECIPES = [name for name in writing.names() if name not in ("digits", "dogs-vs-cats-modern")]
 DRAWN = ("mnist", "cifar10-vgg", "cifar10-speed", "own-images")  # of each kind one: drawing is half of the time
 
-PARAMETERS = {  # DESIGN.md's; of the others the tutorials say nothing
-    "cifar10-vgg": (5_852_170, 22.33),
-}
 # Of those that every run has, one of each kind; the others depend on the network and on what was asked for.
 FIGURES = {"samples", "class_distribution", "learning_curves", "confusion_matrix", "kernels", "feature_maps"}
 
@@ -115,8 +112,6 @@ def test_a_recipe_runs_from_its_images_to_the_page(
     measured = pandas.read_csv(clone / "reports/measured.csv").set_index("metric")
     assert measured["low"]["accuracy"] <= metrics["accuracy"] <= measured["high"]["accuracy"]
     assert metrics["images"] == dataset["splits"]["test"]["count"]
-    if recipe in PARAMETERS:
-        assert (training["parameters"], training["size_mib"]) == PARAMETERS[recipe]
     if recipe in DRAWN:
         assert params.model.name in (clone / "reports/index.html").read_text(encoding="utf-8")
         figures = {path.stem for path in (clone / "reports/figures").iterdir()}

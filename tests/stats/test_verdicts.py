@@ -107,12 +107,6 @@ def test_what_is_called_real_could_have_shown_and_what_is_not_could_not() -> Non
     assert ("worse", False) in seen  # as where the other two are significant too
 
 
-@pytest.mark.parametrize("images", [1, 5, 6, 7, 8])
-def test_a_difference_above_100_points_is_never_asked_for(images: int) -> None:
-    found = smallest_difference(0, images, ALPHA / 3)
-    assert found == (7 / images if images >= 7 else None)
-
-
 @pytest.mark.parametrize(("images", "share", "margin"), [(40, 0.2, 0.15), (60, 0.05, 0.08), (30, 0.5, 0.3)])
 def test_the_power_is_that_of_the_interval_that_decides(images: int, share: float, margin: float) -> None:
     expected = 0.0
