@@ -66,6 +66,17 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         return Path("mlflow.db").read_bytes()
 
 
+@pytest.fixture(autouse=True)
+def _settings_of_torch() -> Iterator[None]:
+    """One thread, since tests share the processors; what a test sets for the whole process is set back."""
+    torch: Any = sys.modules.get("torch")
+    if torch:
+        torch.set_num_threads(1)
+    yield
+    if torch:
+        torch.set_deterministic_debug_mode("default")
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty repository: every path is relative to the current folder."""
@@ -75,14 +86,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def deterministic() -> Iterator[None]:
-    """One thread, and an error where an operator is not deterministic."""
+def deterministic() -> None:
+    """An error where an operator is not deterministic."""
     import torch
 
-    torch.set_num_threads(1)
     torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture

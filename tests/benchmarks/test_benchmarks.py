@@ -1,7 +1,6 @@
 """The benchmarks: what they compare is the same work, and the page shows what they keep. They hold no time."""
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,15 +26,6 @@ def small(recipe: str, batch_size: int = 8, **changes: Any) -> tuple[Problem, pa
     known = synthetic(recipe, 4 * batch_size, 64 if recipe == "dogs-vs-cats" else None)
     section = known.params.train.model_copy(update={"batch_size": batch_size, "precision": "float32", "device": "cpu"})
     return known, section.model_copy(update=changes)
-
-
-@pytest.fixture(autouse=True)
-def _settings() -> Iterator[None]:
-    """The contenders change torch's settings for the process."""
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
 
 
 # ---- the tutorials ----

@@ -2,14 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
-import torch
 from data_samples import data_params, encoded, picture, png, split_params, write_files
 from matplotlib import pyplot
 from PIL import Image, ImageOps
@@ -31,13 +29,9 @@ GREY = ImageFormat(height=24, width=24, channels=1, resize=None)
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+def _folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 def photo(number: int, width: int = 40, height: int = 30, mode: str = "RGB") -> bytes:

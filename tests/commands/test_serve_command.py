@@ -4,12 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-import torch
 from data_samples import png
 from prediction_samples import make_model
 from serving_samples import COLOUR, post
@@ -22,14 +20,7 @@ from src.core.paths import MODEL
 ROOT = Path(__file__).resolve().parents[2]
 
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_deterministic_debug_mode("default")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("root")]
 
 
 def test_the_command_names_its_model_and_ends_by_a_signal() -> None:

@@ -47,7 +47,6 @@ TRAINING = {"device": "cuda", "deterministic": True, "batch_size": BATCH_SIZE}
 def _as_before() -> Iterator[None]:
     yield
     torch.cuda.set_sync_debug_mode("default")
-    torch.set_deterministic_debug_mode("default")
 
 
 def prepared(name: str, **changes: Any) -> tuple[Classifier, params.Train, Batches, Compute]:

@@ -6,7 +6,6 @@ import platform
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -61,14 +60,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.set_deterministic_debug_mode("default")
-
-
 def seen() -> dict[str, str]:
     return {name: os.environ[name] for name in (*SETTINGS, CONFLICTING) if name in os.environ}
 
@@ -100,7 +91,7 @@ def test_nothing_is_set_on_an_older_processor(lacking: str) -> None:
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "arm64"])
-@pytest.mark.usefixtures("haswell", "_environment", "_one_thread")
+@pytest.mark.usefixtures("haswell", "_environment")
 def test_on_another_machine_it_trains_as_with_true_and_says_so(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     portable.begin()
@@ -114,7 +105,7 @@ def test_on_another_machine_it_trains_as_with_true_and_says_so(machine: str, mon
     assert torch.get_deterministic_debug_mode() == 2
 
 
-@pytest.mark.usefixtures("haswell", "_one_thread")
+@pytest.mark.usefixtures("haswell")
 def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
     monkeypatch.setattr(device, "capability", lambda _: "cpu avx512_bf16")

@@ -68,7 +68,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         stages.train.main()
         stages.evaluate.main()
         yield root
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture
@@ -159,7 +158,6 @@ def training_in_tf32(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compute]:
     assert tf32() == (True, True)
     yield compute
     device.set_up()
-    torch.set_deterministic_debug_mode("default")
 
 
 def test_tf32_is_named(training_in_tf32: Compute) -> None:

@@ -23,11 +23,6 @@ from src.stats.intervals import wilson
 EVERYTHING: dict[str, Any] = {"shifts": 2, "noise": [0.1, 0.4], "salt_pepper": [0.1, 0.3], "fgsm": [0.005, 0.1]}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def curves(data: LabelledImages, classifier: Classifier, **options: Any) -> pandas.DataFrame:
     batch_size = options.pop("batch_size", 128)
     return robustness(classifier, Batches(data, CPU.device), section(**options).robustness, batch_size)

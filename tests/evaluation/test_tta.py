@@ -14,11 +14,6 @@ from src.models.classifier import Classifier
 from src.stats.intervals import wilson
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def copies_by_hand(images: NDArray[np.uint8], shifts: int) -> list[NDArray[np.uint8]]:
     """A border of zeros around the images, and windows of their size."""
     height, width = images.shape[1:3]

@@ -1,8 +1,5 @@
 """Maps of what a decision rests on, for networks of which that is known."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -21,11 +18,7 @@ COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_deterministic_debug_mode("default")
+pytestmark = pytest.mark.usefixtures("root")
 
 
 class OnlyTheCorner(torch.nn.Module):

@@ -17,11 +17,6 @@ COUNT = 2000  # of this many, distributions that differ by 6 % of all draws anyw
 CHANCE = 0.001  # with the seeds fixed: the tests' own, not one in so many runs
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # for torchvision's many calls with one small image each
-
-
 def white(count: int, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
     return torch.full((count, height, width, 3), 255, dtype=torch.uint8)
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,8 @@ from src.training.snapshots import Snapshots
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _deterministic() -> None:
     device.prepare(section(), "cifar_basic")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}

@@ -1,7 +1,6 @@
 """A frozen network learns from features that are computed once as it would from the images, and they are kept."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,13 @@ SETTINGS = section(augment=NO_AUGMENT, batch_size=10, epochs=3)
 
 
 @pytest.fixture
-def trainer(root: Path) -> Iterator[Trainer]:
+def trainer(root: Path) -> Trainer:
     """Of some random pictures, with trained weights for the networks that they are learned by."""
     write_files(root / "data/images", class_folders({"ant": 40, "bee": 40}))
     run_stages(None, image_size=32, validation=0.25, test=0.0, near_duplicates="ignore")
     for name in ("resnet18", "squeezenet1_1"):
         torch.save(untrained(name, classes=9).network.state_dict(), f"{name}.pth")
-    threads = torch.get_num_threads()
-    yield Trainer(frozen(), SETTINGS, "train", "validation")
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("default")
+    return Trainer(frozen(), SETTINGS, "train", "validation")
 
 
 def frozen(name: str = "resnet18", **changes: Any) -> params.Model:

@@ -30,10 +30,8 @@ STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _deterministic() -> None:
     device.prepare(section(), "cifar_basic")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 def test_it_learns_digits() -> None:

@@ -26,12 +26,8 @@ from src.training.step import TrainStep
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    monkeypatch.chdir(tmp_path)
+def _deterministic(root: Path) -> None:
     device.prepare(section(), "cifar_basic")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 class Killed(Exception):
