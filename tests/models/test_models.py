@@ -12,7 +12,6 @@ from device_samples import FAMILIES
 from network_samples import image_format, model_section
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models import get_model
 
 from benchmarks.tutorials import TUTORIALS
 from src.core.errors import UserError
@@ -81,21 +80,6 @@ def test_a_network_of_every_family_of_torchvision_gets_a_last_layer_for_our_clas
     assert all(weight.is_meta for weight in network.parameters()), "nothing takes memory"
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     assert (last.out_features if isinstance(last, nn.Linear) else last.out_channels) == 7
-
-
-@pytest.mark.parametrize("side", [64, 224])
-def test_mean_pooling_that_changes_nothing_is_left_out_without_a_trace(side: int) -> None:
-    image = image_format(side, side, 3)
-    ours = build(model_section("alexnet"), image, 5, [0.5], [0.5]).network.eval()
-    theirs = get_model("alexnet", num_classes=5).eval()
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    theirs.load_state_dict(ours.state_dict())
-    images = torch.randn(2, 3, side, side)
-    assert torch.equal(ours(images), theirs(images))
-    with Shapes():
-        read = build(model_section("alexnet"), image, 5, [0.5], [0.5]).network
-    pools = [any(isinstance(layer, nn.AdaptiveAvgPool2d) for layer in each.modules()) for each in (ours, read)]
-    assert pools == [side == 64] * 2
 
 
 @pytest.mark.parametrize(("name", "hint"), [("alexnet", "to 64"), ("vit_b_32", "to 32")])
