@@ -19,7 +19,7 @@ from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
 from src.models.file import Shapes
 from src.models.layers import freeze_all_but_last
-from src.params import Loss, Optimizer
+from src.params import Loss
 from src.training import augment
 from src.training.loop import train
 from src.training.step import TrainStep
@@ -132,20 +132,3 @@ def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before
         assert not robustness(classifier, stored, plain, 4).empty
         freeze_all_but_last(classifier.network)
         TrainStep(classifier, section, stored.labels, FLOAT32)
-
-
-RECORDED = ("sgd", "adam", "adamw", "muon", "muon_sgd")
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: each.name)
-def test_what_reads_nothing_on_the_host_is_recorded(optimizer: Optimizer) -> None:
-    with fake_cuda():
-        assert is_recorded(optimizer, torch.bfloat16) is (optimizer.name in RECORDED)
-        assert not is_recorded(optimizer, torch.float16)
-        assert not is_recorded(optimizer, torch.bfloat16, cuda_graph=False)
-
-
-def is_recorded(optimizer: Optimizer, precision: torch.dtype, **changes: Any) -> bool:
-    classifier, chosen, data = recipe("mnist", optimizer=optimizer, device="cuda", **changes)
-    train_step = TrainStep(classifier, chosen, torch.from_numpy(data.labels), Compute(CUDA, precision))
-    return train_step.recorded is not None

@@ -129,12 +129,7 @@ def test_so_many_images_as_are_asked_for_do_in_four_of_five_cases(flips: int, im
     assert min(power_of_margin(share, round(less * enough), margin) for less in np.linspace(0.9, 0.99, 30)) < 0.8
 
 
-@pytest.fixture
-def fewer_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level of the test holds for any number of swaps; `benchmarks.verdicts` takes all 10,000."""
+def test_swapped_at_random_two_models_hardly_ever_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few swaps, since the level of the test holds for any number; `benchmarks.verdicts` takes all 10,000."""
     monkeypatch.setattr("src.stats.verdicts.swap_test", partial(swap_test, swaps=300))
-
-
-@pytest.mark.usefixtures("fewer_swaps")
-def test_swapped_at_random_two_models_hardly_ever_differ() -> None:
     assert simulated.falsely_found(200, images=2_000) <= 18
