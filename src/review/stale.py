@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.dvc import read_pointer, written
-from src.core.paths import PARAMS
+from src.core.paths import METRICS, PARAMS
 from src.review.revision import Revision
 
 
@@ -27,6 +27,11 @@ def stale(revision: Revision) -> dict[str, list[str]]:
         for name, stage in revision.pipeline.items()
     }
     return {name: why for name, why in found.items() if why}
+
+
+def numbers_stale(revision: Revision, found: Mapping[str, Any]) -> bool:
+    """Tell if what `stale` found of a revision makes its numbers stale, or only figures."""
+    return any(leads_to(stage, METRICS, revision.pipeline) for stage in found)
 
 
 def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:

@@ -35,12 +35,17 @@ def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
 def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def passes(gate: str = "worse") -> str | None:
         try:
-            tell("--fail-on", gate)
+            tell("--base", gate)
         except SystemExit as ended:
             capsys.readouterr()
             return str(ended.code)
         return None
 
+    for gate in ("no-evidence", "worse"):
+        git(repo, "checkout", "-qB", gate, "main")
+        substitute(repo / "params.yaml", "margin: 1.0", f"margin: 1.0\n  fail_on: {gate}")
+        commit(repo, gate)
+    substitute(repo / "params.yaml", "fail_on: worse", "fail_on: never  # which opens nothing")
     assert passes() is None
     results(repo, with_flips(VALIDATION, 0, 100), TEST, "better")
     assert passes() is None
@@ -48,17 +53,17 @@ def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsy
     assert passes() is passes("no-evidence") is None
     results(repo, answered(2_000, 0.8, seed=3), TEST, "another")
     assert passes() is None
-    assert passes("no-evidence") == "--fail-on no-evidence: nothing shows that the model is as good"
+    assert passes("no-evidence") == "report.fail_on is no-evidence: nothing shows that the model is as good"
     results(repo, with_flips(VALIDATION, 100, 0), TEST, "worse")
-    assert passes() == "--fail-on worse: the model is worse"
+    assert passes() == "report.fail_on is worse: the model is worse"
     # Deleting what shows it must not help, with the record of it or without; nor leaving it as it was.
     (repo / "reports/validation_predictions.csv").unlink()
-    assert passes() == "--fail-on worse: the head has no reports/validation_predictions.csv"
+    assert passes() == "report.fail_on is worse: the head has no reports/validation_predictions.csv"
     (repo / "dvc.lock").unlink()
-    assert passes() == "--fail-on worse: the head has no reports/validation_predictions.csv"
+    assert passes() == "report.fail_on is worse: the head has no reports/validation_predictions.csv"
     git(repo, "checkout", "-q", ".")
     write(repo / "src/models/net.py", "much worse\n")
-    assert passes() == "--fail-on worse: the numbers of the head are stale: run dvc repro"
+    assert passes() == "report.fail_on is worse: its numbers are stale: run dvc repro"
     # Figures decide nothing; and other images, honestly made, are another question.
     git(repo, "checkout", "-q", ".")
     write(repo / "src/figures.py", "colour = 2\n")

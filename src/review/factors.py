@@ -1,0 +1,40 @@
+"""Tell which of data and code moved the numbers, where a change has both: by runs of one of them alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from src.review.answers import accuracy, compare_split
+from src.review.commits import differs
+from src.review.revision import Revision
+
+
+def factors(base: Revision, head: Revision, steps: Sequence[Revision], margin: float) -> dict[str, Any] | None:
+    """Return what the runs of old and new data with old and new code reached; None where not both were changed.
+
+    Code stands for parameters too. `runs`: by code and then by data, the old first, each with its accuracies, or None
+    where no step ran it. `moves`: those runs that differ in one of the two, as `compare_split` has them.
+    """
+    changed = differs(base, head)
+    if "data" not in changed or changed == ["data"]:
+        return None
+    found = {("old", "old"): base, ("new", "new"): head}  # by data and code
+    for each in steps:
+        before, after = differs(base, each), differs(each, head)
+        if before == ["data"] and "data" not in after:
+            found["new", "old"] = each
+        elif "data" not in before and after == ["data"]:
+            found["old", "new"] = each
+    sides = ("old", "new")
+    reached = {
+        key: {"name": each.name, "validation": accuracy(each, "validation"), "test": accuracy(each, "test")}
+        for key, each in found.items()
+    }
+    moves = []
+    for side in sides:
+        for name, start, end in (
+            (f"New data with the {side} code", ("old", side), ("new", side)),
+            (f"New code with the {side} data", (side, "old"), (side, "new")),
+        ):
+            if start in found and end in found:
+                moves.append({"name": name, **compare_split(found[start], found[end], "validation", margin)})
+    return {"runs": [[reached.get((data, code)) for data in sides] for code in sides], "moves": moves}
