@@ -113,9 +113,7 @@ def test_several_recipes_are_held_each_against_its_own_last_run(
         tell()
     text = capsys.readouterr().out
     assert "## Better; mnist: the model is worse\n" in text
-    assert (
-        "Also run in this change: `mnist`: Worse, −5.00 points, `photos`: the first run of this recipe." in text
-    )
+    assert "Also run in this change: `mnist`: Worse, −5.00 points, `photos`: the first run of this recipe." in text
     table = text.partition("### Commits")[2].partition("### ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert [row.split(" ")[1:4:2] for row in rows] == [
