@@ -1,12 +1,10 @@
 """Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pandas
 
-from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.paths import DATASET, HISTORY, LOCK, MODEL, PARAMS, SEEDS
 from src.data.prepared import split_folder
@@ -18,12 +16,12 @@ from src.review.commits import held, newest_run, steps
 from src.review.factors import factors
 from src.review.gate import failure
 from src.review.revision import Revision, locks, recorded
+from src.review.server import find_run
 from src.review.stale import numbers_stale, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking import cost
 from src.tracking.identity import recipe_digest
-from src.tracking.store import tracking_uri
 
 FEWEST_SEEDS = 3
 
@@ -92,23 +90,13 @@ def _side(revision: Revision) -> dict[str, Any]:
     """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
     found = stale(revision)
     md5 = revision.model_md5
-    uri = tracking_uri()
-    run = None
-    if md5 and uri.startswith(("http://", "https://")) and find_spec("mlflow"):
-        from src.tracking.runs import find_run
-
-        run = find_run(md5)
-    spent = cost.read(md5) if md5 else {}
-    page = ""
-    if run is not None:
-        page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
-        spent = spent or cost.of_run(run)
+    run = find_run(md5) if md5 else {}
     return {
         "name": revision.name,
         "commit": revision.commit,
         "model_md5": md5,
-        "spent": spent,
-        "run": without_credentials(uri).rstrip("/") + page if run else None,
+        "spent": (cost.read(md5) if md5 else {}) or run.get("spent", {}),
+        "run": run.get("page"),
         "show": f"python -m src.track show {md5}" if md5 else None,
         "stale": found,
         "numbers_stale": numbers_stale(revision, found),

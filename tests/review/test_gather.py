@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from scipy import stats
 from src.core.errors import UserError
 from src.core.files import digest
 from src.params import load
-from src.tracking import runs
 from src.tracking.identity import recipe_digest
 
 
@@ -199,16 +197,10 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
     assert json.loads(tell("--json"))["recipes"] is None
 
 
-def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_gone_is_no_trouble(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@127.0.0.1:9")
     started = time.monotonic()
     out = tell()
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
-    data = SimpleNamespace(tags={"machine": "1 × GPU"}, metrics={"cost/training_seconds": 2.5, "test/accuracy": 1.0})
-    run = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"), data=data)
-    monkeypatch.setattr(runs, "find_run", lambda md5: run)
-    linked = tell()
-    assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in linked
-    assert json.loads(tell("--json"))["head"]["spent"] == {"machine": "1 × GPU", "training_seconds": 2.5}
-    assert "secret" not in out + linked
+    assert "secret" not in out
