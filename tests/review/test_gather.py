@@ -96,6 +96,7 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     assert found["verdict"] is None
     assert found["validation"]["obstacle"] == "other images: 1,500 of 2,000 are shared"
     assert "other images under the same names" in found["test"]["obstacle"]  # as many, but other digests
+    assert "Which of them" not in tell(), "nothing but data was changed"
 
 
 def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
