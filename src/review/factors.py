@@ -27,7 +27,7 @@ def factors(base: Revision, head: Revision, steps: Sequence[Revision], margin: f
         elif "data" not in before and after == ["data"]:
             found["old", "new"] = each
     sides = ("old", "new")
-    reached = {
+    reached: dict[tuple[str, str], dict[str, Any]] = {
         key: {"name": each.name, "validation": accuracy(each, "validation"), "test": accuracy(each, "test")}
         for key, each in found.items()
     }
