@@ -56,7 +56,7 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     assert "- New data with the old code: other images: 1,500 of 2,000 are shared (−0.52 points, 95 % interval " in text
     assert "\n\n**New code with the new data: Better, +9.73 points**\n\n" in text
     assert "- New code with the new data: Better, +9.73 points\n" in text
-    assert "- What was not run" in text
+    assert "- Not run: the old data with the new code (" in text
     git(repo, "reset", "-q", "--soft", "main")
     commit(repo, "both")
     text = tell()
@@ -88,7 +88,7 @@ def test_all_four_runs_tell_data_from_parameters(repo: Path, tell: Any) -> None:
         ("New data with the new code", "better"),
         ("New code with the new data", "better"),
     ]
-    assert "What was not run" not in tell()
+    assert "Not run" not in tell()
 
 
 def test_the_difference_of_independent_shares_is_newcombes() -> None:
