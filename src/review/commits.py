@@ -5,12 +5,12 @@ from itertools import pairwise
 from typing import Any
 
 from src.core.git import blobs
-from src.core.paths import PARAMS, VALIDATION_PREDICTIONS
+from src.core.paths import METRICS, PARAMS, VALIDATION_PREDICTIONS
 from src.review import changes
 from src.review.answers import accuracy, compare_split
 from src.review.gate import failure
 from src.review.revision import Revision, git, recipe_of, texts
-from src.review.stale import numbers_stale, stale
+from src.review.stale import leads_to, stale
 
 _MOST = 10  # runs of a recipe
 
@@ -66,7 +66,7 @@ def held(base: Revision, runs: Sequence[Revision], margin: float) -> Iterator[di
             "accuracy": found,
             "previous": not with_base,
             "verdict": verdict,
-            "failure": failure(verdict, None, numbers_stale(each, stale(each))),
+            "failure": failure(verdict, None, leads_to(stale(each), METRICS, each.pipeline)),
             **against,
         }
 

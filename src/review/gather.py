@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 
 from src.core.errors import UserError
-from src.core.paths import DATASET, HISTORY, LOCK, MODEL, PARAMS, SEEDS
+from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS
 from src.data.prepared import split_folder
 from src.params import parse
 from src.params.schema import Report
@@ -17,7 +17,7 @@ from src.review.factors import factors
 from src.review.gate import failure
 from src.review.revision import Revision, locks, recorded
 from src.review.server import find_run
-from src.review.stale import numbers_stale, stale
+from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking import cost
@@ -38,7 +38,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
-    over_seeds, seeds_obstacle = compare_recipes(base, head, margin)
+    seeds, seeds_obstacle = compare_seeds(base, head, margin)
     ran = steps(since, head)
     by_recipe = {
         recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, margin))
@@ -79,8 +79,8 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "validation": validation,
         "test": test,
         "judged": judged_models(head),
-        "recipes": over_seeds,
-        "recipes_obstacle": seeds_obstacle,
+        "seeds": seeds,
+        "seeds_obstacle": seeds_obstacle,
         "spent": changes.spent(*(side["spent"] for side in sides.values())),
         **differing,
     }
@@ -99,7 +99,7 @@ def _side(revision: Revision) -> dict[str, Any]:
         "run": run.get("page"),
         "show": f"python -m src.track show {md5}" if md5 else None,
         "stale": found,
-        "numbers_stale": numbers_stale(revision, found),
+        "numbers_stale": leads_to(found, METRICS, revision.pipeline),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
     }
 
@@ -134,7 +134,7 @@ def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
     return table[table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))]
 
 
-def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
+def compare_seeds(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
     """Compare the validation accuracies that `src.seeds` left of both recipes; return that, or why it cannot be done.
 
     Return neither if a side has too few seeds, or if both have the same: equal recipes need no comparison.

@@ -145,20 +145,13 @@ def _outcome(of: Mapping[str, Any]) -> str:
 
 
 def _cost(of: Mapping[str, Any]) -> str:
-    """Write what both models cost, and the change in percent if there is one."""
-    before, after = of["base"], of["head"]
-    if not before or not after or before == after:
-        return _spent(of)
-    change = 100 * (after / before - 1)
-    return f"{_spent(of)} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
-
-
-def _spent(of: Mapping[str, Any]) -> str:
-    """Write the same without percent, which would say too much of what was measured once."""
+    """Write what both models cost, with the change in percent where it is exact: not of what was measured once."""
     before, after, unit = of["base"], of["head"], _COSTS[of["name"]]
     if not before or not after or before == after:
         return f"{after:,.10g} {unit}" if after else f"unknown {unit}"
-    return f"{before:,.10g} → {after:,.10g} {unit}"
+    change = 100 * (after / before - 1)
+    percent = f" ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
+    return f"{before:,.10g} → {after:,.10g} {unit}{percent if of['name'] in ('parameters', 'size_mib') else ''}"
 
 
 _FILTERS: dict[str, Any] = {
@@ -179,7 +172,6 @@ _FILTERS: dict[str, Any] = {
     "unit": lambda of: "" if of["name"] == "log loss" else " points",
     "p": lambda value: f"{value:.3f}" if value >= 0.001 else f"{value:.1e}",
     "cost": _cost,
-    "spent": _spent,
     "link": lambda address: f"<{address}>",
 }
 _FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, of in _FILTERS.items()}

@@ -6,12 +6,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.core.dvc import read_pointer, written
-from src.core.paths import METRICS, PARAMS
+from src.core.paths import PARAMS
 from src.review.revision import Revision
 
 
@@ -29,15 +29,10 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     return {name: why for name, why in found.items() if why}
 
 
-def numbers_stale(revision: Revision, found: Mapping[str, Any]) -> bool:
-    """Tell if what `stale` found of a revision makes its numbers stale, or only figures."""
-    return any(leads_to(stage, METRICS, revision.pipeline) for stage in found)
-
-
-def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
-    """Tell if the output comes from the stage, or from one that follows it."""
+def leads_to(stages: Iterable[str], output: Path, pipeline: Mapping[str, Any]) -> bool:
+    """Tell if the output comes from one of the stages, or from one that follows them."""
     outputs: set[str] = set()
-    reached = [stage]
+    reached = list(stages)
     for each in reached:  # which grows
         outputs |= {path.as_posix() for path in written(pipeline[each])}
         followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))

@@ -186,16 +186,16 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
     substitute(repo / "params.yaml", "lr: 4.0e-3", "lr: 1.0e-3")
     second = recipe_digest(load(), digest(repo / "data/prepared/dataset.json"))
     write(repo / "reports/seeds.csv", pandas.concat([seeds(first, before), seeds(second, after)]))
-    found = json.loads(tell("--json"))["recipes"]
+    found = json.loads(tell("--json"))["seeds"]
     assert found["p"] == pytest.approx(stats.ttest_ind(before, after, equal_var=False).pvalue)
     assert (found["verdict"], found["difference"]) == ("better", pytest.approx(np.mean(after) - np.mean(before)))
-    assert (
-        "Over seeds, by validation accuracy: better. Mean of 91.00 % → 95.25 % (3 and 4 seeds): +4.25 points" in tell()
-    )
+    text = tell()
+    assert "over several seeds, by validation accuracy: better. Mean of 91.00 % → 95.25 % (3 and 4 seeds)" in text
+    assert "(3 and 4 seeds): +4.25 points" in text
     write(repo / "reports/seeds.csv", seeds(second, [0.911, 0.909, 0.910]))
-    assert json.loads(tell("--json"))["recipes"]["verdict"] == "no evidence"
+    assert json.loads(tell("--json"))["seeds"]["verdict"] == "no evidence"
     write(repo / "reports/seeds.csv", seeds(second, after[:2]))
-    assert json.loads(tell("--json"))["recipes"] is None
+    assert json.loads(tell("--json"))["seeds"] is None
 
 
 def test_a_server_that_is_gone_is_no_trouble(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
