@@ -62,6 +62,7 @@ def held(base: Revision, runs: Sequence[Revision], margin: float) -> Iterator[di
         yield {
             "recipe": each.recipe,
             "name": each.name,
+            "is_base": each is base,
             "differs": differs(base, each),
             "accuracy": found,
             "previous": not with_base,

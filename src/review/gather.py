@@ -44,7 +44,8 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, margin))
         for recipe, runs in ran.items()
     }
-    others = [runs[-1] for recipe, runs in by_recipe.items() if recipe != head.recipe and runs]
+    newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
+    others = [run for recipe, run in newest.items() if recipe != head.recipe]
     differing = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
