@@ -25,8 +25,9 @@ def policy(base: Revision, head: Revision) -> tuple[Report, list[str]]:
     try:
         return Report.model_validate({"fail_on": "never"} | new | old), [key for key in new if key not in old]
     except ValidationError as error:
-        (key,), wrong = error.errors()[0]["loc"], error.errors()[0]
-        found = "is missing" if wrong["type"] == "missing" else f"is {wrong['input']!r}: {wrong['msg']}"
+        wrong = error.errors()[0]
+        key, must = wrong["loc"][0], wrong["msg"].replace("Input should", "must")
+        found = "is missing" if wrong["type"] == "missing" else f"is {wrong['input']!r}: {must}"
         raise UserError(f"{PARAMS} of {(base if key in old else head).name}: report.{key} {found}") from None
 
 

@@ -77,6 +77,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "fail_on": rules.fail_on,
         "margin": margin,
         "from_head": from_head,
+        "other_recipe": since.recipe if base.commit != since.commit else None,
         "validation": validation,
         "test": test,
         "judged": judged_models(head),

@@ -140,4 +140,8 @@ def test_several_recipes_are_held_each_against_its_own_last_run(
     git(repo, "checkout", "-q", worse)
     with pytest.raises(SystemExit, match=r"report\.fail_on is worse: the model is worse"):
         tell("--base", "main")
-    assert f"`the working tree` against `{last}, the last run of mnist`" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"`the working tree` against `{last}, the last run of mnist`" in text
+    assert (
+        "> The change builds on a run of `digits`, to which the model is not held here, but to the last run of" in text
+    )

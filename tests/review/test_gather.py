@@ -144,7 +144,11 @@ def test_the_margin_is_the_bases(repo: Path, tell: Any) -> None:
     commit(repo, "no margin")
     with pytest.raises(UserError, match=r"report\.margin is missing"):
         tell("--base", "main", "--head", "main")
-    assert "The base has no report.margin" in tell("--base", "main", "--head", "HEAD^", "--exact")
+    assert "The base has no report.margin: the head" in tell("--base", "main", "--head", "HEAD^", "--exact")
+    substitute(repo / "params.yaml", "other:", "report:\n  fail_on: sometimes")
+    commit(repo, "a gate that is none")
+    with pytest.raises(UserError, match=r"of main .*: report\.fail_on is 'sometimes': must be 'never', 'worse' or"):
+        tell("--base", "main", "--head", "main")
 
 
 def test_files_that_are_not_whole_are_one_line(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
