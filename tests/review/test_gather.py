@@ -15,6 +15,7 @@ from scipy import stats
 from src.core.errors import UserError
 from src.core.files import digest
 from src.params import load
+from src.review import gather
 from src.tracking.identity import recipe_digest
 
 
@@ -202,10 +203,16 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
     assert json.loads(tell("--json"))["seeds"] is None
 
 
-def test_a_server_that_is_gone_is_no_trouble(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@127.0.0.1:9")
     started = time.monotonic()
     out = tell()
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
     assert "secret" not in out
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    spent = {"machine": "1 × GPU", "training_seconds": 2.5}
+    monkeypatch.setattr(gather, "find_run", lambda md5: {"page": f"http://here/{md5}", "spent": spent})
+    out = tell()
+    assert f"head: <http://here/{md5(b'second model')}>" in out
+    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s." in out
