@@ -198,6 +198,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "a lost file": (PHOTOS | {"l.csv": table(LABELS | {"x.png": "cat"})}, "names 1 file that the source does not hold"),
     "an unlabelled photo": (PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"),
     "two labels": (PHOTOS | {"l.csv": table(LABELS) + b"\n0.png,dog"}, "line 22: '0.png' has other values"),
+    "two labels, after blank lines": (PHOTOS | {"l.csv": table(LABELS) + b"\n\n\n0.png,dog"}, "line 24: '0.png' has"),
+    "no label after blank lines": (
+        PHOTOS | {"l.jsonl": b"\n\n" + json_lines(LABELS | {"9.png": ""})}, "line 12: file or label is empty"
+    ),
     "no label": (PHOTOS | {"l.csv": table(LABELS | {"0.png": ""})}, "line 2: file or label is empty"),
     "another table": (class_folders(TWO) | {"notes.csv": b"a,b\n1,2", "x.jsonl": b"{", "y.csv": b"\xff"}, DRAWN),
 }  # fmt: skip
