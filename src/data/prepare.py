@@ -96,7 +96,7 @@ def _write(
     histograms: list[NDArray[np.int64]] = []
     position = np.zeros(len(where), np.int64)  # of an image in its split
     for which, name in enumerate(SPLITS):
-        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), equal, shard_bytes)
+        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), shard_bytes)
         position[order] = np.arange(len(order))
         histograms.append(histogram)
     mean, std = _mean_std(histograms[TRAIN])
