@@ -50,7 +50,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
     shown, which = _examples(names)
-    parts, official = _official_splits(_without_top([name.split("/") for name in shown]))
+    parts, official = _official_splits(shown)
     found = _classes(parts, shown)
     if classes is None:
         _check_depth(parts)
@@ -68,7 +68,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
 def splits_by_folder(names: Sequence[str]) -> list[int]:
     """Return the split of each image by the folders in its name alone."""
     shown, which = _examples(names)
-    _, official = _official_splits(_without_top([name.split("/") for name in shown]))
+    _, official = _official_splits(shown)
     return [official[index] for index in which]
 
 
@@ -78,15 +78,13 @@ def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     So millions of names are understood by a few: one of each folder, and of what `class.number.ext` names in it.
     """
     chosen: dict[tuple[str, str], int] = {}
-    shown: list[str] = []
-    which = np.empty(len(names), np.int64)
-    for index, name in enumerate(names):
+
+    def place(name: str) -> tuple[str, str]:
         folder, _, base = name.rpartition("/")
-        flat = _FLAT.fullmatch(base)
-        which[index] = chosen.setdefault((folder, flat[1] if flat else ""), len(chosen))
-        if len(chosen) > len(shown):
-            shown.append(name)
-    return shown, which
+        return folder, flat[1] if (flat := _FLAT.fullmatch(base)) else ""
+
+    which = np.fromiter((chosen.setdefault(place(name), len(chosen)) for name in names), np.int64, len(names))
+    return [names[index] for index in np.unique(which, return_index=True)[1]], which
 
 
 def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:
@@ -131,8 +129,12 @@ def _has_more(parts: list[list[str]]) -> bool:
     return depth > 2 or (depth == 2 and len({match[1] for part in parts if (match := _FLAT.fullmatch(part[-1]))}) > 1)
 
 
-def _official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]:
-    """Return names without the folder of their split, and the split. A lone `train` beside other classes is a class."""
+def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
+    """Return the parts of names, without common folders and that of their split, and the split of each.
+
+    A lone `train` beside other classes is a class.
+    """
+    parts = _without_top([name.split("/") for name in names])
     if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
         parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
     tops = {part[0] if len(part) > 1 else "" for part in parts}

@@ -44,6 +44,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     own: dict[str, bytes] = {}  # a known data set's own files
     labels: dict[str, Row] = {}
     others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
+    unreadable: list[tuple[str, str]] = []  # name, reason
 
     def photos() -> Iterator[tuple[str, bytes]]:
         for member in source_files(max_bytes):
@@ -56,9 +57,9 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
             elif member.size > BYTES_PER_PIXEL * max_pixels:
                 if suffix in SUFFIXES:
-                    limit = "make it smaller, or raise data.max_megapixels"
-                    raise UserError(f"{member.name!r} has {member.size:,} bytes: {limit}")
-                others.append(member.name)
+                    unreadable.append((member.name, f"{member.size:,} bytes are too many"))
+                else:
+                    others.append(member.name)
             else:
                 content = member.read()
                 if suffix in TABLES and read_labels(member.name, content, labels):
@@ -70,7 +71,6 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
 
     names: list[str] = []
     digests = bytearray()
-    unreadable: list[tuple[str, str]] = []  # name, reason
     sizes: Counter[tuple[int, ...]] = Counter()
     colour = False  # it may come late: in `scratch` all have three channels
     for image in decode_all(photos(), fit, max_pixels):
@@ -118,7 +118,7 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
         files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
         raise UserError(
             f"cannot read {counted(len(unreadable), 'file')}: {listed(files)}: convert, repair or remove "
-            "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
+            "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels or bytes"
         )
     if not names:
         also = f" and none of its own files ({listed(own_files(data.name))})" if data.name in SOURCES else ""
