@@ -36,10 +36,6 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
             target.mkdir()
             if source is not None or dataset == "image_folder":
                 _copy_source(source, sha256, max_bytes, target)
-            elif sha256:
-                raise UserError(
-                    f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums"
-                )
             else:
                 _copy_own_files(dataset, max_bytes, target)
             if RAW.exists():
