@@ -42,7 +42,7 @@ MAX_FILE_BYTES = BYTES_PER_PIXEL * MAX_PIXELS
 _LARGE_PIXELS = 4_000_000
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
 _WORKERS = min(16, processors())  # more would only wait for the one thread that reads and writes
-_TASK_FILES, _TASK_BYTES = 16, 256 * 2**10  # of a thread: a task for each file of 1 KiB would cost more than decoding it
+_TASK_FILES, _TASK_BYTES = 16, 256 * 2**10  # of a thread; one for each file of 1 KiB would cost more than decoding it
 
 Resize = Literal["crop", "squash", "pad"]
 
