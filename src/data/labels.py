@@ -30,25 +30,17 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
 
     Raise `UserError` naming the line that lacks a value, or contradicts another line.
     """
-    text = content.decode("utf-8-sig", "replace")  # Excel begins with a mark, and may save another encoding
-    records: list[tuple[int, dict[Any, Any]]]  # each with the number of its last line
     try:
-        if name.lower().endswith(".jsonl"):
-            lines = enumerate(text.split("\n"), 1)
-            records = [(number, dict(json.loads(line))) for number, line in lines if line.strip()]
-        else:
-            header = text.partition("\n")[0]
-            reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count))
-            records = [(reader.line_num, record) for record in reader]
+        records = read_table(name, content)
     except (TypeError, ValueError, csv.Error):
         return False
     columns = {str(column).strip().lower(): column for column in records[0][1]} if records else {}
     file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
     if file is None or label is None:
         return False
-    if "\ufffd" in text:
-        raise UserError(f"{name} is not UTF-8: save it as such")
     for number, record in records:
+        if "\ufffd" in str(record):
+            raise UserError(f"{name}, line {number} is not UTF-8: save it as such")
         if any(record.pop(None, ())):
             raise UserError(f"{name}, line {number}: more values than columns: put what has a comma in quotes")
         values = [record.get(column) for column in (file, label, columns.get("group"), columns.get("split"))]
@@ -60,6 +52,20 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
         if rows.setdefault(path, Row(*rest)) != Row(*rest):
             raise UserError(f"{name}, line {number}: {path!r} has other values in another line: keep one")
     return True
+
+
+def read_table(name: str, content: bytes) -> list[tuple[int, dict[Any, Any]]]:
+    """Return the records of CSV or JSON lines, by column, each with the number of its last line.
+
+    What is not UTF-8 stands as U+FFFD in them. Raise `TypeError`, `ValueError` or `csv.Error` if it is no table.
+    """
+    text = content.decode("utf-8-sig", "replace")  # Excel begins with a mark, and may save another encoding
+    if name.lower().endswith(".jsonl"):
+        lines = enumerate(text.split("\n"), 1)
+        return [(number, dict(json.loads(line))) for number, line in lines if line.strip()]
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count))
+    return [(reader.line_num, record) for record in reader]
 
 
 def labelled_layout(

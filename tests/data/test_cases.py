@@ -198,7 +198,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "packed archives within": ({"cat.tar.gz": b"x", "dog.tar.gz": b"x"}, "holds the archive 'cat.tar.gz': unpack it"),
     # Tables of labels
     "Excel's own encoding (HumanSignal/label-studio#376)": (
-        PHOTOS | {"x.csv": table(LABELS) + "\né.png,cat".encode("cp1252")}, "x.csv is not UTF-8"
+        PHOTOS | {"x.csv": table(LABELS) + "\né.png,cat".encode("cp1252")}, "x.csv, line 22 is not UTF-8"
     ),
     "a comma that is not quoted (facebookresearch/habitat-sim#1652)": (
         PHOTOS | {"x.csv": table(LABELS) + b"\ny.png,New York, NY"},
