@@ -51,7 +51,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             suffix = PurePosixPath(member.name).suffix.lower()
             if key := own_file(data.name, member.name):
                 own[key] = member.read()
-            elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
+            elif member.name.endswith("/") or is_generated(member.name):
                 others.append(member.name)
             elif suffix in _ARCHIVES or ".tar" in PurePosixPath(member.name.lower()).suffixes[-2:-1]:
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
