@@ -78,8 +78,8 @@ def read_run(options: params.Visualize) -> Run:
     if predictions.isna().any(axis=None):
         raise _damaged(paths.PREDICTIONS, "a number is missing")
     whole = len(test.labels) <= MOST  # git keeps them all
-    images = predictions["index"].tolist()
-    if not (images == list(range(len(test.labels))) if whole else len(images) == MOST):
+    indices = predictions["index"].tolist()
+    if not (indices == list(range(len(test.labels))) if whole else len(indices) == MOST):
         raise _apart(paths.PREDICTIONS, f"there are {len(test.labels):,} test images")
     per_class = tables.read(paths.PER_CLASS, *_PER_CLASS)
     if per_class["class"].tolist() != dataset.classes:
