@@ -59,7 +59,7 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
 
     @lru_cache(_GREY)
     def grey(image: int) -> Vectors:
-        small = _small(to_image(pixels[image]).convert("L"), SIDE, SIDE).reshape(2 * len(RIMS), -1)
+        small = _small(to_image(pixels[image]).convert("L"), SIDE, SIDE).reshape(2 * len(RIMS), -1).astype(np.int64)
         return _vectors(small.shape[1] * small - small.sum(1, keepdims=True))
 
     @lru_cache(_COLOURED)
@@ -144,14 +144,15 @@ def _near_edges(pixels: NDArray[np.uint8], images: Indices) -> Pairs:
             yield block[one], part[other]
 
 
-def _edges(small: NDArray[np.int64]) -> Vectors:
+def _edges(small: NDArray[np.uint8]) -> Vectors:
     """Return vectors (N, D) of the differences between neighbours in images (N, H, W) or (N, H, W, C).
 
     Large ones are made smaller, to the power of 3/4: else outlines would outweigh everything within.
     """
-    steps = np.concatenate([np.diff(small, axis=axis).reshape(len(small), -1) for axis in (1, 2)], axis=1)
-    roots = np.sqrt(np.abs(steps))  # roots, unlike powers, are the same on every processor
-    return _vectors(np.sign(steps) * roots * np.sqrt(roots))
+    steps = [np.diff(small.astype(np.int64), axis=axis).reshape(len(small), -1) for axis in (1, 2)]
+    differences = np.concatenate(steps, axis=1)
+    roots = np.sqrt(np.abs(differences))  # roots, unlike powers, are the same on every processor
+    return _vectors(np.sign(differences) * roots * np.sqrt(roots))
 
 
 def _vectors(values: NDArray[Any]) -> Vectors:
@@ -161,11 +162,11 @@ def _vectors(values: NDArray[Any]) -> Vectors:
     return vectors
 
 
-def _small(image: Image.Image, width: int, height: int) -> NDArray[np.int64]:
+def _small(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
     """Return the image, small, without each of the rims, then its mirror images: (2 × rims, height, width[, 3])."""
     boxes = [(rim * image.width, rim * image.height, (1 - rim) * image.width, (1 - rim) * image.height) for rim in RIMS]
     small = np.stack([np.asarray(image.resize((width, height), Image.Resampling.BOX, box)) for box in boxes])
-    return np.concatenate([small, small[:, :, ::-1]]).astype(np.int64)
+    return np.concatenate([small, small[:, :, ::-1]])
 
 
 def _parts(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
