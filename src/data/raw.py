@@ -1,9 +1,11 @@
 """Fill `data/raw`: the data set's own files, or the source that stands in for them, checked before anything is read.
 
-Archives stay archives, and a folder becomes one: tens of thousands of files would be slow for DVC.
+Archives stay archives, and a folder becomes one, or several if it is large: tens of thousands of files would be slow
+for DVC, and a single archive would be stored whole again for every new photo.
 """
 
 import hashlib
+import math
 import os
 import shutil
 import tarfile
@@ -17,17 +19,16 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
-from src.data.archives import is_archive, members
-from src.data.fetch import Checksum, fetch
+from src.data.archives import is_archive, members, too_large
+from src.data.fetch import fetch
 from src.data.known import SOURCES
 
+_PACK_BYTES = 2**28  # of an archive that a folder becomes, at most but for chance
 _PLACE = "connect to the network, or put the file by hand at"
 
 
 def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: float) -> None:
     """Do the work of the download stage. Raise `UserError`; then `data/raw` is as it was."""
-    if sha256 and source is None and dataset != "image_folder":
-        raise UserError(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
     max_bytes = round(max_gib * 2**30)
     RAW.parent.mkdir(parents=True, exist_ok=True)
     for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
@@ -36,31 +37,52 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
         target = Path(temporary) / RAW.name
         with naming(RAW, target):
             target.mkdir()
-            if source is None and dataset == "digits":
-                # Importing scikit-learn, which carries them, would take 1.5 s.
-                digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-                shutil.copyfile(str(digits), target / "digits.csv.gz")
-            elif source is None and dataset != "image_folder":
-                for name, md5 in SOURCES[dataset].files.items():
-                    path = downloads() / dataset / name
-                    urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
-                    fetch(urls, path, Checksum("md5", md5), max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
-                    shutil.copyfile(path, target / name)
+            if source is not None or dataset == "image_folder":
+                _copy_source(source, sha256, max_bytes, target)
             else:
-                called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
-                if source is not None and "://" in source:
-                    path = _fetched(source, sha256, max_bytes)
-                else:
-                    path = _local(source, called)
-                if path.is_dir():
-                    copy = target / "images.tar"
-                    _pack(path, copy)
-                else:
-                    copy = shutil.copyfile(path, target / path.name)
-                _check(copy, called, sha256, max_bytes)
+                _copy_own_files(dataset, max_bytes, target)
             if RAW.exists():
                 shutil.rmtree(RAW)
             target.rename(RAW)
+
+
+def _copy_own_files(dataset: str, max_bytes: int, target: Path) -> None:
+    """Copy the files of a known data set, which are fetched unless they were before, into the folder `target`."""
+    if dataset == "digits":
+        # Importing scikit-learn, which carries them, would take 1.5 s.
+        digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+        shutil.copyfile(str(digits), target / "digits.csv.gz")
+        return
+    for name, md5 in SOURCES[dataset].files.items():
+        path = downloads() / dataset / name
+        urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
+        fetch(urls, path, f"md5:{md5}", max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
+        shutil.copyfile(path, target / name)
+
+
+def _copy_source(source: str | None, sha256: str | None, max_bytes: int, target: Path) -> None:
+    """Copy the user's archive, URL or folder, by default `data/images`, into the folder `target`.
+
+    Raise `UserError` if it is another file than `sha256` says, or none that is read.
+    """
+    called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
+    path = _fetched(source, sha256, max_bytes) if source and "://" in source else _local(source, called)
+    if path.is_dir():
+        found = _pack(path, target, max_bytes)
+    else:
+        found = digest(shutil.copyfile(path, target / path.name), "sha256")
+    if sha256 and found != sha256:
+        raise UserError(
+            f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
+        )
+    if path.is_file() and path.suffix.lower() != ".parquet":
+        if not is_archive(path, called):
+            kinds = ".tar, .tar.gz, .tar.xz, .zip"
+            raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
+        if not sum(not member.name.endswith("/") for member in members(path, max_bytes, called)):  # all are read
+            raise UserError(f"{called} is an empty archive: pack the class folders into it")
+    if sha256 is None and source is not None:
+        print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 
 
 def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
@@ -74,7 +96,7 @@ def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
     if path.is_file() and sha256 is None:
         print(f"{without_credentials(url)} was fetched before: remove {shown(path)} to fetch it again")
     remedy = f"check the URL, {_PLACE} {shown(path)}, or set data.source to a file"
-    fetch([url], path, Checksum("sha256", sha256) if sha256 else None, max_bytes, remedy)
+    fetch([url], path, f"sha256:{sha256}" if sha256 else None, max_bytes, remedy)
     return path
 
 
@@ -99,31 +121,31 @@ def _local(source: str | None, called: str) -> Path:
     raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
 
 
-def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> None:
-    """Raise `UserError` if the copy of the source is another file than `sha256` says, or no archive that is read."""
-    found = digest(archive, "sha256")
-    if sha256 and found != sha256:
-        raise UserError(
-            f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
-        )
-    if archive.suffix.lower() != ".parquet":
-        if not is_archive(archive, called):
-            kinds = ".tar, .tar.gz, .tar.xz, .zip"
-            raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
-        if not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
-            raise UserError(f"{called} is an empty archive: pack the class folders into it")
-    if sha256 is None and called != str(IMAGES):
-        print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
+def _pack(folder: Path, target: Path, max_bytes: int) -> str:
+    """Pack a folder's files, without hidden ones, into tars that depend on their names and contents only.
 
-
-def _pack(folder: Path, target: Path) -> None:
-    """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, path in sorted(_walk(folder, folder, (folder.resolve(),))):
-            info = tarfile.TarInfo(name)
-            with path.open("rb") as file:
-                info.size = os.fstat(file.fileno()).st_size
-                tar.addfile(info, file)
+    Which one a file is in follows from its name, so that a new one changes one of them. Return the SHA-256 of the tar;
+    where there are several, that of their digests and names, as `sha256sum` writes them.
+    """
+    files = [(name, path, path.stat().st_size) for name, path in sorted(_walk(folder, folder, (folder.resolve(),)))]
+    total = sum(size for *_, size in files)
+    if total > max_bytes:
+        raise too_large(str(folder), max_bytes)
+    count = 2 ** max(0, math.ceil(math.log2(max(1, total) / (0.75 * _PACK_BYTES))))
+    packs: list[list[tuple[str, Path]]] = [[] for _ in range(count)]
+    for name, path, _ in files:
+        packs[int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4]) % count].append((name, path))
+    lines = []
+    for number, pack in enumerate(packs):
+        copy = target / ("images.tar" if count == 1 else f"images-{number:05d}.tar")
+        with tarfile.open(copy, "w", format=tarfile.PAX_FORMAT) as tar:
+            for name, path in pack:
+                info = tarfile.TarInfo(name)
+                with path.open("rb") as file:
+                    info.size = os.fstat(file.fileno()).st_size
+                    tar.addfile(info, file)
+        lines.append(f"{digest(copy, 'sha256')}  {copy.name}\n")
+    return lines[0][:64] if count == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:

@@ -69,15 +69,6 @@ def registered_run(store: Store, uri: str) -> "Run":
     return run
 
 
-def find_run(model_md5: str) -> "Run | None":
-    """Return the newest run of a model, for who only shows it; None too where the store does not answer."""
-    try:
-        store = existing_store()
-        return next(iter(runs_of(store, model_md5)), None) if store else None
-    except UserError:
-        return None
-
-
 def begin(
     store: Store,
     run_id: str,
