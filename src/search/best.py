@@ -20,7 +20,7 @@ from src.search.space import distributions, present
 from src.tracking import identity
 
 
-def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], repeatable: bool) -> dict[str, Any]:
+def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]) -> dict[str, Any]:
     """Return the content of `best.json` for a search with a complete trial.
 
     `winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best trial.
@@ -33,7 +33,6 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
         "study": plan.name,
         "objective": [objective.label for objective in objectives],
         "epochs": plan.params.train.epochs,
-        "repeatable": repeatable,
         "trials": count_states(trials),
     }
 

@@ -19,9 +19,7 @@ from src.tracking.identity import flatten
 _BEST = 10  # trials in the table
 
 
-def write_page(
-    plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], repeatable: bool, pictures: Sequence[Path]
-) -> None:
+def write_page(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], pictures: Sequence[Path]) -> None:
     """Write the page of a search with at least one complete trial; every value is escaped."""
     objectives, tune = plan.objectives, plan.params.tune
     several = len(objectives) > 1
@@ -41,12 +39,8 @@ def write_page(
         what = f"best {objectives[0].label}"
         headline = objectives[0].words(best[0].values[0]), what, f"trial {best[0].number}: {describe(best[0].params)}"
 
-    def interval(row: Confirmed) -> str:
-        words = objectives[0].words
-        return "" if np.isnan(row.low) else f"{words(row.low)} to {words(row.high)}"
-
-    def values(trial: FrozenTrial) -> list[str]:
-        return [one.words(value) for one, value in zip(objectives, trial.values, strict=True)]
+    def words(value: float) -> str:
+        return "" if np.isnan(value) else objectives[0].words(value)
 
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         name=plan.name,
@@ -62,21 +56,24 @@ def write_page(
                 row.name,
                 describe(row.values),
                 len(row.results),
-                "" if np.isnan(row.mean) else objectives[0].words(row.mean),
-                interval(row),
+                words(row.mean),
+                f"{words(row.low)} to {words(row.high)}".removeprefix(" to "),
                 "" if np.isnan(row.p_holm) else f"{row.p_holm:.3g}",
             )
             for row in rows
         ],
         failed=list(Counter(result(trial)["reason"] for trial in trials if result(trial)["reason"]).items()),
         best=[
-            (trial.number, values(trial), list(trial.params.values()))
+            (
+                trial.number,
+                [one.words(value) for one, value in zip(objectives, trial.values, strict=True)],
+                list(trial.params.values()),
+            )
             for trial in (best if several else best[:_BEST])
         ],
         pictures=[embed.embed(file) for file in pictures],
         settings=flatten({key: getattr(tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
-        | {"repeatable": "yes" if repeatable else "no: several workers, machines, or latency"}
         | {key: entry.words() for key, entry in tune.space.items()},
     )  # fmt: skip
     write_text(TUNING / "index.html", text.replace(" %", "\N{NO-BREAK SPACE}%"))
