@@ -22,7 +22,6 @@ from torch.overrides import TorchFunctionMode
 from src.figures.sheet import Tile, sheet
 from src.figures.style import ending, percent
 from src.models.classifier import Classifier
-from src.prediction.classify import batch_size
 from src.prediction.model import Model
 from src.prediction.photos import Pixels
 
@@ -81,9 +80,8 @@ def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
     colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
     uncovered = float(model.probabilities(image[np.newaxis].copy())[0, label])
     lost, covers = np.zeros((height, width)), np.zeros((height, width))
-    size = batch_size(model.spec.image)
-    for start in range(0, len(corners), size):
-        part = corners[start : start + size]
+    for start in range(0, len(corners), model.batch_size):
+        part = corners[start : start + model.batch_size]
         covered = np.repeat(image[np.newaxis], len(part), axis=0)
         for copy, (top, left) in zip(covered, part, strict=True):
             copy[top : top + side, left : left + side] = colour

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from src.compute.device import set_up
+from src.compute.device import EVALUATED_IMAGES, set_up
 from src.core.addresses import without_credentials
 from src.core.errors import UserError, out_of_memory
 from src.core.paths import MODEL
@@ -20,6 +20,8 @@ from src.models.file import ModelSpec
 from src.tracking.runs import existing_store
 from src.tracking.store import Store, explained, tracking_uri
 
+_BATCH_BYTES = 32 * 2**20  # of pixels; as float32, which the network begins with, it is four times as much
+
 
 class Model(NamedTuple):
     """Hold a module, uint8 (N, H, W, C) → class probabilities float32 (N, K), on its device, and what they mean."""
@@ -27,6 +29,12 @@ class Model(NamedTuple):
     module: nn.Module
     spec: ModelSpec
     device: torch.device
+
+    @property
+    def batch_size(self) -> int:
+        """Return how many photos to compute at once."""
+        image = self.spec.image
+        return max(1, min(EVALUATED_IMAGES, _BATCH_BYTES // (image.height * image.width * image.channels)))
 
     @torch.no_grad()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

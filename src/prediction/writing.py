@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,13 @@ class Row(NamedTuple):
     file: str
     classes: Sequence[tuple[str, float]]  # the most probable first
     possible: Sequence[str] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as programs read it: `file`, `class`, `probability`, `probabilities` by class, `possible`."""
+        name, share = self.classes[0]
+        shares = {name: round(share, 6) for name, share in self.classes}
+        fields = {"file": self.file, "class": name, "probability": round(share, 6), "probabilities": shares}
+        return fields if self.possible is None else fields | {"possible": self.possible}
 
 
 def row(
@@ -88,17 +95,13 @@ def as_csv(rows: Iterator[Row], top: int, possible: bool) -> Iterator[str]:
 
 
 def as_json(rows: Iterator[Row]) -> Iterator[str]:
-    """Yield an array with an object in each line: `file`, `class`, `probability`, and `probabilities` by class."""
+    """Yield an array with an object in each line."""
     yield "["
     last = None
-    for file, classes, possible in rows:
+    for each in rows:
         if last is not None:
             yield f"{last},"
-        name, share = classes[0]
-        shares = {name: round(share, 6) for name, share in classes}
-        entry = {"file": file, "class": name, "probability": round(share, 6), "probabilities": shares}
-        entry |= {} if possible is None else {"possible": possible}
-        last = json.dumps(entry, ensure_ascii=False)
+        last = json.dumps(each.fields(), ensure_ascii=False)
     if last is not None:
         yield last
     yield "]"

@@ -193,7 +193,9 @@ def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, a
 def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
     substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
     process = search(clone, until="^search ")
-    time.sleep(4)
+    while not psutil.Process(process.pid).children():
+        time.sleep(0.1)
+    time.sleep(1)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
