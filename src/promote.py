@@ -28,7 +28,7 @@ from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
-from src.tracking.champion import ALIAS, Registry, Version
+from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
 from src.tracking.store import open_store
 
 # What must agree, one of them at least, for two models to have answered the same images.
@@ -69,14 +69,13 @@ def main() -> None:
 def _promote(candidate: Candidate, name: str, margin: float, reason: str | None) -> None:
     commit = _commit(candidate.model_md5)
     registry = Registry(open_store(), name)
-    trained = registry.trained(candidate.model_md5)
     champion = registry.champion()
     if champion and champion.model_md5 == candidate.model_md5:
         _say("champion", f"{name} version {champion.number} is this model already")
         return
     objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
     rivals = list(_rivals(registry, champion, candidate))
-    if not rivals and registry.exists():
+    if not rivals and registry.registered() is not None:
         objections.append(f"{name} has lost its champion, and no version is left to compare with")
     for version, what in rivals:
         objection, finding = _against(registry, version, what, candidate, margin)
@@ -85,12 +84,12 @@ def _promote(candidate: Candidate, name: str, margin: float, reason: str | None)
     if objections and reason is None:
         raise UserError(f"not promoted: {'; '.join(objections)} (--force REASON promotes it all the same)")
     tags = {f"images.{key}": value for key, value in candidate.images.items()}
-    tags |= {"validation_accuracy": f"{candidate.accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
+    tags |= {ACCURACY: f"{candidate.accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
     if objections and reason is not None:
         tags |= {f"{ALIAS}.forced": reason, f"{ALIAS}.objections": "; ".join(objections)}
-    version = registry.promote(trained, candidate.model_md5, tags, champion)
+    version = registry.promote(candidate.model_md5, tags, champion)
     _say("champion", f"{name} version {version.number}: models:/{name}@{ALIAS}")
-    _say("run", trained.run_id)
+    _say("run", version.run_id)
     _say("commit", commit or "none")
     for objection in objections:
         _say("in spite of", objection)
@@ -128,7 +127,7 @@ def _rivals(registry: Registry, champion: Version | None, candidate: Candidate) 
     line = registry.line()
     comparable = [version for version in line if _same_images(version, candidate)]
     latest = champion or (line[-1] if line else None)
-    best = max(comparable, key=lambda version: float(version.tags["validation_accuracy"]), default=latest)
+    best = max(comparable, key=lambda version: float(version.tags[ACCURACY]), default=latest)
     if champion is not None:
         yield champion, "the champion"
     if best is not None and best.number != (champion and champion.number) and best.model_md5 != candidate.model_md5:

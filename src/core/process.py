@@ -42,24 +42,6 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold Ctrl-C, SIGTERM and SIGHUP back until the block has ended. Ignored signals stay ignored."""
-    waiting: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda came, _: waiting.append(came))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
-
-
 def _end(number: int, _: FrameType | None) -> None:
     _clean_up()
     raise Ended(number)

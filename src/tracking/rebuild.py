@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from src.core import paths, process
+from src.core import paths
 from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
@@ -101,9 +101,8 @@ def rebuild(wanted: Source) -> Rebuilt:
         tables = (paths.VALIDATION_PREDICTIONS, paths.PREDICTIONS)
         answers = {path: (folder / path).read_bytes() for path in tables if path.as_posix() in found}
     finally:
-        with process.undisturbed():
-            git("worktree", "remove", "--force", "--force", str(folder))
-            shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
+        git("worktree", "remove", "--force", "--force", str(folder))
+        shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
     differing = [path for path, md5 in wanted.expected.items() if found.get(path) != md5 or path in committed]
     return Rebuilt(found[paths.MODEL.as_posix()], differing, answers)
 

@@ -4,7 +4,7 @@
     with explained(store.uri):                     # an error of MLflow becomes a `UserError` of one line
         run_id = store.client.create_run(store.experiment_id, run_name="trial 3", tags={}).info.run_id
         store.client.log_batch(run_id, metrics=[…], params=[…], tags=[…])
-        upload(store, run_id, Path("reports/tuning"), "tuning")    # a file, or what a folder holds, into this folder
+        artifacts(store, location).log_artifacts("reports/tuning", "tuning")     # the run's files
 
 `src.tracking.runs` finds runs.
 """
@@ -130,16 +130,6 @@ def artifacts(store: Store, location: str) -> Any:
     if not urlsplit(location).scheme:
         location = (main_root() / location).as_uri()
     return get_artifact_repository(location, tracking_uri=store.uri)
-
-
-def upload(store: Store, run_id: str, path: Path, folder: str) -> None:
-    """Copy a file, or what a folder holds, into a folder of the run. Raises `UserError`."""
-    with explained(store.uri):
-        repository = artifacts(store, store.client.get_run(run_id).info.artifact_uri)
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                below = file.parent.relative_to(path) if path.is_dir() else ""
-                repository.log_artifact(str(file), (Path(folder) / below).as_posix())
 
 
 def quieten() -> None:
