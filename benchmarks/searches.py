@@ -136,7 +136,7 @@ def complete(trials: int) -> dict[str, Any]:
         "states": best["trials"],
         "trainings": int(confirmed["runs"].sum()),
         "objective": best["objective"][0],
-        "verdict": best["winner"]["verdict"],
+        "verdict": best["verdict"],
         "rows": confirmed.astype(object).where(confirmed.notna(), None).to_dict("records"),
     }
 

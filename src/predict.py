@@ -29,7 +29,7 @@ from src.data.layout import counted
 from src.prediction.explanation import explain
 from src.prediction.model import Model, load
 from src.prediction.photos import find, read
-from src.prediction.writing import Row, lines, printable, row
+from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row
 
 _KINDS = ("classified", "unreadable", "ignored")  # what may become of a file
 
@@ -61,8 +61,12 @@ def main() -> None:
     counts: Counter[str] = Counter()
     rows = classified(model, arguments.paths, arguments.explain, counts, arguments.top, least)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    for line in lines(rows, arguments.format, model.spec.classes, arguments.top, possible=least is not None):
-        sys.stdout.write(f"{line}\n")
+    if arguments.format == "table":
+        print_table(rows, model.spec.classes)
+    elif arguments.format == "csv":
+        print_csv(rows, min(arguments.top, len(model.spec.classes)), possible=least is not None)
+    else:
+        print_json(rows)
     sys.stdout.flush()
 
     if not counts["classified"] and not counts["unreadable"]:

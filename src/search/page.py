@@ -11,7 +11,7 @@ from src.core.files import write_text
 from src.core.paths import TUNING
 from src.figures import embed
 from src.figures.template import templates
-from src.search.confirm import COVERS, Confirmed, verdict
+from src.search.confirm import COVERS, Confirmed
 from src.search.plan import Plan
 from src.search.results import count_states, describe, epochs, pareto_front, ranked, result
 from src.tracking.identity import flatten
@@ -19,19 +19,13 @@ from src.tracking.identity import flatten
 _BEST = 10  # trials in the table
 
 
-def write_page(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], pictures: Sequence[Path]) -> None:
-    """Write the page of a search with at least one complete trial; every value is escaped."""
+def write_page(
+    plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], verdict: str, pictures: Sequence[Path]
+) -> None:
+    """Write the page of a search with at least one complete trial; every value is escaped. verdict: of `best_of`."""
     objectives, tune = plan.objectives, plan.params.tune
     several = len(objectives) > 1
     best = pareto_front(trials, objectives) if several else ranked(trials, objectives[0])
-    if several:
-        judged = "These trials form the Pareto front: no other is better in one objective and as good in the others. "
-        judged += "Each was trained once, and none confirmed with other seeds."
-    elif rows:
-        judged = verdict(rows, objectives[0])
-    else:
-        judged = "The best trial was chosen from all by one training each: its value is too good on average. "
-        judged += "It was not confirmed with other seeds."
     if rows and not np.isnan(rows[0].mean):  # what is confirmed goes before the best of many, which was lucky too
         what = f"{objectives[0].label}, mean of {len(rows[0].results)} other seeds"
         headline = objectives[0].words(rows[0].mean), what, f"{rows[0].name}: {describe(rows[0].values)}"
@@ -48,7 +42,7 @@ def write_page(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirm
         space=list(plan.space),
         headline=headline,
         labels=[objective.label for objective in objectives],
-        verdict=judged,
+        verdict=verdict,
         covers=COVERS if rows else "",
         cards=[*count_states(trials).items(), ("epochs", f"{sum(map(epochs, trials)):,}")],
         confirmed=[

@@ -147,13 +147,10 @@ def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Conf
     tables.write(paths.CONFIRMATION, confirm.table(rows))
     best = best_of(plan, found, rows)
     write_json(paths.BEST, best)
-    write_page(plan, found, rows, draw_all(paths.TUNING, plan, found, rows))
-    if "front" in best:
-        numbers = ", ".join(str(entry["trial"]) for entry in best["front"])
-        verdict, choose = f"Pareto front: trials {numbers}.", "TRIAL writes one of them"
-    else:
-        verdict, winner = best["winner"]["verdict"], best["winner"]["setting"]
-        choose = f"writes {winner}" if winner != "present" else ""
-    print(verdict, confirm.COVERS if rows else "")
-    print(f"results in {paths.TUNING / 'index.html'}" + (f"; python -m src.tune --apply {choose}" if choose else ""))
-    return str(verdict)
+    write_page(plan, found, rows, best["verdict"], draw_all(paths.TUNING, plan, found, rows))
+    print(best["verdict"], confirm.COVERS if rows else "")
+    setting = "one trial of the front" if "front" in best else best["winner"]["setting"]
+    trial = " TRIAL" if "front" in best else ""
+    apply = "" if setting == "present" else f"; python -m src.tune --apply{trial} writes {setting}"
+    print(f"results in {paths.TUNING / 'index.html'}{apply}")
+    return str(best["verdict"])

@@ -47,7 +47,6 @@ class Trials:
         self._study = optuna.create_study(
             storage=storage, study_name=plan.name, directions=directions, load_if_exists=True, pruner=plan.pruner()
         )
-        self._study.set_user_attr("question", plan.question)
         self._running: dict[int, _Running] = {}
         running = [] if shared else [trial for trial in self.all() if trial.state == TrialState.RUNNING]
         self._interrupted = [trial.number for trial in running]

@@ -20,7 +20,7 @@ from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
 from src.tracking.lineage import Lineage
-from src.tracking.runs import existing_store
+from src.tracking.runs import required_store
 from src.tracking.store import artifacts, explained
 
 
@@ -109,8 +109,7 @@ def rebuild(wanted: Source) -> Rebuilt:
 
 def _lay_on(folder: Path, run_id: str) -> None:
     """Give the worktree the run's own parameters and changes of code."""
-    store = existing_store()
-    assert store is not None
+    store = required_store()
     with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
         repository = artifacts(store, store.client.get_run(run_id).info.artifact_uri)
         shutil.copy(repository.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)
