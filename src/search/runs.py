@@ -7,6 +7,7 @@ kept nowhere.
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,33 +26,43 @@ _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
 
 class Runs:
-    """The runs of a search: its parent, continued or made, and those of trials."""
+    """The runs of a search: its parent, continued or made, and those of trials. A thread writes them: nothing waits."""
 
     def __init__(self, search: Plan) -> None:
         self._store: Store | None = None
+        self._parent = ""
         self._known: set[tuple[str, str]] = set()  # study and number of the trials that have a run
+        self._thread = ThreadPoolExecutor(1, "mlflow")
+        self._writes = [self._thread.submit(self._open, search)]
+
+    def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
+        """Make a child run for each finished trial of a plan that has none."""
+        self._writes.append(self._thread.submit(self._add, plan, trials))
+
+    def end(self, status: str, verdict: str, folder: Path | None) -> None:
+        """Close the parent: FINISHED, FAILED or KILLED. verdict: its description; folder: logged under its name."""
+        self._writes.append(self._thread.submit(self._end, status, verdict, folder))
+        for write in self._writes:
+            write.result()
+
+    def _open(self, search: Plan) -> None:
         with self._writing():
             store = open_store()
+            found = find_runs(store, f"tags.`tune.study` = '{search.name}' and tags.`tune.part` = 'study'")
             with explained(store.uri):
-                query = f"tags.`tune.study` = '{search.name}' and tags.`tune.part` = 'study'"
-                found = find_runs(store, query)
                 self._parent = found[-1].info.run_id if found else _create(store, search)
                 store.client.update_run(self._parent, status="RUNNING")
             children = find_runs(store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
             self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
             self._store = store
 
-    def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
-        """Make a child run for each finished trial of a plan that has none."""
+    def _add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         for trial in trials:
-            if self._store is None:
-                return
-            if (plan.name, str(trial.number)) not in self._known:
+            if self._store is not None and (plan.name, str(trial.number)) not in self._known:
                 with self._writing():
-                    _add(self._store, self._parent, plan, trial)
+                    _create_child(self._store, self._parent, plan, trial)
 
-    def end(self, status: str, verdict: str, folder: Path | None) -> None:
-        """Close the parent: FINISHED, FAILED or KILLED. verdict: its description; folder: logged under its name."""
+    def _end(self, status: str, verdict: str, folder: Path | None) -> None:
         if self._store is None:
             return
         with self._writing(), explained(self._store.uri):
@@ -86,7 +97,7 @@ def _create(store: Store, search: Plan) -> str:
     return run_id
 
 
-def _add(store: Store, parent: str, plan: Plan, trial: FrozenTrial) -> None:
+def _create_child(store: Store, parent: str, plan: Plan, trial: FrozenTrial) -> None:
     """Make the run of a trial."""
     from mlflow.entities import Metric, Param
 

@@ -47,7 +47,7 @@ def trace(name: str) -> Lineage:
     if Path(name).is_file():
         md5 = digest(Path(name))
     elif name.startswith("models:/"):
-        run = registered_run(store or required_store(), name)
+        run = registered_run(required_store(), name)
     elif _MD5.fullmatch(name):
         md5, run = name, run_by_id(store, name)
     else:
@@ -89,26 +89,29 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield "model", lineage.model_md5 or "none: the run trained no model"
     logged = run.inputs.dataset_inputs if run and run.inputs else []
     yield "data", (state.data_md5 if state else None) or (logged[0].dataset.digest if logged else "unknown")
-    yield "commit", _commit(lineage)
+    if lineage.commit is not None:
+        others = sum(bool(each.commit) for each in lineage.states) - 1
+        yield "commit", history.describe(lineage.commit) + (f" (and {others} more)" if others else "")
+    elif lineage.states:
+        yield "commit", "not yet: dvc.lock of the working tree holds it"
+    else:
+        yield "commit", "none: no dvc.lock holds this model with these parameters"
     for each in lineage.runs:
         yield "run", f"{each.info.run_name} ({each.info.run_id}) {each.info.status}"
     if run is None:
         yield "run", f"none at {without_credentials(tracking_uri())}: python -m src.track sync makes one"
-    elif base := tags.get("mlflow.source.git.commit"):
-        yield "code", f"{base[:7]}, {tags.get('code')}"
+    elif commit := tags.get("mlflow.source.git.commit"):
+        yield "code", f"{commit[:7]}, {tags.get('code')}"
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
-    yield from (("rebuild", command) for command in commands(lineage))
-
-
-def _commit(lineage: Lineage) -> str:
-    commits = [state.commit for state in lineage.states if state.commit]
+    base = next((run for run in lineage.runs if "mlflow.source.git.commit" in run.data.tags), None)
     if lineage.commit is not None:
-        return history.describe(lineage.commit) + (f" (and {len(commits) - 1} more)" if len(commits) > 1 else "")
-    if lineage.states:
-        return "not yet: dvc.lock of the working tree holds it"
-    return "none: no dvc.lock holds this model with these parameters"
+        yield "rebuild", f"python -m src.track rebuild {lineage.commit[:12]}"
+    elif base is not None:
+        yield "rebuild", f"python -m src.track rebuild {base.info.run_id}"
+    else:
+        yield "rebuild", "cannot be: neither a commit nor a run says from which code"
 
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
@@ -127,17 +130,3 @@ def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
             found |= {f"{prefix}{key}": value for key, value in numbers.items() if isinstance(value, int | float)}
     hidden = re.compile("_ci_|^epoch/|^system/")
     yield from (f"{name} {value:g}" for name, value in sorted(found.items()) if not hidden.search(name))
-
-
-def commands(lineage: Lineage) -> list[str]:
-    """Return what to type, in the repository's root, to get the model once more."""
-    if lineage.commit is not None:
-        return [
-            f"python -m src.track rebuild {lineage.commit[:12]}",
-            f"or by hand: git worktree add --detach ../rebuild {lineage.commit[:12]} && cd ../rebuild && "
-            "dvc repro --force --no-run-cache evaluate",
-        ]
-    run = next((run for run in lineage.runs if "mlflow.source.git.commit" in run.data.tags), None)
-    if run is None:
-        return ["cannot be: neither a commit nor a run says from which code"]
-    return [f"python -m src.track rebuild {run.info.run_id}"]

@@ -79,8 +79,13 @@ def rebuild(wanted: Source) -> Rebuilt:
         # Hooks of the user (DVC's own checks data out) have no business there.
         hooks = ("-c", "core.hooksPath=/dev/null")
         run("git", *hooks, "worktree", "add", "--quiet", "--detach", str(folder), wanted.commit, cwd=root)
-        if wanted.run_id:
-            _lay_on(folder, wanted.run_id)
+        if wanted.run_id:  # its own parameters and changes of code
+            store = required_store()
+            with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
+                files = artifacts(store, store.client.get_run(wanted.run_id).info.artifact_uri)
+                shutil.copy(files.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)
+                if "code.diff" in {file.path for file in files.list_artifacts()}:
+                    run("git", "apply", "--whitespace=nowarn", files.download_artifacts("code.diff", temporary))
         if (local := Path(".dvc/config.local")).is_file():
             shutil.copy(local, folder / ".dvc")
         cache = subprocess.run(["dvc", "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -105,15 +110,3 @@ def rebuild(wanted: Source) -> Rebuilt:
         shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
     differing = [path for path, md5 in wanted.expected.items() if found.get(path) != md5 or path in committed]
     return Rebuilt(found[paths.MODEL.as_posix()], differing, answers)
-
-
-def _lay_on(folder: Path, run_id: str) -> None:
-    """Give the worktree the run's own parameters and changes of code."""
-    store = required_store()
-    with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
-        repository = artifacts(store, store.client.get_run(run_id).info.artifact_uri)
-        shutil.copy(repository.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)
-        if "code.diff" in {file.path for file in repository.list_artifacts()}:
-            patch = repository.download_artifacts("code.diff", temporary)
-            if subprocess.run(["git", "apply", "--whitespace=nowarn", patch], cwd=folder, check=False).returncode:
-                raise UserError(f"code.diff of the run {run_id} does not apply to its commit")

@@ -81,16 +81,11 @@ def open_store(experiment: str | None = None) -> Store:
     if file is None:
         with explained(uri):
             return _opened(uri, name, None)
-    if not file.parent.is_dir():
-        raise UserError(f"MLflow at {uri}: the folder {file.parent} is missing")
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
-    try:
-        with FileLock(f"{file}.lock", timeout=20), explained(uri):
-            _prepare_database(file)
-            return _opened(uri, name, file)
-    except Timeout:
-        raise UserError(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None
+    with explained(uri), FileLock(f"{file}.lock"):
+        _prepare_database(file)
+        return _opened(uri, name, file)
 
 
 @contextmanager
@@ -148,19 +143,13 @@ def quieten() -> None:
 
 def _opened(uri: str, name: str, file: Path | None) -> Store:
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(name)
     if found is None:
         server = urlsplit(uri).scheme in ("http", "https")  # which has a place of its own for artifacts
         place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
-        try:
-            made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return _opened(uri, name, file)  # another machine was faster
+        made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
         if file is not None and file.parent.resolve() == main_root():
             # MLflow makes every location absolute, although it reads relative ones: see `artifacts`.
             with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:

@@ -209,7 +209,6 @@ def test_corrected_labels_are_those_of_both(folder: Path, run: Any) -> None:
 def test_what_is_not_there_or_does_not_fit_is_one_line(folder: Path, run: Any) -> None:
     for arguments, message in (
         (("--rollback",), "digits has no champion"),
-        (("--rollback", "--force", "why"), "--rollback takes no --force"),
         (("--force", " "), "--force needs a reason"),
         (("--name", "a' or 1=1"), "letters, digits"),
         ((), r"models/model\.safetensors is missing: run dvc repro"),
