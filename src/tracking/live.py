@@ -20,7 +20,6 @@ from src.training.results import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
 _START = 20.0  # the same after the beginning: on a busy machine importing MLflow takes longer than a short training
-_HURRY = 3.0  # the same where a user or a scheduler ends us
 _SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # no file has what differs from run to run
 
 
@@ -71,15 +70,15 @@ class Live:
 def live(session: str) -> Iterator[Live]:
     """Make a run that ends FINISHED; FAILED where the block raises, KILLED on Ctrl-C and SIGTERM."""
     run, began = Live(session), time.monotonic()
+    status, patience = "FAILED", _PATIENCE
     try:
         yield run
+        status, patience = "FINISHED", max(_PATIENCE, _START - (time.monotonic() - began))
     except KeyboardInterrupt:
-        run.end("KILLED", _HURRY)
+        status = "KILLED"
         raise
-    except BaseException:
-        run.end("FAILED", _PATIENCE)
-        raise
-    run.end("FINISHED", max(_PATIENCE, _START - (time.monotonic() - began)))
+    finally:
+        run.end(status, patience)
 
 
 def _now() -> int:
