@@ -81,7 +81,7 @@ def audits(model: params.Model, settings: params.Train, seeds: int) -> list[dict
     trainer = Trainer(model, settings, "train", "validation", "test")
     splits: tuple[SplitName, ...] = ("train", "validation")
     opened = dict(zip(splits, open_checked(trainer.dataset, *splits), strict=True))
-    samples, classes = together(opened, load_recipe("own-images").split), trainer.dataset.classes
+    samples, classes = together(opened, near=True), trainer.dataset.classes
     features = pretrained_features(model, settings, trainer.dataset, opened)
 
     def accuracy(labels: Indices, seed: int) -> float:

@@ -64,7 +64,7 @@ def main() -> None:
     if arguments.test and "test" not in splits:
         raise UserError("there are no test images: set split.test")
     opened = dict(zip(splits, open_checked(dataset, *splits), strict=True))
-    samples = together(opened, recipe.split)
+    samples = together(opened, near=dataset.duplicates.near is not None)
     if model is None:
         features = pixel_features(samples.images)
         judge = f"pixels, since {recipe.model.name} is not pretrained (--backbone sees more in photos)"

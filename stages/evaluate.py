@@ -16,7 +16,7 @@ from src.data.verify import open_checked, verifying
 from src.evaluation import measured, tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure
-from src.evaluation.predictions import predictions
+from src.evaluation.predictions import kept, predictions
 from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
 from src.evaluation.sentence import accuracy_sentence
@@ -46,7 +46,7 @@ def main() -> None:
     metrics |= calibrated_metrics(outputs, labels, spec.temperature)
     table = predictions(outputs, labels, read_names("test"), dataset.classes)
     written = {
-        paths.PREDICTIONS: table,
+        paths.PREDICTIONS: kept(table),
         paths.PER_CLASS: per_class(table, dataset.classes),
         paths.CONFUSION: confusion(table, dataset.classes),
         paths.GROUPS: per_group(table, read_groups("test")),

@@ -13,7 +13,7 @@ from src.data.prepared import read_names
 from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated
-from src.evaluation.predictions import predictions
+from src.evaluation.predictions import kept, predictions
 from src.models.file import save
 from src.params import load
 from src.tracking import cost
@@ -64,7 +64,7 @@ def work() -> None:
             write_arrays(paths.AUGMENTATION, images=shown)
             record.write(progress.epochs, classifier.network, environment)
             table = predictions(outputs, labels, names, trainer.dataset.classes)
-            tables.write(paths.VALIDATION_PREDICTIONS, table)
+            tables.write(paths.VALIDATION_PREDICTIONS, kept(table))
 
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)

@@ -7,10 +7,9 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.data.duplicates import SMALLEST, near_duplicates
+from src.data.duplicates import near_duplicates
 from src.data.prepared import SAMPLES, LabelledImages, Shards, SplitName, split_folder
 from src.data.splitting import Indices, find_units
-from src.params import Split
 
 
 class Samples(NamedTuple):
@@ -24,16 +23,16 @@ class Samples(NamedTuple):
     units: Indices  # (N,), equal for images that show the same picture and for those of one group
 
 
-def together(opened: Mapping[SplitName, LabelledImages], split: Split) -> Samples:
+def together(opened: Mapping[SplitName, LabelledImages], near: bool) -> Samples:
     """Put the images of splits, which are open already, behind each other.
 
-    Nearly equal images are looked for where the split stage does, which may have divided them as the source does.
+    near: nearly equal images are looked for, since the split stage may have divided them as the source does.
     """
     table = pandas.concat([pandas.read_parquet(split_folder(split) / SAMPLES) for split in opened])
     images = cast(NDArray[np.uint8], Shards([found.images for found in opened.values()]))
     digest, group = (pandas.factorize(table[column])[0].astype(np.int64) for column in ("digest", "group"))
     same = find_units(digest)
-    if split.near_duplicates == "together" and min(images.shape[1:3]) >= SMALLEST:
+    if near:
         same = near_duplicates(images, same)
     return Samples(
         images=images,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from src.auditing.probabilities import FOLDS
 from src.auditing.samples import Samples
 from src.data.images import open_image
+from src.data.source import source_files
 from src.data.splitting import Indices
-from src.data.staging import source_files
 
 _CAMERA = 272  # EXIF's number for its model
 

@@ -8,7 +8,6 @@
 A file is named as in the source, as `src.audit` names it. `reason` is for people, and may be left out.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 
 from src.core.errors import UserError
 from src.core.paths import CORRECTIONS
+from src.data.labels import read_table
 from src.data.layout import counted, listed
 from src.data.splitting import Indices
 from src.data.staging import Staged
@@ -36,20 +36,17 @@ def read_corrections() -> Iterator[Correction]:
     """Yield the lines of the file, none where it is missing. Raise `UserError` for one that is no correction."""
     if not CORRECTIONS.exists():
         return
-    # Excel begins with a mark, and may save another encoding.
-    with CORRECTIONS.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := set(COLUMNS[:3]) - set(reader.fieldnames or ()):
+    for line, record in read_table(CORRECTIONS.name, CORRECTIONS.read_bytes()):
+        if missing := set(COLUMNS[:3]) - record.keys():
             raise UserError(f"{CORRECTIONS} has no column {min(missing)}: its first line is {','.join(COLUMNS)}")
-        for record in reader:
-            if "\ufffd" in str(record):
-                raise UserError(f"{CORRECTIONS}, line {reader.line_num} is not UTF-8: save it as such")
-            found = Correction(reader.line_num, *((record[column] or "").strip() for column in COLUMNS[:3]))
-            if found.action not in ("relabel", "drop", "same_as"):
-                raise UserError(
-                    f"{CORRECTIONS}, line {found.line}: the action is {found.action!r}: write relabel, drop or same_as"
-                )
-            yield found
+        if "\ufffd" in str(record):
+            raise UserError(f"{CORRECTIONS}, line {line} is not UTF-8: save it as such")
+        found = Correction(line, *((record[column] or "").strip() for column in COLUMNS[:3]))
+        if found.action not in ("relabel", "drop", "same_as"):
+            raise UserError(
+                f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel, drop or same_as"
+            )
+        yield found
 
 
 def correct(staged: Staged) -> tuple[Staged, Indices | None]:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import requests
 import urllib3
@@ -22,16 +21,11 @@ TIMEOUT = (2.0, 10.0)  # seconds to connect to each address of a host, and witho
 WAITS = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each round of the mirrors
 
 
-class Checksum(NamedTuple):
-    algorithm: str  # md5 | sha256
-    value: str  # hexadecimal
-
-
-def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, max_bytes: int, remedy: str) -> None:
+def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int, remedy: str) -> None:
     """Download the file `path` from the first of `urls` that gives it, unless it is there already.
 
-    A file that is there is taken if it has the `checksum`, or if there is none to compare. Raise `UserError`, which
-    ends with the `remedy`, if no mirror gives the file, or if it has more than `max_bytes`.
+    A file that is there is taken if it has the `checksum`, such as `md5:9e10…`, or if there is none to compare. Raise
+    `UserError`, which ends with the `remedy`, if no mirror gives the file, or if it has more than `max_bytes`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -65,8 +59,11 @@ def fetch(urls: Sequence[str], path: Path, checksum: Checksum | None, max_bytes:
         raise UserError(f"cannot download ({said}): {remedy}")
 
 
-def _agrees(path: Path, checksum: Checksum | None) -> bool:
-    return checksum is None or files.digest(path, checksum.algorithm) == checksum.value
+def _agrees(path: Path, checksum: str | None) -> bool:
+    if checksum is None:
+        return True
+    algorithm, _, value = checksum.partition(":")
+    return files.digest(path, algorithm) == value
 
 
 def _download(url: str, part: Path, start: int, max_bytes: int) -> None:
@@ -100,6 +97,8 @@ def _reason(error: Exception) -> tuple[str, bool]:
             return f"{response.status_code} {response.reason}", later
         case requests.exceptions.SSLError():
             return "its certificate is not trusted, or a proxy intercepts the connection", False
+        case requests.TooManyRedirects():
+            return "it redirects without end", False
         case requests.Timeout() | urllib3.exceptions.TimeoutError():
             return "no answer in time", True
         case urllib3.exceptions.HTTPError():

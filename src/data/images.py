@@ -42,10 +42,7 @@ MAX_FILE_BYTES = BYTES_PER_PIXEL * MAX_PIXELS
 _LARGE_PIXELS = 4_000_000
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
 _WORKERS = min(16, processors())  # more would only wait for the one thread that reads and writes
-DIGEST_BYTES = 16
-# What one task of a thread may hold. One task for each file of 1 KiB would cost more than decoding it.
-_TASK_FILE_BYTES = 256 * 2**10
-_TASK_PIXEL_BYTES = 8 * 2**20
+_TASK_FILES, _TASK_BYTES = 16, 256 * 2**10  # of a thread; one for each file of 1 KiB would cost more than decoding it
 
 Resize = Literal["crop", "squash", "pad"]
 
@@ -71,17 +68,14 @@ class Decoded(NamedTuple):
 
 def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: int) -> Iterator[Decoded]:
     """Yield each of `files` (name, content) decoded, in order; in threads, since Pillow leaves Python's lock."""
-    most = 1  # images of a task, as large as the last one that was decoded
 
     def tasks() -> Iterator[list[tuple[str, bytes]]]:
         task: list[tuple[str, bytes]] = []
-        size = 0
         for file in files:
             task.append(file)
-            size += len(file[1])
-            if len(task) >= most or size >= _TASK_FILE_BYTES:
+            if len(task) == _TASK_FILES or sum(len(content) for _, content in task) >= _TASK_BYTES:
                 yield task
-                task, size = [], 0
+                task = []
         yield task
 
     def decoded(name: str, content: bytes) -> Decoded:
@@ -94,15 +88,12 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
         for images in map_ahead(lambda task: [decoded(*file) for file in task], tasks(), _WORKERS):
-            for image in images:
-                if image.pixels is not None:
-                    most = max(1, _TASK_PIXEL_BYTES // (3 * image.pixels[..., 0].size))
-                yield image
+            yield from images
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
-    """Return `DIGEST_BYTES` that are equal for equal pixels."""
-    return blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_BYTES).digest()
+    """Return 16 bytes that are equal for equal pixels."""
+    return blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
 
 
 def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -117,9 +108,8 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
                 # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
                 image.draft(None, (2 * fit.width, 2 * fit.height))
             ImageOps.exif_transpose(image, in_place=True)
-            image = _plain(image)
-            return to_array(to_fit(image, fit) if fit else image)
-    except Unreadable:
+            return to_pixels(_plain(image), fit)
+    except (Unreadable, MemoryError):
         raise
     except UnidentifiedImageError:
         if _is_heic(data):
@@ -133,6 +123,8 @@ def is_image(data: bytes) -> bool:
     """Tell if the content starts like an image of one of `FORMATS`, or HEIC; it may still be damaged."""
     try:
         open_image(data)
+    except MemoryError:
+        raise
     except Exception:  # as in `decode`
         return _is_heic(data)
     return True
@@ -149,20 +141,16 @@ def _is_heic(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
-def to_fit(image: Image.Image, fit: Fit) -> Image.Image:
-    """Bring `image` (mode L or RGB) to the size of `fit`."""
-    target = (fit.width, fit.height)
-    if image.size == target:
-        return image
-    if fit.resize == "pad":
-        return ImageOps.pad(image, target, Image.Resampling.BILINEAR)
-    if fit.resize == "crop":
-        return ImageOps.fit(image, target, Image.Resampling.BILINEAR)
-    return image.resize(target, Image.Resampling.BILINEAR)
-
-
-def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Return (H, W, C) of an image of mode L or RGB."""
+def to_pixels(image: Image.Image, fit: Fit | None) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, C) of an image of mode L or RGB, brought to the size of `fit`."""
+    target = (fit.width, fit.height) if fit else image.size
+    if fit and image.size != target:
+        if fit.resize == "pad":
+            image = ImageOps.pad(image, target, Image.Resampling.BILINEAR)
+        elif fit.resize == "crop":
+            image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
+        else:
+            image = image.resize(target, Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
 
 

@@ -8,13 +8,15 @@ import hashlib
 import pickle
 import zlib
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
 from src.data.archives import damage_reported, too_large
+from src.data.layout import Layout
+from src.data.splitting import FREE, TEST
 
 
 class Source(NamedTuple):
@@ -84,10 +86,12 @@ Images = NDArray[np.uint8]  # (N, H, W, C)
 Labels = NDArray[np.int64]  # (N,)
 
 
-class Part(NamedTuple):
-    split: Literal["digits", "train", "test"]  # digits has no test set of its own
-    images: Images
-    labels: Labels
+class OwnImages(NamedTuple):
+    """Hold the N images of a data set's own files, those of its test set last."""
+
+    parts: list[Images]  # without a test set one, else two, as (N, H, W, C)
+    names: NDArray[Any]  # (N,), of numpy's StringDType
+    layout: Layout
 
 
 def own_files(dataset: str) -> list[str]:
@@ -102,35 +106,43 @@ def own_file(dataset: str, name: str) -> str | None:
     return base if dataset in SOURCES and base in own_files(dataset) else None
 
 
-def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> list[Part]:
+def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> OwnImages:
     """Return all images of a data set, from the contents of its `own_files`, which are taken out of `files`.
 
     Each may unpack to `max_bytes`. Raise `UserError` if one is missing or damaged, or if they do not fit together.
     """
     if missing := [name for name in own_files(dataset) if name not in files]:
         raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source: fetch the whole data set")
-    if dataset == "digits":
-        parts = [Part("digits", *_read_digits(_content("digits.csv", files, max_bytes)))]
+    contents = ((name, _content(name, files, max_bytes)) for name in own_files(dataset))
+    if dataset == "digits":  # without a test set of its own
+        parts = {"digits": _read_digits(next(contents)[1])}
     elif dataset.startswith("cifar"):
-        *batches, test = [_read_cifar(dataset, name, _content(name, files, max_bytes)) for name in own_files(dataset)]
+        *batches, test = [_read_cifar(dataset, name, content) for name, content in contents]
         images, labels = map(np.concatenate, zip(*batches, strict=True))
-        parts = [Part("train", images, labels), Part("test", *test)]
+        parts = {"train": (images, labels), "test": test}
     else:
-        arrays = [_read_idx(name, _content(name, files, max_bytes)) for name in own_files(dataset)]
-        images, labels, test_images, test_labels = arrays
-        parts = [
-            Part("train", images[..., np.newaxis], labels.astype(np.int64)),
-            Part("test", test_images[..., np.newaxis], test_labels.astype(np.int64)),
-        ]
-    classes = len(SOURCES[dataset].classes)
-    for split, images, labels in parts:
-        fits = len(images) == len(labels) > 0 and images.shape[1:] == parts[0].images.shape[1:]
-        if not fits or not 0 <= labels.min() <= labels.max() < classes:
+        arrays = [_read_idx(name, content) for name, content in contents]  # images, labels; of train, of test
+        pairs = [(arrays[at][..., np.newaxis], arrays[at + 1].astype(np.int64)) for at in (0, 2)]
+        parts = dict(zip(("train", "test"), pairs, strict=True))
+    classes = SOURCES[dataset].classes
+    size = next(iter(parts.values()))[0].shape[1:]
+    for split, (images, labels) in parts.items():
+        fits = len(images) == len(labels) > 0 and images.shape[1:] == size
+        if not fits or not 0 <= labels.min() <= labels.max() < len(classes):
             raise UserError(
                 f"data set {dataset}: images and labels of the {split} files do not fit together, or images have "
-                f"other sizes, or a label is not below {classes}: fetch them again"
+                f"other sizes, or a label is not below {len(classes)}: fetch them again"
             )
-    return parts
+    counts = [len(labels) for _, labels in parts.values()]
+    digits = 4 if dataset == "digits" else 5
+    names = (f"{split}/{number:0{digits}d}" for split, n in zip(parts, counts, strict=True) for number in range(n))
+    labels = np.concatenate([labels for _, labels in parts.values()])
+    official = np.repeat([TEST if split == "test" else FREE for split in parts], counts).astype(np.int8)
+    return OwnImages(
+        parts=[images for images, _ in parts.values()],
+        names=np.fromiter(names, np.dtypes.StringDType(), len(labels)),
+        layout=Layout(list(classes), labels, official),
+    )
 
 
 def _content(name: str, files: dict[str, bytes], max_bytes: int) -> bytes:

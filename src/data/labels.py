@@ -8,8 +8,9 @@ import csv
 import io
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from src.core.errors import UserError
 from src.data.layout import Layout, counted, listed, number_classes, split_named, splits_by_folder
@@ -29,23 +30,17 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
 
     Raise `UserError` naming the line that lacks a value, or contradicts another line.
     """
-    lines = name.lower().endswith(".jsonl")
     try:
-        text = content.decode("utf-8-sig", "replace")  # Excel begins with a mark, and may save another encoding
-        if lines:
-            records = [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
-        else:
-            header = text.partition("\n")[0]
-            records = list(csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
+        records = read_table(name, content)
     except (TypeError, ValueError, csv.Error):
         return False
-    columns = {str(column).strip().lower(): column for column in records[0]} if records else {}
+    columns = {str(column).strip().lower(): column for column in records[0][1]} if records else {}
     file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
     if file is None or label is None:
         return False
-    if "\ufffd" in text:
-        raise UserError(f"{name} is not UTF-8: save it as such")
-    for number, record in enumerate(records, 1 if lines else 2):
+    for number, record in records:
+        if "\ufffd" in str(record):
+            raise UserError(f"{name}, line {number} is not UTF-8: save it as such")
         if any(record.pop(None, ())):
             raise UserError(f"{name}, line {number}: more values than columns: put what has a comma in quotes")
         values = [record.get(column) for column in (file, label, columns.get("group"), columns.get("split"))]
@@ -59,6 +54,20 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     return True
 
 
+def read_table(name: str, content: bytes) -> list[tuple[int, dict[Any, Any]]]:
+    """Return the records of CSV or JSON lines, by column, each with the number of its last line.
+
+    What is not UTF-8 stands as U+FFFD in them. Raise `TypeError`, `ValueError` or `csv.Error` if it is no table.
+    """
+    text = content.decode("utf-8-sig", "replace")  # Excel begins with a mark, and may save another encoding
+    if name.lower().endswith(".jsonl"):
+        lines = enumerate(text.split("\n"), 1)
+        return [(number, dict(json.loads(line))) for number, line in lines if line.strip()]
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count))
+    return [(reader.line_num, record) for record in reader]
+
+
 def labelled_layout(
     names: Sequence[str], rows: Mapping[str, Row], unreadable: Collection[str], classes: Sequence[str] | None
 ) -> Layout:
@@ -66,32 +75,25 @@ def labelled_layout(
 
     Without a column `split`, folders `train/`, `validation/` and `test/` give it, as without a table.
     """
-    by_base: dict[str, list[str]] = {}
+    row_of: dict[str, str] = {}  # by the image's name: its own, or without the folders below that of the table
     for name in (*names, *unreadable):
-        by_base.setdefault(name.rpartition("/")[2], []).append(name)
-    known = {*names, *unreadable}
-    found: dict[str, Row] = {}
-    lost = []
-    for path, row in rows.items():
-        folder, _, base = path.rpartition("/")
-        start = folder and f"{folder}/"
-        same = [path] if path in known else [name for name in by_base.get(base, []) if name.startswith(start)]
-        if len(same) == 1 and same[0] not in found:
-            found[same[0]] = row
-        else:
-            lost.append(path)
-    if lost:
+        *folders, base = name.split("/")
+        places = ("/".join((*folders[:depth], base)) for depth in range(len(folders), -1, -1))
+        if found := next((place for place in places if place in rows), None):
+            row_of[name] = found
+    count = Counter(row_of.values())
+    if lost := [path for path in rows if count[path] != 1]:
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
             f"{listed(lost, 3)}: write names with their ending, from the table's folder on, or remove the table"
         )
-    if bare := [name for name in names if name not in found]:
+    if bare := [name for name in names if name not in row_of]:
         raise UserError(
             f"the table of labels does not name {counted(len(bare), 'image')} of the source: {listed(bare, 3)}: "
             "add them, or remove the table"
         )
-    chosen = [found[name] for name in names]
-    if gone := sorted({row.label for row in found.values()} - {row.label for row in chosen}):
+    chosen = [rows[row_of[name]] for name in names]
+    if gone := sorted({row.label for row in rows.values()} - {row.label for row in chosen}):
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     divided = any(row.split for row in chosen)
     official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)

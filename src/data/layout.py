@@ -50,7 +50,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
     shown, which = _examples(names)
-    parts, official = _official_splits(_without_top([name.split("/") for name in shown]))
+    parts, official = _official_splits(shown)
     found = _classes(parts, shown)
     if classes is None:
         _check_depth(parts)
@@ -68,7 +68,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
 def splits_by_folder(names: Sequence[str]) -> list[int]:
     """Return the split of each image by the folders in its name alone."""
     shown, which = _examples(names)
-    _, official = _official_splits(_without_top([name.split("/") for name in shown]))
+    _, official = _official_splits(shown)
     return [official[index] for index in which]
 
 
@@ -78,15 +78,9 @@ def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     So millions of names are understood by a few: one of each folder, and of what `class.number.ext` names in it.
     """
     chosen: dict[tuple[str, str], int] = {}
-    shown: list[str] = []
-    which = np.empty(len(names), np.int64)
-    for index, name in enumerate(names):
-        folder, _, base = name.rpartition("/")
-        flat = _FLAT.fullmatch(base)
-        which[index] = chosen.setdefault((folder, flat[1] if flat else ""), len(chosen))
-        if len(chosen) > len(shown):
-            shown.append(name)
-    return shown, which
+    places = ((folder, _class_in(base)) for folder, _, base in (name.rpartition("/") for name in names))
+    which = np.fromiter((chosen.setdefault(place, len(chosen)) for place in places), np.int64, len(names))
+    return [names[index] for index in np.unique(which, return_index=True)[1]], which
 
 
 def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:
@@ -113,9 +107,15 @@ def split_named(name: str) -> int:
     return SPLIT_WORDS[match[2].lower()] if match else FREE
 
 
-def is_generated(part: str) -> bool:
-    """Tell if a file or folder of this name is hidden, or was made by a system or a NAS: no photo of the user's."""
-    return part.startswith(".") or part.lower() in _GENERATED
+def is_generated(name: str) -> bool:
+    """Tell if a file, or a folder in its name, is hidden, or was made by a system or a NAS: no photo of the user's."""
+    return any(part.startswith(".") or part.lower() in _GENERATED for part in name.split("/"))
+
+
+def _class_in(base: str) -> str:
+    """Return the class in a file's name such as `dog.183.jpg`, empty if there is none."""
+    match = _FLAT.fullmatch(base)
+    return match[1] if match else ""
 
 
 def _without_top(parts: list[list[str]]) -> list[list[str]]:
@@ -128,11 +128,15 @@ def _without_top(parts: list[list[str]]) -> list[list[str]]:
 def _has_more(parts: list[list[str]]) -> bool:
     """Tell if the names hold classes also without their first folder."""
     depth = min(len(part) for part in parts)
-    return depth > 2 or (depth == 2 and len({match[1] for part in parts if (match := _FLAT.fullmatch(part[-1]))}) > 1)
+    return depth > 2 or (depth == 2 and len({_class_in(part[-1]) for part in parts} - {""}) > 1)
 
 
-def _official_splits(parts: list[list[str]]) -> tuple[list[list[str]], list[int]]:
-    """Return names without the folder of their split, and the split. A lone `train` beside other classes is a class."""
+def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
+    """Return the parts of names, without common folders and that of their split, and the split of each.
+
+    A lone `train` beside other classes is a class.
+    """
+    parts = _without_top([name.split("/") for name in names])
     if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
         parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
     tops = {part[0] if len(part) > 1 else "" for part in parts}
@@ -160,7 +164,7 @@ def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
         return [part[0] for part in parts]
     if len(flat) < len(names):
         raise UserError(f"{_quoted(flat)} lies beside the class folders: move it into one or remove it")
-    found = [match[1] if (match := _FLAT.fullmatch(part[0])) else "" for part in parts]
+    found = [_class_in(part[0]) for part in parts]
     if strangers := [name for name, group in zip(names, found, strict=True) if re.search(r"^$|\.\d+$", group)]:
         raise UserError(
             f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, list them in "
@@ -190,7 +194,7 @@ def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str
     missing: Counter[str] = Counter()
     if len(parts[0]) == 1:
         photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
-        missing.update(match[1] for match in map(_FLAT.fullmatch, photos) if match and match[1] not in found)
+        missing.update(name for name in map(_class_in, photos) if name not in ("", *found))
     else:
         folders = {PurePosixPath(name).parents[len(part) - 2] for name, part in zip(names, parts, strict=True)}
         parents = {folder.parent for folder in folders}
@@ -201,7 +205,7 @@ def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str
         for place, count in places.items():
             for folder in (PurePosixPath(place), *PurePosixPath(place).parents):
                 beside = folder.parent in parents and folder not in folders | parents
-                if beside and not any(map(is_generated, folder.parts)):
+                if beside and not is_generated(str(folder)):
                     missing[str(folder)] += count
     if missing:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]

@@ -11,6 +11,7 @@ from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, duplicate_sets, equal_images, near_duplicates
+from src.data.known import SOURCES
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
 from src.data.shards import write_split
@@ -31,7 +32,9 @@ def prepare(data: Data, split: Split) -> Dataset:
         if split.groups and staged.groups is None:
             staged = staged._replace(groups=match_groups(staged.names.tolist(), split.groups))
         equal, near = equal_images(staged.digests), None
-        if split.near_duplicates == "together" and min(staged.pixels.shape[1:3]) >= SMALLEST:
+        # Known data sets have duplicates that are known.
+        searched = split.near_duplicates == "together" and data.name not in SOURCES
+        if searched and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
         groups = staged.groups
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
@@ -96,7 +99,7 @@ def _write(
     histograms: list[NDArray[np.int64]] = []
     position = np.zeros(len(where), np.int64)  # of an image in its split
     for which, name in enumerate(SPLITS):
-        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), equal, shard_bytes)
+        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), shard_bytes)
         position[order] = np.arange(len(order))
         histograms.append(histogram)
     mean, std = _mean_std(histograms[TRAIN])

@@ -133,7 +133,9 @@ def _column(split: SplitName, column: str) -> list[Any]:
     path = split_folder(split) / SAMPLES
     try:
         return list(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
-    except pyarrow.lib.ArrowException as error:
+    except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+        if isinstance(error, OSError) and error.errno is not None:  # such as a missing file
+            raise
         raise UserError(f"{path} is damaged ({error}): {DAMAGED}") from None
 
 

@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members
-from src.data.fetch import Checksum, fetch
+from src.data.fetch import fetch
 from src.data.known import SOURCES
 
 _PLACE = "connect to the network, or put the file by hand at"
@@ -26,8 +26,6 @@ _PLACE = "connect to the network, or put the file by hand at"
 
 def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: float) -> None:
     """Do the work of the download stage. Raise `UserError`; then `data/raw` is as it was."""
-    if sha256 and source is None and dataset != "image_folder":
-        raise UserError(f"data.sha256 pins data.source, which is null: the files of {dataset} have their own checksums")
     max_bytes = round(max_gib * 2**30)
     RAW.parent.mkdir(parents=True, exist_ok=True)
     for stale in RAW.parent.glob(f".{RAW.name}.*.tmp"):  # of a process that was killed
@@ -36,31 +34,54 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
         target = Path(temporary) / RAW.name
         with naming(RAW, target):
             target.mkdir()
-            if source is None and dataset == "digits":
-                # Importing scikit-learn, which carries them, would take 1.5 s.
-                digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-                shutil.copyfile(str(digits), target / "digits.csv.gz")
-            elif source is None and dataset != "image_folder":
-                for name, md5 in SOURCES[dataset].files.items():
-                    path = downloads() / dataset / name
-                    urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
-                    fetch(urls, path, Checksum("md5", md5), max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
-                    shutil.copyfile(path, target / name)
+            if source is not None or dataset == "image_folder":
+                _copy_source(source, sha256, max_bytes, target)
             else:
-                called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
-                if source is not None and "://" in source:
-                    path = _fetched(source, sha256, max_bytes)
-                else:
-                    path = _local(source, called)
-                if path.is_dir():
-                    copy = target / "images.tar"
-                    _pack(path, copy)
-                else:
-                    copy = shutil.copyfile(path, target / path.name)
-                _check(copy, called, sha256, max_bytes)
+                _copy_own_files(dataset, max_bytes, target)
             if RAW.exists():
                 shutil.rmtree(RAW)
             target.rename(RAW)
+
+
+def _copy_own_files(dataset: str, max_bytes: int, target: Path) -> None:
+    """Copy the files of a known data set, which are fetched unless they were before, into the folder `target`."""
+    if dataset == "digits":
+        # Importing scikit-learn, which carries them, would take 1.5 s.
+        digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+        shutil.copyfile(str(digits), target / "digits.csv.gz")
+        return
+    for name, md5 in SOURCES[dataset].files.items():
+        path = downloads() / dataset / name
+        urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
+        fetch(urls, path, f"md5:{md5}", max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
+        shutil.copyfile(path, target / name)
+
+
+def _copy_source(source: str | None, sha256: str | None, max_bytes: int, target: Path) -> None:
+    """Copy the user's archive, URL or folder, by default `data/images`, into the folder `target` as one file.
+
+    Raise `UserError` if it is another file than `sha256` says, or none that is read.
+    """
+    called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
+    path = _fetched(source, sha256, max_bytes) if source and "://" in source else _local(source, called)
+    if path.is_dir():
+        copy = target / "images.tar"
+        _pack(path, copy)
+    else:
+        copy = shutil.copyfile(path, target / path.name)
+    found = digest(copy, "sha256")
+    if sha256 and found != sha256:
+        raise UserError(
+            f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
+        )
+    if copy.suffix.lower() != ".parquet":
+        if not is_archive(copy, called):
+            kinds = ".tar, .tar.gz, .tar.xz, .zip"
+            raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
+        if not sum(not member.name.endswith("/") for member in members(copy, max_bytes, called)):  # all are read
+            raise UserError(f"{called} is an empty archive: pack the class folders into it")
+    if sha256 is None and source is not None:
+        print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 
 
 def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
@@ -74,7 +95,7 @@ def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
     if path.is_file() and sha256 is None:
         print(f"{without_credentials(url)} was fetched before: remove {shown(path)} to fetch it again")
     remedy = f"check the URL, {_PLACE} {shown(path)}, or set data.source to a file"
-    fetch([url], path, Checksum("sha256", sha256) if sha256 else None, max_bytes, remedy)
+    fetch([url], path, f"sha256:{sha256}" if sha256 else None, max_bytes, remedy)
     return path
 
 
@@ -97,23 +118,6 @@ def _local(source: str | None, called: str) -> Path:
         )
     state = "is an empty folder" if path.is_dir() else "does not exist"
     raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
-
-
-def _check(archive: Path, called: str, sha256: str | None, max_bytes: int) -> None:
-    """Raise `UserError` if the copy of the source is another file than `sha256` says, or no archive that is read."""
-    found = digest(archive, "sha256")
-    if sha256 and found != sha256:
-        raise UserError(
-            f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
-        )
-    if archive.suffix.lower() != ".parquet":
-        if not is_archive(archive, called):
-            kinds = ".tar, .tar.gz, .tar.xz, .zip"
-            raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
-        if not sum(not member.name.endswith("/") for member in members(archive, max_bytes, called)):
-            raise UserError(f"{called} is an empty archive: pack the class folders into it")
-    if sha256 is None and called != str(IMAGES):
-        print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 
 
 def _pack(folder: Path, target: Path) -> None:

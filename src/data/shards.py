@@ -3,7 +3,7 @@
 Which shard an image is in follows from its content. So a new image changes one shard, and DVC stores only that again.
 """
 
-import hashlib
+import math
 import shutil
 from pathlib import Path
 from typing import IO
@@ -21,9 +21,9 @@ _ROWS = 2**17  # of the table of samples that are written at a time
 
 
 def write_split(
-    name: SplitName, staged: Staged, ours: Indices, equal: Indices, shard_bytes: int
+    name: SplitName, staged: Staged, ours: Indices, shard_bytes: int
 ) -> tuple[SplitRecord, Indices, NDArray[np.int64]]:
-    """Write the folder of a split anew, of the images `ours`; equal: (N,), the same number for equal images.
+    """Write the folder of a split anew, of the images `ours`.
 
     Return its record, `ours` in the order of its shards, and how often each channel has each value, (C, 256).
     """
@@ -35,7 +35,7 @@ def write_split(
     folder.mkdir()
     shape = staged.pixels.shape[1:]
     histogram = np.zeros((shape[-1], 256), np.int64)
-    shards = by_shard(staged.digests[ours], equal[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
+    shards = by_shard(staged.digests[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
     step = max(1, _CHUNK_BYTES // staged.pixels[0].nbytes)
     for number, members in enumerate(shards):
         with _new_array(folder / SHARDS.format(number), "|u1", (len(members), *shape)) as file:
@@ -64,24 +64,21 @@ def write_split(
     return record, ours, histogram
 
 
-def by_shard(digests: NDArray[np.uint8], same: Indices, most: int) -> list[Indices]:
-    """Return the indices of the images of each of 2^k shards, k being the least with which none has more than `most`.
+def by_shard(digests: NDArray[np.uint8], most: int) -> list[Indices]:
+    """Return the indices of the images, by their digests (N, 16), of each shard, in the order of the images.
 
-    digests: (N, 16), of the images; same: (N,), equal where they are.
-    A shard is what the digests begin with, hashed together with how often they occurred before: so neither equal
-    images nor similar digests crowd one. Within a shard the order is that of the images.
+    One shard if it has no more than `most` images. Else the digests begin with one of 2^k numbers, k being the least
+    with which three quarters of a shard are filled on average; those of one number that are too many, by chance or as
+    equal images, go on in further shards.
     """
-    order = np.argsort(same, kind="stable")
-    starts = np.flatnonzero(np.diff(same[order], prepend=-1))
-    before = np.empty(len(same), np.int64)
-    before[order] = np.arange(len(same)) - np.repeat(starts, np.diff(starts, append=len(same)))
-    mixed = (hashlib.sha256(digest.tobytes() + b" %d" % n).digest() for digest, n in zip(digests, before, strict=True))
-    leading = np.fromiter((int.from_bytes(hashed[:4]) for hashed in mixed), np.int64, len(same))
-    bits = 0
-    while np.bincount(leading >> (32 - bits), minlength=1).max() > most:
-        bits += 1
-    shard = leading >> (32 - bits)
-    return np.split(np.argsort(shard, kind="stable"), np.searchsorted(np.sort(shard), np.arange(1, 2**bits)))
+    count = len(digests)
+    shards = math.ceil(count / (0.75 * most)) if count > most else 1
+    bits = (shards - 1).bit_length()
+    number = np.ascontiguousarray(digests[:, :4]).view(">u4")[:, 0].astype(np.int64) >> (32 - bits)
+    parts = np.split(np.argsort(number, kind="stable"), np.searchsorted(np.sort(number), np.arange(1, 2**bits)))
+    return [
+        shard for part in parts for shard in np.split(part, range(most, len(part), most)) if len(shard) or not count
+    ]
 
 
 def _new_array(path: Path, dtype: str, shape: tuple[int, ...]) -> IO[bytes]:

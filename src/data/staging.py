@@ -13,29 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
-from src.core.paths import RAW
-from src.data.archives import Member, is_archive, members, too_large
-from src.data.images import (
-    BYTES_PER_PIXEL,
-    DIGEST_BYTES,
-    SUFFIXES,
-    Fit,
-    decode_all,
-    digest,
-    is_image,
-    to_array,
-    to_fit,
-    to_image,
-)
-from src.data.known import SOURCES, Part, own_file, own_files, read_own_files
+from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
+from src.data.known import SOURCES, own_file, own_files, read_own_files
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
-from src.data.layout import Layout, counted, is_generated, listed, read_layout
-from src.data.parquet import rows
+from src.data.layout import counted, is_generated, listed, read_layout
 from src.data.report import print_left_out
-from src.data.splitting import FREE, TEST
+from src.data.source import source_files
 from src.params import Data
 
-_TEXT = np.dtypes.StringDType()  # a few bytes for each text, where Python's own take a hundred
 _ARCHIVES = {".zip", ".tar", ".tgz", ".txz", ".7z", ".rar"}
 
 
@@ -43,7 +28,7 @@ class Staged(NamedTuple):
     """Hold N images in the order of the source."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
-    names: NDArray[Any]  # (N,), of numpy's StringDType
+    names: NDArray[Any]  # (N,), of numpy's StringDType: a few bytes for each, where Python's own take a hundred
     digests: NDArray[np.uint8]  # (N, 16), equal for images with equal pixels
     unreadable: list[str]  # names of files that were left out
     classes: list[str]  # this and what follows as in `Layout`
@@ -56,24 +41,25 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
-    own: dict[str, bytes] = {}  # the data set's own files
+    own: dict[str, bytes] = {}  # a known data set's own files
     labels: dict[str, Row] = {}
     others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
+    unreadable: list[tuple[str, str]] = []  # name, reason
 
     def photos() -> Iterator[tuple[str, bytes]]:
         for member in source_files(max_bytes):
             suffix = PurePosixPath(member.name).suffix.lower()
             if key := own_file(data.name, member.name):
                 own[key] = member.read()
-            elif member.name.endswith("/") or any(map(is_generated, member.name.split("/"))):
+            elif member.name.endswith("/") or is_generated(member.name):
                 others.append(member.name)
             elif suffix in _ARCHIVES or ".tar" in PurePosixPath(member.name.lower()).suffixes[-2:-1]:
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
             elif member.size > BYTES_PER_PIXEL * max_pixels:
                 if suffix in SUFFIXES:
-                    limit = "make it smaller, or raise data.max_megapixels"
-                    raise UserError(f"{member.name!r} has {member.size:,} bytes: {limit}")
-                others.append(member.name)
+                    unreadable.append((member.name, f"{member.size:,} bytes are too many"))
+                else:
+                    others.append(member.name)
             else:
                 content = member.read()
                 if suffix in TABLES and read_labels(member.name, content, labels):
@@ -85,7 +71,6 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
 
     names: list[str] = []
     digests = bytearray()
-    unreadable: list[tuple[str, str]] = []  # name, reason
     sizes: Counter[tuple[int, ...]] = Counter()
     colour = False  # it may come late: in `scratch` all have three channels
     for image in decode_all(photos(), fit, max_pixels):
@@ -100,37 +85,28 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
     print_left_out(others)
+    left_out = [name for name, _ in unreadable]
     if own:
         if names:
             raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
-        return _stage_own(data.name, read_own_files(data.name, own, max_bytes), fit, scratch)
-    _check(data, names, unreadable, sizes)
-    classes = SOURCES[data.name].classes if data.name in SOURCES else None
-    left_out = [name for name, _ in unreadable]
-    if labels:
-        layout = labelled_layout(names, labels, left_out, classes)
+        parts, texts, layout = read_own_files(data.name, own, max_bytes)
+        for plain in chain.from_iterable(parts):
+            pixels = to_pixels(to_image(plain), fit) if fit else plain
+            scratch.write(np.ascontiguousarray(pixels).data)
+            digests += digest(pixels)
+        shape, channels = pixels.shape, pixels.shape[-1]
     else:
-        layout = read_layout(names, classes, [*others, *left_out])
-    pixels = _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1]
-    return Staged(pixels, np.array(names, _TEXT), _by_image(digests), left_out, *layout)
-
-
-def source_files(max_bytes: int) -> Iterator[Member]:
-    """Yield the files of `data/raw` in its order: those in archives, and rows of Parquet files, as files of their own.
-
-    Raises `UserError` where an archive, or all Parquet files, hold more than `max_bytes`.
-    """
-    unpacked = 0  # from all Parquet files
-    for path in sorted(RAW.iterdir()):
-        single = Member(path.name, path.stat().st_size, path.read_bytes)
-        for member in members(path, max_bytes, str(path)) if is_archive(path, str(path)) else [single]:
-            if not member.name.lower().endswith(".parquet") or any(map(is_generated, member.name.split("/"))):
-                yield member
-                continue
-            for row in rows(member):
-                if (unpacked := unpacked + row.size) > max_bytes:
-                    raise too_large(member.name, max_bytes)
-                yield row
+        _check(data, names, unreadable, sizes)
+        classes = SOURCES[data.name].classes if data.name in SOURCES else None
+        if labels:
+            layout = labelled_layout(names, labels, left_out, classes)
+        else:
+            layout = read_layout(names, classes, [*others, *left_out])
+        texts = np.array(names, np.dtypes.StringDType())
+        shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
+    scratch.flush()
+    mapped = np.memmap(scratch, np.uint8, "r", shape=(len(texts), *shape))[..., :channels]
+    return Staged(mapped, texts, np.frombuffer(digests, np.uint8).reshape(len(texts), -1), left_out, *layout)
 
 
 def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[tuple[int, ...]]) -> None:
@@ -142,7 +118,7 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
         files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
         raise UserError(
             f"cannot read {counted(len(unreadable), 'file')}: {listed(files)}: convert, repair or remove "
-            "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels"
+            "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels or bytes"
         )
     if not names:
         also = f" and none of its own files ({listed(own_files(data.name))})" if data.name in SOURCES else ""
@@ -156,32 +132,3 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
     if len(set(names)) < len(names):
         name, count = Counter(names).most_common(1)[0]
         raise UserError(f"the source holds {name!r} {count} times: keep one")
-
-
-def _stage_own(dataset: str, parts: list[Part], fit: Fit | None, scratch: IO[bytes]) -> Staged:
-    """Stage the images of a data set's own files, numbered within each of its splits."""
-    digests = bytearray()
-    for image in chain.from_iterable(part.images for part in parts):
-        image = to_array(to_fit(to_image(image), fit)) if fit else image
-        scratch.write(np.ascontiguousarray(image).data)
-        digests += digest(image)
-    counts = [len(part.labels) for part in parts]
-    names = (
-        f"{part.split}/{number:0{4 if part.split == 'digits' else 5}d}"
-        for part, count in zip(parts, counts, strict=True)
-        for number in range(count)
-    )
-    labels = np.concatenate([part.labels for part in parts])
-    official = np.repeat([TEST if part.split == "test" else FREE for part in parts], counts).astype(np.int8)
-    layout = Layout(list(SOURCES[dataset].classes), labels, official, groups=None)
-    pixels = _mapped(scratch, (len(labels), *image.shape))
-    return Staged(pixels, np.fromiter(names, _TEXT, len(labels)), _by_image(digests), [], *layout)
-
-
-def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    scratch.flush()
-    return np.memmap(scratch, np.uint8, "r", shape=shape)
-
-
-def _by_image(digests: bytearray) -> NDArray[np.uint8]:
-    return np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)

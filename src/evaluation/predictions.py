@@ -1,12 +1,15 @@
-"""The predictions table: one row per image, with the image's name and class names."""
+"""The predictions table: one row per image, with its name and class names; and the part of it that git keeps."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 import pandas
 from numpy.typing import NDArray
 
 from src.evaluation.outputs import log_probabilities, ranks
+
+MOST = 200_000  # rows that git keeps, about 15 MB: GitHub refuses files of 100 MB
 
 
 def predictions(
@@ -34,3 +37,14 @@ def predictions(
             "label_rank": ranks(scores, labels),
         }
     )
+
+
+def kept(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return at most `MOST` rows, in their order: those whose names have the lowest digests.
+
+    So that two commits keep the same images, and can be compared by them.
+    """
+    if len(table) <= MOST:
+        return table
+    digests = np.array([blake2b(name.encode(), digest_size=8).digest() for name in table["name"]], dtype="V8")
+    return table.iloc[np.sort(np.argsort(digests.view(">u8"), kind="stable")[:MOST])]

@@ -32,7 +32,7 @@ def largest_confusions(
         f"to {_EXAMPLES} of each, the most confident first."
     )
     totals = confusion.groupby("label")["count"].sum()
-    surest = predictions.sort_values("confidence", ascending=False, kind="stable").groupby(["label", "prediction"])
+    surest = predictions.sort_values("confidence", ascending=False, kind="stable")
     width = 2 * MARGIN + _NAMES + _BAR + _NUMBER + _EXAMPLES * (_IMAGE + 0.06)
     with drawing(path, width, _ROW * len(shown), title, caption, plot=False) as (figure, y):
         axes = canvas(figure)
@@ -48,7 +48,8 @@ def largest_confusions(
             number = f"{count:,}  ({percent(count / totals[label], 1)})"
             axes.text(left + bar + 0.08, middle, number, va="center", size=CAPTION, color=QUIET)
             left += _BAR + _NUMBER
-            for index in surest.get_group((label, prediction))["index"].head(_EXAMPLES):
+            these = (surest["label"] == label) & (surest["prediction"] == prediction)
+            for index in surest.loc[these, "index"].head(_EXAMPLES):
                 place(axes, Tile(images[index]), left, middle - _IMAGE / 2, _IMAGE)
                 left += _IMAGE + 0.06
             y += _ROW

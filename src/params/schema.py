@@ -28,6 +28,8 @@ class Data(Config):
     def _agree(self) -> Self:
         if self.name == "digits" and self.source is not None:
             raise ValueError("source must be null with the data set digits, which is embedded")
+        if self.sha256 and self.source is None and self.name != "image_folder":
+            raise ValueError("sha256 pins source, which is null: the data set's own files have their checksums")
         return self
 
     @property

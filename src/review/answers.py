@@ -12,6 +12,7 @@ import pandas
 
 from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
+from src.evaluation.predictions import MOST
 from src.review.revision import Revision
 from src.stats.intervals import Floats
 from src.stats.verdicts import judge
@@ -53,7 +54,7 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
     table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
     if table is None:
         return None
-    right = table["label_probability"].between(0, 1) & (table["index"] == table.index)
+    right = table["label_probability"].between(0, 1) & ((table["index"] == table.index) | (len(table) == MOST))
     if not right.all():
         row = int((~right).to_numpy().argmax())
         reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import encoded, pack_tar, picture, run_stages, split_params, write_files
+from data_samples import encoded, pack_tar, picture, run_stages, write_files
 from numpy.typing import NDArray
 
 from src.auditing.findings import confused, label_issues, outliers, suggest, wrong_labels
@@ -85,11 +85,11 @@ def test_a_photo_encoded_again_is_in_the_unit_of_the_first_where_split_puts_them
         name = f"{('ant', 'bee')[number % 2]}/{number}"
         files |= {f"{name}.png": encoded(photo), f"{name}-again.jpg": encoded(photo, "JPEG", quality=60)}
     run_stages(write_files(root / "photos", files), validation=0.0, test=0.0)
-    found = together({"train": open_split("train")}, split_params(near_duplicates="together"))
+    found = together({"train": open_split("train")}, near=True)
     unit = dict(zip(found.names, found.units, strict=True))
     assert all(unit[name] == unit[name.replace(".png", "-again.jpg")] for name in files if name.endswith(".png"))
     assert len(set(unit.values())) == 12
-    assert len(set(together({"train": open_split("train")}, split_params(near_duplicates="ignore")).units)) == 24
+    assert len(set(together({"train": open_split("train")}, near=False).units)) == 24
 
 
 def test_of_copies_with_different_labels_the_less_probable_is_to_drop() -> None:

@@ -1,6 +1,7 @@
 """Photo sets as people have them, after public reports: each gives its classes and splits, or one line that says why.
 
-The first ones are made by `cases/make.py` beside the repository, where it lies.
+The first ones are made by `cases/make.py` beside the repository, where it lies. In parentheses stand threads on GitHub
+that report a fault of this kind in another program.
 """
 
 import importlib.util
@@ -78,7 +79,8 @@ def expect(source: Path, expected: dict[str, list[int]] | str, skip_unreadable: 
             run_stages(source, image_size=8, skip_unreadable=skip_unreadable)
         assert not list(PREPARED.glob("*"))
     else:
-        assert counts(run_stages(source, image_size=8, skip_unreadable=skip_unreadable)) == expected
+        found = counts(run_stages(source, image_size=8, skip_unreadable=skip_unreadable))
+        assert list(found.items()) == list(expected.items())
 
 
 def splits(train: str, test: str, below: str = "") -> dict[str, bytes]:
@@ -113,21 +115,31 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "and photos to predict": (splits("seg_train", "seg_test") | {"seg_pred/1.png": png(999)}, "has 'seg_pred': remove"),
     "images within each side": (splits("train", "test", "images/"), GIVEN),
     "in a repository": (splits("x-main/data/train", "x-main/data/test") | {"x-main/src/x.py": b"x"}, GIVEN),
-    "splits within classes": (
+    "splits within classes (DhavalThkkar/Transfer-Learning#1)": (
         {
             f"{name}/{side}/{number}.png": png(number + 20 * len(side) + 500 * (name == "cat"))
             for name in TWO for side, count in zip(SIDES, (10, 4), strict=True) for number in range(count)
         },
         GIVEN,
     ),
-    "flat sides": (flat("train/{}.{}.png") | {f"test/{n}.9.png": png(900 + len(n)) for n in ("cat", "doggy")},
-                   "test folder has 'doggy', which its train folder .* lacks"),
-    "unlabelled test": (class_folders(TWO, "train/") | class_folders({"unknown": 4}, "test/", 100),
-                        "test folder has 'unknown', which its train folder .* lacks"),
+    "flat sides (ultralytics/ultralytics#9135)": (
+        flat("train/{}.{}.png") | {f"test/{n}.9.png": png(900 + len(n)) for n in ("cat", "doggy")},
+        "test folder has 'doggy', which its train folder .* lacks",
+    ),
+    "unlabelled test (keras-team/keras#5044)": (
+        class_folders(TWO, "train/") | class_folders({"unknown": 4}, "test/", 100),
+        "test folder has 'unknown', which its train folder .* lacks",
+    ),
     "extra": (splits("train", "extra"), "'train' holds only folders .* beside 'extra'"),
-    "trains": (class_folders({"bullet_train": 10, "steam_train": 10}),
-               {"bullet_train": [6, 2, 2], "steam_train": [6, 2, 2]}),
-    "latest": (class_folders({"latest": 10, "contest": 10}), {"contest": [6, 2, 2], "latest": [6, 2, 2]}),
+    "trains (huggingface/datasets#5650)": (
+        class_folders({"bullet_train": 10, "steam_train": 10}), {"bullet_train": [6, 2, 2], "steam_train": [6, 2, 2]}
+    ),
+    "latest (huggingface/datasets#5021)": (
+        class_folders({"latest": 10, "contest": 10}), {"contest": [6, 2, 2], "latest": [6, 2, 2]}
+    ),
+    "test images without folders (fastai/fastai#2336)": (
+        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "'test/0.png' lies beside the class folders: move it"
+    ),
     # Folders that are classes, and others
     "sessions in every class": (flat("{}/2021/{}.png"), DRAWN),
     "sessions in one class": (class_folders({"a": 5, "b": 5}, "cat/") | class_folders({"dog": 10}, "", 50),
@@ -136,22 +148,32 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "letters": (class_folders({"A": 10, "a": 10}), {"A": [6, 2, 2], "a": [6, 2, 2]}),
     "annotations": (class_folders(TWO) | {"annotations/1.xml": b"x"}, r"'annotations' \(1 file\) without a photo"),
     "a class of another format": (class_folders(TWO) | {"bird/1.npy": b"x"}, r"'bird' \(1 file\) without a photo"),
-    "lost in one split": (splits("train", "test") | {"test/bird/.gitkeep": b""}, r"'test/bird' \(1 file\) without"),
-    "checkpoints of a notebook": (class_folders(TWO) | {".ipynb_checkpoints/1.png": png(0)}, DRAWN),
-    "macOS and Windows": (class_folders(TWO) | {"__MACOSX/cat/._0.png": b"x", "cat/._0.png": b"x", ".DS_Store": b"x",
-                          "cat/Thumbs.db": b"x", "desktop.ini": b"x", "$RECYCLE.BIN/9.png": png(9)}, DRAWN),
+    "lost in one split (ultralytics/ultralytics#13936)": (
+        splits("train", "test") | {"test/bird/.gitkeep": b""}, r"'test/bird' \(1 file\) without"
+    ),
+    "checkpoints of a notebook (open-mmlab/mmpretrain#507)": (
+        class_folders(TWO) | {".ipynb_checkpoints/1.png": png(0)}, DRAWN
+    ),
+    "macOS and Windows (pytorch/vision#79, meetps/pytorch-semseg#83)": (
+        class_folders(TWO) | {"__MACOSX/cat/._0.png": b"x", "cat/._0.png": b"x", ".DS_Store": b"x",
+                              "cat/Thumbs.db": b"x", "desktop.ini": b"x", "$RECYCLE.BIN/9.png": png(9)},
+        DRAWN,
+    ),
     "two forms of one letter": (
         class_folders({"cat": 10, DECOMPOSED: 5}) | {f"{COMPOSED}/x{n}.png": png(80 + n) for n in range(5)},
         {"cat": [6, 2, 2], COMPOSED: [6, 2, 2]},
     ),
+    "numbers (pytorch/vision#714)": (class_folders({"10": 10, "2": 10}), {"2": [6, 2, 2], "10": [6, 2, 2]}),
     # Flat names
     "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
-    "underscores": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
+    "underscores (fastai/fastai#3905)": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
     # Too little
-    "one class": (class_folders({"cat": 10}), "there is only one class, 'cat'"),
-    "one image": (class_folders({"cat": 9, "dog": 1}), "class 'dog' gets no validation image of its 1"),
+    "one class (pytorch/vision#669)": (class_folders({"cat": 10}), "there is only one class, 'cat'"),
+    "one image (ludwig-ai/ludwig#2831)": (
+        class_folders({"cat": 9, "dog": 1}), "class 'dog' gets no validation image of its 1"
+    ),
     "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
-    "no images": ({"README.txt": b"x"}, "no images that can be read"),
+    "no images (pytorch/vision#72)": ({"README.txt": b"x"}, "no images that can be read"),
     "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
     # Formats
     "formats": (
@@ -161,31 +183,42 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         },
         DRAWN,
     ),
-    "HEIC named JPEG": (class_folders(TWO) | {"cat/x.jpg": HEIC}, "convert it to JPEG.*'cat/x.jpg'"),
+    "HEIC named JPEG (Esri/data-collection-ios#184)": (
+        class_folders(TWO) | {"cat/x.jpg": HEIC}, "convert it to JPEG.*'cat/x.jpg'"
+    ),
     "HEIC without ending": (class_folders(TWO) | {"cat/x": HEIC}, "HEIC.*'cat/x'"),
-    "DICOM": (class_folders(TWO) | {"ct/1.dcm": b"\0" * 128 + b"DICM"}, "cannot read 1 file: 1 in 'ct' .*'ct/1.dcm'"),
+    "DICOM (NVIDIA/DIGITS#1642)": (
+        class_folders(TWO) | {"ct/1.dcm": b"\0" * 128 + b"DICM"}, "cannot read 1 file: 1 in 'ct' .*'ct/1.dcm'"
+    ),
+    "empty photos (mme/vergeml#9)": (class_folders(TWO) | {"cat/666.jpg": b""}, "cannot read 1 file: .*'cat/666.jpg'"),
     "raw beside JPEG": (class_folders(TWO) | {"cat/0.NEF": b"MM\0*x"}, "'cat/0.NEF'"),
-    "archives within": ({"cat.zip": b"PK", "dog.zip": b"PK"}, "holds the archive 'cat.zip': unpack it"),
+    "archives within (fchollet/deep-learning-with-python-notebooks#202)": (
+        {"cat.zip": b"PK", "dog.zip": b"PK"}, "holds the archive 'cat.zip': unpack it"
+    ),
     "packed archives within": ({"cat.tar.gz": b"x", "dog.tar.gz": b"x"}, "holds the archive 'cat.tar.gz': unpack it"),
     # Tables of labels
-    "Excel's own encoding": (PHOTOS | {"x.csv": table(LABELS) + "\né.png,cat".encode("cp1252")}, "x.csv is not UTF-8"),
-    "a comma that is not quoted": (
+    "Excel's own encoding (HumanSignal/label-studio#376)": (
+        PHOTOS | {"x.csv": table(LABELS) + "\né.png,cat".encode("cp1252")}, "x.csv, line 22 is not UTF-8"
+    ),
+    "a comma that is not quoted (facebookresearch/habitat-sim#1652)": (
         PHOTOS | {"x.csv": table(LABELS) + b"\ny.png,New York, NY"},
         "x.csv, line [0-9]+: more values than columns",
     ),
     "labels.csv": (PHOTOS | {"labels.csv": table(LABELS)}, DRAWN),
-    "Excel": (PHOTOS | {"x.csv": b"\xef\xbb\xbf" + table(LABELS, "File,Label").replace(b",", b";")}, DRAWN),
-    "metadata.jsonl": (
+    "Excel (p2irc/deepplantphenomics#41, BodenmillerGroup/steinbock#28)": (
+        PHOTOS | {"x.csv": b"\xef\xbb\xbf" + table(LABELS, "File,Label").replace(b",", b";")}, DRAWN
+    ),
+    "metadata.jsonl (huggingface/datasets#6442)": (
         PHOTOS | {"metadata.jsonl": json_lines(LABELS)},
         DRAWN,
     ),
-    "metadata.csv of each side": (
+    "metadata.csv of each side (huggingface/datasets#4895)": (
         {f"x/{side}/{name}": png(500 * (side == "test") + seed) for side in SIDES for seed, name in enumerate(PHOTOS)}
         | {f"x/{side}/metadata.csv": table(LABELS, "file_name,label") for side in SIDES},
         {"cat": [8, 2, 10], "dog": [8, 2, 10]},
     ),
     "names without folders": ({f"images/{n}": p for n, p in PHOTOS.items()} | {"labels.csv": table(LABELS)}, DRAWN),
-    "decomposed names": (
+    "decomposed names (llmsresearch/paperbanana#240)": (
         {f"{DECOMPOSED}{n}": p for n, p in PHOTOS.items()}
         | {"l.csv": table({f"{COMPOSED}{n}": c for n, c in LABELS.items()})}, DRAWN),
     "split column": (
@@ -195,9 +228,22 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
                       "has the split 'x': write train, validation or test"),
-    "a lost file": (PHOTOS | {"l.csv": table(LABELS | {"x.png": "cat"})}, "names 1 file that the source does not hold"),
-    "an unlabelled photo": (PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"),
-    "two labels": (PHOTOS | {"l.csv": table(LABELS) + b"\n0.png,dog"}, "line 22: '0.png' has other values"),
+    "a lost file (marco-c/autowebcompat#140)": (
+        PHOTOS | {"l.csv": table(LABELS | {"x.png": "cat"})}, "names 1 file that the source does not hold"
+    ),
+    "names without ending (ieee8023/covid-chestxray-dataset#96)": (
+        PHOTOS | {"l.csv": table({Path(name).stem: label for name, label in LABELS.items()})},
+        "names 20 files that .*: write names with their ending",
+    ),
+    "an unlabelled photo (huggingface/datasets#4311)": (
+        PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"
+    ),
+    "two labels, after blank lines (tensorflow/models#261)": (
+        PHOTOS | {"l.csv": table(LABELS) + b"\n\n\n0.png,dog"}, "line 24: '0.png' has other values"
+    ),
+    "no label, after blank lines": (
+        PHOTOS | {"l.jsonl": b"\n\n" + json_lines(LABELS | {"9.png": ""})}, "line 12: file or label is empty"
+    ),
     "no label": (PHOTOS | {"l.csv": table(LABELS | {"0.png": ""})}, "line 2: file or label is empty"),
     "another table": (class_folders(TWO) | {"notes.csv": b"a,b\n1,2", "x.jsonl": b"{", "y.csv": b"\xff"}, DRAWN),
 }  # fmt: skip
@@ -227,7 +273,7 @@ def test_groups_of_a_table_stay_together() -> None:
     [
         ("h\u00fcndin".encode(), "h\u00fcndin"),  # by macOS: UTF-8, without the flag
         ("h\u00fcndin".encode("cp850"), "h\u00fcndin"),  # by Windows in German
-        ("\u72ac\u5c0f\u5c4b".encode("gbk"), None),
+        ("\u72ac\u5c0f\u5c4b".encode("gbk"), None),  # zhuojg/chinese-calligraphy-dataset#2
     ],
 )
 def test_a_zip_whose_names_lack_the_flag_for_utf8(raw: bytes, name: str | None) -> None:

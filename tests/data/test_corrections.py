@@ -70,6 +70,12 @@ def test_the_reason_may_be_left_out_and_excel_may_have_written_it() -> None:
     assert "cat/4.png" not in places()
 
 
+def test_excel_may_have_written_semicolons() -> None:
+    corrections("cat/4.png;drop;;", header="file;action;value;reason\n")
+    run_stages(None)
+    assert "cat/4.png" not in places()
+
+
 def test_the_source_s_own_split_is_kept(root: Path) -> None:
     for folder in ("cat", "dog"):
         for file in (root / "data/images" / folder).iterdir():

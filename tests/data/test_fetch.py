@@ -14,14 +14,13 @@ from data_samples import class_folders, pack_tar, run_stages
 
 import src.data.fetch
 from src.core.errors import UserError
-from src.data.fetch import Checksum
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
-MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
+MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 REFUSING = "http://127.0.0.1:9/nobody"
 
 
-def fetch(urls: list[str], path: Path, checksum: Checksum | None = MD5, max_bytes: int = len(CONTENT)) -> Path:
+def fetch(urls: list[str], path: Path, checksum: str | None = MD5, max_bytes: int = len(CONTENT)) -> Path:
     src.data.fetch.fetch(urls, path, checksum, max_bytes, "do this")
     return path
 
@@ -110,7 +109,7 @@ HALF = len(CONTENT) // 2
     ],
 )
 def test_what_is_there_is_resumed_where_a_checksum_can_tell_that_it_belongs(
-    server: Server, tmp_path: Path, part: bytes, script: list[str], checksum: Checksum | None, ranges: list[int | None]
+    server: Server, tmp_path: Path, part: bytes, script: list[str], checksum: str | None, ranges: list[int | None]
 ) -> None:
     if part:
         (tmp_path / "x.part").write_bytes(part)
@@ -197,6 +196,9 @@ def test_a_server_leads_to_no_file_and_sends_no_more_than_is_allowed(server: Ser
         fetch([server.url], tmp_path / "x")
     with pytest.raises(UserError, match=r"^http://127.*\.tar has more than .* GiB: raise data\.max_gib if it should"):
         fetch([server.url], tmp_path / "x", max_bytes=len(CONTENT) - 1)
+    server.script = [server.url] * 40
+    with pytest.raises(UserError, match="it redirects without end"):
+        fetch([server.url], tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 

@@ -13,7 +13,8 @@ import pytest
 from data_samples import idx
 
 from src.core.errors import UserError
-from src.data.known import SOURCES, Part, own_files, read_own_files
+from src.data.known import SOURCES, OwnImages, own_files, read_own_files
+from src.data.splitting import FREE, TEST
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3072), np.uint8)
 LABELS = [0, 3, 9, 1]
@@ -22,7 +23,7 @@ OF_IMAGES = idx(np.arange(3, dtype=np.uint8))
 MNIST = dict(zip(own_files("mnist"), (IMAGES, OF_IMAGES, IMAGES, OF_IMAGES), strict=True))
 
 
-def mnist(name: str = "", data: bytes = b"", max_bytes: int = 10**6) -> list[Part]:
+def mnist(name: str = "", data: bytes = b"", max_bytes: int = 10**6) -> OwnImages:
     """Read files of three images for training and three as test, one of them with other contents."""
     return read_own_files("mnist", MNIST | ({f"{name}-ubyte": data} if name else {}), max_bytes)
 
@@ -57,10 +58,11 @@ def test_published_batches_are_read(dataset: str, key: bytes, monkeypatch: pytes
     """Ours count as the published ones."""
     known = dict.fromkeys(SOURCES[dataset].pickles, hashlib.md5(batch(key)).hexdigest())
     monkeypatch.setitem(SOURCES, dataset, SOURCES[dataset]._replace(pickles=known))
-    train, test = read_own_files(dataset, dict.fromkeys(known, batch(key)), 10**6)
-    assert train.images.shape == (4 * (len(known) - 1), 32, 32, 3)
-    assert test.images[2, 5, 7].tolist() == PIXELS[2].reshape(3, 32, 32)[:, 5, 7].tolist()
-    assert train.labels.tolist() == LABELS * (len(known) - 1)
+    (train, test), names, layout = read_own_files(dataset, dict.fromkeys(known, batch(key)), 10**6)
+    assert train.shape == (4 * (len(known) - 1), 32, 32, 3)
+    assert test[2, 5, 7].tolist() == PIXELS[2].reshape(3, 32, 32)[:, 5, 7].tolist()
+    assert layout.labels.tolist() == LABELS * len(known)
+    assert names[-4:].tolist() == [f"test/0000{number}" for number in range(4)]
 
 
 class Evil:
@@ -82,7 +84,7 @@ def test_no_pickle_of_others_is_loaded(tmp_path: Path) -> None:
 
 def test_what_a_gzip_unpacks_to_is_bounded_and_checked() -> None:
     data = gzip.compress(OF_IMAGES)
-    assert mnist("train-labels-idx1", data)[0].labels.tolist() == [0, 1, 2]
+    assert mnist("train-labels-idx1", data).layout.labels.tolist() == [0, 1, 2] * 2
     with pytest.raises(UserError, match=r"^train-labels-idx1-ubyte unpacks to more than .*: raise data\.max_gib"):
         mnist("train-labels-idx1", data, len(OF_IMAGES) - 1)
     for damaged in (data[:-1], data[:2] + b"nonsense"):
@@ -109,7 +111,7 @@ def test_bad_idx_is_an_error(data: bytes) -> None:
 
 
 def test_files_must_be_complete_and_agree() -> None:
-    assert [part.split for part in mnist()] == ["train", "test"]
+    assert mnist().layout.official.tolist() == [FREE] * 3 + [TEST] * 3
     for name, data in (
         ("t10k-labels-idx1", OF_IMAGES[:7] + b"\2\0\0"),
         ("t10k-labels-idx1", OF_IMAGES[:-1] + b"\x0a"),  # not below 10

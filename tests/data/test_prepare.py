@@ -130,6 +130,24 @@ def test_grey_stays_one_channel_unless_one_image_is_colour() -> None:
     assert dataset.image.channels == 3
 
 
+def test_memory_that_does_not_suffice_is_no_unreadable_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoder(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    source = pack_tar(Path("x.tar"), class_folders(TWO) | {"README": b"x"})
+    for patched, name in ((Image.Image, "resize"), (Image, "open")):
+        monkeypatch.setattr(patched, name, decoder)
+        with pytest.raises(MemoryError):
+            run_stages(source, image_size=4, skip_unreadable=True)
+
+
+def test_known_data_sets_are_not_searched_for_nearly_equal_images() -> None:
+    classes = dict.fromkeys(SOURCES["cifar10"].classes, 5)
+    source = pack_tar(Path("x.tar"), class_folders(classes, size=32))
+    assert run_stages(source, "cifar10").duplicates.near is None
+    assert run_stages(source).duplicates.near is not None
+
+
 def test_mixed_sizes_need_an_image_size() -> None:
     files = class_folders(TWO) | {"cat/x.png": png(70, 8), "cat/y.jpg": encoded(Image.new("L", (9, 5)), "JPEG")}
     source = pack_tar(Path("x.tar"), files)

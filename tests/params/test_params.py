@@ -46,6 +46,7 @@ def changed(old: str, new: str) -> Params:
         ("seed: 0  ", "seed: !!python/object:os.system 0  ", "line 5: not valid YAML: could not determine"),
         ("device: auto", "device: gpu", "train.device is 'gpu': recipes/default.yaml shows what it may be"),
         ("source: ", "source: photos.zip", "source must be null with the data set digits"),
+        ("sha256: ", f"sha256: {'a' * 64}", "data: sha256 pins source, which is null"),
         (
             "tta: none",
             "tta: mirror",
