@@ -48,6 +48,7 @@ def render() -> str:
         "calibration",
         "audit",
         "photos",
+        "near",
     )
     found = {name: kept(FOLDER / f"{name}.json") for name in names}
     picked = json.loads(CHOICES.read_text(encoding="utf-8"))

@@ -113,7 +113,7 @@ def _commit(model_md5: str) -> str | None:
     holders = (commit for commit, lock in locks().items() if recorded(lock, "train", MODEL) == model_md5)
     for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
         try:
-            old = any(leads_to(stage, MODEL, revision.pipeline) for stage in stale(revision))
+            old = leads_to(stale(revision), MODEL, revision.pipeline)
         except UserError:  # it cannot be read, so nobody could train again from it
             continue
         if revision.model_md5 == model_md5 and not old:

@@ -7,9 +7,10 @@
     python -m src.report --sheet                      draws those into reports/: commit it where the photos may be seen
     python -m src.report --write report               everything into a folder, for continuous integration
 
-Reads only what git tracks, and what both trainings cost where this clone or an MLflow server knows it. Exit code 1 with
-`--fail-on worse` if the model is worse on validation, or if the head holds nothing that could show it: no answers, or
-numbers that are not those of its parameters and code. With `--fail-on no-evidence` it must be better or equivalent.
+Reads only what git tracks, and what both trainings cost where this clone or an MLflow server knows it. Where the base's
+params.yaml has `report.fail_on: worse`, the exit code is 1 if the model is worse on validation, or if the head holds
+nothing that could show it: no answers, or numbers that are not those of its parameters and code. With `no-evidence` the
+model must be better or equivalent.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.core.errors import command
+from src.review.commits import newest_run
+from src.review.gate import policy
 from src.review.gather import review
 from src.review.render import annotations, as_html, as_markdown, title
 from src.review.revision import at, merge_base, working_tree
@@ -38,28 +41,17 @@ def main() -> None:
     parser.add_argument(
         "--files", default="", metavar="URL/", help="where the head's files are seen: the comment shows its sheet"
     )
-    parser.add_argument(
-        "--fail-on",
-        choices=["never", "worse", "no-evidence"],
-        default="never",
-        help="exit code 1 if it is worse, or nothing shows otherwise (default: %(default)s)",
-    )
     arguments = parser.parse_args()
     # Names of files may be in any encoding.
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     head = at(arguments.head) if arguments.head else working_tree()
-    base = at(arguments.base)
-    if not arguments.exact:
-        base = merge_base(base, head)
-    base = replace(base, tolerant=True)
-    found = review(base, head)
-    failure = found["failure"]
-    if arguments.fail_on == "no-evidence" and found["verdict"] == "no evidence":
-        failure = failure or "nothing shows that the model is as good"
-    gate = None if arguments.fail_on == "never" else failure
+    named = replace(at(arguments.base), tolerant=True)
+    since = named if arguments.exact else replace(merge_base(named, head), tolerant=True)
+    base = since if arguments.exact else newest_run(since, head.recipe)
+    found = review(base, head, since, *policy(named, head))
 
     def as_json() -> str:
-        whole = {"title": title(found), "gate": gate, "annotations": annotations(found), **found}
+        whole = {"title": title(found), "annotations": annotations(found), **found}
         return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     if arguments.sheet:
@@ -78,8 +70,8 @@ def main() -> None:
         sys.stdout.write(
             as_html(found, base, head) if arguments.html else as_markdown(found, base, head, arguments.files)
         )
-    if gate:
-        sys.exit(f"--fail-on {arguments.fail_on}: {gate}")
+    if found["gate"]:
+        sys.exit(f"report.fail_on is {found['fail_on']}: {found['gate']}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from answer_tables import answered, results
-from clones import committed, copy_of_the_repository, git
+from clones import committed, copy_of_the_repository, git, substitute
 from ruamel.yaml import YAML
 
 from src.params import writing
@@ -107,10 +107,11 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone of a main branch, whose origin has a pull request; only the packages of the report are there."""
     origin = copy_of_the_repository(tmp_path / "origin")
     results(origin, answered(200, 0.8, seed=1), answered(200, 0.8, seed=1), "the model of both")
+    substitute(origin / "params.yaml", "fail_on: never", "fail_on: no-evidence")
     git(committed(origin), "branch", "-M", "main")
     git(origin, "checkout", "-qb", "feature")
-    params = origin / "params.yaml"
-    params.write_text(params.read_text().replace("mistakes: 20", "mistakes: 21"))
+    substitute(origin / "params.yaml", "mistakes: 20", "mistakes: 21")
+    substitute(origin / "params.yaml", "fail_on: no-evidence", "fail_on: never")
     git(origin, "commit", "-qam", "feature")
     git(origin, "update-ref", "refs/pull/7/head", "feature")
     git(origin, "checkout", "-q", "main")
@@ -135,7 +136,7 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
         "github.server_url": "https://example.org",
         "github.repository": "us/digits",
         "github.token": "secret",
-        "vars.REPORT_FAIL_ON || 'never'": "worse",
+        "secrets.MLFLOW_TRACKING_URI": "",
     }
     for heavy in ("torch", "torchvision", "mlflow", "dvc", "optuna", "sklearn", "pyarrow"):
         assert run(f"python -c 'import {heavy}'", checkout).returncode, heavy
@@ -154,9 +155,9 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
     assert "| `visualize.mistakes` | `20` | `21` |" in report.read_text()
     assert "<!doctype html>" in report.with_suffix(".html").read_text()
     found = json.loads(report.with_suffix(".json").read_text())
-    stale = "the numbers of the head are stale: run dvc repro"
+    stale = "its numbers are stale: run dvc repro"
     assert (found["title"], found["gate"]) == ("Equivalent (the same model), by stale numbers", stale)
-    (note,) = found["annotations"]
+    note, _ = found["annotations"]
     line = (tmp_path / "origin/params.yaml").read_text().splitlines()[note["start_line"] - 1]
     assert line.startswith("  mistakes: ")
     assert note["message"] == "visualize.mistakes: 20 → 21"
@@ -247,9 +248,8 @@ def test_gitlab_gets_the_same_as_one_note(checkout: Path, monkeypatch: pytest.Mo
                 CI_MERGE_REQUEST_DIFF_BASE_SHA=git(checkout, "rev-parse", "main").strip(),
                 CI_COMMIT_SHA=git(checkout, "rev-parse", "FETCH_HEAD").strip(),
                 REPORT_TOKEN="secret",
-                REPORT_FAIL_ON="no-evidence",
             )
-            assert (done.returncode, done.stderr[:23]) == (1, "--fail-on no-evidence: "), "stale numbers"
+            assert (done.returncode, done.stderr[:32]) == (1, "report.fail_on is no-evidence: i"), "stale numbers"
         server.shutdown()
     assert [note["body"].partition("\n")[0] for note in GitLab.notes] == ["a stranger's", MARK]
     assert GitLab.notes[1]["body"].strip() == (checkout / "report/report.md").read_text().strip()

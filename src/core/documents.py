@@ -6,14 +6,18 @@ YAML is 1.2, by the reader that DVC uses: both see the same numbers.
 import json
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from src.core.errors import UserError
+
+_MOST_REPEATED = 1_000_000  # characters that aliases make of a text which is shorter itself
 
 
 class NotYaml(ValueError):
@@ -25,16 +29,35 @@ class NotYaml(ValueError):
 
 
 def read_yaml(text: str | bytes) -> Any:
-    """Return what the text holds. Raise `NotYaml`, for tags of Python's objects and for what holds itself too."""
+    """Return what the text holds.
+
+    Raise `NotYaml`, for tags of Python's objects too, and where aliases make far more of the text than it has, or hold
+    themselves.
+    """
     try:
-        content = YAML(typ="safe", pure=True).load(text)
-        json.dumps(content, default=str, skipkeys=True)  # which refuses what holds itself
-        return content
+        yaml = YAML(typ="safe", pure=True)
+        node = yaml.compose(text)
+        if node is None:
+            return None
+        if _characters(node, {}) > max(_MOST_REPEATED, 2 * len(text) + 1):
+            raise ValueError(f"its aliases hold themselves, or make more than {_MOST_REPEATED:,} characters of it")
+        return yaml.constructor.construct_document(node)
     except MarkedYAMLError as error:
         place = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise NotYaml(str(error.problem), place) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise NotYaml(" ".join(str(error).split())) from None
+
+
+def _characters(node: Node, counted: dict[Node, float]) -> float:
+    """Count the characters of a node's values, and one for each value, as often as aliases repeat them."""
+    if isinstance(node, ScalarNode):
+        return 1 + len(node.value)
+    if node not in counted:
+        counted[node] = inf  # which stays where the node holds itself
+        parts = chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
+        counted[node] = 1 + sum(_characters(part, counted) for part in parts)
+    return counted[node]
 
 
 def yaml_lines(text: str) -> dict[str, int]:

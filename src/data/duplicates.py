@@ -2,13 +2,17 @@
 
 Such photos are encoded again, resized, brightened, mirrored, or cropped by up to a tenth.
 A difference hash (N. Krawetz, "Kind of Like That", 2013) proposes pairs, a correlation of small grey copies confirms
-them. Both look at each photo whole and without its rim, since a crop moves every edge of the picture. How much of it is
-found, and how often in vain, is in `benchmarks/near.py`.
+them. Both look at each photo whole and without its rim, since a crop moves every edge of the picture.
+
+Different things before a plain background (products, parts, scans) are alike in both: most of the hash is background,
+and outlines rule the correlation. Two images with such a background are compared by their edges instead: those of
+smaller grey copies propose pairs, those of copies in colour confirm them.
+How much is found, and how often in vain, is in `benchmarks/near.py`.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise, product
+from itertools import chain, pairwise, product, repeat
 from typing import Any
 
 import numpy as np
@@ -21,14 +25,20 @@ from src.data.splitting import TEST, TRAIN, VALIDATION, Indices
 
 RIMS = (0.0, 0.025, 0.05)  # of height and width, left out on each side
 BITS = 7  # of 64 in which hashes may differ: of their four parts of 16 bits one then differs in one bit at most
+PLAIN = 12  # of 255: before a plain background the four corners differ by no more
 CORRELATION = 0.9  # of equal pictures: 0.97 and more with few exceptions; of others, where hashes agree: 0.8 at most
-SIDE = 24  # pixels of the copies that are correlated
+EDGES = 0.92  # correlation of the edges before plain backgrounds
+SIDE, SMALLER_SIDE = 24, 16  # pixels of the copies that are correlated
 SMALLEST = 32  # pixels; in smaller images unlike things (digits) look alike
+_LENGTH = 4_000  # of the vectors that are correlated: integers, whose products float32 adds exactly up to 2**24
 _COMPARED = 2**20  # hashes, and pairs of them, at a time
-_COPIES = 2**14  # of images that are kept, about 7 kB each
+_BLOCK, _PART = 2**12, 2**8  # images, or pairs of them, at a time
+_GREY, _COLOURED = 2**14, 2**12  # images of which vectors are kept, 7 and 40 kB each
 _EXAMPLES, _MEMBERS = 8, 6  # sets that are named, and images of each: of all others there are numbers
 
 Hashes = NDArray[np.uint64]
+Vectors = NDArray[np.int16]
+Pairs = Iterator[tuple[Indices, Indices]]  # some at a time: (M,), (M,)
 
 
 def equal_images(digests: NDArray[np.uint8]) -> Indices:
@@ -41,82 +51,126 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
     """Return, for each of N images (N, H, W, C), the first image that shows the same picture, often itself.
 
     equal: (N,), the first image with the same pixels, often itself; of those one is compared.
-    Every image is compared with that first one, so that no chain of likenesses grows through a class. Memory stays
-    bounded; the time grows with N², though its factor is small.
+    Where that first one goes with a yet earlier image, the image begins a set of its own, so that no chain of
+    likenesses grows through a class. Memory stays bounded; the time grows with N², though its factor is small.
     """
     images = np.flatnonzero(equal == np.arange(len(equal)))
+    variants, plain = _hashes(pixels, images)
 
-    @lru_cache(_COPIES)
-    def copies(index: int) -> NDArray[np.float32]:
-        small = np.stack(_grey(pixels[index], SIDE, SIDE)).astype(np.float32)
-        small -= small.mean((1, 2), keepdims=True)
-        normed: NDArray[np.float32] = small / (np.linalg.norm(small, axis=(1, 2), keepdims=True) + 1e-6)
-        return normed
+    @lru_cache(_GREY)
+    def grey(image: int) -> Vectors:
+        small = _small(to_image(pixels[image]).convert("L"), SIDE, SIDE).reshape(2 * len(RIMS), -1).astype(np.int64)
+        return _vectors(small.shape[1] * small - small.sum(1, keepdims=True))
 
-    def same(one: int, other: int) -> bool:
-        a, b = copies(one), copies(other)
-        return any(
-            (whole * cropped).sum((1, 2)).max() >= CORRELATION
-            for whole, cropped in ((a[0], b), (b[0], a), (a[0, :, ::-1], b), (b[0, :, ::-1], a))
-        )
+    @lru_cache(_COLOURED)
+    def edges(image: int) -> Vectors:
+        return _edges(_small(to_image(pixels[image]).convert("YCbCr"), SIDE, SIDE))
 
     first = np.arange(len(pixels))
-    for one, other in images[_candidates(*_hashes(pixels, images))]:
-        if first[one] == one and first[other] == other and same(one, other):
-            first[other] = one
+    by_hash, by_edges = _near_hashes(variants, images, plain), _near_edges(pixels, images[plain])
+    ways = chain(zip(by_hash, repeat((grey, CORRELATION))), zip(by_edges, repeat((edges, EDGES))))
+    for proposed, (vectors, least) in ways:  # each pair may be proposed several times
+        one, other = np.minimum(*proposed), np.maximum(*proposed)
+        pairs = np.sort((one * len(pixels) + other)[one < first[other]])
+        pairs = pairs[np.diff(pairs, prepend=-1) != 0]  # `np.unique` takes ten times as long where many are equal
+        for part in _parts(np.stack(np.divmod(pairs, len(pixels)), axis=1), _PART):
+            part = part[part[:, 0] < first[part[:, 1]]]
+            if len(part) == 0:
+                continue
+            one, other = (np.stack([vectors(image) for image in column]).astype(np.float32) for column in part.T)
+            products = np.maximum((one[:, :1] * other).sum(2), (other[:, :1] * one).sum(2))
+            same = (products >= least * _LENGTH**2).any(1)
+            np.minimum.at(first, part[same, 1], part[same, 0])
+    for image in np.flatnonzero(first != np.arange(len(first))):
+        if first[first[image]] != first[image]:
+            first[image] = image
     return first[equal]
 
 
-def _hashes(pixels: NDArray[np.uint8], images: Indices) -> tuple[Hashes, Hashes]:
-    """Return (N,) hashes of the images, and (2 × rims × N,) of them and their mirror images without each rim."""
-    plain = np.empty((len(RIMS), len(images)), np.uint64)
-    mirrored = np.empty_like(plain)
-    for place, image in enumerate(images):
-        for rim, small in enumerate(_grey(pixels[image], 9, 8)):
-            for hashes, grey in ((plain, small), (mirrored, small[:, ::-1])):
-                # A bit for each of 8 × 8 pairs of neighbours: which is brighter.
-                hashes[rim, place] = np.packbits(grey[:, 1:] > grey[:, :-1]).view(np.uint64)[0]
-    return plain[0], np.concatenate([plain, mirrored]).ravel()
+def _hashes(pixels: NDArray[np.uint8], images: Indices) -> tuple[Hashes, NDArray[np.bool_]]:
+    """Return hashes (2 × rims, N) of N images, of each whole first, and which have a plain background (N,)."""
+    variants, plain = np.empty((2 * len(RIMS), len(images)), np.uint64), np.empty(len(images), np.bool_)
+    for places in _parts(np.arange(len(images)), _BLOCK):
+        grey = np.stack([_small(to_image(pixels[image]).convert("L"), 9, 8) for image in images[places]])
+        # A bit for each of 8 × 8 pairs of neighbours: which is brighter.
+        bits = np.packbits(grey[..., 1:] > grey[..., :-1], axis=-1).reshape(*grey.shape[:2], 8)
+        variants[:, places] = bits.view(np.uint64)[..., 0].T
+        plain[places] = np.ptp(grey[:, 0, ::7, ::8], axis=(1, 2)) <= PLAIN
+    return variants, plain
 
 
-def _grey(image: NDArray[np.uint8], width: int, height: int) -> list[NDArray[np.uint8]]:
-    """Return the image (H, W, C) in grey, small, without each of the rims."""
-    grey = to_image(image).convert("L")
-    boxes = [(rim * grey.width, rim * grey.height, (1 - rim) * grey.width, (1 - rim) * grey.height) for rim in RIMS]
-    return [np.asarray(grey.resize((width, height), Image.Resampling.BOX, box)) for box in boxes]
+def _near_hashes(variants: Hashes, images: Indices, plain: NDArray[np.bool_]) -> Pairs:
+    """Yield pairs of images, not both plain, of which the hash of one is near a variant (2 × rims, N) of the other."""
+    everything, ordinary = np.arange(len(images)), np.flatnonzero(~plain)
+    for ours, theirs in ((everything, ordinary), (ordinary, np.flatnonzero(plain))):
+        for one, other in _near(variants[0, ours], variants[:, theirs].ravel()):
+            yield images[ours[one]], images[theirs[other % len(theirs)]]
 
 
-def _candidates(whole: Hashes, variants: Hashes) -> Indices:
-    """Return pairs (M, 2), sorted, of which one image's hash differs from a variant of the other in few bits."""
-    count = len(whole)
-    pairs = [np.empty(0, np.int64)]
-    for ours, theirs in zip(_parts(whole), _parts(variants), strict=True):
-        order = np.argsort(ours, kind="stable")
-        starts = np.searchsorted(ours[order], np.arange(2**16 + 1))
+def _near(ours: Hashes, theirs: Hashes) -> Pairs:
+    """Yield the places in two arrays of hashes that differ in few bits."""
+    for own, other in zip(_quarters(ours), _quarters(theirs), strict=True):
+        order = np.argsort(own, kind="stable")
+        starts = np.searchsorted(own[order], np.arange(2**16 + 1))
         for first, flipped in product(range(0, len(theirs), _COMPARED), (0, *(1 << bit for bit in range(16)))):
-            wanted = theirs[first : first + _COMPARED] ^ flipped  # of each variant the part that the other image has
+            wanted = other[first : first + _COMPARED] ^ flipped  # of each of theirs the quarter that one of ours has
             numbers = starts[wanted + 1] - starts[wanted]
             ends = np.cumsum(numbers)
             for start, end in pairwise([*np.searchsorted(ends, np.arange(0, ends[-1], _COMPARED)), len(ends)]):
                 chosen = np.repeat(np.arange(start, end), numbers[start:end])
                 within = np.arange(len(chosen)) + (ends[start] - numbers[start]) - (ends - numbers)[chosen]
-                one, other = order[starts[wanted[chosen]] + within], (first + chosen) % count
-                near = (np.bitwise_count(whole[one] ^ variants[first + chosen]) <= BITS) & (one != other)
-                one, other = one[near], other[near]
-                pairs.append(_sorted_once(np.minimum(one, other) * count + np.maximum(one, other)))
-    return np.stack(np.divmod(_sorted_once(np.concatenate(pairs)), max(count, 1)), axis=1)
+                found = order[starts[wanted[chosen]] + within]
+                near = np.bitwise_count(ours[found] ^ theirs[first + chosen]) <= BITS
+                yield found[near], first + chosen[near]
 
 
-def _sorted_once(keys: Indices) -> Indices:
-    """Return the keys, from 0 on, sorted and each once: `np.unique` takes ten times as long where many are equal."""
-    keys = np.sort(keys)
-    once: Indices = keys[np.diff(keys, prepend=-1) != 0]
-    return once
-
-
-def _parts(hashes: Hashes) -> Iterator[Indices]:
+def _quarters(hashes: Hashes) -> Iterator[Indices]:
     """Yield the four parts of 16 bits of hashes (N,)."""
     return (part.astype(np.int64) for part in hashes.view(np.uint16).reshape(-1, 4).T)
+
+
+def _near_edges(pixels: NDArray[np.uint8], images: Indices) -> Pairs:
+    """Yield pairs of images whose edges correlate in small grey copies."""
+
+    def edges(image: int) -> Vectors:
+        return _edges(_small(to_image(pixels[image]).convert("L"), SMALLER_SIDE, SMALLER_SIDE))
+
+    for block in _parts(images, _BLOCK):
+        whole = np.stack([edges(image)[0] for image in block]).astype(np.float32)
+        for part in _parts(images, _PART):
+            others = np.stack([edges(image) for image in part], axis=1).astype(np.float32)
+            products = np.max([whole @ variant.T for variant in others], axis=0)
+            one, other = np.nonzero(products >= EDGES * _LENGTH**2)
+            yield block[one], part[other]
+
+
+def _edges(small: NDArray[np.uint8]) -> Vectors:
+    """Return vectors (N, D) of the differences between neighbours in images (N, H, W) or (N, H, W, C).
+
+    Large ones are made smaller, to the power of 3/4: else outlines would outweigh everything within.
+    """
+    steps = [np.diff(small.astype(np.int64), axis=axis).reshape(len(small), -1) for axis in (1, 2)]
+    differences = np.concatenate(steps, axis=1)
+    roots = np.sqrt(np.abs(differences))  # roots, unlike powers, are the same on every processor
+    return _vectors(np.sign(differences) * roots * np.sqrt(roots))
+
+
+def _vectors(values: NDArray[Any]) -> Vectors:
+    """Bring values (N, D) to one length, as integers: their products are the same on every processor."""
+    lengths = np.sqrt((values.astype(np.float64) ** 2).sum(1, keepdims=True))
+    vectors: Vectors = np.rint(_LENGTH * values / np.maximum(lengths, 1)).astype(np.int16)
+    return vectors
+
+
+def _small(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
+    """Return the image, small, without each of the rims, then its mirror images: (2 × rims, height, width[, 3])."""
+    boxes = [(rim * image.width, rim * image.height, (1 - rim) * image.width, (1 - rim) * image.height) for rim in RIMS]
+    small = np.stack([np.asarray(image.resize((width, height), Image.Resampling.BOX, box)) for box in boxes])
+    return np.concatenate([small, small[:, :, ::-1]])
+
+
+def _parts(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 def duplicate_sets(

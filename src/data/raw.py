@@ -1,9 +1,11 @@
 """Fill `data/raw`: the data set's own files, or the source that stands in for them, checked before anything is read.
 
-Archives stay archives, and a folder becomes one: tens of thousands of files would be slow for DVC.
+Archives stay archives, and a folder becomes one, or several if it is large: tens of thousands of files would be slow
+for DVC, and a single archive would be stored whole again for every new photo.
 """
 
 import hashlib
+import math
 import os
 import shutil
 import tarfile
@@ -17,10 +19,11 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
-from src.data.archives import is_archive, members
+from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
 from src.data.known import SOURCES
 
+_PACK_BYTES = 2**28  # of an archive that a folder becomes, at most but for chance
 _PLACE = "connect to the network, or put the file by hand at"
 
 
@@ -58,27 +61,25 @@ def _copy_own_files(dataset: str, max_bytes: int, target: Path) -> None:
 
 
 def _copy_source(source: str | None, sha256: str | None, max_bytes: int, target: Path) -> None:
-    """Copy the user's archive, URL or folder, by default `data/images`, into the folder `target` as one file.
+    """Copy the user's archive, URL or folder, by default `data/images`, into the folder `target`.
 
     Raise `UserError` if it is another file than `sha256` says, or none that is read.
     """
     called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
     path = _fetched(source, sha256, max_bytes) if source and "://" in source else _local(source, called)
     if path.is_dir():
-        copy = target / "images.tar"
-        _pack(path, copy)
+        found = _pack(path, target, max_bytes)
     else:
-        copy = shutil.copyfile(path, target / path.name)
-    found = digest(copy, "sha256")
+        found = digest(shutil.copyfile(path, target / path.name), "sha256")
     if sha256 and found != sha256:
         raise UserError(
             f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
         )
-    if copy.suffix.lower() != ".parquet":
-        if not is_archive(copy, called):
+    if path.is_file() and path.suffix.lower() != ".parquet":
+        if not is_archive(path, called):
             kinds = ".tar, .tar.gz, .tar.xz, .zip"
             raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
-        if not sum(not member.name.endswith("/") for member in members(copy, max_bytes, called)):  # all are read
+        if not sum(not member.name.endswith("/") for member in members(path, max_bytes, called)):  # all are read
             raise UserError(f"{called} is an empty archive: pack the class folders into it")
     if sha256 is None and source is not None:
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
@@ -120,14 +121,31 @@ def _local(source: str | None, called: str) -> Path:
     raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
 
 
-def _pack(folder: Path, target: Path) -> None:
-    """Pack a folder's files, without hidden ones, into a tar that depends on their names and contents only."""
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, path in sorted(_walk(folder, folder, (folder.resolve(),))):
-            info = tarfile.TarInfo(name)
-            with path.open("rb") as file:
-                info.size = os.fstat(file.fileno()).st_size
-                tar.addfile(info, file)
+def _pack(folder: Path, target: Path, max_bytes: int) -> str:
+    """Pack a folder's files, without hidden ones, into tars that depend on their names and contents only.
+
+    Which one a file is in follows from its name, so that a new one changes one of them. Return the SHA-256 of the tar;
+    where there are several, that of their digests and names, as `sha256sum` writes them.
+    """
+    files = [(name, path, path.stat().st_size) for name, path in sorted(_walk(folder, folder, (folder.resolve(),)))]
+    total = sum(size for *_, size in files)
+    if total > max_bytes:
+        raise too_large(str(folder), max_bytes)
+    count = 2 ** max(0, math.ceil(math.log2(max(1, total) / (0.75 * _PACK_BYTES))))
+    packs: list[list[tuple[str, Path]]] = [[] for _ in range(count)]
+    for name, path, _ in files:
+        packs[int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4]) % count].append((name, path))
+    lines = []
+    for number, pack in enumerate(packs):
+        copy = target / ("images.tar" if count == 1 else f"images-{number:05d}.tar")
+        with tarfile.open(copy, "w", format=tarfile.PAX_FORMAT) as tar:
+            for name, path in pack:
+                info = tarfile.TarInfo(name)
+                with path.open("rb") as file:
+                    info.size = os.fstat(file.fileno()).st_size
+                    tar.addfile(info, file)
+        lines.append(f"{digest(copy, 'sha256')}  {copy.name}\n")
+    return lines[0][:64] if count == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:

@@ -254,6 +254,7 @@ class Tune(Config):
 
 class Report(Config):
     margin: Annotated[float, Field(gt=0, lt=100)]
+    fail_on: Literal["never", "worse", "no-evidence"]
 
 
 class Params(Config):

@@ -14,12 +14,13 @@ from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
 from src.evaluation.predictions import MOST
 from src.review.revision import Revision
-from src.stats.intervals import Floats
+from src.stats.intervals import Floats, wilson
 from src.stats.verdicts import judge
 
 # Probabilities are written with 6 decimals, so that a 0 means anything below half of the last one.
 _SMALLEST = 5e-7
 
+_PATHS: dict[SplitName, Path] = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}
 _ALIKE = 0.9  # the least share of either side's images that both have, and of those, with the same label
 
 
@@ -30,7 +31,7 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     digests say it, or of corrected images, whose digests differ anyway, the parameters of `data`.
     """
     found = {"comparison": None, "obstacle": None, "lacking": None, "prepared_otherwise": False}
-    path = VALIDATION_PREDICTIONS if split == "validation" else PREDICTIONS
+    path = _PATHS[split]
     before, after = read_answers(base, path), read_answers(head, path)
     if before is None or after is None:
         lacking = "head" if after is None else "base"
@@ -45,6 +46,8 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     if reason is not None:
         return {**found, "obstacle": reason}
     comparison = compare(before, after, margin)
+    if base.model_md5 == head.model_md5 is not None:
+        comparison["verdict"] = "equivalent"  # a model is equal to itself, however few images there are
     otherwise = base.params.get("data") != head.params.get("data") if comparison["corrected"] else not same_arrays
     return {**found, "comparison": comparison, "prepared_otherwise": otherwise}
 
@@ -61,6 +64,15 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
         revision.refuse(path, reason, "run dvc repro")
         return None
     return table
+
+
+def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
+    """Return the share of a split's images that was answered right, and the ends of its 95 % interval; None without."""
+    answers = read_answers(revision, _PATHS[split])
+    if answers is None or not len(answers):
+        return None
+    right = int((answers["label"] == answers["prediction"]).sum())
+    return [right / len(answers), *(float(end) for end in wilson(right, len(answers)))]
 
 
 def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:

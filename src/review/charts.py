@@ -13,19 +13,18 @@ Curves = Mapping[str, Sequence[float]]  # of base and head, by epoch
 def mermaid(title: str, curves: Curves) -> str:
     """Return a chart as a fenced block. A line ends where its training did."""
     epochs = _epochs(curves)
-    lines = {
+    lines = [
         # Mermaid reads no exponents.
-        colour: ", ".join(f"{values[e - 1]:.6f}".rstrip("0").rstrip(".") for e in epochs if e <= len(values))
-        for colour, values in zip((BASE, HEAD), curves.values(), strict=True)
-    }
-    drawn = {colour: line for colour, line in lines.items() if line}  # a training may have ended before
+        ", ".join(f"{values[e - 1]:.6f}".rstrip("0").rstrip(".") for e in epochs if e <= len(values))
+        for values in curves.values()
+    ]
     return f"""```mermaid
 %%{{init: {{"xyChart": {{"width": {_WIDTH}, "height": {_HEIGHT}}}, \
-"themeVariables": {{"xyChart": {{"backgroundColor": "transparent", "plotColorPalette": "{", ".join(drawn)}"}}}}}}}}%%
+"themeVariables": {{"xyChart": {{"backgroundColor": "transparent", "plotColorPalette": "{BASE}, {HEAD}"}}}}}}}}%%
 xychart-beta
   title "{title}"
   x-axis "epoch" [{", ".join(map(str, epochs))}]
-{chr(10).join(f"  line [{line}]" for line in drawn.values())}
+{chr(10).join(f"  line [{line}]" for line in lines)}
 ```"""
 
 
@@ -42,10 +41,12 @@ def svg(title: str, curves: Curves) -> str:
     def y(value: float) -> float:
         return bottom - (bottom - top) * (value - low) / ((high - low) or 1)
 
+    def points(values: Sequence[float]) -> str:
+        return " ".join(f"{x(e):.1f},{y(values[e - 1]):.1f}" for e in epochs if e <= len(values))
+
     lines = [
-        f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(points)}"/>'
+        f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points(values)}"/>'
         for colour, values in zip((BASE, HEAD), curves.values(), strict=True)
-        if (points := [f"{x(e):.1f},{y(values[e - 1]):.1f}" for e in epochs if e <= len(values)])
     ]
     words = [
         f'<text x="{left}" y="20" font-weight="bold">{title}</text>',
@@ -62,7 +63,7 @@ def svg(title: str, curves: Curves) -> str:
 
 
 def _epochs(curves: Curves) -> list[int]:
-    """Return the epochs that are drawn, of the longer training: not the first fifth, which would flatten all others."""
+    """Return the epochs that are drawn: not the first fifth of the shorter training, which would flatten all others."""
     last = max(map(len, curves.values()))
-    first = 1 + last // 5
+    first = 1 + min(map(len, curves.values())) // 5
     return sorted({first + round(step * (last - first) / (_MOST - 1)) for step in range(_MOST)})

@@ -1,46 +1,75 @@
 """List the commits of a change that were run: what each differs in from the base, and what came of it."""
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from src.core.paths import VALIDATION_PREDICTIONS
+from src.core.git import blobs
+from src.core.paths import METRICS, PARAMS, VALIDATION_PREDICTIONS
 from src.review import changes
-from src.review.answers import compare_split, read_answers
-from src.review.revision import Revision, git, texts
-from src.stats.intervals import wilson
+from src.review.answers import accuracy, compare_split
+from src.review.gate import failure
+from src.review.revision import Revision, git, recipe_of, texts
+from src.review.stale import leads_to, stale
 
-_MOST = 10
+_MOST = 10  # runs of a recipe
 
 
-def commits(base: Revision, head: Revision, margin: float) -> list[dict[str, Any]]:
-    """Return the base, and the last ten commits on the way to the head that hold new answers to the validation images.
+def newest_run(base: Revision, recipe: str) -> Revision:
+    """Return the base, or if that is of another recipe, the newest commit before it that holds a run of this one.
+
+    It is the base too where there is none.
+    """
+    if recipe in ("", base.recipe):
+        return base
+    commits = git("log", "--format=%H", str(base.commit), "--", VALIDATION_PREDICTIONS.as_posix()).decode().split()
+    for commit, params in zip(commits, blobs([f"{commit}:./{PARAMS}" for commit in commits]), strict=True):
+        if params is not None and recipe_of(params) == recipe:
+            return Revision(f"{commit[:9]}, the last run of {recipe}", commit, tolerant=True)
+    return base
+
+
+def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
+    """Return the last ten commits of each recipe that hold new answers to the validation images, oldest first.
+
+    They lie on the way from `since` to the head, whose recipe is the first.
+    """
+    way = f"{since.commit}..{head.commit or 'HEAD'}"
+    found: dict[str, list[Revision]] = {head.recipe: []}
+    for line in texts(git("log", "-z", "--reverse", "--format=%H %s", way, "--", VALIDATION_PREDICTIONS.as_posix())):
+        commit, _, subject = line.partition(" ")
+        step = Revision(f"{commit[:9]} {subject}", commit, tolerant=True)
+        found.setdefault(step.recipe, []).append(step)
+    return {recipe: each[-_MOST:] for recipe, each in found.items()}
+
+
+def held(base: Revision, runs: Sequence[Revision], margin: float) -> Iterator[dict[str, Any]]:
+    """Yield the base, and runs of one recipe, as far as they hold answers to the validation images.
 
     Each with what it `differs` in from the base, its `accuracy` with the ends of the 95 % interval, and the
-    `comparison` with the base, or the `obstacle` to it. `previous`: the base has other images, so it is with the commit
-    before.
+    `comparison` with the base, or the `obstacle` to it. `previous`: the base has other images, so it is with the run
+    before. `failure`: why a gate must not let it pass.
     """
-    way = f"{base.commit}..{head.commit or 'HEAD'}"
-    path = VALIDATION_PREDICTIONS.as_posix()
-    lines = texts(git("log", "-z", f"--max-count={_MOST}", "--format=%H %s", way, "--", path))
-    oldest_first = (line.partition(" ") for line in reversed(lines))
-    steps = [Revision(f"{commit[:9]} {subject}", commit, tolerant=True) for commit, _, subject in oldest_first]
-    found = []
-    for previous, each in pairwise((base, base, *steps)):
-        answers = read_answers(each, VALIDATION_PREDICTIONS)
-        if answers is None or not len(answers):
+    for previous, each in pairwise((base, base, *runs)):
+        if (found := accuracy(each, "validation")) is None:
             continue
-        right, images = int((answers["label"] == answers["prediction"]).sum()), len(answers)
         against, with_base = compare_split(base, each, "validation", margin), True
         if against["obstacle"] and previous is not base:
             against, with_base = compare_split(previous, each, "validation", margin), False
-        found.append({
+        if against["obstacle"] and each.recipe != base.recipe:
+            against["obstacle"] = "the first run of this recipe"
+        verdict = against["comparison"]["verdict"] if against["comparison"] and with_base else None
+        yield {
+            "recipe": each.recipe,
             "name": each.name,
+            "is_base": each is base,
             "differs": differs(base, each),
-            "accuracy": [right / images, *(float(end) for end in wilson(right, images))],
+            "accuracy": found,
             "previous": not with_base,
+            "verdict": verdict,
+            "failure": failure(verdict, None, leads_to(stale(each), METRICS, each.pipeline)),
             **against,
-        })  # fmt: skip
-    return found
+        }
 
 
 def differs(base: Revision, head: Revision) -> list[str]:

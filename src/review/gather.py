@@ -1,51 +1,51 @@
 """Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pandas
 
-from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS
 from src.data.prepared import split_folder
 from src.params import parse
+from src.params.schema import Report
 from src.review import changes
 from src.review.answers import compare_split
-from src.review.commits import commits, differs
+from src.review.commits import held, newest_run, steps
+from src.review.factors import factors
+from src.review.gate import failure
 from src.review.revision import Revision, locks, recorded
+from src.review.server import find_run
 from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking import cost
 from src.tracking.identity import recipe_digest
-from src.tracking.store import tracking_uri
 
 FEWEST_SEEDS = 3
 
 
-def review(base: Revision, head: Revision) -> dict[str, Any]:
-    """Compare two revisions. Raises `UserError` if neither has a margin, or if a file of the head is damaged.
+def review(base: Revision, head: Revision, since: Revision, rules: Report, from_head: list[str]) -> dict[str, Any]:
+    """Compare two revisions. Raises `UserError` if a file of the head is damaged.
 
-    `verdict` is that on validation, None if there is nothing to compare; `judged` counts the distinct models that this
-    test set has judged, as far as git's history tells; `failure` says why a gate against worse models must not let the
-    head pass, None if it may. Shares, the `margin` too, are of 1.
+    since: the commit that the change builds on, where other recipes of the change find their bases too; rules and
+    from_head: as `src.review.gate` gives them. `verdict` is that on validation, None if there is nothing to compare;
+    `judged` counts the distinct models that this test set has judged, as far as git's history tells; `failure` says why
+    a gate against worse models must not let the change pass, None if it may, and `gate` why it does not. Shares, the
+    `margin` too, are of 1.
     """
-    # The margin is the base's, since a change must not widen what it is measured by; the head's if that has none.
-    configs = [revision.params.get("report") for revision in (base, head)]
-    points, other = (config.get("margin") if isinstance(config, dict) else None for config in configs)
-    margin_from, name = ("base", base.name) if points is not None else ("head", head.name)
-    points = other if points is None else points
-    if points is None:
-        raise UserError(f"{PARAMS} of {name}: report.margin is missing: how many percentage points count as equal?")
-    if not isinstance(points, (int, float)) or not 0 < points < 100:
-        raise UserError(f"{PARAMS} of {name}: report.margin is {points!r}: must be between 0 and 100")
-    margin = points / 100
+    margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
-    recipes, recipes_obstacle = compare_recipes(base, head, margin)
-    same = base.model_md5 is not None and base.model_md5 == head.model_md5
-    found = validation["comparison"] and validation["comparison"]["verdict"]
+    verdict = validation["comparison"] and validation["comparison"]["verdict"]
+    seeds, seeds_obstacle = compare_seeds(base, head, margin)
+    ran = steps(since, head)
+    by_recipe = {
+        recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, margin))
+        for recipe, runs in ran.items()
+    }
+    newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
+    others = [run for recipe, run in newest.items() if recipe != head.recipe]
     differing = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
@@ -55,32 +55,35 @@ def review(base: Revision, head: Revision) -> dict[str, Any]:
         "code": changes.code(base, head),
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
-        "differs": differs(base, head),
-        "commits": commits(base, head, margin),
+        "factors": factors(base, head, ran[head.recipe], margin),
+        # By name, since recipes without an earlier run share their base.
+        "commits": list({run["name"]: run for runs in by_recipe.values() for run in runs}.values()),
+        "others": others,
     }
     # After all that reads them: a side says what of it is damaged.
     sides = {"base": _side(base), "head": _side(head)}
-    differing["spent"] = changes.spent(*(side["spent"] for side in sides.values()))
-    failure = None
-    if found == "worse" and not same:
-        failure = "the model is worse"
-    elif validation["lacking"] == "head":
-        failure = validation["obstacle"]
-    elif sides["head"]["numbers_stale"]:
-        failure = "the numbers of the head are stale: run dvc repro"
+    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
+    found = failure(verdict, lacking, sides["head"]["numbers_stale"])
+    for other in others:
+        found = found or (other["failure"] and f"{other['recipe']}: {other['failure']}")
+    unsure = "no evidence" in (verdict, *(other["verdict"] for other in others))
+    closed = found or ("nothing shows that the model is as good" if unsure and rules.fail_on == "no-evidence" else None)
     return {
         **sides,
-        # A model is equal to itself, however few images there are.
-        "verdict": "equivalent" if same and found else found,
-        "same_model": same,
-        "failure": failure,
+        "verdict": verdict,
+        "same_model": base.model_md5 == head.model_md5 is not None,
+        "failure": found,
+        "gate": None if rules.fail_on == "never" else closed,
+        "fail_on": rules.fail_on,
         "margin": margin,
-        "margin_from": margin_from,
+        "from_head": from_head,
+        "other_recipe": since.recipe if base.commit != since.commit else None,
         "validation": validation,
         "test": test,
         "judged": judged_models(head),
-        "recipes": recipes,
-        "recipes_obstacle": recipes_obstacle,
+        "seeds": seeds,
+        "seeds_obstacle": seeds_obstacle,
+        "spent": changes.spent(*(side["spent"] for side in sides.values())),
         **differing,
     }
 
@@ -89,26 +92,16 @@ def _side(revision: Revision) -> dict[str, Any]:
     """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
     found = stale(revision)
     md5 = revision.model_md5
-    uri = tracking_uri()
-    run = None
-    if md5 and uri.startswith(("http://", "https://")) and find_spec("mlflow"):
-        from src.tracking.runs import find_run
-
-        run = find_run(md5)
-    spent = cost.read(md5) if md5 else {}
-    page = ""
-    if run is not None:
-        page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
-        spent = spent or cost.of_run(run)
+    run = find_run(md5) if md5 else {}
     return {
         "name": revision.name,
         "commit": revision.commit,
         "model_md5": md5,
-        "spent": spent,
-        "run": without_credentials(uri).rstrip("/") + page if run else None,
+        "spent": (cost.read(md5) if md5 else {}) or run.get("spent", {}),
+        "run": run.get("page"),
         "show": f"python -m src.track show {md5}" if md5 else None,
         "stale": found,
-        "numbers_stale": any(leads_to(stage, METRICS, revision.pipeline) for stage in found),
+        "numbers_stale": leads_to(found, METRICS, revision.pipeline),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
     }
 
@@ -143,7 +136,7 @@ def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
     return table[table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))]
 
 
-def compare_recipes(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
+def compare_seeds(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
     """Compare the validation accuracies that `src.seeds` left of both recipes; return that, or why it cannot be done.
 
     Return neither if a side has too few seeds, or if both have the same: equal recipes need no comparison.

@@ -78,7 +78,8 @@ def title(review: Mapping[str, Any]) -> str:
     """Return the verdict in a few words."""
     stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
     verdict = _TITLES.get(review["verdict"], "Not comparable")
-    return f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}"
+    others = "".join(f"; {other['recipe']}: {other['failure']}" for other in review["others"] if other["failure"])
+    return f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}{others}"
 
 
 def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], str], sheet: str) -> str:
@@ -92,7 +93,7 @@ def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], s
 
     environment.filters |= _FILTERS | {"chart": chart_of}
     text = environment.get_template("report.md.jinja").render(
-        review=review, title=title(review), sheet=sheet, mark=MARK, marks=_MARKS, titles=_TITLES, few=FEW
+        review=review, title=title(review), sheet=sheet, mark=MARK, marks=_MARKS, few=FEW
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -135,21 +136,22 @@ def _value(value: float, of: Mapping[str, Any]) -> str:
     return f"{value:.4f}" if of["name"] == "log loss" else f"{100 * value:.2f} %"
 
 
+def _outcome(of: Mapping[str, Any]) -> str:
+    """Write the verdict on two runs and the difference of accuracy, or why there is none."""
+    if not (found := of["comparison"]):
+        return str(of["obstacle"])
+    shared = " on the shared images" if found["corrected"] else ""
+    return f"{_TITLES[found['verdict']]}, {_signed(100 * found['differences'][0]['difference'], '+.2f')} points{shared}"
+
+
 def _cost(of: Mapping[str, Any]) -> str:
-    """Write what both models cost, and the change in percent if there is one."""
-    before, after = of["base"], of["head"]
-    if not before or not after or before == after:
-        return _spent(of)
-    change = 100 * (after / before - 1)
-    return f"{_spent(of)} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
-
-
-def _spent(of: Mapping[str, Any]) -> str:
-    """Write the same without percent, which would say too much of what was measured once."""
+    """Write what both models cost, with the change in percent where it is exact: not of what was measured once."""
     before, after, unit = of["base"], of["head"], _COSTS[of["name"]]
     if not before or not after or before == after:
         return f"{after:,.10g} {unit}" if after else f"unknown {unit}"
-    return f"{before:,.10g} → {after:,.10g} {unit}"
+    change = 100 * (after / before - 1)
+    percent = f" ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
+    return f"{before:,.10g} → {after:,.10g} {unit}{percent if of['name'] in ('parameters', 'size_mib') else ''}"
 
 
 _FILTERS: dict[str, Any] = {
@@ -160,6 +162,8 @@ _FILTERS: dict[str, Any] = {
     "warning": _warning,
     "signed": _signed,
     "points": lambda share: _signed(100 * share, "+.2f"),
+    "share": lambda of: f"{100 * of[0]:.2f} % ({100 * of[1]:.2f} to {100 * of[2]:.2f})",
+    "outcome": _outcome,
     "percent": lambda share: f"{100 * share:.2f} %",
     "margin": lambda share: f"{100 * share:g} point{'s' * (100 * share != 1)}",
     "change": _change,
@@ -168,7 +172,6 @@ _FILTERS: dict[str, Any] = {
     "unit": lambda of: "" if of["name"] == "log loss" else " points",
     "p": lambda value: f"{value:.3f}" if value >= 0.001 else f"{value:.1e}",
     "cost": _cost,
-    "spent": _spent,
     "link": lambda address: f"<{address}>",
 }
 _FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, of in _FILTERS.items()}

@@ -107,6 +107,11 @@ class Revision:
         return self.read([path]).get(path, b"").decode("utf-8", errors="replace")
 
     @cached_property
+    def recipe(self) -> str:
+        """Return the name of the recipe that `params.yaml` was written from; "" where its first line has none."""
+        return recipe_of(self.read([PARAMS]).get(PARAMS, b""))
+
+    @cached_property
     def params(self) -> dict[str, Any]:
         """Return the content of `params.yaml`."""
         return self._parsed(PARAMS, lambda text: keys(read_yaml(text)), {}, "is not valid YAML", "repair it")
@@ -169,6 +174,12 @@ def merge_base(first: Revision, second: Revision) -> Revision:
             f"{first.name} and {second.name} have no commit in common: git fetch --unshallow, or use --exact"
         ) from None
     return first if commit == first.commit else Revision(f"{commit[:9]}, on which {second.name} builds", commit)
+
+
+def recipe_of(params: bytes) -> str:
+    """Return the name of the recipe in the first line of a `params.yaml`, or ""."""
+    match = re.match(rb"# ([\w-]+):", params)
+    return match[1].decode() if match else ""
 
 
 def locks() -> dict[str, str]:

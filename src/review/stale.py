@@ -6,7 +6,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     return {name: why for name, why in found.items() if why}
 
 
-def leads_to(stage: str, output: Path, pipeline: Mapping[str, Any]) -> bool:
-    """Tell if the output comes from the stage, or from one that follows it."""
+def leads_to(stages: Iterable[str], output: Path, pipeline: Mapping[str, Any]) -> bool:
+    """Tell if the output comes from one of the stages, or from one that follows them."""
     outputs: set[str] = set()
-    reached = [stage]
+    reached = list(stages)
     for each in reached:  # which grows
         outputs |= {path.as_posix() for path in written(pipeline[each])}
         followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))

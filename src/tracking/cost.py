@@ -10,16 +10,13 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from src.core.documents import read_object
 from src.core.files import write_json
 from src.core.paths import costs
 from src.core.pool import processor_name
 from src.training.results import Epoch
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 
 def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch], latency: float | None) -> None:
@@ -51,12 +48,6 @@ def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch
 def read(model_md5: str) -> dict[str, Any]:
     """Return the `machine` and the numbers of a model that was trained in this clone; nothing of another one."""
     return read_object(_file(model_md5), "remove it") if _file(model_md5).is_file() else {}
-
-
-def of_run(run: "Run") -> dict[str, Any]:
-    """Return the same as a run in MLflow has it."""
-    numbers = {key.removeprefix("cost/"): value for key, value in run.data.metrics.items() if key.startswith("cost/")}
-    return {"machine": run.data.tags.get("machine"), **numbers}
 
 
 def _peak_memory_gib() -> float | None:

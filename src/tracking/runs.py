@@ -80,14 +80,6 @@ def registered_run(store: Store, uri: str) -> "Run":
     return run
 
 
-def find_run(model_md5: str) -> "Run | None":
-    """Return the newest run of a model, for who only shows it; None too where the store does not answer."""
-    try:
-        return next(iter(runs_of(existing_store(), model_md5)), None)
-    except UserError:
-        return None
-
-
 def begin(
     store: Store,
     run_id: str,

@@ -6,14 +6,22 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from src.data.duplicates import BITS, _candidates, near_duplicates
+from src.data import duplicates
+from src.data.duplicates import BITS, near_duplicates
 
 
 def scene(seed: int) -> Image.Image:
     """A smooth picture, unlike those of other seeds."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)).resize((160, 120))
+
+
+def thing(seed: int) -> Image.Image:
+    """A picture before white, with the outline of those of other seeds."""
+    photo = Image.new("RGB", (160, 120), "white")
+    photo.paste(scene(seed).resize((80, 60)), (40, 30))
+    return photo
 
 
 def again(photo: Image.Image) -> Image.Image:
@@ -40,9 +48,10 @@ def found(images: NDArray[np.uint8]) -> list[int]:
     return [int(first) for first in near_duplicates(images, np.arange(len(images)))]
 
 
+@pytest.mark.parametrize("picture", [scene, thing])
 @pytest.mark.parametrize("kind", COPIES)
-def test_copies_are_found_and_nothing_else(kind: str) -> None:
-    photos = [scene(seed) for seed in range(60)]
+def test_copies_are_found_and_nothing_else(kind: str, picture: Callable[[int], Image.Image]) -> None:
+    photos = [picture(seed) for seed in range(60)]
     copies = [COPIES[kind](photo) for photo in photos[:20]]
     assert found(pixels(photos + copies)) == [*range(60), *range(20)]
 
@@ -59,14 +68,36 @@ def test_of_equal_images_one_is_compared() -> None:
     assert near_duplicates(images, np.array([0] * 500 + [500, 501])).tolist() == [0] * 501 + [501]
 
 
-def test_candidates_are_all_pairs_within_the_bits() -> None:
+def test_before_a_plain_background_colours_and_sizes_differ() -> None:
+    parts = []
+    for colour, right in (("red", 120), ("green", 120), ("red", 100), ("black", 80)):
+        parts.append(Image.new("RGB", (160, 120), "white"))
+        ImageDraw.Draw(parts[-1]).ellipse((40, 30, right, 90), fill=colour)
+    assert found(pixels([*parts, *map(again, parts)])) == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_no_chain_grows_through_crops_of_crops() -> None:
+    """The third shows the picture of the second, but too little of that of the first: it begins a set of its own."""
+    crops = [scene(0).crop((10 * step, 8 * step, 160 - 10 * step, 120 - 8 * step)) for step in range(4)]
+    assert found(pixels(crops)) == [0, 0, 2, 2]
+    assert found(pixels(crops[1:])) == [0, 0, 2]
+
+
+def test_near_hashes_are_all_within_the_bits() -> None:
     """Compared with all pairs: hashes in families whose members differ in up to ten bits."""
     random = np.random.default_rng(0)
     hashes = np.repeat(random.integers(2**64, size=40, dtype=np.uint64), 10)
     for _ in range(5):
         hashes[random.random(400) < 0.7] ^= np.uint64(1) << random.integers(64, dtype=np.uint64)
-    variants = np.concatenate([hashes, random.permutation(hashes)])
-    one, other = np.nonzero(np.bitwise_count(hashes[:, None] ^ variants[None]) <= BITS)
-    expected = {(min(a, b), max(a, b)) for a, b in zip(one, other % 400, strict=True) if a != b % 400}
-    assert {tuple(pair) for pair in _candidates(hashes, variants)} == expected
-    assert len(expected) > 400
+    others = np.concatenate([hashes, random.permutation(hashes)])
+    expected = set(zip(*np.nonzero(np.bitwise_count(hashes[:, None] ^ others[None]) <= BITS), strict=True))
+    assert {pair for near in duplicates._near(hashes, others) for pair in zip(*near, strict=True)} == expected
+    assert len(expected) > 800
+
+
+def test_memory_is_bounded_where_all_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_COMPARED", 2**10)
+    same = np.full(300, 5, np.uint64)
+    sizes = [len(one) for one, _ in duplicates._near(same, same)]
+    assert max(sizes) < 2**10 + 300
+    assert sum(sizes) == 4 * 300**2, "each of four parts finds all pairs"

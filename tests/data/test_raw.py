@@ -25,6 +25,7 @@ import src.data.raw
 from src.core.errors import UserError
 from src.core.files import digest as file_digest
 from src.core.paths import CORRECTIONS, IMAGES, RAW
+from src.data.archives import members
 from src.data.prepare import prepare
 from src.params.writing import changed, recipe
 
@@ -74,6 +75,24 @@ def test_a_folder_is_packed_the_same_whatever_its_times_and_order(capsys: pytest
     assert "unnoticed" not in capsys.readouterr().out
     with tarfile.open(RAW / "images.tar") as tar:
         assert {(member.mtime, member.uid, member.mode) for member in tar} == {(0, 0, 0o644)}
+
+
+def test_a_new_photo_changes_one_of_the_archives_that_a_large_folder_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.raw._PACK_BYTES", 2000)
+    files = class_folders(TWO)
+    folder = write_files(Path("photos"), files)
+    check_promises(run_stages(folder))
+    before = {path.name: path.read_bytes() for path in RAW.iterdir()}
+    assert len(before) == 4
+    write_files(folder, {"cat/new.png": b"another photo"})
+    src.data.raw.fetch_raw("image_folder", str(folder), None, 1.0)
+    after = {path.name: path.read_bytes() for path in RAW.iterdir()}
+    assert after.keys() == before.keys()
+    assert sum(content != before[name] for name, content in after.items()) == 1
+    packed = [member.name for path in RAW.iterdir() for member in members(path, 2**20, path.name)]
+    assert sorted(packed) == sorted([*files, "cat/new.png"])
+    with pytest.raises(UserError, match=r"photos unpacks to more than .* GiB: raise data.max_gib"):
+        src.data.raw.fetch_raw("image_folder", str(folder), None, 1e-6)
 
 
 def test_photos_are_taken_from_data_images() -> None:

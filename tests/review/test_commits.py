@@ -1,11 +1,17 @@
 """The commits of a change: which were run, what each differs in, and what came of it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pandas
+import pytest
 from answer_tables import TEST, VALIDATION, answered, commit, results, with_flips, write
 from clones import git, substitute
+
+from src.review.factors import difference
+from src.stats.intervals import wilson
 
 
 def test_each_commit_with_new_answers_is_held_against_the_base(repo: Path, tell: Any) -> None:
@@ -45,8 +51,97 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     assert "| data | 79.33 % (77.21 to 81.31) | other images: 1,500 of 2,000 are shared |" in table
     assert "| data, code | 89.07 % (87.39 to 90.55) | Better, +9.73 points against the commit before |" in table
     assert "at once" not in text
+    assert "| old code | 79.85 % (78.04 to 81.55); test 80.40 % | 79.33 % (77.21 to 81.31); test 80.40 % |" in text
+    assert "| new code | not run | 89.07 % (87.39 to 90.55); test 80.40 % |" in text
+    assert "- New data with the old code: other images: 1,500 of 2,000 are shared (−0.52 points, 95 % interval " in text
+    assert "\n\n**New code with the new data: Better, +9.73 points**\n\n" in text
+    assert "- New code with the new data: Better, +9.73 points\n" in text
+    assert "- Not run: the old data with the new code (" in text
     git(repo, "reset", "-q", "--soft", "main")
     commit(repo, "both")
     text = tell()
-    assert "Data and more were changed at once." in text
+    assert "Data and code (or parameters) were changed at once." in text
     assert "### Commits" in text, "where nothing is paired, even of one commit"
+    assert "### Data or code" not in text
+
+
+def test_all_four_runs_tell_data_from_parameters(repo: Path, tell: Any) -> None:
+    """New photos to train on, which leave validation as it is; a rate; and both."""
+    params, both = (repo / "params.yaml").read_text(), with_flips(VALIDATION, 0, 150)
+    git(repo, "checkout", "-qb", "feature")
+    for name, seed, rate, answers in (
+        ("new data", 1, 0.01, with_flips(VALIDATION, 0, 50)),
+        ("new rate", 0, 0.1, with_flips(VALIDATION, 100, 0)),
+        ("neither that nor that", 2, 0.01, VALIDATION),
+        ("both", 1, 0.1, both),
+    ):
+        changed = params.replace("split:\n  seed: 0", f"split:\n  seed: {seed}").replace("lr: 0.01", f"lr: {rate}")
+        write(repo / "params.yaml", changed)
+        results(repo, answers, TEST, name)
+        commit(repo, name)
+    found = json.loads(tell("--json"))["factors"]
+    (_, new_data), (new_code, _) = found["runs"]
+    assert (new_data["name"][10:], new_code["name"][10:]) == ("new data", "new rate")
+    assert [(each["name"], each["comparison"]["verdict"]) for each in found["moves"]] == [
+        ("New data with the old code", "better"),
+        ("New code with the old data", "worse"),
+        ("New data with the new code", "better"),
+        ("New code with the new data", "better"),
+    ]
+    assert "Not run" not in tell()
+
+
+def test_the_difference_of_independent_shares_is_newcombes() -> None:
+    """His first example: 48 of 80 and 56 of 70."""
+    before, after = ([right / images, *map(float, wilson(right, images))] for right, images in ((48, 80), (56, 70)))
+    assert difference(before, after) == pytest.approx([0.2, 0.0524, 0.3339], abs=5e-5)
+
+
+def of_recipe(repo: Path, name: str, answers: pandas.DataFrame, model: str, rate: float = 0.01) -> str:
+    """A commit of a run, with `params.yaml` as `src.recipe` heads it; each recipe has its own images."""
+    params = (repo / "params.yaml").read_text()
+    params = re.sub("^# .*\n", "", re.sub("lr: .*", f"lr: {rate}", params))
+    write(repo / "params.yaml", f"# {name}: a recipe\n{params}")
+    renamed = answers.assign(name=name + answers["name"])
+    results(repo, renamed, renamed, model, images=f"of {name}")
+    return commit(repo, model)[:9]
+
+
+def test_several_recipes_are_held_each_against_its_own_last_run(
+    repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    substitute(repo / "params.yaml", "margin: 1.0", "margin: 1.0\n  fail_on: worse")
+    of_recipe(repo, "mnist", with_flips(VALIDATION, 300, 0), "an old mnist")
+    last = of_recipe(repo, "mnist", VALIDATION, "mnist")
+    of_recipe(repo, "digits", VALIDATION, "digits")
+    git(repo, "checkout", "-qb", "feature")
+    better = of_recipe(repo, "mnist", with_flips(VALIDATION, 0, 100), "better mnist", rate=0.1)
+    worse = of_recipe(repo, "mnist", with_flips(VALIDATION, 100, 0), "worse mnist", rate=0.2)
+    first = of_recipe(repo, "photos", VALIDATION, "photos")
+    digits = of_recipe(repo, "digits", with_flips(VALIDATION, 0, 100), "better digits", rate=0.1)
+    with pytest.raises(SystemExit, match=r"report\.fail_on is worse: mnist: the model is worse"):
+        tell()
+    text = capsys.readouterr().out
+    assert "## Better; mnist: the model is worse\n" in text
+    assert "Also run in this change: `mnist`: Worse, −5.00 points, `photos`: the first run of this recipe." in text
+    table = text.partition("### Commits")[2].partition("### ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert [row.split(" ")[1:4:2] for row in rows] == [
+        ["`digits`", "`main"],
+        ["`digits`", f"`{digits}"],
+        ["`mnist`", f"`{last},"],
+        ["`mnist`", f"`{better}"],
+        ["`mnist`", f"`{worse}"],
+        ["`photos`", f"`{first}"],
+    ]
+    assert rows[2].endswith(", the last run of mnist` |  | 79.85 % (78.04 to 81.55) |  |")
+    assert rows[4].endswith(" | parameters | 74.85 % (72.90 to 76.70) | Worse, −5.00 points |")
+    # The headline is of the head's recipe, though the base was at another one.
+    git(repo, "checkout", "-q", worse)
+    with pytest.raises(SystemExit, match=r"report\.fail_on is worse: the model is worse"):
+        tell("--base", "main")
+    text = capsys.readouterr().out
+    assert f"`the working tree` against `{last}, the last run of mnist`" in text
+    assert (
+        "> The change builds on a run of `digits`, to which the model is not held here, but to the last run of" in text
+    )

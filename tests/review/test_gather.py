@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import stats
 from src.core.errors import UserError
 from src.core.files import digest
 from src.params import load
-from src.tracking import runs
+from src.review import gather
 from src.tracking.identity import recipe_digest
 
 
@@ -35,12 +34,17 @@ def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
 def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def passes(gate: str = "worse") -> str | None:
         try:
-            tell("--fail-on", gate)
+            tell("--base", gate)
         except SystemExit as ended:
             capsys.readouterr()
             return str(ended.code)
         return None
 
+    for gate in ("no-evidence", "worse"):
+        git(repo, "checkout", "-qB", gate, "main")
+        substitute(repo / "params.yaml", "margin: 1.0", f"margin: 1.0\n  fail_on: {gate}")
+        commit(repo, gate)
+    substitute(repo / "params.yaml", "fail_on: worse", "fail_on: never  # which opens nothing")
     assert passes() is None
     results(repo, with_flips(VALIDATION, 0, 100), TEST, "better")
     assert passes() is None
@@ -48,17 +52,17 @@ def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsy
     assert passes() is passes("no-evidence") is None
     results(repo, answered(2_000, 0.8, seed=3), TEST, "another")
     assert passes() is None
-    assert passes("no-evidence") == "--fail-on no-evidence: nothing shows that the model is as good"
+    assert passes("no-evidence") == "report.fail_on is no-evidence: nothing shows that the model is as good"
     results(repo, with_flips(VALIDATION, 100, 0), TEST, "worse")
-    assert passes() == "--fail-on worse: the model is worse"
+    assert passes() == "report.fail_on is worse: the model is worse"
     # Deleting what shows it must not help, with the record of it or without; nor leaving it as it was.
     (repo / "reports/validation_predictions.csv").unlink()
-    assert passes() == "--fail-on worse: the head has no reports/validation_predictions.csv"
+    assert passes() == "report.fail_on is worse: the head has no reports/validation_predictions.csv"
     (repo / "dvc.lock").unlink()
-    assert passes() == "--fail-on worse: the head has no reports/validation_predictions.csv"
+    assert passes() == "report.fail_on is worse: the head has no reports/validation_predictions.csv"
     git(repo, "checkout", "-q", ".")
     write(repo / "src/models/net.py", "much worse\n")
-    assert passes() == "--fail-on worse: the numbers of the head are stale: run dvc repro"
+    assert passes() == "report.fail_on is worse: its numbers are stale: run dvc repro"
     # Figures decide nothing; and other images, honestly made, are another question.
     git(repo, "checkout", "-q", ".")
     write(repo / "src/figures.py", "colour = 2\n")
@@ -93,6 +97,7 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     assert found["verdict"] is None
     assert found["validation"]["obstacle"] == "other images: 1,500 of 2,000 are shared"
     assert "other images under the same names" in found["test"]["obstacle"]  # as many, but other digests
+    assert "Which of them" not in tell(), "nothing but data was changed"
 
 
 def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
@@ -140,7 +145,11 @@ def test_the_margin_is_the_bases(repo: Path, tell: Any) -> None:
     commit(repo, "no margin")
     with pytest.raises(UserError, match=r"report\.margin is missing"):
         tell("--base", "main", "--head", "main")
-    assert "The base has no report.margin" in tell("--base", "main", "--head", "HEAD^", "--exact")
+    assert "The base has no report.margin: the head" in tell("--base", "main", "--head", "HEAD^", "--exact")
+    substitute(repo / "params.yaml", "other:", "report:\n  fail_on: sometimes")
+    commit(repo, "a gate that is none")
+    with pytest.raises(UserError, match=r"of main .*: report\.fail_on is 'sometimes': must be 'never', 'worse' or"):
+        tell("--base", "main", "--head", "main")
 
 
 def test_files_that_are_not_whole_are_one_line(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,16 +191,16 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
     substitute(repo / "params.yaml", "lr: 4.0e-3", "lr: 1.0e-3")
     second = recipe_digest(load(), digest(repo / "data/prepared/dataset.json"))
     write(repo / "reports/seeds.csv", pandas.concat([seeds(first, before), seeds(second, after)]))
-    found = json.loads(tell("--json"))["recipes"]
+    found = json.loads(tell("--json"))["seeds"]
     assert found["p"] == pytest.approx(stats.ttest_ind(before, after, equal_var=False).pvalue)
     assert (found["verdict"], found["difference"]) == ("better", pytest.approx(np.mean(after) - np.mean(before)))
-    assert (
-        "Over seeds, by validation accuracy: better. Mean of 91.00 % → 95.25 % (3 and 4 seeds): +4.25 points" in tell()
-    )
+    text = tell()
+    assert "over several seeds, by validation accuracy: better. Mean of 91.00 % → 95.25 % (3 and 4 seeds)" in text
+    assert "(3 and 4 seeds): +4.25 points" in text
     write(repo / "reports/seeds.csv", seeds(second, [0.911, 0.909, 0.910]))
-    assert json.loads(tell("--json"))["recipes"]["verdict"] == "no evidence"
+    assert json.loads(tell("--json"))["seeds"]["verdict"] == "no evidence"
     write(repo / "reports/seeds.csv", seeds(second, after[:2]))
-    assert json.loads(tell("--json"))["recipes"] is None
+    assert json.loads(tell("--json"))["seeds"] is None
 
 
 def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,10 +209,10 @@ def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypa
     out = tell()
     assert time.monotonic() - started < 10
     assert "python -m src.track show" in out
-    data = SimpleNamespace(tags={"machine": "1 × GPU"}, metrics={"cost/training_seconds": 2.5, "test/accuracy": 1.0})
-    run = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"), data=data)
-    monkeypatch.setattr(runs, "find_run", lambda md5: run)
-    linked = tell()
-    assert "<http://127.0.0.1:9/#/experiments/7/runs/abc?workflowType=machine_learning>" in linked
-    assert json.loads(tell("--json"))["head"]["spent"] == {"machine": "1 × GPU", "training_seconds": 2.5}
-    assert "secret" not in out + linked
+    assert "secret" not in out
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    spent = {"machine": "1 × GPU", "training_seconds": 2.5}
+    monkeypatch.setattr(gather, "find_run", lambda md5: {"page": f"http://here/{md5}", "spent": spent})
+    out = tell()
+    assert f"head: <http://here/{md5(b'second model')}>" in out
+    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s." in out

@@ -207,8 +207,6 @@ def test_the_report_on_that_experiment_is_what_scipy_and_scikit_learn_say(
         assert accuracy["difference"] == pytest.approx(now.mean() - was.mean())
         expected = tuple(f1_score(table["label"], table["prediction"], average="macro") for table in (old, new))
         assert (f1["base"], f1["head"]) == pytest.approx(expected)
-    with pytest.raises(SystemExit, match="--fail-on worse: the model is worse"):
-        tell("--base", "HEAD", "--head", tried, "--fail-on", "worse")
 
 
 def test_another_machine_pulls_and_has_nothing_to_do(clone: Path, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from src import summary
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
+from src.review.server import find_run
+from src.tracking import cost
 from src.tracking.live import live
 from src.tracking.runs import close_dead, dead_runs, find_runs, gone
 from src.tracking.store import open_store
@@ -116,6 +118,21 @@ def test_a_slow_server_is_not_told_to_have_no_run(server: Server, monkeypatch: p
     with server.trouble("slow"):
         rows = dict(summary._run())
     assert rows["run"].startswith(f"not in MLflow, or not complete: MLflow at {server.uri}: ")
+
+
+def test_the_report_finds_the_newest_run_of_a_model_without_mlflow(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "found")
+    make_results()
+    model = digest(paths.MODEL)
+    cost.write(model, {"device": "cpu", "threads": 2, "processes": 1}, [epoch(1)], latency=1.0)
+    done, experiment = complete(), open_store().experiment_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//joe:secret@") + "/?key=secret")
+    page = f"{server.uri}/#/experiments/{experiment}/runs/{done.run_id}?workflowType=machine_learning"
+    assert find_run(model) == {"page": page, "spent": cost.read(model)}
+    assert find_run("' OR tags.model_md5 != '") == find_run("unknown") == {}
 
 
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
