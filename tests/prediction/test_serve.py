@@ -1,5 +1,6 @@
 """A model over HTTP: real requests to a real server, in a thread of the test or as the command."""
 
+import asyncio
 import base64
 import io
 import re
@@ -24,7 +25,7 @@ from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.file import Calibration
-from src.prediction.batching import Batcher, Room
+from src.prediction.batching import Batcher
 from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import load
 from src.prediction.serving import Limits
@@ -163,7 +164,7 @@ def test_bad_input_is_one_sentence(arguments: dict[str, Any], status: int, sente
 
 
 def test_who_stops_sending_holds_no_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.prediction.uploads.MOST_SECONDS", 0.2)
+    monkeypatch.setattr("src.prediction.serving.MOST_SECONDS", 0.2)
     with served(small(), limits=Limits(requests=1)) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -216,12 +217,13 @@ def test_what_a_batch_raises_reaches_its_requests_alone() -> None:
         return images.reshape(len(images), -1)[:, :2].astype(np.float32)
 
     sizes: list[float] = []
-    batcher = Batcher(compute, 2, 0.0, Room(1), sizes.append)
-    bad = batcher.submit(np.full((2, 2, 1), 255, np.uint8))
-    with pytest.raises(UserError, match="not finite"):
-        bad.result(10)
-    good = [batcher.submit(np.full((2, 2, 1), number, np.uint8)) for number in range(5)]
-    batcher.close()
-    assert [future.result(10)[0] for future in good] == [0, 1, 2, 3, 4]
-    assert sum(sizes) == 6
-    assert max(sizes) <= 2
+
+    async def asked() -> list[Any]:
+        batcher = Batcher(compute, 2, sizes.append)
+        with pytest.raises(UserError, match="not finite"):
+            await batcher.probabilities(np.full((2, 2, 1), 255, np.uint8))
+        images = [np.full((2, 2, 1), number, np.uint8) for number in range(5)]
+        return await asyncio.gather(*map(batcher.probabilities, images))
+
+    assert [row[0] for row in asyncio.run(asked())] == [0, 1, 2, 3, 4]
+    assert sizes == [1, 2, 2, 1]

@@ -32,13 +32,13 @@ def test_a_study_has_one_parent_and_a_child_for_every_trial(tmp_path: Path) -> N
     trials = searched(search)
     first = Runs(search)
     first.add(search, trials[:2])
-    first.end("KILLED", {}, "", None)
+    first.end("KILLED", "", None)
     second = Runs(search)
     second.add(search, trials[:3])
     second.add(search, trials[3:])
-    second.end("FINISHED", {"trials": 4.0}, "Trial 0 is best.", None)
+    second.end("FINISHED", "Trial 0 is best.", None)
     (parent,) = stored("study")
-    assert (parent.info.status, parent.data.metrics) == ("FINISHED", {"trials": 4.0})
+    assert parent.info.status == "FINISHED"
     assert parent.data.tags["mlflow.note.content"] == "Trial 0 is best."
     assert parent.data.params["tune.space.model.dropout"] == "{low: 0.0, high: 0.5}"
     assert parent.inputs is not None
