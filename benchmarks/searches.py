@@ -136,7 +136,7 @@ def complete(trials: int) -> dict[str, Any]:
         "states": best["trials"],
         "trainings": int(confirmed["runs"].sum()),
         "objective": best["objective"][0],
-        "verdict": best["winner"]["verdict"],
+        "verdict": best["verdict"],
         "rows": confirmed.astype(object).where(confirmed.notna(), None).to_dict("records"),
     }
 
@@ -186,7 +186,7 @@ def overhead(trials: int) -> dict[str, Any]:
                     runs.add(plan, finished[-1:])
                 moments.append((time.perf_counter(), sum(spent)))
             if runs:
-                runs.end("FINISHED", {}, "", None)
+                runs.end("FINISHED", "", None)
             rest = [1000 * (after[0] - before[0] - (after[1] - before[1])) for before, after in pairwise(moments[2:])]
             found[name] = [round(float(value), 1) for value in np.percentile(rest, [50, 25, 75])]
     return found

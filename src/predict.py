@@ -10,8 +10,9 @@ own too; other files in it are passed over. What cannot be read is told on stder
 import argparse
 import os
 import sys
-import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from src.compute import portable
@@ -19,16 +20,18 @@ from src.compute import portable
 if __name__ == "__main__":
     portable.begin()
 
+import numpy as np
 from tqdm import tqdm
 
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
 from src.data.layout import counted
-from src.prediction.classify import Prediction, batch_size, classify
 from src.prediction.explanation import explain
 from src.prediction.model import Model, load
 from src.prediction.photos import find, read
-from src.prediction.writing import Row, lines, printable, row
+from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row
+
+_KINDS = ("classified", "unreadable", "ignored")  # what may become of a file
 
 
 def main() -> None:
@@ -54,80 +57,72 @@ def main() -> None:
         if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
             raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
-    predictions = Predictions(model, arguments.paths, arguments.explain)
     least = None if arguments.coverage is None else model.least(arguments.coverage)
-    rows = predictions.rows(arguments.top, least)
+    counts: Counter[str] = Counter()
+    rows = classified(model, arguments.paths, arguments.explain, counts, arguments.top, least)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    for line in lines(rows, arguments.format, model.spec.classes, arguments.top, possible=least is not None):
-        sys.stdout.write(f"{line}\n")
+    if arguments.format == "table":
+        print_table(rows, model.spec.classes)
+    elif arguments.format == "csv":
+        print_csv(rows, min(arguments.top, len(model.spec.classes)), possible=least is not None)
+    else:
+        print_json(rows)
     sys.stdout.flush()
-    predictions.finish()
+
+    if not counts["classified"] and not counts["unreadable"]:
+        raise UserError(f"no photos in {', '.join(map(printable, arguments.paths))}")
+    if adapted := counts.pop("adapted", 0):
+        size = f"{model.spec.image.width}×{model.spec.image.height}"
+        print(
+            f"{counted(adapted, 'photo')} cropped and scaled to {size} pixels: the model was trained on images that "
+            "had this size, so that it may err more often than it was measured to",
+            file=sys.stderr,
+        )
+    if counts.total() > 1 or counts["unreadable"]:
+        print(", ".join(f"{counts[what]:,} {what}" for what in _KINDS if counts[what]), file=sys.stderr)
+    if counts["unreadable"]:
+        sys.exit(1)
 
 
-class Predictions:
-    """The rows of what can be read, and the counts of what cannot."""
+def classified(
+    model: Model, paths: Sequence[Path], maps: Path | None, counts: Counter[str], top: int, least: float | None
+) -> Iterator[Row]:
+    """Yield a row for each photo, a batch at a time, and count what becomes of files.
 
-    def __init__(self, model: Model, paths: Sequence[Path], maps: Path | None) -> None:
-        self.model = model
-        self.paths = paths
-        self.maps = maps
-        self.root = Path(os.path.commonpath(list(map(_absolute, paths))))
-        self.written: dict[str, Path] = {}  # maps, by their names without case
-        self.classified = self.adapted = self.unreadable = self.others = 0
-
-    def rows(self, top: int, least: float | None) -> Iterator[Row]:
-        # Rows that pass by on a terminal are progress enough; without a terminal nobody looks.
-        hidden = sys.stdout.isatty() or not sys.stderr.isatty()
-        total = None if hidden else sum(1 for _ in find(self.paths))
-        image = self.model.spec.image
-        photos = read(find(self.paths), image, batch_size(image))
-        results = classify(photos, self.model)
-        for result in tqdm(results, total=total, unit=" files", leave=False, disable=hidden):
-            if isinstance(result, Prediction):
-                self.classified += 1
-                self.adapted += image.resize is None and result.size != (image.width, image.height)
-                if self.maps:
-                    self._explain(result)
-                yield row(result.path, result.probabilities, self.model.spec.classes, top, least)
-            elif result.fault:
-                self.unreadable += 1
-                tqdm.write(f"unreadable: {printable(result.path)}: {result.fault}", file=sys.stderr)
-            else:
-                self.others += 1
-
-    def _explain(self, result: Prediction) -> None:
-        assert self.maps is not None
-        inside = _absolute(result.path).relative_to(self.root)
-        name = inside.as_posix() if inside.parts else result.path.name
-        picture = self.maps / f"{name}.png"
-        other = self.written.setdefault(unicodedata.normalize("NFC", str(picture)).casefold(), picture)
-        if other != picture and picture.exists() and picture.samefile(other):
-            raise UserError(
-                f"--explain: {printable(picture)} is the same file as {printable(other)}, as that file system does "
-                "not tell upper from lower case: rename a photo, or name a folder elsewhere"
-            )
-        explain(picture, self.model, result.pixels, result.probabilities, printable(result.path))
-
-    def finish(self) -> None:
-        """Says what was found, and leaves with exit code 1 if something could not be read."""
-        if not self.classified and not self.unreadable:
-            raise UserError(f"no photos in {', '.join(map(printable, self.paths))}")
-        if self.adapted:
-            size = f"{self.model.spec.image.width}×{self.model.spec.image.height}"
-            print(
-                f"{counted(self.adapted, 'photo')} cropped and scaled to {size} pixels: the model was trained on "
-                "images that had this size, so that it may err more often than it was measured to",
-                file=sys.stderr,
-            )
-        if self.classified > 1 or self.unreadable or self.others:
-            counts = [(self.classified, "classified"), (self.unreadable, "unreadable"), (self.others, "ignored")]
-            print(", ".join(f"{count:,} {what}" for count, what in counts if count), file=sys.stderr)
-        if self.unreadable:
-            sys.exit(1)
+    maps: a folder, into which a picture of what each decision rests on is written. least: see `writing.row`.
+    """
+    # Rows that pass by on a terminal are progress enough; without a terminal nobody looks.
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    total = None if hidden else sum(1 for _ in find(paths))
+    image, classes = model.spec.image, model.spec.classes
+    root = Path(os.path.commonpath(list(map(_absolute, paths))))
+    photos = read(find(paths), image, model.batch_size)
+    with tqdm(total=total, unit=" files", leave=False, disable=hidden) as bar:
+        while batch := list(islice(photos, model.batch_size)):
+            pixels = [photo.prepared.pixels for photo in batch if photo.prepared]
+            computed = iter(model.probabilities(np.stack(pixels))) if pixels else iter(())
+            for photo in batch:
+                bar.update()
+                if photo.prepared:
+                    probabilities = next(computed)
+                    counts["classified"] += 1
+                    counts["adapted"] += image.resize is None and photo.prepared.size != (image.width, image.height)
+                    if maps:
+                        inside = _absolute(photo.path).relative_to(root)
+                        name = inside.as_posix() if inside.parts else photo.path.name
+                        explain(
+                            maps / f"{name}.png", model, photo.prepared.pixels, probabilities, printable(photo.path)
+                        )
+                    yield row(photo.path, probabilities, classes, top, least)
+                elif photo.fault:
+                    counts["unreadable"] += 1
+                    tqdm.write(f"unreadable: {printable(photo.path)}: {photo.fault}", file=sys.stderr)
+                else:
+                    counts["ignored"] += 1
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`; links keep their own names and places."""
+    """Return it without `..`; links keep their own names and places."""
     return Path(os.path.abspath(path))  # noqa: PTH100 (which would follow links)
 
 

@@ -12,10 +12,9 @@ remain counts. The code that trained it must be committed, or nobody could train
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
-import pandas
+from pandas import DataFrame
 
 from src.core.errors import UserError, command
 from src.core.files import digest
@@ -28,83 +27,85 @@ from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
-from src.tracking.champion import ALIAS, Registry, Version
+from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
 from src.tracking.store import open_store
 
 # What must agree, one of them at least, for two models to have answered the same images.
 _IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
 
 
-class Candidate(NamedTuple):
-    model_md5: str
-    answers: pandas.DataFrame
-    images: Mapping[str, str]  # digests of its data, by the keys of _IMAGES
-
-    @property
-    def accuracy(self) -> float:
-        return float((self.answers["label"] == self.answers["prediction"]).mean()) if len(self.answers) else 0.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", help="of the registered model (default: data.title, or data.name)")
-    parser.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
-    parser.add_argument("--rollback", action="store_true", help="give the title back to the champion before")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
+    either.add_argument("--rollback", action="store_true", help="give the title back to the champion before")
     arguments = parser.parse_args()
     params = load()
     name = arguments.name or params.data.display_name
     if not re.fullmatch(r"\w[\w .-]*", name):
         raise UserError(f"--name is {name!r}: letters, digits, spaces, ., - and _ only")
-    if arguments.rollback and arguments.force is not None:
-        raise UserError("--rollback takes no --force: it asks nothing")
     if arguments.force is not None and not arguments.force.strip():
         raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
-        gone, champion = Registry(open_store(), name).rollback()
-        _say("champion", f"{name} version {champion.number} again, not version {gone.number} any more")
+        gone, again = Registry(open_store(), name).rollback()
+        _say("champion", f"{name} version {again.number} again, not version {gone.number} any more")
         return
-    _promote(_candidate(working_tree()), name, params.report.margin / 100, arguments.force)
-
-
-def _promote(candidate: Candidate, name: str, margin: float, reason: str | None) -> None:
-    commit = _commit(candidate.model_md5)
-    registry = Registry(open_store(), name)
-    trained = registry.trained(candidate.model_md5)
-    champion = registry.champion()
-    if champion and champion.model_md5 == candidate.model_md5:
-        _say("champion", f"{name} version {champion.number} is this model already")
-        return
-    objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
-    rivals = list(_rivals(registry, champion, candidate))
-    if not rivals and registry.exists():
-        objections.append(f"{name} has lost its champion, and no version is left to compare with")
-    for version, what in rivals:
-        objection, finding = _against(registry, version, what, candidate, margin)
-        _say("against", finding)
-        objections += [objection] if objection else []
-    if objections and reason is None:
-        raise UserError(f"not promoted: {'; '.join(objections)} (--force REASON promotes it all the same)")
-    tags = {f"images.{key}": value for key, value in candidate.images.items()}
-    tags |= {"validation_accuracy": f"{candidate.accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
-    if objections and reason is not None:
-        tags |= {f"{ALIAS}.forced": reason, f"{ALIAS}.objections": "; ".join(objections)}
-    version = registry.promote(trained, candidate.model_md5, tags, champion)
-    _say("champion", f"{name} version {version.number}: models:/{name}@{ALIAS}")
-    _say("run", trained.run_id)
-    _say("commit", commit or "none")
-    for objection in objections:
-        _say("in spite of", objection)
-
-
-def _candidate(tree: Revision) -> Candidate:
-    """The model that lies here, if `dvc.lock` and the answers are its own. Raises `UserError`."""
+    tree = working_tree()
     for path in (MODEL, VALIDATION_PREDICTIONS):
         if not path.is_file():
             raise UserError(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
         if tree.output(path).get("md5") != digest(path):
             raise UserError(f"{path} is not the one that {LOCK} records: run dvc repro")
-    images = {key: str(tree.output(path).get("md5")) for key, path in _IMAGES.items()}
-    return Candidate(digest(MODEL), tables.read(VALIDATION_PREDICTIONS), images)
+    model_md5, answers, margin = digest(MODEL), tables.read(VALIDATION_PREDICTIONS), params.report.margin / 100
+    images = {f"images.{key}": str(tree.output(path).get("md5")) for key, path in _IMAGES.items()}
+    commit = _commit(model_md5)
+    registry = Registry(open_store(), name)
+    champion = registry.champion()
+    if champion and champion.model_md5 == model_md5:
+        _say("champion", f"{name} version {champion.number} is this model already")
+        return
+
+    # It must stand against the present champion, and against the best so far of those that were validated on the same
+    # images; without a present one, against the best or the latest of those that were champion.
+    line = registry.line()
+    comparable = [version for version in line if _same_images(version, images)]
+    latest = champion or (line[-1] if line else None)
+    best = max(comparable, key=lambda version: float(version.tags[ACCURACY]), default=latest)
+    rivals = [] if champion is None else [(champion, f"version {champion.number}, the champion")]
+    if best is not None and best.number != (champion and champion.number) and best.model_md5 != model_md5:
+        rivals.append((best, f"version {best.number}, the best champion so far"))
+    objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
+    if not rivals and registry.registered() is not None:
+        objections.append(f"{name} has lost its champion, and no version is left to compare with")
+    for version, rival in rivals:
+        before = registry.answers(version)
+        reason = obstacle(before, answers)
+        if reason is None and not _same_images(version, images):
+            known = any(key.startswith("images.") for key in version.tags)
+            reason = (
+                "other images under the same names" if known else "not promoted from here: nothing tells its images"
+            )
+        if reason is not None:
+            objections.append(f"{rival}, cannot be compared ({reason})")
+            _say("against", f"{rival}: cannot be compared, {reason}")
+            continue
+        objection, finding = _compare(before, answers, rival, margin)
+        _say("against", finding)
+        objections += [objection] if objection else []
+    if objections and arguments.force is None:
+        raise UserError(f"not promoted: {'; '.join(objections)} (--force REASON promotes it all the same)")
+
+    accuracy = (answers["label"] == answers["prediction"]).mean() if len(answers) else 0.0
+    tags = {**images, ACCURACY: f"{accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
+    if objections:
+        tags |= {f"{ALIAS}.forced": arguments.force, f"{ALIAS}.objections": "; ".join(objections)}
+    version = registry.promote(model_md5, tags, champion)
+    _say("champion", f"{name} version {version.number}: models:/{name}@{ALIAS}")
+    _say("run", version.run_id)
+    _say("commit", commit or "none")
+    for objection in objections:
+        _say("in spite of", objection)
 
 
 def _commit(model_md5: str) -> str | None:
@@ -120,37 +121,13 @@ def _commit(model_md5: str) -> str | None:
     return None
 
 
-def _rivals(registry: Registry, champion: Version | None, candidate: Candidate) -> Iterator[tuple[Version, str]]:
-    """Yield the present champion, and the best so far of those that were validated on the same images.
-
-    Without a present one, the best or the latest of those that were champion.
-    """
-    line = registry.line()
-    comparable = [version for version in line if _same_images(version, candidate)]
-    latest = champion or (line[-1] if line else None)
-    best = max(comparable, key=lambda version: float(version.tags["validation_accuracy"]), default=latest)
-    if champion is not None:
-        yield champion, "the champion"
-    if best is not None and best.number != (champion and champion.number) and best.model_md5 != candidate.model_md5:
-        yield best, "the best champion so far"
+def _same_images(version: Version, images: Mapping[str, str]) -> bool:
+    """Tell if one of the digests of a version's images is that of these."""
+    return any(version.tags.get(key) == md5 for key, md5 in images.items())
 
 
-def _same_images(version: Version, candidate: Candidate) -> bool:
-    return any(version.tags.get(f"images.{key}") == md5 for key, md5 in candidate.images.items())
-
-
-def _against(
-    registry: Registry, version: Version, what: str, candidate: Candidate, margin: float
-) -> tuple[str | None, str]:
-    """Return what speaks against the candidate, or None, and what was found."""
-    rival = f"version {version.number}, {what}"
-    before, after = registry.answers(version), candidate.answers
-    reason = obstacle(before, after)
-    if reason is None and not _same_images(version, candidate):
-        known = any(key.startswith("images.") for key in version.tags)
-        reason = "other images under the same names" if known else "not promoted from here: nothing tells its images"
-    if reason is not None:
-        return f"{rival}, cannot be compared ({reason})", f"{rival}: cannot be compared, {reason}"
+def _compare(before: DataFrame, after: DataFrame, rival: str, margin: float) -> tuple[str | None, str]:
+    """Return what speaks against a model by its answers, or None, and what was found."""
     pairs, corrected = pair(before, after)
     was, now = (pairs["label"] == pairs[answer] for answer in ("prediction_base", "prediction"))
     broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs)

@@ -13,7 +13,7 @@ accuracy that differs by more than luck.
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from src.core.errors import command
@@ -22,8 +22,8 @@ from src.core.pool import processor_name
 from src.tracking import history
 from src.tracking.lineage import lines, trace
 from src.tracking.rebuild import rebuild, source
-from src.tracking.runs import existing_store
-from src.tracking.verify import verify
+from src.tracking.record import short
+from src.tracking.runs import dead_runs, existing_store, find_runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -60,19 +60,29 @@ def _show(name: str) -> bool:
 
 
 def _verify() -> bool:
-    found = verify(existing_store())
-    print(f"models      {found.models} in dvc.lock's history, {len(found.unmatched)} without their run")
-    _list(
-        "checked out (git checkout, dvc checkout), each gets it by python -m src.track sync",
-        [
-            f"{state.model_md5} {history.describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
-            for state in found.unmatched
-        ],
-    )
-    print(f"runs        {found.runs}")
-    _list("their model is in no dvc.lock", _named(found.orphaned))
-    _list("RUNNING though their process is gone: python -m src.track sync closes them", _named(found.dead))
-    return not found.unmatched and not found.dead
+    """Compare git's models with the store's runs: each model has its run, and no run is left open. Change nothing."""
+    states, runs = history.states(), find_runs(existing_store(), everywhere=True)
+    oldest = {state.model_md5: state for state in states}  # newest first: the last one stays
+    trained = [run for run in runs if "model_md5" in run.data.tags]
+    matched = {
+        state.model_md5
+        for state in states
+        for run in trained
+        if run.data.tags["model_md5"] == state.model_md5
+        and not history.differences(run.data.params, short(state.parameters))
+    }
+    unmatched = [
+        f"{md5} {history.describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
+        for md5, state in oldest.items()
+        if md5 not in matched
+    ]
+    dead = dead_runs(runs)
+    print(f"models      {len(oldest)} in dvc.lock's history, {len(unmatched)} without their run")
+    _list("checked out (git checkout, dvc checkout), each gets it by python -m src.track sync", unmatched)
+    print(f"runs        {len(runs)}")
+    _list("their model is in no dvc.lock", _named(run for run in trained if run.data.tags["model_md5"] not in oldest))
+    _list("RUNNING though their process is gone: python -m src.track sync closes them", _named(dead))
+    return not unmatched and not dead
 
 
 def _list(what: str, items: Sequence[str]) -> None:
@@ -84,9 +94,12 @@ def _list(what: str, items: Sequence[str]) -> None:
             print(f"              and {len(items) - _NAMED} more")
 
 
-def _named(runs: Sequence["Run"]) -> list[str]:
-    started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.start_time / 1000)) for run in runs]
-    return [f"{run.info.run_id} {start} {run.info.run_name}" for run, start in zip(runs, started, strict=True)]
+def _named(runs: Iterable["Run"]) -> list[str]:
+    lines = []
+    for run in runs:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.start_time / 1000))
+        lines.append(f"{run.info.run_id} {started} {run.info.run_name}")
+    return lines
 
 
 def _sync() -> bool:

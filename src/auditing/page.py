@@ -13,6 +13,7 @@ from PIL import Image
 from src.auditing.findings import STRANGE
 from src.auditing.samples import Samples
 from src.core.files import write_text
+from src.data.images import to_image
 from src.data.prepared import Dataset
 from src.figures.data import duplicates_found
 from src.figures.template import templates
@@ -62,10 +63,10 @@ def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.Dat
 
 def embedded(image: NDArray[np.uint8]) -> str:
     """Return an image (H, W, C) as JPEG in base64; a small one is enlarged so that its pixels show."""
-    single = image.squeeze(-1) if image.shape[-1] == 1 else image
-    scale = _SIDE / max(single.shape[:2])
+    picture = to_image(image)
+    scale = _SIDE / max(picture.size)
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-    size = max(1, round(single.shape[1] * scale)), max(1, round(single.shape[0] * scale))
     buffer = io.BytesIO()
-    Image.fromarray(single).resize(size, method).save(buffer, "jpeg", quality=85)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    picture.resize(size, method).save(buffer, "jpeg", quality=85)
     return base64.b64encode(buffer.getvalue()).decode()

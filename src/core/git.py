@@ -1,7 +1,7 @@
 """Ask git where the code stands, by commit and difference, and what it keeps of files; without git, say less."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,12 +63,11 @@ def versions(path: Path) -> list[tuple[str, bytes]]:
 
 def blobs(names: Sequence[str]) -> list[bytes | None]:
     """Return the contents of git objects (`<commit>:./<path>`), by one process; None for those that are missing."""
-    return list(_blobs(names)) if names else []
-
-
-def _blobs(names: Sequence[str]) -> Iterator[bytes | None]:
+    if not names:
+        return []
     request = "".join(f"{name}\n" for name in names).encode("utf-8", errors="surrogateescape")
     output = subprocess.run(["git", "cat-file", "--batch"], input=request, stdout=subprocess.PIPE, check=False).stdout
+    found: list[bytes | None] = []
     at = 0
     for name in names:
         end = output.find(b"\n", at)
@@ -78,8 +77,9 @@ def _blobs(names: Sequence[str]) -> Iterator[bytes | None]:
             raise UserError(f"git cat-file ends before {name}: run git fsck")
         header, at = output[at:end].split(), end + 1
         if header[-1] == b"missing":
-            yield None
-            continue
-        size = int(header[-1])
-        yield output[at : at + size]
-        at += size + 1
+            found.append(None)
+        else:
+            size = int(header[-1])
+            found.append(output[at : at + size])
+            at += size + 1
+    return found

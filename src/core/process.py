@@ -30,52 +30,25 @@ def ended_by_signals() -> Iterator[None]:
     Cleaning up takes `GRACE` seconds at most. SIGTERM then changes nothing, a second Ctrl-C ends the process at once.
     Ignored signals (nohup) stay ignored.
     """
-    handlers = {signal.SIGTERM: _end, signal.SIGHUP: _end, signal.SIGINT: _interrupt}
-    before = {number: signal.getsignal(number) for number in handlers}
-    replaced = [number for number in handlers if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.alarm(GRACE)
+        if number != signal.SIGINT:
+            raise Ended(number)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    replaced = [number for number in before if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
     for number in replaced:
-        signal.signal(number, handlers[number])
+        signal.signal(number, end)
     try:
         yield
     finally:
         for number in replaced:
             signal.signal(number, before[number])
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold Ctrl-C, SIGTERM and SIGHUP back until the block has ended. Ignored signals stay ignored."""
-    waiting: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda came, _: waiting.append(came))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    _clean_up()
-    raise Ended(number)
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _clean_up()
-    raise KeyboardInterrupt
-
-
-def _clean_up() -> None:
-    """Let Ctrl-C alone disturb what follows, for `GRACE` seconds at most."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.alarm(GRACE)
 
 
 def end_with_dvc() -> None:

@@ -22,7 +22,6 @@ from torch.overrides import TorchFunctionMode
 from src.figures.sheet import Tile, sheet
 from src.figures.style import ending, percent
 from src.models.classifier import Classifier
-from src.prediction.classify import batch_size
 from src.prediction.model import Model
 from src.prediction.photos import Pixels
 
@@ -77,13 +76,14 @@ def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
     """Map what class `label` loses if a part of `image` (H, W, C) is covered by the training images' mean colour."""
     height, width = image.shape[:2]
     side = min(height, width, max(2, min(height, width) // _SQUARES))
-    corners = list(product(_starts(height, side), _starts(width, side)))
+    # Where squares begin along each edge; the last one ends with the image.
+    starts = [{*range(0, length - side, max(1, side // 2)), length - side} for length in (height, width)]
+    corners = list(product(*map(sorted, starts)))
     colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
     uncovered = float(model.probabilities(image[np.newaxis].copy())[0, label])
     lost, covers = np.zeros((height, width)), np.zeros((height, width))
-    size = batch_size(model.spec.image)
-    for start in range(0, len(corners), size):
-        part = corners[start : start + size]
+    for start in range(0, len(corners), model.batch_size):
+        part = corners[start : start + model.batch_size]
         covered = np.repeat(image[np.newaxis], len(part), axis=0)
         for copy, (top, left) in zip(covered, part, strict=True):
             copy[top : top + side, left : left + side] = colour
@@ -91,11 +91,6 @@ def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
             lost[top : top + side, left : left + side] += uncovered - float(left_over)
             covers[top : top + side, left : left + side] += 1
     return Occlusion(lost / covers, side)
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Return where squares begin along an edge; the last one ends with the image."""
-    return sorted({*range(0, length - side, max(1, side // 2)), length - side})
 
 
 def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.float32], name: str) -> None:

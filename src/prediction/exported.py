@@ -47,29 +47,25 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
         content = onnx_file.convert(model)
     if form == "onnx-int8":
         content = onnx_file.quantize(content, open_split("train").images[:_CALIBRATION])
-    run = opened(content, form)
-    difference = largest_difference(run, model)
+    if form == "pt2":
+        module = torch.export.load(io.BytesIO(content)).module()  # noqa: TID251 (written above)
+
+        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return module(torch.from_numpy(images)).numpy(force=True)  # type: ignore[no-any-return]
+    else:
+        import onnxruntime  # type: ignore[import-untyped]
+
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return session.run(None, {"images": images})[0]  # type: ignore[no-any-return]
+
+    generator = np.random.default_rng(0)
+    batches = [generator.integers(0, 256, (count, *_shape(model.spec)), np.uint8) for count in _CHECKED]
+    difference = float(max(np.abs(run(images) - model.probabilities(images)).max() for images in batches))
     if form != "onnx-int8" and not difference <= TOLERANCE:
         raise UserError(f"the exported network's probabilities differ by {difference:.2g} from PyTorch's: not written")
     return content, run, difference
-
-
-def opened(content: bytes, form: Format) -> Run:
-    """Return what computes the exported file's probabilities."""
-    if form == "pt2":
-        module = torch.export.load(io.BytesIO(content)).module()  # noqa: TID251 (written above)
-        return lambda images: module(torch.from_numpy(images)).numpy(force=True)
-    import onnxruntime  # type: ignore[import-untyped]
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images})[0]
-
-
-def largest_difference(run: Run, model: Model) -> float:
-    """Return the largest difference of a probability from PyTorch's, over batches of several sizes."""
-    generator = np.random.default_rng(0)
-    batches = [generator.integers(0, 256, (count, *_shape(model.spec)), np.uint8) for count in _CHECKED]
-    return float(max(np.abs(run(images) - model.probabilities(images)).max() for images in batches))
 
 
 class Measured(NamedTuple):

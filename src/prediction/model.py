@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from src.compute.device import set_up
-from src.core.addresses import without_credentials
+from src.compute.device import EVALUATED_IMAGES, set_up
 from src.core.errors import UserError, out_of_memory
 from src.core.paths import MODEL
 from src.models import file
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
-from src.tracking.runs import existing_store
-from src.tracking.store import Store, explained, tracking_uri
+from src.tracking.runs import required_store
+from src.tracking.store import Store, explained
+
+_BATCH_BYTES = 32 * 2**20  # of pixels; as float32, which the network begins with, it is four times as much
 
 
 class Model(NamedTuple):
@@ -27,6 +28,12 @@ class Model(NamedTuple):
     module: nn.Module
     spec: ModelSpec
     device: torch.device
+
+    @property
+    def batch_size(self) -> int:
+        """Return how many photos to compute at once."""
+        image = self.spec.image
+        return max(1, min(EVALUATED_IMAGES, _BATCH_BYTES // (image.height * image.width * image.channels)))
 
     @torch.no_grad()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -66,28 +73,17 @@ def load(name: str, device: str = "auto") -> Model:
     """
     place = set_up(device)
     if name.startswith("models:/"):
-        classifier, spec = _from_store(_store(), name)
+        classifier, spec = _from_store(required_store(), name)
     elif re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():
-        classifier, spec = _of_run(_store(), name)
+        store = required_store()
+        with explained(store.uri):
+            outputs = store.client.get_run(name).outputs
+        if outputs is None or not outputs.model_outputs:
+            raise UserError(f"the run {name} holds no model")
+        classifier, spec = _from_store(store, f"models:/{outputs.model_outputs[-1].model_id}")
     else:
         classifier, spec = file.load(Path(name))
     return Model(spec.probabilities(classifier).to(place).eval(), spec, place)
-
-
-def _store() -> Store:
-    store = existing_store()
-    if store is None:
-        uri = without_credentials(tracking_uri())
-        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
-    return store
-
-
-def _of_run(store: Store, run_id: str) -> tuple[Classifier, ModelSpec]:
-    with explained(store.uri):
-        outputs = store.client.get_run(run_id).outputs
-    if outputs is None or not outputs.model_outputs:
-        raise UserError(f"the run {run_id} holds no model")
-    return _from_store(store, f"models:/{outputs.model_outputs[-1].model_id}")
 
 
 def _from_store(store: Store, uri: str) -> tuple[Classifier, ModelSpec]:

@@ -50,30 +50,21 @@ def find(paths: Iterable[Path]) -> Iterator[Found]:
 
     Only the names of one folder at a time are held (about 0.2 KiB each).
     """
+
+    def seen(names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+
     for path in paths:
-        if path.is_dir():
-            yield from _below(path)
-        else:
+        if not path.is_dir():
             yield Found(path, named=True)
-
-
-def _below(folder: Path) -> Iterator[Found]:
-    """Yield everything below a folder."""
-    try:
-        with os.scandir(folder) as entries:
-            content = sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in entries
-                if not entry.name.startswith(".") and entry.name != "__MACOSX"
-            )
-    except OSError as error:
-        yield Found(folder, named=True, fault=error.strerror or str(error))
-        return
-    for name, is_folder in content:
-        if is_folder:
-            yield from _below(folder / name)
-        else:
-            yield Found(folder / name, named=False)
+            continue
+        faults: list[OSError] = []
+        for folder, folders, files in os.walk(path, onerror=faults.append):
+            folders[:] = seen(folders)
+            for name in seen(files):
+                yield Found(Path(folder, name), named=False)
+        for error in faults:
+            yield Found(Path(error.filename), named=True, fault=error.strerror or str(error))
 
 
 def read(files: Iterable[Found], image: ImageFormat, ahead: int) -> Iterator[Photo]:

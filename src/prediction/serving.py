@@ -9,9 +9,9 @@ import asyncio
 import base64
 import io
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -20,26 +20,26 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from numpy.typing import NDArray
-from PIL import Image
 from starlette import exceptions
+from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
 from src.core.errors import UserError
-from src.data.images import Unreadable
+from src.data.images import Unreadable, to_image
 from src.data.prepared import ImageFormat
 from src.figures.template import templates
-from src.prediction.batching import Batcher, Busy, Room
-from src.prediction.classify import batch_size
+from src.prediction.batching import Batcher
 from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import Model
 from src.prediction.photos import Pixels, Prepared, prepare
-from src.prediction.telemetry import Measured, Telemetry
-from src.prediction.uploads import Upload, receive
+from src.prediction.telemetry import Telemetry
 from src.prediction.writing import row
 
 # Of the page: nothing comes from elsewhere, and nothing goes there.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; " \
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # fmt: skip
+MOST_FILES = 64  # of one form
+MOST_SECONDS = 60.0  # in which a body must have come: who is gone without a word would hold a place for ever
 
 
 class Limits(NamedTuple):
@@ -48,63 +48,62 @@ class Limits(NamedTuple):
     bytes: int = 16 * 2**20  # of one request's body
     requests: int = 64  # in work
     batch: int = 32  # photos in one forward pass
-    wait: float = 0.004  # seconds that a batch waits for photos of other requests
+
+
+class Upload(NamedTuple):
+    name: str  # of the file in a form; empty for a body
+    content: bytes
 
 
 def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     """Return the server's addresses. name, md5: which model."""
     telemetry = Telemetry()
-    requests = Room(limits.requests)
+    places = asyncio.Semaphore(limits.requests)
     image = model.spec.image
     target = (image.width, image.height)
-    brought = {"to": target, "by": image.resize or "crop"}
-    size = min(limits.batch, batch_size(image))
-    batcher = Batcher(model.probabilities, size, limits.wait, requests, telemetry.batches.add)
+    batcher = Batcher(model.probabilities, min(limits.batch, model.batch_size), telemetry.batches.add)
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     explainer = ThreadPoolExecutor(1, "explain")
-
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        decoders.shutdown()
-        explainer.shutdown(cancel_futures=True)
-        batcher.close()
-
     # The documentation that FastAPI serves loads scripts from elsewhere.
-    app = FastAPI(title=name, lifespan=life, docs_url=None, redoc_url=None)
-    app.add_middleware(Measured, telemetry=telemetry)
+    app = FastAPI(title=name, docs_url=None, redoc_url=None)
     page = templates(Path(__file__).parent).get_template("serving.html.jinja").render(
         name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=image
     )  # fmt: skip
 
-    def known_coverage(coverage: str) -> float:
-        try:
-            return model.least(coverage)
-        except UserError as fault:
-            raise HTTPException(400, str(fault)) from None
+    @app.middleware("http")
+    async def measured(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        started = time.perf_counter()
+        response = await answer(request)
+        if request.url.path == "/predict":
+            telemetry.statuses[response.status_code] += 1
+            telemetry.seconds.add(time.perf_counter() - started)
+        return response
 
     @app.post("/predict")
     async def predict(request: Request, top: Annotated[int, Query(ge=1)] = 5, explain: bool = False,
         coverage: str | None = None) -> Response:  # fmt: skip
-        least = None if coverage is None else known_coverage(coverage)
-        with requests.enter():
+        try:
+            least = None if coverage is None else model.least(coverage)
+        except UserError as fault:
+            raise HTTPException(400, str(fault)) from None
+        if places.locked():
+            busy = f"the server handles {limits.requests} requests already, its limit: try again in a moment"
+            raise HTTPException(503, busy, {"Retry-After": "1"})
+        async with places:
             run = asyncio.get_running_loop().run_in_executor
             uploads = await receive(request, limits.bytes)
             photos = await asyncio.gather(*(run(decoders, decoded, upload, image) for upload in uploads))
-            rows = await asyncio.gather(*(asyncio.wrap_future(batcher.submit(photo.pixels)) for photo in photos))
+            rows = await asyncio.gather(*(batcher.probabilities(photo.pixels) for photo in photos))
             answers = []
             for upload, photo, probabilities in zip(uploads, photos, rows, strict=True):
-                _, classes, possible = row(Path(upload.name), probabilities, model.spec.classes, top, least)
                 answer: dict[str, Any] = {
+                    **row(Path(upload.name), probabilities, model.spec.classes, top, least).fields(),
                     "file": upload.name or None,
-                    "class": classes[0][0],
-                    "probability": round(classes[0][1], 6),
-                    "probabilities": {each: round(probability, 6) for each, probability in classes},
-                    "resized": None if photo.size == target else brought | {"from": photo.size},
+                    "resized": None,
                     "model": {"name": name, "md5": md5},
                 }
-                if possible is not None:
-                    answer["possible"] = possible
+                if photo.size != target:
+                    answer["resized"] = {"from": photo.size, "to": target, "by": image.resize or "crop"}
                 if explain:
                     answer["explanation"] = await run(explainer, explanation, model, photo.pixels, probabilities)
                 answers.append(answer)
@@ -131,10 +130,6 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
         first = error.errors()[0]
         return JSONResponse({"error": f"{first['loc'][-1]} is {first['input']}: {first['msg']}"}, 400)
 
-    @app.exception_handler(Busy)
-    async def busy(_: Request, error: Busy) -> Response:
-        return JSONResponse({"error": str(error)}, 503, {"Retry-After": "1"})
-
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
         return JSONResponse({"error": "the request ended before its body"}, 400)
@@ -148,6 +143,30 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     return app
 
 
+async def receive(request: Request, most_bytes: int) -> list[Upload]:
+    """Return the files of a form, or the body as one. Raise `HTTPException` where nothing or too much comes."""
+    length = request.headers.get("content-length")
+    if length is None:
+        raise HTTPException(411, "the request does not say its length: send the header Content-Length")
+    if int(length) > most_bytes:
+        raise HTTPException(413, f"the request has more than {most_bytes / 2**20:g} MiB, which is the most (--max-mib)")
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                async with request.form(max_files=MOST_FILES, max_fields=MOST_FILES) as form:
+                    files = [file for file in form.getlist("file") if isinstance(file, UploadFile)]
+                    uploads = [Upload(file.filename or "", await file.read()) for file in files]
+            else:
+                uploads = [Upload("", await request.body())]
+    except TimeoutError:
+        raise HTTPException(408, f"the photo did not come within {MOST_SECONDS:g} seconds") from None
+    if not uploads or not all(upload.content for upload in uploads):
+        raise HTTPException(
+            400, "no photo came: send JPEG or PNG bytes as the body, or a form with one or more files called file"
+        )
+    return uploads
+
+
 def decoded(upload: Upload, image: ImageFormat) -> Prepared:
     """Decode a photo. Raise `HTTPException` where it is none that can be read."""
     try:
@@ -159,14 +178,9 @@ def decoded(upload: Upload, image: ImageFormat) -> Prepared:
 def explanation(model: Model, pixels: Pixels, probabilities: NDArray[np.float32]) -> dict[str, Any]:
     """Return what the most probable class rests on: pictures as data URLs, of the model's size."""
     label = int(probabilities.argmax())
-    return {
-        "class": model.spec.classes[label],
-        "seen": _data_url(pixels),
-        "map": _data_url(laid_over(pixels, grad_cam(model, pixels, label))),
-    }
-
-
-def _data_url(pixels: Pixels) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(buffer, "png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    found: dict[str, Any] = {"class": model.spec.classes[label]}
+    for name, picture in {"seen": pixels, "map": laid_over(pixels, grad_cam(model, pixels, label))}.items():
+        buffer = io.BytesIO()
+        to_image(picture).save(buffer, "png")
+        found[name] = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return found

@@ -1,18 +1,15 @@
 """Count a server's requests, and tell the counts in the text format of Prometheus (version 0.0.4)."""
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PHOTOS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
 class Histogram:
-    """Count values by upper bounds; one thread adds."""
+    """Count values by upper bounds."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -47,25 +44,3 @@ class Telemetry:
         lines = ["# TYPE requests_total counter", *by_status, "# TYPE errors_total counter", f"errors_total {errors}"]
         lines += [*self.seconds.lines("request_seconds"), *self.batches.lines("batch_photos")]
         return "\n".join(lines) + "\n"
-
-
-class Measured:
-    """Tell a `Telemetry` how each request to `/predict` ended and how long it took."""
-
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self.app = app
-        self.telemetry = telemetry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/predict":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self.telemetry.statuses[message["status"]] += 1
-                self.telemetry.seconds.add(time.perf_counter() - started)
-            await send(message)
-
-        await self.app(scope, receive, sending)

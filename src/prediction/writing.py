@@ -1,17 +1,15 @@
-"""Predictions as lines of text, one photo after the other: a table to read, CSV, or one JSON array."""
+"""Print predictions, one photo after the other: a table to read, CSV, or one JSON array."""
 
 import csv
-import io
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-Format = Literal["table", "csv", "json"]
 
 _WIDEST = 24  # letters of a class name in the table
 
@@ -22,6 +20,13 @@ class Row(NamedTuple):
     file: str
     classes: Sequence[tuple[str, float]]  # the most probable first
     possible: Sequence[str] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as programs read it: `file`, `class`, `probability`, `probabilities` by class, `possible`."""
+        name, share = self.classes[0]
+        shares = {name: round(share, 6) for name, share in self.classes}
+        fields = {"file": self.file, "class": name, "probability": round(share, 6), "probabilities": shares}
+        return fields if self.possible is None else fields | {"possible": self.possible}
 
 
 def row(
@@ -42,63 +47,42 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def lines(
-    rows: Iterator[Row], form: Format, classes: Sequence[str], top: int, *, possible: bool = False
-) -> Iterator[str]:
-    """Yield lines without their ends, each as soon as its row is there."""
-    if form == "table":
-        return as_table(rows, min(_WIDEST, max(map(len, classes))))
-    return as_csv(rows, min(top, len(classes)), possible) if form == "csv" else as_json(rows)
-
-
-def as_table(rows: Iterator[Row], width: int) -> Iterator[str]:
-    """Yield lines to read. The file stands last, since the longest name is not known before the end."""
+def print_table(rows: Iterator[Row], classes: Sequence[str]) -> None:
+    """Print lines to read. The file stands last, since the longest name is not known before the end."""
+    width = min(_WIDEST, max(map(len, classes)))
 
     def one_line(text: str) -> str:
         return "".join(letter if letter.isprintable() else "�" for letter in text)
 
-    for file, classes, possible in rows:
+    for file, likely, possible in rows:
         cells = []
-        for name, probability in classes:
+        for name, probability in likely:
             line = one_line(name)
             cut = line if len(line) <= width else line[: width - 1] + "…"
             cells.append(f"{100 * probability:6.2f} %  {cut:<{width}}")
         if possible is not None:
             cells.append(f"possible: {one_line(', '.join(possible)) or 'none of these'}")
-        yield "  ".join([*cells, one_line(file)])
+        print("  ".join([*cells, one_line(file)]))
 
 
-def as_csv(rows: Iterator[Row], top: int, possible: bool) -> Iterator[str]:
-    """Yield a header `file,class,probability,class_2,…`, and a line for each row.
+def print_csv(rows: Iterator[Row], top: int, possible: bool) -> None:
+    """Print a header `file,class,probability,class_2,…`, and a line for each row.
 
     possible: with a last column, the possible classes with "|" between them.
     """
-
-    def line(cells: Sequence[str]) -> str:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="").writerow(cells)
-        return buffer.getvalue()
-
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    last = ["possible"] if possible else []
-    yield line(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability")), *last])
-    for file, classes, remaining in rows:
-        last = [] if remaining is None else ["|".join(remaining)]
-        yield line([file, *(cell for name, share in classes for cell in (name, f"{share:.6f}")), *last])
+    header = ["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability"))]
+    writer.writerow([*header, "possible"] if possible else header)
+    for file, likely, remaining in rows:
+        cells = [file, *(cell for name, share in likely for cell in (name, f"{share:.6f}"))]
+        writer.writerow(cells if remaining is None else [*cells, "|".join(remaining)])
 
 
-def as_json(rows: Iterator[Row]) -> Iterator[str]:
-    """Yield an array with an object in each line: `file`, `class`, `probability`, and `probabilities` by class."""
-    yield "["
-    last = None
-    for file, classes, possible in rows:
-        if last is not None:
-            yield f"{last},"
-        name, share = classes[0]
-        shares = {name: round(share, 6) for name, share in classes}
-        entry = {"file": file, "class": name, "probability": round(share, 6), "probabilities": shares}
-        entry |= {} if possible is None else {"possible": possible}
-        last = json.dumps(entry, ensure_ascii=False)
-    if last is not None:
-        yield last
-    yield "]"
+def print_json(rows: Iterator[Row]) -> None:
+    """Print an array with an object in each line."""
+    before = "[\n"
+    for each in rows:
+        print(before + json.dumps(each.fields(), ensure_ascii=False), end="")
+        before = ",\n"
+    print("[]" if before == "[\n" else "\n]")

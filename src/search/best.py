@@ -20,7 +20,7 @@ from src.search.space import distributions, present
 from src.tracking import identity
 
 
-def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], repeatable: bool) -> dict[str, Any]:
+def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]) -> dict[str, Any]:
     """Return the content of `best.json` for a search with a complete trial.
 
     `winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best trial.
@@ -33,7 +33,6 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
         "study": plan.name,
         "objective": [objective.label for objective in objectives],
         "epochs": plan.params.train.epochs,
-        "repeatable": repeatable,
         "trials": count_states(trials),
     }
 
@@ -43,17 +42,21 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
         return {"trial": trial.number, **values, **known, "values": trial.params}
 
     if len(objectives) > 1:
-        return found | {"front": [entry(trial) for trial in pareto_front(trials, objectives)]}
+        front = [entry(trial) for trial in pareto_front(trials, objectives)]
+        numbers = ", ".join(str(each["trial"]) for each in front)
+        said = f"Pareto front: trials {numbers}. No other trial is better in one objective and as good in the others. "
+        return found | {"verdict": said + "Each was trained once, and none confirmed with other seeds.", "front": front}
     best = ranked(trials, objectives[0])[0]
     confirmed = bool(rows) and not math.isnan(rows[0].mean)
     number = rows[0].trial if confirmed else best.number
+    luck = "The best trial was chosen from all by one training each: its value is too good on average. "
     return found | {
+        "verdict": verdict(rows, objectives[0]) if rows else luck + "It was not confirmed with other seeds.",
         "best": entry(best),
         "winner": {
             "setting": rows[0].name if confirmed else f"trial {number}",
             "model_md5": next((result(trial)["model_md5"] for trial in trials if trial.number == number), None),
             "confirmed": confirmed,
-            "verdict": verdict(rows, objectives[0]) if rows else "not confirmed with other seeds",
             "values": dict(rows[0].values) if confirmed else best.params,
         },
     }
@@ -78,7 +81,7 @@ def apply(params: Params, number: int | None) -> None:
             front = ", ".join(str(entry["trial"]) for entry in found["front"])
             raise UserError(f"--apply TRIAL: choose one of the Pareto front: {front}")
         else:
-            told, new = found["winner"]["verdict"], dict(found["winner"]["values"])
+            told, new = found["verdict"], dict(found["winner"]["values"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{BEST} or {TRIALS} is damaged: run python -m src.tune, which writes them") from None
     print(told)

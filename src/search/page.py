@@ -11,7 +11,7 @@ from src.core.files import write_text
 from src.core.paths import TUNING
 from src.figures import embed
 from src.figures.template import templates
-from src.search.confirm import COVERS, Confirmed, verdict
+from src.search.confirm import COVERS, Confirmed
 from src.search.plan import Plan
 from src.search.results import count_states, describe, epochs, pareto_front, ranked, result
 from src.tracking.identity import flatten
@@ -20,20 +20,12 @@ _BEST = 10  # trials in the table
 
 
 def write_page(
-    plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], repeatable: bool, pictures: Sequence[Path]
+    plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], verdict: str, pictures: Sequence[Path]
 ) -> None:
-    """Write the page of a search with at least one complete trial; every value is escaped."""
+    """Write the page of a search with at least one complete trial; every value is escaped. verdict: of `best_of`."""
     objectives, tune = plan.objectives, plan.params.tune
     several = len(objectives) > 1
     best = pareto_front(trials, objectives) if several else ranked(trials, objectives[0])
-    if several:
-        judged = "These trials form the Pareto front: no other is better in one objective and as good in the others. "
-        judged += "Each was trained once, and none confirmed with other seeds."
-    elif rows:
-        judged = verdict(rows, objectives[0])
-    else:
-        judged = "The best trial was chosen from all by one training each: its value is too good on average. "
-        judged += "It was not confirmed with other seeds."
     if rows and not np.isnan(rows[0].mean):  # what is confirmed goes before the best of many, which was lucky too
         what = f"{objectives[0].label}, mean of {len(rows[0].results)} other seeds"
         headline = objectives[0].words(rows[0].mean), what, f"{rows[0].name}: {describe(rows[0].values)}"
@@ -41,12 +33,8 @@ def write_page(
         what = f"best {objectives[0].label}"
         headline = objectives[0].words(best[0].values[0]), what, f"trial {best[0].number}: {describe(best[0].params)}"
 
-    def interval(row: Confirmed) -> str:
-        words = objectives[0].words
-        return "" if np.isnan(row.low) else f"{words(row.low)} to {words(row.high)}"
-
-    def values(trial: FrozenTrial) -> list[str]:
-        return [one.words(value) for one, value in zip(objectives, trial.values, strict=True)]
+    def words(value: float) -> str:
+        return "" if np.isnan(value) else objectives[0].words(value)
 
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         name=plan.name,
@@ -54,7 +42,7 @@ def write_page(
         space=list(plan.space),
         headline=headline,
         labels=[objective.label for objective in objectives],
-        verdict=judged,
+        verdict=verdict,
         covers=COVERS if rows else "",
         cards=[*count_states(trials).items(), ("epochs", f"{sum(map(epochs, trials)):,}")],
         confirmed=[
@@ -62,21 +50,24 @@ def write_page(
                 row.name,
                 describe(row.values),
                 len(row.results),
-                "" if np.isnan(row.mean) else objectives[0].words(row.mean),
-                interval(row),
+                words(row.mean),
+                f"{words(row.low)} to {words(row.high)}".removeprefix(" to "),
                 "" if np.isnan(row.p_holm) else f"{row.p_holm:.3g}",
             )
             for row in rows
         ],
         failed=list(Counter(result(trial)["reason"] for trial in trials if result(trial)["reason"]).items()),
         best=[
-            (trial.number, values(trial), list(trial.params.values()))
+            (
+                trial.number,
+                [one.words(value) for one, value in zip(objectives, trial.values, strict=True)],
+                list(trial.params.values()),
+            )
             for trial in (best if several else best[:_BEST])
         ],
         pictures=[embed.embed(file) for file in pictures],
         settings=flatten({key: getattr(tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
-        | {"repeatable": "yes" if repeatable else "no: several workers, machines, or latency"}
         | {key: entry.words() for key, entry in tune.space.items()},
     )  # fmt: skip
     write_text(TUNING / "index.html", text.replace(" %", "\N{NO-BREAK SPACE}%"))

@@ -210,10 +210,19 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
         done = np.array([trial.state == TrialState.COMPLETE for trial in trials])
         when = matplotlib.colormaps[_MAP](np.linspace(0, 1, len(trials)))
         for axes, key in zip(grid.flat, space, strict=False):
-            x, y = _places(trials, space, key), np.clip(_values(trials), *limits)
+            entry, y = space[key], np.clip(_values(trials), *limits)
+            choices = entry.choices if isinstance(entry, CategoricalDistribution) else ()
+            x = np.array([choices.index(t.params[key]) if choices else float(t.params[key]) for t in trials])
             axes.scatter(x[done], y[done], s=26, c=when[done], zorder=3, clip_on=False)
             axes.scatter(x[~done], y[~done], s=18, marker="v", facecolors="none", edgecolors=when[~done], clip_on=False)
-            _label(axes.xaxis, space, key)
+            axes.set_xlabel(key.rpartition(".")[2])
+            if choices:
+                axes.set_xticks(range(len(choices)), [text(choice) for choice in choices])
+            elif entry.log:  # type: ignore[attr-defined]
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(numticks=5))
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylim(limits)
             _in_percent(axes.yaxis, objective)
             _quiet_grid(axes)
@@ -242,26 +251,6 @@ def _around(middle: _Floats, values: _Floats, objective: Objective) -> tuple[flo
     low, high = sorted((best + up * 0.2 * room, half - up * 1.5 * room))
     low, high = max(low, values.min() - 0.2 * room), min(high, values.max() + 0.2 * room)
     return (low, min(high, 1 + 0.02 * (high - low))) if objective.name == "accuracy" else (low, high)
-
-
-def _places(trials: Sequence[FrozenTrial], space: Space, key: str) -> _Floats:
-    """Return where the values of a key stand on its axis; a choice stands at its number."""
-    entry = space[key]
-    if isinstance(entry, CategoricalDistribution):
-        return np.array([float(entry.choices.index(trial.params[key])) for trial in trials])
-    return np.array([float(trial.params[key]) for trial in trials])
-
-
-def _label(axis: Axis, space: Space, key: str) -> None:
-    entry = space[key]
-    if isinstance(entry, CategoricalDistribution):
-        axis.set_ticks(range(len(entry.choices)), [text(choice) for choice in entry.choices])
-    elif entry.log:  # type: ignore[attr-defined]
-        (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")  # type: ignore[attr-defined]
-        axis.set_major_locator(LogLocator(numticks=5))
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(NullFormatter())
-    axis.set_label_text(key.rpartition(".")[2])
 
 
 def _in_percent(axis: Axis, objective: Objective) -> None:

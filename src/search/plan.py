@@ -26,11 +26,10 @@ _CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "wo
 
 @dataclass(frozen=True)
 class Plan:
-    """A study: its name, the question that the name's digest is of, and how many trials it has."""
+    """A study: its name, which holds a digest of what is asked, and how many trials it has."""
 
     params: Params  # train.epochs is the number of epochs of a trial
     name: str
-    question: str
     count: int
     space: Space
 
@@ -86,14 +85,14 @@ def search(params: Params, space: Space) -> Plan:
         "epochs": tune.epochs or params.train.epochs,
         "space": {key: json.loads(distribution_to_json(entry)) for key, entry in space.items()},
         **{key: getattr(tune, key) for key in ("objective", "sampler", "pruner")},
-        "code": [identity.code_digest("train"), *(digest(Path(__file__).parent / file) for file in _CODE)],
+        "code": [identity.code_digest(), *(digest(Path(__file__).parent / file) for file in _CODE)],
         "versions": {name: metadata.version(name).partition("+")[0] for name in ("torch", "torchvision", "optuna")},
     }
     del asked["parameters"]["train.epochs"]
     question = json.dumps(asked, sort_keys=True)
     name = f"{params.data.name}-{params.model.name}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
     count = sampling.trial_count(tune.sampler, space, tune.trials)
-    return Plan(with_values(params, {"train.epochs": asked["epochs"]}), name, question, count, space)
+    return Plan(with_values(params, {"train.epochs": asked["epochs"]}), name, count, space)
 
 
 def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confirmation:
@@ -108,7 +107,7 @@ def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confi
     name = f"{of.name}-confirmation-{hashlib.md5(question.encode()).hexdigest()[:8]}"
     space = {"setting": _one_of(list(settings)), "seed": _one_of(seeds)}
     params = with_values(of.params, {"train.epochs": epochs})
-    return Confirmation(params, name, question, len(settings) * len(seeds), space, settings)
+    return Confirmation(params, name, len(settings) * len(seeds), space, settings)
 
 
 def _one_of(values: Sequence[Scalar]) -> CategoricalDistribution:

@@ -1,10 +1,12 @@
 """One command's search, from the first trial to the page: what `python -m src.tune` does."""
 
-import statistics
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from src.core import paths
@@ -19,12 +21,9 @@ from src.search.page import write_page
 from src.search.pictures import draw_all
 from src.search.plan import Confirmation, Plan, confirmation, search
 from src.search.runs import Runs
-from src.search.stop import Stop
 from src.search.storage import journal, open_storage
 from src.search.trials import Trials
 from src.search.workers import Workers
-
-_WORTH = 20.0  # seconds of work for which more processes are started; each first imports torch for 3 to 5
 
 
 def find(params: Params, url: str | None, workers: Workers) -> None:
@@ -32,99 +31,100 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
 
     url: of the storage, None for the journal.
     """
-    plan = search(params, space.distributions(params))
+    plan, tune = search(params, space.distributions(params)), params.tune
     check_writable(paths.TUNING)
-    tune = params.tune
     stop = Stop(None if tune.timeout is None else seconds(tune.timeout))
     with open_storage(plan.name, url) as storage, stop.listening():
         place = without_credentials(url or str(journal(plan.name)))
-        print(
-            f"search {plan.name}: {plan.count} trials, {tune.sampler}, {tune.pruner} pruner, kept in {place}",
-            flush=True,
-        )
+        asked = f"{plan.count} trials, {tune.sampler}, {tune.pruner} pruner"
+        print(f"search {plan.name}: {asked}, kept in {place}", flush=True)
         reasons = [f"{workers.count} workers"] if workers.count > 1 else []
         reasons += ["a storage that others may share"] if url is not None else []
         reasons += ["latency as an objective"] if "latency" in tune.objectives else []
         if reasons:
-            print(
-                f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable", flush=True
-            )
-        session = _Session(storage, url is not None, workers, stop, Runs(plan))
-        status, summary, verdict, patience = "FAILED", {}, "", None
+            print(f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable")
+        runs = Runs(plan)
+        status, verdict = "FAILED", ""
         try:
-            trials = Trials(storage, plan, shared=url is not None)
-            if reasons:
-                trials.mark_not_repeatable()
-            found = session.run(plan, trials)
+            found = _train(plan, Trials(storage, plan, shared=url is not None), workers, stop, runs)
             rows: list[confirm.Confirmed] = []
-            if not stop.asked and tune.confirm.best:
+            present, ranked = space.present(params), results.ranked(found, plan.objectives[0])
+            best = [trial for trial in ranked if trial.params != present][: tune.confirm.best]
+            if best and not stop.asked:
                 stop.late = None  # the time is that of the search
-                rows = session.confirm(plan, params, found)
-            if not stop.asked or results.ranked(found, plan.objectives[0]):
-                verdict = _write(plan, found, rows, trials.repeatable())
-                summary = {"trials": float(len(found))}
+                settings = {"present": present, **{f"trial {trial.number}": trial.params for trial in best}}
+                trainings = confirmation(plan, params.train.epochs, settings)
+                print(
+                    f"confirming the best {len(best)} and the present settings: {trainings.count} trainings of "
+                    f"{params.train.epochs} epochs, with other seeds",
+                    flush=True,
+                )
+                workers.widen(trainings.count)
+                confirmed = Trials(storage, trainings, shared=url is not None)
+                got = _train(trainings, confirmed, workers, stop, runs)
+                rows = confirm.confirmed(trainings, got) if len(got) == trainings.count else []
+            if ranked or not stop.asked:
+                verdict = _write(plan, found, rows)
             status = "KILLED" if stop.asked else "FINISHED"
         except KeyboardInterrupt:
-            status, patience = "KILLED", 3.0
+            status = "KILLED"
             raise
         finally:
-            session.runs.end(status, summary, verdict, paths.TUNING if summary else None, patience)
+            runs.end(status, verdict, paths.TUNING if verdict else None)
     if stop.asked:
         print("stopped; start again to go on where it was")
         raise KeyboardInterrupt
 
 
-class _Session:
-    def __init__(self, storage: BaseStorage, shared: bool, workers: Workers, stop: Stop, runs: Runs) -> None:
-        self._storage, self._shared, self._workers, self._stop, self.runs = storage, shared, workers, stop, runs
+class Stop:
+    """Tell if it is time to stop: after the first Ctrl-C, or when the time is up. The second interrupts at once."""
 
-    def run(self, plan: Plan, trials: Trials) -> list[FrozenTrial]:
-        """Train what is left of the plan's trials and return all that are finished."""
-        known = trials.finished()
-        self.runs.add(plan, known)
-        if known:
-            print(f"{len(known)} of {plan.count} are known already", flush=True)
-        started, told = time.monotonic(), 0
-        while not trials.done() and not self._stop():
-            for task, outcome in self._workers.train(
-                lambda: None if self._stop() else trials.next(), trials.stops, trials.tick
-            ):
-                trials.finish(task.number, outcome)
-                told += 1
-                found = trials.finished()
-                new = next((trial for trial in found if trial.number == task.number), None)
-                if new is None:  # it was taken for dead, and queued again
-                    continue
-                self.runs.add(plan, [new])
-                left = (time.monotonic() - started) / told * (plan.count - len(found))
-                print(f"{_line(plan, new, found)}  {len(found)}/{plan.count}, {span(left)} left", flush=True)
-            if not trials.done() and not self._stop():  # others run what is left
-                trials.tick()
-                time.sleep(1)
-        return trials.finished()
+    def __init__(self, seconds: float | None) -> None:
+        self.asked = False
+        self.late = None if seconds is None else time.monotonic() + seconds
 
-    def confirm(self, plan: Plan, params: Params, found: Sequence[FrozenTrial]) -> list[confirm.Confirmed]:
-        """Return the best settings and the present ones, from the best mean on; nothing where it was stopped.
+    def __call__(self) -> bool:
+        return self.asked or (self.late is not None and time.monotonic() > self.late)
 
-        Each is trained with several seeds, for `train.epochs` of the parameters.
-        """
-        present = space.present(params)
-        ranked = results.ranked(found, plan.objectives[0])
-        best = [trial for trial in ranked if trial.params != present][: params.tune.confirm.best]
-        if not best:
-            return []
-        settings = {"present": present, **{f"trial {trial.number}": trial.params for trial in best}}
-        trainings = confirmation(plan, params.train.epochs, settings)
-        print(
-            f"confirming the best {len(best)} and the present settings: {trainings.count} trainings of "
-            f"{params.train.epochs} epochs, with other seeds",
-            flush=True,
-        )
-        took = [(t.datetime_complete - t.datetime_start).total_seconds() / results.epochs(t) for t in best]  # type: ignore[operator]
-        if statistics.median(took) * params.train.epochs * trainings.count > _WORTH:
-            self._workers.widen(trainings.count)
-        got = self.run(trainings, Trials(self._storage, trainings, shared=self._shared))
-        return confirm.confirmed(trainings, got) if len(got) == trainings.count else []
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let the first Ctrl-C inside the block only set `asked`."""
+        before = signal.signal(signal.SIGINT, self._interrupted)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"\nstopping after the running trials; Ctrl-C again: at once\n")
+
+
+def _train(plan: Plan, trials: Trials, workers: Workers, stop: Stop, runs: Runs) -> list[FrozenTrial]:
+    """Train what is left of the plan's trials and return all that are finished."""
+    known = trials.finished()
+    runs.add(plan, known)
+    if known:
+        print(f"{len(known)} of {plan.count} are known already", flush=True)
+    started, ended = time.monotonic(), 0
+    while not trials.done() and not stop():
+        for task, outcome in workers.train(lambda: None if stop() else trials.next(), trials.stops, trials.tick):
+            trials.finish(task.number, outcome)
+            ended += 1
+            found = trials.finished()
+            new = next((trial for trial in found if trial.number == task.number), None)
+            if new is None:  # it was taken for dead, and queued again
+                continue
+            runs.add(plan, [new])
+            minutes, rest = divmod(round((time.monotonic() - started) / ended * (plan.count - len(found))), 60)
+            print(f"{_line(plan, new, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
+        if not trials.done() and not stop():  # others run what is left
+            trials.tick()
+            time.sleep(1)
+    return trials.finished()
 
 
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
@@ -138,29 +138,19 @@ def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
     return text
 
 
-def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed], repeatable: bool) -> str:
+def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed]) -> str:
     """Write tables, `best.json`, pictures and page; return the verdict. Raise `UserError` if no trial is complete."""
     tables.write(paths.TRIALS, results.trials_table(found, plan))
     if not results.ranked(found, plan.objectives[0]):
         reasons = "; ".join(dict.fromkeys(results.result(trial)["reason"] for trial in found))
         raise UserError(f"no trial was finished: {reasons}")
     tables.write(paths.CONFIRMATION, confirm.table(rows))
-    best = best_of(plan, found, rows, repeatable)
+    best = best_of(plan, found, rows)
     write_json(paths.BEST, best)
-    write_page(plan, found, rows, repeatable, draw_all(paths.TUNING, plan, found, rows))
-    if "front" in best:
-        numbers = ", ".join(str(entry["trial"]) for entry in best["front"])
-        verdict, choose = f"Pareto front: trials {numbers}.", "TRIAL writes one of them"
-    else:
-        verdict, winner = best["winner"]["verdict"], best["winner"]["setting"]
-        choose = f"writes {winner}" if winner != "present" else ""
-    print(verdict, confirm.COVERS if rows else "")
-    print(f"results in {paths.TUNING / 'index.html'}" + (f"; python -m src.tune --apply {choose}" if choose else ""))
-    return str(verdict)
-
-
-def span(left: float) -> str:
-    """Return seconds in words."""
-    minutes, rest = divmod(round(left), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    write_page(plan, found, rows, best["verdict"], draw_all(paths.TUNING, plan, found, rows))
+    print(best["verdict"], confirm.COVERS if rows else "")
+    setting = "one trial of the front" if "front" in best else best["winner"]["setting"]
+    trial = " TRIAL" if "front" in best else ""
+    apply = "" if setting == "present" else f"; python -m src.tune --apply{trial} writes {setting}"
+    print(f"results in {paths.TUNING / 'index.html'}{apply}")
+    return str(best["verdict"])

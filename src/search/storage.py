@@ -91,28 +91,24 @@ def _database(url: str) -> BaseStorage:
         if find_spec("psycopg2") is None:
             raise UserError("searches on PostgreSQL need psycopg2: make env EXTRA=postgres")
         engine["connect_args"] = {"connect_timeout": 15}
-    for another_try in (True, True, False):
+
+    def opened() -> BaseStorage:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            retry = RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)
+            storage = RDBStorage(
+                address, engine, heartbeat_interval=BEAT, grace_period=GRACE, heartbeat_stale_trial_callback=retry
+            )
+            return get_storage(storage)
+
+    try:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                retry = RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)
-                return get_storage(
-                    RDBStorage(
-                        address,
-                        engine,
-                        heartbeat_interval=BEAT,
-                        grace_period=GRACE,
-                        heartbeat_stale_trial_callback=retry,
-                    )
-                )
-        except (DBAPIError, StorageInternalError):
-            # Who opens a new database at the same time as others finds half of its tables.
-            if not another_try:
-                raise
-            time.sleep(1)
-        except RuntimeError as error:  # the tables are another Optuna's
-            raise UserError(f"the search's storage {without_credentials(url)}: {str(error).splitlines()[0]}") from None
-    raise AssertionError  # the last try returned or raised
+            return opened()
+        except (DBAPIError, StorageInternalError):  # who opens a new one beside others finds half of its tables
+            time.sleep(2)
+            return opened()
+    except RuntimeError as error:  # the tables are another Optuna's
+        raise UserError(f"the search's storage {without_credentials(url)}: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager

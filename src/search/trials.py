@@ -32,7 +32,6 @@ _ENDS = {name: state for state, name in STATES.items()}
 @dataclass
 class _Running:
     trial: optuna.Trial
-    id: int
     seed: int
     reported: int = 0  # epochs that the storage knows
     pruned: bool = False  # at the last of them
@@ -48,7 +47,6 @@ class Trials:
         self._study = optuna.create_study(
             storage=storage, study_name=plan.name, directions=directions, load_if_exists=True, pruner=plan.pruner()
         )
-        self._study.set_user_attr("question", plan.question)
         self._running: dict[int, _Running] = {}
         running = [] if shared else [trial for trial in self.all() if trial.state == TrialState.RUNNING]
         self._interrupted = [trial.number for trial in running]
@@ -68,13 +66,6 @@ class Trials:
     def done(self) -> bool:
         return len(self.finished()) == self._plan.count
 
-    def mark_not_repeatable(self) -> None:
-        """Record that the same search, run again, may try other values."""
-        self._study.set_user_attr("repeatable", False)
-
-    def repeatable(self) -> bool:
-        return bool(self._study.user_attrs.get("repeatable", True))
-
     def next(self) -> Task | None:
         """Return the training of the next trial; None where none is left, or others run what is left."""
         if self._interrupted:
@@ -85,15 +76,15 @@ class Trials:
                 return None
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Heartbeat of storage")  # it wants `Study.optimize`; we beat below
-                number = self._study.ask().number
+                asked = self._study.ask()
+            self._beat(asked)  # at once: nobody ever runs the trial again of a process that died before the first beat
+            number = asked.number
         every = self._study.get_trials(deepcopy=False)
-        own = every[number]
         place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
         self._study.sampler = self._plan.sampler(place)
-        trial = optuna.Trial(self._study, own._trial_id)
+        trial = optuna.Trial(self._study, every[number]._trial_id)
         values = sampling.suggest(trial, self._plan.space)
-        self._running[number] = _Running(trial, own._trial_id, self._plan.training(values)[1])
-        self._beat(self._running[number])
+        self._running[number] = _Running(trial, self._plan.training(values)[1])
         try:
             return self._plan.task(number, values)
         except UserError as fault:  # where the space has more combinations than were checked before
@@ -135,12 +126,12 @@ class Trials:
         """Say that this process lives, and queue again what dead ones ran."""
         if self._shared and time.monotonic() - self._beaten > BEAT:
             for running in self._running.values():
-                self._beat(running)
+                self._beat(running.trial)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 fail_stale_trials(self._study)
             self._beaten = time.monotonic()
 
-    def _beat(self, running: _Running) -> None:
+    def _beat(self, trial: optuna.Trial) -> None:
         if self._shared:
-            self._storage.record_heartbeat(running.id)  # type: ignore[attr-defined]
+            self._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]

@@ -17,8 +17,6 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
 from src.compute import portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
@@ -90,13 +88,10 @@ class Workers:
             self._end(place)
 
     def widen(self, most: int) -> None:
-        """Allow up to `most` processes, as far as there are processors and, by what one takes, memory; not on GPUs."""
-        if self.gpus:
-            return
-        threads = cpu_threads(self._params.train, self._params.model.name)
-        sizes = [psutil.Process(worker.process.pid).memory_info().rss for worker in self._workers.values()]
-        room = psutil.virtual_memory().available // max(sizes, default=2**30)
-        self.count = max(self.count, min(most, processors() // threads, room))
+        """Allow up to `most` processes, as far as there are processors for their threads; on GPUs nothing changes."""
+        if not self.gpus:
+            threads = cpu_threads(self._params.train, self._params.model.name)
+            self.count = max(self.count, min(most, processors() // threads))
 
     def train(
         self,

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from src.core.addresses import without_credentials
 from src.core.documents import keys, read_yaml
 from src.core.dvc import read_pipeline
-from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import DATASET, PIPELINE
 from src.params import Params
@@ -52,7 +51,7 @@ def parameters_digest(flat: Mapping[str, str]) -> str:
 def training_key(params: Params, environment: Mapping[str, object]) -> str:
     """Return the digest of all that a training's bits depend on: parameters, data, code, versions and device."""
     parts = [flatten(params.model_dump(include={"seed", "model", "train"})), dict(environment)]
-    content = json.dumps([*parts, data_digest(), code_digest("train")], sort_keys=True)
+    content = json.dumps([*parts, data_digest(), code_digest()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -63,30 +62,14 @@ def recipe_digest(params: Params, data_md5: str) -> str:
 
 
 def data_digest() -> str:
-    """Return the MD5 of `dataset.json`, which holds the arrays' checksums. Raises `UserError` where it is missing."""
-    try:
-        return digest(DATASET)
-    except FileNotFoundError:
-        raise UserError(f"{DATASET} is missing: run dvc repro") from None
+    """Return the MD5 of `dataset.json`, which holds the arrays' checksums."""
+    return digest(DATASET)
 
 
-def code_digest(stage: str) -> str:
-    """Return the MD5 over names and contents of the Python files that `dvc.yaml` lists for `stage`."""
-    contents = {file.as_posix(): digest(file) for file in code_files(stage)}
+def code_digest() -> str:
+    """Return the MD5 over names and contents of the Python files that `dvc.yaml` lists for the stage train."""
+    contents: dict[str, str] = {}
+    for entry in map(Path, read_pipeline(PIPELINE.read_bytes())["train"]["deps"]):
+        files = entry.rglob("*.py") if entry.is_dir() else [entry]
+        contents |= {file.as_posix(): digest(file) for file in files if file.suffix == ".py"}
     return hashlib.md5(json.dumps(contents, sort_keys=True).encode()).hexdigest()
-
-
-def code_files(stage: str) -> Sequence[Path]:
-    """Return the Python files among the stage's `deps`, those in listed folders too, sorted. Raises `UserError`."""
-    try:
-        pipeline = read_pipeline(PIPELINE.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{PIPELINE} is missing: it says which code a stage runs") from None
-    except ValueError as error:
-        raise UserError(f"{PIPELINE}, which says which code a stage runs, cannot be read: {error}") from None
-    if stage not in pipeline:
-        raise UserError(f"{PIPELINE} has no stage {stage!r}")
-    files: set[Path] = set()
-    for entry in map(Path, pipeline[stage].get("deps", [])):
-        files.update(entry.rglob("*.py") if entry.is_dir() else [entry])
-    return sorted(file for file in files if file.suffix == ".py")

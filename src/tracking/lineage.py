@@ -13,8 +13,8 @@ from src.core.paths import METRICS, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.record import short
-from src.tracking.runs import existing_store, registered_run, run_by_id, runs_of
-from src.tracking.store import Store, tracking_uri
+from src.tracking.runs import existing_store, registered_run, required_store, run_by_id, runs_of
+from src.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,61 +41,44 @@ def trace(name: str) -> Lineage:
     Raises `UserError` where it is none.
     """
     store = existing_store()
+    run: Run | None = None
+    state: State | None = None
+    md5: str | None = None
     if Path(name).is_file():
-        found = _of_model(store, digest(Path(name)))
-        if not found.states and not found.runs:
-            raise UserError(f"{name} is no model that dvc.lock's history or a run holds")
-        return found
-    if name.startswith("models:/"):
-        if store is None:
+        md5 = digest(Path(name))
+    elif name.startswith("models:/"):
+        run = registered_run(required_store(), name)
+    elif _MD5.fullmatch(name):
+        md5, run = name, run_by_id(store, name)
+    else:
+        commit = history.resolve(name)
+        if commit is None:
             raise UserError(
-                f"MLflow at {without_credentials(tracking_uri())} has no runs yet: {name} cannot be looked up"
+                f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS, a commit or experiment"
             )
-        return of_run(registered_run(store, name), store)
-    if _MD5.fullmatch(name):
-        if store is not None and (run := run_by_id(store, name)):
-            return of_run(run, store)
-        found = _of_model(store, name)
-        if not found.states and not found.runs:
-            raise UserError(f"{name} is neither a run's id nor the MD5 of a model in dvc.lock's history or in a run")
-        return found
-    commit = history.resolve(name)
-    if commit is None:
-        raise UserError(f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS, a commit or experiment")
-    state = history.state_of(commit)
-    if state is None:
-        raise UserError(f"{name} has no trained model: its dvc.lock lists none")
-    others = [other for other in history.states(state.model_md5) if other.commit != commit and _agree(other, state)]
-    return Lineage(state.model_md5, [*others, state], _runs(store, state))  # `commit` takes the last
+        state = history.state_of(commit)
+        if state is None:
+            raise UserError(f"{name} has no trained model: its dvc.lock lists none")
+        md5 = state.model_md5
+    if run is not None:
+        md5 = run.data.tags.get("model_md5")
+    if md5 is None:  # the run trained none
+        return Lineage(None, [], [run] if run else [])
 
-
-def of_run(run: "Run", store: Store) -> Lineage:
-    """Trace a run, which comes before others of its model."""
-    md5 = run.data.tags.get("model_md5")
-    if md5 is None:
-        return Lineage(None, [], [run])
-    others = [other for other in runs_of(store, md5) if other.info.run_id != run.info.run_id]
-    return Lineage(md5, [state for state in history.states(md5) if made(run, state)], [run, *others])
-
-
-def made(run: "Run", state: State) -> bool:
-    """Tell whether a run has the parameters of a `dvc.lock`: equal models may come of different ones."""
-    return not history.differences(run.data.params, short(state.parameters))
-
-
-def _of_model(store: Store | None, md5: str) -> Lineage:
-    states = history.states(md5)
-    if not states:
-        return Lineage(md5, [], runs_of(store, md5) if store else [])
-    return Lineage(md5, [state for state in states if _agree(state, states[0])], _runs(store, states[0]))
-
-
-def _agree(one: State, other: State) -> bool:
-    return not history.differences(one.parameters, other.parameters)
-
-
-def _runs(store: Store | None, state: State) -> list["Run"]:
-    return [run for run in runs_of(store, state.model_md5) if made(run, state)] if store else []
+    states, runs = history.states(md5), runs_of(store, md5)
+    if state is not None:  # what was asked for comes last, where `Lineage.commit` takes it
+        states = [*(each for each in states if each.commit != state.commit), state]
+    if run is not None:
+        runs = [run, *(each for each in runs if each.info.run_id != run.info.run_id)]
+    if not states and not runs:
+        raise UserError(f"{name} is neither a run's id nor a model that dvc.lock's history or a run holds")
+    # Equal models may come of different parameters: those of what was asked for count.
+    wanted = runs[0].data.params if run is not None or not states else short((state or states[0]).parameters)
+    return Lineage(
+        md5,
+        [each for each in states if not history.differences(short(each.parameters), wanted)],
+        [each for each in runs if not history.differences(each.data.params, wanted)],
+    )
 
 
 def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
@@ -106,26 +89,29 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield "model", lineage.model_md5 or "none: the run trained no model"
     logged = run.inputs.dataset_inputs if run and run.inputs else []
     yield "data", (state.data_md5 if state else None) or (logged[0].dataset.digest if logged else "unknown")
-    yield "commit", _commit(lineage)
+    if lineage.commit is not None:
+        others = sum(bool(each.commit) for each in lineage.states) - 1
+        yield "commit", history.describe(lineage.commit) + (f" (and {others} more)" if others else "")
+    elif lineage.states:
+        yield "commit", "not yet: dvc.lock of the working tree holds it"
+    else:
+        yield "commit", "none: no dvc.lock holds this model with these parameters"
     for each in lineage.runs:
         yield "run", f"{each.info.run_name} ({each.info.run_id}) {each.info.status}"
     if run is None:
         yield "run", f"none at {without_credentials(tracking_uri())}: python -m src.track sync makes one"
-    elif base := tags.get("mlflow.source.git.commit"):
-        yield "code", f"{base[:7]}, {tags.get('code')}"
+    elif commit := tags.get("mlflow.source.git.commit"):
+        yield "code", f"{commit[:7]}, {tags.get('code')}"
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
-    yield from (("rebuild", command) for command in commands(lineage))
-
-
-def _commit(lineage: Lineage) -> str:
-    commits = [state.commit for state in lineage.states if state.commit]
+    base = next((run for run in lineage.runs if "mlflow.source.git.commit" in run.data.tags), None)
     if lineage.commit is not None:
-        return history.describe(lineage.commit) + (f" (and {len(commits) - 1} more)" if len(commits) > 1 else "")
-    if lineage.states:
-        return "not yet: dvc.lock of the working tree holds it"
-    return "none: no dvc.lock holds this model with these parameters"
+        yield "rebuild", f"python -m src.track rebuild {lineage.commit[:12]}"
+    elif base is not None:
+        yield "rebuild", f"python -m src.track rebuild {base.info.run_id}"
+    else:
+        yield "rebuild", "cannot be: neither a commit nor a run says from which code"
 
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
@@ -144,17 +130,3 @@ def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
             found |= {f"{prefix}{key}": value for key, value in numbers.items() if isinstance(value, int | float)}
     hidden = re.compile("_ci_|^epoch/|^system/")
     yield from (f"{name} {value:g}" for name, value in sorted(found.items()) if not hidden.search(name))
-
-
-def commands(lineage: Lineage) -> list[str]:
-    """Return what to type, in the repository's root, to get the model once more."""
-    if lineage.commit is not None:
-        return [
-            f"python -m src.track rebuild {lineage.commit[:12]}",
-            f"or by hand: git worktree add --detach ../rebuild {lineage.commit[:12]} && cd ../rebuild && "
-            "dvc repro --force --no-run-cache evaluate",
-        ]
-    run = next((run for run in lineage.runs if "mlflow.source.git.commit" in run.data.tags), None)
-    if run is None:
-        return ["cannot be: neither a commit nor a run says from which code"]
-    return [f"python -m src.track rebuild {run.info.run_id}"]

@@ -5,10 +5,8 @@ to the store would hold Python's lock, which training needs too. What does not f
 dropped, since files have it as well, and `src.tracking.sync` completes the run from them.
 """
 
-import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,8 +20,6 @@ from src.training.results import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
 _START = 20.0  # the same after the beginning: on a busy machine importing MLflow takes longer than a short training
-_HURRY = 3.0  # the same where a user or a scheduler ends us
-_PIPE = 2**20  # bytes, some 2,000 epochs; systems other than Linux have pipes of their own size, as may a user
 _SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # no file has what differs from run to run
 
 
@@ -36,9 +32,6 @@ class Live:
         self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
         assert self._sender.stdin is not None
         self._pipe = self._sender.stdin.fileno()
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with suppress(OSError):  # the system bounds what a user's pipes hold: then it is a small one
-                fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE)
         os.set_blocking(self._pipe, False)
 
     def log_epoch(self, epoch: Epoch) -> None:
@@ -62,14 +55,10 @@ class Live:
             try:
                 sender.wait(patience)
             except subprocess.TimeoutExpired:
-                sender.send_signal(signal.SIGALRM)  # which ends it; one that has warned already ends as if by itself
-                with suppress(subprocess.TimeoutExpired):
-                    sender.wait(1)
-            sender.kill()
-        if sender.returncode == -signal.SIGALRM:
-            where = without_credentials(tracking_uri())
-            words = "no answer yet: training goes on, python -m src.track sync completes the run"
-            print(f"warning: MLflow at {where}: {words}", file=sys.stderr, flush=True)
+                sender.kill()
+                where = without_credentials(tracking_uri())
+                words = "no answer yet: training goes on, python -m src.track sync completes the run"
+                print(f"warning: MLflow at {where}: {words}", file=sys.stderr, flush=True)
 
     def _put(self, **entry: Any) -> None:
         line = json.dumps({"time": _now(), **entry}) + "\n"
@@ -81,15 +70,15 @@ class Live:
 def live(session: str) -> Iterator[Live]:
     """Make a run that ends FINISHED; FAILED where the block raises, KILLED on Ctrl-C and SIGTERM."""
     run, began = Live(session), time.monotonic()
+    status, patience = "FAILED", _PATIENCE
     try:
         yield run
+        status, patience = "FINISHED", max(_PATIENCE, _START - (time.monotonic() - began))
     except KeyboardInterrupt:
-        run.end("KILLED", _HURRY)
+        status = "KILLED"
         raise
-    except BaseException:
-        run.end("FAILED", _PATIENCE)
-        raise
-    run.end("FINISHED", max(_PATIENCE, _START - (time.monotonic() - began)))
+    finally:
+        run.end(status, patience)
 
 
 def _now() -> int:

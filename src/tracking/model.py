@@ -35,8 +35,6 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    if len(example) < 2:
-        raise ValueError(f"an example of at least 2 images is needed, not {len(example)}")
     # The caller's stays where it is, in its mode and layout; torch's exporter warns of channels-last weights.
     module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
     images = np.array(example[:2])  # a copy: torch warns of read-only memory maps

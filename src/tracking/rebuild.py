@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from src.core import paths, process
+from src.core import paths
 from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
 from src.tracking.lineage import Lineage
-from src.tracking.runs import existing_store
+from src.tracking.runs import required_store
 from src.tracking.store import artifacts, explained
 
 
@@ -79,8 +79,13 @@ def rebuild(wanted: Source) -> Rebuilt:
         # Hooks of the user (DVC's own checks data out) have no business there.
         hooks = ("-c", "core.hooksPath=/dev/null")
         run("git", *hooks, "worktree", "add", "--quiet", "--detach", str(folder), wanted.commit, cwd=root)
-        if wanted.run_id:
-            _lay_on(folder, wanted.run_id)
+        if wanted.run_id:  # its own parameters and changes of code
+            store = required_store()
+            with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
+                files = artifacts(store, store.client.get_run(wanted.run_id).info.artifact_uri)
+                shutil.copy(files.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)
+                if "code.diff" in {file.path for file in files.list_artifacts()}:
+                    run("git", "apply", "--whitespace=nowarn", files.download_artifacts("code.diff", temporary))
         if (local := Path(".dvc/config.local")).is_file():
             shutil.copy(local, folder / ".dvc")
         cache = subprocess.run(["dvc", "cache", "dir"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -101,21 +106,7 @@ def rebuild(wanted: Source) -> Rebuilt:
         tables = (paths.VALIDATION_PREDICTIONS, paths.PREDICTIONS)
         answers = {path: (folder / path).read_bytes() for path in tables if path.as_posix() in found}
     finally:
-        with process.undisturbed():
-            git("worktree", "remove", "--force", "--force", str(folder))
-            shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
+        git("worktree", "remove", "--force", "--force", str(folder))
+        shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
     differing = [path for path, md5 in wanted.expected.items() if found.get(path) != md5 or path in committed]
     return Rebuilt(found[paths.MODEL.as_posix()], differing, answers)
-
-
-def _lay_on(folder: Path, run_id: str) -> None:
-    """Give the worktree the run's own parameters and changes of code."""
-    store = existing_store()
-    assert store is not None
-    with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
-        repository = artifacts(store, store.client.get_run(run_id).info.artifact_uri)
-        shutil.copy(repository.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)
-        if "code.diff" in {file.path for file in repository.list_artifacts()}:
-            patch = repository.download_artifacts("code.diff", temporary)
-            if subprocess.run(["git", "apply", "--whitespace=nowarn", patch], cwd=folder, check=False).returncode:
-                raise UserError(f"code.diff of the run {run_id} does not apply to its commit")

@@ -29,9 +29,20 @@ def existing_store() -> Store | None:
     return None if place is not None and not place.is_file() else open_store()
 
 
-def find_runs(store: Store, query: str = "", *, everywhere: bool = False) -> list["Run"]:
-    """Return all that match, newest first: those of the store's experiment, or of every one."""
+def required_store() -> Store:
+    """Return the store. Raises `UserError` where its database is not there yet."""
+    store = existing_store()
+    if store is None:
+        uri = without_credentials(tracking_uri())
+        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
+    return store
+
+
+def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False) -> list["Run"]:
+    """Return all that match, newest first: those of the store's experiment, or of every one; none without a store."""
     found: list[Run] = []
+    if store is None:
+        return found
     token: str | None = None
     with explained(store.uri):
         ids = [store.experiment_id]
@@ -44,12 +55,12 @@ def find_runs(store: Store, query: str = "", *, everywhere: bool = False) -> lis
     return found
 
 
-def runs_of(store: Store, model_md5: str) -> list["Run"]:
+def runs_of(store: Store | None, model_md5: str) -> list["Run"]:
     """Return those of a model, newest first."""
     return find_runs(store, f"tags.model_md5 = '{model_md5}'", everywhere=True)
 
 
-def run_by_id(store: Store, run_id: str) -> "Run | None":
+def run_by_id(store: Store | None, run_id: str) -> "Run | None":
     """Ask by a query, which finds nothing where `get_run` would raise."""
     return next(iter(find_runs(store, f"attributes.run_id = '{run_id}'", everywhere=True)), None)
 

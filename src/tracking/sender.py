@@ -8,7 +8,6 @@ Times are in milliseconds. PID is the training's process: the run is dead when t
 import json
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -83,16 +82,6 @@ def main(session: str, began: int, pid: int) -> None:
     """Send each batch once, in order. After a failure drop what comes for a while; warn of the first failure alone."""
     warned, failed = False, -_SAMPLE
     run: _Run | None = None
-
-    def warn(reason: str) -> None:
-        nonlocal warned
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))  # the training need not say that there is no answer
-        if not warned:
-            words = "training goes on, python -m src.track sync completes the run"
-            sys.stderr.write(f"warning: {reason}: {words}\n")
-            sys.stderr.flush()
-        warned = True
-
     for batch in _batches():
         if time.monotonic() - failed > _SAMPLE:
             try:
@@ -100,7 +89,11 @@ def main(session: str, began: int, pid: int) -> None:
                 run.log(batch)
             except Exception as error:  # a dying server answers in ways that nobody foresaw: whatever it is, it is told
                 failed = time.monotonic()
-                warn(without_credentials(" ".join(str(error).split())) or type(error).__name__)
+                reason = without_credentials(" ".join(str(error).split())) or type(error).__name__
+                words = "training goes on, python -m src.track sync completes the run"
+                if not warned:
+                    print(f"warning: {reason}: {words}", file=sys.stderr, flush=True)
+                warned = True
         if batch and "status" in batch[-1]:
             os._exit(0)  # the training waits, and what Python clears up takes a while
 

@@ -4,7 +4,7 @@
     with explained(store.uri):                     # an error of MLflow becomes a `UserError` of one line
         run_id = store.client.create_run(store.experiment_id, run_name="trial 3", tags={}).info.run_id
         store.client.log_batch(run_id, metrics=[…], params=[…], tags=[…])
-        upload(store, run_id, Path("reports/tuning"), "tuning")    # a file, or what a folder holds, into this folder
+        artifacts(store, location).log_artifacts("reports/tuning", "tuning")     # the run's files
 
 `src.tracking.runs` finds runs.
 """
@@ -81,16 +81,11 @@ def open_store(experiment: str | None = None) -> Store:
     if file is None:
         with explained(uri):
             return _opened(uri, name, None)
-    if not file.parent.is_dir():
-        raise UserError(f"MLflow at {uri}: the folder {file.parent} is missing")
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
-    try:
-        with FileLock(f"{file}.lock", timeout=20), explained(uri):
-            _prepare_database(file)
-            return _opened(uri, name, file)
-    except Timeout:
-        raise UserError(f"another process has been opening {file} for 20 s: end it, or remove {file}.lock") from None
+    with explained(uri), FileLock(f"{file}.lock"):
+        _prepare_database(file)
+        return _opened(uri, name, file)
 
 
 @contextmanager
@@ -132,16 +127,6 @@ def artifacts(store: Store, location: str) -> Any:
     return get_artifact_repository(location, tracking_uri=store.uri)
 
 
-def upload(store: Store, run_id: str, path: Path, folder: str) -> None:
-    """Copy a file, or what a folder holds, into a folder of the run. Raises `UserError`."""
-    with explained(store.uri):
-        repository = artifacts(store, store.client.get_run(run_id).info.artifact_uri)
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                below = file.parent.relative_to(path) if path.is_dir() else ""
-                repository.log_artifact(str(file), (Path(folder) / below).as_posix())
-
-
 def quieten() -> None:
     """Set, before MLflow's import: no telemetry, no long waits, warnings only, no value shortened behind our back."""
     os.environ.update(
@@ -158,19 +143,13 @@ def quieten() -> None:
 
 def _opened(uri: str, name: str, file: Path | None) -> Store:
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(name)
     if found is None:
         server = urlsplit(uri).scheme in ("http", "https")  # which has a place of its own for artifacts
         place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
-        try:
-            made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return _opened(uri, name, file)  # another machine was faster
+        made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
         if file is not None and file.parent.resolve() == main_root():
             # MLflow makes every location absolute, although it reads relative ones: see `artifacts`.
             with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:

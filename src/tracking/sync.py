@@ -45,9 +45,18 @@ def complete(fresh: str = "") -> Completed:
     fresh: the stage that has just written its results, which DVC has not recorded yet. Raises `UserError` where the
     store cannot be used, or `dvc.lock` does not hold the model.
     """
-    record = read_record(fresh)
-    store = open_store()
-    run = _find(store, record) or _create(store, record)
+    record, store = read_record(fresh), open_store()
+    # The newest run of this model with these parameters, or that of the training whose end the store did not see.
+    own = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
+    own = [run for run in own if not history.differences(run.data.params, record.params)]
+    if not own and (session := finished_session(record.model_md5)):
+        own = find_runs(store, f"tags.{SESSION} = '{session}'")
+    if own:
+        run = own[0]
+    else:
+        with explained(store.uri):
+            tags = {**source_tags(record.source), **record.tags}
+            run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
     changed = _complete(store, run, record)
     close_dead(store)
     discard_recorded()
@@ -61,21 +70,6 @@ def complete_or_warn(fresh: str) -> None:
         complete(fresh)
     except UserError as error:
         print(f"warning: {error}: python -m src.track sync completes the run", file=sys.stderr, flush=True)
-
-
-def _find(store: Store, record: Record) -> "Run | None":
-    """Return the newest run of this model with these parameters, or that of the training whose end it did not see."""
-    for run in find_runs(store, f"tags.model_md5 = '{record.model_md5}'"):
-        if not history.differences(run.data.params, record.params):
-            return run
-    session = finished_session(record.model_md5)
-    return next(iter(find_runs(store, f"tags.{SESSION} = '{session}'")), None) if session else None
-
-
-def _create(store: Store, record: Record) -> "Run":
-    with explained(store.uri):
-        tags = {**source_tags(record.source), **record.tags}
-        return store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
 
 
 def _complete(store: Store, run: "Run", record: Record) -> bool:

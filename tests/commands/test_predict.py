@@ -127,10 +127,10 @@ def test_what_cannot_be_read_is_told_and_skipped(
     assert run_predict(monkeypatch, folder, "--format", "json") == 1
     output = capsys.readouterr()
     assert [Path(row["file"]).name for row in as_json(output.out)] == ["a.jpg", "unnamed"]
-    broken, empty, counts = output.err.splitlines()
+    empty, broken, counts = output.err.splitlines()
     assert broken.startswith(f"unreadable: {folder}/b/broken.jpg: ")
     assert empty.startswith(f"unreadable: {folder}/z.png: ")
-    assert counts == "2 classified, 2 unreadable, 2 ignored"
+    assert counts == "2 classified, 2 unreadable, 1 ignored"
     # Named by the user, everything is tried.
     assert run_predict(monkeypatch, folder / "b/notes.txt", folder / "a.jpg") == 1
     assert "notes.txt: not an image" in capsys.readouterr().err

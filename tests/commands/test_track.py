@@ -162,11 +162,11 @@ def test_what_is_no_model_is_one_line(clone: Clone) -> None:
     del clone
     for name, reason in {
         "nothing": "nothing is not a file",
-        "0" * 32: "neither a run's id nor the MD5",
+        "0" * 32: "neither a run's id nor a model that",
         "HEAD~2": "its dvc.lock lists none",
         "models:/digits": "must be models:/NAME@ALIAS",
         "--output=x": "is not a file",
-        "README.md": "README.md is no model that",
+        "README.md": "README.md is neither a run's id nor a model that",
     }.items():
         with pytest.raises(UserError, match=reason):
             track._show(name)

@@ -104,13 +104,12 @@ def test_its_results_say_what_was_found_and_how_sure_that_is(clone: Path) -> Non
     complete = trials(clone)[lambda table: table["state"] == "complete"]
     assert best["best"]["accuracy"] == pytest.approx(complete["validation_accuracy"].max(), abs=1e-6)
     assert sum(best["trials"].values()) == 6
-    assert best["repeatable"]
     confirmation = pandas.read_csv(clone / "reports/tuning/confirmation.csv")
     assert set(confirmation["setting"]) == {"present", f"trial {best['best']['trial']}"}
     assert confirmation["runs"].tolist() == [5, 5]
     assert best["winner"]["setting"] == confirmation["setting"][0]
     page = (clone / "reports/tuning/index.html").read_text()
-    assert best["winner"]["verdict"].replace(" %", "\N{NO-BREAK SPACE}%") in page
+    assert best["verdict"].replace(" %", "\N{NO-BREAK SPACE}%") in page
     assert "<script" not in page
 
 
@@ -167,7 +166,6 @@ def test_workers_lose_no_trial_and_a_failed_one_says_why(clone: Path) -> None:
     assert process.returncode == 0, output
     table = trials(clone)
     assert table["trial"].tolist() == list(range(6))
-    assert not json.loads((clone / "reports/tuning/best.json").read_text())["repeatable"]
     failed = table[table["state"] == "failed"]
     assert set(failed["train.optimizer.lr"]) == {1e30}
     assert failed["reason"].str.contains("loss became").all()
@@ -195,7 +193,9 @@ def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, a
 def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
     substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
     process = search(clone, until="^search ")
-    time.sleep(4)
+    while not psutil.Process(process.pid).children():
+        time.sleep(0.1)
+    time.sleep(1)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)

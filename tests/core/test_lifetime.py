@@ -75,18 +75,6 @@ def test_sigterm_does_not_disturb_the_cleaning_up(number: signal.Signals, code: 
     assert process.returncode == code
 
 
-def test_what_must_not_be_disturbed_is_done_before_the_signal_counts() -> None:
-    work = WORK.replace("        time.sleep(60)", "        with undisturbed():\n            time.sleep(1)\n"
-                        "            print('whole', flush=True)\n        time.sleep(60)")  # fmt: skip
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        process = started("from src.core.process import undisturbed\n" + work.format(cleaning=0))
-        time.sleep(0.2)
-        for _ in range(2):
-            process.send_signal(number)
-        assert process.communicate(timeout=30)[0] == "whole\ncleaned up\n"
-        assert process.returncode == code
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_cleaning_up_is_bounded(number: signal.Signals) -> None:
     code = "from src.core import process; process.GRACE = 1\n" + WORK.format(cleaning=50)

@@ -63,8 +63,7 @@ def clean(patch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE"):
         patch.delenv(name, raising=False)
     patch.setenv("PYTHONPATH", str(ROOT))  # for what a test starts in a tree without our code
-    for name in ("_PATIENCE", "_HURRY"):
-        patch.setattr(f"src.tracking.live.{name}", 60.0)
+    patch.setattr("src.tracking.live._PATIENCE", 60.0)
 
 
 def epoch(number: int) -> Epoch:

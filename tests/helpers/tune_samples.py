@@ -35,7 +35,7 @@ def params(**tune: Any) -> Params:
 def plan(trials: int, **tune: Any) -> Plan:
     settings = params(**tune)
     entries = space.distributions(settings)
-    return Plan(settings, "sample", "{}", trial_count(settings.tune.sampler, entries, trials), entries)
+    return Plan(settings, "sample", trial_count(settings.tune.sampler, entries, trials), entries)
 
 
 def epoch(number: int, accuracy: float, loss: float = 0.5) -> Epoch:

@@ -1,5 +1,6 @@
 """A model over HTTP: real requests to a real server, in a thread of the test or as the command."""
 
+import asyncio
 import base64
 import io
 import re
@@ -21,8 +22,10 @@ from PIL import Image
 from prediction_samples import as_json, make_model, run_predict
 from serving_samples import COLOUR, forms, post, served, small
 
+from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.models.file import Calibration
+from src.prediction.batching import Batcher
 from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import load
 from src.prediction.serving import Limits
@@ -147,7 +150,7 @@ def test_bad_input_is_one_sentence(arguments: dict[str, Any], status: int, sente
 
 
 def test_who_stops_sending_holds_no_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.prediction.uploads.MOST_SECONDS", 0.2)
+    monkeypatch.setattr("src.prediction.serving.MOST_SECONDS", 0.2)
     with served(small(), limits=Limits(requests=1)) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -191,3 +194,22 @@ def test_photos_of_many_requests_are_one_batch_and_too_many_are_refused() -> Non
     assert 'batch_photos_bucket{le="1.0"} 1\n' in counted
     assert 'batch_photos_bucket{le="4.0"} 2\n' in counted
     assert "batch_photos_sum 5.0\n" in counted
+
+
+def test_what_a_batch_raises_reaches_its_requests_alone() -> None:
+    def compute(images: Any) -> Any:
+        if images.max() == 255:
+            raise UserError("the model's probabilities are not finite numbers")
+        return images.reshape(len(images), -1)[:, :2].astype(np.float32)
+
+    sizes: list[float] = []
+
+    async def asked() -> list[Any]:
+        batcher = Batcher(compute, 2, sizes.append)
+        with pytest.raises(UserError, match="not finite"):
+            await batcher.probabilities(np.full((2, 2, 1), 255, np.uint8))
+        images = [np.full((2, 2, 1), number, np.uint8) for number in range(5)]
+        return await asyncio.gather(*map(batcher.probabilities, images))
+
+    assert [row[0] for row in asyncio.run(asked())] == [0, 1, 2, 3, 4]
+    assert sizes == [1, 2, 2, 1]

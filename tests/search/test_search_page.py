@@ -1,6 +1,5 @@
 """The tables, pictures and page of a search whose trials take no time."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ def shown(
 ) -> tuple[list[str], str]:
     """Names of the pictures, and the page."""
     drawn = draw_all(folder, search, trials, rows)
-    page.write_page(search, trials, rows, True, drawn)
+    page.write_page(search, trials, rows, best.best_of(search, trials, rows)["verdict"], drawn)
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == len(drawn)
     return [path.stem for path in drawn], text.replace("\xa0", " ")
@@ -63,7 +62,7 @@ def test_every_picture_is_drawn_and_shown(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), "git keeps them: equal results, equal bytes"
     table = trials_table(trials, search)
     assert table.columns.tolist() == ["trial", "state", "validation_accuracy", "epochs", *SPACE, "reason"]
-    found = best.best_of(search, trials, rows, True)
+    found = best.best_of(search, trials, rows)
     assert found["winner"]["values"] == {"model.dropout": 0.1}
     assert found["winner"]["model_md5"] == "md5 of 3" or trials[3].state == TrialState.PRUNED
 
@@ -80,8 +79,8 @@ def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
     trials = searched(search)
     names, text = shown(search, trials, [], tmp_path)
     assert names[0] == "pareto_front"
-    assert "These trials form the Pareto front" in text
-    found = best.best_of(search, trials, [], False)
+    assert "Pareto front: trials " in text
+    found = best.best_of(search, trials, [])
     assert "winner" not in found
     assert [entry["accuracy"] for entry in found["front"]] == sorted(
         (entry["accuracy"] for entry in found["front"]), reverse=True
@@ -90,5 +89,4 @@ def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
 
 def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too(tmp_path: Path) -> None:
     search = plan(4, space={"train.augment.flip": {"choices": [True, False]}}, sampler="random", pruner="none")
-    search = replace(search, question="another")
     assert shown(search, searched(search), [], tmp_path)[0] == ["history", "intermediate_values", "slice"]

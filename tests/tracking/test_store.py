@@ -16,7 +16,7 @@ from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tre
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import write_json
-from src.tracking.store import artifacts, open_store, upload
+from src.tracking.store import artifacts, open_store
 from src.tracking.sync import complete
 
 pytestmark = pytest.mark.slow
@@ -43,9 +43,10 @@ def test_a_clone_that_was_moved_or_copied_has_its_artifacts_at_once(
 ) -> None:
     """As `mlflow ui` there reads them: nothing of ours runs in between."""
     store = open_store()
-    run = store.client.create_run(store.experiment_id).info.run_id
-    upload(store, run, Path("dvc.yaml"), "reports")
-    upload(store, run, Path("src"), "code")
+    info = store.client.create_run(store.experiment_id).info
+    run, files = info.run_id, artifacts(store, info.artifact_uri)
+    files.log_artifact("dvc.yaml", "reports")
+    files.log_artifacts("src", "code")
     tree.rename(tmp_path / "moved 100%")
     monkeypatch.chdir(tmp_path / "moved 100%")
     from mlflow import MlflowClient
