@@ -8,6 +8,7 @@
 A file is named as in the source, as `src.audit` names it. `reason` is for people, and may be left out.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -36,7 +37,11 @@ def read_corrections() -> Iterator[Correction]:
     """Yield the lines of the file, none where it is missing. Raise `UserError` for one that is no correction."""
     if not CORRECTIONS.exists():
         return
-    for line, record in read_table(CORRECTIONS.name, CORRECTIONS.read_bytes()):
+    try:
+        records = read_table(CORRECTIONS.name, CORRECTIONS.read_bytes())
+    except csv.Error as error:
+        raise UserError(f"{CORRECTIONS} is no table that can be read ({error}): repair it") from None
+    for line, record in records:
         if missing := set(COLUMNS[:3]) - record.keys():
             raise UserError(f"{CORRECTIONS} has no column {min(missing)}: its first line is {','.join(COLUMNS)}")
         if "\ufffd" in str(record):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.data.images import to_image
+from src.data.layout import counted
 from src.data.prepared import SPLITS, DuplicateSets, Example
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices
 
@@ -29,6 +30,8 @@ PLAIN = 12  # of 255: before a plain background the four corners differ by no mo
 CORRELATION = 0.9  # of equal pictures: 0.97 and more with few exceptions; of others, where hashes agree: 0.8 at most
 EDGES = 0.92  # correlation of the edges before plain backgrounds
 SIDE, SMALLER_SIDE = 24, 16  # pixels of the copies that are correlated
+LARGEST = 16  # images of a set: copies of a photo are few, what one camera sees is much
+MOST_PLAIN = 2**15  # images before plain backgrounds, each of which is compared with each: a minute or two
 SMALLEST = 32  # pixels; in smaller images unlike things (digits) look alike
 _LENGTH = 4_000  # of the vectors that are correlated: integers, whose products float32 adds exactly up to 2**24
 _COMPARED = 2**20  # hashes, and pairs of them, at a time
@@ -52,10 +55,16 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
 
     equal: (N,), the first image with the same pixels, often itself; of those one is compared.
     Where that first one goes with a yet earlier image, the image begins a set of its own, so that no chain of
-    likenesses grows through a class. Memory stays bounded; the time grows with N², though its factor is small.
+    likenesses grows through a class. Sets of more than `LARGEST` are no copies but frames of one scene, or things of one
+    form: they are taken apart, and a line says so, as it does of too many plain backgrounds to compare. Memory stays
+    bounded; the time grows with N², though its factor is small.
     """
     images = np.flatnonzero(equal == np.arange(len(equal)))
     variants, plain = _hashes(pixels, images)
+    compared = images[plain]
+    if len(compared) > MOST_PLAIN:
+        print(f"{len(compared):,} images before plain backgrounds are too many to compare: only equal ones are found")
+        compared = compared[:0]
 
     @lru_cache(_GREY)
     def grey(image: int) -> Vectors:
@@ -67,7 +76,7 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
         return _edges(_small(to_image(pixels[image]).convert("YCbCr"), SIDE, SIDE))
 
     first = np.arange(len(pixels))
-    by_hash, by_edges = _near_hashes(variants, images, plain), _near_edges(pixels, images[plain])
+    by_hash, by_edges = _near_hashes(variants, images, plain), _near_edges(pixels, compared)
     ways = chain(zip(by_hash, repeat((grey, CORRELATION))), zip(by_edges, repeat((edges, EDGES))))
     for proposed, (vectors, least) in ways:  # each pair may be proposed several times
         one, other = np.minimum(*proposed), np.maximum(*proposed)
@@ -84,6 +93,13 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
     for image in np.flatnonzero(first != np.arange(len(first))):
         if first[first[image]] != first[image]:
             first[image] = image
+    large = np.bincount(first, minlength=len(first)) > LARGEST
+    if alike := int(large[first].sum()):
+        print(
+            f"{alike:,} images look alike in {counted(int(large.sum()), 'set')} of more than {LARGEST}, too many for "
+            "copies: divided one by one; if they are frames of one scene, split.groups keeps them together"
+        )
+    first = np.where(large[first], np.arange(len(first)), first)
     return first[equal]
 
 

@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from src.core.errors import UserError
@@ -28,11 +29,14 @@ class Row(NamedTuple):
 def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     """Add a table's rows, by the names of their files, to those of other tables. Return False if it is no such table.
 
-    Raise `UserError` naming the line that lacks a value, or contradicts another line.
+    Raise `UserError` naming the line that lacks a value, or contradicts another line; and for a table that is called
+    `labels` or `metadata` and is damaged.
     """
     try:
         records = read_table(name, content)
-    except (TypeError, ValueError, csv.Error):
+    except (TypeError, ValueError, csv.Error) as error:
+        if PurePosixPath(name).stem.lower() in ("labels", "metadata"):
+            raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
         return False
     columns = {str(column).strip().lower(): column for column in records[0][1]} if records else {}
     file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
@@ -64,7 +68,7 @@ def read_table(name: str, content: bytes) -> list[tuple[int, dict[Any, Any]]]:
         lines = enumerate(text.split("\n"), 1)
         return [(number, dict(json.loads(line))) for number, line in lines if line.strip()]
     header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count))
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count), strict=True)
     return [(reader.line_num, record) for record in reader]
 
 

@@ -174,7 +174,7 @@ def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
 
 
 def _check_depth(parts: list[list[str]]) -> None:
-    """Raise `UserError` if one of the class folders seems to hold the classes itself, as in a repository's zip."""
+    """Raise `UserError` if one of the class folders seems to hold the classes itself, or if all of them may."""
     direct = {part[0] for part in parts if len(part) == 2}
     below: dict[str, set[str]] = {}
     for part in parts:
@@ -187,6 +187,12 @@ def _check_depth(parts: list[list[str]]) -> None:
                 f"{_quoted(sorted({part[0] for part in parts} - {name}), 3)}: if its folders are the classes, give "
                 f"{name!r} alone as the source; if it is a class, move its images up"
             )
+    inner = next(iter(below.values()), set())
+    if len(below) > 1 < len(inner) and not direct and all(folders == inner for folders in below.values()):
+        raise UserError(
+            f"{_quoted(sorted(below), 3)} all hold the folders {_quoted(sorted(inner), 3)}: either may be the classes: "
+            "move the classes to the top and the photos right into them, or list them in labels.csv (file,label)"
+        )
 
 
 def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             count = ((staged.labels == label) & (official >= 0)).sum()
             raise UserError(
                 f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
-                "(equal images and groups stay together): add images, or change split or data.limit"
+                "(equal and nearly equal images and groups stay together): add images, or change split or data.limit"
             )
     return where
 

@@ -107,6 +107,18 @@ LABELS = {name: "cat" if number < 10 else "dog" for number, name in enumerate(PH
 DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "\u00e9t\u00e9") for form in ("NFD", "NFC"))
 
 CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
+    "classes in folders of cameras": (
+        class_folders(TWO, "photos/cam1/") | class_folders(FEW, "photos/cam2/", 100),
+        "'cam1', 'cam2' all hold the folders 'cat', 'dog': either may be the classes",
+    ),
+    "a table of labels that is cut off": (
+        PHOTOS | {"metadata.jsonl": json_lines(LABELS)[:-4]},
+        r"metadata.jsonl is no table that can be read \(.*\): repair or remove it",
+    ),
+    "a table of labels with an open quote": (
+        PHOTOS | {"labels.csv": table({**LABELS, "0.png": '"cat'})},
+        r"labels.csv is no table that can be read \(.*\): repair or remove it",
+    ),
     # Splits by folders
     "capitals": (splits("Train", "TEST"), GIVEN),
     "years": (splits("train2017", "test2017"), GIVEN),

@@ -8,6 +8,8 @@ import pytest
 from data_samples import check_promises, class_folders, digests, run_stages, write_files
 
 from src.core.errors import UserError
+from src.core.paths import CORRECTIONS
+from src.data.corrections import read_corrections
 from src.data.prepared import SPLITS, open_split, read_names
 
 HEADER = "file,action,value,reason\n"
@@ -105,6 +107,14 @@ def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) 
     corrections(*lines)
     with pytest.raises(UserError, match=message):
         run_stages(None)
+
+
+def test_an_open_quote_swallows_no_line() -> None:
+    lines = 'cat/0.png,drop,,"blurred\ncat/1.png,drop,,dark\n'
+    CORRECTIONS.parent.mkdir(exist_ok=True)
+    CORRECTIONS.write_text(f"file,action,value,reason\n{lines}")
+    with pytest.raises(UserError, match=r"corrections.csv is no table that can be read \(unexpected end of data\)"):
+        list(read_corrections())
 
 
 def test_a_table_without_the_columns_is_named() -> None:

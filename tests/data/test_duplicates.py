@@ -56,6 +56,24 @@ def test_copies_are_found_and_nothing_else(kind: str, picture: Callable[[int], I
     assert found(pixels(photos + copies)) == [*range(60), *range(20)]
 
 
+def test_frames_of_one_scene_are_no_copies(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [scene(1).copy() for _ in range(40)]
+    for number, frame in enumerate(frames):
+        frame.paste((number, 99, 0), (number, 0, number + 12, 12))  # a small thing before the scene
+    frames += [scene(2), again(scene(2))]
+    assert found(pixels(frames)) == [*range(41), 40]
+    assert "40 images look alike in 1 set of more than 16, too many for copies" in capsys.readouterr().out
+
+
+def test_so_many_plain_images_that_comparing_takes_hours_are_not_compared(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "MOST_PLAIN", 2)
+    photos = [thing(1), again(thing(1)), thing(2), scene(1), again(scene(1))]
+    assert found(pixels(photos)) == [0, 1, 2, 3, 3]
+    assert "3 images before plain backgrounds are too many to compare" in capsys.readouterr().out
+
+
 def test_grey_and_plain_images_are_compared_too() -> None:
     grey = pixels([scene(1), again(scene(1)), scene(2)])[..., :1]
     assert found(grey) == [0, 0, 2]
