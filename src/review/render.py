@@ -99,12 +99,16 @@ def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], s
 
 
 def _code(value: Any) -> Any:
-    """Set text as it is: in backticks, or character by character where those would not hold it."""
+    """Set text as it is: in backticks, or character by character where those would not hold it.
+
+    What is not seen, as the end of a line or a change of direction, is written as Python does: `\\n`, `\\u202e`.
+    """
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    if value and not set(value) & set("`|\r\n") and value == value.strip():
-        return Markup(f"`{value}`")
-    return Markup(f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in value)}</code>")
+    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    if seen and not set(seen) & set("`|") and seen == seen.strip():
+        return Markup(f"`{seen}`")
+    return Markup(f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in seen)}</code>")
 
 
 def _listed(texts: list[str]) -> str:
@@ -115,8 +119,8 @@ def _listed(texts: list[str]) -> str:
 
 def _warning(text: str) -> str:
     """Set text as a warning, as GitHub has it; nothing without text."""
-    lines = text.strip().splitlines()
-    return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in lines)]) if lines else ""
+    text = text.strip()
+    return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in text.split("\n"))]) if text else ""
 
 
 def _signed(number: float, form: str = "+,") -> str:

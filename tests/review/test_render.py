@@ -180,6 +180,30 @@ def test_names_are_never_markup(repo: Path, tell: Any) -> None:
     assert not {"script", "em", "a"} & set(Page(page).tags)
 
 
+def test_no_text_of_a_branch_ends_its_line(repo: Path, tell: Any) -> None:
+    """Where it did, what follows were markup, in a warning even a heading."""
+    separators = "\v\f\r\n\x1c\x1d\x1e\x85\u2028\u2029\u202e\u200b"  # the last two hide or turn what follows
+    odd = "".join(f"a{separator}# <script> ![c](d) " for separator in separators)
+    strange = [table.replace(r"class (\d)", rf"{odd}\1", regex=True) for table in (VALIDATION, TEST)]
+    results(repo, *strange, "strange base")
+    commit(repo, "strange base")
+    flipped = with_flips(VALIDATION, 20, 10).replace(r"class (\d)", rf"{odd}\1", regex=True)
+    flipped["name"] = strange[0]["name"]
+    substitute(repo / "params.yaml", "lr: 0.01", f"lr: {json.dumps(odd)}")
+    results(repo, flipped, strange[1], "strange head", environment=odd)
+    pipeline = (repo / "dvc.yaml").read_text(encoding="utf-8").rstrip()
+    (repo / "dvc.yaml").write_text(f"{pipeline}\n  {json.dumps(odd)}: {{cmd: x, deps: [src/models]}}\n")
+    write(repo / f"src/models/{separators}# <script>", "layers = 2\n")
+    (repo / "requirements.lock").write_text(f"torch=={odd.replace(' ', '')}\n", newline="")
+    commit(repo, odd)
+    out, page = (tell("--base", "HEAD^", "--head", "HEAD", *form) for form in ([], ["--html"]))
+    assert "Trained in another environment" in out
+    assert out.count(r"\u2028# <script>") > 40, "it is shown as text"
+    assert set(separators) & set(out + page) == {"\n"}
+    assert not re.search(r"^(> |\| )*#+ [^A-Z]", out, re.MULTILINE)
+    assert (Page(page).tags.count("script"), Page(page).tags.count("img")) == (0, 1), "the sheet alone"
+
+
 def test_the_page_has_what_the_comment_has(repo: Path, tell: Any) -> None:
     results(repo, with_flips(VALIDATION, 40, 30), TEST, "second model", environment="2.15.0")
     out, page = tell(), tell("--html")
