@@ -14,10 +14,10 @@ from src.review import changes
 from src.review.answers import compare_split
 from src.review.commits import held, newest_run, steps
 from src.review.factors import factors
-from src.review.gate import failure
+from src.review.gate import closed, failure
 from src.review.revision import Revision, locks, recorded
 from src.review.server import find_run
-from src.review.stale import leads_to, stale
+from src.review.stale import dropped, leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking import cost
@@ -41,7 +41,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     seeds, seeds_obstacle = compare_seeds(base, head, margin)
     ran = steps(since, head)
     by_recipe = {
-        recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, margin))
+        recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
         for recipe, runs in ran.items()
     }
     newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
@@ -61,22 +61,20 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "others": others,
     }
     # After all that reads them: a side says what of it is damaged.
-    sides = {"base": _side(base), "head": _side(head)}
+    sides = {"base": _side(base, base), "head": _side(head, since)}
     lacking = validation["obstacle"] if validation["lacking"] == "head" else None
-    found = failure(verdict, lacking, sides["head"]["numbers_stale"])
-    for other in others:
-        found = found or (other["failure"] and f"{other['recipe']}: {other['failure']}")
-    unsure = "no evidence" in (verdict, *(other["verdict"] for other in others))
-    closed = found or ("nothing shows that the model is as good" if unsure and rules.fail_on == "no-evidence" else None)
+    failures = [failure(verdict, lacking, sides["head"]["numbers_stale"])]
+    failures += [other["failure"] and f"{other['recipe']}: {other['failure']}" for other in others]
     return {
         **sides,
         "verdict": verdict,
         "same_model": base.model_md5 == head.model_md5 is not None,
-        "failure": found,
-        "gate": None if rules.fail_on == "never" else closed,
+        "failure": next(filter(None, failures), None),
+        "gate": closed(rules.fail_on, failures, [verdict, *(other["verdict"] for other in others)]),
         "fail_on": rules.fail_on,
         "margin": margin,
         "from_head": from_head,
+        "rules": [each for each in changes.parameters(since, head) if each["name"].startswith("report.")],
         "other_recipe": since.recipe if base.commit != since.commit else None,
         "validation": validation,
         "test": test,
@@ -88,9 +86,9 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     }
 
 
-def _side(revision: Revision) -> dict[str, Any]:
+def _side(revision: Revision, since: Revision) -> dict[str, Any]:
     """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
-    found = stale(revision)
+    found = stale(revision) | dropped(since, revision)
     md5 = revision.model_md5
     run = find_run(md5) if md5 else {}
     return {
