@@ -38,7 +38,10 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
-    seeds, seeds_obstacle = compare_seeds(base, head, margin)
+    # A recipe's first run, on other images than the base's: nothing there is its measure.
+    first_run = not validation["comparison"] and "" not in (base.recipe, head.recipe) and base.recipe != head.recipe
+    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
+    seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
     ran = steps(since, head)
     by_recipe = {
         recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
@@ -57,17 +60,23 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "environment": changes.environment(base, head),
         "factors": factors(base, head, ran[head.recipe], margin),
         # By name, since recipes without an earlier run share their base.
-        "commits": list({run["name"]: run for runs in by_recipe.values() for run in runs}.values()),
+        "commits": sorted(
+            {run["name"]: run for runs in by_recipe.values() for run in runs}.values(),
+            key=lambda run: (run["recipe"] != head.recipe, run["recipe"]),
+        ),
         "others": others,
     }
+    if first_run:
+        cost_of_head = [each | {"base": None} for each in differing["cost"]]
+        differing |= {"cost": cost_of_head, "curves": {}, "metrics": [], "environment": [], "factors": None}
     # After all that reads them: a side says what of it is damaged.
     sides = {"base": _side(base, base), "head": _side(head, since)}
-    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
     failures = [failure(verdict, lacking, sides["head"]["numbers_stale"])]
     failures += [other["failure"] and f"{other['recipe']}: {other['failure']}" for other in others]
     return {
         **sides,
         "verdict": verdict,
+        "first_run": first_run,
         "same_model": base.model_md5 == head.model_md5 is not None,
         "failure": next(filter(None, failures), None),
         "gate": closed(rules.fail_on, failures, [verdict, *(other["verdict"] for other in others)]),
@@ -81,7 +90,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "judged": judged_models(head),
         "seeds": seeds,
         "seeds_obstacle": seeds_obstacle,
-        "spent": changes.spent(*(side["spent"] for side in sides.values())),
+        "spent": [] if first_run else changes.spent(*(side["spent"] for side in sides.values())),
         **differing,
     }
 
@@ -97,7 +106,6 @@ def _side(revision: Revision, since: Revision) -> dict[str, Any]:
         "model_md5": md5,
         "spent": (cost.read(md5) if md5 else {}) or run.get("spent", {}),
         "run": run.get("page"),
-        "show": f"python -m src.track show {md5}" if md5 else None,
         "stale": found,
         "numbers_stale": leads_to(found, METRICS, revision.pipeline),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
@@ -105,13 +113,16 @@ def _side(revision: Revision, since: Revision) -> dict[str, Any]:
 
 
 def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]:
-    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have."""
+    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have.
+
+    One epoch is no curve.
+    """
     tables = [revision.table(HISTORY, "epoch") for revision in (base, head)]
     found = {}
     for column in ("validation_accuracy", "validation_loss"):
         present = [table[column] for table in tables if table is not None and column in table]
         values = [pandas.to_numeric(each, errors="coerce").to_numpy(dtype=np.float64) for each in present]
-        if len(values) == 2 and all(len(each) and np.isfinite(each).all() for each in values):
+        if len(values) == 2 and all(len(each) > 1 and np.isfinite(each).all() for each in values):
             found[column] = dict(zip(("base", "head"), (each.tolist() for each in values), strict=True))
     return found
 
