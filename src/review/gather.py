@@ -49,7 +49,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     }
     newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
     others = [run for recipe, run in newest.items() if recipe != head.recipe]
-    differing = {
+    differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
         "metrics": changes.metrics(base, head),

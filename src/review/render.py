@@ -58,7 +58,13 @@ def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
 def refused(reason: str) -> tuple[str, str, dict[str, Any]]:
     """Return Markdown, page and JSON in the place of a report that cannot be made; it passes no gate."""
     text = f"{MARK}\n\n## No report\n\n{_code(reason)}\n"
-    found = {"title": "No report", "verdict": None, "failure": reason, "gate": reason, "annotations": []}
+    found: dict[str, Any] = {
+        "title": "No report",
+        "verdict": None,
+        "failure": reason,
+        "gate": reason,
+        "annotations": [],
+    }
     return text, _page("No report", text), found
 
 

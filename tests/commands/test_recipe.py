@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.core.paths import DEFAULTS
-from src.params import writing
+from src.params import parse, writing
 from src.params.writing import recipe
 from src.tracking import identity
 
@@ -128,7 +128,7 @@ def test_the_command_lists_writes_and_loses_no_edit(tmp_path: Path) -> None:
     ruled = writing.changed(recipe("mnist"), {"report.fail_on": "worse", "report.margin": 0.5})
     params.write_text(ruled, encoding="utf-8")
     assert run("digits").returncode == run("cifar100").returncode == 0
-    assert writing.parse(params.read_text(encoding="utf-8"), "").report == writing.parse(ruled, "").report
+    assert parse(params.read_text(encoding="utf-8"), "").report == parse(ruled, "").report
     assert run("mnist").returncode == 0
     assert params.read_text(encoding="utf-8") == ruled
     params.write_text("report: {fail_on: worse", encoding="utf-8")
