@@ -1,8 +1,7 @@
-"""What no test may read; how long the files of tests take, and which begin first; what many of them share."""
+"""What no test may read, which begin first, and what many of them share."""
 
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,21 +27,6 @@ sys.addaudithook(_leave_to_the_user)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow ones first: a long one that begins last leaves the other cores idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Seconds of each file, over all processes."""
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if isinstance(report, pytest.TestReport):
-                seconds[report.nodeid.partition("::")[0]] += report.duration
-    terminalreporter.section(f"{sum(seconds.values()):.0f} seconds, by file")
-    slowest = sorted(seconds.items(), key=lambda item: -item[1])
-    cells = [f"{took:6.1f}  {name.removeprefix('tests/'):<28}" for name, took in slowest]
-    rows = -(-len(cells) // 3)
-    for row in range(rows):
-        terminalreporter.write_line("".join(cells[row::rows]).rstrip())
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +66,17 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         return Path("mlflow.db").read_bytes()
 
 
+@pytest.fixture(autouse=True)
+def _settings_of_torch() -> Iterator[None]:
+    """One thread, since tests share the processors; what a test sets for the whole process is set back."""
+    torch: Any = sys.modules.get("torch")
+    if torch:
+        torch.set_num_threads(1)
+    yield
+    if torch:
+        torch.set_deterministic_debug_mode("default")
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty repository: every path is relative to the current folder."""
@@ -91,14 +86,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def deterministic() -> Iterator[None]:
-    """One thread, and an error where an operator is not deterministic."""
+def deterministic() -> None:
+    """An error where an operator is not deterministic."""
     import torch
 
-    torch.set_num_threads(1)
     torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture

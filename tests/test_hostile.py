@@ -52,7 +52,7 @@ def test_no_secret_of_an_address_is_shown(tmp_path: Path, forked: Forked) -> Non
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         login, query = f"me:{SECRET}@127.0.0.1", f"?token={SECRET}"
         good, refused = f"http://{login}:{server.server_port}/photos.tar{query}", f"http://{login}:9/x{query}"
-        changes = {"data.name": "image_folder", "data.image_size": 8, "train.epochs": 1}
+        changes = {"data.name": "image_folder", "data.image_size": 8, "train.epochs": 1, "visualize.samples": 4}
         set_params(clone, changes | {"data.source": f"s3://{login}/x{query}"})
         shown = forked.run(clone, "stages.download", 2)
         set_params(clone, {"data.source": good})

@@ -8,7 +8,7 @@ from data_samples import encoded, pack_tar, picture, run_stages, write_files
 from numpy.typing import NDArray
 
 from src.auditing.findings import confused, label_issues, outliers, suggest, wrong_labels
-from src.auditing.probabilities import out_of_fold, pixel_features
+from src.auditing.probabilities import out_of_fold
 from src.auditing.samples import Samples, together
 from src.auditing.shortcuts import properties, shortcuts
 from src.core.errors import UserError
@@ -126,12 +126,6 @@ def test_suggestions_are_corrections_and_strangers_come_last() -> None:
     assert 9 in outliers(points)
     assert found["file"].is_unique
     assert found["action"].tolist() == sorted(found["action"], reverse=True)
-
-
-def test_pixels_of_large_images_are_reduced_and_of_small_ones_kept() -> None:
-    small = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
-    np.testing.assert_allclose(pixel_features(small), small.reshape(2, -1) / 255, rtol=1e-6)
-    assert pixel_features(np.zeros((2, 100, 40, 3), np.uint8)).shape == (2, 16 * 16 * 3)
 
 
 def test_brightness_size_and_format_that_tell_the_class_are_shortcuts(root: Path) -> None:

@@ -7,19 +7,16 @@ import pkgutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gpu_parts import part
 
-from benchmarks import choices, report
+from benchmarks import choices
 from benchmarks.gpu import __main__ as call
-from benchmarks.gpu import pack, results, runner
-from benchmarks.gpu.runner import DONE, FAILED, NOT_REACHED, STOPPED, Place
-from benchmarks.problems import SYSTEMS
-from src.core.errors import UserError
+from benchmarks.gpu import results, runner
+from benchmarks.gpu.runner import DONE, FAILED, STOPPED, Place
 
 pytestmark = pytest.mark.slow
 
@@ -58,13 +55,6 @@ def test_a_part_that_fails_or_is_late_is_recorded_and_the_others_go_on(tmp_path:
     assert not alive(child)
 
 
-def test_the_time_that_all_parts_have_is_kept(tmp_path: Path) -> None:
-    started = time.monotonic()
-    reports = runner.run([part("lasts"), part("finds")], SMALL, tmp_path / "gpu.json", 3)["parts"]
-    assert time.monotonic() - started < 20
-    assert [reports[name]["state"] for name in ("lasts", "finds")] == [STOPPED, NOT_REACHED]
-
-
 # ---- the parts ----
 
 LACKING = ("dvc", "mlflow", "kornia", "optuna", "onnx", "onnxruntime", "onnxscript", "grimp")
@@ -99,140 +89,28 @@ def test_a_part_finds_something_on_a_processor(name: str, monkeypatch: pytest.Mo
         assert {"tutorial", "DataLoader + v2", "ours, float32", "floor, float32"} <= set(found)
 
 
-def test_the_marked_tests_run_as_a_part() -> None:
-    """All skipped where there is no GPU; with a filter that does not make warnings of missing plugins errors."""
-    chosen = next(one for one in call.PARTS if one.name == "tests")
-    *_, found = pkgutil.resolve_name(chosen.work)(SMALL, "")
-    assert found.pop("failing") == []
-    assert set(found) <= {"passed", "skipped"}
-    assert sum(found.values()) > 20
-
-
 # ---- the pack ----
-
-
-@pytest.fixture
-def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Small archives, and wheels without a network."""
-    folder = tmp_path / "archives"
-    folder.mkdir()
-    for name in pack.ARCHIVES:
-        (folder / name).write_bytes(bytes(2**20))
-
-    def download(folder: Path, packages: list[str]) -> None:
-        folder.mkdir()
-        (folder / "wheels.whl").write_text("\n".join(packages))
-
-    monkeypatch.setattr(pack, "download", download)
-    return folder
-
-
-def test_the_pack_holds_what_the_machine_lacks(tmp_path: Path, archives: Path) -> None:
-    told = pack.pack(tmp_path / "pack", archives)
-    assert {file.name for file in (tmp_path / "pack").iterdir()} == {"wheels", *pack.ARCHIVES}
-    pinned = (tmp_path / "pack/wheels/wheels.whl").read_text().split()
-    assert [one.partition("==")[0] for one in pinned] == list(pack.WHEELS)
-    assert "   3.0 MiB  in all" in told
-    (archives / pack.ARCHIVES[0]).unlink()
-    with pytest.raises(UserError, match=f"{pack.ARCHIVES[0]} is missing"):
-        pack.pack(tmp_path / "pack", archives)
-
-
-def test_wheels_are_found_by_what_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wheel is installed into a folder of its own, before everything else."""
-    wheel = tmp_path / "packed_for_a_gpu-1.0-py3-none-any.whl"
-    information = "packed_for_a_gpu-1.0.dist-info"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("packed_for_a_gpu.py", "VALUE = 7\n")
-        file.writestr(f"{information}/METADATA", "Metadata-Version: 2.1\nName: packed-for-a-gpu\nVersion: 1.0\n")
-        file.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{information}/RECORD", "")
-    monkeypatch.setenv("PYTHONPATH", "elsewhere")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    call.install([wheel], str(tmp_path / "site"))
-    assert os.environ["PYTHONPATH"].split(os.pathsep)[::2] == [str(tmp_path / "site"), "elsewhere"]
-    command = [sys.executable, "-c", "import packed_for_a_gpu; print(packed_for_a_gpu.VALUE)"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7\n"
 
 
 # ---- what is kept ----
 
 
-def spread(median: float) -> dict[str, float]:
-    return dict.fromkeys(("median", "quartile_1", "quartile_3", "min", "max"), median)
-
-
-def written(folder: Path, gpu: str = "NVIDIA H100", **changed: Any) -> Path:
-    """What `run` writes on a GPU, with other parts."""
-    machine = {"device": gpu, "capability": "cuda bfloat16", "hardware": f"16 cores, {gpu}", "versions": {}}
-    rates = {"float32": 100.0, "tf32": 105.0, "bfloat16": 120.0}
-    rows = {f"ours, {name}": {"images_per_second": spread(rate)} for name, rate in rates.items()}
-    rows["ours, float32, compiled"] = {"failed": "RuntimeError: no"}  # type: ignore[dict-item]
-    run = {"seed": 0, "precision": "bfloat16", "seconds": 5.0, "seconds_to_target": None}
-    run |= {"epochs": 2, "accuracy": 0.9, "loss": 0.4, "peak_gib": 1.5}
-    found = {
-        "device": machine,
-        "tests": {"passed": 80},
-        **{f"loops {name}": {"real_images": True, **rows} for name in SYSTEMS},
-        "sizes": {"evaluation of mnist": {"128": {"images_per_second": spread(9.0), "peak_gib": 0.5}}},
-        "cifar10-speed": {"real_images": True, "eager": [run]},
-        "reaching": {"mnist": [run]},
-    }
-    parts = {name: {"state": DONE, "seconds": 1.0, "found": value} for name, value in found.items()}
-    parts["compiling mnist"] = {"state": NOT_REACHED}
-    file = folder / "written.json"
-    file.write_text(json.dumps({"parts": parts | changed, "seconds": 500.0}))
-    return file
-
-
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "GPU", tmp_path / "gpu.json")
-    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+def test_the_choices_of_a_gpu_are_written_from_its_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not reached keeps its choice."""
     monkeypatch.setattr(choices, "RESULTS", tmp_path / "choices.json")
     monkeypatch.setattr(choices, "CHOICES", tmp_path / "table.json")
-    (tmp_path / "table.json").write_text(json.dumps({"cpu": {"others": "float32"}}))
-    return tmp_path
-
-
-def test_results_are_kept_part_by_part_and_shown(kept: Path) -> None:
-    assert "Not yet measured: no GPU was at hand." in report.render()
-    results.keep(written(kept))
-    results.keep(written(kept, "NVIDIA A100"))
-    failed = {"state": FAILED, "seconds": 2.0, "error": ["no"]}
-    results.keep(written(kept, tests=failed, sizes={"state": NOT_REACHED}))
-    entries = json.loads((kept / "gpu.json").read_text())
-    assert [entry["device"] for entry in entries] == ["NVIDIA A100", "NVIDIA H100"]
-    assert entries[1]["parts"]["tests"]["state"] == FAILED
-    assert entries[1]["parts"]["sizes"]["state"] == DONE
-    assert "compiling mnist" not in entries[1]["parts"]
-    shown = (kept / "README.md").read_text()
-    for text in (
-        "\n**NVIDIA A100**\n",
-        "| tests passed | 80 |",
-        "| tests | failed | 2.0 |",
-        "| `mnist` | ours, bfloat16 | 120.0 (120.0 to 120.0) | | |",
-        "| `mnist` | ours, float32, compiled | RuntimeError: no | | |",
-        "| `cifar10-speed`, eager | 0 | bfloat16 |  | 5.0 | 2 | 90.00 % | 0.4 | 1.5 |",
-        "| `mnist` | 0 | bfloat16 |",
-        "| evaluation of mnist | 128 | 9.0 (9.0 to 9.0) | 0.5 |",
-        "\n16 cores, NVIDIA A100; .\n",
-    ):
-        assert text in shown, text
-
-
-def test_the_choices_of_a_gpu_are_written_from_its_loops(kept: Path) -> None:
-    told = results.choose(written(kept))
-    table = json.loads((kept / "table.json").read_text())
-    assert table["cpu"] == {"others": "float32"}
-    assert table["cuda bfloat16"] == dict.fromkeys(choices.NETWORKS.values(), "bfloat16")
-    (entry,) = json.loads((kept / "choices.json").read_text())
-    assert entry["images_per_second"]["others"] == {"float32": 100.0, "tf32": 105.0, "bfloat16": 120.0}
-    assert told.count(": bfloat16") == len(choices.NETWORKS)
-    (kept / "table.json").write_text(json.dumps(table | {"cuda bfloat16": {"mnist_convnet": "tf32"}}))
-    missing: dict[str, Any] = {f"loops {system}": {"state": NOT_REACHED} for system in choices.NETWORKS}
-    results.choose(written(kept, **{"loops mnist": missing["loops mnist"]}))
-    table = json.loads((kept / "table.json").read_text())
-    assert table["cuda bfloat16"]["mnist_convnet"] == "tf32", "what was not reached keeps its choice"
-    with pytest.raises(UserError, match="no system was measured in several precisions"):
-        results.choose(written(kept, **missing))
+    (tmp_path / "table.json").write_text(
+        json.dumps({"cpu": {"others": "float32"}, "cuda bfloat16": {"mnist_convnet": "tf32"}})
+    )
+    rates = {"float32": 100.0, "tf32": 105.0, "bfloat16": 120.0}
+    rows = {f"ours, {name}": {"images_per_second": {"median": rate}} for name, rate in rates.items()}
+    machine = {"device": "NVIDIA H100", "capability": "cuda bfloat16", "hardware": "16 cores", "versions": {}}
+    loops = {f"loops {system}": {"state": DONE, "found": rows} for system in choices.NETWORKS if system != "mnist"}
+    file = tmp_path / "gpu.json"
+    file.write_text(json.dumps({"parts": {"device": {"state": DONE, "found": machine}, **loops}}))
+    results.choose(file)
+    expected = dict.fromkeys(choices.NETWORKS.values(), "bfloat16") | {"mnist_convnet": "tf32"}
+    assert json.loads((tmp_path / "table.json").read_text()) == {
+        "cpu": {"others": "float32"},
+        "cuda bfloat16": expected,
+    }

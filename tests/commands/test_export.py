@@ -1,7 +1,6 @@
 """ONNX files against PyTorch, through onnxruntime, and what they say of themselves."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +28,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
+def _folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["export"])
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", ["cifar_vgg", "fashion_net"])

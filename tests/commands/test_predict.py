@@ -1,54 +1,37 @@
-"""Photos in, classes out: real files, a real network; and the same numbers from MLflow's server."""
+"""Photos in, classes out: real files, a real network; and models of MLflow's store."""
 
 import csv
 import io
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
-import requests
-import torch
-from data_samples import data_params, encoded, picture, png, run_stages, split_params, write_files
+from data_samples import data_params, encoded, picture, png, split_params, write_files
 from matplotlib import pyplot
 from PIL import Image, ImageOps
 from prediction_samples import as_json, make_model, run_predict
-from training_samples import CPU
 
-from src.compute.batches import Batches
-from src.compute.forward import logits
 from src.core.errors import UserError
 from src.core.paths import MODEL
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, read_names
 from src.data.raw import fetch_raw
-from src.evaluation.predictions import predictions
 from src.models.classifier import Probabilities
 from src.models.file import Calibration
-from src.prediction.photos import Found, find, read
+from src.prediction.photos import find, read
 from src.tracking.model import export_model, send_model
 from src.tracking.store import Store, open_store
 
-ROOT = Path(__file__).resolve().parents[2]
 COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
 GREY = ImageFormat(height=24, width=24, channels=1, resize=None)
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+def _folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "photos")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 def photo(number: int, width: int = 40, height: int = 30, mode: str = "RGB") -> bytes:
@@ -75,29 +58,6 @@ def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path)
         for name, pixels in zip(read_names(split), open_split(split).images, strict=True):
             np.testing.assert_array_equal(found.pop(Path(name).name), pixels)
     assert not found
-
-
-def test_it_says_what_evaluation_says_of_the_same_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = {f"{kind}/{n}.jpg": photo(100 * n + k) for k, kind in enumerate(("cat", "dog", "owl")) for n in range(60)}
-    folder = write_files(tmp_path / "photos", files)
-    run_stages(folder, image_size=24)
-    dataset = read_dataset()
-    classifier = make_model(dataset.image, dataset.classes)
-    test = Batches(open_split("test"), CPU.device)
-    outputs = logits(classifier, test).numpy()
-    names = read_names("test")
-    expected = predictions(outputs, test.labels.numpy(), names, dataset.classes).set_index("name")
-    capsys.readouterr()
-    assert run_predict(monkeypatch, folder, "--format", "json", "--top", "9") == 0
-    rows = {row["file"]: row for row in as_json(capsys.readouterr().out)}
-    assert list(rows) == sorted(str(folder / name) for name in files)
-    for name, wanted in expected.iterrows():
-        row = rows[str(folder / str(name))]
-        assert row["class"] == wanted["prediction"]
-        assert row["probability"] == pytest.approx(wanted["confidence"], abs=2e-6)
-        assert row["probabilities"][wanted["label"]] == pytest.approx(wanted["label_probability"], abs=2e-6)
 
 
 def test_a_table_and_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,22 +175,6 @@ def test_a_photo_of_another_size_than_the_models_own_images_is_cropped_and_said(
         np.testing.assert_allclose(prepared.pixels[..., 0], grey, atol=1)
 
 
-def test_reading_stays_a_bounded_number_of_photos_ahead(tmp_path: Path) -> None:
-    path = write_files(tmp_path, {"a.jpg": photo(1)}) / "a.jpg"
-    asked = 0
-
-    def files() -> Iterator[Found]:
-        nonlocal asked
-        for asked in range(1, 10_001):  # noqa: B007
-            yield Found(path, named=True)
-
-    photos = read(files(), COLOUR, ahead=16)
-    for taken in range(1, 101):
-        assert next(photos).prepared is not None
-        assert asked <= taken + 16
-    photos.close()  # type: ignore[attr-defined]
-
-
 def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_model(COLOUR, ["cat", "dog"])
     folder = write_files(tmp_path / "photos", {"x/a.jpg": photo(1), "y/a.jpg": photo(2)})
@@ -239,9 +183,6 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
     assert pyplot.imread("maps/x/a.jpg.png").std() > 0.05
     assert run_predict(monkeypatch, folder / "x/a.jpg", "--explain", "one") == 0
     assert Path("one/a.jpg.png").read_bytes()[:4] == b"\x89PNG"
-
-
-# What MLflow keeps, and serves.
 
 
 @pytest.fixture
@@ -262,7 +203,7 @@ def champion(tmp_path: Path, empty_store: bytes) -> Store:
 
 
 @pytest.mark.slow
-def test_the_champion_gives_the_same_here_and_from_mlflows_server(
+def test_the_champion_gives_the_same_as_the_file(
     champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_files(tmp_path / "photos", {f"{number}.jpg": photo(number) for number in range(5)})
@@ -276,10 +217,6 @@ def test_the_champion_gives_the_same_here_and_from_mlflows_server(
         found.append([[row["probabilities"][name] for name in ("cat", "dog", "08")] for row in rows])
     np.testing.assert_allclose(found[1], found[0], atol=2e-6)
     assert found[2] == found[1]
-
-    photos = read(find([folder]), COLOUR, ahead=8)
-    pixels = [photo.prepared.pixels.tolist() for photo in photos if photo.prepared]
-    np.testing.assert_allclose(served("models:/photos@champion", pixels, champion), found[0], atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -311,35 +248,3 @@ def test_nothing_that_a_store_holds_is_run(
             monkeypatch, write_files(tmp_path / "photos", {"1.jpg": photo(1)}), "--model", "models:/photos@champion"
         )
     assert not (tmp_path / "harmed").exists()
-
-
-def served(model: str, images: list[Any], store: Store) -> list[list[float]]:
-    """What `mlflow models serve` answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = Path(sys.executable).parent / "mlflow"
-    command = [str(program), "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port), "-w", "1"]
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": store.uri,
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    with Path("server.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).raise_for_status()
-                break
-            except requests.RequestException:
-                assert server.poll() is None, Path("server.log").read_text()
-                assert time.monotonic() < until, Path("server.log").read_text()
-                time.sleep(0.2)
-        answer = requests.post(f"http://127.0.0.1:{port}/invocations", json={"inputs": images}, timeout=60)
-        answer.raise_for_status()
-        return answer.json()["predictions"]  # type: ignore[no-any-return]
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)

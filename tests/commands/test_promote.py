@@ -168,21 +168,6 @@ def test_uncommitted_code_is_refused(folder: Path, run: Any) -> None:
     assert "version 1" in run()
 
 
-def test_a_champion_that_changed_meanwhile_is_not_overruled(folder: Path, run: Any) -> None:
-    """As by another promotion, here or on another machine, between the comparison and its end."""
-    trained(folder, "first", BASE)
-    run()
-    second = trained(folder, "second", BASE)
-    registry = Registry(open_store(), "digits")
-    with pytest.raises(UserError, match=r"changed meanwhile \(version 1 has the title now\): promote again"):
-        registry.promote(second, {}, against=None)
-    assert (found := champion()) is not None
-    assert found.number == 1
-    assert [version.number for version in registry.line()] == [1]
-    assert "digits version 2: models" in run()
-    assert "digits version 1 again" in run("--rollback")
-
-
 def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
     trained(folder, "first", BASE)
     run()

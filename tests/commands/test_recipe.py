@@ -86,13 +86,6 @@ def test_dvc_changes_one_line_for_a_scalar(new: str, tmp_path: Path) -> None:
     assert all(old.partition(":")[0] == now.partition(":")[0] for old, now in changed)
 
 
-def test_an_optimiser_or_a_schedule_inherits_nothing() -> None:
-    mnist, photos = (writing.load_recipe(name).train.model_dump() for name in ("mnist", "dogs-vs-cats"))
-    optimizer = {"name": "sgd", "lr": 0.001, "weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
-    assert mnist["optimizer"] == optimizer
-    assert photos["schedule"] == {"name": "step", "every": 7, "factor": 0.1, "warmup_epochs": 0}
-
-
 def test_an_unknown_recipe_is_one_line_that_names_the_others() -> None:
     with pytest.raises(UserError, match="there is no recipe mnits: choose of cifar10-basic, "):
         recipe("mnits")

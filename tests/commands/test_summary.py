@@ -11,7 +11,7 @@ import pytest
 from tracking_samples import clean, lock, make_results, make_tree
 
 from src import summary
-from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.core.paths import ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
 from src.params.writing import recipe
 from src.tracking.store import open_store
 
@@ -100,18 +100,6 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     write(PARAMS, "seed: 1\n")
     write(Path("src/net.py"), "layers = 2\n")
     assert "what differs: params.yaml, code" in lines(capsys)
-
-
-def test_a_lock_amid_a_merge_holds_other_data(capsys: pytest.CaptureFixture[str]) -> None:
-    output = {"path": DATASET.as_posix(), "md5": "0" * 32}
-    write(LOCK, {"stages": {"split": {"cmd": "", "outs": [output]}}})
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-q", "-m", "results")
-    write(METRICS, ACCURACY | {"loss": 0.06})
-    assert "what differs" not in lines(capsys)
-    write(LOCK, "<<<<<<< HEAD\n")
-    assert "what differs: data" in lines(capsys)
 
 
 def test_the_run_is_completed_and_named(

@@ -6,15 +6,10 @@ The tests of this file run in order: each goes on from where the one before it l
 import json
 import platform
 import re
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, set_params, substitute
 from mlflow.entities import Run
@@ -233,48 +228,6 @@ def test_other_bits_of_another_processor_are_within_luck(
     assert "95 % interval of the difference" in output
     assert output.splitlines()[-1].startswith("reproduced within luck on ")
     assert code == 0
-
-
-def test_a_rebuild_that_is_ended_leaves_nothing_either(clone: Clone) -> None:
-    before = state(clone.root)
-    command = [sys.executable, "-m", "src.track", "rebuild", "HEAD~1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        started: list[psutil.Process] = []
-        while not any("stages." in words_of(each) for each in started):
-            assert process.poll() is None
-            time.sleep(0.05)
-            started = descendants(process)
-        process.terminate()
-        _, errors = process.communicate(timeout=300)
-    assert (process.returncode, errors.splitlines()[-1]) == (143, "error: ended by SIGTERM")
-    assert not psutil.wait_procs(started, timeout=60)[1], "a stage goes with DVC"
-    assert state(clone.root) == before
-
-
-def descendants(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
-
-
-def words_of(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:  # it has just ended
-        return ""
-
-
-def test_a_commit_whose_lock_is_not_of_its_code_comes_out_different(clone: Clone, run_track: Track) -> None:
-    """As after a commit without `dvc repro`. The data are in no cache: they are made anew."""
-    substitute(clone.root / PARAMS, "seed: 0 ", "seed: 1 ")
-    git(clone.root, "commit", "-qam", "another seed, not run")
-    shutil.move(clone.root / ".dvc/cache", clone.root / ".dvc/tmp/away")
-    code, output = run_track("rebuild", "HEAD")
-    shutil.rmtree(clone.root / ".dvc/cache")
-    shutil.move(clone.root / ".dvc/tmp/away", clone.root / ".dvc/cache")
-    assert "the model differs: " in output
-    assert f"not {clone.second.model}" in output
-    assert "data/prepared/train/images-00000.npy" not in output
-    assert code == 1
-    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
 
 
 def test_a_flipped_digit_in_a_committed_number_is_found_and_named(clone: Clone, run_track: Track) -> None:

@@ -5,8 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +13,6 @@ import pytest
 import torch
 from training_samples import section
 
-from benchmarks import portable as benchmark
 from src.compute import device, portable
 from src.compute.portable import CONFLICTING, SETTINGS
 from src.core.files import digest, write_arrays
@@ -62,14 +59,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.set_deterministic_debug_mode("default")
-
-
 def seen() -> dict[str, str]:
     return {name: os.environ[name] for name in (*SETTINGS, CONFLICTING) if name in os.environ}
 
@@ -81,29 +70,25 @@ def test_what_is_set_outside_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [DIGITS.replace("deterministic: portable", "deterministic: true"), "train: 3\n", "train: {", None],
-    ids=["true", "wrong", "cut", "gone"],
+    ("file", "text"),
+    [
+        ("params.yaml", DIGITS.replace("deterministic: portable", "deterministic: true")),
+        ("params.yaml", "train: {"),
+        ("cpuinfo", HASWELL.replace("avx2", "")),
+        ("cpuinfo", HASWELL.replace("movbe", "")),
+    ],
+    ids=["true", "cut", "without avx2", "without movbe"],
 )
 @pytest.mark.usefixtures("haswell", "_environment")
-def test_nothing_is_set_where_it_is_not_asked_for(text: str | None) -> None:
-    Path("params.yaml").unlink() if text is None else Path("params.yaml").write_text(text)
+def test_nothing_is_set_where_it_is_not_asked_for_or_on_an_older_processor(file: str, text: str) -> None:
+    Path(file).write_text(text)
     portable.begin()
     assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
 
 
-@pytest.mark.parametrize("lacking", ["avx2", "fma", "movbe"])
 @pytest.mark.usefixtures("haswell", "_environment")
-def test_nothing_is_set_on_an_older_processor(lacking: str) -> None:
-    Path("cpuinfo").write_text(HASWELL.replace(lacking, ""))
-    portable.begin()
-    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
-
-
-@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
-@pytest.mark.usefixtures("haswell", "_environment", "_one_thread")
-def test_on_another_machine_it_trains_as_with_true_and_says_so(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: machine)
+def test_on_another_machine_it_trains_as_with_true_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     portable.begin()
     assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
     asked = section(deterministic="portable", device="auto", precision="auto")
@@ -115,7 +100,7 @@ def test_on_another_machine_it_trains_as_with_true_and_says_so(machine: str, mon
     assert torch.get_deterministic_debug_mode() == 2
 
 
-@pytest.mark.usefixtures("haswell", "_one_thread")
+@pytest.mark.usefixtures("haswell")
 def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
     monkeypatch.setattr(device, "capability", lambda _: "cpu avx512_bf16")
@@ -128,9 +113,7 @@ def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypa
     ("key", "value", "allowed"),
     [
         ("device", "cuda", "auto or cpu"),
-        ("device", "mps", "auto or cpu"),
         ("precision", "bfloat16", "auto or float32"),
-        ("precision", "tf32", "auto or float32"),
         ("threads", 2, "auto or 1"),
         ("processes", 2, "1"),
         ("compile", True, "false"),
@@ -192,18 +175,6 @@ def test_the_libraries_understand_the_settings() -> None:
     assert "CNR:COMPATIBLE" in run.stdout
 
 
-@pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
-def test_the_bits_do_not_depend_on_what_is_set_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = set()
-    for case in ({}, {"ONEDNN_CPU_ISA_HINTS": "PREFER_YMM", "DNNL_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "2"}):
-        for name, value in case.items():
-            monkeypatch.setenv(name, value)
-        with benchmark.started("portable", "bits", "3") as process:
-            found.add(process.communicate()[0].split()[0])
-    assert len(found) == 1
-    assert len(found.pop()) == 32
-
-
 def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
     """As nothing but sums, quotients and roots of whole numbers is on every machine."""
     for counts in np.random.default_rng(0).integers(0, 10_000, (5_000, 1, 3)):
@@ -219,5 +190,3 @@ def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
     """zlib's bytes differ from version to version."""
     write_arrays(tmp_path / "a.npz", images=np.zeros((8, 8)))
     assert digest(tmp_path / "a.npz") == "ddeac6f896915253321fdc401ef0a020"  # with every Python
-    with zipfile.ZipFile(tmp_path / "a.npz") as file:
-        assert [entry.compress_type for entry in file.infolist()] == [zipfile.ZIP_STORED]

@@ -11,14 +11,14 @@ import pandas
 import pytest
 import torch
 from data_samples import run_stages
-from evaluation_samples import digits, linear_classifier
+from evaluation_samples import linear_classifier
 from evaluation_samples import section as evaluate_section
 from numpy.typing import NDArray
 from PIL import Image
-from prediction_samples import as_json, make_model, run_predict
+from prediction_samples import as_json, run_predict
 from scipy.special import softmax
 from tracking_samples import RECIPE, make_tree
-from training_samples import CPU, section
+from training_samples import CPU, digits, section
 
 import stages.evaluate
 import stages.train
@@ -38,12 +38,11 @@ from src.core.paths import (
     TRAINING,
     VALIDATION_PREDICTIONS,
 )  # fmt: skip
-from src.data.prepared import ImageFormat, LabelledImages, open_split
+from src.data.prepared import LabelledImages, open_split
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import log_mean_probabilities
 from src.models.classifier import Classifier, Probabilities
 from src.models.file import load
-from src.prediction.model import load as load_to_predict
 from src.tracking.model import export_model
 from src.training.loop import measure
 
@@ -69,7 +68,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         stages.train.main()
         stages.evaluate.main()
         yield root
-    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture
@@ -160,7 +158,6 @@ def training_in_tf32(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compute]:
     assert tf32() == (True, True)
     yield compute
     device.set_up()
-    torch.set_deterministic_debug_mode("default")
 
 
 def test_tf32_is_named(training_in_tf32: Compute) -> None:
@@ -181,23 +178,10 @@ def test_nothing_that_is_measured_uses_tf32(training_in_tf32: Compute) -> None:
     base = linear_classifier()
     spy = Spy(base.network, base.normalize)
     spy.seen = []
-    images, wanted = Batches(digits(20), CPU.device), evaluate_section("flip", noise=[0.1], fgsm=[0.1])
+    images, wanted = Batches(digits(0, 20), CPU.device), evaluate_section("flip", noise=[0.1], fgsm=[0.1])
     logits(spy, images)
     log_mean_probabilities(spy, images, wanted)
     robustness(spy, images, wanted.robustness, 20)
     assert len(spy.seen) == 1 + 2 + 4  # plain; flip; plain, noise, gradient and attack
     assert set(spy.seen) == {(False, False)}
     assert tf32() == (True, True), "training goes on in it"
-
-
-def test_predicting_sets_the_process_up_as_stages_do(
-    training_in_tf32: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    make_model(ImageFormat(height=24, width=24, channels=1, resize=None), ["a", "b"])
-    torch.set_deterministic_debug_mode("default")
-    threads = torch.get_num_threads()
-    load_to_predict(str(MODEL))
-    assert tf32() == (False, False)
-    assert torch.get_deterministic_debug_mode() == 2
-    assert torch.get_num_threads() == threads

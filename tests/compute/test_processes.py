@@ -5,17 +5,15 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from augment_samples import NO_AUGMENT
-from clones import call, copy_of_the_repository, substitute
-from forked import Forked
-from repro import group, runs
+from clones import set_params
+from repro import group
 from training_samples import CPU, digits, new_classifier, section, weights
 
 from src.compute import device, distributed
@@ -23,6 +21,8 @@ from src.compute.batches import Batches
 from src.core.errors import UserError
 from src.training.loop import train
 from src.training.results import Epoch
+from src.training.resume import Progress, Resumable
+from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
 SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
@@ -47,8 +47,28 @@ def work(folder: Path, cases: dict[str, tuple[dict[str, Any], str, int, float]])
         for name, case in cases.items():
             result, epochs = trained(*case)
             numbers = [[epoch.train_loss, epoch.train_accuracy, epoch.validation_loss or 0.0] for epoch in epochs]
-            file = folder / f"{name}.{distributed.rank()}.npz"
-            np.savez(file, weights=result.numpy(), numbers=numbers)
+            np.savez(folder / f"{name}.{distributed.rank()}.npz", weights=result.numpy(), numbers=numbers)
+        os.chdir(folder)
+        for key, until in (("undisturbed", None), ("stopped", 1), ("stopped", None)):
+            result, count = resumed(key, until)
+            np.savez(folder / f"{key}.{distributed.rank()}.npz", weights=result.numpy(), numbers=count)
+
+
+def resumed(key: str, until: int | None) -> tuple[torch.Tensor, int]:
+    """Go on with the training of this key until so many epochs more; the weights, and how many epochs there were."""
+    wanted = section(optimizer=SGD, epochs=3)
+    compute = device.prepare(wanted, "cifar_basic")
+    classifier, progress = new_classifier(), Progress()
+    state = Resumable(key, progress, Snapshots(classifier.network), 10)
+    training, validation = Batches(digits(0, 320), compute.device), Batches(digits(1000, 1399), compute.device)
+    epochs = islice(train(classifier, training, validation, wanted, 0, compute, progress), until)
+    if distributed.rank() > 0:
+        state.beside()
+        return weights(classifier), len(list(epochs))
+    with state.alone():
+        before = len(progress.epochs)
+        state.follow(epochs, lambda _: None, lambda: None)
+    return weights(classifier), len(progress.epochs) - before
 
 
 # 640 images in batches of 64: 20 steps in two epochs. Its own augmentation, so that slicing it is tested too.
@@ -56,7 +76,6 @@ CASES: dict[str, tuple[dict[str, Any], str, int, float]] = {
     "plain": ({"optimizer": SGD, "clip_gradient": 1.0, "l1_penalty": 1e-5}, "cifar_basic", 640, 0.0),
     "accumulated": ({"optimizer": SGD, "accumulate": 2, "ema": 0.9}, "cifar_basic", 640, 0.0),
     "uneven": ({"batch_size": 64, "epochs": 1}, "cifar_basic", 133, 0.0),
-    "norm": ({"optimizer": SGD, "augment": NO_AUGMENT}, "cifar_vgg", 256, 0.1),
 }
 
 
@@ -87,12 +106,11 @@ def test_twenty_steps_equal_those_of_one_process(results: Path, case: str) -> No
     np.testing.assert_allclose(numbers, expected, rtol=1e-4)
 
 
-def test_batch_norm_on_cpus_takes_its_statistics_from_a_part_of_the_batch(results: Path) -> None:
-    """So the weights differ from those of one process, and training works all the same."""
-    together, numbers = of(results, "norm", 0)
-    alone, _ = trained(*CASES["norm"])
-    assert np.linalg.norm(together - alone.numpy()) / np.linalg.norm(alone.numpy()) > 1e-4
-    assert numbers[-1][0] < numbers[0][0]
+def test_stopped_after_an_epoch_they_go_on_to_the_same_bits(results: Path) -> None:
+    for process in range(2):
+        found, epochs = of(results, "stopped", process)
+        np.testing.assert_array_equal(found, of(results, "undisturbed", process)[0])
+        assert epochs == 2
 
 
 def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,21 +118,6 @@ def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(distributed, "data_parallel", lambda *_: None)
     with pytest.raises(UserError, match=r"train\.batch_size is 64: must be a multiple of 3 processes times"):
         TrainStep(new_classifier(), section(), torch.zeros(10, dtype=torch.int64), CPU)
-
-
-@pytest.mark.parametrize(
-    ("place", "backend", "settings"),
-    [("cuda:1", "nccl", {"device_id": torch.device("cuda:1")}), ("cpu", "gloo", {})],
-)
-def test_every_process_says_which_gpu_is_its_own(
-    place: str, backend: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin = Mock()
-    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
-    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    with distributed.process_group(torch.device(place)):
-        begin.assert_called_once_with(backend, **settings)
 
 
 def fail() -> None:
@@ -131,36 +134,21 @@ def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
-def test_a_killed_training_goes_on_to_the_same_bits(forked: Forked, tmp_path: Path) -> None:
-    """What started the processes is killed alone, and they end with it."""
-    clone = copy_of_the_repository(tmp_path / "clone")
-    substitute(clone / "params.yaml", "processes: 1", "processes: 2")
-    substitute(clone / "params.yaml", "deterministic: portable", "deterministic: true")
-    substitute(clone / "params.yaml", "epochs: 30", "epochs: 3 ")
-    python = (sys.executable, "-u", "-m")
-    forked.run(clone, "stages.download")
-    forked.run(clone, "stages.split")
-    call(clone, *python, "stages.train")
-    undisturbed = {name: (clone / name).read_bytes() for name in ("models/model.safetensors", "reports/history.csv")}
-    shutil.rmtree(clone / ".cache/state")
-    (measured,) = (clone / ".cache/costs").iterdir()
-    measured.unlink()
-
-    environment = os.environ | {"DVC_STAGE": "train", "MLFLOW_TRACKING_URI": ""}
-    first = subprocess.Popen(
-        [*python, "stages.train"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert first.stdout is not None
-    assert any(line.startswith("epoch   1") for line in first.stdout), "it told of the first epoch"
-    first.kill()
-    first.wait()
-    first.stdout.close()
+def test_the_processes_end_with_what_started_them(finished: Path, tmp_path: Path) -> None:
+    """It alone is killed."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, symlinks=True)
+    set_params(folder, {"train.processes": 2, "train.deterministic": True, "train.epochs": 1000})
+    started = subprocess.Popen(
+        [sys.executable, "-u", "-m", "stages.train"], cwd=folder, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"DVC_STAGE": "train", "MLFLOW_TRACKING_URI": ""}, start_new_session=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    assert any(line.startswith("epoch   1") for line in started.stdout), "it told of the first epoch"
+    started.kill()
+    started.wait()
+    started.stdout.close()
     deadline = time.monotonic() + 20
-    while group(first.pid):
+    while group(started.pid):
         assert time.monotonic() < deadline, "an orphan goes on"
         time.sleep(0.05)
-    told = call(clone, *python, "stages.train")
-    assert "going on after epoch" in told
-    assert not measured.exists(), "what a part of a training cost is not kept"
-    assert {name: (clone / name).read_bytes() for name in undisturbed} == undisturbed
-    assert [steps for _, _, steps in runs(clone)] == [[1, 2, 3], [1, 2, 3]], "the second run is the killed one"

@@ -34,12 +34,6 @@ def test_auto_is_a_function_of_network_and_processors(network: str, changes: dic
 
 
 def test_a_process_is_set_up_with_them() -> None:
-    before = torch.get_num_threads()
-    try:
-        device.prepare(section(threads="auto"), "cifar_vgg")
-        assert torch.get_num_threads() == 8
-        device.prepare(section(threads="auto"), "mnist_convnet")
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-        torch.set_deterministic_debug_mode("default")
+    for network, threads in (("cifar_vgg", 8), ("mnist_convnet", 1)):
+        device.prepare(section(threads="auto"), network)
+        assert torch.get_num_threads() == threads

@@ -3,7 +3,6 @@
 import errno
 import importlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -138,10 +137,3 @@ def test_every_program_answers_help_and_does_nothing(program: str, forked: Forke
     assert told.startswith("usage: ")
     assert str(module.__doc__).splitlines()[0] in told
     assert files(folder) == before
-
-
-def test_make_help_lists_every_target() -> None:
-    told = subprocess.run(["make", "--no-print-directory", "help"], capture_output=True, text=True, check=True).stdout
-    targets = re.search(r"^\.PHONY: (.*)$", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert targets is not None
-    assert [line.split()[0] for line in told.splitlines()] == targets[1].split()

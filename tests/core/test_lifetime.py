@@ -109,10 +109,3 @@ def test_a_stage_ends_with_what_started_it() -> None:
     process.communicate(timeout=30)  # until the last that holds its output is gone
     stage.wait(timeout=20)
     assert not stage.is_running()
-
-
-def test_a_stage_whose_dvc_was_killed_before_it_began_does_not_begin() -> None:
-    process = started(STARTER, f"echo waiting; sleep 1; exec {sys.executable} -c {shlex.quote(STAGE)}", DVC_STAGE="x")
-    process.kill()
-    output, errors = process.communicate(timeout=30)
-    assert (output, errors) == ("", "error: ended by SIGTERM\n")

@@ -7,10 +7,10 @@ import pandas
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation_samples import digits, linear_classifier, network, section
+from evaluation_samples import linear_classifier, section
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from training_samples import CPU
+from training_samples import CPU, digits, new_classifier
 
 from src.compute.batches import Batches
 from src.core.errors import UserError
@@ -21,11 +21,6 @@ from src.models.classifier import Classifier, Normalize
 from src.stats.intervals import wilson
 
 EVERYTHING: dict[str, Any] = {"shifts": 2, "noise": [0.1, 0.4], "salt_pepper": [0.1, 0.3], "fgsm": [0.005, 0.1]}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def curves(data: LabelledImages, classifier: Classifier, **options: Any) -> pandas.DataFrame:
@@ -61,20 +56,10 @@ def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
         corruptions.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
 
 
-@pytest.mark.parametrize("draw", [corruptions.draw_normal, corruptions.draw_uniform])
-def test_an_images_noise_depends_on_its_number_alone(draw: Any) -> None:
-    images = torch.zeros(6, 8, 8, 3, dtype=torch.uint8)
-    together = draw(images, range(6))
-    torch.manual_seed(7)
-    assert torch.equal(
-        together, torch.cat([draw(images[:2], [0, 1]), draw(images[:3], [2, 3, 4]), draw(images[:1], [5])])
-    )
-
-
 def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
-    data = digits(30)
+    data = digits(0, 30)
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    classifier = network()
+    classifier = new_classifier().eval()
     signs = corruptions.gradient_signs(classifier, images, labels)
     pixels = images.float().requires_grad_()
     (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(pixels), labels, reduction="sum"), pixels)
@@ -118,7 +103,7 @@ def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: 
 
 
 def test_every_row_is_what_a_loop_over_images_counts() -> None:
-    data, classifier = digits(60), linear_classifier()
+    data, classifier = digits(0, 60), linear_classifier()
     table = curves(data, classifier, **EVERYTHING)
     assert table.columns.tolist() == [
         "kind", "strength", "direction", "images", "correct", "accuracy", "ci_low", "ci_high",
@@ -129,18 +114,8 @@ def test_every_row_is_what_a_loop_over_images_counts() -> None:
         assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(expected, 60)))
 
 
-def test_each_curve_begins_at_strength_0() -> None:
-    table = curves(digits(60), linear_classifier(), **EVERYTHING)
-    strengths = {key: rows["strength"].tolist() for key, rows in table.groupby(["kind", "direction"], sort=False)}
-    shifts = {("shift", direction): [0, 1, 2] for direction in ("left", "right", "up", "down")}
-    others = {("gaussian", ""): [0, 0.1, 0.4], ("salt_pepper", ""): [0, 0.1, 0.3], ("fgsm", ""): [0, 0.005, 0.1]}
-    assert strengths == shifts | others
-    assert list(strengths) == list(shifts | others)
-    assert table[table["strength"] == 0]["correct"].nunique() == 1
-
-
 def test_headline_numbers() -> None:
-    table = curves(digits(60), linear_classifier(), **EVERYTHING)
+    table = curves(digits(0, 60), linear_classifier(), **EVERYTHING)
     result = headline(table)
     assert list(result) == [
         "robustness_images", "shift_1_accuracy", "shift_2_accuracy", "gaussian_0.1_accuracy", "gaussian_0.4_accuracy",
@@ -152,9 +127,9 @@ def test_headline_numbers() -> None:
     assert result["robustness_images"] == 60
 
 
-@pytest.mark.parametrize("classifier", [linear_classifier(), network()], ids=["linear", "network"])
+@pytest.mark.parametrize("classifier", [linear_classifier(), new_classifier().eval()], ids=["linear", "network"])
 def test_curves_repeat_and_do_not_depend_on_the_batch_size(classifier: Classifier) -> None:
-    data = digits(60)
+    data = digits(0, 60)
     first = curves(data, classifier, **EVERYTHING)
     for batch_size in (128, 17, 1):
         pandas.testing.assert_frame_equal(curves(data, classifier, batch_size=batch_size, **EVERYTHING), first)
@@ -176,9 +151,9 @@ def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
 
 
 def test_it_leaves_weights_and_mode_as_evaluation_needs_them() -> None:
-    classifier = network().train()
+    classifier = new_classifier().eval().train()
     before = [parameter.clone() for parameter in classifier.parameters()]
-    curves(digits(20), classifier, fgsm=[0.1])
+    curves(digits(0, 20), classifier, fgsm=[0.1])
     assert not classifier.training
     for parameter, old in zip(classifier.parameters(), before, strict=True):
         assert parameter.grad is None

@@ -3,20 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_samples import digits, linear_classifier, network, section
+from evaluation_samples import linear_classifier, section
 from numpy.typing import NDArray
-from training_samples import CPU
+from training_samples import CPU, digits, new_classifier
 
 from src.compute.batches import Batches
 from src.data.prepared import LabelledImages
 from src.evaluation.tta import copies, log_mean_probabilities, tta_metrics
 from src.models.classifier import Classifier
 from src.stats.intervals import wilson
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def copies_by_hand(images: NDArray[np.uint8], shifts: int) -> list[NDArray[np.uint8]]:
@@ -43,7 +38,7 @@ def mean_by_hand(classifier: Classifier, data: LabelledImages, shifts: int) -> N
 
 @pytest.mark.parametrize(("kind", "shifts", "count"), [("flip", 0, 2), ("flip_shift", 1, 10), ("flip_shift", 3, 26)])
 def test_probabilities_are_the_mean_over_the_copies(kind: str, shifts: int, count: int) -> None:
-    data, classifier = digits(50), network()
+    data, classifier = digits(0, 50), new_classifier().eval()
     wanted = section(kind, max(shifts, 1))
     assert len(list(copies(torch.from_numpy(data.images), wanted))) == count
     expected = mean_by_hand(classifier, data, shifts)
@@ -52,7 +47,7 @@ def test_probabilities_are_the_mean_over_the_copies(kind: str, shifts: int, coun
 
 
 def test_diagonal_copies_mirror_the_edge_and_weigh_half_of_the_unmoved() -> None:
-    data, classifier = digits(50), network()
+    data, classifier = digits(0, 50), new_classifier().eval()
     expected = np.zeros((50, 10))
     with torch.no_grad():
         for start in (data.images, data.images[:, :, ::-1]):
@@ -65,7 +60,7 @@ def test_diagonal_copies_mirror_the_edge_and_weigh_half_of_the_unmoved() -> None
 
 
 def test_metrics_are_those_of_the_mean() -> None:
-    data, classifier = digits(200), linear_classifier()
+    data, classifier = digits(0, 200), linear_classifier()
     result = tta_metrics(classifier, Batches(data, CPU.device), section("flip_shift", 1))
     expected = mean_by_hand(classifier, data, 1)
     right = int((expected.argmax(axis=1) == data.labels).sum())
@@ -79,18 +74,4 @@ def test_metrics_are_those_of_the_mean() -> None:
 
 @pytest.mark.parametrize(("kind", "count"), [("none", 20), ("flip_shift", 0)])
 def test_switched_off_or_without_images_it_says_nothing(kind: str, count: int) -> None:
-    assert tta_metrics(network(), Batches(digits(count), CPU.device), section(kind)) == {}
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 50])
-def test_the_batch_size_changes_nothing(batch_size: int) -> None:
-    batches, classifier, wanted = Batches(digits(50), CPU.device), network(), section("flip_shift", 2)
-    whole = log_mean_probabilities(classifier, batches, wanted)
-    torch.testing.assert_close(log_mean_probabilities(classifier, batches, wanted, batch_size), whole)
-
-
-def test_sure_networks_stay_finite() -> None:
-    batches, classifier = Batches(digits(50), CPU.device), linear_classifier()
-    layer = classifier.network[1]  # type: ignore[index]
-    layer.weight.data *= 1000
-    assert log_mean_probabilities(classifier, batches, section("flip")).isfinite().all()
+    assert tta_metrics(new_classifier().eval(), Batches(digits(0, count), CPU.device), section(kind)) == {}

@@ -4,32 +4,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import training_samples
 from torch import nn
-from training_samples import new_classifier
+from training_samples import digits
 
 from src import params
-from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier, Normalize
-
-
-def digits(count: int) -> LabelledImages:
-    return training_samples.digits(0, count)
 
 
 def linear_classifier(seed: int = 0) -> Classifier:
     """Logits are W·x + b of digits: W (10, 64) is the mean digit of each class, and some chance. Often right."""
-    images, labels = digits(1000)
+    images, labels = digits(0, 1000)
     layer = nn.Linear(64, 10)
     means = np.stack([images[labels == label].reshape(-1, 64).mean(axis=0) / 255 for label in range(10)])
     weights = means + np.random.default_rng(seed).normal(scale=0.01, size=means.shape)
     layer.weight.data = torch.from_numpy(weights).float()
     layer.bias.data = -layer.weight.data.square().sum(dim=1) / 2
     return Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0])).eval()
-
-
-def network() -> Classifier:
-    return new_classifier().eval()
 
 
 def section(tta: str = "none", tta_shift: int = 1, **robustness: Any) -> params.Evaluate:

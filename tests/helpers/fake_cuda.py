@@ -25,17 +25,23 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from operators import WAITING, Log, name_of
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 CUDA = torch.device("cuda")
 
+# The host waits until the GPU has computed what these give it: a value, or how large their result is.
+WAITING = {
+    "_local_scalar_dense", "_unique2", "bincount", "equal", "masked_select", "nonzero", "unique_consecutive",
+    "unique_dim",
+}  # fmt: skip
 
-class FakeCuda(Log):  # type: ignore[no-untyped-call]
-    """Logs what runs on the device, and in `waits` where the host waits for it. What the host computes runs unseen.
+
+class FakeCuda(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Logs in `waits` where the host waits for the device. What the host computes runs unseen.
 
     The host waits where it reads a value and where a tensor is copied in either direction, also by an operator that is
     given one of the host's. It does not for a copy from pinned memory that is asked not to block, nor for a single
@@ -43,7 +49,7 @@ class FakeCuda(Log):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.waits: list[str] = []
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -54,8 +60,7 @@ class FakeCuda(Log):  # type: ignore[no-untyped-call]
         if not wanted and not any(isinstance(tensor, FakeTensor) for tensor in tensors):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
-        self.note(func)
-        name = name_of(func)
+        name = func._opname.removesuffix("_")
         if wait := _wait(name, args, kwargs, tensors):
             self.waits.append(f"{wait} at {our_line()}")
         if name.startswith("_fused_"):
@@ -118,7 +123,7 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def fake_cuda() -> Iterator[FakeCuda]:
-    """Within it the device is there, and the log is that of what it was asked to compute."""
+    """Within it the device is there, and the log is that of the host's waits."""
     replaced = {
         "torch.Tensor.backward": _give_gradients,
         "torch.autograd.grad": lambda _, inputs: (torch.empty_like(inputs),),

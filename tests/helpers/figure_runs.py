@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas
 import torch
+from network_samples import image_format, model_section
 
 from src import params
 from src.data.prepared import Dataset, Duplicates, DuplicateSets, Example, ImageFormat, LabelledImages, SplitRecord
@@ -101,12 +102,10 @@ def run(
     logits[np.arange(test), labels[:test]] += strength
     table = predictions(logits, labels[:test], [f"test/{number:05}.png" for number in range(test)], classes)
 
-    height, width, channels = shape
     parts = {"train": labels[test:], "validation": labels[: 9 * validated], "test": labels[:test]}
-    image = ImageFormat(height=height, width=width, channels=channels, resize=None)
     torch.manual_seed(0)
-    model = params.Model(name=network, weights="none", freeze=False, activation=None, dropout=0.1, normalize="half")
-    inspection = inspect_network(build(model, image, len(classes), [0.5], [0.5]), images[0], 2, 1)
+    classifier = build(model_section(network, dropout=0.1), image_format(*shape), len(classes), [0.5], [0.5])
+    inspection = inspect_network(classifier, images[0], 2, 1)
     moments = np.arange(min(epochs, 25) + 1)
     growing = (moments / moments[-1])[:, None, None, None, None]
     snapshots = {
@@ -115,7 +114,7 @@ def run(
     }
     return Run(
         options=options(shown),
-        dataset=dataset(classes, image, parts),
+        dataset=dataset(classes, image_format(*shape), parts),
         train=LabelledImages(images[test:], labels[test:]),
         test=LabelledImages(images[:test], labels[:test]),
         inspection=inspection,
@@ -176,7 +175,6 @@ DIGITS = [str(digit) for digit in range(10)]
 
 _RUNS: dict[str, Callable[[], Run]] = {
     "digits": lambda: run("cifar_basic", DIGITS, (8, 8, 1), 300),
-    "photos": lambda: run("resnet18", ["cat", "dog"], (96, 96, 3), 60, epochs=1),
     "hundred": lambda: run("densenet121", LONG, (32, 32, 3), 600, epochs=200, shown=100),
     "one each": lambda: run("cifar_vgg", ["x" * 60, "y" * 60], (32, 20, 3), 12, shown=1, strength=0.0, recorded=False),
     "perfect": lambda: run(

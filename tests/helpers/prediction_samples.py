@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from network_samples import model_section
 
-from src import params, predict
+from src import predict
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier
@@ -19,10 +20,14 @@ def make_model(
 ) -> Classifier:
     """Writes models/model.safetensors: random weights, statistics of some random images where it has BatchNorm."""
     torch.manual_seed(0)
-    model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
     means = [0.4, 0.5, 0.6][: image.channels]
     spec = ModelSpec(
-        model=model, classes=classes, image=image, mean=means, std=[0.2] * image.channels, calibration=calibration
+        model=model_section(name, dropout=0.5, normalize="dataset"),
+        classes=classes,
+        image=image,
+        mean=means,
+        std=[0.2] * image.channels,
+        calibration=calibration,
     )
     classifier = spec.build()
     with torch.no_grad():

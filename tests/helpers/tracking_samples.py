@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from src import params
 from src.core import paths
 from src.core.documents import read_yaml
 from src.core.dvc import output_digest
@@ -15,9 +13,6 @@ from src.core.paths import DATASET
 from src.data.prepared import ImageFormat
 from src.params.writing import recipe
 from src.training.results import Epoch
-
-if TYPE_CHECKING:
-    from src.models.classifier import Probabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = recipe("digits")
@@ -78,12 +73,13 @@ def epoch(number: int) -> Epoch:
 def make_results(name: str = "mnist_convnet") -> None:
     """Write what a training of five epochs and the later stages leave in the current tree, and what DVC records."""
     import numpy as np
+    from prediction_samples import make_model
 
     from src.core.files import write_arrays
     from src.evaluation import tables
     from src.training.record import history
 
-    make_model(paths.MODEL, name)
+    make_model(ImageFormat.model_validate(DATA["image"]), ["zero", "one", "two"], name)
     write_arrays(paths.AUGMENTATION, images=np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8))
     tables.write(paths.HISTORY, history([epoch(number) for number in range(1, EPOCHS + 1)]))
     kept = {"epochs": EPOCHS, "best_epoch": 4, "validation_accuracy": 0.75, "validation_loss": 0.5}
@@ -110,25 +106,6 @@ def lock(*stages: str) -> None:
         locked[stage] = {"cmd": "python", "params": {"params.yaml": params}, "deps": entries[0], "outs": entries[1]}
     split = {"cmd": "python", "outs": [{"path": str(DATASET), "md5": output_digest(DATASET)}]}
     write_json(paths.LOCK, {"schema": "2.0", "stages": {"split": split, **locked}})
-
-
-def make_model(path: Path, name: str) -> "Probabilities":
-    """A network with random weights and, where it has BatchNorm, statistics that are not the initial ones."""
-    import torch
-
-    from src.models.classifier import Probabilities
-    from src.models.file import ModelSpec, save
-
-    torch.manual_seed(0)
-    model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.5, normalize="dataset")
-    image = ImageFormat.model_validate(DATA["image"])
-    spec = ModelSpec(
-        model=model, classes=["zero", "one", "two"], image=image, mean=[0.4, 0.5, 0.6], std=[0.2, 0.2, 0.2]
-    )
-    classifier = spec.build()
-    classifier(torch.randint(0, 256, (32, 12, 12, 3), dtype=torch.uint8))
-    save(path, classifier, spec)
-    return Probabilities(classifier)
 
 
 def finished(session: str) -> None:

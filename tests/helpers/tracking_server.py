@@ -1,4 +1,4 @@
-"""A real MLflow server on a free port of this machine, which can be killed, be silent or slow, or answer 500."""
+"""A real MLflow server on a free port of this machine, which can be killed, be silent, or answer 500."""
 
 import os
 import socket
@@ -61,7 +61,7 @@ class Server:
 
     @contextmanager
     def trouble(self, kind: str) -> Iterator[None]:
-        """Be killed, silent, slow, or answer 500, in the block; afterwards work again."""
+        """Be killed, silent, or answer 500, in the block; afterwards work again."""
         if kind == "killed":
             self.kill()
             yield
@@ -87,9 +87,7 @@ def main(folder: Path, port: int) -> None:
         kind = (folder / "trouble").read_text() if (folder / "trouble").exists() else ""
         if kind == "silent":
             time.sleep(60)
-        if kind == "slow":
-            time.sleep(1.6)
-        elif kind:
+        if kind:
             start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
             return [b"trouble"]
         return app(environ, start_response)

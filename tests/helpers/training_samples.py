@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import torch
 from augment_samples import NO_AUGMENT
+from network_samples import untrained
 from sklearn.datasets import load_digits
 from torch import nn
 
 from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute
-from src.data.prepared import ImageFormat, LabelledImages
-from src.models.build import build
+from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.params.writing import load_recipe
 from src.training.loop import train
@@ -36,10 +36,7 @@ def digits(start: int, stop: int) -> LabelledImages:
 
 
 def new_classifier(name: str = "cifar_basic", dropout: float = 0.2) -> Classifier:
-    torch.manual_seed(0)
-    values = {"name": name, "weights": "none", "freeze": False, "activation": None, "dropout": dropout}
-    model = params.Model.model_validate(values | {"normalize": "half"})
-    return build(model, ImageFormat(height=8, width=8, channels=1, resize=None), 10, [0.3], [0.4])
+    return untrained(name, 8, 1, dropout=dropout)
 
 
 def run(classifier: Classifier, train_section: params.Train, seed: int = 0, images: int = 600) -> list[Epoch]:

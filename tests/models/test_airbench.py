@@ -1,28 +1,21 @@
 """The network of airbench and its whitening layer, by known values."""
 
 import numpy as np
-import pytest
 import torch
+from network_samples import untrained
 from numpy.typing import NDArray
 from torch import nn
 from training_samples import CPU, section
 
-from src import params
 from src.compute.batches import Batches
-from src.data.prepared import ImageFormat, LabelledImages
-from src.models.airbench import Scale
-from src.models.build import build
+from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.models.whitening import fit_whitening, whitening_layer
 from src.training.loop import train
 
 
-def airbench(side: int = 32, channels: int = 3) -> Classifier:
-    torch.manual_seed(0)
-    values = {"name": "airbench", "weights": "none", "freeze": False, "activation": None, "dropout": 0.0}
-    model = params.Model.model_validate(values | {"normalize": "half"})
-    image = ImageFormat(height=side, width=side, channels=channels, resize=None)
-    return build(model, image, 10, [0.5] * channels, [0.25] * channels)
+def airbench() -> Classifier:
+    return untrained("airbench")
 
 
 def smooth_images(count: int) -> NDArray[np.uint8]:
@@ -79,20 +72,3 @@ def test_convolutions_begin_with_the_identity() -> None:
     for layer in convolutions:
         features = torch.randn(2, layer.in_channels, 6, 6)
         torch.testing.assert_close(layer(features)[:, : layer.in_channels], features)
-
-
-def test_batch_norm_follows_its_batches_fast_and_learns_no_weight() -> None:
-    norms = [layer for layer in airbench().network.train().modules() if isinstance(layer, nn.BatchNorm2d)]
-    features = torch.randn(4, 64, 5, 5) + 3
-    norms[0](features)
-    torch.testing.assert_close(norms[0].running_mean, 0.4 * features.mean(dim=(0, 2, 3)))
-    assert {(layer.eps, layer.weight.requires_grad) for layer in norms} == {(1e-12, False)}
-    assert all(layer.bias.requires_grad for layer in norms)
-
-
-def test_the_head_has_weights_of_unit_variance_and_a_small_scale() -> None:
-    _, head, scale = airbench().network.classifier  # type: ignore[misc]
-    assert head.weight.std().item() == pytest.approx(1)
-    assert head.bias is None
-    assert isinstance(scale, Scale)
-    torch.testing.assert_close(scale(torch.ones(2)), torch.full((2,), 1 / 256))

@@ -6,21 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from network_samples import untrained
 from torch import Tensor, nn
 
-from src import params
 from src.core.errors import UserError
-from src.data.prepared import ImageFormat
-from src.models.build import build
-from src.models.classifier import Classifier
 from src.models.inspection import inspect_network, table
 from src.models.receptive import Field, receptive_fields
-
-
-def classifier(name: str, height: int, width: int, channels: int) -> Classifier:
-    torch.manual_seed(0)
-    model = params.Model(name=name, weights="none", freeze=False, activation=None, dropout=0.1, normalize="half")
-    return build(model, ImageFormat(height=height, width=width, channels=channels, resize=None), 10, [0.5], [0.5])
 
 
 def linearised(network: nn.Module) -> nn.Module:
@@ -67,7 +58,7 @@ def by_gradient(network: nn.Module, layer: str, channels: int, size: int) -> tup
     ],
 )
 def test_receptive_fields_are_what_gradients_reach(name: str, size: int, layers: Sequence[str]) -> None:
-    network = classifier(name, size, size, 3).network
+    network = untrained(name, size, 3).network
     fields = receptive_fields(network, 3, size, size)
     linear = linearised(network)
     for layer in layers:
@@ -75,15 +66,6 @@ def test_receptive_fields_are_what_gradients_reach(name: str, size: int, layers:
         low, high, step = fields[layer]
         assert first == [max(0, low[0] + row * step[0]), max(0, low[1] + column * step[1])], layer
         assert last == [min(size - 1, high[0] + row * step[0]), min(size - 1, high[1] + column * step[1])], layer
-
-
-def test_receptive_fields_of_known_networks() -> None:
-    """AlexNet's 195 is in the table of Araujo et al. (2019)."""
-    resnet = receptive_fields(classifier("resnet18", 224, 224, 3).network, 3, 224, 224)
-    assert resnet["layer4.1.conv2"].size == (435, 435)
-    assert resnet["fc.1"] == Field((0, 0), (223, 223), (0, 0))
-    alexnet = receptive_fields(classifier("alexnet", 224, 224, 3).network, 3, 224, 224)
-    assert alexnet["features.12"].size == (195, 195)
 
 
 def test_windows_of_every_kind() -> None:
@@ -99,13 +81,13 @@ def test_windows_of_every_kind() -> None:
 
 
 def test_a_gate_that_pools_the_whole_image_sees_all_of_it() -> None:
-    fields = receptive_fields(classifier("mobilenet_v3_small", 64, 64, 3).network, 3, 64, 64)
+    fields = receptive_fields(untrained("mobilenet_v3_small", 64, 3).network, 3, 64, 64)
     assert fields["features.0.0"].size == (3, 3)
     assert fields["features.12.0"] == Field((0, 0), (63, 63), (0, 0))
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    vit = receptive_fields(classifier("vit_b_16", 32, 32, 3).network, 3, 32, 32)
+    vit = receptive_fields(untrained("vit_b_16", 32, 3).network, 3, 32, 32)
     assert vit["conv_proj"].size == (16, 16)
     assert not any("mlp" in name for name in vit)
 
@@ -122,7 +104,7 @@ def test_what_is_not_known_is_left_out() -> None:
      ("resnet18", 64, 1, 20)],
 )  # fmt: skip
 def test_inspection(name: str, size: int, channels: int, convolutions: int) -> None:
-    model = classifier(name, size, size, channels)
+    model = untrained(name, size, channels)
     image = np.random.default_rng(0).integers(256, size=(size, size, channels), dtype=np.uint8)
     found = inspect_network(model, image, 3, 2)
     assert found.parameters == sum(layer.parameters for layer in found.layers)
@@ -138,7 +120,7 @@ def test_inspection(name: str, size: int, channels: int, convolutions: int) -> N
 
 
 def test_cifar_vgg_is_the_published_one() -> None:
-    found = inspect_network(classifier("cifar_vgg", 32, 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
+    found = inspect_network(untrained("cifar_vgg", 32, 3), np.zeros((32, 32, 3), np.uint8), 0, 1)
     assert found.parameters == 5_852_170
     assert round(found.size / 2**20, 2) == 22.33
     rows = table(found.layers)
@@ -148,4 +130,4 @@ def test_cifar_vgg_is_the_published_one() -> None:
 
 def test_a_layer_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"visualize\.layer is 4, but the network has 3 convolutions"):
-        inspect_network(classifier("cifar_basic", 8, 8, 1), np.zeros((8, 8, 1), np.uint8), 1, 4)
+        inspect_network(untrained("cifar_basic", 8, 1), np.zeros((8, 8, 1), np.uint8), 1, 4)

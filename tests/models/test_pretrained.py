@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from network_samples import image_format, model_section, untrained
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from src import params
 from src.core.errors import UserError
-from src.data.prepared import ImageFormat
-from src.models.build import build
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec, load, save
 from src.models.inspection import inspect_network
@@ -25,15 +23,8 @@ LITE = "timm/tf_efficientnet_lite0"
 WEIGHTS = Path(__file__).parents[3] / "shared/weights/tf_efficientnet_lite0.safetensors"
 
 
-def model(name: str = LITE, **changes: Any) -> params.Model:
-    values = {"name": name, "weights": "none", "freeze": False, "activation": None, "dropout": 0.0, "normalize": "half"}
-    return params.Model.model_validate(values | changes)
-
-
-def built(side: int = 64, channels: int = 3, classes: int = 2, name: str = LITE, **changes: Any) -> Classifier:
-    torch.manual_seed(0)
-    image = ImageFormat(height=side, width=side, channels=channels, resize=None)
-    return build(model(name, **changes), image, classes, [0.5], [0.5])
+def built(side: int = 64, classes: int = 2, name: str = LITE, **changes: Any) -> Classifier:
+    return untrained(name, side, classes=classes, **changes)
 
 
 def pixels(count: int, side: int = 64, channels: int = 3) -> Tensor:
@@ -45,18 +36,14 @@ def pixels(count: int, side: int = 64, channels: int = 3) -> Tensor:
     ("name", "normalize"),
     [
         (LITE, "backbone"),
-        ("timm/resnet18.a1_in1k", "half"),
-        ("timm/vit_tiny_patch16_224", "half"),
         ("timm/swin_tiny_patch4_window7_224", "half"),
+        ("swin_t", "half"),
     ],
 )
-def test_a_network_of_timm_takes_any_images_and_comes_back_from_its_file(
-    name: str, normalize: str, tmp_path: Path
-) -> None:
-    """Also what it computes when it is built, which its file does not hold."""
-    image = ImageFormat(height=64, width=64, channels=1, resize=None)
-    described = model(name, normalize=normalize, dropout=0.1)
-    spec = ModelSpec(model=described, classes=["a", "b", "c"], image=image, mean=[0.5], std=[0.2])
+def test_a_network_takes_any_images_and_comes_back_from_its_file(name: str, normalize: str, tmp_path: Path) -> None:
+    """Also with what it computes when it is built, which its file does not hold, and indices, which it does."""
+    model = model_section(name, normalize=normalize, dropout=0.1)
+    spec = ModelSpec(model=model, classes=["a", "b", "c"], image=image_format(64, 64, 1), mean=[0.5], std=[0.2])
     classifier = spec.build(0).eval()
     save(tmp_path / "model.safetensors", classifier, spec)
     loaded, _ = load(tmp_path / "model.safetensors")
@@ -107,12 +94,12 @@ def test_a_network_that_timm_does_not_have_is_one_line(name: str, hint: str) -> 
 )
 def test_what_cannot_be_is_refused_without_timm(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"timm/NAME|activation must be null|backbone is known"):
-        model(**{"name": LITE, **change})
+        model_section(**{"name": LITE, **change})
 
 
 def test_a_network_with_several_last_layers_is_one_line() -> None:
     with pytest.raises(UserError, match=r"levit_128s has several last layers"):
-        of_timm(ImageFormat(height=224, width=224, channels=3, resize=None), "timm/levit_128s", 2)
+        of_timm(image_format(224, 224, 3), "timm/levit_128s", 2)
 
 
 def test_what_lies_in_torchs_cache_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.core.errors import UserError
-from src.params import check, parse, writing
+from src.params import check, writing
 
 RECIPES = {name: writing.load_recipe(name).model_dump() for name in ("digits", "cifar10-vgg-modern", "own-images")}
-TEXT = writing.recipe("digits")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -66,9 +65,3 @@ def test_a_key_that_is_missing_or_misspelt_is_refused_by_name(recipe: str, data:
     assert last in refusal(lambda: check(raw, "params.yaml"))
     inner[f"{last}e"] = value
     assert last in refusal(lambda: check(raw, "params.yaml"))
-
-
-@given(st.integers(0, len(TEXT)), st.integers(0, 3), st.text(max_size=3))
-@settings(max_examples=50, deadline=None)
-def test_another_text_is_accepted_or_refused_in_one_line(place: int, removed: int, added: str) -> None:
-    refusal(lambda: parse(TEXT[:place] + added + TEXT[place + removed :], "params.yaml"))

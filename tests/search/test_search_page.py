@@ -1,7 +1,6 @@
 """The tables, pictures and page of a search whose trials take no time."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 from tune_samples import plan, searched
 
 from src.search import best, confirm, page
-from src.search.pictures import draw_all, importances
+from src.search.pictures import draw_all
 from src.search.plan import Plan
 from src.search.results import trials_table
 
@@ -86,27 +85,6 @@ def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
     assert [entry["accuracy"] for entry in found["front"]] == sorted(
         (entry["accuracy"] for entry in found["front"]), reverse=True
     )
-
-
-def test_pruned_trials_say_what_does_not_work() -> None:
-    """Six complete trials are too few to tell by; fourteen more that were stopped for their learning rate are not."""
-    search = plan(20)
-    generator = np.random.default_rng(0)
-    trials = []
-    for number in range(20):
-        complete = number < 6
-        values: dict[str, Any] = {
-            "train.optimizer.lr": 0.004 * (1 + 0.1 * number) if complete else 10 ** generator.uniform(-4, -3),
-            "train.optimizer.weight_decay": 10 ** generator.uniform(-6, -2),
-            "model.dropout": generator.uniform(0, 0.5),
-        }
-        state = TrialState.COMPLETE if complete else TrialState.PRUNED
-        trials.append(
-            create_trial(state=state, params=values, distributions=dict(search.space), value=0.9 + number / 100)
-        )
-    shares = importances(search, trials)
-    assert max(shares, key=lambda key: shares[key]) == "train.optimizer.lr"
-    assert importances(search, trials[:9]) == {}
 
 
 def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too(tmp_path: Path) -> None:

@@ -70,10 +70,7 @@ def test_whole_numbers_stay_whole_where_the_schema_wants_them_only() -> None:
             "unknown key tune.space.model.dropout.hihg: did you mean tune.space.model.dropout.high?",
         ),
         ("{low: 0}", "tune.space.model.dropout.high is missing"),
-        ("{low: .nan, high: 1}", "tune.space.model.dropout.low is nan: must be"),
-        ("{choices: [1]}", "tune.space.model.dropout.choices is [1]: List should have at least 2 items"),
         ("{choices: [1, 1]}", "choices must differ"),
-        ("3", "tune.space.model.dropout is 3: must hold keys"),
     ],
 )
 def test_a_faulty_range_is_one_line(text: str, message: str) -> None:
@@ -100,12 +97,9 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
     ("key", "high", "message"),
     [
         ("model.dropout", 1.5, "params.yaml: tune.space: model.dropout is 1.5: must be less than 1"),
-        ("model.droput", 0.5, "unknown key model.droput: did you mean model.dropout?"),
         ("train.optimiser.lr", 0.5, "unknown key train.optimiser: did you mean train.optimizer?"),
-        ("train.optimizer.momentum", 0.5, "unknown key train.optimizer.momentum: allowed here: name, lr"),
         ("model.name.lr", 0.5, "model.name.lr does not exist: name holds no keys"),
         ("split.validation", 0.5, "split.validation cannot be searched: only keys of model and train can"),
-        ("model", 0.5, "model cannot be searched: only keys of model and train can"),
         ("train.threads", 2, "train.threads cannot be searched: all trials share it"),
         ("train.epochs", 2, "train.epochs cannot be searched: tune.epochs sets it"),
     ],
@@ -230,7 +224,6 @@ def test_every_setting_gets_every_seed_but_the_searchs() -> None:
         ("pruner: none\n  confirm: {best: 0, seeds: 5}\n  sampler: cmaes", "tune: sampler must not be cmaes"),
         ("objective: [accuracy, speed]", "tune.objective.1 is 'speed': must be 'accuracy', 'loss', 'latency' or"),
         ("objective: speed", "tune.objective is 'speed': must be 'accuracy' or 'loss'"),
-        ("objective: [loss]", "tune.objective is ['loss']: List should have at least 2 items"),
     ],
 )
 def test_several_objectives_that_cannot_be_are_one_line(text: str, message: str) -> None:

@@ -99,21 +99,6 @@ def test_a_training_that_is_sent_again_is_recorded_once() -> None:
     assert len(result(trial)["history"]["train_loss"]) == 9
 
 
-def test_a_training_that_is_sent_again_stops_where_it_was_told_to() -> None:
-    """Its worker died between the answer and the outcome."""
-    search = plan(12, sampler="random")
-    with open_storage(search.name, None) as opened:
-        trials = Trials(opened, search, shared=False)
-
-        def stopped() -> int | None:
-            assert task is not None
-            return next((each.number for each in epochs(task) if trials.stops(task, each)), None)
-
-        while (task := trials.next()) and (before := stopped()) is None:
-            trials.finish(task.number, Outcome("complete"))
-        assert before == stopped()
-
-
 def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
     sizes, parts = CategoricalDistribution([32, 36]), CategoricalDistribution([1, 8])
     entries = {"train.batch_size": sizes, "train.accumulate": parts}

@@ -1,21 +1,17 @@
 """Workers: what becomes of a training whose process dies, fails or runs out of memory. Trainings are made up."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import torch
-from tune_samples import DIGITS, epoch
+from tune_samples import DIGITS
 from tune_workers import BUG, FAULT, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
 
 from src.core.errors import UserError
-from src.search import worker, workers
+from src.search import workers
 from src.search.messages import Outcome, Task
 from src.search.workers import ATTEMPTS, Workers
-from src.training.trainer import Training
 
 TASKS = [Task(number, DIGITS.model, DIGITS.train.model_copy(update={"epochs": 3}), number) for number in range(3)]
 
@@ -91,60 +87,3 @@ def test_workers_share_the_processors(
         assert some._params.train.threads == each
         some.widen(50)
         assert some.count == most
-
-
-class _Pipe:
-    """The worker's end of a pipe whose other end asks to stop, or not."""
-
-    def __init__(self, stop: bool) -> None:
-        self.stop = stop
-        self.sent: list[object] = []
-
-    def send(self, message: object) -> None:
-        self.sent.append(message)
-
-    def recv(self) -> bool:
-        return self.stop
-
-
-def outcome(given: list[Any], stop: bool = False) -> Outcome:
-    """Of a training that gives epochs, or raises the exception among them."""
-
-    def each() -> Iterator[Any]:
-        for entry in given:
-            if isinstance(entry, Exception):
-                raise entry
-            yield entry
-
-    trainer = SimpleNamespace(start=lambda *_: Training(None, None, each()))  # type: ignore[arg-type]
-    return worker._train(trainer, TASKS[0], _Pipe(stop), lambda *_: {"model_md5": "md5"})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "memory"),
-    [
-        (
-            UserError("cpu is out of memory: reduce train.batch_size"),
-            "cpu is out of memory: reduce train.batch_size",
-            True,
-        ),
-        (torch.AcceleratorError("CUDA error: out of memory"), "CUDA error: out of memory", True),
-        (UserError("the training loss became nan in epoch 1"), "the training loss became nan in epoch 1", False),
-        (RuntimeError("Output size\nis too small"), "Output size is too small", False),
-    ],
-)
-def test_what_a_training_raises_is_why_it_failed(error: Exception, reason: str, memory: bool) -> None:
-    assert outcome([epoch(1, 0.5), error]) == Outcome("failed", {}, reason, memory)
-
-
-def test_an_error_after_which_the_device_computes_nothing_more_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Ended(BaseException):
-        pass
-
-    def end(code: int) -> None:
-        raise Ended(code)
-
-    monkeypatch.setattr(os, "_exit", end)
-    with pytest.raises(Ended, match="3"):
-        outcome([torch.AcceleratorError("CUDA error: an illegal memory access was encountered")])
-    assert workers.FAULT != 3, "its training is sent again"

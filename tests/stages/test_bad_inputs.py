@@ -15,7 +15,7 @@ from data_samples import class_folders, write_files
 from forked import Forked
 from safetensors.torch import load_file, save_file
 
-from src.core.paths import DATASET, MODEL, PREPARED
+from src.core.paths import MODEL, PREPARED
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +135,6 @@ CASES = {
     "an odd name": split(photos(TWO | {"dog/a\n\"'猫.png": b""}), "猫.png"),
     "a broken link": Case(link("photos/cat/x.png", "nothing"), DOWNLOAD, "leads nowhere"),
     "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in or holds data/raw"),
-    "the repository": Case(photos({}, source="."), DOWNLOAD, "lies in or holds data/raw"),
     "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "is no folder, no .parquet and no complete archive"),
     "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: not a valid URL"),
     # prepared data
@@ -143,10 +142,8 @@ CASES = {
     "a changed image": Case(array(TEST_IMAGES, lambda a: a ^ 1), EVALUATE, "test/images-00000.npy is not the file"),
     "a changed label": Case(array(TRAIN_LABELS, lambda a: a[::-1]), TRAIN, "train/labels.npy is not the file"),
     "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train/labels.npy is not"),
-    "no dataset.json": Case(removed(DATASET), TRAIN, "dataset.json: missing"),
     # the model, results, settings that do not fit
     "no model": Case(removed(MODEL), EXPORT, "model.safetensors is missing"),
-    "a model cut off": Case(cut(MODEL), EVALUATE, "is not a complete model"),
     "other weights": Case(other_weights, PREDICT, "is not a complete model"),
     "training of another run": Case(
         content("reports/training.json", '{"best_epoch": 99}'), VISUALIZE, "training.json keeps epoch 99"
@@ -155,7 +152,6 @@ CASES = {
     "no metrics": Case(removed("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
     "kernels cut off": Case(cut("models/snapshots.npz"), VISUALIZE, "models/snapshots.npz is damaged"),
     "models is a file": Case(both(removed("models"), content("models", "")), TRAIN, "models"),
-    "no data/raw": Case(removed("data/raw"), SPLIT, "data/raw"),
     "another folder": Case(removed("src"), "src.params", "commands run from the repository's root"),
     "no such device": Case(key(device="cuda:7", deterministic="true"), TRAIN, "train.device is cuda:7"),
     "a rate that diverges": Case(both(key(lr="1.0e+30"), key(warmup_epochs=0)), TRAIN, "reduce train.optimizer.lr"),

@@ -45,13 +45,6 @@ def test_bootstrap_is_the_plain_loop_over_resamples() -> None:
     np.testing.assert_allclose(mean, means.mean(axis=0), rtol=1e-12)
 
 
-def test_bootstrap_does_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = csr_array(np.random.default_rng(4).random((60, 1)))
-    at_once = bootstrap(values, _means, resamples=300)
-    monkeypatch.setattr("src.stats.intervals._AT_ONCE", 100)  # one resample at a time
-    np.testing.assert_array_equal(at_once, bootstrap(values, _means, resamples=300))
-
-
 @pytest.mark.parametrize("shape", [(10_000, 1), (50, 3_000)], ids=["many images", "many classes"])
 def test_memory_is_bounded(shape: tuple[int, int]) -> None:
     values = csr_array(np.eye(*shape))

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tracking_samples import EPOCHS, RECIPE, ROOT, epoch, make_results
+from tracking_samples import EPOCHS, ROOT, epoch, make_results
 
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.pool import processor_name
-from src.review import changes
 from src.tracking import cost
-from src.tracking.record import read_record
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
@@ -36,31 +34,6 @@ def test_it_names_the_machine_and_is_rounded(root: Path) -> None:
     assert "latency_ms" not in cost.read(MD5)
 
 
-@pytest.mark.parametrize(
-    ("environment", "machine"),
-    [
-        ({"processes": 4, "threads": 1}, "4 × 1 thread of A"),
-        ({"processes": 2}, "2 × 2 threads of A"),
-        ({"device": "mps"}, "mps and 2 threads of A"),
-    ],
-)
-def test_processes_threads_and_device_are_told_apart(
-    environment: dict[str, str | int], machine: str, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cost, "processor_name", lambda: "A")
-    cost.write(MD5, ENVIRONMENT | environment, [epoch(1)], latency=None)
-    assert cost.read(MD5)["machine"] == machine
-
-
-def test_nothing_is_compared_where_the_processor_has_no_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "processor_name", lambda: "")
-    cost.write(MD5, ENVIRONMENT, [epoch(1)], latency=None)
-    found = cost.read(MD5)
-    assert changes.spent(found, found) == []
-    assert changes.spent({}, {}) == []
-    assert changes.spent(found | {"machine": "A"}, found | {"machine": "A"})
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands the peak on")
 def test_memory_is_not_that_of_the_process_that_started_this_one(root: Path) -> None:
     much = np.ones(2**26)  # 0.5 GiB
@@ -68,16 +41,6 @@ def test_memory_is_not_that_of_the_process_that_started_this_one(root: Path) -> 
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert much.nbytes == 2**29
     assert 0 < cost.read(MD5)["peak_memory_gib"] < 0.4
-
-
-def test_a_training_that_could_not_write_it_does_not_begin(root: Path) -> None:
-    from stages.train import work
-
-    paths.PARAMS.write_text(RECIPE, encoding="utf-8")
-    paths.costs().parent.mkdir()
-    paths.costs().touch()
-    with pytest.raises(FileExistsError, match="costs"):
-        work()
 
 
 def test_a_name_that_is_no_md5_leads_nowhere_else(root: Path) -> None:
@@ -88,18 +51,6 @@ def test_a_name_that_is_no_md5_leads_nowhere_else(root: Path) -> None:
     (paths.costs() / "secret.json").write_text("{")
     with pytest.raises(UserError, match=r"secret\.json is damaged .*: remove it"):
         cost.read("../../secret")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("tree")
-def test_the_run_has_it() -> None:
-    make_results()
-    assert "machine" not in read_record().tags
-    cost.write(digest(paths.MODEL), ENVIRONMENT, [epoch(1)], latency=1.0)
-    record = read_record()
-    assert record.tags["machine"] == f"2 threads of {processor_name()}"
-    assert record.metrics["cost/training_seconds"] == 0.5
-    assert record.metrics["cost/latency_ms"] == 1.0
 
 
 @pytest.mark.slow

@@ -6,15 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from test_sync import content, runs
-from tracking_samples import EPOCHS, ROOT, epoch, finished, make_results
+from tracking_samples import EPOCHS, epoch, finished, make_results
 from tracking_server import Server
 
-from src import summary
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
@@ -105,21 +103,6 @@ def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
     assert sorted(step for step, _ in curve) == [*range(1, EPOCHS + 1)]
 
 
-def test_a_slow_server_is_not_told_to_have_no_run(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "slow")
-    make_results()
-    done = complete()
-    with server.trouble("slow"):
-        rows = dict(summary._run())
-    assert rows["run"] == f"{done.name} ({done.run_id})"
-    assert rows["see it"].startswith(f"{server.uri}/#/experiments/")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with server.trouble("slow"):
-        rows = dict(summary._run())
-    assert rows["run"].startswith(f"not in MLflow, or not complete: MLflow at {server.uri}: ")
-
-
 def test_the_report_finds_the_newest_run_of_a_model_without_mlflow(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,36 +139,6 @@ def test_a_training_that_ends_badly_says_so_and_goes_on_in_its_run(
     found = content(client, first)
     assert (found["status"], runs()) == ("FINISHED", [first])
     assert [step for step, _ in found["curves"]["epoch/train_loss"]] == [*range(1, EPOCHS + 1)]
-
-
-KILLED = """
-import os, time
-from src.tracking.live import live
-from src.tracking.runs import find_runs, logged_epochs
-from src.tracking.store import open_store
-from tracking_samples import epoch
-store = open_store()
-with live("session") as run:
-    run.log_epoch(epoch(1))
-    while not [run for run in find_runs(store) if logged_epochs(store, run.info.run_id)]:
-        time.sleep(0.1)
-    os.kill(os.getpid(), 9)
-"""
-
-
-def test_what_a_killed_process_left_running_is_closed_by_the_next(tree: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/helpers"}
-    assert subprocess.run([sys.executable, "-Pc", KILLED], env=environment, check=False).returncode == -9
-    client = open_store().client
-    (left,) = runs()
-    assert client.get_run(left).info.status == "RUNNING"
-    make_results()
-    assert complete().run_id != left, "it trained no model"
-    info = client.get_run(left).info
-    assert (info.status, info.end_time) == (
-        "KILLED",
-        client.get_metric_history(left, "epoch/train_loss")[0].timestamp,
-    )
 
 
 def test_a_process_is_gone_when_it_is_dead_a_zombie_or_another_one() -> None:

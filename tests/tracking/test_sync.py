@@ -220,7 +220,7 @@ assert not any(name.split(".")[0] == "src" for name in sys.modules)
 def test_the_logged_model_gives_the_pipelines_probabilities_in_a_clean_process(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_results("resnet18")
+    make_results("cifar_vgg")
     run = complete().run_id
     images = np.random.default_rng(1).integers(0, 256, (64, 12, 12, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -8,7 +8,6 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from src.training import augment
-from src.training.augment import AugmentParams
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
@@ -41,37 +40,6 @@ def test_every_operator_draws_for_every_image_alone(key: str) -> None:
     assert result.min() >= 0
     assert result.max() <= 255.001
     assert (result.dtype == torch.uint8) == (key in ("flip", "flip_vertical", "crop", "erase"))
-
-
-@pytest.mark.parametrize("key", ALONE)
-def test_an_operator_does_not_change_what_others_draw(key: str) -> None:
-    images = photos(20, 8, 8)
-    some, other = (
-        drawn(settings(**ALONE), images),
-        drawn(settings(**(ALONE | {key: settings().model_dump()[key]})), images),
-    )
-    groups: dict[str, tuple[str, ...]] = {
-        "flip": ("flip", "flip_vertical"),
-        "shift": ("crop",),
-        "window": ("resized_crop",),
-        "matrix": ("rotate", "translate", "scale", "shear", "perspective", "policy"),
-        "colour": ("brightness", "contrast", "saturation", "hue", "grey"),
-        "policy": ("policy",),
-        "levels": ("noise", "salt_pepper"),
-        "keys": (),
-        "erased": ("erase",),
-    }
-    for name, keys in groups.items():
-        if key not in keys:
-            assert torch.equal(getattr(some, name), getattr(other, name)), name
-
-
-def test_draws_are_a_function_of_the_generator() -> None:
-    section, images = settings(**ALONE, mixup=0.3, cutmix=1.0), photos(30)
-    first, again, other = drawn(section, images), drawn(section, images), drawn(section, images, seed=1)
-    for name in AugmentParams.__dataclass_fields__:
-        assert torch.equal(getattr(first, name), getattr(again, name)), name
-        assert not torch.equal(getattr(first, name), getattr(other, name)), name
 
 
 def test_erasing_equals_torchvisions() -> None:

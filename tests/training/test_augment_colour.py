@@ -3,8 +3,6 @@
 import pytest
 import torch
 from augment_samples import drawn, photos, pixels, settings
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
@@ -62,28 +60,6 @@ def test_operators_follow_each_other_in_a_fixed_order() -> None:
         for name in names:
             expected = getattr(reference, f"adjust_{name}")(expected, columns[name][number].item())
         torch.testing.assert_close(ours[number], expected * 255, atol=0.02, rtol=0)
-
-
-def hashed(value: int) -> int:
-    """The hash of hash-prospector's README on Python's integers."""
-    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
-        value ^= value >> shift
-        value = value * factor % 2**32
-    return value ^ (value >> 15)
-
-
-@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**20))
-def test_noise_is_a_hash_of_key_and_number(key: int, first: int) -> None:
-    ours = noise.uniform(torch.tensor([key], dtype=torch.int32), 3, first)
-    results = [hashed(hashed(number) ^ (key % 2**32)) for number in range(first, first + 3)]
-    signed = [result - 2**32 if result >= 2**31 else result for result in results]
-    assert ours[0].tolist() == [((result >> 9) + 0.5) / 2**22 for result in signed]
-
-
-def test_the_extreme_values_of_the_hash_are_finite() -> None:
-    extremes = torch.tensor([-(2**31), 2**31 - 1]).int().bitwise_right_shift_(9).float().add_(0.5).div_(2**22)
-    assert (extremes.abs() < 1).all()
-    assert extremes.erfinv().isfinite().all()
 
 
 def test_gaussian_noise_is_normal_and_independent() -> None:

@@ -11,8 +11,6 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from src.params import Augment
-from src.training import augment
 from src.training.augment import geometry, policy
 from src.training.augment.policy import LEVELS, MOST, OPERATORS, SIGNED
 
@@ -99,15 +97,3 @@ def test_rand_draws_so_many_operators_of_one_magnitude() -> None:
     most = torch.tensor(MOST["rand"])[chosen[..., 0].long()]
     torch.testing.assert_close(chosen[..., 1].abs(), 0.3 * most)
     assert (chosen[..., 1] < 0).any()
-
-
-@pytest.mark.parametrize("chosen", [TRIVIAL, RAND], ids=["trivial", "rand"])
-def test_a_batch_and_its_preview_show_them(chosen: Any) -> None:
-    section: Augment = settings(policy=chosen)
-    images = photos(1, 16, 12).expand(64, -1, -1, -1)
-    result, _ = augment.apply(section, images, drawn(section, images))
-    assert result.shape == images.shape
-    assert result.min() >= 0
-    assert result.max() <= 255
-    assert len({image.numpy().tobytes() for image in result}) > 40
-    assert len({image.tobytes() for image in augment.preview(section, images[0].numpy(), 24, seed=3)}) > 12

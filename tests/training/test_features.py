@@ -1,7 +1,6 @@
 """A frozen network learns from features that are computed once as it would from the images, and they are kept."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import pytest
 import torch
 from augment_samples import NO_AUGMENT
 from data_samples import class_folders, run_stages, write_files
+from network_samples import model_section, untrained
 from numpy.typing import NDArray
 from training_samples import section
 
 from src import params
 from src.core.errors import UserError
-from src.data.prepared import ImageFormat, read_dataset
-from src.models.build import build
+from src.data.prepared import read_dataset
 from src.models.classifier import Classifier
 from src.training import features
 from src.training.loop import train
@@ -26,25 +25,17 @@ SETTINGS = section(augment=NO_AUGMENT, batch_size=10, epochs=3)
 
 
 @pytest.fixture
-def trainer(root: Path) -> Iterator[Trainer]:
+def trainer(root: Path) -> Trainer:
     """Of some random pictures, with trained weights for the networks that they are learned by."""
     write_files(root / "data/images", class_folders({"ant": 40, "bee": 40}))
     run_stages(None, image_size=32, validation=0.25, test=0.0, near_duplicates="ignore")
-    image = ImageFormat(height=32, width=32, channels=3, resize=None)
     for name in ("resnet18", "squeezenet1_1"):
-        torch.manual_seed(5)
-        trained = build(frozen(name, "none"), image, 9, [0.5], [0.5])
-        torch.save(trained.network.state_dict(), f"{name}.pth")
-    threads = torch.get_num_threads()
-    yield Trainer(frozen(), SETTINGS, "train", "validation")
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("default")
+        torch.save(untrained(name, classes=9).network.state_dict(), f"{name}.pth")
+    return Trainer(frozen(), SETTINGS, "train", "validation")
 
 
-def frozen(name: str = "resnet18", weights: str | None = None, **changes: Any) -> params.Model:
-    values: dict[str, Any] = {"name": name, "weights": weights or f"{name}.pth", "freeze": weights != "none"}
-    values |= {"activation": None, "dropout": 0.2, "normalize": "half"}
-    return params.Model.model_validate(values | changes)
+def frozen(name: str = "resnet18", **changes: Any) -> params.Model:
+    return model_section(name, **{"weights": f"{name}.pth", "freeze": True, "dropout": 0.2} | changes)
 
 
 def from_images(trainer: Trainer, model: params.Model, settings: params.Train) -> Training:
@@ -89,32 +80,23 @@ def test_features_are_computed_in_float32_and_without_a_graph(
     assert seen == {(False, "highest")}
 
 
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each pass through a network had, beyond the first few that say if features are known."""
-    passes: list[int] = []
-    plain = features._features
-
-    def counted(classifier: Classifier, images: Any, order: torch.Tensor) -> Any:
-        if len(order) > features._PROBE:
-            passes.append(len(order))
-        return plain(classifier, images, order)
-
-    monkeypatch.setattr(features, "_features", counted)
-    return passes
+def kept() -> dict[str, int]:
+    """The files of features; one that is written again is another inode."""
+    return {file.name: file.stat().st_ino for file in Path(".cache/features").glob("*.npy")}
 
 
-def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Trainer, computed: list[int]) -> None:
+def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Trainer) -> None:
     trainer.start(frozen(), SETTINGS, 0)
-    assert computed == [60, 20]
+    first = kept()
+    assert len(first) == 2
     again = Trainer(frozen(dropout=0.0), SETTINGS, "train", "validation")
     again.start(frozen(dropout=0.0), SETTINGS.model_copy(update={"batch_size": 4}), 1)
-    assert computed == [60, 20], "neither seed, nor dropout, nor training change them"
+    assert kept() == first, "neither seed, nor dropout, nor training change them"
     again.start(frozen(normalize="none"), SETTINGS, 0)
-    assert computed == [60, 20, 60, 20]
+    assert len(kept()) == 4
     torch.save({key: value * 1.01 for key, value in torch.load("resnet18.pth").items()}, "resnet18.pth")
     again.start(frozen(), SETTINGS, 0)
-    assert computed == [60, 20, 60, 20, 60, 20]
+    assert len(kept()) == 6
 
 
 @pytest.mark.parametrize(
@@ -127,11 +109,11 @@ def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Train
     ],
 )
 def test_what_changes_from_epoch_to_epoch_is_learned_from_images(
-    model: dict[str, Any], changes: dict[str, Any], trainer: Trainer, computed: list[int]
+    model: dict[str, Any], changes: dict[str, Any], trainer: Trainer
 ) -> None:
     settings = section(**{"augment": NO_AUGMENT, "batch_size": 10, "epochs": 1, **changes})
     assert len(list(trainer.start(frozen(**model), settings, 0).epochs)) == 1
-    assert computed == []
+    assert kept() == {}
 
 
 def test_features_of_damaged_images_are_not_kept(trainer: Trainer) -> None:
@@ -142,15 +124,14 @@ def test_features_of_damaged_images_are_not_kept(trainer: Trainer) -> None:
     shard.write_bytes(content)
     with pytest.raises(UserError, match="is not the file that the split stage wrote"):
         Trainer(frozen(), SETTINGS, "train", "validation").start(frozen(), SETTINGS, 0)
-    assert list(Path(".cache/features").glob("*.npy")) == []
+    assert kept() == {}
 
 
 def test_features_that_no_training_read_for_long_are_removed(trainer: Trainer) -> None:
     trainer.start(frozen(), SETTINGS, 0)
-    known = set(Path(".cache/features").glob("*.npy"))
-    for file in known:
-        os.utime(file, (0, 0))
+    known = kept()
+    for name in known:
+        os.utime(Path(".cache/features") / name, (0, 0))
     trainer.start(frozen(normalize="none"), SETTINGS, 0)
-    found = set(Path(".cache/features").glob("*.npy"))
-    assert len(found) == 2
-    assert not known & found
+    assert len(kept()) == 2
+    assert not known.keys() & kept().keys()

@@ -2,9 +2,7 @@
 
 import copy
 import platform
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +15,10 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
-from src.compute.forward import logits
 from src.core.errors import UserError
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
-from src.training import augment, loop, record
+from src.training import augment, record
 from src.training.augment import Mix
 from src.training.loop import balanced, measure, segment_seeds, shuffled, train
 from src.training.losses import Target, loss_function
@@ -33,10 +30,8 @@ STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _deterministic() -> None:
     device.prepare(section(), "cifar_basic")
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 def test_it_learns_digits() -> None:
@@ -72,65 +67,21 @@ def test_balanced_sampling_shows_every_class_alike_and_others_of_a_frequent_one_
     assert torch.equal(epochs[0], epochs[2])
 
 
-@pytest.mark.parametrize("changes", [{"rotate": 10, "crop": 0.125}, {"flip": "alternate"}, {"cutmix": 1.0}], ids=str)
-def test_drawing_the_next_epoch_meanwhile_gives_the_same_bits(
-    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class InLine(ThreadPoolExecutor):
-        """Do at once what is submitted."""
-
-        def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-            drawn: Future[Any] = Future()
-            drawn.set_result(function(*arguments, **named))
-            return drawn
-
-    ahead, then = new_classifier(), new_classifier()
-    wanted = section(epochs=3, augment=NO_AUGMENT | changes)
-    run(ahead, wanted)
-    monkeypatch.setattr(loop, "ThreadPoolExecutor", InLine)
-    run(then, wanted)
-    assert torch.equal(weights(ahead), weights(then))
-
-
-@pytest.mark.parametrize(("error", "told"), [(ValueError, ValueError), (MemoryError, UserError)])
-def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(
-    error: type[Exception], told: type[Exception], monkeypatch: pytest.MonkeyPatch, drawing_threads: Callable[[], int]
-) -> None:
+def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     draw, calls = augment.draw, []
 
     def failing(*arguments: Any) -> augment.AugmentParams:
         calls.append(arguments)
         if len(calls) == 3:
-            raise error("memory")
+            raise MemoryError
         return draw(*arguments)
 
     monkeypatch.setattr(augment, "draw", failing)
     training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
     epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
     assert [next(epochs).number, next(epochs).number] == [1, 2]
-    with pytest.raises(told, match="memory"):
+    with pytest.raises(UserError, match="memory"):
         next(epochs)
-    assert drawing_threads() == 0
-
-
-@pytest.fixture
-def drawing_threads() -> Callable[[], int]:
-    """Count the threads of pools that the test has begun: tqdm has one of its own, which stays."""
-    before = set(threading.enumerate())
-    return lambda: sum(
-        thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate() if thread not in before
-    )
-
-
-def test_no_thread_outlives_a_training_that_is_given_up(drawing_threads: Callable[[], int]) -> None:
-    training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
-    epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
-    next(epochs)
-    assert drawing_threads() == 1
-    epochs.close()  # type: ignore[attr-defined]
-    assert drawing_threads() == 0
-    run(new_classifier(), section(epochs=9, patience=1, optimizer=STILL), images=64)
-    assert drawing_threads() == 0
 
 
 def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
@@ -237,13 +188,6 @@ def test_training_loss_and_accuracy_are_exact() -> None:
     assert (epochs[0].train_loss, epochs[0].train_accuracy) == pytest.approx(expected, rel=1e-5)
 
 
-def test_logits_do_not_depend_on_the_batch() -> None:
-    classifier = new_classifier().eval()
-    data = digits(0, device.EVALUATED_IMAGES + 3)
-    whole = classifier(torch.from_numpy(data.images))
-    torch.testing.assert_close(logits(classifier, Batches(data, CPU.device)), whole)
-
-
 def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
     """The factor that keeps them is taken out again before penalties and clipping: one step is float32's."""
     single, half = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
@@ -255,51 +199,18 @@ def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
     torch.testing.assert_close(weights(half), weights(single), rtol=0, atol=2e-4)
 
 
-def scaled_learner(*, scaled: bool, **changes: Any) -> TrainStep:
-    """One with Muon in float32, with or without float16's factor: a power of two, which by itself changes no bit."""
-    muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
-    wanted = section(optimizer=muon, **changes)
-    train_step = TrainStep(new_classifier(dropout=0.0), wanted, torch.zeros(1, dtype=torch.int64), CPU)
-    train_step.scaler = torch.GradScaler("cpu", enabled=scaled)
-    return train_step
-
-
-def step(train_step: TrainStep) -> None:
-    data = digits(0, 64)
-    train_step.step(torch.from_numpy(data.images), Target.of(torch.from_numpy(data.labels), None), 1e-2, 1)
-
-
-@pytest.mark.parametrize("changes", [{}, {"clip_gradient": 0.1}, {"l1_penalty": 1e-2}], ids=str)
-def test_the_factor_of_float16_changes_nothing_of_a_step_of_muon(changes: dict[str, float]) -> None:
-    """It is taken out of the gradients of all weights before they are clipped and penalised."""
-    plain, scaled = (scaled_learner(scaled=chosen, **changes) for chosen in (False, True))
-    for train_step in (plain, scaled):
-        step(train_step)
-    assert (plain.scaler.get_scale(), scaled.scaler.get_scale()) == (1, 65_536)
-    for weight, expected in zip(scaled.weights, plain.weights, strict=True):
-        assert weight.grad is not None
-        assert expected.grad is not None
-        assert torch.equal(weight.grad, expected.grad)
-    assert torch.equal(weights(scaled.classifier), weights(plain.classifier))
-
-
 def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
-    train_step = scaled_learner(scaled=True)
+    muon = {"name": "muon", "lr": 1e-2, "weight_decay": 0.0, "momentum": 0.9}
+    data = digits(0, 64)
+    labels = torch.from_numpy(data.labels)
+    train_step = TrainStep(new_classifier(), section(optimizer=muon), labels, CPU)
+    train_step.scaler = torch.GradScaler("cpu")
     assert isinstance(train_step.optimiser, MuonAndAdamW)
     train_step.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
     before = weights(train_step.classifier)
-    step(train_step)
+    train_step.step(torch.from_numpy(data.images), Target(labels), 1e-2, 1)
     assert torch.equal(weights(train_step.classifier), before)
     assert train_step.scaler.get_scale() == 32_768, "smaller for the next"
-
-
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_the_compiler_is_told_whether_to_be_deterministic(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the test after this one: by the name that torch's compiler knows."""
-    told = {}
-    monkeypatch.setattr(torch, "compile", lambda module, **settings: told.update(settings) or module)
-    TrainStep(new_classifier(), section(compile=True, deterministic=deterministic), torch.zeros(1), CPU)
-    assert told["options"]["deterministic"] is deterministic
 
 
 def test_compiled_it_learns_the_same() -> None:
@@ -360,15 +271,11 @@ def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
     assert torch.equal(*results)
 
 
-def test_what_cannot_be_read_ahead_is_told_and_ends_the_readers(drawing_threads: Callable[[], int]) -> None:
+def test_what_cannot_be_read_ahead_is_told() -> None:
     batches = Batches(digits(0, 100), CPU.device, resident=False)
     batches.images = batches.images[:60]  # a file that was cut off
     with pytest.raises(IndexError, match="index 60 is out of bounds"):
         list(batches.take(torch.arange(100), 4))
-    stream = batches.take(torch.arange(100), 4)
-    next(stream)
-    del stream
-    assert drawing_threads() == 0
 
 
 def test_small_images_are_augmented_several_batches_at_once_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
