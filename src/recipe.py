@@ -1,4 +1,4 @@
-"""Write params.yaml from a recipe, or list the recipes with what each reaches and takes.
+"""Write params.yaml from a recipe, or list the recipes with what each reaches and takes. What `report` holds stays.
 
 python -m src.recipe
 python -m src.recipe mnist
@@ -8,10 +8,12 @@ python -m src.recipe --suggest     settings for your photos, with the time that 
 import argparse
 import subprocess
 
+from src.core.documents import keys, read_yaml
 from src.core.errors import UserError, command
 from src.core.files import write_text
 from src.core.paths import PARAMS
 from src.params import load, writing
+from src.params.schema import Report
 
 
 def main() -> None:
@@ -30,10 +32,15 @@ def main() -> None:
     if arguments.name is None:
         print("\n\n".join(writing.header(name) for name in writing.names()))
         return
-    text = writing.recipe(arguments.name)
-    present = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else text
-    recipes = [writing.recipe(name) for name in writing.names()]
-    if not arguments.force and present not in recipes and _edited():
+    present = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else ""
+    try:
+        rules = keys(keys(read_yaml(present)).get("report"))
+    except ValueError as error:
+        raise UserError(f"{PARAMS} cannot be read, nor its section report kept: repair it ({error})") from None
+    rules = {key: value for key, value in rules.items() if key in Report.model_fields}
+    text = writing.recipe(arguments.name, rules)
+    recipes = (writing.recipe(name, rules) for name in writing.names())
+    if present and not arguments.force and present not in recipes and _edited():
         raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or add --force to lose them")
     write_text(PARAMS, text)
     print(f"{PARAMS} is the recipe {arguments.name} now: dvc repro runs it, git diff {PARAMS} shows what changed")

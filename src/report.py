@@ -16,14 +16,16 @@ model must be better or equivalent.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from src.core.errors import command
+from src.core.errors import UserError, command
 from src.review.commits import newest_run
 from src.review.gate import policy
 from src.review.gather import review
-from src.review.render import annotations, as_html, as_markdown, title
+from src.review.render import annotations, as_html, as_markdown, refused, title
 from src.review.revision import at, merge_base, working_tree
 from src.review.sheet import write_sheet
 
@@ -44,34 +46,45 @@ def main() -> None:
     arguments = parser.parse_args()
     # Names of files may be in any encoding.
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        report(arguments)
+    except UserError as error:
+        if arguments.write:
+            write(arguments.write, *refused(str(error)))  # an earlier report must not stay
+        raise
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Make the report, and end the process where the gate is closed."""
     head = at(arguments.head) if arguments.head else working_tree()
     named = replace(at(arguments.base), tolerant=True)
     since = named if arguments.exact else replace(merge_base(named, head), tolerant=True)
     base = since if arguments.exact else newest_run(since, head.recipe)
     found = review(base, head, since, *policy(named, head))
-
-    def as_json() -> str:
-        whole = {"title": title(found), "annotations": annotations(found), **found}
-        return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
+    whole = {"title": title(found), "annotations": annotations(found), **found}
     if arguments.sheet:
         print(f"{write_sheet(found, base, head)}: commit it if these images may be seen")
     elif arguments.write:
-        arguments.write.mkdir(parents=True, exist_ok=True)
-        for name, text in (
-            ("report.md", as_markdown(found, base, head, arguments.files)),
-            ("report.html", as_html(found, base, head)),
-            ("report.json", as_json()),
-        ):
-            (arguments.write / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        write(arguments.write, as_markdown(found, base, head, arguments.files), as_html(found, base, head), whole)
     elif arguments.json:
-        sys.stdout.write(as_json())
+        sys.stdout.write(as_json(whole))
     else:
         sys.stdout.write(
             as_html(found, base, head) if arguments.html else as_markdown(found, base, head, arguments.files)
         )
     if found["gate"]:
         sys.exit(f"report.fail_on is {found['fail_on']}: {found['gate']}")
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write(folder: Path, markdown: str, page: str, found: Mapping[str, Any]) -> None:
+    """Write `report.md`, `report.html` and `report.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("report.md", markdown), ("report.html", page), ("report.json", as_json(found))):
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

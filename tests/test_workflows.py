@@ -136,17 +136,37 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
     report = checkout / "report/report.md"
     assert report.read_text() == (tmp_path / "summary.md").read_text()
     assert report.read_text().startswith(f"{MARK}\n")
-    assert "(the same model)" in report.read_text()
+    assert ": both hold the model `" in report.read_text()
     assert "| `visualize.mistakes` | `20` | `21` |" in report.read_text()
     assert "<!doctype html>" in report.with_suffix(".html").read_text()
     found = json.loads(report.with_suffix(".json").read_text())
     stale = "its numbers are stale: run dvc repro"
-    assert (found["title"], found["gate"]) == ("Equivalent (the same model), by stale numbers", stale)
+    assert (found["title"], found["gate"]) == ("Not run (the numbers are the base's)", stale)
     note, _ = found["annotations"]
     line = (origin / "params.yaml").read_text().splitlines()[note["start_line"] - 1]
     assert line.startswith("  mistakes: ")
     assert note["message"] == "visualize.mistakes: 20 → 21"
     assert note["annotation_level"] == "warning"
+
+
+def test_a_damaged_pull_request_replaces_the_report(checkout: Path, tmp_path: Path) -> None:
+    """By the line of the error, so that no earlier verdict stays; the check is closed."""
+    (script,) = [step["run"] for step in steps("report.yml") if step.get("name") == "Report"]
+    (checkout / "report").mkdir()
+    (checkout / "report/report.md").write_text("## Better")
+    (checkout / "params.yaml").write_text("seed: [<b>x</b>\n")
+    git(checkout, "commit", "-qam", "damaged")
+    summary = tmp_path / "summary.md"
+    done = run(script, checkout, BASE="HEAD^", HEAD="HEAD", FILES="", GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 0, done.stderr
+    assert summary.read_text().startswith(f"{MARK}\n\n## No report\n\n`params.yaml of HEAD (")
+    found = json.loads((checkout / "report/report.json").read_text())
+    assert (found["title"], found["gate"], found["failure"]) == ("No report", *[done.stderr.strip()[7:]] * 2)
+    assert "<h1>No report</h1>" in (checkout / "report/report.html").read_text()
+    if shutil.which("node"):
+        check = asked(checkout, [{"id": 9, "user": {"login": "github-actions[bot]"}, "body": f"{MARK} ## Better"}])
+        assert check["check"]["conclusion"] == "failure"
+        assert "## No report" in check["update"]["body"]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +209,7 @@ def test_digits_are_always_reproduced_and_others_on_demand(tmp_path: Path) -> No
 class GitLab(BaseHTTPRequestHandler):
     """Keeps what is written, as a merge request keeps its notes."""
 
+    me: ClassVar[dict[str, int]] = {"id": 3}
     notes: ClassVar[list[dict[str, Any]]] = []
 
     def answer(self, content: Any) -> None:
@@ -201,10 +222,12 @@ class GitLab(BaseHTTPRequestHandler):
         return parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["body"][0]
 
     def do_GET(self) -> None:
-        self.answer(self.notes)
+        path, _, query = self.path.partition("?")
+        page = int(parse_qs(query).get("page", ["1"])[0])
+        self.answer(self.me if path == "/user" else self.notes[100 * page - 100 : 100 * page])
 
     def do_POST(self) -> None:
-        self.notes.append({"id": 100 + len(self.notes), "body": self.body()})
+        self.notes.append({"id": 1000 + len(self.notes), "author": self.me, "body": self.body()})
         self.answer({})
 
     def do_PUT(self) -> None:
@@ -219,7 +242,8 @@ def test_gitlab_gets_the_same_as_one_note(checkout: Path, monkeypatch: pytest.Mo
     script = YAML(typ="safe").load(Path(".gitlab/report.yml"))["report"]["script"]
     lines = "\n".join(line for line in script if not line.startswith("pip install"))
     git(checkout, "fetch", "-q", "origin", "feature")
-    monkeypatch.setattr(GitLab, "notes", [{"id": 5, "body": "a stranger's"}])
+    strangers = [{"id": k, "author": {"id": 4}, "body": f"{MARK}\nsaid\nby another"} for k in range(150)]
+    monkeypatch.setattr(GitLab, "notes", strangers.copy())
     with ThreadingHTTPServer(("127.0.0.1", 0), GitLab) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         for _ in range(2):
@@ -236,8 +260,9 @@ def test_gitlab_gets_the_same_as_one_note(checkout: Path, monkeypatch: pytest.Mo
             )
             assert (done.returncode, done.stderr[:32]) == (1, "report.fail_on is no-evidence: i"), "stale numbers"
         server.shutdown()
-    assert [note["body"].partition("\n")[0] for note in GitLab.notes] == ["a stranger's", MARK]
-    assert GitLab.notes[1]["body"].strip() == (checkout / "report/report.md").read_text().strip()
+    *others, note = GitLab.notes
+    assert others == strangers
+    assert note["body"].strip() == (checkout / "report/report.md").read_text().strip()
 
 
 # Answers in place of GitHub's, and what was asked of it. `paginate` calls what it is given, as Octokit's does.

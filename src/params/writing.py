@@ -36,13 +36,14 @@ def header(name: str) -> str:
     return "\n".join(lines[:end])
 
 
-def recipe(name: str) -> str:
+def recipe(name: str, report: Mapping[str, Any] | None = None) -> str:
     """Return the text of a whole `params.yaml`: the defaults, with what the recipe says differently.
 
-    Raises `UserError` where there is no such recipe, or the result is not what `params.yaml` may be.
+    report: values of that section, which are a team's and no recipe's. Raises `UserError` where there is no such
+    recipe, or the result is not what `params.yaml` may be.
     """
     whole = _read((_FOLDER / DEFAULTS).read_text(encoding="utf-8"))
-    _merge(whole, _read(_text(name)) or {}, "")
+    _merge(whole, (_read(_text(name)) or {}) | {"report": report or {}}, "")
     body = _written(whole)
     text = header(name) + body[body.index("\n\n") :]
     parse(text, f"{RECIPES / name}.yaml")

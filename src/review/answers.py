@@ -42,7 +42,12 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     )
     reason = obstacle(before, after)
     if reason is None and not same_arrays and not same_source:
-        reason = f"other images under the same names ({LOCK} has another digest of {images} and of {RAW})"
+        none = [name for name, side in (("base", base), ("head", head)) if side.output(images).get("md5") is None]
+        reason = (
+            f"{LOCK} of the {none[0]} has no digest of {images}, which would show that the images are the same"
+            if none
+            else f"other images under the same names ({LOCK} has another digest of {images} and of {RAW})"
+        )
     if reason is not None:
         return {**found, "obstacle": reason}
     comparison = compare(before, after, margin)

@@ -113,7 +113,7 @@ def code(base: Revision, head: Revision) -> Changes:
     options = ("--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
     lines = {}
     for row in texts(git("diff", *options, *ends, "--", *_CODE)):
-        *counts, name = row.split("\t")
+        *counts, name = row.split("\t", 2)
         lines[name] = [None if count == "-" else int(count) for count in counts]
     if head.commit is None:
         for name in texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE)):

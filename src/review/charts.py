@@ -66,4 +66,5 @@ def _epochs(curves: Curves) -> list[int]:
     """Return the epochs that are drawn: not the first fifth of the shorter training, which would flatten all others."""
     last = max(map(len, curves.values()))
     first = 1 + min(map(len, curves.values())) // 5
-    return sorted({first + round(step * (last - first) / (_MOST - 1)) for step in range(_MOST)})
+    drawn = {first + round(step * (last - first) / (_MOST - 1)) for step in range(_MOST)}
+    return sorted(drawn | {min(map(len, curves.values()))})  # of one point Mermaid draws no line

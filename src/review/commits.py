@@ -10,7 +10,7 @@ from src.review import changes
 from src.review.answers import accuracy, compare_split
 from src.review.gate import failure
 from src.review.revision import Revision, git, recipe_of, texts
-from src.review.stale import leads_to, stale
+from src.review.stale import dropped, leads_to, stale
 
 _MOST = 10  # runs of a recipe
 
@@ -43,8 +43,8 @@ def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
     return {recipe: each[-_MOST:] for recipe, each in found.items()}
 
 
-def held(base: Revision, runs: Sequence[Revision], margin: float) -> Iterator[dict[str, Any]]:
-    """Yield the base, and runs of one recipe, as far as they hold answers to the validation images.
+def held(base: Revision, runs: Sequence[Revision], since: Revision, margin: float) -> Iterator[dict[str, Any]]:
+    """Yield the base, and runs of one recipe in a change since a commit, as far as they hold answers to validation.
 
     Each with what it `differs` in from the base, its `accuracy` with the ends of the 95 % interval, and the
     `comparison` with the base, or the `obstacle` to it. `previous`: the base has other images, so it is with the run
@@ -59,6 +59,7 @@ def held(base: Revision, runs: Sequence[Revision], margin: float) -> Iterator[di
         if against["obstacle"] and each.recipe != base.recipe:
             against["obstacle"] = "the first run of this recipe"
         verdict = against["comparison"]["verdict"] if against["comparison"] and with_base else None
+        stages = stale(each) | dropped(since, each)
         yield {
             "recipe": each.recipe,
             "name": each.name,
@@ -67,7 +68,7 @@ def held(base: Revision, runs: Sequence[Revision], margin: float) -> Iterator[di
             "accuracy": found,
             "previous": not with_base,
             "verdict": verdict,
-            "failure": failure(verdict, None, leads_to(stale(each), METRICS, each.pipeline)),
+            "failure": failure(verdict, None, leads_to(stages, METRICS, each.pipeline)),
             **against,
         }
 

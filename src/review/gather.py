@@ -14,10 +14,10 @@ from src.review import changes
 from src.review.answers import compare_split
 from src.review.commits import held, newest_run, steps
 from src.review.factors import factors
-from src.review.gate import failure
+from src.review.gate import closed, failure
 from src.review.revision import Revision, locks, recorded
 from src.review.server import find_run
-from src.review.stale import leads_to, stale
+from src.review.stale import dropped, leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking import cost
@@ -38,15 +38,18 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
-    seeds, seeds_obstacle = compare_seeds(base, head, margin)
+    # A recipe's first run, on other images than the base's: nothing there is its measure.
+    first_run = not validation["comparison"] and "" not in (base.recipe, head.recipe) and base.recipe != head.recipe
+    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
+    seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
     ran = steps(since, head)
     by_recipe = {
-        recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, margin))
+        recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
         for recipe, runs in ran.items()
     }
     newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
     others = [run for recipe, run in newest.items() if recipe != head.recipe]
-    differing = {
+    differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
         "metrics": changes.metrics(base, head),
@@ -57,40 +60,44 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "environment": changes.environment(base, head),
         "factors": factors(base, head, ran[head.recipe], margin),
         # By name, since recipes without an earlier run share their base.
-        "commits": list({run["name"]: run for runs in by_recipe.values() for run in runs}.values()),
+        "commits": sorted(
+            {run["name"]: run for runs in by_recipe.values() for run in runs}.values(),
+            key=lambda run: (run["recipe"] != head.recipe, run["recipe"]),
+        ),
         "others": others,
     }
+    if first_run:
+        cost_of_head = [each | {"base": None} for each in differing["cost"]]
+        differing |= {"cost": cost_of_head, "curves": {}, "metrics": [], "environment": [], "factors": None}
     # After all that reads them: a side says what of it is damaged.
-    sides = {"base": _side(base), "head": _side(head)}
-    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
-    found = failure(verdict, lacking, sides["head"]["numbers_stale"])
-    for other in others:
-        found = found or (other["failure"] and f"{other['recipe']}: {other['failure']}")
-    unsure = "no evidence" in (verdict, *(other["verdict"] for other in others))
-    closed = found or ("nothing shows that the model is as good" if unsure and rules.fail_on == "no-evidence" else None)
+    sides = {"base": _side(base, base), "head": _side(head, since)}
+    failures = [failure(verdict, lacking, sides["head"]["numbers_stale"])]
+    failures += [other["failure"] and f"{other['recipe']}: {other['failure']}" for other in others]
     return {
         **sides,
         "verdict": verdict,
+        "first_run": first_run,
         "same_model": base.model_md5 == head.model_md5 is not None,
-        "failure": found,
-        "gate": None if rules.fail_on == "never" else closed,
+        "failure": next(filter(None, failures), None),
+        "gate": closed(rules.fail_on, failures, [verdict, *(other["verdict"] for other in others)]),
         "fail_on": rules.fail_on,
         "margin": margin,
         "from_head": from_head,
+        "rules": [each for each in changes.parameters(since, head) if each["name"].startswith("report.")],
         "other_recipe": since.recipe if base.commit != since.commit else None,
         "validation": validation,
         "test": test,
         "judged": judged_models(head),
         "seeds": seeds,
         "seeds_obstacle": seeds_obstacle,
-        "spent": changes.spent(*(side["spent"] for side in sides.values())),
+        "spent": [] if first_run else changes.spent(*(side["spent"] for side in sides.values())),
         **differing,
     }
 
 
-def _side(revision: Revision) -> dict[str, Any]:
+def _side(revision: Revision, since: Revision) -> dict[str, Any]:
     """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
-    found = stale(revision)
+    found = stale(revision) | dropped(since, revision)
     md5 = revision.model_md5
     run = find_run(md5) if md5 else {}
     return {
@@ -99,7 +106,6 @@ def _side(revision: Revision) -> dict[str, Any]:
         "model_md5": md5,
         "spent": (cost.read(md5) if md5 else {}) or run.get("spent", {}),
         "run": run.get("page"),
-        "show": f"python -m src.track show {md5}" if md5 else None,
         "stale": found,
         "numbers_stale": leads_to(found, METRICS, revision.pipeline),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
@@ -107,13 +113,16 @@ def _side(revision: Revision) -> dict[str, Any]:
 
 
 def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]:
-    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have."""
+    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have.
+
+    One epoch is no curve.
+    """
     tables = [revision.table(HISTORY, "epoch") for revision in (base, head)]
     found = {}
     for column in ("validation_accuracy", "validation_loss"):
         present = [table[column] for table in tables if table is not None and column in table]
         values = [pandas.to_numeric(each, errors="coerce").to_numpy(dtype=np.float64) for each in present]
-        if len(values) == 2 and all(len(each) and np.isfinite(each).all() for each in values):
+        if len(values) == 2 and all(len(each) > 1 and np.isfinite(each).all() for each in values):
             found[column] = dict(zip(("base", "head"), (each.tolist() for each in values), strict=True))
     return found
 

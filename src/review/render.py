@@ -20,6 +20,7 @@ from src.stats.paired import FEW
 MARK = "<!-- model report -->"
 
 _MOST = 10  # items of a list in a sentence
+_LONGEST = 200  # characters of a title, and of a value in a note
 _TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no evidence": "No evidence either way"}
 _COSTS = {
     "parameters": "parameters",
@@ -51,15 +52,37 @@ def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
     text = _markdown(review, charts.svg, f"data:image/webp;base64,{data}" if data else "")
     # What only GitHub knows, and what only a comment must fold.
     text = text.replace("> [!WARNING]\n>\n", "").replace("\n<details>", "\n<details open>")
+    return _page(title(review), text)
+
+
+def refused(reason: str) -> tuple[str, str, dict[str, Any]]:
+    """Return Markdown, page and JSON in the place of a report that cannot be made; it passes no gate."""
+    text = f"{MARK}\n\n## No report\n\n{_code(reason)}\n"
+    found: dict[str, Any] = {
+        "title": "No report",
+        "verdict": None,
+        "failure": reason,
+        "gate": reason,
+        "annotations": [],
+    }
+    return text, _page("No report", text), found
+
+
+def _page(title: str, text: str) -> str:
+    """Return a page of Markdown, whose first heading is of the second level in a comment."""
     text = re.sub(r"^##", "#", text, flags=re.MULTILINE)
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     page = templates(Path(__file__).parent).get_template("page.html.jinja")
-    return page.render(title=title(review), body=Markup(body))
+    return page.render(title=title, body=Markup(body))
 
 
 def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a note for each changed parameter, at its line of `params.yaml`, as GitHub's checks have them."""
+    """Return a note for each changed parameter, at its line of `params.yaml`, as GitHub's checks have them.
+
+    There is none for a recipe's first run, of which every parameter is another.
+    """
     good = review["verdict"] in ("better", "equivalent") and not review["failure"]
+    changed = [] if review["first_run"] else review["parameters"]
     return [
         {
             "path": PARAMS.as_posix(),
@@ -67,9 +90,9 @@ def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
             "end_line": change["line"],
             "annotation_level": "notice" if good else "warning",
             "title": title(review),
-            "message": f"{change['name']}: {change['base'] or 'none'} → {change['head']}",
+            "message": f"{_cut(change['name'])}: {_cut(change['base'] or 'none')} → {_cut(change['head'] or 'none')}",
         }
-        for change in review["parameters"]
+        for change in changed
         if change["line"]
     ]
 
@@ -77,9 +100,16 @@ def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
 def title(review: Mapping[str, Any]) -> str:
     """Return the verdict in a few words."""
     stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
-    verdict = _TITLES.get(review["verdict"], "Not comparable")
+    verdict = _TITLES.get(review["verdict"], "First run of this recipe" if review["first_run"] else "Not comparable")
     others = "".join(f"; {other['recipe']}: {other['failure']}" for other in review["others"] if other["failure"])
-    return f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}{others}"
+    if review["verdict"] and review["same_model"] and review["head"]["numbers_stale"]:
+        return _cut(f"Not run (the numbers are the base's){others}")
+    return _cut(f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}{others}")
+
+
+def _cut(text: str) -> str:
+    """Return the start of a text that is too long for a note of GitHub's."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], str], sheet: str) -> str:
@@ -99,12 +129,16 @@ def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], s
 
 
 def _code(value: Any) -> Any:
-    """Set text as it is: in backticks, or character by character where those would not hold it."""
+    """Set text as it is: in backticks, or character by character where those would not hold it.
+
+    What is not seen, as the end of a line or a change of direction, is written as Python does: `\\n`, `\\u202e`.
+    """
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    if value and not set(value) & set("`|\r\n") and value == value.strip():
-        return Markup(f"`{value}`")
-    return Markup(f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in value)}</code>")
+    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    if seen and not set(seen) & set("`|") and seen == seen.strip():
+        return Markup(f"`{seen}`")
+    return Markup(f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in seen)}</code>")
 
 
 def _listed(texts: list[str]) -> str:
@@ -115,8 +149,8 @@ def _listed(texts: list[str]) -> str:
 
 def _warning(text: str) -> str:
     """Set text as a warning, as GitHub has it; nothing without text."""
-    lines = text.strip().splitlines()
-    return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in lines)]) if lines else ""
+    text = text.strip()
+    return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in text.split("\n"))]) if text else ""
 
 
 def _signed(number: float, form: str = "+,") -> str:

@@ -3,6 +3,7 @@
 Nothing here needs data, models, a DVC remote or a network.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -51,6 +52,7 @@ class Revision:
 
     def listed(self, paths: Iterable[Path]) -> list[Path]:
         """List the files at or below the paths that exist and that git does not ignore."""
+        paths = _inside(paths)
         names = [f":(literal){path.as_posix()}" for path in paths]
         if not names:
             return []
@@ -63,7 +65,7 @@ class Revision:
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
         """Return the contents of those files that exist."""
-        paths = list(paths)
+        paths = _inside(paths)
         if self.commit is None:
             return {path: path.read_bytes() for path in paths if path.is_file()}
         contents = blobs([f"{self.commit}:./{path.as_posix()}" for path in paths])
@@ -147,6 +149,11 @@ class Revision:
     def model_md5(self) -> str | None:
         """Return the identity of the model, if there is one."""
         return self.output(MODEL).get("md5")
+
+
+def _inside(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths without those that lead out of the repository, as DVC allows: git refuses them."""
+    return [path for path in paths if not path.is_absolute() and Path(os.path.normpath(path)).parts[:1] != ("..",)]
 
 
 def working_tree() -> Revision:

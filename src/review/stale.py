@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.dvc import read_pointer, written
-from src.core.paths import PARAMS
+from src.core.paths import METRICS, PARAMS, PIPELINE
 from src.review.revision import Revision
 
 
@@ -29,10 +29,23 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     return {name: why for name, why in found.items() if why}
 
 
+def dropped(since: Revision, revision: Revision) -> dict[str, list[str]]:
+    """List, as `stale` does, the stages that made the numbers at `since` and that the revision has no more."""
+    if not revision.pipeline:
+        return {PIPELINE.as_posix(): ["it has no stages"]}
+    gone = (name for name in since.pipeline if name not in revision.pipeline)
+    return {name: [f"{PIPELINE} has it no more"] for name in gone if leads_to([name], METRICS, since.pipeline)}
+
+
 def leads_to(stages: Iterable[str], output: Path, pipeline: Mapping[str, Any]) -> bool:
-    """Tell if the output comes from one of the stages, or from one that follows them."""
+    """Tell if the output comes from one of the stages, or from one that follows them.
+
+    Of a stage that the pipeline does not have nothing is known, so that it may come from there.
+    """
     outputs: set[str] = set()
     reached = list(stages)
+    if not set(reached) <= set(pipeline):
+        return True
     for each in reached:  # which grows
         outputs |= {path.as_posix() for path in written(pipeline[each])}
         followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))

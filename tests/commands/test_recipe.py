@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.core.paths import DEFAULTS
-from src.params import writing
+from src.params import parse, writing
 from src.params.writing import recipe
 from src.tracking import identity
 
@@ -117,3 +117,16 @@ def test_the_command_lists_writes_and_loses_no_edit(tmp_path: Path) -> None:
     assert run("mnist").returncode == 0
     params.write_text(edited + "\n", encoding="utf-8")
     assert run("mnist", "--force").returncode == 0
+    # What changes are judged by is the team's: no recipe changes it.
+    ruled = writing.changed(recipe("mnist"), {"report.fail_on": "worse", "report.margin": 0.5})
+    params.write_text(ruled, encoding="utf-8")
+    assert run("digits").returncode == run("cifar100").returncode == 0
+    assert parse(params.read_text(encoding="utf-8"), "").report == parse(ruled, "").report
+    assert run("mnist").returncode == 0
+    assert params.read_text(encoding="utf-8") == ruled
+    params.write_text("report: {fail_on: worse", encoding="utf-8")
+    refused = run("mnist", "--force")
+    assert refused.returncode == 2
+    assert "error: params.yaml cannot be read, nor its section report kept: repair it (" in refused.stderr
+    params.unlink()
+    assert run("mnist").returncode == 0

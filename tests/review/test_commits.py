@@ -143,5 +143,30 @@ def test_several_recipes_are_held_each_against_its_own_last_run(
     text = capsys.readouterr().out
     assert f"`the working tree` against `{last}, the last run of mnist`" in text
     assert (
-        "> The change builds on a run of `digits`, to which the model is not held here, but to the last run of" in text
+        "> The change builds on a run of `digits`. The model is compared with the last run of its own recipe.\n" in text
     )
+
+
+def test_the_first_run_of_a_recipe_is_measured_by_nothing_of_another(repo: Path, tell: Any) -> None:
+    """But for one on the same images, which the answers can tell apart."""
+    write(repo / "reports/history.csv", pandas.DataFrame({"epoch": [1, 2], "validation_accuracy": [0.5, 0.6]}))
+    base = of_recipe(repo, "digits", VALIDATION, "digits")
+    git(repo, "checkout", "-qb", "feature")
+    results(repo, with_flips(VALIDATION, 0, 100), TEST, "better digits")
+    digits = of_recipe(repo, "digits", with_flips(VALIDATION, 0, 100), "better digits")
+    write(repo / "src/models/net.py", "other\n")
+    photos = of_recipe(repo, "photos", answered(1_000, 0.8, seed=3), "photos", rate=0.1)
+    text, found = tell(), json.loads(tell("--json"))
+    assert "## First run of this recipe\n" in text
+    assert "Cost: 94,154 parameters, unknown MiB.\n" in text
+    assert not any(found[key] for key in ("annotations", "curves", "metrics", "environment", "spent", "seeds"))
+    assert "two trained models" not in text
+    assert "at once" not in text
+    rows = [line.split(" ")[1:4:2] for line in text.partition("### Commits")[2].splitlines() if line.startswith("| `")]
+    assert rows == [["`photos`", f"`{photos}"], ["`digits`", "`main"], ["`digits`", f"`{digits}"]]
+    assert base in text
+    substitute(repo / "params.yaml", "# photos", "# digits-modern")
+    renamed = with_flips(VALIDATION, 0, 50).assign(name="digits" + VALIDATION["name"])
+    results(repo, renamed, renamed, "modern", images="of digits")
+    assert "## Better\n" in tell()
+    assert json.loads(tell("--json"))["annotations"]

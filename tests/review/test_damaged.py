@@ -58,7 +58,7 @@ def test_an_old_commit_that_is_damaged_is_shown_all_the_same(folder: Path, text:
 def test_a_report_on_a_base_that_is_damaged_says_so(
     folder: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = (paths.METRICS, paths.LOCK, paths.PIPELINE, paths.PARAMS, paths.VALIDATION_PREDICTIONS)
+    names = (paths.METRICS, paths.LOCK, paths.PIPELINE, paths.VALIDATION_PREDICTIONS)
     spoiled(folder, text, *names)
     results(folder, OTHER, OTHER, "second model")
     for form in ("--json", "--html"):
@@ -69,7 +69,7 @@ def test_a_report_on_a_base_that_is_damaged_says_so(
             found = json.loads(out)
             assert found["validation"]["obstacle"] == f"the base has no {paths.VALIDATION_PREDICTIONS}"
             assert found["head"]["damaged"] == {}
-            assert set(found["base"]["damaged"]) >= {path.as_posix() for path in names if path != paths.PARAMS}
+            assert set(found["base"]["damaged"]) >= {path.as_posix() for path in names}
     assert "counts as missing, since it" in out
     commit(folder, "head")
     spoiled(folder, text, paths.METRICS)
@@ -113,9 +113,13 @@ def test_a_file_of_another_shape_is_named(folder: Path, shape: str, capsys: pyte
     spoiled(folder, spoil(path.read_text(encoding="utf-8") if path.exists() else "{}"), path)
     results(folder, OTHER, OTHER, "second model")
     commit(folder, "head")
-    found = reported("HEAD~", "HEAD", capsys)
-    assert list(found["base"]["damaged"]) == [path.as_posix()]
-    assert "\n" not in found["base"]["damaged"][path.as_posix()]
+    if path == paths.PARAMS:
+        with pytest.raises(UserError, match=r"^params.yaml of HEAD~ .*: repair it, since it has the gate [^\n]*$"):
+            reported("HEAD~", "HEAD", capsys)
+    else:
+        found = reported("HEAD~", "HEAD", capsys)
+        assert list(found["base"]["damaged"]) == [path.as_posix()]
+        assert "\n" not in found["base"]["damaged"][path.as_posix()]
     with pytest.raises(UserError, match=rf"{path} of HEAD~ .* (is not|is damaged|has no stages).*: [^\n]*$"):
         reported("HEAD", "HEAD~", capsys)
 

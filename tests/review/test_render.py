@@ -48,7 +48,7 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     headline = "Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse"
     assert second == f"**{headline}, p = {accuracy['adjusted']:.3f}**"
     # By the same rule, what is called worse could have shown.
-    assert "Here no difference of accuracy below 2.23 points could have shown." in out
+    assert "The smallest difference of accuracy that could be significant here is 2.23 points." in out
     assert "| accuracy | 98.05 % | 95.82 % | −2.23 points | " in out
     # Where nothing was tested there is no verdict.
     metrics = out[out.index("Metrics that differ") : out.index("Classes and images")]
@@ -67,7 +67,7 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
-        (2_000, "could have shown."),
+        (2_000, "The smallest difference of accuracy that could be significant here is "),
         (60, "The rarest class has 3 images: too few for macro F1, whose interval is too narrow."),
         (6, "So few images cannot show any difference of accuracy."),
     ],
@@ -106,7 +106,7 @@ def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: A
     assert "by stale numbers" not in out
     write(repo / "src/models/net.py", "layers = 2\n")
     out = tell()
-    assert "## Equivalent (the same model), by stale numbers" in out
+    assert "## Not run (the numbers are the base's)\n" in out
     assert (
         "its numbers are stale: dvc.lock does not match `train` (`src/models`), `visualize` (`src/figures.py`)." in out
     )
@@ -117,7 +117,8 @@ def test_without_results(repo: Path, tell: Any) -> None:
         file.unlink()
     out = tell()
     assert "## Not comparable (the same model), by stale numbers" in out
-    assert out.count("the head has no reports/validation_predictions.csv.") == 2
+    assert out.count("the head has no reports/validation_predictions.csv.") == 1
+    assert "two trained models" not in out
     assert "`reports/validation_predictions.csv is missing`" in out
 
 
@@ -180,6 +181,35 @@ def test_names_are_never_markup(repo: Path, tell: Any) -> None:
     assert not {"script", "em", "a"} & set(Page(page).tags)
 
 
+def test_no_text_of_a_branch_ends_its_line(repo: Path, tell: Any) -> None:
+    """Where it did, what follows were markup, in a warning even a heading."""
+    separators = "\v\f\r\n\x1c\x1d\x1e\x85\u2028\u2029\u202e\u200b"  # the last two hide or turn what follows
+    odd = "".join(f"a{separator}# <script> ![c](d) " for separator in separators)
+    strange = VALIDATION.replace(r"class (\d)", rf"{odd}\1", regex=True)
+    results(repo, strange, TEST, "strange base")
+    commit(repo, "strange base")
+    flipped = with_flips(VALIDATION, 20, 10).replace(r"class (\d)", rf"{odd}\1", regex=True)
+    substitute(repo / "params.yaml", "lr: 0.01", f"lr: {json.dumps(odd)}")
+    results(repo, flipped, TEST, "strange head", environment=odd)
+    pipeline = (repo / "dvc.yaml").read_text(encoding="utf-8").rstrip()
+    (repo / "dvc.yaml").write_text(f"{pipeline}\n  {json.dumps(odd)}: {{cmd: x, deps: [src/models]}}\n")
+    write(repo / f"src/models/{separators}# <script>", "layers = 2\n")
+    (repo / "requirements.lock").write_text(f"torch=={odd.replace(' ', '')}\n", newline="")
+    commit(repo, odd)
+    out, page = (tell("--base", "HEAD^", "--head", "HEAD", *form) for form in ([], ["--html"]))
+    assert "Trained in another environment" in out
+    assert out.count(r"\u2028# <script>") > 40, "it is shown as text"
+    assert set(separators) & set(out + page) == {"\n"}
+    assert not re.search(r"^(> |\| )*#+ [^A-Z]", out, re.MULTILINE)
+    assert (Page(page).tags.count("script"), Page(page).tags.count("img")) == (0, 1), "the sheet alone"
+
+
+def test_a_note_is_as_long_as_github_takes_it(repo: Path, tell: Any) -> None:
+    substitute(repo / "params.yaml", "lr: 0.01", f"lr: {'x' * 70_000}")
+    (note,) = json.loads(tell("--json"))["annotations"]
+    assert note["message"] == f"train.lr: 0.01 → {'x' * 200}…"
+
+
 def test_the_page_has_what_the_comment_has(repo: Path, tell: Any) -> None:
     results(repo, with_flips(VALIDATION, 40, 30), TEST, "second model", environment="2.15.0")
     out, page = tell(), tell("--html")
@@ -238,12 +268,14 @@ def test_curves_of_both_as_mermaid_and_on_the_page(repo: Path, tell: Any) -> Non
     out = tell("--base", "HEAD")
     first, second = re.findall(r"```mermaid\n%%{init: (.+)}%%\nxychart-beta\n((?:  .+\n)+)```", out)
     assert json.loads(first[0])["themeVariables"]
-    assert '  title "Validation accuracy, %"\n  x-axis "epoch" [1, 4, ' in first[1], "so that the shorter one is seen"
+    assert '  title "Validation accuracy, %"\n  x-axis "epoch" [1, 3, 4, ' in first[1], (
+        "so that the shorter one is seen"
+    )
     assert json.loads(first[0])["themeVariables"]["xyChart"]["plotColorPalette"] == f"{BASE}, {HEAD}"
     assert second[1].startswith('  title "Validation loss"')
     write(repo / "reports/history.csv", history([0.3, 0.5, *[k / 80 for k in range(70)]]))
     (base, head) = re.findall(r"  line \[(.+)\]", tell("--base", "HEAD"))[:2]
-    assert len(head.split(", ")) < len(base.split(", ")) == 30
+    assert len(head.split(", ")) < len(base.split(", ")) == 31
     assert base.startswith("14, ")
     assert base.endswith(", 99")
     page = tell("--base", "HEAD", "--html")
@@ -251,15 +283,19 @@ def test_curves_of_both_as_mermaid_and_on_the_page(repo: Path, tell: Any) -> Non
     assert "mermaid" not in page
     write(repo / "reports/history.csv", history([0.3, "<b>", 0.6]))
     assert tell("--base", "HEAD").count("xychart-beta") == 1
+    write(repo / "reports/history.csv", history([0.3]))
+    assert "xychart-beta" not in tell("--base", "HEAD"), "one epoch is no line"
 
 
 def test_the_cost_beside_the_quality(repo: Path, tell: Any) -> None:
-    assert "Cost: 94,154 parameters, unknown MiB.\n" in tell()
+    assert "Cost:" not in tell(), "of the same model"
     results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
     training = json.loads((repo / "reports/training.json").read_text())
     write(repo / "reports/training.json", training | {"parameters": 47_077, "size_mib": 0.18})
     assert "Cost: 94,154 → 47,077 parameters (−50 %), 0.18 MiB.\n" in tell()
     commit(repo, "smaller")
+    results(repo, with_flips(VALIDATION, 5, 3), TEST, "third model")
+    write(repo / "reports/training.json", training | {"parameters": 47_077, "size_mib": 0.18})
     assert "Cost: 47,077 parameters, 0.18 MiB, as before.\n" in tell("--base", "HEAD")
 
 

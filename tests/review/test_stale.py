@@ -63,6 +63,20 @@ def test_photos_count_where_dvc_tracks_them(repo: Path) -> None:
     assert stale(working_tree()) == {"split": ["data/images"]}
 
 
+def test_what_lies_outside_is_not_read(repo: Path) -> None:
+    """DVC allows it; git would refuse the path, and end the report."""
+    outside = repo.parent / "photos.zip"
+    outside.write_text("photos")
+    for path in ("../photos.zip", outside.as_posix()):
+        git(repo, "checkout", "-q", "main", ".")
+        for name in ("dvc.yaml", "dvc.lock"):
+            text = (repo / name).read_text()
+            old = "- stages/split.py" if name == "dvc.yaml" else "- path: stages/split.py"
+            (repo / name).write_text(text.replace(old, f"{old.replace('stages/split.py', path)}\n    {old}", 1))
+        commit(repo, path)
+        assert stale(working_tree()) == stale(at("HEAD")) == {}
+
+
 def test_results_count_as_they_were_committed(repo: Path) -> None:
     results(repo, VALIDATION, TEST, "second model")
     write(repo / "reports/predictions.csv", "edited\n")
