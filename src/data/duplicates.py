@@ -55,9 +55,10 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
 
     equal: (N,), the first image with the same pixels, often itself; of those one is compared.
     Where that first one goes with a yet earlier image, the image begins a set of its own, so that no chain of
-    likenesses grows through a class. Sets of more than `LARGEST` are no copies but frames of one scene, or things of one
-    form: they are taken apart, and a line says so, as it does of too many plain backgrounds to compare. Memory stays
-    bounded; the time grows with N², though its factor is small.
+    likenesses grows through a class. Sets of more than `LARGEST` are no
+    copies but frames of one scene, or things of one form: they are taken apart, and a line says so, as it does where
+    too many have a plain background to be compared. Memory stays bounded; the time grows with N², though its factor is
+    small.
     """
     images = np.flatnonzero(equal == np.arange(len(equal)))
     variants, plain = _hashes(pixels, images)
