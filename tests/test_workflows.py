@@ -152,12 +152,14 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
 def test_a_damaged_pull_request_replaces_the_report(checkout: Path, tmp_path: Path) -> None:
     """By the line of the error, so that no earlier verdict stays; the check is closed."""
     (script,) = [step["run"] for step in steps("report.yml") if step.get("name") == "Report"]
-    (checkout / "report").mkdir()
+    (checkout / "report").mkdir(exist_ok=True)
     (checkout / "report/report.md").write_text("## Better")
     (checkout / "params.yaml").write_text("seed: [<b>x</b>\n")
+    git(checkout, "checkout", "-q", "--detach")
     git(checkout, "commit", "-qam", "damaged")
     summary = tmp_path / "summary.md"
     done = run(script, checkout, BASE="HEAD^", HEAD="HEAD", FILES="", GITHUB_STEP_SUMMARY=str(summary))
+    git(checkout, "checkout", "-q", "main")  # which other tests read
     assert done.returncode == 0, done.stderr
     assert summary.read_text().startswith(f"{MARK}\n\n## No report\n\n`params.yaml of HEAD (")
     found = json.loads((checkout / "report/report.json").read_text())
