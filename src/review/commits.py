@@ -10,7 +10,7 @@ from src.review import changes
 from src.review.answers import accuracy, compare_split
 from src.review.gate import failure
 from src.review.revision import Revision, git, recipe_of, texts
-from src.review.stale import dropped, leads_to, stale
+from src.review.stale import leads_to, stale
 
 _MOST = 10  # runs of a recipe
 
@@ -59,7 +59,6 @@ def held(base: Revision, runs: Sequence[Revision], since: Revision, margin: floa
         if against["obstacle"] and each.recipe != base.recipe:
             against["obstacle"] = "the first run of this recipe"
         verdict = against["comparison"]["verdict"] if against["comparison"] and with_base else None
-        stages = stale(each) | dropped(since, each)
         yield {
             "recipe": each.recipe,
             "name": each.name,
@@ -68,7 +67,7 @@ def held(base: Revision, runs: Sequence[Revision], since: Revision, margin: floa
             "accuracy": found,
             "previous": not with_base,
             "verdict": verdict,
-            "failure": failure(verdict, None, leads_to(stages, METRICS, each.pipeline)),
+            "failure": failure(verdict, None, leads_to(stale(each, since), METRICS, each.pipeline)),
             **against,
         }
 

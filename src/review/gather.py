@@ -17,7 +17,7 @@ from src.review.factors import factors
 from src.review.gate import closed, failure
 from src.review.revision import Revision, locks, recorded
 from src.review.server import find_run
-from src.review.stale import dropped, leads_to, stale
+from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
 from src.tracking import cost
@@ -97,7 +97,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
 
 def _side(revision: Revision, since: Revision) -> dict[str, Any]:
     """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
-    found = stale(revision) | dropped(since, revision)
+    found = stale(revision, since)
     md5 = revision.model_md5
     run = find_run(md5) if md5 else {}
     return {

@@ -15,26 +15,25 @@ from src.core.paths import METRICS, PARAMS, PIPELINE
 from src.review.revision import Revision
 
 
-def stale(revision: Revision) -> dict[str, list[str]]:
+def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[str]]:
     """List, by stage, inputs that changed since `dvc.lock` was written, and committed results that differ from it.
 
     Photos below data/images count where DVC tracks them (`data/images.dvc` holds their digest); else git does not know
     them. Data count by their digests: a stage that read another output than the one that `dvc.lock` has now.
+    since: stages that made the numbers there, and that the revision has no more, are listed too.
     """
     made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
     found = {
         name: list(reasons(revision, stage, revision.lock[name], made)) if name in revision.lock else ["it never ran"]
         for name, stage in revision.pipeline.items()
     }
-    return {name: why for name, why in found.items() if why}
-
-
-def dropped(since: Revision, revision: Revision) -> dict[str, list[str]]:
-    """List, as `stale` does, the stages that made the numbers at `since` and that the revision has no more."""
-    if not revision.pipeline:
+    if since is not None and not revision.pipeline:
         return {PIPELINE.as_posix(): ["it has no stages"]}
-    gone = (name for name in since.pipeline if name not in revision.pipeline)
-    return {name: [f"{PIPELINE} has it no more"] for name in gone if leads_to([name], METRICS, since.pipeline)}
+    before = {} if since is None else since.pipeline
+    for name in before:
+        if name not in revision.pipeline and leads_to([name], METRICS, before):
+            found[name] = [f"{PIPELINE} has it no more"]
+    return {name: why for name, why in found.items() if why}
 
 
 def leads_to(stages: Iterable[str], output: Path, pipeline: Mapping[str, Any]) -> bool:
