@@ -10,7 +10,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import distribution
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -67,10 +67,8 @@ def _copy_source(source: str | None, sha256: str | None, max_bytes: int, target:
     """
     called = str(IMAGES) if source is None else f"data.source {without_credentials(source)}"
     path = _fetched(source, sha256, max_bytes) if source and "://" in source else _local(source, called)
-    if path.is_dir():
-        found = _pack(path, target, max_bytes)
-    else:
-        found = digest(shutil.copyfile(path, target / path.name), "sha256")
+    copies = _pack(path, target, max_bytes) if path.is_dir() else [shutil.copyfile(path, target / path.name)]
+    found = _sha256(copies) if sha256 or source is not None else None
     if sha256 and found != sha256:
         raise UserError(
             f"{called} has sha256 {found}, but data.sha256 is {sha256}: it is another file or another version"
@@ -81,7 +79,7 @@ def _copy_source(source: str | None, sha256: str | None, max_bytes: int, target:
             raise UserError(f"{called} is no folder, no .parquet and no complete archive ({kinds})")
         if not sum(not member.name.endswith("/") for member in members(path, max_bytes, called)):  # all are read
             raise UserError(f"{called} is an empty archive: pack the class folders into it")
-    if sha256 is None and source is not None:
+    if found and not sha256:
         print(f"{called} has sha256 {found}; without data.sha256 later changes of it go unnoticed")
 
 
@@ -121,11 +119,17 @@ def _local(source: str | None, called: str) -> Path:
     raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
 
 
-def _pack(folder: Path, target: Path, max_bytes: int) -> str:
+def _sha256(files: Sequence[Path]) -> str:
+    """Return the digest of a file; of several, that of their digests and names, as `sha256sum` writes them."""
+    digests = [digest(file, "sha256") for file in files]
+    lines = "".join(f"{each}  {file.name}\n" for each, file in zip(digests, files, strict=True))
+    return digests[0] if len(files) == 1 else hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _pack(folder: Path, target: Path, max_bytes: int) -> list[Path]:
     """Pack a folder's files, without hidden ones, into tars that depend on their names and contents only.
 
-    Which one a file is in follows from its name, so that a new one changes one of them. Return the SHA-256 of the tar;
-    where there are several, that of their digests and names, as `sha256sum` writes them.
+    Which one a file is in follows from its name, so that a new one changes one of them.
     """
     files = [(name, path, path.stat().st_size) for name, path in sorted(_walk(folder, folder, (folder.resolve(),)))]
     total = sum(size for *_, size in files)
@@ -135,17 +139,15 @@ def _pack(folder: Path, target: Path, max_bytes: int) -> str:
     packs: list[list[tuple[str, Path]]] = [[] for _ in range(count)]
     for name, path, _ in files:
         packs[int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4]) % count].append((name, path))
-    lines = []
-    for number, pack in enumerate(packs):
-        copy = target / ("images.tar" if count == 1 else f"images-{number:05d}.tar")
+    copies = [target / ("images.tar" if count == 1 else f"images-{number:05d}.tar") for number in range(count)]
+    for copy, pack in zip(copies, packs, strict=True):
         with tarfile.open(copy, "w", format=tarfile.PAX_FORMAT) as tar:
             for name, path in pack:
                 info = tarfile.TarInfo(name)
                 with path.open("rb") as file:
                     info.size = os.fstat(file.fileno()).st_size
                     tar.addfile(info, file)
-        lines.append(f"{digest(copy, 'sha256')}  {copy.name}\n")
-    return lines[0][:64] if count == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()
+    return copies
 
 
 def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
