@@ -9,6 +9,7 @@ A file is named as in the source, as `src.audit` names it. `reason` is for peopl
 """
 
 import csv
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -46,7 +47,9 @@ def read_corrections() -> Iterator[Correction]:
             raise UserError(f"{CORRECTIONS} has no column {min(missing)}: its first line is {','.join(COLUMNS)}")
         if "\ufffd" in str(record):
             raise UserError(f"{CORRECTIONS}, line {line} is not UTF-8: save it as such")
-        found = Correction(line, *((record[column] or "").strip() for column in COLUMNS[:3]))
+        # As the names of the source: macOS writes é as two characters.
+        values = (unicodedata.normalize("NFC", record[column] or "").strip() for column in COLUMNS[:3])
+        found = Correction(line, *values)
         if found.action not in ("relabel", "drop", "same_as"):
             raise UserError(
                 f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel, drop or same_as"

@@ -109,6 +109,12 @@ def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) 
         run_stages(None)
 
 
+def test_names_are_composed_as_those_of_the_source_are() -> None:
+    CORRECTIONS.parent.mkdir(exist_ok=True)
+    CORRECTIONS.write_text("file,action,value\ngro\u0308\u00dfe/1.jpg,drop,\n", encoding="utf-8")
+    assert [each.file for each in read_corrections()] == ["gr\u00f6\u00dfe/1.jpg"]
+
+
 def test_an_open_quote_swallows_no_line() -> None:
     lines = 'cat/0.png,drop,,"blurred\ncat/1.png,drop,,dark\n'
     CORRECTIONS.parent.mkdir(exist_ok=True)
