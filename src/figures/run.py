@@ -23,7 +23,7 @@ from src.core.errors import UserError
 from src.data.prepared import DAMAGED, Dataset, LabelledImages, read_dataset
 from src.data.verify import open_checked
 from src.evaluation import measured, tables
-from src.evaluation.predictions import MOST
+from src.evaluation.predictions import is_part
 from src.models.file import load
 from src.models.inspection import Inspection, inspect_network
 
@@ -77,9 +77,8 @@ def read_run(options: params.Visualize) -> Run:
     predictions = tables.read(paths.PREDICTIONS, *_PREDICTIONS)
     if predictions.isna().any(axis=None):
         raise _damaged(paths.PREDICTIONS, "a number is missing")
-    whole = len(test.labels) <= MOST  # git keeps them all
-    indices = predictions["index"].tolist()
-    if not (indices == list(range(len(test.labels))) if whole else len(indices) == MOST):
+    part = is_part(predictions) and len(predictions) < len(test.labels)
+    if not part and predictions["index"].tolist() != list(range(len(test.labels))):
         raise _apart(paths.PREDICTIONS, f"there are {len(test.labels):,} test images")
     per_class = tables.read(paths.PER_CLASS, *_PER_CLASS)
     if per_class["class"].tolist() != dataset.classes:
@@ -87,7 +86,7 @@ def read_run(options: params.Visualize) -> Run:
     if not set(dataset.classes).issuperset({*predictions["label"], *predictions["prediction"]}):
         raise _apart(paths.PREDICTIONS, f"{paths.DATASET} has other classes")
     confusion, pairs = tables.read(paths.CONFUSION, "label", "prediction", "count"), ["label", "prediction"]
-    if whole and confusion.set_index(pairs)["count"].to_dict() != predictions.groupby(pairs).size().to_dict():
+    if not part and confusion.set_index(pairs)["count"].to_dict() != predictions.groupby(pairs).size().to_dict():
         raise _apart(paths.CONFUSION, f"{paths.PREDICTIONS} has other predictions")
 
     snapshots = _arrays(paths.SNAPSHOTS)  # epochs (S,) and kernels (S, O, I, H, W)

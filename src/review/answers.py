@@ -12,7 +12,7 @@ import pandas
 
 from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
-from src.evaluation.predictions import MOST
+from src.evaluation.predictions import is_part, kept
 from src.review.revision import Revision
 from src.stats.intervals import Floats, wilson
 from src.stats.verdicts import judge
@@ -62,13 +62,13 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
     table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
     if table is None:
         return None
-    right = table["label_probability"].between(0, 1) & ((table["index"] == table.index) | (len(table) == MOST))
+    right = table["label_probability"].between(0, 1) & ((table["index"] == table.index) | is_part(table))
     if not right.all():
         row = int((~right).to_numpy().argmax())
         reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"
         revision.refuse(path, reason, "run dvc repro")
         return None
-    return table
+    return kept(table)  # older commits may have all
 
 
 def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
@@ -102,10 +102,11 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame) -> tuple[pandas.DataFra
     A row has the head's columns, and the base's with `_base` behind their names.
     """
     pairs = head.merge(base, on="name", suffixes=("", "_base"))
+    gone, new = ("no longer kept", "newly kept") if is_part(base) or is_part(head) else ("removed", "added")
     counts = (
         (int((pairs["label"] != pairs["label_base"]).sum()), "label", "corrected"),
-        (len(base) - len(pairs), "image", "removed"),
-        (len(head) - len(pairs), "image", "added"),
+        (len(base) - len(pairs), "image", gone),
+        (len(head) - len(pairs), "image", new),
     )
     return pairs, ", ".join(f"{count:,} {what}{'s' * (count != 1)} {done}" for count, what, done in counts if count)
 
@@ -114,9 +115,9 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> di
     """Compare answers to the shared images by the head's labels; there must be no `obstacle`.
 
     `margin` is a share of 1. Where a label was corrected, log loss counts as equal: no table has the probability that
-    the base gave the new label. Return the fields of a `Judgement`; what was `corrected`; the images that only the base
-    (`broken`) or only the head (`fixed`) has right, those first whose label lost or won most probability; the `classes`
-    and `confusions` that changed, the most first.
+    the base gave the new label. Return the fields of a `Judgement`; what was `corrected`; if git keeps but a `part` of
+    the answers; the images that only the base (`broken`) or only the head (`fixed`) has right, those first whose label
+    lost or won most probability; the `classes` and `confusions` that changed, the most first.
     """
     pairs, corrected = pair(base, head)
     codes, _ = pandas.factorize(np.concatenate([pairs["label"], pairs["prediction_base"], pairs["prediction"]]))
@@ -133,6 +134,7 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> di
     return {
         **asdict(judge(labels, (before, after), (log_loss(probability_before), log_loss(probability)), margin)),
         "corrected": corrected,
+        "part": is_part(base) or is_part(head),
         "broken": _rows(answers.iloc[order[(was & ~now)[order]]]),
         "fixed": _rows(answers.iloc[order[(now & ~was)[order]][::-1]]),
         "classes": _changed(classes),

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.core.paths import PREDICTIONS
 from src.evaluation import tables
-from src.evaluation.predictions import MOST
+from src.evaluation.predictions import is_part
 from src.review.gather import FEWEST_SEEDS, seed_accuracies
 from src.review.revision import Revision
 from src.stats.intervals import difference_of_two
@@ -44,7 +44,7 @@ def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Findi
         right = [(each["label"] == each["prediction"]).to_numpy() for each in (before, after)]
         was, now = (float(each.mean()) for each in right)
         text = f"{100 * was:.2f} → {100 * now:.2f} %"
-        if len(before) != MOST and abs(committed.numbers.get(name, np.nan) - was) > 1e-6:
+        if not is_part(before) and abs(committed.numbers.get(name, np.nan) - was) > 1e-6:
             yield Finding(f"committed {split} accuracy", f"is not that of the answers, {100 * was:.2f} %", False)
         values = np.array([]) if seeds is None else seeds[name].dropna().to_numpy(np.float64)
         if len(values) >= FEWEST_SEEDS:

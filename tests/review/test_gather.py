@@ -14,6 +14,7 @@ from scipy import stats
 
 from src.core.errors import UserError
 from src.core.files import digest
+from src.evaluation.predictions import kept
 from src.params import load
 from src.review import gather
 from src.tracking.identity import recipe_digest
@@ -149,6 +150,18 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     lock(repo)
     obstacle = json.loads(tell("--base", "HEAD", "--json"))["test"]["obstacle"]
     assert obstacle.startswith("dvc.lock of the base has no digest of data/prepared/test, which would show")
+
+
+def test_of_more_answers_than_git_keeps_those_are_compared(
+    repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.evaluation.predictions.MOST", 1_000)
+    now = kept(with_flips(VALIDATION, 3, 3).iloc[1:])  # the base, which is older, has all
+    results(repo, now, TEST, "second model")
+    found = json.loads(tell("--json"))["validation"]["comparison"]
+    assert found["images"] in (999, 1_000)
+    assert "removed" not in found["corrected"]
+    assert "images, those whose answers git keeps: " in tell()
 
 
 def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
