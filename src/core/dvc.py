@@ -19,7 +19,7 @@ _Output = _Path | Annotated[dict[_Path, Any], Field(min_length=1)]  # a path, or
 
 
 class _Stage(BaseModel):
-    """What is read here of a stage of a `dvc.yaml`, which may have more."""
+    """Hold what is read here of a stage of a `dvc.yaml`, which may have more."""
 
     params: list[Any] = []
     deps: list[_Path] = []
@@ -35,7 +35,7 @@ class _File(BaseModel):
 
 
 class _Locked(BaseModel):
-    """What is read here of a stage of a `dvc.lock`."""
+    """Hold what is read here of a stage of a `dvc.lock`."""
 
     cmd: str | list[str]
     params: dict[str, dict[Any, Any]] = {}

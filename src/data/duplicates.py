@@ -98,7 +98,7 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
     if alike := int(large[first].sum()):
         print(
             f"{alike:,} images look alike in {counted(int(large.sum()), 'set')} of more than {LARGEST}, too many for "
-            "copies: divided one by one; if they are frames of one scene, split.groups keeps them together"
+            "copies: each stands alone; if they are frames of one scene, split.groups keeps them together"
         )
     first = np.where(large[first], np.arange(len(first)), first)
     return first[equal]
