@@ -30,7 +30,7 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     """Add a table's rows, by the names of their files, to those of other tables. Return False if it is no such table.
 
     Raise `UserError` naming the line that lacks a value, or contradicts another line; and for a table that is called
-    `labels` or `metadata` and is damaged.
+    `labels` or `metadata` and is damaged, or `labels` and has other columns.
     """
     try:
         records = read_table(name, content)
@@ -41,6 +41,10 @@ def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
     columns = {str(column).strip().lower(): column for column in records[0][1]} if records else {}
     file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
     if file is None or label is None:
+        if PurePosixPath(name).stem.lower() == "labels":
+            raise UserError(
+                f"{name} has no columns file and label, but {listed([*columns])}: name them so, or remove it"
+            )
         return False
     for number, record in records:
         if "\ufffd" in str(record):

@@ -12,6 +12,7 @@ from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, duplicate_sets, equal_images, near_duplicates
 from src.data.known import SOURCES
+from src.data.layout import counted
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
 from src.data.shards import write_split
@@ -40,6 +41,11 @@ def prepare(data: Data, split: Split) -> Dataset:
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(data, staged, units, split)
+        if group is not None:
+            inside = where >= 0
+            splits = np.unique(np.stack([group[inside], where[inside]]), axis=1)  # each split of each group once
+            if divided := int((np.bincount(splits[0]) > 1).sum()):
+                print(f"{counted(divided, 'group')} in more than one of the source's own splits")
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
     return record

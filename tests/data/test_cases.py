@@ -115,6 +115,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"metadata.jsonl": json_lines(LABELS)[:-4]},
         r"metadata.jsonl is no table that can be read \(.*\): repair or remove it",
     ),
+    "a table of labels with other columns": (
+        PHOTOS | {"labels.csv": table(LABELS, "path,kind")},
+        "labels.csv has no columns file and label, but path, kind: name them so, or remove it",
+    ),
     "a table of labels with an open quote": (
         PHOTOS | {"labels.csv": table({**LABELS, "0.png": '"cat'})},
         r"labels.csv is no table that can be read \(.*\): repair or remove it",
@@ -278,6 +282,20 @@ def test_groups_of_a_table_stay_together() -> None:
     run_stages(pack_tar(Path("x.tar"), files))
     groups = [set(read_groups(split) or []) for split in SPLITS]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+
+def test_groups_across_the_sources_own_splits_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    official = ["test" if number in (8, 9, 18, 19) else "train" for number in range(20)]
+    rows = {
+        name: f"{label},p{min(number % 10, 8)},{split}"  # p8 has the ninth and the tenth of each class
+        for (number, (name, label)), split in zip(enumerate(LABELS.items()), official, strict=True)
+    }
+    files = PHOTOS | {"labels.csv": table(rows, "file,label,group,split")}
+    run_stages(pack_tar(Path("x.tar"), files))
+    assert "own splits" not in capsys.readouterr().out
+    rows["0.png"] = "cat,p8,train"
+    run_stages(pack_tar(Path("x.tar"), files | {"labels.csv": table(rows, "file,label,group,split")}))
+    assert "1 group in more than one of the source's own splits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
