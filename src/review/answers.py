@@ -51,7 +51,7 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     if reason is not None:
         return {**found, "obstacle": reason}
     comparison = compare(before, after, margin)
-    if base.model_md5 == head.model_md5 is not None:
+    if head.has_model_of(base):
         comparison["verdict"] = "equivalent"  # a model is equal to itself, however few images there are
     otherwise = base.params.get("data") != head.params.get("data") if comparison["corrected"] else not same_arrays
     return {**found, "comparison": comparison, "prepared_otherwise": otherwise}

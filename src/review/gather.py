@@ -77,7 +77,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         **sides,
         "verdict": verdict,
         "first_run": first_run,
-        "same_model": base.model_md5 == head.model_md5 is not None,
+        "same_model": head.has_model_of(base),
         "failure": next(filter(None, failures), None),
         "gate": closed(rules.fail_on, failures, [verdict, *(other["verdict"] for other in others)]),
         "fail_on": rules.fail_on,

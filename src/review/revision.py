@@ -150,6 +150,10 @@ class Revision:
         """Return the identity of the model, if there is one."""
         return self.output(MODEL).get("md5")
 
+    def has_model_of(self, other: "Revision") -> bool:
+        """Tell if both hold one model."""
+        return self.model_md5 is not None and self.model_md5 == other.model_md5
+
 
 def _inside(paths: Iterable[Path]) -> list[Path]:
     """Return the paths without those that lead out of the repository, as DVC allows: git refuses them."""
