@@ -40,22 +40,23 @@ def pictures(run: Run) -> Iterator[Picture]:
         for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
             draw = partial(confusion_matrix, confusion=run.confusion, classes=classes, shares=shares)
             yield Picture("Results", name, draw)
-        if (run.confusion["label"] != run.confusion["prediction"]).any():
+        if wrong := (run.confusion["label"] != run.confusion["prediction"]).any():
             draw = partial(largest_confusions, images=test, confusion=run.confusion, predictions=run.predictions)
             yield Picture("Results", "confusions", draw)
         yield Picture("Results", "per_class_accuracy", partial(per_class_accuracy, per_class=run.per_class))
-        draw = partial(confident_mistakes, images=test, predictions=run.predictions, count=options.mistakes)
-        yield Picture("Results", "mistakes", draw)
+        if wrong:
+            draw = partial(confident_mistakes, images=test, predictions=run.predictions, count=options.mistakes)
+            yield Picture("Results", "mistakes", draw)
         draw = partial(sample_predictions, images=test, predictions=run.predictions, count=options.samples)
         yield Picture("Results", "predictions", draw)
-    if run.calibration is not None:
+    if len(run.calibration):
         yield Picture("Results", "reliability", partial(reliability, calibration=run.calibration))
-    if run.robustness is not None:
+    if len(run.robustness):
         yield Picture("Results", "robustness", partial(robustness, table=run.robustness))
 
     draw = partial(learning_curves, history=run.history, kept_epoch=run.training["best_epoch"])
     yield Picture("Training", "learning_curves", draw)
-    if run.steps is not None:
+    if len(run.steps):
         yield Picture("Training", "error_by_step", partial(error_by_step, steps=run.steps))
 
     draw = partial(samples, images=run.train.images, labels=run.train.labels, classes=classes, count=options.samples)
@@ -67,8 +68,7 @@ def pictures(run: Run) -> Iterator[Picture]:
     for name, kind, sets in ("equal", "Equal images", found.equal), ("nearly_equal", "Nearly equal images", found.near):
         if sets and any(member.split in images for members in sets.examples for member in members):
             yield Picture("Data", name, partial(duplicates, found=sets, images=images, kind=kind))
-    if run.augmented is not None:
-        yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
+    yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
 
     yield Picture("Network", "layers", partial(layer_table, inspection=inspection))
     if any(layer.field for layer in inspection.layers):
@@ -76,8 +76,7 @@ def pictures(run: Run) -> Iterator[Picture]:
     yield Picture("Network", "kernels", partial(first_kernels, weights=inspection.kernels[0]))
     if len(inspection.kernels) > 1:
         yield Picture("Network", "second_kernels", partial(second_kernels, weights=inspection.kernels[1]))
-    if run.snapshots is not None:
-        yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
+    yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
     yield Picture("Network", "feature_maps", partial(feature_maps, inspection=inspection))
     yield Picture("Network", "filter_maps", partial(filter_maps, inspection=inspection))
 

@@ -33,7 +33,7 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
     with drawing(path, max(6.5, 2.9 * len(kinds)), 3.3, title, caption) as (figure, _):
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
-            name, unit = _KINDS.get(kind, (kind, "strength"))
+            name, unit = _KINDS[kind]
             panel(axes, table[table["kind"] == kind])
             axes.axhline(clean, color=QUIET, linestyle="--", linewidth=1, zorder=0)
             axes.set(title=name, xlabel=unit, ylim=(0, 1.02))

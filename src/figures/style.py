@@ -143,12 +143,6 @@ def percent_tick(share: float, _: float | None = None) -> str:
     return f"{round(100 * share, 6):g} %"
 
 
-def nothing(path: Path, title: str, reason: str) -> None:
-    """Write an empty picture that says why there is nothing to see."""
-    with drawing(path, 6.5, 0.9, title, "", plot=False) as (figure, _):
-        figure.text(0.5, 0.45, reason, ha="center", va="center", fontsize=11.0, color=QUIET)
-
-
 def only_bottom(axes: Axes) -> None:
     """Remove the line at the left of horizontal bars and dots, where their names stand."""
     axes.spines["left"].set_visible(False)
