@@ -16,8 +16,7 @@ from src.core.errors import UserError
 from src.core.files import digest
 from src.core.git import Source, read_source
 from src.data.prepared import read_dataset
-from src.evaluation.measured import read as read_measured
-from src.evaluation.sentence import accuracy_sentence
+from src.evaluation import measured
 from src.params.writing import load_recipe, names
 from src.tracking import cost, history, identity
 
@@ -81,17 +80,17 @@ def read_record(fresh: str = "") -> Record:
     else:  # the code was edited since: it is that of the commit that holds the model, if one does
         source = Source(next((state.commit for state in history.states(md5) if state.commit), "none"), "")
     training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
-    measured = read_measured() if paths.METRICS in present and paths.MEASURED not in missing else {}
+    tested = measured.read() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
     spent = cost.read(md5)
     machine = {"machine": spent["machine"]} if spent.get("machine") else {}
     # `validation_accuracy` of the kept weights, `test/accuracy`, `robustness/shift_1_accuracy`, `cost/training_seconds`
     metrics = training | {f"cost/{key}": value for key, value in spent.items()}
-    for key, value in measured.items():
+    for key, value in tested.items():
         robust = _ROBUSTNESS.fullmatch(key)
         metrics[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
-    if measured.get("images"):
-        note = f"test accuracy {accuracy_sentence(measured)}"
+    if tested.get("images"):
+        note = f"test accuracy {measured.accuracy_sentence(tested)}"
     elif training.get("validation_accuracy") is not None:
         note = f"validation accuracy {100 * training['validation_accuracy']:.2f} %"
     else:
