@@ -17,7 +17,7 @@ from src.models.classifier import Classifier
 def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate) -> dict[str, float | int]:
     """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
 
-    Return nothing if it is switched off or there are no images.
+    Return nothing if `evaluate.tta` is none, or without images.
     """
     if config.tta == "none" or not len(images):
         return {}
@@ -28,15 +28,13 @@ def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate
 
 @torch.no_grad()
 @full_precision()
-def log_mean_probabilities(
-    classifier: Classifier, images: Batches, config: params.Evaluate, batch_size: int | None = None
-) -> Tensor:
+def log_mean_probabilities(classifier: Classifier, images: Batches, config: params.Evaluate) -> Tensor:
     """Return the logarithm of the copies' weighted mean class probabilities: float32 (N, K), in the images' order.
 
-    Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
+    They are summed as logarithms, so that no probability becomes 0.
     """
     classifier.eval()
-    batch_size = batch_size or evaluation_batch(images.device, images.image_shape)
+    batch_size = evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
         weighted = copies(batch, config)

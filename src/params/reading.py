@@ -59,10 +59,10 @@ def check(raw: dict[str, Any], file: str) -> Params:
         raise UserError("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
 
 
-def check_space(params: Params, file: str = str(PARAMS)) -> None:
-    """Check that each key of `tune.space` exists and may have the values named there.
+def check_space(params: Params) -> None:
+    """Check that each key of `tune.space` exists, and may have the values named there. Raises `UserError`.
 
-    Only who searches needs it: with another optimiser than the space is for, training goes on. Raises `UserError`.
+    Only searches need that: trainings may use another optimiser than the space is for.
     """
     for key, dimension in params.tune.space.items():
         config, _, rest = key.partition(".")
@@ -70,12 +70,12 @@ def check_space(params: Params, file: str = str(PARAMS)) -> None:
         if config not in SEARCHED or not rest:
             reason = "only keys of model and train can"
         if reason:
-            raise UserError(f"{file}: tune.space: {key} cannot be searched: {reason}")
+            raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: {reason}")
         for value in dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high):
-            with_values(params, {key: value}, file)
+            with_values(params, {key: value})
 
 
-def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PARAMS)) -> Params:
+def with_values(params: Params, values: Mapping[str, Scalar]) -> Params:
     """Return the parameters with other values of some dotted keys, as a search tries them. Raises `UserError`."""
     raw = params.model_dump()
     for key, value in values.items():
@@ -84,9 +84,9 @@ def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PA
         for config in configs:
             inner = inner.setdefault(config, {})
             if not isinstance(inner, dict):
-                raise UserError(f"{file}: tune.space: {key} does not exist: {config} holds no keys")
+                raise UserError(f"{PARAMS}: tune.space: {key} does not exist: {config} holds no keys")
         inner[name] = value
-    return check(raw, f"{file}: tune.space")
+    return check(raw, f"{PARAMS}: tune.space")
 
 
 def check_machine(params: Params) -> None:

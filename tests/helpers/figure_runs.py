@@ -64,8 +64,8 @@ def steps(epochs: int, validated: bool = True) -> pandas.DataFrame:
 
 
 def robustness(images: int) -> pandas.DataFrame:
-    rows: list[tuple[str, float, str]] = [("shift", 0, "")]
-    rows += [("shift", pixels, side) for side in ("left", "right", "up", "down") for pixels in range(1, 6)]
+    rows: list[tuple[str, float, str]] = []
+    rows += [("shift", pixels, side) for side in ("left", "right", "up", "down") for pixels in range(6)]
     rows += [("gaussian", sigma, "") for sigma in (0, 0.05, 0.1, 0.2, 0.4)]
     rows += [("salt_pepper", share, "") for share in (0, 0.01, 0.05, 0.1, 0.2)]
     rows += [("fgsm", epsilon, "") for epsilon in (0, 0.005, 0.01, 0.03, 0.1)]
