@@ -30,7 +30,7 @@ class _Stage(BaseModel):
 
 class _File(BaseModel):
     path: _Path
-    md5: str = ""
+    md5: Annotated[str, Field(pattern=r"^([0-9a-f]{32}(\.dir)?)?$")] = ""
     size: int = 0
 
 

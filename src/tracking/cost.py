@@ -60,5 +60,4 @@ def _peak_memory_gib() -> float | None:
 
 
 def _file(model_md5: str) -> Path:
-    # A stranger's dvc.lock may say anything where an MD5 should be.
-    return costs() / f"{''.join(filter(str.isalnum, str(model_md5)))[:32]}.json"
+    return costs() / f"{model_md5}.json"

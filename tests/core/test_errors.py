@@ -39,10 +39,7 @@ def test_a_stage_that_is_started_too_early_says_what_it_lacks(
 @pytest.mark.parametrize(
     ("stage", "place", "kilobytes"),
     [
-        ("download", "data", 0),
         ("split", "data/prepared", 0),
-        ("train", "models", 0),
-        ("evaluate", "reports", 0),
         ("evaluate", "reports", 32),
     ],
 )
