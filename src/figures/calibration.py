@@ -1,4 +1,4 @@
-"""The reliability diagram: can the model's confidence be trusted?"""
+"""The reliability diagram, which shows if the model's confidence can be trusted."""
 
 from pathlib import Path
 

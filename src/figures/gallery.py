@@ -1,4 +1,4 @@
-"""Every picture of a run, in the order of the page: the part in which it stands, its file's name, how it is drawn.
+"""Every picture of a run, in the order of the page, with the part of the page in which it stands.
 
 Title and caption stand in the function that draws the picture; the page takes both from the file.
 """
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 def pictures(run: Run) -> Iterator[Picture]:
-    """Yield the pictures that this run has something to show in."""
+    """Yield the pictures for which this run has something to show."""
     options, classes, test, inspection = run.options, run.dataset.classes, run.test.images, run.inspection
     if len(run.predictions):
         for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
@@ -82,7 +82,7 @@ def pictures(run: Run) -> Iterator[Picture]:
 
 
 def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
-    """Write every picture into `folder`, in the place of all that were there; return the files by part."""
+    """Write every picture into `folder`, remove all that were there before, and return the files by part."""
     for stale in folder.glob("*.png"):
         stale.unlink()
     drawn: dict[Part, list[Path]] = {}

@@ -37,7 +37,7 @@ def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: panda
 
 
 def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title: str, caption: str) -> None:
-    """Draw the images of these rows with what the model said and the end of the file's name; wrong ones in a frame."""
+    """Draw the images of these rows, with the model's answers and the ends of their names; wrong ones have a frame."""
     columns = ["index", "name", "label", "prediction", "confidence", "label_probability"]
     tiles = []
     for index, name, label, prediction, confidence, truth in table[columns].itertuples(index=False, name=None):
