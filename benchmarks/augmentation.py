@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from benchmarks.common import FOLDER, command_line, hardware, keep, versions
+from benchmarks.common import FOLDER, command_line, hardware, keep, summary, versions
 from src import params
 from src.core.errors import command
 from src.params.writing import load_recipe
@@ -119,9 +119,7 @@ def measure(operator: str, batch: int, device: torch.device, runs: int) -> dict[
             times[library].append(timed(call, repeats[library], device) + (drawing if library == "ours" else 0))
     row: dict[str, Any] = {"operator": operator, "batch": batch, "kornia": "not installed"}
     for library, seconds in times.items():
-        low, median, high = statistics.quantiles(seconds, n=4)
-        found = {"median": median, "quartile_1": low, "quartile_3": high, "min": min(seconds)}
-        row[library] = {key: round(value * 1e3, 4) for key, value in found.items()}
+        row[library] = summary([1000 * each for each in seconds])
     return row
 
 

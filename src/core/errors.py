@@ -26,10 +26,6 @@ _OPERATING_SYSTEM = {
     errno.EISDIR: "a folder stands where a file should be: move it away",
     errno.ENOTDIR: "a file stands where a folder should be: move it away",
     errno.EEXIST: "a file stands where a folder should be: move it away",
-    errno.ENOTEMPTY: "another program writes into it: end that and start again",
-    errno.ELOOP: "symbolic links lead in a circle: remove them",
-    errno.ENAMETOOLONG: "the name is too long: shorten it",
-    errno.EIO: "the disk fails: check it, then start again",
 }
 
 

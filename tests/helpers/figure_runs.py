@@ -29,10 +29,6 @@ LONG = [
 ]  # fmt: skip
 
 
-def options(shown: int = 40, shift: int = 2) -> params.Visualize:
-    return params.Visualize(samples=shown, mistakes=min(20, shown), image=0, layer=1, shift=shift)
-
-
 def history(epochs: int, validated: bool = True) -> pandas.DataFrame:
     epoch = np.arange(1, epochs + 1)
     falling = np.exp(-epoch / 5)
@@ -114,7 +110,7 @@ def run(
         for name, kernels in zip(("first", "second"), inspection.kernels, strict=False)
     }
     return Run(
-        options=options(shown),
+        options=params.Visualize(samples=shown, mistakes=min(20, shown), image=0, layer=1, shift=2),
         dataset=dataset(classes, image_format(*shape), parts),
         train=LabelledImages(images[test:], labels[test:]),
         test=LabelledImages(images[:test], labels[:test]),

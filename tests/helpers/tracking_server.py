@@ -25,26 +25,12 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def running(self) -> bool:
-        return self._process is not None
-
-    def start(self, wait: bool = True) -> None:
-        """Returns once it answers, or at once; where it runs already, it is left alone."""
-        if self._process is None:
-            self._launch()
-        if wait:
-            self._wait()
-
-    def _launch(self) -> None:
-        log = (self.folder / "server.txt").open("ab")
+    def start(self) -> None:
+        """Return once it answers."""
         command = [sys.executable, __file__, str(self.folder), str(self.port)]
-        self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
-        log.close()
-
-    def _wait(self) -> None:
+        with (self.folder / "server.txt").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         for _ in range(1200):
-            assert self._process is not None
             assert self._process.poll() is None, (self.folder / "server.txt").read_text()
             try:
                 requests.get(f"{self.uri}/health", timeout=5).raise_for_status()
