@@ -46,7 +46,7 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
     """Run `main` as a command line, and end the process: with exit code 0, or as `exit_on_user_error` does.
 
     The exit code is 130 after Ctrl-C and 143 after SIGTERM, as shells expect, and 141 if the reader of the output has
-    ended. Characters that the output's encoding lacks (`PYTHONIOENCODING=ascii`) are written as `\\u00e9`.
+    ended. Characters that the output cannot encode, as in names that are not UTF-8, are written as `\\udce9`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
