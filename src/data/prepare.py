@@ -10,7 +10,7 @@ from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
-from src.data.duplicates import SMALLEST, duplicate_sets, equal_images, near_duplicates
+from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
 from src.data.known import SOURCES
 from src.data.layout import counted
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
@@ -104,8 +104,10 @@ def _write(
     records: dict[SplitName, SplitRecord] = {}
     histograms: list[NDArray[np.int64]] = []
     position = np.zeros(len(where), np.int64)  # of an image in its split
+    copies = copies_of_train(equal if near is None else near, where)
     for which, name in enumerate(SPLITS):
-        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), shard_bytes)
+        ours = np.flatnonzero(where == which)
+        records[name], order, histogram = write_split(name, staged, copies, ours, shard_bytes)
         position[order] = np.arange(len(order))
         histograms.append(histogram)
     mean, std = _mean_std(histograms[TRAIN])

@@ -26,7 +26,7 @@ from src.core.errors import UserError
 from src.data.archives import members
 from src.data.known import SOURCES
 from src.data.layout import read_layout
-from src.data.prepared import SPLITS, open_split, read_groups, read_names
+from src.data.prepared import SPLITS, open_split, read_copies, read_groups, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -177,6 +177,10 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
     check_promises(dataset)
     equal = dataset.duplicates.equal
     assert (equal.sets, equal.conflicting, equal.beside_train) == (2, 1, {"validation": 0, "test": 1})
+    assert not any(read_copies(name).any() for name in ("train", "validation"))
+    assert [name for name, copy in zip(read_names("test"), read_copies("test"), strict=True) if copy] == [
+        "test/cat/0.png"
+    ]
     leak, same = equal.examples
     assert {"train/cat/equal.bmp", "test/cat/0.png"} <= {member.name for member in leak}
     assert len({member.split for member in same}) == 1
@@ -184,8 +188,13 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
         assert read_names(member.split)[member.index] == member.name
     out = capsys.readouterr().out
     assert "2 sets of equal images, 1 of them with different labels" in out
-    assert "1 of the source's own test images is among equal images of train" in out
+    assert "1 of the source's own test images is among equal images of train; evaluate measures the others" in out
     assert "'train/cat/wrong label.png'" in out
+
+
+def test_classes_that_are_spelled_alike_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(pack_tar(Path("x.tar"), class_folders({"Cat": 5, "dog": 5}) | class_folders({"cat": 5}, start=50)))
+    assert "'Cat', 'cat' differ in case or blanks alone" in capsys.readouterr().out
 
 
 def test_grey_and_rgb_copies_are_equal() -> None:
@@ -272,6 +281,8 @@ def test_real_mnist() -> None:
     check_promises(dataset)
     assert dataset.splits["train"].count == 1000
     assert Counter(dataset.splits["train"].per_class)["1"] == 112  # the commonest digit
+    with pytest.raises(UserError, match="-images-idx3-ubyte is that of mnist: set data"):
+        run_stages(real("mnist-idx.tar.xz"), "fashion_mnist", limit=1000)
 
 
 def test_real_photos() -> None:
