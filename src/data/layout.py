@@ -9,7 +9,6 @@ things: where they may be read in two ways, that is an error.
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -87,9 +86,9 @@ def splits_by_folder(names: Sequence[str]) -> list[int]:
 
 
 def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Return one name of each folder and each `class` of `class.number.ext` in it, and for all names which is theirs.
+    """Return a few names that stand for all, and for each name the index of the one that stands for it.
 
-    These few are all that need be understood of millions of names.
+    One stands for all in its folder, or for those in it that are called `class.number.ext` with the same class.
     """
     chosen: dict[tuple[str, str], int] = {}
     places = ((folder, _class_in(base)) for folder, _, base in (name.rpartition("/") for name in names))
@@ -167,7 +166,7 @@ def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
             name = " ".join(filter(None, match.group(1, 3)))
             sides.setdefault(name, {})[SPLIT_WORDS[match[2].lower()]] = match[0]
         for name, folders in sides.items():
-            if len(folders) > 1:
+            if name and len(folders) > 1:
                 remedy = f"name such folders train/{name}, test/{name}{_BY_TABLE}"
                 raise UserError(f"{_quoted(list(folders.values()))} seem to be one class in several splits: {remedy}")
         return parts, [FREE] * len(parts)
@@ -208,17 +207,17 @@ def _check_folders(parts: list[list[str]]) -> None:
     places: dict[str, set[str]] = {}  # first folders by what would be a class without them
     for part, name in zip(parts, _classes(inner), strict=True):
         places.setdefault(name, set()).add(part[0])
-    if "" in places or len(places) == 1:
-        return
     others = sorted(places.keys() - below.keys())  # cat/cat.1.jpg tells the same twice
-    if len(others) > 1 and (shared := [name for name in others if len(places[name]) > 1]):
+    if "" in others or len(others) < 2:
+        return
+    if shared := [name for name in others if len(places[name]) > 1]:
         raise UserError(
             f"several of the folders {_quoted(sorted(below), 3)} hold {_quoted(shared, 3)}: either may be the classes: "
             "move the classes to the top and the photos right into them, or list them in labels.csv (file,label,group)"
         )
     if len(inner[0]) > 1:
         print(
-            f"below the class folders lie {counted(len(places), 'folder')} ({_quoted(sorted(places), 3)}), which are "
+            f"below the class folders lie {counted(len(others), 'folder')} ({_quoted(others, 3)}), which are "
             "no classes: if they are, move them to the top"
         )
 
@@ -229,25 +228,31 @@ def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str
     if len(parts[0]) == 1:
         photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
         missing.update(name for name in map(_class_in, photos) if name not in ("", *found))
-    known = {folder for name in names for folder in PurePosixPath(name).parents}
-    located = ((PurePosixPath(name), part) for name, part in zip(names, parts, strict=True))
-    with_classes = {path.parents[len(part) - 1] for path, part in located if len(part) > 1}
-    with_splits = {folder.parent for folder in known if _SPLIT.fullmatch(folder.name)}
+    known = {folder for name in names for folder in _folders(name)}
+    with_classes = {_folders(name)[len(part) - 1] for name, part in zip(names, parts, strict=True) if len(part) > 1}
+    with_splits = {parent for parent, _, base in (folder.rpartition("/") for folder in known) if _SPLIT.fullmatch(base)}
     places: Counter[str] = Counter()
     for other in others:
         place, _, base = other.rpartition("/")
         places[place] += bool(base)  # the name of a folder ends in `/`
     for place, count in places.items():
-        for folder in (PurePosixPath(place), *PurePosixPath(place).parents):
-            beside = folder.parent in with_splits and _SPLIT.fullmatch(folder.name)
-            if (beside or folder.parent in with_classes) and folder not in known and not is_generated(str(folder)):
-                missing[str(folder)] += count
+        for folder in _folders(f"{place}/"):
+            parent, _, base = folder.rpartition("/")
+            beside = parent in with_classes or (parent in with_splits and _SPLIT.fullmatch(base))
+            if beside and folder not in known and not is_generated(folder):
+                missing[folder] += count
     if missing:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
         raise UserError(
             f"beside the classes or splits lies {listed(listing)} without a photo that can be read: add photos (JPEG, "
-            "PNG, …), or remove it if it is none, such as the labels of a detection data set"
+            "PNG, …), or remove it if it is neither, such as the labels of a detection data set"
         )
+
+
+def _folders(name: str) -> list[str]:
+    """Return the folders above a file, from the innermost to that of the source, which is empty."""
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
