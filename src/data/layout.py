@@ -155,7 +155,7 @@ def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
     tops = {part[0] if len(part) > 1 else "" for part in parts}
     matches = {top: match for top in sorted(tops) if (match := _SPLIT.fullmatch(top))}
     if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
-        matches = {}
+        matches = {top: match for top, match in matches.items() if not match[1]}
     split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
     if strangers := tops - split.keys():
         if len(set(split.values())) > 1:
@@ -166,7 +166,7 @@ def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
             name = " ".join(filter(None, match.group(1, 3)))
             sides.setdefault(name, {})[SPLIT_WORDS[match[2].lower()]] = match[0]
         for name, folders in sides.items():
-            if name and len(folders) > 1:
+            if len(folders) > 1:
                 remedy = f"name such folders train/{name}, test/{name}{_BY_TABLE}"
                 raise UserError(f"{_quoted(list(folders.values()))} seem to be one class in several splits: {remedy}")
         return parts, [FREE] * len(parts)

@@ -213,6 +213,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
                              "'test_cats', 'train_cats' seem to be one class .*: name such folders train/cats, test/"),
     "splits after classes": (ten("cats_train", "cats_test", "dogs_train", "dogs_test"),
                              "'cats_test', 'cats_train' seem to be one class .*: name such folders train/cats, test/"),
+    "a class like a split": (ten("train/cat", "train/dog", "test/cat", "crash_test/cat"), "has 'crash_test': remove"),
     "docs beside splits": (splits("train", "test") | {"docs/1.txt": b"x", "annotations/1.xml": b"x"}, GIVEN),
     # Flat names
     "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
