@@ -53,11 +53,11 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
     """Return, for each of N images (N, H, W, C), the first image of its set, often itself.
 
     equal: (N,), the first image with the same pixels, often itself; of those one is compared.
-    Images that show the same picture are in one set, with all that show the same as one of them, whatever the order.
-    So a new image makes one set of those that it resembles, and changes no other. But more than `LARGEST` unequal
-    images are no copies: they are frames of one scene, or things of one form, and chain through a class. Each of them
-    stands alone, and a line says so; the image that makes a set too large takes it apart. A line also says where too
-    many images have a plain background to be compared.
+    Images that show the same picture are linked, and what links join is one set, whatever the order of the images. So
+    a new image makes one set of those that it resembles, and changes no other.
+    Sets of more than `LARGEST` are no copies but frames of one scene, or things of one form, that chain through a
+    class: each of their images stands alone, and a line says so. The image that makes a set too large thus takes it
+    apart. A line also says where too many images have a plain background to be compared.
     Memory stays bounded; the time grows with N², though its factor is small.
     """
     images = np.flatnonzero(equal == np.arange(len(equal)))
@@ -135,7 +135,8 @@ def _near(ours: Hashes, theirs: Hashes) -> Pairs:
         for flipped in (0, *(1 << bit for bit in range(16))):
             wanted = their ^ flipped
             counts = starts[wanted + 1] - starts[wanted]
-            ends = np.cumsum(counts)  # of the pairs of each hash of theirs, where all pairs are numbered
+            ends = np.cumsum(counts)  # where all pairs are numbered, hash by hash of theirs
+            # Some of theirs at a time, with about `_COMPARED` pairs.
             for some in np.split(np.arange(len(theirs)), np.flatnonzero(np.diff(ends // _COMPARED)) + 1):
                 other = np.repeat(some, counts[some])
                 number = np.arange(ends[some[-1]] - len(other), ends[some[-1]])
@@ -160,7 +161,7 @@ def _near_edges(pixels: NDArray[np.uint8], images: Indices) -> Pairs:
 
 
 def _unique(proposed: Pairs, count: int) -> Iterator[Indices]:
-    """Yield proposed pairs of `count` images as rows (M, 2), the lower first, those proposed at a time once each."""
+    """Yield proposed pairs of `count` images as rows (M, 2), each once of those that are proposed at a time."""
     for one, other in proposed:
         pairs = np.sort(np.minimum(one, other) * count + np.maximum(one, other))
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]  # `np.unique` takes ten times as long where many are equal
@@ -198,9 +199,7 @@ def _parts(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
 
 def copies_of_train(same: Indices, split: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Tell which of N images outside of train show a picture that train has too; arguments as of `duplicate_sets`."""
-    trained = np.zeros(len(same), np.bool_)
-    trained[same[split == TRAIN]] = True
-    copies: NDArray[np.bool_] = trained[same] & (split != TRAIN)
+    copies: NDArray[np.bool_] = np.isin(same, same[split == TRAIN]) & (split != TRAIN)
     return copies
 
 
