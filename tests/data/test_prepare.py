@@ -148,6 +148,39 @@ def test_known_data_sets_are_not_searched_for_nearly_equal_images() -> None:
     assert run_stages(source).duplicates.near is not None
 
 
+def test_the_size_of_images_does_not_change_their_splits() -> None:
+    source = pack_tar(Path("x.tar"), class_folders({"cat": 40, "dog": 40}, size=8))
+    where = []
+    for image_size in (None, 4, 6):
+        run_stages(source, image_size=image_size)
+        where.append({name: split for split in SPLITS for name in read_names(split)})
+    assert where[0] == where[1] == where[2]
+
+
+def test_photos_of_twelve_bits_in_sixteen_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    files = {
+        f"{name}/{number}.png": encoded(Image.fromarray(draw.integers(0, 2**12, (6, 6), np.uint16)))
+        for name in TWO
+        for number in range(5)
+    }
+    run_stages(pack_tar(Path("x.tar"), files))
+    assert "no training image has a value above 16 of 255" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("1.NEF", encoded(picture(1), "TIFF"), "raw data of a camera"),  # which Pillow opens by their thumbnail
+        ("1.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
+        ("1.tar.jpg", png(1)[:50], "truncated"),
+    ],
+)
+def test_what_is_no_photo_is_named(name: str, content: bytes, reason: str) -> None:
+    with pytest.raises(UserError, match=f"cannot read 1 file: .*{reason}"):
+        run_stages(pack_tar(Path("x.tar"), class_folders(TWO) | {f"cat/{name}": content}))
+
+
 def test_mixed_sizes_need_an_image_size() -> None:
     files = class_folders(TWO) | {"cat/x.png": png(70, 8), "cat/y.jpg": encoded(Image.new("L", (9, 5)), "JPEG")}
     source = pack_tar(Path("x.tar"), files)
