@@ -213,25 +213,28 @@ def duplicate_sets(
 ) -> DuplicateSets:
     """Count the sets of two or more images that agree in `same` (N,), and name examples for people to look at.
 
-    Examples are the sets of the most splits, and of those the ones of the most classes.
+    Examples are the sets of the most splits, among them first those of the most classes.
     split: of each image, as `place` returns it, or −1 for what `data.limit` leaves out, which is of no interest;
     position: of each image in its split.
     without: sets whose images agree in this too are left out.
     """
-    import pandas  # takes a fifth of a second, and is not needed to import the stage
-
     images = np.flatnonzero(split >= 0)
     images = images[np.bincount(same[images])[same[images]] > 1]
-    table = pandas.DataFrame({"set": same[images], "image": images, "split": split[images], "label": labels[images]})
-    table["different"] = images if without is None else without[images]
-    numbers = table.groupby("set").nunique()
-    numbers = numbers[numbers["different"] > 1].sort_values(["split", "label"], ascending=False, kind="stable")
-    copies = copies_of_train(same, split) & np.isin(same, numbers.index)
-    shown = [images[same[images] == which][:_MEMBERS] for which in numbers.index[:_EXAMPLES]]
+    first, of_set, sizes = np.unique(same[images], return_inverse=True, return_counts=True)
+
+    def differing(column: NDArray[np.integer]) -> Indices:
+        """Count the different values of a column (N,) in each set."""
+        width = column.max(initial=0) + 1
+        return np.bincount(np.unique(of_set * width + column[images]) // width, minlength=len(first))
+
+    sets = np.arange(len(first)) if without is None else np.flatnonzero(differing(without) > 1)
+    splits, classes = differing(split)[sets], differing(labels)[sets]
+    copies = copies_of_train(same, split) & np.isin(same, first[sets])
+    shown = [images[of_set == which][:_MEMBERS] for which in sets[np.lexsort((-classes, -splits))[:_EXAMPLES]]]
     return DuplicateSets(
-        images=int(numbers["image"].sum()),
-        sets=len(numbers),
-        conflicting=int((numbers["label"] > 1).sum()),
+        images=int(sizes[sets].sum()),
+        sets=len(sets),
+        conflicting=int((classes > 1).sum()),
         beside_train={SPLITS[which]: int((copies & (split == which)).sum()) for which in (VALIDATION, TEST)},
         examples=[
             [Example(split=SPLITS[split[i]], index=int(position[i]), name=names[i]) for i in members]
