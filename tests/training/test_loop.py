@@ -20,9 +20,10 @@ from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.training import augment, record
 from src.training.augment import Mix
-from src.training.loop import balanced, measure, segment_seeds, shuffled, train
+from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
 from src.training.muon import MuonAndAdamW
+from src.training.order import balanced, segment_seeds, shuffled
 from src.training.step import TrainStep
 
 SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}

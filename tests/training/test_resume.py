@@ -13,11 +13,10 @@ from training_samples import CPU, digits, new_classifier, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
-from src.core.errors import UserError
 from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training import loop, record, resume
+from src.training import order, record
 from src.training.loop import train
 from src.training.results import Epoch
 from src.training.resume import Progress, Resumable, discard_recorded, finished_session
@@ -88,7 +87,7 @@ def test_killed_at_any_step_it_goes_on_within_the_epoch(
     choice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In 5 segments an epoch, each of 2 steps of 32 images of 8×8 pixels."""
-    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 64 * 64)
+    monkeypatch.setattr(order, "_SEGMENT_BYTES", 64 * 64)
     chosen = section(**{"epochs": 3, "batch_size": 32} | CHOICES[choice])
     expected, whole, _ = trained(chosen, "undisturbed")
     step, steps = TrainStep.step, iter(np.random.default_rng(0).integers(1, 12, 50).tolist())
@@ -189,34 +188,3 @@ def test_a_second_training_of_the_same_waits_and_says_so(capsys: pytest.CaptureF
     waiting.join(30)
     assert second.session == "key"
     assert "the same training runs in another process: waiting for its end\n" in capsys.readouterr().err
-
-
-def test_a_full_disk_does_not_stop_a_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(resume, "replacing", full)
-    _, progress, _ = trained(section(epochs=3), "full")
-    assert len(progress.epochs) == 3
-    warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == 1
-    assert "No space left on device: a killed training starts again" in warnings[0]
-
-
-def test_a_lost_loss_leaves_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rate rises by a factor in the second epoch until the loss is lost in it, in the first of its segments."""
-    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 160 * 64)
-    wild = section(
-        epochs=3,
-        batch_size=80,
-        optimizer={"name": "sgd", "lr": 0.01, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
-        schedule={"name": "step", "every": 1, "factor": 1e18, "warmup_epochs": 0},
-    )
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"in epoch 2, with a learning rate of 1e\+16 at its end: reduce train"):
-            trained(wild, "wild", minutes=1e-9)
-    kept = torch.load(states() / "wild" / "state.pt", weights_only=True)
-    assert len(kept["progress"]["epochs"]) == 1
-    assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["train_step"]["weights"].values())
