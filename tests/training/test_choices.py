@@ -19,13 +19,13 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.core.errors import UserError
 from src.training import record
-from src.training.average import Average
 from src.training.loop import measure
 from src.training.losses import Loss, loss_function
-from src.training.muon import MuonAndAdamW
+from src.training.muon import MuonAnd
 from src.training.optimizers import optimizer
 from src.training.schedules import lr_factor, plateaus
 from src.training.snapshots import Snapshots
+from src.training.step import Average
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_muon_updates_convolutions_as_matrices() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         classifier = new_classifier(dropout=0.0).to(memory_format=layout)
         optimiser = optimizer(section(optimizer=values).optimizer, classifier, True)
-        assert isinstance(optimiser, MuonAndAdamW)
+        assert isinstance(optimiser, MuonAnd)
         assert len(optimiser.weights) == 4  # three convolutions and the hidden layer; the last one is AdamW's
         F.cross_entropy(classifier(torch.from_numpy(data.images)), torch.from_numpy(data.labels)).backward()  # type: ignore[no-untyped-call]
         expected = []

@@ -22,7 +22,7 @@ from src.training import augment, record
 from src.training.augment import Mix
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
-from src.training.muon import MuonAndAdamW
+from src.training.muon import MuonAnd
 from src.training.order import balanced, segment_seeds, shuffled
 from src.training.step import TrainStep
 
@@ -206,7 +206,7 @@ def test_an_infinite_hidden_gradient_is_no_step_of_muon() -> None:
     labels = torch.from_numpy(data.labels)
     train_step = TrainStep(new_classifier(), section(optimizer=muon), labels, CPU)
     train_step.scaler = torch.GradScaler("cpu")
-    assert isinstance(train_step.optimiser, MuonAndAdamW)
+    assert isinstance(train_step.optimiser, MuonAnd)
     train_step.optimiser.weights[1][0].register_hook(lambda gradient: torch.full_like(gradient, np.inf))  # type: ignore[no-untyped-call]
     before = weights(train_step.classifier)
     train_step.step(torch.from_numpy(data.images), Target(labels), 1e-2, 1)

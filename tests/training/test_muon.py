@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from training_samples import section
 
 from src.models.whitening import WHITENING, whitening
-from src.training.muon import MuonAndSgd
+from src.training.muon import MuonAnd
 from src.training.optimizers import optimizer, set_rates
 
 VALUES: dict[str, Any] = {
@@ -29,10 +29,10 @@ class Network(nn.Sequential):
         self.head = nn.Linear(4, 3)
 
 
-def muon_of(network: nn.Module, *, decay_biases: bool = True, compiled: bool = False, **changes: Any) -> MuonAndSgd:
+def muon_of(network: nn.Module, *, decay_biases: bool = True, compiled: bool = False, **changes: Any) -> MuonAnd:
     chosen = section(optimizer=VALUES | changes).optimizer
     found = optimizer(chosen, network, decay_biases, compiled=compiled)
-    assert isinstance(found, MuonAndSgd)
+    assert isinstance(found, MuonAnd)
     return found
 
 
