@@ -1,4 +1,4 @@
-"""From `params.Model` to a classifier."""
+"""Build a classifier from `params.Model`."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequentia
 
 _GELU = ("airbench",)  # published with it; the other small networks with ReLU
 
-# Of ImageNet's training images, as torchvision's pretrained networks expect them.
+# Mean and standard deviation of ImageNet's training images, as torchvision's pretrained networks expect them.
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
@@ -27,12 +27,12 @@ def build(
 ) -> Classifier:
     """Build a classifier for `classes` classes, its weights drawn from torch's global random state.
 
-    mean, std: of the training images per channel, in [0, 1]; used if `model.normalize` is `dataset`.
+    mean, std: of the training images per channel, in [0, 1]; only used if `model.normalize` is `dataset`.
     Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
     resize = None
     if model.normalize == "backbone":
-        from src.models.pretrained import timm_config  # timm takes 3 s to import, torchvision 2
+        from src.models.pretrained import timm_config  # importing timm takes 3 s, torchvision 2
 
         config = timm_config(model.name)
         stored, size = (image.height, image.width), config.input_size[1:]
@@ -72,5 +72,5 @@ def build(
 
 
 def _for_channels(channels: int, *values: Sequence[float]) -> list[Sequence[float]]:
-    """Return numbers for red, green and blue as they are for colour images, and for grey ones their mean."""
+    """Return values for red, green and blue: as they are for colour images, their mean for grey images."""
     return [each if channels == 3 else [sum(each) / len(each)] for each in values]

@@ -19,13 +19,13 @@ Floats = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """Describe a layer that has weights or changes the height and width of what passes through it."""
+    """Describe a layer that has weights or changes height and width."""
 
     name: str  # as in the network's state dict
     kind: str  # "conv 3×3, stride 2"
     output: tuple[int, ...]  # (C, H, W) or (K,)
     parameters: int
-    field: Field | None  # None: not known
+    field: Field | None  # None if not known
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Inspection:
     size: int  # bytes of parameters and buffers
     images: NDArray[np.uint8]  # (2, H, W, C): the image and its shifted copy
     kernels: list[Floats]  # weights (O, I, h, w) of the first and second convolution
-    means: dict[str, Floats]  # of each convolution: mean (2, h, w) of the channels it puts out, before any activation
+    means: dict[str, Floats]  # of each convolution: mean (2, h, w) of its output channels, before any activation
     chosen: str  # the convolution of which all channels are kept
     maps: Floats  # (2, O, h, w): those channels
 

@@ -1,4 +1,4 @@
-"""Layers of a network: activations by name, and the last layer, which is new where the others are pretrained."""
+"""Layers of a network: activations by name, the last layer, freezing, and sizes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,12 +18,12 @@ ACTIVATIONS: dict[params.Activation, Activation] = {
     "gelu": nn.GELU,
 }
 
-# They never fall: the largest input has the largest output, so max-pooling may come first. GELU falls below −0.75.
+# They never fall: the largest input gives the largest output, so max-pooling may come first. GELU falls below −0.75.
 RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 
 
 def pooled(activation: Activation) -> list[nn.Module]:
-    """Make an activation and 2×2 max-pooling, in the cheaper order if both give the same."""
+    """Make an activation and 2×2 max-pooling, in the cheaper order if both orders give the same."""
     layers: list[nn.Module] = [activation(), nn.MaxPool2d(2)]
     return layers[::-1] if isinstance(layers[0], RISING) else layers
 
@@ -56,7 +56,7 @@ def bytes_of(module: nn.Module) -> int:
 
 
 def head(network: nn.Module) -> nn.Module:
-    """Return the layer that gives the logits, together with the dropout that stands directly before it."""
+    """Return the layer that gives the logits, together with the dropout directly before it."""
     name, layer = last_layer(network)
     around = network.get_submodule(name.rpartition(".")[0])
     parts = list(around.children())
@@ -70,7 +70,7 @@ def freeze_all_but_last(network: nn.Module) -> None:
 
 
 def freeze_batch_norm(network: nn.Module) -> None:
-    """Leave the batch norms as they were pretrained; `Classifier.train` then keeps their running statistics, too."""
+    """Keep the weights of batch norms as they are; `Classifier.train` then keeps their running statistics, too."""
     for layer in network.modules():
         if isinstance(layer, _BatchNorm):
             layer.requires_grad_(False)
@@ -83,10 +83,10 @@ def is_frozen(layer: nn.Module) -> bool:
 
 
 def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:
-    """Return height and width, above 1×1, to which the layer mean-pools inputs of any size; None for other layers.
+    """Return height and width to which the layer mean-pools inputs of any size; None for other layers, and for 1×1.
 
-    Its gradient has no deterministic kernel on CUDA (torch's list at `use_deterministic_algorithms`); to 1×1 torch
-    computes a plain mean, which has.
+    The gradient of such pooling has no deterministic kernel on CUDA (torch's list at `use_deterministic_algorithms`).
+    That to 1×1 is a plain mean, whose gradient has.
     """
     size = layer.output_size if isinstance(layer, nn.AdaptiveAvgPool2d) else 1
     pair = (size, size) if isinstance(size, int) else size

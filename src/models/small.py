@@ -1,8 +1,8 @@
 """The tutorials' four networks, for any image size, channel count and class count.
 
-Published with ReLU; `activation` makes the layer that stands in its place. An activation that rises everywhere commutes
-with max-pooling and then stands after it: the same result to the bit for a quarter of the work. Every network maps
-float32 images (N, C, H, W) to logits (N, K).
+All were published with ReLU; `activation` makes another one. An activation that never falls comes after max-pooling
+instead of before it: the same result to the bit for a quarter of the work. Every network maps float32 images
+(N, C, H, W) to logits (N, K).
 """
 
 from collections import OrderedDict
@@ -68,7 +68,7 @@ def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) 
 
 
 def _features(image: ImageFormat, halvings: list[nn.Sequential]) -> tuple[nn.Sequential, int]:
-    """Chain stages, each of which halves height and width; return how many positions H·W they leave, too."""
+    """Chain stages that each halve height and width; also return H·W of what they leave."""
     smallest = 2 ** len(halvings)
     if min(image.height, image.width) < smallest:
         raise UserError(

@@ -18,8 +18,8 @@ from src.compute.device import Compute, augmented_values
 from src.compute.forward import logits
 from src.core.errors import UserError, out_of_memory
 from src.core.pool import map_ahead
+from src.models.airbench import fit_whitening
 from src.models.classifier import Classifier
-from src.models.whitening import fit_whitening
 from src.training import augment
 from src.training.losses import Target
 from src.training.order import Segment, draw_segments, segment_seeds

@@ -9,8 +9,8 @@ from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from src import params
+from src.models.airbench import whitening_layer
 from src.models.layers import last_layer
-from src.models.whitening import whitening_layer
 from src.training.muon import MuonAnd
 
 _CLASSES: dict[str, type[Optimizer]] = {

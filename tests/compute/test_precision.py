@@ -18,7 +18,7 @@ from PIL import Image
 from prediction_samples import as_json, run_predict
 from scipy.special import softmax
 from tracking_samples import RECIPE, make_tree
-from training_samples import CPU, digits, section
+from training_samples import CPU, digits
 
 import stages.evaluate
 import stages.train
@@ -151,10 +151,10 @@ def tf32() -> tuple[bool, bool]:
 
 
 @pytest.fixture
-def training_in_tf32(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compute]:
+def training_in_tf32() -> Iterator[Compute]:
     """A process that was prepared for it, though this machine may have no device that computes it."""
-    monkeypatch.setattr(device, "check_precision", lambda *_: None)
-    compute = device.prepare(section(precision="tf32"), "cifar_basic")
+    compute = Compute(torch.device("cpu"), None, tf32=True)
+    device._allow_tf32(True)
     assert tf32() == (True, True)
     yield compute
     device.set_up()

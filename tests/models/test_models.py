@@ -82,11 +82,9 @@ def test_a_network_of_every_family_of_torchvision_gets_a_last_layer_for_our_clas
     assert (last.out_features if isinstance(last, nn.Linear) else last.out_channels) == 7
 
 
-@pytest.mark.parametrize(("name", "hint"), [("alexnet", "to 64"), ("vit_b_32", "to 32")])
-def test_a_network_that_cannot_take_images_says_what_it_takes(name: str, hint: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example {hint}"
-    ):
+@pytest.mark.parametrize("name", ["alexnet", "vit_b_32"])
+def test_images_that_a_network_of_torchvision_cannot_take_are_one_line(name: str) -> None:
+    with pytest.raises(UserError, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example"):
         build(model_section(name), image_format(8, 8, 3), 2, [0.5], [0.5])
 
 

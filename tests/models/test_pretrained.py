@@ -16,7 +16,6 @@ from src.models.classifier import Classifier
 from src.models.file import ModelSpec, load, save
 from src.models.inspection import inspect_network
 from src.models.layers import last_layer
-from src.models.pretrained import of_timm
 from src.params.networks import check_timm
 
 LITE = "timm/tf_efficientnet_lite0"
@@ -99,7 +98,7 @@ def test_what_cannot_be_is_refused_without_timm(change: dict[str, Any]) -> None:
 
 def test_a_network_with_several_last_layers_is_one_line() -> None:
     with pytest.raises(UserError, match=r"levit_128s has several last layers"):
-        of_timm(image_format(224, 224, 3), "timm/levit_128s", 2)
+        built(name="timm/levit_128s")
 
 
 def test_what_lies_in_torchs_cache_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

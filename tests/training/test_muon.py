@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from training_samples import section
 
-from src.models.whitening import WHITENING, whitening
+from src.models.airbench import WHITENING, whitening
 from src.training.muon import MuonAnd
 from src.training.optimizers import optimizer, set_rates
 
