@@ -4,7 +4,7 @@ Within `fake_cuda()` the host computes as ever, and of what is asked of the devi
 type and place; it raises where tensors meet that lie in two places. What needs a driver is replaced:
 
 - backward passes, `Tensor.backward` and `torch.autograd.grad`: the engine asks the driver for its streams. Every
-  weight that the loss depends on is given a gradient instead. `test_operators` runs the real ones, elsewhere.
+  weight that the loss depends on is given a gradient instead.
 - values that the host reads from the device: they are 0.
 - autocast, which switches itself off where it finds no GPU: it is told that there is one.
 - the lists of types for which optimisers take the operators that serve many weights at once: fake tensors join them.

@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
-from pydantic import ValidationError
 from torch import Tensor, nn
 from training_samples import CPU, digits, new_classifier, run, section, weights
 
@@ -71,25 +70,18 @@ def test_every_optimiser_trains(values: dict[str, Any]) -> None:
 _STEPS = """
 import sys, torch
 from src.training.optimizers import _CLASSES, _eager
-
-def trained(kind):
-    weight = torch.nn.Parameter(torch.linspace(-1, 1, 6))
-    optimiser = kind([weight], lr=0.01)
-    for _ in range(3):
-        weight.grad = weight.detach() ** 2 + 1
-        optimiser.step()
-        state = optimiser.state_dict()
-        optimiser = kind([weight], lr=0.5)
-        optimiser.load_state_dict(state)
-    return weight
-
-ours = {name: trained(_eager(kind)) for name, kind in _CLASSES.items()}
+for kind in _CLASSES.values():
+    weight = torch.nn.Parameter(torch.ones(6))
+    weight.grad = torch.ones(6)
+    optimiser = _eager(kind)([weight], lr=0.01)
+    optimiser.step()
+    optimiser.load_state_dict(optimiser.state_dict())
 assert "torch._dynamo" not in sys.modules
-assert all(torch.equal(ours[name], trained(kind)) for name, kind in _CLASSES.items())
 """
 
 
-def test_optimisers_step_as_torchs_own_do_without_importing_the_compiler() -> None:
+def test_optimisers_do_not_import_torchs_compiler() -> None:
+    """It takes seconds, which a short training has no use for."""
     subprocess.run([sys.executable, "-c", _STEPS], check=True)
 
 
@@ -210,12 +202,6 @@ def test_losses_are_torchs() -> None:
     smooth = {"name": "cross_entropy", "label_smoothing": 0.3, "class_weights": None}
     soft = 0.7 * one_hot + 0.1
     torch.testing.assert_close(loss_of(smooth, labels)(logits, labels).mean(), F.cross_entropy(logits, soft))
-
-
-@pytest.mark.parametrize("name", ["nll", "multi_margin"])
-def test_mixed_images_need_a_loss_that_takes_two_labels(name: str) -> None:
-    with pytest.raises(ValidationError, match=f"must be 0 with the loss {name}"):
-        section(loss={"name": name, "class_weights": None}, augment=NO_AUGMENT | {"cutmix": 1.0})
 
 
 def test_class_weights_of_another_number_are_one_line() -> None:

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 from training_samples import CPU, digits, new_classifier, section
 
@@ -62,15 +61,3 @@ def test_a_step_changes_each_layer_by_its_rate() -> None:
     expected = rates(new_classifier(), 0.1)
     for name, change in changes[1.0].items():
         torch.testing.assert_close(changes[0.1][name], change * expected[name], atol=1e-6, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        {"name": "lbfgs", "lr": 1.0, "iterations": 4},
-        {"name": "muon", "lr": 5e-3, "weight_decay": 1e-2, "momentum": 0.95},
-    ],
-)
-def test_optimisers_that_know_one_rate_refuse_several(chosen: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=r"first_layer_lr must be 1\.0 with the optimizer"):
-        section(optimizer=chosen, first_layer_lr=0.1)

@@ -2,8 +2,6 @@
 
 import copy
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from src.compute.batches import Batches
 from src.core.errors import UserError
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
-from src.training import augment, record
+from src.training import record
 from src.training.augment import Mix
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
@@ -66,23 +64,6 @@ def test_balanced_sampling_shows_every_class_alike_and_others_of_a_frequent_one_
         epochs.append(order)
     assert set(epochs[0].tolist()) != set(epochs[1].tolist())
     assert torch.equal(epochs[0], epochs[2])
-
-
-def test_what_fails_while_the_next_epoch_is_drawn_is_told_after_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, calls = augment.draw, []
-
-    def failing(*arguments: Any) -> augment.AugmentParams:
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise MemoryError
-        return draw(*arguments)
-
-    monkeypatch.setattr(augment, "draw", failing)
-    training, validation = Batches(digits(0, 64), CPU.device), Batches(digits(1000, 1064), CPU.device)
-    epochs = train(new_classifier(), training, validation, section(epochs=5), 0, CPU)
-    assert [next(epochs).number, next(epochs).number] == [1, 2]
-    with pytest.raises(UserError, match="memory"):
-        next(epochs)
 
 
 def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
@@ -231,27 +212,6 @@ def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) 
         device.prepare(section(precision="tf32"), "cifar_vgg")
 
 
-def test_the_wanted_gpu_is_the_one_that_is_asked_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pretended ones, of which the second has bfloat16."""
-    present = [0]
-
-    @contextmanager
-    def of(chosen: torch.device) -> Iterator[None]:
-        before, present[0] = present[0], chosen.index
-        yield
-        present[0] = before
-
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "device", of)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda index: present.__setitem__(0, index))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: present[0] == 1)
-    assert [device.capability(torch.device("cuda", index)) for index in (0, 1)] == ["cuda", "cuda bfloat16"]
-    for wanted, index in (("cuda:1", 1), ("cuda:0", 0), ("cuda:1", 1), ("cuda", 0)):
-        device.prepare(section(device=wanted), "cifar_basic")
-        assert present == [index]
-
-
 @pytest.mark.parametrize(
     ("has", "able"), [({"amx_tile", "avx512_bf16"}, "cpu amx"), ({"avx512_bf16"}, "cpu avx512_bf16"), (set(), "cpu")]
 )
@@ -270,13 +230,6 @@ def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
         list(train(classifier, training, Batches(digits(1000, 1400), CPU.device, resident), section(), 0, CPU))
         results.append(weights(classifier))
     assert torch.equal(*results)
-
-
-def test_what_cannot_be_read_ahead_is_told() -> None:
-    batches = Batches(digits(0, 100), CPU.device, resident=False)
-    batches.images = batches.images[:60]  # a file that was cut off
-    with pytest.raises(IndexError, match="index 60 is out of bounds"):
-        list(batches.take(torch.arange(100), 4))
 
 
 def test_small_images_are_augmented_several_batches_at_once_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

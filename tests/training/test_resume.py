@@ -126,13 +126,6 @@ def test_patience_goes_on_counting() -> None:
     assert done.epochs == progress.epochs, "what has ended stays ended"
 
 
-def test_another_key_starts_at_the_beginning() -> None:
-    with pytest.raises(Killed):
-        trained(section(), "one", 1)
-    _, progress, _ = trained(section(epochs=1), "two")
-    assert len(progress.epochs) == 1
-
-
 def left(key: str) -> Path:
     """Leave what a training with this key would have left."""
     (states() / key).mkdir(parents=True)
