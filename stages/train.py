@@ -1,4 +1,4 @@
-"""train: prepared images → the model, how its training went, and an MLflow run.
+"""train: prepared images → the model, the history of its training, and an MLflow run.
 
 python -m stages.train
 torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machines
@@ -26,7 +26,7 @@ from src.training.snapshots import Snapshots
 from src.training.trainer import Trainer
 from stages import run
 
-PREVIEWS = 24  # the original, and 23 times augmented
+PREVIEWS = 24  # an image as it is, and augmented 23 times
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def work() -> None:
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)
             run.log_model_md5(model_md5)
-            if not resumed:  # what a part of a training cost is not what the model cost
+            if not resumed:  # else the costs would be those of a part of the training
                 cost.write(model_md5, environment, progress.epochs, latency(classifier, images["validation"]))
 
 
