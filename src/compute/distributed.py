@@ -124,16 +124,10 @@ def all_reduce_sum(numbers: Tensor) -> Tensor:
 
 def broadcast(content: bytes | None) -> bytes | None:
     """Return in every process what process 0 was given."""
-    if world_size() == 1:
-        return content
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    length = torch.tensor(-1 if content is None else len(content), device=device)
-    dist.broadcast(length, 0)
-    if length < 0:
-        return None
-    shared = torch.frombuffer(bytearray(content or bytes(int(length))), dtype=torch.uint8).to(device)
-    dist.broadcast(shared, 0)
-    return shared.cpu().numpy().tobytes()
+    shared = [content]
+    if world_size() > 1:
+        dist.broadcast_object_list(shared)
+    return shared[0]
 
 
 def data_parallel(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:

@@ -20,7 +20,6 @@ from src.core.errors import UserError
 from src.training import record
 from src.training.loop import measure
 from src.training.losses import Loss, loss_function
-from src.training.muon import MuonAnd
 from src.training.optimizers import optimizer
 from src.training.schedules import lr_factor, plateaus
 from src.training.snapshots import Snapshots
@@ -93,28 +92,6 @@ def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
         for key, value in values.items():
             if key in group and key != "name":
                 assert group[key] == value
-
-
-def test_muon_updates_convolutions_as_matrices() -> None:
-    """One step equals torch's own Muon and AdamW on plain matrices, in either memory layout."""
-    data = digits(0, 50)
-    values = {"name": "muon", "lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9}
-    for layout in (torch.contiguous_format, torch.channels_last):
-        classifier = new_classifier(dropout=0.0).to(memory_format=layout)
-        optimiser = optimizer(section(optimizer=values).optimizer, classifier, True)
-        assert isinstance(optimiser, MuonAnd)
-        assert len(optimiser.weights) == 4  # three convolutions and the hidden layer; the last one is AdamW's
-        F.cross_entropy(classifier(torch.from_numpy(data.images)), torch.from_numpy(data.labels)).backward()  # type: ignore[no-untyped-call]
-        expected = []
-        for weight, _ in optimiser.weights:
-            matrix = nn.Parameter(weight.detach().flatten(1).clone())
-            assert weight.grad is not None
-            matrix.grad = weight.grad.flatten(1)
-            torch.optim.Muon([matrix], 1e-2, 0.1, 0.9, adjust_lr_fn="match_rms_adamw").step()  # type: ignore[no-untyped-call]
-            expected.append(matrix.detach().view_as(weight))
-        optimiser.step()
-        for (weight, _), reference in zip(optimiser.weights, expected, strict=True):
-            torch.testing.assert_close(weight.detach(), reference, atol=2e-4, rtol=1e-3)  # bfloat16 inside Muon
 
 
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:

@@ -67,29 +67,13 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_it_goes_on_to_the_same_bits(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = section(**{"epochs": 3, "batch_size": 80} | CHOICES[choice])
-    expected, whole, snapshots = trained(chosen, "undisturbed")
-    for until in (1, 2):
-        with pytest.raises(Killed):
-            trained(chosen, "killed", until)
-    found, progress, again = trained(chosen, "killed")
-    assert "going on after epoch 2" in capsys.readouterr().out
-    assert torch.equal(weights(found), weights(expected))
-    assert record.history(progress.epochs).equals(record.history(whole.epochs))
-    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
-    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
-    assert again.read_bytes() == snapshots.read_bytes()
-
-
-@pytest.mark.parametrize("choice", ["adam and a plateau", "average", "sgd"])
-def test_killed_at_any_step_it_goes_on_within_the_epoch(
+def test_killed_at_any_step_it_goes_on_to_the_same_bits(
     choice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In 5 segments an epoch, each of 2 steps of 32 images of 8×8 pixels."""
     monkeypatch.setattr(order, "_SEGMENT_BYTES", 64 * 64)
     chosen = section(**{"epochs": 3, "batch_size": 32} | CHOICES[choice])
-    expected, whole, _ = trained(chosen, "undisturbed")
+    expected, whole, snapshots = trained(chosen, "undisturbed")
     step, steps = TrainStep.step, iter(np.random.default_rng(0).integers(1, 12, 50).tolist())
     left = 0
 
@@ -105,7 +89,7 @@ def test_killed_at_any_step_it_goes_on_within_the_epoch(
     while True:
         left = next(steps)
         try:
-            found, progress, _ = trained(chosen, "killed", minutes=1e-9)
+            found, progress, again = trained(chosen, "killed", minutes=1e-9)
             break
         except Killed:
             kills += 1
@@ -114,6 +98,8 @@ def test_killed_at_any_step_it_goes_on_within_the_epoch(
     assert torch.equal(weights(found), weights(expected))
     assert record.history(progress.epochs).equals(record.history(whole.epochs))
     assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
+    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
+    assert again.read_bytes() == snapshots.read_bytes()
 
 
 def test_patience_goes_on_counting() -> None:
