@@ -17,7 +17,6 @@ from src import params
 from src.compute import distributed, portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
-from src.models.layers import mean_pooled_to
 
 # The fastest precision by capability and network, as `python -m benchmarks.loops --choices` measured and wrote it.
 CHOICES = Path(__file__).with_name("choices.json")
@@ -126,19 +125,6 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         _allow_tf32(tf32)
-
-
-def check_gradient(network: nn.Module, device: torch.device) -> None:
-    """Raise `UserError` if the network's gradient must be deterministic, and the device has no kernel for that."""
-    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
-        return
-    for layer in network.modules():
-        if size := mean_pooled_to(layer):
-            pooling = f"this network's pooling to {size[0]}×{size[1]}"
-            raise UserError(
-                f"train.deterministic is true, and on CUDA the gradient of {pooling} is not deterministic: "
-                "set it to false, or data.image_size to 224, where nothing is pooled"
-            )
 
 
 def evaluation_batch(device: torch.device, image_shape: tuple[int, int, int]) -> int:

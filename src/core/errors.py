@@ -73,9 +73,9 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
 def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
     """End the process if the block raises a `UserError`: with one line on stderr and exit code 2.
 
-    A full disk, a read-only folder and a refused permission are reported likewise, with the file's name, and so is
-    memory that does not suffice, with what makes the program need `less_memory`. Every other exception is a bug and
-    keeps its traceback.
+    A full disk, a read-only folder and a refused permission are reported likewise, with the file's name, and so are an
+    operator that is not deterministic, and memory that does not suffice, with what makes the program need
+    `less_memory`. Every other exception is a bug and keeps its traceback.
     """
     try:
         yield
@@ -93,6 +93,8 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         name = error.filename if error.filename2 is None else error.filename2
         _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
+        if "does not have a deterministic implementation" in str(error):
+            _leave(f"{str(error).split()[0]} is not deterministic on this device: set train.deterministic to false", 2)
         if not out_of_memory(error):
             raise
         _leave(f"out of memory: {less_memory}", 2)

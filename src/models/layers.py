@@ -80,14 +80,3 @@ def is_frozen(layer: nn.Module) -> bool:
     """Tell if the layer has weights, and none of them is trained."""
     weights = list(layer.parameters())
     return bool(weights) and not any(weight.requires_grad for weight in weights)
-
-
-def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:
-    """Return height and width to which the layer mean-pools inputs of any size; None for other layers, and for 1×1.
-
-    The gradient of such pooling has no deterministic kernel on CUDA (torch's list at `use_deterministic_algorithms`).
-    That to 1×1 is a plain mean, whose gradient has.
-    """
-    size = layer.output_size if isinstance(layer, nn.AdaptiveAvgPool2d) else 1
-    pair = (size, size) if isinstance(size, int) else size
-    return None if pair == (1, 1) else pair  # type: ignore[return-value]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.models.layers import last_layer, mean_pooled_to
+from src.models.layers import last_layer
 from src.models.weights import load_weights
 from src.params.networks import TIMM, check_timm
 
@@ -26,13 +26,13 @@ def pretrained_network(model: params.Model, image: ImageFormat, classes: int) ->
     images = torch.zeros(1, 3, image.height, image.width)
     try:
         network = random_network(model.name, image, classes)
-        size = mean_pooled_to(getattr(network, "avgpool", nn.Identity()))
         with torch.no_grad():
-            if size is not None:
-                # alexnet and vgg*. Features of that size already are not pooled: it would change nothing, and on CUDA
-                # the gradient has no deterministic kernel. The layers behind it take features of every size.
-                if network.get_submodule("features")(images).shape[2:] == size:
-                    network.avgpool = nn.Identity()
+            if model.name == "alexnet" or model.name.startswith("vgg"):
+                # Pooling to the size that features have already changes nothing, and on CUDA its gradient has no
+                # deterministic kernel. Pooled, these networks take images of every size.
+                features, pooling = network.get_submodule("features"), network.get_submodule("avgpool")
+                if features(images).shape[2:] == pooling.output_size:
+                    network.set_submodule("avgpool", nn.Identity())
             elif not next(network.parameters()).is_meta:  # which only has shapes: see `src.models.file.Shapes`
                 network(images)  # many networks fail only when they compute
     except (RuntimeError, ValueError, AssertionError) as error:

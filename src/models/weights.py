@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,32 +44,26 @@ def load_weights(network: nn.Module, last_layer: str, name: str, weights: str) -
 
 def published(name: str) -> Mapping[str, Tensor]:
     """Return the weights that torchvision or timm publishes for the network. Raises `UserError`."""
-    if name.startswith(TIMM):
-        import timm
-
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
-        try:
-            network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
-        except Exception as error:  # the hub's client raises many kinds, for what is away, unknown or damaged
-            reason = str(error.__cause__ or error).partition("\n")[0]
-            raise UserError(
-                f"model.weights: those of {name} cannot be downloaded ({reason}): set model.weights to a file "
-                "(of src.audit: --weights FILE), or to none"
-            ) from None
-        return network.state_dict()
-    from torchvision.models import get_model_weights
-
-    weights = get_model_weights(name).DEFAULT
+    source = name
     try:
+        if name.startswith(TIMM):
+            import timm
+
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
+            network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
+            return network.state_dict()
+        from torchvision.models import get_model_weights
+
+        weights = get_model_weights(name).DEFAULT
+        source = weights.url
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except Exception as error:  # no network, or one of the many kinds that a damaged file raises
-        reason = str(error).split(". ")[0]
-        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        return state
+    except Exception as error:  # both raise many kinds, for what is away, unknown or damaged
+        reason = str(error.__cause__ or error).partition("\n")[0].partition(". ")[0]
         raise UserError(
-            f"model.weights: {weights.url} cannot be downloaded ({reason}): place the file at {file}, "
-            "or set model.weights to its path, or to none"
+            f"model.weights: {source} cannot be downloaded ({reason}): set model.weights to a file "
+            "(of src.audit: --weights FILE), or to none"
         ) from None
-    return state
 
 
 def read_weights(weights: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src import params
 from src.compute import distributed
-from src.compute.device import Compute, check_gradient
+from src.compute.device import Compute
 from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.models.classifier import Classifier
@@ -53,8 +53,6 @@ class TrainStep:
             self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
         self.config, self.compute = config, compute
-        if self.weights[0].requires_grad:  # else the network is frozen, and no gradient goes below the last layer
-            check_gradient(classifier, compute.device)
         self.optimiser = optimizer(
             config.optimizer, classifier, config.decay_biases, config.first_layer_lr, compiled=config.compile
         )

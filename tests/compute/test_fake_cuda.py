@@ -3,22 +3,17 @@ step of an epoch to its last nothing waits for the device."""
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from augment_samples import ALONE, drawn, photos, settings
-from device_samples import LOSSES, OPTIMIZERS, RECIPES, STEPS, of_family, recipe
+from device_samples import LOSSES, OPTIMIZERS, RECIPES, STEPS, recipe
 from evaluation_samples import section as evaluation
 from fake_cuda import CUDA, fake_cuda
 
 from src.compute.batches import Batches
-from src.compute.device import Compute, check_gradient
-from src.core.errors import UserError
-from src.data.prepared import LabelledImages
+from src.compute.device import Compute
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
-from src.models.file import Shapes
-from src.models.layers import freeze_all_but_last
 from src.params import Loss
 from src.training import augment
 from src.training.loop import train
@@ -109,26 +104,3 @@ def test_evaluation_computes_where_the_images_are() -> None:
         curves = robustness(classifier, stored, wanted.robustness, 8)
         assert tta_metrics(classifier, stored, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
     assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}
-
-
-@pytest.mark.parametrize("name", ["alexnet", "vgg11"])
-def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before_the_attack(name: str) -> None:
-    """Frozen, no gradient goes through it in training. Evaluation without the attack needs none, nor other devices."""
-    _, section, data = recipe(CIFAR10_VGG)
-    attack, plain = (evaluation(shifts=1, fgsm=strengths).robustness for strengths in ([0.1], []))
-    with Shapes():
-        fitting, classifier = of_family(name), of_family(name, 64)
-    check_gradient(fitting, CUDA)
-    check_gradient(classifier, torch.device("cpu"))
-    with fake_cuda():
-        classifier.network.to_empty(device=CUDA)
-        stored = Batches(LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), data.labels[:4]), CUDA)
-        with pytest.raises(
-            UserError, match=r"^train\.deterministic is true, .* set it to false, or data\.image_size to 224"
-        ):
-            TrainStep(classifier, section, stored.labels, FLOAT32)
-        with pytest.raises(UserError, match=r"^train\.deterministic is true"):
-            robustness(classifier, stored, attack, 4)
-        assert not robustness(classifier, stored, plain, 4).empty
-        freeze_all_but_last(classifier.network)
-        TrainStep(classifier, section, stored.labels, FLOAT32)
