@@ -20,12 +20,12 @@ from src.tracking import cost
 from src.tracking.identity import training_key
 from src.tracking.live import live
 from src.training import augment, record
-from src.training.loop import LESS_MEMORY
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
 from src.training.trainer import Trainer
 from stages import run
 
+LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 PREVIEWS = 24  # an image as it is, and augmented 23 times
 
 
@@ -46,7 +46,7 @@ def work() -> None:
         snapshots = Snapshots(classifier.network)
         state = Resumable(training_key(params, environment), progress, snapshots, params.train.save_minutes)
         if distributed.rank() > 0:
-            state.beside()
+            state.restore()
             list(training.epochs)
             return
         with state.alone(), live(state.session) as run:

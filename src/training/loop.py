@@ -16,7 +16,7 @@ from src.compute import distributed
 from src.compute.batches import Batches
 from src.compute.device import Compute, augmented_values
 from src.compute.forward import logits
-from src.core.errors import UserError, out_of_memory
+from src.core.errors import UserError
 from src.core.pool import map_ahead
 from src.models.airbench import fit_whitening
 from src.models.classifier import Classifier
@@ -27,8 +27,6 @@ from src.training.results import Epoch, Errors
 from src.training.resume import Progress
 from src.training.schedules import lr_factor
 from src.training.step import TrainStep
-
-LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 
 
 def train(
@@ -47,7 +45,7 @@ def train(
     augmentation and dropout are a function of (seed, epoch, segment) alone; a thread draws the first two for the next
     segment meanwhile, so that a GPU does not wait for the host. If several processes train one model, each yields the
     same results. `progress` says where an interrupted training of the same arguments stood, and is kept up to date.
-    Raises `UserError` when the loss is no longer finite, or memory does not suffice.
+    Raises `UserError` when the loss is no longer finite.
     """
     augment.check(config.augment, training.image_shape)
     fit_whitening(classifier, training.images)
@@ -63,14 +61,9 @@ def train(
         if cuda := compute.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(compute.device)
         started, before = time.perf_counter(), progress.unfinished.images
-        try:
-            loss, accuracy, steps = train_epoch(train_step, training, validation, segments, seed, progress)
-            trained = time.perf_counter()
-            validation_loss, validation_accuracy = measure(train_step.kept, validation)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise UserError(f"{compute.device} is out of memory: {LESS_MEMORY}") from None
+        loss, accuracy, steps = train_epoch(train_step, training, validation, segments, seed, progress)
+        trained = time.perf_counter()
+        validation_loss, validation_accuracy = measure(train_step.kept, validation)
         for which, value in ("training", loss), ("validation", validation_loss):
             if value is not None and not np.isfinite(value):
                 raise UserError(

@@ -147,7 +147,7 @@ class Resumable:
             lock.acquire()
         try:
             discard_recorded()
-            self._restore(distributed.broadcast(self._file.read_bytes() if self._file.is_file() else None))
+            self.restore(self._file.read_bytes() if self._file.is_file() else None)
             unfinished = self._progress.unfinished
             if unfinished.segments:
                 print(f"going on in epoch {unfinished.number}, after {unfinished.images:,} images")
@@ -157,11 +157,9 @@ class Resumable:
         finally:
             lock.release()
 
-    def beside(self) -> None:
-        """Restore the state in every process but the first, which reads it in `alone` and sends it to them."""
-        self._restore(distributed.broadcast(None))
-
-    def _restore(self, content: bytes | None) -> None:
+    def restore(self, content: bytes | None = None) -> None:
+        """Restore the state that process 0 has read, its `content`, in all processes that train together."""
+        content = distributed.broadcast(content)
         if content is not None:
             state = torch.load(io.BytesIO(content), weights_only=True)
             self.session = state["session"]

@@ -109,22 +109,6 @@ def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypa
     assert torch.get_deterministic_debug_mode() == 2
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "allowed"),
-    [
-        ("device", "cuda", "auto or cpu"),
-        ("precision", "bfloat16", "auto or float32"),
-        ("threads", 2, "auto or 1"),
-        ("processes", 2, "1"),
-        ("compile", True, "false"),
-    ],
-)
-def test_what_contradicts_it_is_one_line(key: str, value: object, allowed: str) -> None:
-    with pytest.raises(ValueError, match=f"{key} must be {allowed} with deterministic: portable"):
-        section(**{"deterministic": "portable", key: value})
-    section(**{"deterministic": True, key: value})
-
-
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """numpy and torch that tell the environment in which they are loaded, and end the process."""

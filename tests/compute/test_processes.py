@@ -63,7 +63,7 @@ def resumed(key: str, until: int | None) -> tuple[torch.Tensor, int]:
     training, validation = Batches(digits(0, 320), compute.device), Batches(digits(1000, 1399), compute.device)
     epochs = islice(train(classifier, training, validation, wanted, 0, compute, progress), until)
     if distributed.rank() > 0:
-        state.beside()
+        state.restore()
         return weights(classifier), len(list(epochs))
     with state.alone():
         before = len(progress.epochs)

@@ -69,15 +69,6 @@ def test_an_operator_equals_torchvisions(name: str, channels: int) -> None:
         torch.testing.assert_close(ours, theirs, atol=1.01, rtol=0, msg=lambda text: f"{strength}: {text}")  # noqa: B023
 
 
-def test_images_of_a_batch_get_operators_of_their_own() -> None:
-    images = pixels(photos(14, 20, 20))
-    chosen = torch.tensor([[number, most * 0.5] for number, most in enumerate(MOST["rand"])])
-    together = policy.adjust(images, chosen)
-    for number in range(14):
-        alone = policy.adjust(images[number, None], chosen[number, None])
-        torch.testing.assert_close(together[number, None], alone, atol=1.0, rtol=0)
-
-
 def test_trivial_draws_every_operator_and_every_level_alike() -> None:
     chosen = drawn(settings(policy=TRIVIAL), photos(1).expand(28_000, -1, -1, -1)).policy
     assert chosen is not None
