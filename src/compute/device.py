@@ -133,11 +133,6 @@ def evaluation_batch(device: torch.device, image_shape: tuple[int, int, int]) ->
     return max(EVALUATED_IMAGES, EVALUATED_PIXELS.get(device.type, 0) // (height * width))
 
 
-def augmented_values(device: torch.device) -> int:
-    """Return how many values of pixels to augment at once."""
-    return AUGMENTED_VALUES.get(device.type, AUGMENTED_VALUES["cpu"])
-
-
 def capability(device: torch.device) -> str:
     """Return the name in `choices.json` for what the device can do."""
     if device.type == "cuda":

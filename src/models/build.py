@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.airbench import airbench
 from src.models.classifier import Classifier, Normalize, Resize
-from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, freeze_batch_norm, replace_activations
+from src.models.layers import ACTIVATIONS, Activation, last_layer, replace_activations
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
 NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
@@ -64,10 +65,13 @@ def build(
         network = pretrained_network(model, image, classes)
         if model.activation is not None:
             replace_activations(network, ACTIVATIONS[model.activation])
-    if model.freeze == "batch_norm":
-        freeze_batch_norm(network)
+    if model.freeze == "batch_norm":  # `Classifier.train` then keeps their running statistics, too
+        for layer in network.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.requires_grad_(False)
     elif model.freeze:
-        freeze_all_but_last(network)
+        network.requires_grad_(False)
+        last_layer(network)[1].requires_grad_()
     return Classifier(network, normalize)
 
 

@@ -1,10 +1,9 @@
-"""Layers of a network: activations by name, the last layer, freezing, and sizes."""
+"""Layers of a network: activations by name, the last layer, and sizes."""
 
 from collections.abc import Callable
 from functools import partial
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from src import params
 
@@ -17,16 +16,6 @@ ACTIVATIONS: dict[params.Activation, Activation] = {
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
 }
-
-# They never fall: the largest input gives the largest output, so max-pooling may come first. GELU falls below −0.75.
-RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
-
-
-def pooled(activation: Activation) -> list[nn.Module]:
-    """Make an activation and 2×2 max-pooling, in the cheaper order if both orders give the same."""
-    layers: list[nn.Module] = [activation(), nn.MaxPool2d(2)]
-    return layers[::-1] if isinstance(layers[0], RISING) else layers
-
 
 # Activations between the layers of torchvision's networks; sigmoids there are gates, which are not exchanged.
 _PUBLISHED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
@@ -61,19 +50,6 @@ def head(network: nn.Module) -> nn.Module:
     around = network.get_submodule(name.rpartition(".")[0])
     parts = list(around.children())
     return around if len(parts) == 2 and isinstance(parts[0], nn.Dropout) and parts[1] is layer else layer
-
-
-def freeze_all_but_last(network: nn.Module) -> None:
-    """Leave only the last layer to be trained."""
-    network.requires_grad_(False)
-    last_layer(network)[1].requires_grad_()
-
-
-def freeze_batch_norm(network: nn.Module) -> None:
-    """Keep the weights of batch norms as they are; `Classifier.train` then keeps their running statistics, too."""
-    for layer in network.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.requires_grad_(False)
 
 
 def is_frozen(layer: nn.Module) -> bool:

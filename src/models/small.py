@@ -11,7 +11,10 @@ from torch import nn
 
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.models.layers import Activation, pooled
+from src.models.layers import Activation
+
+# They never fall: the largest input gives the largest output, so max-pooling may come first. GELU falls below −0.75.
+RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 
 
 def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
@@ -64,7 +67,10 @@ def _network(features: nn.Sequential, classifier: list[nn.Module]) -> nn.Sequent
 
 def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) -> nn.Sequential:
     """Make a convolution that keeps height and width, with activation and 2×2 max-pooling."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), *pooled(activation))
+    layers: list[nn.Module] = [activation(), nn.MaxPool2d(2)]
+    if isinstance(layers[0], RISING):
+        layers.reverse()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), *layers)
 
 
 def _features(image: ImageFormat, halvings: list[nn.Sequential]) -> tuple[nn.Sequential, int]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from src import params
 from src.compute import distributed
 from src.compute.batches import Batches
-from src.compute.device import Compute, augmented_values
+from src.compute.device import AUGMENTED_VALUES, Compute
 from src.compute.forward import logits
 from src.core.errors import UserError
 from src.core.pool import map_ahead
@@ -107,8 +107,8 @@ def train_epoch(
     done, processes = progress.unfinished, distributed.world_size()
     # Small images are augmented several batches at once, by fewer and larger operations; but not where images of one
     # batch are mixed.
-    values = size * math.prod(training.image_shape)
-    together = 1 if config.augment.mixes else max(1, augmented_values(compute.device) // values)
+    most = AUGMENTED_VALUES.get(compute.device.type, AUGMENTED_VALUES["cpu"])
+    together = 1 if config.augment.mixes else max(1, most // (size * math.prod(training.image_shape)))
     sums = done.sums.to(compute.device)
     step, images_seen = done.steps, done.images
 

@@ -30,6 +30,8 @@ _CLASSES: dict[str, type[Optimizer]] = {
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
 _LEVELS = 8  # steps of the learning rate from the first to the last layer; each adds an operation to every step
 _FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: saves a tenth of a step
+# A CUDA graph can hold their step: they take the rate from the device, and the host reads nothing.
+RECORDABLE = (*_FUSED, "muon", "muon_sgd")
 
 
 def optimizer(
@@ -85,14 +87,6 @@ def _eager(kind: type[Optimizer]) -> type[Optimizer]:
     }
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
     return type(kind.__name__, (kind,), methods)
-
-
-def recordable(config: params.Optimizer) -> bool:
-    """Tell if a CUDA graph can hold a step: the optimiser takes its rate from the device, and the host reads nothing.
-
-    Some of the others could be made to, by more and slower kernels.
-    """
-    return config.name in (*_FUSED, "muon", "muon_sgd")
 
 
 def place_rates(optimiser: Optimizer, device: torch.device) -> None:

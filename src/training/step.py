@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.models.layers import is_frozen, last_layer
 from src.training.losses import Target, loss_function
-from src.training.optimizers import decayed, optimizer, place_rates, recordable, set_rates
+from src.training.optimizers import RECORDABLE, decayed, optimizer, place_rates, set_rates
 
 
 class Average:
@@ -86,9 +86,9 @@ class TrainStep:
         else:
             self.forward = forward
         # Not where processes exchange gradients, nor in float16, where the host looks at the gradients of each step.
-        alone = compute.device.type == "cuda" and distributed.world_size() == 1
+        alone = distributed.world_size() == 1 and compute.autocast is not torch.float16
         self.recorded: Recorded | None = None
-        if alone and config.cuda_graph and recordable(config.optimizer) and compute.autocast is not torch.float16:
+        if compute.device.type == "cuda" and alone and config.cuda_graph and config.optimizer.name in RECORDABLE:
             self.recorded = Recorded(self._learn, compute.device)
             place_rates(self.optimiser, compute.device)
         self.lr = 0.0
