@@ -1,5 +1,5 @@
-"""Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie in one place, and from the first
-step of an epoch to its last nothing waits for the device."""
+"""Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie on one device, and the host does
+not wait for the device between the first step of an epoch and its last."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 def waits_of(name: str, compute: Compute, resident: bool = True, **changes: Any) -> set[str]:
-    """Where the host waited in a training of two epochs, between the first and the last step of each."""
+    """Return where the host waited in a training of two epochs, between the first and the last step of each."""
     found: set[str] = set()
     step = TrainStep.step
 
@@ -57,13 +57,13 @@ def test_a_recipe_never_waits_within_an_epoch(name: str) -> None:
 
 
 def test_nor_does_it_where_images_are_read_ahead() -> None:
-    """Batch by batch, since those that are mixed are not augmented several at once."""
+    """Augmented batch by batch, since images of a batch are mixed."""
     assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False, augment=settings(cutmix=1.0)) == set()
 
 
 @pytest.mark.parametrize("name", ["muon", "muon_sgd", "lbfgs"])
 def test_lbfgs_waits_and_our_own_optimisers_do_not(name: str) -> None:
-    """It searches along a line by the losses that it finds."""
+    """lbfgs reads the losses of its line search."""
     (optimizer,) = (section for section in OPTIMIZERS if section.name == name)
     assert bool(waits_of(MNIST, FLOAT32, optimizer=optimizer)) == (name == "lbfgs")
 

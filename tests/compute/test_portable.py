@@ -1,4 +1,4 @@
-"""`train.deterministic: portable`: set before numpy and torch are loaded, and understood by them."""
+"""`train.deterministic: portable`: variables are set before numpy and torch are loaded, which understand them."""
 
 import json
 import os
@@ -41,7 +41,7 @@ COMPUTING = sorted({*COMMANDS, *STAGES} - NOT_COMPUTING.keys())
 
 @pytest.fixture
 def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a `params.yaml` that wants it, on a processor that can."""
+    """Work in a folder whose `params.yaml` asks for it, on a processor that can do it."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(DIGITS)
     Path("cpuinfo").write_text(HASWELL)
@@ -52,7 +52,7 @@ def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set from outside; what a test sets goes again."""
+    """Set other values from outside, and restore the environment after the test."""
     for name in (*SETTINGS, CONFLICTING):
         monkeypatch.delenv(name, raising=False)
     for name, value in {**ELSEWHERE, CONFLICTING: "X86_V3"}.items():
@@ -111,7 +111,7 @@ def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypa
 
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """numpy and torch that tell the environment in which they are loaded, and end the process."""
+    """Return a folder of a numpy and a torch that print the environment when they are imported, and end the process."""
     folder = tmp_path_factory.mktemp("stubs")
     for name in ("numpy", "torch"):
         (folder / f"{name}.py").write_text(
@@ -160,7 +160,7 @@ def test_the_libraries_understand_the_settings() -> None:
 
 
 def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
-    """As nothing but sums, quotients and roots of whole numbers is on every machine."""
+    """They are the same on every machine, since they are quotients and roots of whole numbers."""
     for counts in np.random.default_rng(0).integers(0, 10_000, (5_000, 1, 3)):
         histogram = np.zeros((1, 256), np.int64)
         histogram[:, [0, 100, 255]] = counts
@@ -171,6 +171,6 @@ def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
 
 
 def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
-    """zlib's bytes differ from version to version."""
+    """Not compressed: zlib's bytes differ from version to version."""
     write_arrays(tmp_path / "a.npz", images=np.zeros((8, 8)))
     assert digest(tmp_path / "a.npz") == "ddeac6f896915253321fdc401ef0a020"  # with every Python

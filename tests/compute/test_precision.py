@@ -1,4 +1,4 @@
-"""Training may compute in bfloat16 or tf32; what is reported is float32: what a user gets from the saved weights."""
+"""Training may compute in bfloat16 or tf32, but reported numbers are those of the saved weights in float32."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ BFLOAT16 = Compute(torch.device("cpu"), torch.bfloat16)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What train and evaluate leave of digits, after three epochs in bfloat16; the tree is the current folder."""
+    """Train digits for three epochs in bfloat16, and evaluate, in a tree that is the current folder."""
     root = tmp_path_factory.mktemp("bfloat16")
     make_tree(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -94,13 +94,13 @@ def test_reported_probabilities_are_those_of_the_saved_weights(held_out: Labelle
 
 
 def tf32() -> tuple[bool, bool]:
-    """Of matrix products and of convolutions, whether tf32 may be used."""
+    """Return if matrix products and if convolutions may use tf32."""
     return torch.get_float32_matmul_precision() != "highest", torch.backends.cudnn.allow_tf32
 
 
 @pytest.fixture
 def training_in_tf32() -> Iterator[Compute]:
-    """A process that was prepared for it, though this machine may have no device that computes it."""
+    """Prepare the process for tf32, though this machine may have no device that computes it."""
     compute = Compute(torch.device("cpu"), None, tf32=True)
     device._allow_tf32(True)
     assert tf32() == (True, True)
@@ -113,7 +113,7 @@ def test_tf32_is_named(training_in_tf32: Compute) -> None:
 
 
 class Spy(Classifier):
-    """Notes at each forward pass whether tf32 may be used."""
+    """Note at each forward pass if tf32 may be used."""
 
     seen: list[tuple[bool, bool]]
 

@@ -51,7 +51,7 @@ def test_the_network_is_the_published_one(name: str, published: str, image: Imag
 
 
 def weights_before(network: nn.Module) -> list[tuple[int, str, float]]:
-    """For every dropout layer: how many layers with weights come before it, its kind, its probability."""
+    """Return for each dropout layer how many layers with weights come before it, its kind and its probability."""
     found, weights = [], 0
     for layer in network.modules():
         weights += isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_p
 
 
 def most_memory() -> int:
-    """Bytes, the most so far."""
+    """Return the most bytes of memory that this process has had."""
     unit = 1 if sys.platform == "darwin" else 2**10
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -213,8 +213,7 @@ def test_a_spec_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], t
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
 @pytest.mark.parametrize("name", SMALL)
 def test_an_activation_stands_before_pooling_or_commutes_with_it(name: str, activation: Activation) -> None:
-    """Same weights, same outputs as the published order, convolution, activation, pooling; max-pooling and the
-    activation are in whatever order the network likes."""
+    """Outputs are those of the published order: convolution, activation, pooling."""
     image = image_format(16, 16, 3)
     ours = build(model_section(name, activation=activation), image, 10, [0.5], [0.5]).network.eval()
     layers = [layer for layer in ours.modules() if not list(layer.children())]

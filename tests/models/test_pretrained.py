@@ -1,4 +1,4 @@
-"""Networks of timm, weights of a file in every usual form, and a new last layer that harms nothing."""
+"""Networks of timm, trained weights in every usual form of a file, and the new last layer."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def pixels(count: int, side: int = 64, channels: int = 3) -> Tensor:
     ],
 )
 def test_a_network_takes_any_images_and_comes_back_from_its_file(name: str, normalize: str, tmp_path: Path) -> None:
-    """Also with what it computes when it is built, which its file does not hold, and indices, which it does."""
+    """Also with tables that are computed when it is built, which its file lacks, and with indices, which it holds."""
     model = model_section(name, normalize=normalize, dropout=0.1)
     spec = ModelSpec(model=model, classes=["a", "b", "c"], image=image_format(64, 64, 1), mean=[0.5], std=[0.2])
     classifier = spec.build(0).eval()
@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_name_what_does_not(
 
 @pytest.mark.parametrize("name", [LITE, "resnet18", "efficientnet_b0"])
 def test_a_new_last_layer_starts_nearly_at_zero(name: str) -> None:
-    """So the first loss is that of a guess, and its gradient leaves the other layers nearly as they are."""
+    """The first loss is that of guessing, and its gradient hardly changes the other layers."""
     classifier = built(name=name, dropout=0.2).train()
     _, head = last_layer(classifier.network)
     assert 0 < head.weight.abs().max() < 0.03

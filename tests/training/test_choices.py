@@ -53,7 +53,7 @@ OPTIMIZERS: list[dict[str, Any]] = [
 
 
 def plain(**changes: Any) -> Any:
-    """A section that adds nothing random to the images."""
+    """Return settings without augmentation."""
     return section(**({"augment": NO_AUGMENT} | changes))
 
 
@@ -95,7 +95,7 @@ def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
 
 
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
-    """A step whose gradient is 0, so that only decay acts."""
+    """With a gradient of 0 only decay acts."""
     decay = {"name": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": 0.0, "nesterov": False}
     for every, chosen in ((True, plain(optimizer=decay)), (False, plain(optimizer=decay, decay_biases=False))):
         network = new_classifier("cifar_vgg")
@@ -110,7 +110,7 @@ def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
 
 
 def one_batch(**changes: Any) -> Tensor:
-    """The weights after a single step of plain SGD on 64 images."""
+    """Return the weights after a single step of plain SGD on 64 images."""
     classifier = new_classifier(dropout=0.0)
     run(classifier, plain(**({"epochs": 1, "optimizer": PLAIN_SGD} | changes)), images=64)
     return weights(classifier)
@@ -137,7 +137,7 @@ def test_a_gradient_is_clipped_to_its_norm() -> None:
 
 
 def test_accumulated_parts_equal_the_whole_batch() -> None:
-    """Without batch norm; class weights and the penalty included, and a last batch that is not full."""
+    """With class weights, the penalty, and a last batch that is not full; the network has no batch norm."""
     changes: dict[str, Any] = {
         "epochs": 3,
         "batch_size": 48,

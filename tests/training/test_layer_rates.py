@@ -1,4 +1,4 @@
-"""Pretrained layers learn the more slowly, the nearer they stand to the image."""
+"""`train.first_layer_lr`: the nearer a layer is to the image, the more slowly it learns."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov
 
 
 def rates(network: nn.Module, first_layer_lr: float, decay_biases: bool = True) -> dict[str, float]:
-    """What the learning rate of each weight is multiplied by, in the order of the network."""
+    """Return what the learning rate of each weight is multiplied by, in the order of the network."""
     groups = optimizer(section(optimizer=SGD).optimizer, network, decay_biases, first_layer_lr).param_groups
     found = {id(weight): group.get("lr_scale", 1.0) for group in groups for weight in group["params"]}
     return {name: found[id(weight)] for name, weight in network.named_parameters()}
@@ -48,7 +48,7 @@ def test_a_layer_that_is_alone_is_the_last() -> None:
 
 
 def test_a_step_changes_each_layer_by_its_rate() -> None:
-    """Of plain SGD: the change is the rate times the gradient, which is the same in both."""
+    """In plain SGD the change is the rate times the gradient, which is the same for both settings."""
     changes = {}
     for share in (1.0, 0.1):
         classifier = new_classifier(dropout=0.0)

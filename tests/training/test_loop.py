@@ -82,7 +82,7 @@ def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
 
 
 def test_the_best_weights_are_kept_as_a_copy() -> None:
-    """A learning rate that ruins the network after the first epochs: the kept weights are those of the best epoch."""
+    """The learning rate ruins the network after the first epochs, so that the best epoch is not the last."""
     classifier = new_classifier()
     states, accuracies = [], []
     training, validation = Batches(digits(0, 600), CPU.device), Batches(digits(1000, 1400), CPU.device)
@@ -152,7 +152,7 @@ def test_a_diverging_loss_stops_with_one_line() -> None:
 
 
 def test_training_loss_and_accuracy_are_exact() -> None:
-    """With a learning rate of almost 0, in evaluation they are those of the untrained network."""
+    """With a learning rate of almost 0 they are those of the untrained network."""
     still = section(
         epochs=1, batch_size=50, augment=NO_AUGMENT, optimizer={"name": "adam", "lr": 1e-30, "weight_decay": 0.0}
     )
@@ -164,7 +164,7 @@ def test_training_loss_and_accuracy_are_exact() -> None:
 
 
 def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
-    """The factor that keeps them is taken out again before penalties and clipping: one step is float32's."""
+    """Gradients are scaled up, and down again before penalties and clipping: a step equals that in float32."""
     single, half = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
     wanted = section(epochs=1, augment=NO_AUGMENT, clip_gradient=0.1, l1_penalty=1e-6, optimizer=SGD)
     run(single, wanted, images=64)

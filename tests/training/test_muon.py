@@ -1,4 +1,4 @@
-"""Muon beside SGD with rates of their own, by known values."""
+"""Muon and the optimiser beside it: its steps, their learning rates and weight decay."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ def test_weight_decay_is_that_of_a_step_at_the_full_rate(decay_biases: bool) -> 
 
 
 def test_compiled_it_takes_the_same_steps_and_is_not_compiled_again_for_another_rate() -> None:
-    """The first step makes its state, the second one has it."""
+    """From the third step on: the first makes the state of the optimiser, which the second then has."""
     eager, compiled = Network(), Network()
     for network, optimiser in ((eager, muon_of(eager)), (compiled, muon_of(compiled, compiled=True))):
         for number in range(4):

@@ -1,4 +1,4 @@
-"""A training that goes on after a kill: to the same bits, whatever it trains with; its lock; what goes, and when."""
+"""A killed training goes on to the same bits; its lock; when states are removed."""
 
 import os
 import threading
@@ -36,7 +36,7 @@ class Killed(Exception):
 def trained(
     chosen: Train, key: str, until: int | None = None, images: int = 320, minutes: float = 10
 ) -> tuple[Classifier, Progress, Path]:
-    """One process's part of a training, from whatever an earlier one left; killed in the epoch after `until`."""
+    """Train from where an earlier call with this key stopped, and stop in the epoch after `until`, as if killed."""
     classifier = new_classifier()
     training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1200), CPU.device)
     progress, snapshots = Progress(), Snapshots(classifier.network)
@@ -70,7 +70,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 def test_killed_at_any_step_it_goes_on_to_the_same_bits(
     choice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In 5 segments an epoch, each of 2 steps of 32 images of 8×8 pixels."""
+    """An epoch has 5 segments, each of 2 steps of 32 images."""
     monkeypatch.setattr(order, "_SEGMENT_BYTES", 64 * 64)
     chosen = section(**{"epochs": 3, "batch_size": 32} | CHOICES[choice])
     expected, whole, snapshots = trained(chosen, "undisturbed")
@@ -113,7 +113,7 @@ def test_patience_goes_on_counting() -> None:
 
 
 def left(key: str) -> Path:
-    """Leave what a training with this key would have left."""
+    """Leave the state of a training with this key."""
     (states() / key).mkdir(parents=True)
     state = {"session": key, "progress": Progress().state(), "snapshots": []}
     torch.save(state, states() / key / "state.pt")
