@@ -15,7 +15,7 @@ from src.models.receptive import Field, receptive_fields
 
 
 def linearised(network: nn.Module) -> nn.Module:
-    """Return a network of the same reach with positive gradients: mean-pooling, weights of 1, no activations, no norms."""
+    """Return a network of the same reach with positive gradients: mean-pooling, weights of 1, without activations."""
     network = copy.deepcopy(network).double().eval()
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.MaxPool2d):

@@ -18,7 +18,7 @@ TRIVIAL, RAND = "trivial", {"name": "rand", "operations": 2, "magnitude": 0.3}
 
 
 def affine(**changes: Any) -> Callable[[Tensor, float], Tensor]:
-    """Return torchvision's operator on float pixels, bilinear as ours. changes: arguments as functions of the strength."""
+    """Return torchvision's operator on float pixels, bilinear as ours. changes: functions of the strength."""
 
     def operator(image: Tensor, strength: float) -> Tensor:
         asked = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
