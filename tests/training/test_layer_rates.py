@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from training_samples import CPU, digits, new_classifier, section
 
-from src.models.layers import last_layer
 from src.training.losses import Target
 from src.training.optimizers import optimizer
 from src.training.step import TrainStep
@@ -32,15 +31,6 @@ def test_rates_rise_by_equal_ratios_from_the_first_layer_to_the_last(decay_biase
     ratios = [after / before for before, after in pairwise(steps)]
     assert ratios == pytest.approx([100 ** (1 / 8)] * 8)
     assert set(rates(network, 1.0).values()) == {1.0}
-
-
-def test_of_a_frozen_network_only_the_last_layer_is_learned_at_the_full_rate() -> None:
-    network = new_classifier().network
-    network.requires_grad_(False)
-    last = last_layer(network)[1].requires_grad_()
-    (group,) = optimizer(section(optimizer=SGD).optimizer, network, True, 0.1).param_groups
-    assert group["lr_scale"] == 1.0
-    assert [id(weight) for weight in group["params"]] == [id(weight) for weight in last.parameters()]
 
 
 def test_a_layer_that_is_alone_is_the_last() -> None:

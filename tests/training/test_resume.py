@@ -102,16 +102,6 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bits(
     assert again.read_bytes() == snapshots.read_bytes()
 
 
-def test_patience_goes_on_counting() -> None:
-    still = section(epochs=9, patience=2, optimizer={"name": "adam", "lr": 1e-12, "weight_decay": 0.0})
-    with pytest.raises(Killed):
-        trained(still, "killed", 2, images=64)
-    _, progress, _ = trained(still, "killed", images=64)
-    _, done, _ = trained(still, "killed", images=64)
-    assert len(progress.epochs) - progress.best_epoch == 2
-    assert done.epochs == progress.epochs, "what has ended stays ended"
-
-
 def left(key: str) -> Path:
     """Leave the state of a training with this key."""
     (states() / key).mkdir(parents=True)
