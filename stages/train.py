@@ -10,7 +10,6 @@ from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_names
-from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated
 from src.evaluation.predictions import kept, predictions
@@ -52,8 +51,7 @@ def work() -> None:
         with state.alone(), live(state.session) as run:
             resumed = bool(progress.epochs or progress.unfinished.segments)
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
-            with verifying(trainer.dataset, "train", "validation") as verified:
-                state.follow(training.epochs, run.log_epoch, verified)
+            state.follow(training.epochs, run.log_epoch)
 
             outputs = logits(classifier, images["validation"]).cpu().numpy()
             labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")

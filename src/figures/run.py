@@ -13,8 +13,7 @@ from src import params
 from src.core import paths
 from src.core.documents import read_object
 from src.core.errors import UserError
-from src.data.prepared import Dataset, LabelledImages, read_dataset
-from src.data.verify import open_checked
+from src.data.prepared import Dataset, LabelledImages, open_split, read_dataset
 from src.evaluation import measured, tables
 from src.models.file import load
 from src.models.inspection import Inspection, inspect_network
@@ -49,7 +48,7 @@ def read_run(options: params.Visualize) -> Run:
     Raises `UserError` where data or model are damaged, do not fit each other, or have no such image.
     """
     dataset = read_dataset()
-    train, test = open_checked(dataset, "train", "test")
+    train, test = open_split("train"), open_split("test")
     classifier, spec = load(paths.MODEL)
     spec.check(dataset)
     images = test.images if len(test.labels) else train.images

@@ -16,7 +16,6 @@ from src.compute.device import evaluation_batch, full_precision
 from src.core.files import replacing
 from src.core.paths import features_folder
 from src.data.prepared import Dataset, LabelledImages, SplitName
-from src.data.verify import verifying
 from src.models.classifier import Classifier
 from src.models.layers import head
 
@@ -45,8 +44,7 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
     """Return a split with the features (N, 1, 1, F) that a frozen network gives its last layer in the place of images.
 
     They are stored in `.cache/features` under a digest of the split and of the features of its first images, which
-    depend on weights, preprocessing, device and versions. Computed in float32 without dropout. Raises `UserError` if
-    the prepared images are damaged.
+    depend on weights, preprocessing, device and versions. Computed in float32 without dropout.
     """
     probe = torch.cat(list(_features(classifier, images, torch.arange(min(_PROBE, len(images))))) or [torch.empty(0)])
     content = json.dumps(dataset.splits[split].md5, sort_keys=True).encode() + probe.cpu().numpy().tobytes()
@@ -54,7 +52,7 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name("lock")):  # of several processes that train, one computes
         if not path.is_file():
-            with replacing(path) as temporary, temporary.open("wb") as file, verifying(dataset, split):
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), 1, 1, probe.shape[-1])}
                 np.lib.format.write_array_header_1_0(file, header)
                 batches = _features(classifier, images, torch.arange(len(images)))

@@ -166,11 +166,10 @@ class Resumable:
             self._progress.restore(state["progress"])
             self._snapshots.taken = state["snapshots"]
 
-    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None], check: Callable[[], None]) -> None:
+    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None]) -> None:
         """Train to the end. While the next epoch runs, write the state of the last one, then call `log` with it.
 
-        `log` is called again for all epochs before a kill, which may have come between the two. `check` raises an error
-        if the images that were learned from are damaged: then no state is written.
+        `log` is called again for all epochs before a kill, which may have come between the two.
         """
         for epoch in self._progress.epochs:
             log(epoch)
@@ -179,7 +178,6 @@ class Resumable:
 
         def keep(epoch: Epoch | None) -> None:
             nonlocal written, last
-            check()
             progress, snapshots = self._progress.state(), list(self._snapshots.taken)
             state = {"session": self.session, "progress": progress, "snapshots": snapshots}
             if written is not None:

@@ -6,8 +6,7 @@ from typing import NamedTuple
 from src import params
 from src.compute import device
 from src.compute.batches import Batches
-from src.data.prepared import SplitName, read_dataset
-from src.data.verify import open_checked
+from src.data.prepared import SplitName, open_split, read_dataset
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
 from src.training.features import features_of, head_classifier
@@ -33,8 +32,7 @@ class Trainer:
     def __init__(self, model: params.Model, settings: params.Train, *splits: SplitName) -> None:
         self.compute = device.prepare(settings, model.name)
         self.dataset = read_dataset()
-        opened = open_checked(self.dataset, *splits)
-        self.images = {name: Batches(split, self.compute.device) for name, split in zip(splits, opened, strict=True)}
+        self.images = {name: Batches(open_split(name), self.compute.device) for name in splits}
 
     def start(
         self, model: params.Model, settings: params.Train, seed: int, progress: Progress | None = None

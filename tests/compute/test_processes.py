@@ -67,7 +67,7 @@ def resumed(key: str, until: int | None) -> tuple[torch.Tensor, int]:
         return weights(classifier), len(list(epochs))
     with state.alone():
         before = len(progress.epochs)
-        state.follow(epochs, lambda _: None, lambda: None)
+        state.follow(epochs, lambda _: None)
     return weights(classifier), len(progress.epochs) - before
 
 

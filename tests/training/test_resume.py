@@ -49,7 +49,7 @@ def trained(
                 raise Killed
 
     with state.alone():
-        state.follow(epochs(), lambda epoch: None, lambda: None)
+        state.follow(epochs(), lambda epoch: None)
     snapshots.save(Path(f"{key}.npz"))
     return classifier, progress, Path(f"{key}.npz")
 
