@@ -66,7 +66,8 @@ def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[s
             continue
         if not table.records:
             raise UserError(f"{name} has no line below its columns: fill it in, or remove it")
-        before = len(rows)
+        named: set[str] = set()
+        split_of_all = split_in(name)
         for number, record in table.records:
             place = f"{name}, line {number}"
             if "\ufffd" in str(record):
@@ -79,11 +80,12 @@ def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[s
             file, label, group, split = ("" if value is None else str(value).strip() for value in values)
             if not file or not label or not label.isprintable():
                 raise UserError(f"{place}: file or label is empty or cannot be printed: correct or remove the line")
-            row = Row(label, group, split if chosen[3] else split_in(name))
+            row = Row(label, group, split if chosen[3] else split_of_all)
             path = _path(name, file)
+            named.add(path)
             if rows.setdefault(path, row) != row:
                 raise UserError(f"{place}: {path!r} has other values in another line: keep one")
-        used[name] = len(rows) - before
+        used[name] = len(named)
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
     if used:
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
@@ -156,6 +158,8 @@ def labelled_layout(
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     divided = any(row.split for row in chosen)
     official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)
+    if FREE not in official:
+        raise UserError("no photo is of train by the column split, or the names, of the tables of labels: correct them")
     layout = number_classes([row.label for row in chosen], official, classes)
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     return layout._replace(groups=groups) if any(row.group for row in chosen) else layout
@@ -191,7 +195,7 @@ def _check_other(name: str, table: Table, photos: Sequence[str]) -> None:
     """
     folder = name[: name.rfind("/") + 1]
     above = all(photo.startswith(folder) for photo in photos) or PurePosixPath(folder).name.lower() in SPLIT_WORDS
-    for column in table.columns if above else ():
+    for column in table.columns if above and len(table.columns) > 1 else ():
         records = {_path(name, str(record.get(column)).strip()): record for _, record in table.records}
         row_of = _named(photos, records)
         if 2 * len(row_of) < len(photos):
@@ -204,6 +208,6 @@ def _check_other(name: str, table: Table, photos: Sequence[str]) -> None:
             if len(pairs) == len(values) == len(folders) > 1:
                 return
         raise UserError(
-            f"{name} names {len(row_of):,} of the photos in its column {column!r}, but has no columns file and label: "
-            "call them so, with the class's name as the label, or remove the table"
+            f"{name} names {len(row_of):,} of the photos in its column {column!r}: call that file, and label the column "
+            "with the class's name, or remove the table"
         )

@@ -61,7 +61,7 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
         if pyarrow.types.is_nested(schema.field(label).type):
             raise UserError(f"{member.name}: {label} is {schema.field(label).type}: {ONE_CLASS}")
         try:
-            info = read_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]
+            info = read_json(schema.metadata[b"huggingface"])["info"]
             classes = dict(enumerate(info["features"][label]["names"]))  # -1 is Hugging Face's number for none
         except (KeyError, TypeError):
             classes = None  # without names the numbers are the classes
@@ -73,5 +73,5 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
                 lacks = f"row {number:,} has no bytes in {image}, or no class in {label}"
                 raise UserError(f"{member.name}: {lacks}: remove it, or the file")
             kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
-            photo = Member(f"{member.name[:-8]}/{number:07d}.{kind}", len(content), partial(bytes, content))
-            yield photo, Row(str(name).strip(), "", split)
+            place = f"{member.name.rpartition('.')[0]}/{number:07d}.{kind}"
+            yield Member(place, len(content), partial(bytes, content)), Row(str(name).strip(), "", split)

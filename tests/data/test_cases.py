@@ -255,16 +255,17 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "HAM10000, with columns of its own": (
         {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
-        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id', but has no columns file and label",
+        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id': call that file",
     ),
     "one column for each class (Roboflow)": (
         {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
         | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
-        "train/_classes.csv names 20 of the photos .*: call them so, with the class's name as the label",
+        "train/_classes.csv names 20 of the photos .* and label the column with the class's name",
     ),
     "tables that say what the folders say (Kaggle's birds, GTSRB)": (
         class_folders(TWO) | {
             "birds.csv": table({f"{name}/{n}.png": f"{name},{n}" for name in TWO for n in range(10)}, "path,name,size"),
+            "files.csv": b"\n".join(map(str.encode, ["path", *class_folders(TWO)])),
             "cat/GT-cat.csv": table({f"{n}.png": "0" for n in range(10)}, "Filename,ClassId"),
         },
         DRAWN,
@@ -276,6 +277,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"train.csv": table(dict(LABELS.items() - TESTED.items())), "test_labels.csv": table(TESTED)},
         {"cat": [5, 1, 4], "dog": [5, 1, 4]},
     ),
+    "no table for train": (PHOTOS | {"val.csv": table(LABELS)}, "no photo is of train by the column split"),
     "../images": (
         {f"images/{n}": p for n, p in PHOTOS.items()}
         | {"lists/l.csv": table({f"../images/{n}": c for n, c in LABELS.items()})}, DRAWN
