@@ -117,8 +117,8 @@ def _zip(path: Path, called: str) -> Iterator[Entry]:
 def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
     """Return a member's name. Raise `UserError` if its encoding is not known: guessed, it might merge two classes.
 
-    Without the flag for UTF-8 the format means code page 437, as `zipfile` reads it. Windows writes its language's:
-    Japanese read as 437 shows frames, Greek, and backslashes within characters.
+    Without the flag for UTF-8 the format means code page 437, and so `zipfile` reads it. Windows writes names in the
+    code page of its language instead: read as 437, Japanese names hold box-drawing characters, Greek and backslashes.
     """
     if info.flag_bits & 0x800 or info.filename.isascii():
         return info.filename

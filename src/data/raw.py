@@ -23,7 +23,7 @@ from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
 from src.data.known import SOURCES
 
-_PACK_BYTES = 2**28  # of an archive that a folder becomes, at most but for chance
+_PACK_BYTES = 2**28  # about the most that an archive of a folder's photos holds
 _PLACE = "connect to the network, or put the file by hand at"
 
 

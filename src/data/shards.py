@@ -69,9 +69,9 @@ def write_split(
 def by_shard(digests: NDArray[np.uint8], most: int) -> list[Indices]:
     """Return the indices of the images, by their digests (N, 16), of each shard, in the order of the images.
 
-    One shard if it has no more than `most` images. Else the digests begin with one of 2^k numbers, k being the least
-    with which three quarters of a shard are filled on average; those of one number that are too many, by chance or as
-    equal images, go on in further shards.
+    Up to `most` images are one shard. More are divided by the first k bits of their digests into 2^k shards, where k is
+    the least with which shards are three quarters full on average. More than `most` images that begin with the same
+    bits, by chance or because they are equal, fill several shards.
     """
     count = len(digests)
     shards = math.ceil(count / (0.75 * most)) if count > most else 1
