@@ -57,7 +57,7 @@ def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[s
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
         columns = {column.strip().lower(): column for column in table.columns}
-        chosen = [next((columns[name] for name in known if name in columns), None) for known in _COLUMNS]
+        chosen = [next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS]
         if chosen[0] is None or chosen[1] is None:
             if called == "labels":
                 found = listed(table.columns) or "none"
@@ -159,7 +159,9 @@ def labelled_layout(
     divided = any(row.split for row in chosen)
     official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)
     if FREE not in official:
-        raise UserError("no photo is of train by the column split, or the names, of the tables of labels: correct them")
+        raise UserError(
+            "the tables of labels have no photo of train: correct their column split, or rename them (test.csv)"
+        )
     layout = number_classes([row.label for row in chosen], official, classes)
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     return layout._replace(groups=groups) if any(row.group for row in chosen) else layout
@@ -191,7 +193,7 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
 def _check_other(name: str, table: Table, photos: Sequence[str]) -> None:
     """Raise `UserError` if a table without the two columns names at least half of the photos, as one of labels does.
 
-    A class folder may name its own, and any table all where another column has one value for each of these folders.
+    Two kinds do no harm: a table in a class folder, and one with a column that has one value for each of these folders.
     """
     folder = name[: name.rfind("/") + 1]
     above = all(photo.startswith(folder) for photo in photos) or PurePosixPath(folder).name.lower() in SPLIT_WORDS
@@ -208,6 +210,6 @@ def _check_other(name: str, table: Table, photos: Sequence[str]) -> None:
             if len(pairs) == len(values) == len(folders) > 1:
                 return
         raise UserError(
-            f"{name} names {len(row_of):,} of the photos in its column {column!r}: call that file, and label the column "
-            "with the class's name, or remove the table"
+            f"{name} names {len(row_of):,} of the photos in its column {column!r}: rename it to 'file', and the one "
+            "with the class's name to 'label', or remove the table"
         )

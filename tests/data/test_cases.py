@@ -255,12 +255,12 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "HAM10000, with columns of its own": (
         {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
-        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id': call that file",
+        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id': rename it to 'file'",
     ),
     "one column for each class (Roboflow)": (
         {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
         | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
-        "train/_classes.csv names 20 of the photos .* and label the column with the class's name",
+        "train/_classes.csv names 20 of the photos .* and the one with the class's name to 'label'",
     ),
     "tables that say what the folders say (Kaggle's birds, GTSRB)": (
         class_folders(TWO) | {
@@ -277,7 +277,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"train.csv": table(dict(LABELS.items() - TESTED.items())), "test_labels.csv": table(TESTED)},
         {"cat": [5, 1, 4], "dog": [5, 1, 4]},
     ),
-    "no table for train": (PHOTOS | {"val.csv": table(LABELS)}, "no photo is of train by the column split"),
+    "no table for train": (PHOTOS | {"val.csv": table(LABELS)}, "the tables of labels have no photo of train"),
     "../images": (
         {f"images/{n}": p for n, p in PHOTOS.items()}
         | {"lists/l.csv": table({f"../images/{n}": c for n, c in LABELS.items()})}, DRAWN
