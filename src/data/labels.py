@@ -160,7 +160,7 @@ def labelled_layout(
     official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)
     if FREE not in official:
         raise UserError(
-            "the tables of labels have no photo of train: correct their column split, or rename them (test.csv)"
+            "the tables of labels have no photo of train: correct their column split, or names such as test.csv"
         )
     layout = number_classes([row.label for row in chosen], official, classes)
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]

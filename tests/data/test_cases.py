@@ -282,6 +282,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         {f"images/{n}": p for n, p in PHOTOS.items()}
         | {"lists/l.csv": table({f"../images/{n}": c for n, c in LABELS.items()})}, DRAWN
     ),
+    "a name of two photos": (
+        class_folders(TWO) | {"l.csv": table({f"{number}.png": "cat" for number in range(10)})},
+        r"names 10 files that the source does not hold, or more than once: 0.png, .*\(it holds 'dog/0.png'\)",
+    ),
     "names in other case": (
         {f"images/{n}": p for n, p in PHOTOS.items()} | {"l.csv": table({n.upper(): c for n, c in LABELS.items()})},
         r"names 20 files that .*0.PNG, .*\(it holds 'images/0.png'\)",
