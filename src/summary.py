@@ -15,7 +15,6 @@ from src.core.errors import UserError, command
 from src.core.git import read_source
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, METRICS, PARAMS, TRAINING, main_root
 from src.evaluation import measured
-from src.evaluation.sentence import accuracy_sentence
 from src.tracking import history
 from src.tracking.store import database
 
@@ -25,7 +24,10 @@ _NAMED = 3  # changed numbers that are named, of each file
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     metrics, training = read_object(METRICS), read_object(TRAINING)
-    rows = [("test accuracy", accuracy_sentence(measured.read())), ("validation accuracy", _validation(training))]
+    rows = [
+        ("test accuracy", measured.accuracy_sentence(measured.read())),
+        ("validation accuracy", _validation(training)),
+    ]
     rows.append(("computed on", _computed()))
     rows += [("since the commit", line) for line in _changes({METRICS: metrics, TRAINING: training})]
     if FIGURES.is_dir():

@@ -19,7 +19,6 @@ from src.evaluation.metrics import measure, unseen_accuracy
 from src.evaluation.predictions import kept, predictions
 from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
-from src.evaluation.sentence import accuracy_sentence
 from src.evaluation.tta import tta_metrics
 from src.models.file import load as load_model
 from src.params import load
@@ -57,7 +56,7 @@ def main() -> None:
     measured.write(metrics, headline(curves))
     for path, content in written.items():
         tables.write(path, content)
-    print(f"test accuracy: {accuracy_sentence(metrics)}")
+    print(f"test accuracy: {measured.accuracy_sentence(metrics)}")
 
 
 if __name__ == "__main__":

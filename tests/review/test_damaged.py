@@ -99,7 +99,6 @@ SHAPES: dict[str, tuple[Path, Callable[[str], str]]] = {
     "a map in itself": (paths.PARAMS, lambda text: f"{text}\nzz: &a {{b: *a}}\n"),
     "many digits of training": (paths.TRAINING, digits),
     "many digits of a test": (paths.METRICS, digits),
-    "a deep environment": (paths.ENVIRONMENT, lambda _: '{"a": ' * 800 + "1" + "}" * 800),
     "probabilities in words": (
         paths.VALIDATION_PREDICTIONS,
         lambda _: "index,name,label,prediction,label_probability\n0,a,b,b,c\n",
