@@ -342,6 +342,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "a line that is too deep": (PHOTOS | {"metadata.jsonl": b"[" * 100_000}, "metadata.jsonl is no table"),
     "Unicode text (Excel)": (PHOTOS | {"l.csv": table(LABELS).decode().replace(",", "\t").encode("utf-16")}, DRAWN),
+    "lines that end in CR (Excel for Mac)": (PHOTOS | {"l.csv": table(LABELS).replace(b"\n", b"\r")}, DRAWN),
     "a line break in a label": (
         PHOTOS | {"l.csv": table(LABELS | {"0.png": '"a\ncat"'})}, "line 3: file or label is empty or cannot be printed"
     ),
