@@ -81,15 +81,20 @@ def prepared(recipe: str, changes: Mapping[str, Any]) -> Path:
     folder = CACHE / f"{wanted.data.name}-{hashlib.sha256(content).hexdigest()[:12]}"
     if not (folder / ".ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "data/images").mkdir(parents=True)
-        (folder / PARAMS).write_text(text, encoding="utf-8")
-        for name in ("src", "stages", "recipes"):
-            (folder / name).symlink_to(Path(name).resolve())
+        place(folder, text)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
         for stage in ("download", "split"):
             subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, env=environment, check=True)
         (folder / ".ready").touch()
     return folder
+
+
+def place(folder: Path, params: str) -> None:
+    """Make a folder in which stages and benchmarks run with these parameters: the code lies there as links."""
+    (folder / "data/images").mkdir(parents=True)
+    for name in ("src", "stages", "benchmarks", "recipes"):
+        (folder / name).symlink_to(Path(name).resolve())
+    (folder / PARAMS).write_text(params, encoding="utf-8")
 
 
 def synthetic(recipe: str, count: int, size: int | None = None) -> Problem:

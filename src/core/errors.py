@@ -70,8 +70,8 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
     """End the process if the block raises a `UserError`: with one line on stderr and exit code 2.
 
     Errors of the operating system that the user can repair, such as a full disk or a refused permission, are reported
-    in the same way, with the file's name. Where memory runs out, the line ends with `less_memory`: how to need less.
-    Every other exception is a bug and keeps its traceback.
+    in the same way, with the file's name, and so is an operator that is not deterministic. Where memory runs out, the
+    line ends with `less_memory`: how to need less. Every other exception is a bug and keeps its traceback.
     """
     try:
         yield
@@ -89,6 +89,8 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         name = error.filename if error.filename2 is None else error.filename2
         _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
+        if "does not have a deterministic implementation" in str(error):
+            _leave(f"{str(error).split()[0]} is not deterministic on this device: set train.deterministic to false", 2)
         if not out_of_memory(error):
             raise
         _leave(f"out of memory: {less_memory}", 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import check_gradient, full_precision
+from src.compute.device import full_precision
 from src.evaluation import corruptions
 from src.models.classifier import Classifier
 from src.stats.intervals import wilson
@@ -37,8 +37,6 @@ def robustness(classifier: Classifier, images: Batches, config: params.Robustnes
     """
     if not len(images):
         return _table({}, 0)
-    if config.fgsm:
-        check_gradient(classifier, images.device)
     classifier.eval()
     order = np.random.default_rng(corruptions.SEED).permutation(len(images))
     chosen = torch.from_numpy(np.sort(order[: config.images]))

@@ -1,4 +1,4 @@
-"""From parameters and a seed to a trained network: the one way in which the stage, `src.seeds` and searches train."""
+"""From parameters and a seed to a trained network, for the stage, `src.seeds` and searches alike."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from src.training.resume import Progress
 
 
 class Training(NamedTuple):
-    """Hold a network and the generator that trains it, epoch by epoch; at its end the network has the kept weights."""
+    """Hold a network and the generator that trains it by epochs; at its end the network has the kept weights."""
 
     spec: ModelSpec
     classifier: Classifier
@@ -25,7 +25,7 @@ class Training(NamedTuple):
 
 
 class Trainer:
-    """Prepare data and device once for all trainings of a process. Splits that are not named stay closed.
+    """Prepare data and device once for all trainings of a process. Only the named splits are opened.
 
     Raises `UserError` where the data are missing or damaged, or the device is absent.
     """
@@ -39,11 +39,10 @@ class Trainer:
     def start(
         self, model: params.Model, settings: params.Train, seed: int, progress: Progress | None = None
     ) -> Training:
-        """Build the network, its first weights drawn by the seed, and train it lazily.
+        """Build the network with weights drawn by the seed, and return it with the generator that trains it.
 
         progress: where an interrupted training of the same arguments stood (see `loop.train`). Precision and network
-        may differ from those that the trainer was made with, as a search wants it. Raises `UserError` where the network
-        cannot take the images.
+        may differ from those of the trainer, as in a search. Raises `UserError` if the network cannot take the images.
         """
         compute = device.prepare(settings, model.name)
         spec = ModelSpec.of(model, self.dataset)

@@ -78,6 +78,7 @@ def files(folder: Path) -> dict[str, bytes]:
         (UserError("two\nlines"), 2, "error: two lines\n"),
         (OSError(errno.EROFS, "read-only", "reports/a.csv"), 2, "error: reports/a.csv: the file system is read-only"),
         (PermissionError(errno.EACCES, "denied", "models"), 2, "error: models: permission denied"),
+        (RuntimeError("pool does not have a deterministic implementation, but"), 2, "error: pool is not deterministic"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
 )
