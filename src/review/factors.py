@@ -1,4 +1,4 @@
-"""Tell which of data and code moved the numbers, where a change has both: by runs of one of them alone."""
+"""Where a change has new data and new code, find by runs of one of them alone which of both moved the numbers."""
 
 from collections.abc import Sequence
 from math import hypot
@@ -10,11 +10,13 @@ from src.review.revision import Revision
 
 
 def factors(base: Revision, head: Revision, steps: Sequence[Revision], margin: float) -> dict[str, Any] | None:
-    """Return what the runs of old and new data with old and new code reached; None where not both were changed.
+    """Compare old and new data with old and new code (or parameters); return None if only one of them changed.
 
-    Code stands for parameters too. `runs`: by code and then by data, the old first, each with its accuracies, or None
-    where no step ran it. `moves`: pairs of runs that differ in one of the two, as `compare_split` has them, and where
-    the images of validation are others, the `difference` of accuracy with the ends of its interval.
+    steps: the runs of the change, among which those with one of both are looked for.
+
+    Return `runs`, a table of accuracies by code (rows) and data (columns), old before new, None where there is no run;
+    and `moves`, comparisons of two runs that differ in one of both, as `compare_split` returns them. A move has also
+    the `difference` of the accuracies as of independent images, for where these cannot be paired.
     """
     changed = differs(base, head)
     if "data" not in changed or changed == ["data"]:

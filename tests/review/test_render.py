@@ -80,20 +80,17 @@ def test_what_so_many_images_can_show(repo: Path, tell: Any, images: int, senten
     out = tell("--base", "HEAD")
     assert sentence in out
     assert ("rarest" in out) == (images < 2_000)
-    points = 100 * (json.loads(tell("--base", "HEAD", "--json"))["validation"]["comparison"]["smallest"] or 0)
-    assert points <= 100
 
 
 def test_no_evidence_and_equivalent(repo: Path, tell: Any) -> None:
     results(repo, with_flips(VALIDATION, 12, 9), TEST, "second model")
-    headline = (
-        "accuracy 79.85 → 79.70 % (−0.15; 12 newly wrong, 9 newly right of 2,000): no evidence of a difference, p ="
-    )
-    assert headline in tell()
-    assert "The accuracies surely differ by less than 1 point." in tell()
+    out = tell()
+    assert "accuracy 79.85 → 79.70 % (−0.15; 12 newly wrong, 9 newly right of 2,000): no evidence of a diff" in out
+    assert "The accuracies surely differ by less than 1 point." in out
     results(repo, answered(2_000, 0.8, seed=3), TEST, "third model")
-    assert "## No evidence either way" in tell()
-    assert "and a difference of 1 point is not excluded." in tell()
+    out = tell()
+    assert "## No evidence either way" in out
+    assert "and a difference of 1 point is not excluded." in out
 
 
 def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: Any) -> None:
