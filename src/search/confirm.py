@@ -53,7 +53,7 @@ def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirm
     corrected = dict(zip(tested, holm(list(p_values.values())).tolist(), strict=True))
     rows = []
     for name, group in groups.items():
-        low, high = mean_interval(group, LEVEL) if len(group) > 1 else (np.nan, np.nan)
+        low, high = mean_interval(group) if len(group) > 1 else (np.nan, np.nan)
         if objective.name == "accuracy":  # few images, all right in some runs: the t distribution knows no end
             low, high = max(low, 0.0), min(high, 1.0)
         mean = float(group.mean()) if len(group) else np.nan
