@@ -22,17 +22,6 @@ from src.review.revision import at
 from src.tracking.identity import recipe_digest
 
 
-def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
-    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.1")
-    results(repo, with_flips(VALIDATION, 100, 20), with_flips(TEST, 3, 5), "second model")
-    found = json.loads(tell("--json"))
-    assert (found["verdict"], found["same_model"], found["judged"]) == ("worse", False, 2)
-    accuracy = found["validation"]["comparison"]["differences"][0]
-    assert accuracy["p"] == pytest.approx(stats.binomtest(20, 120).pvalue)
-    assert accuracy["difference"] == pytest.approx(-0.04)
-    assert found["parameters"] == [{"name": "train.lr", "base": "0.01", "head": "0.1", "line": 7}]
-
-
 def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def passes(gate: str = "worse") -> str | None:
         try:

@@ -43,7 +43,9 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     first, second = out.splitlines()[4:7:2]
     assert first.endswith("not the recipes that made them; other seeds might answer otherwise.")
     # With absolute values; the p-value is the one that the verdict holds against 5 %.
-    accuracy = json.loads(tell("--base", "HEAD", "--json"))["validation"]["comparison"]["differences"][0]
+    found = json.loads(tell("--base", "HEAD", "--json"))
+    assert (found["verdict"], found["same_model"], found["judged"]) == ("worse", False, 2)
+    accuracy = found["validation"]["comparison"]["differences"][0]
     assert f"{accuracy['adjusted']:.3f}" != f"{accuracy['p']:.3f}"
     headline = "Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse"
     assert second == f"**{headline}, p = {accuracy['adjusted']:.3f}**"

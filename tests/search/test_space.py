@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from ruamel.yaml import YAML
@@ -33,30 +31,19 @@ def test_the_space_of_every_recipe_can_be_searched_and_holds_its_settings(name: 
 
 
 @pytest.mark.parametrize(
-    ("entry", "expected"),
+    ("key", "entry", "expected"),
     [
-        ({"low": 0, "high": 0.5}, FloatDistribution(0, 0.5)),
-        ({"low": 0.0, "high": 0.45, "step": 0.1}, FloatDistribution(0, 0.4, step=0.1)),
-        ({"choices": [0.1, 0.2]}, CategoricalDistribution([0.1, 0.2])),
+        ("model.dropout", {"low": 0, "high": 0.5}, FloatDistribution(0, 0.5)),
+        ("model.dropout", {"low": 0.0, "high": 0.45, "step": 0.1}, FloatDistribution(0, 0.4, step=0.1)),
+        ("model.dropout", {"choices": [0.1, 0.2]}, CategoricalDistribution([0.1, 0.2])),
+        ("train.batch_size", {"low": 8, "high": 60, "step": 8}, IntDistribution(8, 56, step=8)),
+        ("train.augment.rotate", {"low": 0, "high": 20}, FloatDistribution(0, 20)),
     ],
 )
-def test_ranges_of_a_share(entry: dict[str, Any], expected: object) -> None:
-    assert space.distributions(params(space={"model.dropout": entry})) == {"model.dropout": expected}
-
-
-def test_whole_numbers_stay_whole_where_the_schema_wants_them_only() -> None:
-    entries = space.distributions(
-        params(
-            space={
-                "train.batch_size": {"low": 8, "high": 60, "step": 8},
-                "train.augment.rotate": {"low": 0, "high": 20},
-            }
-        )
-    )
-    assert entries == {
-        "train.batch_size": IntDistribution(8, 56, step=8),
-        "train.augment.rotate": FloatDistribution(0, 20),
-    }
+def test_only_where_the_schema_wants_whole_numbers_a_range_has_them(
+    key: str, entry: dict[str, Any], expected: object
+) -> None:
+    assert space.distributions(params(space={key: entry})) == {key: expected}
 
 
 @pytest.mark.parametrize(
@@ -121,28 +108,12 @@ def test_cmaes_needs_ranges() -> None:
         sampling.trial_count("cmaes", entries, 10)
 
 
-@settings(deadline=None, max_examples=25)
-@given(
-    lr=st.floats(1e-12, 1e3),
-    dropout=st.floats(0, 0.99),
-    activation=st.sampled_from([None, "relu", "gelu"]),
-    flip=st.booleans(),
-)
-def test_only_the_values_change_and_are_read_as_they_were(
-    lr: float, dropout: float, activation: str | None, flip: bool
-) -> None:
-    values = {
-        "train.optimizer.lr": lr,
-        "model.dropout": dropout,
-        "model.activation": activation,
-        "train.augment.flip": flip,
-    }
+def test_only_the_values_change_and_are_read_as_they_were() -> None:
+    values = {"train.optimizer.lr": 1.25e-7, "model.activation": None, "train.augment.flip": True}
     text = writing.changed(DIGITS, values)
-    changed = [(old, new) for old, new in zip(DIGITS.splitlines(), text.splitlines(), strict=True) if old != new]
-    assert len(changed) <= 4
+    assert sum(old != new for old, new in zip(DIGITS.splitlines(), text.splitlines(), strict=True)) <= 3
     read = parse(text, "params.yaml")
-    found = (read.train.optimizer.lr, read.model.dropout, read.model.activation, read.train.augment.flip)
-    assert found == (lr, dropout, activation, flip)
+    assert [read.train.optimizer.lr, read.model.activation, read.train.augment.flip] == list(values.values())
 
 
 def test_what_cannot_be_written_is_left_alone() -> None:

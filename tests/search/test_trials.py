@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mounts import small_disk
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from tune_samples import epoch, epochs, plan, searched, take
@@ -137,21 +136,6 @@ def test_a_damaged_journal_is_one_line_that_names_the_file(damage: bytes) -> Non
 def test_a_search_is_one_process_s() -> None:
     with open_storage("sample", None), pytest.raises(UserError, match="another process runs this search"):
         searched(plan(1))
-
-
-def test_a_full_disk_loses_no_finished_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "small"
-    place.mkdir()
-    search = plan(60)
-    with small_disk(place, "64k"):
-        monkeypatch.setenv("DVC_ROOT", str(place))
-        with pytest.raises(OSError, match="No space left"):
-            searched(search)
-        kept = journal(search.name).read_bytes()
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # there is room again
-    expected = table(searched(search))
-    journal(search.name).write_bytes(kept)
-    assert table(searched(search)) == expected
 
 
 @pytest.mark.parametrize(
