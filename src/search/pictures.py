@@ -1,7 +1,7 @@
-"""The pictures of a search: how it went, where the good values lie, and what the confirmation says.
+"""Draw how a search went, where the good values lie, and what the confirmation says.
 
-Optuna's own draw complete trials alone, in one style for all; here pruned ones are shown too, as hollow triangles with
-the value of the epoch at which they were stopped, and nothing is interpolated between trials, of which there are few.
+Optuna's own pictures leave out pruned trials, and interpolate between the others. These show pruned trials too, as
+triangles, with the value of their last epoch.
 """
 
 import warnings
@@ -31,16 +31,16 @@ from src.tracking.identity import text
 _COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}
 _MARKERS = {"complete": "o", "pruned": "v", "failed": "x"}
 _MAP = "viridis"
-_ENOUGH = 4  # trials below which nothing is said about the space
-_RANKED = 10  # trials below which the best tenth is none
+_ENOUGH = 4  # trials, to draw the values of the space
+_RANKED = 10  # trials, to compute importances from the best tenth
 
 _Floats = NDArray[np.float64]
 
 
 def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]) -> list[Path]:
-    """Write every picture that the trials have something for into `folder`, in the place of those that were there.
+    """Write the pictures that these trials allow into `folder`, and remove those that were there.
 
-    Returns their paths in the order in which a page shows them.
+    Return their paths in the order of the page.
     """
     for stale in folder.glob("*.png"):
         stale.unlink()
@@ -84,7 +84,7 @@ def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) ->
 
 
 def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> Path:
-    """Draw the complete trials by each two objectives, those of the Pareto front in another colour."""
+    """Draw the complete trials by each pair of objectives, with the Pareto front in another colour."""
     best = pareto_front(trials, objectives)
     others = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial not in best]
     title = f"Pareto front: {len(best)} of {len(best) + len(others)} trials"
@@ -105,7 +105,7 @@ def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Object
 
 
 def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
-    """Draw the objective by trial, and the best of the complete ones so far. All `trials` have a value."""
+    """Draw the objective by trial, and the best complete trial so far. All `trials` have a value."""
     values = _values(trials)
     best = objective.best(np.where([state(trial) == "complete" for trial in trials], values, np.nan))
     title = f"Trials in order: the best reaches {objective.words(best[-1])} {objective.label}"
@@ -132,7 +132,7 @@ def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> 
 
 
 def intermediate(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
-    """Draw the objective by epoch, a line for each trial; all have epochs. Latency and parameters have no curve."""
+    """Draw the objective by epoch, a line for each trial; accuracy, if the objective has no value of an epoch."""
     of = objective if objective.name in ("accuracy", "loss") else Objective("accuracy")
     pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
     title = f"Every trial by epoch: {pruned} of {len(trials)} were stopped early"
@@ -160,9 +160,9 @@ def intermediate(path: Path, trials: Sequence[FrozenTrial], objective: Objective
 
 
 def importances(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Return the importance of each key, from the greatest on; nothing where too few trials differ.
+    """Return the importance of each key, the greatest first; nothing if too few trials differ.
 
-    Optuna looks at complete trials alone; but a pruned one says more than none: that it is worse than those.
+    Optuna would leave out pruned trials. Here they count as worse than every complete one.
     """
     complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
     if len(trials) < _RANKED or len(set(complete)) < 2:
@@ -243,7 +243,7 @@ def _window(trials: Sequence[FrozenTrial], objective: Objective) -> tuple[float,
 
 
 def _around(middle: _Floats, values: _Floats, objective: Objective) -> tuple[float, float]:
-    """Return limits that show the better half of `middle` well, no wider than all `values` need."""
+    """Return limits of an axis that show the better half of `middle` well and are no wider than `values`."""
     best = values.max() if objective.maximize else values.min()
     half = float(np.median(middle))
     room = max(abs(best - half), 1e-3)
