@@ -149,28 +149,32 @@ class Waiting(torch.nn.Module):
         return torch.full((len(images), 2), 0.5)
 
 
-def test_photos_of_many_requests_are_one_batch_and_too_many_are_refused() -> None:
+def test_photos_that_wait_are_one_batch() -> None:
     waiting = Waiting()
-    model = small()._replace(module=waiting)
-    with served(model, limits=Limits(requests=5)) as url, ThreadPoolExecutor(4) as clients:
+    with served(small()._replace(module=waiting)) as url, ThreadPoolExecutor(5) as clients:
         first = clients.submit(post, url, png(0, 24))
         assert waiting.computing.wait(30)
-        others = [clients.submit(post, url, png(number, 24)) for number in range(1, 4)]
-        fifth = threading.Thread(target=post, args=(url, png(5, 24)))
-        fifth.start()
-        until = time.monotonic() + 30
-        while (refused := requests.post(f"{url}/predict", data=b"", timeout=10)).status_code != 503:
-            assert time.monotonic() < until
-        assert refused.headers["Retry-After"] == "1"
-        assert refused.json() == {"error": "the server handles 5 requests already, its limit: try again in a moment"}
-        time.sleep(0.2)  # the last of the five is decoded
+        others = [clients.submit(post, url, png(number, 24)) for number in range(1, 5)]
+        time.sleep(0.5)  # in which they are decoded
         waiting.may.set()
         assert all(answer.result()["probability"] == 0.5 for answer in [first, *others])
-        fifth.join()
         counted = requests.get(f"{url}/metrics", timeout=10).text
     assert 'batch_photos_bucket{le="1.0"} 1\n' in counted
     assert 'batch_photos_bucket{le="4.0"} 2\n' in counted
     assert "batch_photos_sum 5.0\n" in counted
+
+
+def test_more_requests_than_the_limit_are_refused() -> None:
+    waiting = Waiting()
+    model, limits = small()._replace(module=waiting), Limits(requests=1)
+    with served(model, limits) as url, ThreadPoolExecutor(1) as clients:
+        first = clients.submit(post, url, png(0, 24))
+        assert waiting.computing.wait(30)
+        refused = requests.post(f"{url}/predict", data=png(1, 24), timeout=10)
+        waiting.may.set()
+        assert first.result()["probability"] == 0.5
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json() == {"error": "the server handles 1 requests already, its limit: try again in a moment"}
 
 
 def test_what_a_batch_raises_reaches_its_requests_alone() -> None:
