@@ -27,16 +27,16 @@ def metrics(base: Revision, head: Revision) -> Changes:
     An arrow shows in which direction a number went. It does not say which is better: nothing was tested.
     """
     before, after = (
-        {key: value for key, value in each.numbers.items() if isinstance(value, (int, float)) and "_ci_" not in key}
+        {key: value for key, value in each.numbers.items() if isinstance(value, int | float) and "_ci_" not in key}
         for each in (base, head)
     )
-    changes = _differing(*({key: _number(key, n) for key, n in each.items()} for each in (before, after)))
+    changes = _differing(*({key: _number(key, value) for key, value in side.items()} for side in (before, after)))
     for change in changes:
-        old, new = before.get(change["name"]), after.get(change["name"])
-        if old is not None and new is not None:
-            change["difference"] = f"{_number(change['name'], new - old, '+')} {'↑' if new > old else '↓'}".replace(
-                "-", "−"
-            )
+        name = change["name"]
+        if name in before and name in after:
+            difference = after[name] - before[name]
+            text = f"{_number(name, difference, '+')} {'↑' if difference > 0 else '↓'}"
+            change["difference"] = text.replace("-", "−")
     return changes
 
 
