@@ -12,7 +12,7 @@ import pandas
 
 from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
-from src.evaluation.predictions import is_part, kept
+from src.evaluation.predictions import is_part
 from src.review.revision import Revision
 from src.stats.intervals import Floats, wilson
 from src.stats.verdicts import judge
@@ -25,22 +25,19 @@ _SMALLEST = 5e-7  # a probability that is written as 0.000000 may be as large as
 def compare_split(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
     """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
 
-    `lacking` is the side without answers. `prepared_otherwise` tells that the same photos became other pixels, by
-    another `data.image_size` for instance: the digests of the pixels differ. After corrections these differ anyway, so
-    that the parameters of `data` tell it.
+    They can be compared if the prepared images or their source have the same digest: photos may be prepared otherwise,
+    and labels corrected. `lacking` is the side without answers.
     """
-    found = {"comparison": None, "obstacle": None, "lacking": None, "prepared_otherwise": False}
+    found = {"comparison": None, "obstacle": None, "lacking": None}
     path = _PATHS[split]
     before, after = read_answers(base, path), read_answers(head, path)
     if before is None or after is None:
         lacking = "head" if after is None else "base"
         return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
     images = split_folder(split)
-    same_arrays, same_source = (
-        base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)
-    )
+    same = any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW))
     reason = obstacle(before, after)
-    if reason is None and not same_arrays and not same_source:
+    if reason is None and not same:
         digests = f"neither {images} nor {RAW} has the same digest in {LOCK} on both sides"
         reason = f"perhaps other images under the same names: {digests}"
     if reason is not None:
@@ -48,8 +45,7 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     comparison = compare(before, after, margin)
     if head.has_model_of(base):
         comparison["verdict"] = "equivalent"  # however few images there are
-    otherwise = base.params.get("data") != head.params.get("data") if comparison["corrected"] else not same_arrays
-    return {**found, "comparison": comparison, "prepared_otherwise": otherwise}
+    return {**found, "comparison": comparison}
 
 
 def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
@@ -63,7 +59,7 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
         reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"
         revision.refuse(path, reason, "run dvc repro")
         return None
-    return kept(table)  # a commit from before there was a limit may have more
+    return table
 
 
 def accuracy(revision: Revision, split: SplitName) -> list[float] | None:

@@ -11,6 +11,7 @@ from clones import git
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
+from src.core.dvc import output_digest
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
 
@@ -157,12 +158,8 @@ def lock(folder: Path) -> None:
 
 def entry(folder: Path, path: str) -> dict[str, Any]:
     place = folder / path
-    if place.is_dir():
-        files = sorted(file for file in place.rglob("*") if file.is_file())
-        listing = [{"md5": md5(file.read_bytes()), "relpath": file.relative_to(place).as_posix()} for file in files]
-        return {"path": path, "hash": "md5", "md5": md5(json.dumps(listing).encode()) + ".dir", "size": 1, "nfiles": 1}
-    content = place.read_bytes() if place.is_file() else b"figures"
-    return {"path": path, "hash": "md5", "md5": md5(content), "size": len(content)}
+    size = place.stat().st_size if place.is_file() else 1
+    return {"path": path, "hash": "md5", "md5": output_digest(place) or md5(b"figures"), "size": size}
 
 
 def md5(content: bytes) -> str:
