@@ -111,16 +111,6 @@ def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: A
     )
 
 
-def test_without_results(repo: Path, tell: Any) -> None:
-    for file in (repo / "reports").iterdir():
-        file.unlink()
-    out = tell()
-    assert "## Not comparable (the same model), by stale numbers" in out
-    assert out.count("the head has no reports/validation_predictions.csv.") == 1
-    assert "two trained models" not in out
-    assert "`reports/validation_predictions.csv is missing`" in out
-
-
 STRANGE = [
     "a|b",
     "`tick`",
