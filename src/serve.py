@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument(
         "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes any free port (default: %(default)s)")
     parser.add_argument("--max-mib", type=float, default=16, metavar="MIB", help="most MiB of a request (default: 16)")
@@ -51,10 +50,7 @@ def main() -> None:
 
     from src.prediction.serving import Limits, application
 
-    try:
-        model = load(arguments.model, arguments.device)
-    except UserError as error:
-        raise UserError(str(error).replace("train.device is", "--device")) from None
+    model = load(arguments.model)
     model.module.to(memory_format=torch.channels_last)
     image, classifier = model.spec.image, model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
