@@ -11,11 +11,11 @@ from src.compute.batches import Batches
 from src.compute.forward import logits
 from src.core import paths
 from src.core.files import write_arrays
-from src.data.prepared import read_dataset, read_groups, read_names
+from src.data.prepared import read_copies, read_dataset, read_groups, read_names
 from src.data.verify import open_checked, verifying
 from src.evaluation import measured, tables
 from src.evaluation.classes import confusion, per_class, per_group
-from src.evaluation.metrics import measure
+from src.evaluation.metrics import measure, unseen_accuracy
 from src.evaluation.predictions import kept, predictions
 from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
@@ -42,7 +42,7 @@ def main() -> None:
         curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
         augmented = tta_metrics(classifier, test, params.evaluate)
 
-    metrics = measure(outputs, labels) | augmented
+    metrics = measure(outputs, labels) | unseen_accuracy(outputs, labels, read_copies("test")) | augmented
     metrics |= calibrated_metrics(outputs, labels, spec.temperature)
     table = predictions(outputs, labels, read_names("test"), dataset.classes)
     written = {

@@ -28,6 +28,9 @@ _DAMAGE = (
 )
 
 
+_DEFLATE64 = 9  # which zipfile does not know
+
+
 class Member(NamedTuple):
     name: str  # with `/`, without a leading `./`, in Unicode's form NFC
     size: int  # bytes, as the archive says
@@ -53,7 +56,7 @@ def members(path: Path, max_bytes: int, called: str) -> Iterator[Member]:
                 raise too_large(called, max_bytes)
             name = name.replace("\\", "/")
             if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:/", name):
-                raise UserError(f"{called}: refused, since the name {name!r} leads outside of the archive")
+                raise UserError(f"{called}: refused, since {name!r} leads outside of the archive: pack relative names")
             if read is None:
                 raise UserError(f"{called}: {name!r} is a link or a device: pack plain files only")
             # Bytes that are not UTF-8 arrive as lone surrogates, which no text file can hold.
@@ -105,6 +108,8 @@ def _zip(path: Path, called: str) -> Iterator[Entry]:
         for info in archive.infolist():
             if info.flag_bits & 1:
                 raise UserError(f"{called} is encrypted: pack it without a password")
+            if info.compress_type == _DEFLATE64:
+                raise UserError(f"{called} is compressed as by Explorer above 2 GB: pack it by 7-Zip, or as .tar")
             plain = info.is_dir() or stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
             yield _zip_name(info, called), info.file_size, partial(archive.read, info) if plain else None
 
@@ -112,8 +117,8 @@ def _zip(path: Path, called: str) -> Iterator[Entry]:
 def _zip_name(info: zipfile.ZipInfo, called: str) -> str:
     """Return a member's name. Raise `UserError` if its encoding is not known: guessed, it might merge two classes.
 
-    Without the flag for UTF-8 the format means code page 437, as `zipfile` reads it. Windows writes its language's:
-    Japanese read as 437 shows frames, Greek, and backslashes within characters.
+    Without the flag for UTF-8 the format means code page 437, and so `zipfile` reads it. Windows writes names in the
+    code page of its language instead: read as 437, Japanese names hold box-drawing characters, Greek and backslashes.
     """
     if info.flag_bits & 0x800 or info.filename.isascii():
         return info.filename

@@ -190,6 +190,14 @@ def _parts(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
     return (array[start : start + size] for start in range(0, len(array), size))
 
 
+def copies_of_train(same: Indices, split: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Tell which of N images outside of train show a picture that train has too; arguments as of `duplicate_sets`."""
+    trained = np.zeros(len(same), np.bool_)
+    trained[same[split == TRAIN]] = True
+    copies: NDArray[np.bool_] = trained[same] & (split != TRAIN)
+    return copies
+
+
 def duplicate_sets(
     same: Indices,
     split: NDArray[np.int8],

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from hashlib import blake2b
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,12 +30,13 @@ from src.core.pool import map_ahead, processors
 
 # Pillow's plugins that decode photos and scans themselves; others start programs (EPS) or are rare and little tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-# A file so called is a photo to its owner: one that cannot be read is an error, never left out without a word.
+CAMERA_RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}  # Pillow would read their thumbnails
+# Names of photos end so: one that cannot be read is an error, never left out without a word.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx"}
     | {".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".exr", ".tga", ".dcm", ".nii"}  # these are not read
-    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}  # nor raw data of cameras
+    | CAMERA_RAW
 )
 MAX_PIXELS = 50_000_000  # of a photo to predict; `data.max_megapixels` says it for a data set
 BYTES_PER_PIXEL = 8  # in a file, at most: four channels of 16 bits
@@ -63,6 +65,7 @@ class Decoded(NamedTuple):
     name: str
     pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: unreadable
     digest: bytes  # equal for images with equal pixels, grey or RGB
+    content: bytes  # digest of the file, whatever size its image is brought to
     reason: str  # why it is unreadable, else empty
 
 
@@ -80,10 +83,13 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
 
     def decoded(name: str, content: bytes) -> Decoded:
         try:
+            if PurePosixPath(name).suffix.lower() in CAMERA_RAW:
+                raise Unreadable("raw data of a camera: export it as JPEG")
             pixels = decode(content, fit, max_pixels)
         except Unreadable as reason:
-            return Decoded(name, None, b"", str(reason))
-        return Decoded(name, pixels, digest(np.broadcast_to(pixels, (*pixels.shape[:2], 3))), "")
+            return Decoded(name, None, b"", b"", str(reason))
+        colour = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        return Decoded(name, pixels, digest(colour), digest(np.frombuffer(content, np.uint8)), "")
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
@@ -114,6 +120,8 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
     except UnidentifiedImageError:
         if _is_heic(data):
             raise Unreadable("HEIC, which is not read: convert it to JPEG") from None
+        if data.startswith(b"version https://git-lfs"):
+            raise Unreadable("a pointer of Git LFS: run git lfs pull") from None
         raise Unreadable("not an image, or a format that is not read") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from None

@@ -82,6 +82,9 @@ SOURCES = {
     ),
 }
 
+# Both sets call their files the same; MD5 of this one, unpacked.
+_TRAIN_IMAGES = {"6bbc9ace898e44ae57da46a324031adb": "mnist", "f4a8712d7a061bf5bd6d2ca38dc4d50a": "fashion_mnist"}
+
 Images = NDArray[np.uint8]  # (N, H, W, C)
 Labels = NDArray[np.int64]  # (N,)
 
@@ -121,7 +124,7 @@ def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> Own
         images, labels = map(np.concatenate, zip(*batches, strict=True))
         parts = {"train": (images, labels), "test": test}
     else:
-        arrays = [_read_idx(name, content) for name, content in contents]  # images, labels; of train, of test
+        arrays = [_read_idx(dataset, name, content) for name, content in contents]  # images, labels; of train, of test
         pairs = [(arrays[at][..., np.newaxis], arrays[at + 1].astype(np.int64)) for at in (0, 2)]
         parts = dict(zip(("train", "test"), pairs, strict=True))
     classes = SOURCES[dataset].classes
@@ -165,8 +168,11 @@ def _read_digits(data: bytes) -> tuple[Images, Labels]:
     return pixels.reshape(-1, 8, 8, 1), numbers[:, -1]
 
 
-def _read_idx(name: str, data: bytes) -> NDArray[np.uint8]:
+def _read_idx(dataset: str, name: str, data: bytes) -> NDArray[np.uint8]:
     """Return the array of an IDX file of bytes: (N,) labels or (N, H, W) images, as its name says."""
+    found = _TRAIN_IMAGES.get(hashlib.md5(data).hexdigest(), dataset)
+    if found != dataset:
+        raise UserError(f"{name} is that of {found}: set data.name: {found}, or give the files of {dataset}")
     dimensions = 3 if "idx3" in name else 1
     with damage_reported(name):
         if data[:4] != bytes([0, 0, 8, dimensions]):

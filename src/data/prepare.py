@@ -10,7 +10,7 @@ from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
-from src.data.duplicates import SMALLEST, duplicate_sets, equal_images, near_duplicates
+from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
 from src.data.known import SOURCES
 from src.data.layout import counted
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
@@ -20,6 +20,7 @@ from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, lim
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
+_DARK = 64  # of 255
 _BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
 
 
@@ -32,6 +33,8 @@ def prepare(data: Data, split: Split) -> Dataset:
         staged, scene = correct(stage(data, scratch))
         if split.groups and staged.groups is None:
             staged = staged._replace(groups=match_groups(staged.names.tolist(), split.groups))
+        elif split.groups:
+            print("the table of labels has groups: split.groups is not used")
         equal, near = equal_images(staged.digests), None
         # Known data sets have duplicates that are known.
         searched = split.near_duplicates == "together" and data.name not in SOURCES
@@ -58,7 +61,10 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
     """
     classes = len(staged.classes)
     if classes < 2:
-        raise UserError(f"there is only one class, {staged.classes[0]!r}: each needs a folder of its own")
+        raise UserError(
+            f"there is only one class, {staged.classes[0]!r}: give each a folder of its own, or list the photos in "
+            "labels.csv (file,label)"
+        )
     official = staged.official.copy()
     tests = np.flatnonzero(official == TEST)
     if wanted := split.validation_from_test:
@@ -73,7 +79,7 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
     validation = 0.0 if VALIDATION in official else split.validation
     test = 0.0 if TEST in official else split.test
-    identities = map(str.encode, staged.groups) if staged.groups else map(bytes, staged.digests)
+    identities = map(str.encode, staged.groups) if staged.groups else map(bytes, staged.contents)
     rank = ranks(identities, split.seed)
     where = place(staged.labels, official, units, rank, validation, test)
     train = int((where == TRAIN).sum())
@@ -88,6 +94,10 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
         found = np.bincount(staged.labels[where == which], minlength=classes)
         if (share or which in official) and not found.all():
             label = int(np.argmin(found))
+            if which != TRAIN and which in official:
+                raise UserError(
+                    f"the source's own {SPLITS[which]} images have none of class {staged.classes[label]!r}: add some"
+                )
             count = ((staged.labels == label) & (official >= 0)).sum()
             raise UserError(
                 f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
@@ -104,11 +114,16 @@ def _write(
     records: dict[SplitName, SplitRecord] = {}
     histograms: list[NDArray[np.int64]] = []
     position = np.zeros(len(where), np.int64)  # of an image in its split
+    copies = copies_of_train(equal if near is None else near, where)
     for which, name in enumerate(SPLITS):
-        records[name], order, histogram = write_split(name, staged, np.flatnonzero(where == which), shard_bytes)
+        ours = np.flatnonzero(where == which)
+        records[name], order, histogram = write_split(name, staged, copies, ours, shard_bytes)
         position[order] = np.arange(len(order))
         histograms.append(histogram)
     mean, std = _mean_std(histograms[TRAIN])
+    brightest = int(np.flatnonzero(histograms[TRAIN].any(0))[-1])
+    if brightest < _DARK:  # photos were hardly meant so
+        print(f"no training image has a value above {brightest} of 255: scale photos of 12 bits in files of 16")
     _, height, width, channels = staged.pixels.shape
     columns = (where, position, staged.labels, staged.names)
     resize = data.resize if data.image_size else None

@@ -16,7 +16,8 @@ SplitName = Literal["train", "validation", "test"]
 DAMAGED = "remove it and run dvc repro, which brings it back"  # from DVC's cache, else from the source
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SHARDS, LABELS = "images-{:05d}.npy", "labels.npy"
-SAMPLES = "samples.parquet"  # a table of `name`, `group` (null without groups) and `digest` of each image
+# A table of each image's `name`, `group` (null without groups), `digest`, and if it is a `copy_of_train`.
+SAMPLES = "samples.parquet"
 
 
 class _Record(BaseModel):
@@ -127,13 +128,18 @@ def read_groups(split: SplitName) -> list[str] | None:
     return None if None in groups else groups
 
 
+def read_copies(split: SplitName) -> NDArray[np.bool_]:
+    """Tell for each image of a split (N,) if train has an equal or nearly equal one."""
+    return np.array(_column(split, "copy_of_train"), np.bool_)
+
+
 def _column(split: SplitName, column: str) -> list[Any]:
     import pyarrow.parquet  # takes a tenth of a second, and few need names
 
     path = split_folder(split) / SAMPLES
     try:
         return list(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
-    except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+    except (ValueError, LookupError, OSError) as error:  # ArrowInvalid is a ValueError; a column may be missing
         if isinstance(error, OSError) and error.errno is not None:  # such as a missing file
             raise
         raise UserError(f"{path} is damaged ({error}): {DAMAGED}") from None

@@ -23,7 +23,7 @@ from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
 from src.data.known import SOURCES
 
-_PACK_BYTES = 2**28  # of an archive that a folder becomes, at most but for chance
+_PACK_BYTES = 2**28  # about the most that an archive of a folder's photos holds
 _PLACE = "connect to the network, or put the file by hand at"
 
 
@@ -100,7 +100,9 @@ def _fetched(url: str, sha256: str | None, max_bytes: int) -> Path:
 
 def _local(source: str | None, called: str) -> Path:
     """Return the file or folder `source`, by default `data/images`. Raise `UserError` if it cannot be one."""
-    path = IMAGES if source is None else Path(os.path.normpath(main_root() / source))  # without following links
+    path = IMAGES
+    if source is not None:
+        path = Path(os.path.normpath(main_root() / Path(source).expanduser()))  # without following links
     if path == main_root() / IMAGES:
         raise UserError(f"data.source must be empty for {IMAGES}, or DVC would not look there for new photos")
     for written in (RAW, PREPARED, MODEL.parent, REPORTS):
@@ -113,7 +115,7 @@ def _local(source: str | None, called: str) -> Path:
     if source is None:
         raise UserError(
             f"{IMAGES} holds no photos: put one folder for each class there, or set data.source; git ignores them: "
-            f"they reach other machines, --temp and --queue experiments only after dvc add {IMAGES} (docs/machines.md)"
+            "docs/machines.md says how they reach other machines, and --temp and --queue experiments"
         )
     state = "is an empty folder" if path.is_dir() else "does not exist"
     raise UserError(f"{called} {state}: name an archive, a URL, or a folder that holds class folders")
@@ -154,6 +156,9 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[s
     """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
     if folder != root and not _visible(folder):  # a class whose photos were forgotten
         raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
+    for path in folder.iterdir():
+        if path.name.startswith(".") and path.is_dir():
+            print(f"{path} is hidden and left out: rename it if it is a class")
     for path in _visible(folder):
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere: remove it")

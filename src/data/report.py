@@ -39,6 +39,9 @@ def report(record: Dataset) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for name, *counts in rows:
         print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
+    spellings = Counter(name.strip().casefold() for name in record.classes)
+    if alike := [repr(name) for name in record.classes if spellings[name.strip().casefold()] > 1]:
+        print(f"{listed(alike)} differ in case or blanks alone: if they are one class, give them one name")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
     _report_duplicates(duplicates.equal, "equal images")
@@ -51,6 +54,8 @@ def _report_duplicates(found: DuplicateSets, kind: str) -> None:
         print(f"{counted(found.sets, 'set')} of {kind}, {found.conflicting:,} of them with different labels")
     for name, count in found.beside_train.items():
         if count:
-            print(f"{count:,} of the source's own {name} images {'is' if count == 1 else 'are'} among {kind} of train")
+            are = "is" if count == 1 else "are"
+            others = "; evaluate measures the others apart" if name == "test" else ""
+            print(f"{count:,} of the source's own {name} images {are} among {kind} of train{others}")
     for members in found.examples:
         print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

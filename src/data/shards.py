@@ -1,4 +1,4 @@
-"""Write a split: its images in shards, its labels, and a table of names, groups and digests.
+"""Write a split: its images in shards, its labels, and a table of names, groups, digests and copies.
 
 Which shard an image is in follows from its content. So a new image changes one shard, and DVC stores only that again.
 """
@@ -21,9 +21,9 @@ _ROWS = 2**17  # of the table of samples that are written at a time
 
 
 def write_split(
-    name: SplitName, staged: Staged, ours: Indices, shard_bytes: int
+    name: SplitName, staged: Staged, copies: NDArray[np.bool_], ours: Indices, shard_bytes: int
 ) -> tuple[SplitRecord, Indices, NDArray[np.int64]]:
-    """Write the folder of a split anew, of the images `ours`.
+    """Write the folder of a split anew, of the images `ours`. copies: (N,), of all images, as `copies_of_train` says.
 
     Return its record, `ours` in the order of its shards, and how often each channel has each value, (C, 256).
     """
@@ -48,12 +48,14 @@ def write_split(
     labels = staged.labels[ours]
     with _new_array(folder / LABELS, "<i8", labels.shape) as file:
         file.write(labels.astype("<i8").data)
-    schema = pyarrow.schema(dict.fromkeys(("name", "group", "digest"), pyarrow.string()))
+    texts = dict.fromkeys(("name", "group", "digest"), pyarrow.string())
+    schema = pyarrow.schema(texts | {"copy_of_train": pyarrow.bool_()})
     with pyarrow.parquet.ParquetWriter(folder / SAMPLES, schema) as table:
         for start in range(0, len(ours), _ROWS):
             rows = ours[start : start + _ROWS]
             groups = [staged.groups[row] for row in rows] if staged.groups else [None] * len(rows)
-            columns = [staged.names[rows].tolist(), groups, [each.tobytes().hex() for each in staged.digests[rows]]]
+            digests = [each.tobytes().hex() for each in staged.digests[rows]]
+            columns = [staged.names[rows].tolist(), groups, digests, copies[rows].tolist()]
             table.write_batch(pyarrow.record_batch(columns, schema))
     per_class = np.bincount(labels, minlength=len(staged.classes)).tolist()
     record = SplitRecord(
@@ -67,9 +69,9 @@ def write_split(
 def by_shard(digests: NDArray[np.uint8], most: int) -> list[Indices]:
     """Return the indices of the images, by their digests (N, 16), of each shard, in the order of the images.
 
-    One shard if it has no more than `most` images. Else the digests begin with one of 2^k numbers, k being the least
-    with which three quarters of a shard are filled on average; those of one number that are too many, by chance or as
-    equal images, go on in further shards.
+    Up to `most` images are one shard. More are divided by the first k bits of their digests into 2^k shards, where k is
+    the least with which shards are three quarters full on average. More than `most` images that begin with the same
+    bits, by chance or because they are equal, fill several shards.
     """
     count = len(digests)
     shards = math.ceil(count / (0.75 * most)) if count > most else 1

@@ -63,10 +63,11 @@ def place(
 ) -> NDArray[np.int8]:
     """Return the split (N,) of each image: TRAIN, VALIDATION or TEST.
 
-    What the source puts into validation or test stays there. Of the FREE images of each class, `test` and `validation`
-    are the shares, up to rounding and the size of units: the units of lowest rank are test, the next ones validation.
-    So a new photo that belongs to no other moves at most two units of its class, one at each border. A unit counts for
-    the class of most of its images. A class with fewer units than splits has them in train, then validation, then test.
+    What the source puts into validation or test stays there. The FREE units of each class are sorted by rank: the
+    first ones are test, the next ones validation, the rest train. `test` and `validation` are their shares of the
+    class's FREE images, up to rounding and the size of units. So a new photo that belongs to no other moves at most two
+    units of its class, one at each border. A unit counts for the class of most of its images. Of a class with fewer
+    units than splits train gets the first, validation the second.
     """
     split = official.copy()
     free = np.flatnonzero(official == FREE)

@@ -3,6 +3,7 @@
 Memory stays flat as the data grows: pixels go to that file and are read back through a memory map.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -30,6 +31,7 @@ class Staged(NamedTuple):
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
     names: NDArray[Any]  # (N,), of numpy's StringDType: a few bytes for each, where Python's own take a hundred
     digests: NDArray[np.uint8]  # (N, 16), equal for images with equal pixels
+    contents: NDArray[np.uint8]  # (N, 16), digests of the files: they stay where `data.image_size` changes the pixels
     unreadable: list[str]  # names of files that were left out
     classes: list[str]  # this and what follows as in `Layout`
     labels: NDArray[np.int64]
@@ -53,7 +55,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 own[key] = member.read()
             elif member.name.endswith("/") or is_generated(member.name):
                 others.append(member.name)
-            elif suffix in _ARCHIVES or ".tar" in PurePosixPath(member.name.lower()).suffixes[-2:-1]:
+            elif suffix in _ARCHIVES or (suffix not in SUFFIXES and re.search(r"\.tar\.\w+$", member.name.lower())):
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
             elif member.size > BYTES_PER_PIXEL * max_pixels:
                 if suffix in SUFFIXES:
@@ -70,7 +72,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                     others.append(member.name)
 
     names: list[str] = []
-    digests = bytearray()
+    digests, contents = bytearray(), bytearray()
     sizes: Counter[tuple[int, ...]] = Counter()
     colour = False  # it may come late: in `scratch` all have three channels
     for image in decode_all(photos(), fit, max_pixels):
@@ -79,6 +81,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             continue
         names.append(image.name)
         digests += image.digest
+        contents += image.content
         size = image.pixels.shape[:2]
         sizes[size] += 1
         if len(sizes) == 1:  # of several sizes only these are still of interest
@@ -94,6 +97,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             pixels = to_pixels(to_image(plain), fit) if fit else plain
             scratch.write(np.ascontiguousarray(pixels).data)
             digests += digest(pixels)
+            contents += digest(plain)
         shape, channels = pixels.shape, pixels.shape[-1]
     else:
         _check(data, names, unreadable, sizes)
@@ -106,7 +110,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()
     mapped = np.memmap(scratch, np.uint8, "r", shape=(len(texts), *shape))[..., :channels]
-    return Staged(mapped, texts, np.frombuffer(digests, np.uint8).reshape(len(texts), -1), left_out, *layout)
+    pixel_digests, file_digests = (np.frombuffer(each, np.uint8).reshape(-1, 16) for each in (digests, contents))
+    return Staged(mapped, texts, pixel_digests, file_digests, left_out, *layout)
 
 
 def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[tuple[int, ...]]) -> None:

@@ -81,6 +81,19 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     return result
 
 
+def unseen_accuracy(
+    logits: NDArray[np.floating], labels: NDArray[np.int64], copies: NDArray[np.bool_]
+) -> dict[str, float | int]:
+    """Measure the accuracy on the images that are no `copies` (N,) of training images, as `unseen_accuracy`.
+
+    Such copies are on both sides only where the source's own splits put them. Nothing if none or all images are copies.
+    """
+    if copies.all() or not copies.any():
+        return {}
+    found = measure(logits[~copies], labels[~copies])
+    return {f"unseen_{key}": found[key] for key in ("images", "accuracy", "accuracy_ci_low", "accuracy_ci_high")}
+
+
 def confidence_bins(confidence: Floats) -> NDArray[np.int64]:
     """Return the bin, 0 to 14, of each confidence: open below, closed above, as in the reference code of Guo et al."""
     return np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)

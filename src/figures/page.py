@@ -16,6 +16,8 @@ from src.figures.template import templates
 _NAMES = {
     "top5_accuracy": "top-5 accuracy",
     "worst_class_accuracy": "accuracy of the worst class",
+    "unseen_accuracy": "accuracy without copies of training images",
+    "unseen_images": "test images without copies of training images",
     "macro_f1": "macro F1",
     "loss": "cross entropy (nats)",
     "ece": "calibration error (ECE)",
@@ -53,7 +55,8 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
     else:
         sure = "during the last epoch; there are no test and no validation images"
         headline = percent(run.history.iloc[-1]["train_accuracy"], 2), "training accuracy", sure
-    cards += [rows[key] for key in ("macro_f1", "worst_class_accuracy", "loss", "ece") if key in rows]
+    shown = ("unseen_accuracy", "macro_f1", "worst_class_accuracy", "loss", "ece")
+    cards += [rows[key] for key in shown if key in rows]
     cards.append(("epoch kept", str(training["best_epoch"]), f"of {training['epochs']}"))
     cards.append(("parameters", f"{training['parameters']:,}", f"{training['size_mib']:g} MiB"))
 

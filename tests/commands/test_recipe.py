@@ -17,11 +17,11 @@ from src.tracking import identity
 
 # Of the values of each recipe, as `digest` gives it: what a change of the defaults does to a recipe, it says here.
 DIGESTS = {
-    "cifar10-basic": "df408e84",
-    "cifar10-speed": "4737acc0",
-    "cifar10-vgg": "f5afecf4",
-    "cifar10-vgg-modern": "262c8cd8",
-    "cifar100": "4ea060c3",
+    "cifar10-basic": "c6a61cb9",
+    "cifar10-speed": "d82ff949",
+    "cifar10-vgg": "f6dd4b14",
+    "cifar10-vgg-modern": "17f90386",
+    "cifar100": "6f6c4269",
     "digits": "eba29215",
     "dogs-vs-cats": "fcfda5e1",
     "dogs-vs-cats-modern": "98c49f1d",

@@ -78,6 +78,14 @@ def test_a_password_is_refused(tmp_path: Path) -> None:
         contents(tmp_path / "x.zip")
 
 
+def test_the_compression_of_large_zips_of_windows_is_named(tmp_path: Path) -> None:
+    data = bytearray(pack_zip(tmp_path / "x.zip", {"a": b"b"}).read_bytes())
+    data[data.index(b"PK\1\2") + 10] = 9  # Deflate64
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(UserError, match="compressed as by Explorer"):
+        contents(tmp_path / "x.zip")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_what_an_archive_unpacks_to_is_bounded_in_total(tmp_path: Path, mode: str) -> None:
     path = pack(tmp_path / "x", {"a": bytes(50_000), "b": bytes(50_000)}, mode)

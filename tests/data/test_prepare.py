@@ -26,7 +26,7 @@ from src.core.errors import UserError
 from src.data.archives import members
 from src.data.known import SOURCES
 from src.data.layout import read_layout
-from src.data.prepared import SPLITS, open_split, read_groups, read_names
+from src.data.prepared import SPLITS, open_split, read_copies, read_groups, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -148,6 +148,39 @@ def test_known_data_sets_are_not_searched_for_nearly_equal_images() -> None:
     assert run_stages(source).duplicates.near is not None
 
 
+def test_the_size_of_images_does_not_change_their_splits() -> None:
+    source = pack_tar(Path("x.tar"), class_folders({"cat": 40, "dog": 40}, size=8))
+    where = []
+    for image_size in (None, 4, 6):
+        run_stages(source, image_size=image_size)
+        where.append({name: split for split in SPLITS for name in read_names(split)})
+    assert where[0] == where[1] == where[2]
+
+
+def test_photos_of_twelve_bits_in_sixteen_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    files = {
+        f"{name}/{number}.png": encoded(Image.fromarray(draw.integers(0, 2**12, (6, 6), np.uint16)))
+        for name in TWO
+        for number in range(5)
+    }
+    run_stages(pack_tar(Path("x.tar"), files))
+    assert "no training image has a value above 16 of 255" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("1.NEF", encoded(picture(1), "TIFF"), "raw data of a camera"),  # which Pillow opens by their thumbnail
+        ("1.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
+        ("1.tar.jpg", png(1)[:50], "truncated"),
+    ],
+)
+def test_what_is_no_photo_is_named(name: str, content: bytes, reason: str) -> None:
+    with pytest.raises(UserError, match=f"cannot read 1 file: .*{reason}"):
+        run_stages(pack_tar(Path("x.tar"), class_folders(TWO) | {f"cat/{name}": content}))
+
+
 def test_mixed_sizes_need_an_image_size() -> None:
     files = class_folders(TWO) | {"cat/x.png": png(70, 8), "cat/y.jpg": encoded(Image.new("L", (9, 5)), "JPEG")}
     source = pack_tar(Path("x.tar"), files)
@@ -177,6 +210,10 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
     check_promises(dataset)
     equal = dataset.duplicates.equal
     assert (equal.sets, equal.conflicting, equal.beside_train) == (2, 1, {"validation": 0, "test": 1})
+    assert not any(read_copies(name).any() for name in ("train", "validation"))
+    assert [name for name, copy in zip(read_names("test"), read_copies("test"), strict=True) if copy] == [
+        "test/cat/0.png"
+    ]
     leak, same = equal.examples
     assert {"train/cat/equal.bmp", "test/cat/0.png"} <= {member.name for member in leak}
     assert len({member.split for member in same}) == 1
@@ -184,8 +221,13 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
         assert read_names(member.split)[member.index] == member.name
     out = capsys.readouterr().out
     assert "2 sets of equal images, 1 of them with different labels" in out
-    assert "1 of the source's own test images is among equal images of train" in out
+    assert "1 of the source's own test images is among equal images of train; evaluate measures the others" in out
     assert "'train/cat/wrong label.png'" in out
+
+
+def test_classes_that_are_spelled_alike_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(pack_tar(Path("x.tar"), class_folders({"Cat": 5, "dog": 5}) | class_folders({"cat": 5}, start=50)))
+    assert "'Cat', 'cat' differ in case or blanks alone" in capsys.readouterr().out
 
 
 def test_grey_and_rgb_copies_are_equal() -> None:
@@ -272,6 +314,8 @@ def test_real_mnist() -> None:
     check_promises(dataset)
     assert dataset.splits["train"].count == 1000
     assert Counter(dataset.splits["train"].per_class)["1"] == 112  # the commonest digit
+    with pytest.raises(UserError, match="-images-idx3-ubyte is that of mnist: set data"):
+        run_stages(real("mnist-idx.tar.xz"), "fashion_mnist", limit=1000)
 
 
 def test_real_photos() -> None:

@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn
 from src.core.errors import UserError
 from src.evaluation import tables
 from src.evaluation.classes import confusion, per_class, per_group
-from src.evaluation.metrics import measure
+from src.evaluation.metrics import measure, unseen_accuracy
 from src.evaluation.outputs import ranks
 from src.evaluation.predictions import kept, predictions
 from src.stats.intervals import wilson
@@ -43,6 +43,24 @@ def plain_ece(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     return total
+
+
+def test_accuracy_without_copies_of_training_images() -> None:
+    logits, labels = example(400, 3)
+    correct, copies = logits.argmax(axis=1) == labels, np.arange(400) % 4 == 0
+    found = unseen_accuracy(logits, labels, copies)
+    low, high = wilson(int(correct[~copies].sum()), 300)
+    assert found == pytest.approx(
+        {
+            "unseen_images": 300,
+            "unseen_accuracy": float(correct[~copies].mean()),
+            "unseen_accuracy_ci_low": float(low),
+            "unseen_accuracy_ci_high": float(high),
+        },
+        abs=1e-6,
+    )
+    for every in (False, True):
+        assert unseen_accuracy(logits, labels, np.full(400, every)) == {}
 
 
 @pytest.mark.parametrize("classes", [2, 5, 6, 10, 100])
