@@ -49,7 +49,7 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
 
 
 def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
-    """Return a table of answers, None if it is missing. Raises `UserError`, or refuses it as `Revision.table` does."""
+    """Return a table of answers, None if it is missing. A damaged one is refused, by `Revision.refuse`."""
     table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
     if table is None:
         return None

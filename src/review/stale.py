@@ -16,12 +16,12 @@ from src.review.revision import Revision
 
 
 def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[str]]:
-    """Return, by stage, which inputs are not those that `dvc.lock` records, and which results are not.
+    """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
 
     since: an earlier revision. Stages that made its numbers and are now gone from `dvc.yaml` are stale too.
 
-    Data that git does not know count by the digests in `dvc.lock` (is a stage's input still the other stage's output?)
-    and in `data/images.dvc`.
+    Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
+    that a stage read with the one that another stage wrote.
     """
     if since is not None and not revision.pipeline:
         return {PIPELINE.as_posix(): ["it has no stages"]}
