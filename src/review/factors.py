@@ -1,4 +1,4 @@
-"""Where a change has new data and new code, find by runs of one of them alone which of both moved the numbers."""
+"""Find out if new data or new code moved the numbers of a change that has both, by runs with only one of them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the report finds in two revisions, in repositories made by hand."""
+"""The report's findings in two revisions, in repositories made by hand."""
 
 import json
 import time
@@ -95,7 +95,7 @@ def test_what_changes_are_judged_by_is_said_to_change(repo: Path, tell: Any) -> 
 
 
 def test_margin_and_gate_are_the_bases(repo: Path) -> None:
-    """Where its file cannot be read, the head's do not replace them."""
+    """The head's do not replace those of a base whose file cannot be read."""
     text = (repo / "params.yaml").read_text(encoding="utf-8")
 
     def by(base: str, head: str = "report: {margin: 0.01, fail_on: never}") -> tuple[float, str]:
@@ -175,7 +175,7 @@ def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) ->
 
 
 def test_corrections_keep_the_verdict(repo: Path, tell: Any) -> None:
-    """As `data/corrections.csv` leaves them: the source stays, labels and images of validation change."""
+    """Corrections leave the source as it is, and change labels and images of validation."""
     head = with_flips(VALIDATION, 0, 100)
     wrong = head.index[-2:]
     head.loc[wrong, "label"] = "class 0"

@@ -1,4 +1,4 @@
-"""What the report says, as Markdown and as a page, of repositories made by hand."""
+"""The report as Markdown and as a page, in repositories made by hand."""
 
 import json
 import os
@@ -42,17 +42,17 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     out = tell("--base", "HEAD")
     first, second = out.splitlines()[4:7:2]
     assert first.endswith("not the recipes that made them; other seeds might answer otherwise.")
-    # With absolute values; the p-value is the one that the verdict holds against 5 %.
+    # The p-value of the headline is the adjusted one, by which the verdict is made.
     found = json.loads(tell("--base", "HEAD", "--json"))
     assert (found["verdict"], found["same_model"], found["judged"]) == ("worse", False, 2)
     accuracy = found["validation"]["comparison"]["differences"][0]
     assert f"{accuracy['adjusted']:.3f}" != f"{accuracy['p']:.3f}"
     headline = "Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse"
     assert second == f"**{headline}, p = {accuracy['adjusted']:.3f}**"
-    # By the same rule, what is called worse could have shown.
+    # A difference that is called worse is at least the smallest one that could be significant.
     assert "The smallest difference of accuracy that could be significant here is 2.23 points." in out
     assert "| accuracy | 98.05 % | 95.82 % | −2.23 points | " in out
-    # Where nothing was tested there is no verdict.
+    # What was not tested has no verdict.
     metrics = out[out.index("Metrics that differ") : out.index("Classes and images")]
     assert "| `test_accuracy` | `94.71 %` | `93.59 %` | −1.11 points ↓ |" in metrics
     assert "worse" not in out[out.index("Metrics that differ") :]
@@ -149,7 +149,7 @@ class Page(HTMLParser):
 
 
 def test_names_are_never_markup(repo: Path, tell: Any) -> None:
-    """Of classes and images, and keys, stages and files that a branch invents."""
+    """Names of classes and images, and of keys, stages and files that a branch invents."""
     strange_answers(repo)
     for path in ("reports/environment.json", "reports/training.json"):
         content = json.loads((repo / path).read_text(encoding="utf-8"))
@@ -171,7 +171,7 @@ def test_names_are_never_markup(repo: Path, tell: Any) -> None:
 
 
 def test_no_text_of_a_branch_ends_its_line(repo: Path, tell: Any) -> None:
-    """Where it did, what follows were markup, in a warning even a heading."""
+    """Text after the end of a line would be markup, and in a warning even a heading."""
     separators = "\v\f\r\n\x1c\x1d\x1e\x85\u2028\u2029\u202e\u200b"  # the last two hide or turn what follows
     odd = "".join(f"a{separator}# <script> ![c](d) " for separator in separators)
     strange = VALIDATION.replace(r"class (\d)", rf"{odd}\1", regex=True)

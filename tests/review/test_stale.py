@@ -1,4 +1,4 @@
-"""What `dvc.lock` was not made with, read from git alone, in repositories made by hand."""
+"""Stale results are found from git alone, in repositories made by hand."""
 
 import os
 from pathlib import Path

@@ -156,7 +156,7 @@ def test_a_storage_that_cannot_be_used_is_one_line(url: str, message: str, monke
 
 
 def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With other numbers, but once; and who was only thought dead changes nothing any more."""
+    """It is run once, under another number; a process that was only thought dead changes nothing any more."""
     monkeypatch.setattr(storage, "BEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 1)
     monkeypatch.setattr("src.search.trials.BEAT", 0)

@@ -24,7 +24,7 @@ MARGIN = 0.01
 
 
 def judged(images: int, broken: int, fixed: int, loss: float = 0.0, margin: float = MARGIN) -> Judgement:
-    """Of models that are right on 80 % but for the flips; the second one's losses are greater by about `loss`."""
+    """Judge two models that are right on 80 % and differ by flips; the second one's losses are about `loss` greater."""
     draw = np.random.default_rng(0)
     labels, order = np.arange(images) % 10, draw.permutation(images)
     first = np.where(order < 0.8 * images, labels, (labels + 1) % 10)
@@ -123,6 +123,6 @@ def test_so_many_images_as_are_asked_for_do_in_four_of_five_cases(flips: int, im
 
 
 def test_swapped_at_random_two_models_hardly_ever_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With few swaps, since the level of the test holds for any number; `benchmarks.verdicts` takes all 10,000."""
+    """Few swaps are enough, since the level of the test holds for any number."""
     monkeypatch.setattr("src.stats.verdicts.swap_test", partial(swap_test, swaps=300))
     assert simulated.falsely_found(200, images=2_000) <= 18
