@@ -1,4 +1,4 @@
-"""The few lines after the pipeline, in real repositories."""
+"""The lines that are printed after the pipeline, in real repositories."""
 
 import json
 import re

@@ -44,7 +44,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
-    """A search that has printed a line in which `until` is found."""
+    """Start a search, and return it once a line of its output matches `until`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "src.tune", *arguments], cwd=clone, text=True, start_new_session=True,
@@ -62,7 +62,7 @@ def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture
 def apply(clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Write values that were found into `params.yaml`; what is said of it."""
+    """Write values into `params.yaml`, and return what the command prints."""
     monkeypatch.chdir(clone)
 
     def applied(*trial: int) -> str:
@@ -153,7 +153,7 @@ def test_the_stage_goes_on_with_the_search(clone: Path) -> None:
 
 
 def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, apply: Callable[..., str]) -> None:
-    """By two workers, of trials that fail in part."""
+    """Two workers train, and some trials fail."""
     substitute(clone / "params.yaml", "{low: 1.0e-4, high: 1.0e-1, log: true}", "{choices: [1.0e-3, 1.0e+30]}")
     substitute(clone / "params.yaml", "objective: accuracy ", "objective: [accuracy, latency, parameters] ")
     substitute(clone / "params.yaml", "pruner: median ", "pruner: none ")

@@ -1,4 +1,4 @@
-"""A model over HTTP: real requests to a real server, in a thread of the test or as the command."""
+"""A model over HTTP: real requests to a real server in a thread."""
 
 import asyncio
 import base64
@@ -137,7 +137,7 @@ def test_who_stops_sending_holds_no_place_for_ever(monkeypatch: pytest.MonkeyPat
 
 
 class Waiting(torch.nn.Module):
-    """Answer when it may."""
+    """Answer once `may` is set."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ def confirmed(name: str, values: list[float], p: float) -> confirm.Confirmed:
 def shown(
     search: Plan, trials: list[FrozenTrial], rows: list[confirm.Confirmed], folder: Path
 ) -> tuple[list[str], str]:
-    """Names of the pictures, and the page."""
+    """Return the names of the pictures, and the page."""
     drawn = draw_all(folder, search, trials, rows)
     page.write_page(search, trials, rows, best.best_of(search, trials, rows)["verdict"], drawn)
     text = (folder / "index.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Parts of a search that need no training: the space, new values in params.yaml, what a confirmation says."""
+"""Parts of a search that need no training: the space, values written into params.yaml, and the verdict."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Trials of a search: the same table wherever it is stopped, none lost, none twice; and what holds them."""
+"""Trials and their storage: the same table wherever a search is stopped, no trial lost, none run twice."""
 
 import os
 import pwd
@@ -48,7 +48,7 @@ def table(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
     ],
 )
 def test_a_search_killed_anywhere_gives_the_table_of_one_that_was_not(sampler: str, pruner: str, cuts: int) -> None:
-    """A kill leaves the beginning of the journal, cut between records or amid one."""
+    """A kill leaves the first part of the journal, cut between two records or in the middle of one."""
     space = {"space": GRID} if sampler == "grid" else {}
     search = plan(12, sampler=sampler, pruner=pruner, **space)
     expected = table(searched(search))
@@ -67,7 +67,7 @@ def test_a_longer_search_goes_on_and_a_shorter_one_shows_its_first_trials() -> N
 
 
 def test_the_objective_is_the_best_of_all_epochs() -> None:
-    """The best accuracy comes before the best loss, as where a network grows too sure of itself."""
+    """The best accuracy comes before the best loss here, as in a network that becomes too confident."""
     for objective, value in {"accuracy": 0.9, "loss": 0.3}.items():
         search = plan(1, objective=objective, pruner="none")
         with open_storage(objective, None) as opened:
@@ -177,7 +177,7 @@ def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The URL of a database of a server of its own, by the programs of Debian's package postgresql."""
+    """Start a server by the programs of Debian's package postgresql; yield the URL of a database."""
     programs = [Path(found).parent for found in [shutil.which("initdb")] if found]
     programs += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if not programs:
@@ -208,7 +208,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two start at once on a database without tables; one is killed amid a trial."""
+    """Two processes start at once on a database without tables; one is killed during a trial."""
     monkeypatch.setattr(storage, "GRACE", 3)
     command = [sys.executable, "tests/helpers/tune_samples.py", postgresql, "40", "0.02"]
     both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": "."}) for _ in range(2)]
