@@ -12,7 +12,6 @@ How much is found, and how often in vain, is in `benchmarks/near.py`.
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain, pairwise, product, repeat
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from src.data.prepared import SPLITS, DuplicateSets, Example
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices
 
 RIMS = (0.0, 0.025, 0.05)  # of height and width, left out on each side
-BITS = 7  # of 64 in which hashes may differ: of their four parts of 16 bits one then differs in one bit at most
+BITS = 7  # of 64, in which the hashes of a pair may differ: `_near` finds no pairs of more
 PLAIN = 12  # of 255: before a plain background the four corners differ by no more
 CORRELATION = 0.9  # of equal pictures: 0.97 and more with few exceptions; of others, where hashes agree: 0.8 at most
 EDGES = 0.92  # correlation of the edges before plain backgrounds
@@ -51,17 +50,18 @@ def equal_images(digests: NDArray[np.uint8]) -> Indices:
 
 
 def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
-    """Return, for each of N images (N, H, W, C), the first image that shows the same picture, often itself.
+    """Return, for each of N images (N, H, W, C), the first image of its set, often itself.
 
     equal: (N,), the first image with the same pixels, often itself; of those one is compared.
-    Where that first one goes with a yet earlier image, the image begins a set of its own, so that no chain of
-    likenesses grows through a class. Sets of more than `LARGEST` are no
-    copies but frames of one scene, or things of one form: they are taken apart, and a line says so, as it does where
-    too many have a plain background to be compared. Memory stays bounded; the time grows with N², though its factor is
-    small.
+    Images that show the same picture are linked, and what links join is one set, whatever the order of the images. So
+    a new image makes one set of those that it resembles, and changes no other.
+    Sets of more than `LARGEST` are no copies but frames of one scene, or things of one form, that chain through a
+    class: each of their images stands alone, and a line says so. The image that makes a set too large thus takes it
+    apart. A line also says where too many images have a plain background to be compared.
+    Memory stays bounded; the time grows with N², though its factor is small.
     """
     images = np.flatnonzero(equal == np.arange(len(equal)))
-    variants, plain = _hashes(pixels, images)
+    hashes, plain = _hashes(pixels, images)
     compared = images[plain]
     if len(compared) > MOST_PLAIN:
         print(f"{len(compared):,} images before plain backgrounds are too many to compare: only equal ones are found")
@@ -77,73 +77,72 @@ def near_duplicates(pixels: NDArray[np.uint8], equal: Indices) -> Indices:
         return _edges(_small(to_image(pixels[image]).convert("YCbCr"), SIDE, SIDE))
 
     first = np.arange(len(pixels))
-    by_hash, by_edges = _near_hashes(variants, images, plain), _near_edges(pixels, compared)
-    ways = chain(zip(by_hash, repeat((grey, CORRELATION))), zip(by_edges, repeat((edges, EDGES))))
-    for proposed, (vectors, least) in ways:  # each pair may be proposed several times
-        one, other = np.minimum(*proposed), np.maximum(*proposed)
-        pairs = np.sort((one * len(pixels) + other)[one < first[other]])
-        pairs = pairs[np.diff(pairs, prepend=-1) != 0]  # `np.unique` takes ten times as long where many are equal
-        for part in _parts(np.stack(np.divmod(pairs, len(pixels)), axis=1), _PART):
-            part = part[part[:, 0] < first[part[:, 1]]]
-            if len(part) == 0:
+    for proposed, vectors, least in (
+        (_near_hashes(hashes, images, plain), grey, CORRELATION),
+        (_near_edges(pixels, compared), edges, EDGES),
+    ):
+        for pairs in _unique(proposed, len(pixels)):
+            pairs = pairs[first[pairs[:, 0]] != first[pairs[:, 1]]]  # those of one set need no second link
+            if len(pairs) == 0:
                 continue
-            one, other = (np.stack([vectors(image) for image in column]).astype(np.float32) for column in part.T)
+            one, other = (np.stack([vectors(image) for image in column]).astype(np.float32) for column in pairs.T)
             products = np.maximum((one[:, :1] * other).sum(2), (other[:, :1] * one).sum(2))
-            same = (products >= least * _LENGTH**2).any(1)
-            np.minimum.at(first, part[same, 1], part[same, 0])
-    for image in np.flatnonzero(first != np.arange(len(first))):
-        if first[first[image]] != first[image]:
-            first[image] = image
-    large = np.bincount(first, minlength=len(first)) > LARGEST
-    if alike := int(large[first].sum()):
+            for pair in pairs[(products >= least * _LENGTH**2).any(1)]:
+                lower, higher = np.sort(first[pair])
+                first[first == higher] = lower
+    large = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > LARGEST)
+    if len(large):
+        sets = counted(len(np.unique(first[large])), "set")
         print(
-            f"{alike:,} images look alike in {counted(int(large.sum()), 'set')} of more than {LARGEST}, too many for "
-            "copies: each stands alone; if they are frames of one scene, split.groups keeps them together"
+            f"{len(large):,} images look alike in {sets} of more than {LARGEST}, too many for copies: each stands "
+            "alone; if they are frames of one scene, split.groups keeps them together"
         )
-    first = np.where(large[first], np.arange(len(first)), first)
+    first[large] = large
     return first[equal]
 
 
 def _hashes(pixels: NDArray[np.uint8], images: Indices) -> tuple[Hashes, NDArray[np.bool_]]:
     """Return hashes (2 × rims, N) of N images, of each whole first, and which have a plain background (N,)."""
-    variants, plain = np.empty((2 * len(RIMS), len(images)), np.uint64), np.empty(len(images), np.bool_)
+    hashes, plain = np.empty((2 * len(RIMS), len(images)), np.uint64), np.empty(len(images), np.bool_)
     for places in _parts(np.arange(len(images)), _BLOCK):
         grey = np.stack([_small(to_image(pixels[image]).convert("L"), 9, 8) for image in images[places]])
         # A bit for each of 8 × 8 pairs of neighbours: which is brighter.
         bits = np.packbits(grey[..., 1:] > grey[..., :-1], axis=-1).reshape(*grey.shape[:2], 8)
-        variants[:, places] = bits.view(np.uint64)[..., 0].T
+        hashes[:, places] = bits.view(np.uint64)[..., 0].T
         plain[places] = np.ptp(grey[:, 0, ::7, ::8], axis=(1, 2)) <= PLAIN
-    return variants, plain
+    return hashes, plain
 
 
-def _near_hashes(variants: Hashes, images: Indices, plain: NDArray[np.bool_]) -> Pairs:
-    """Yield pairs of images, not both plain, of which the hash of one is near a variant (2 × rims, N) of the other."""
+def _near_hashes(hashes: Hashes, images: Indices, plain: NDArray[np.bool_]) -> Pairs:
+    """Yield pairs of images, not both plain: the hash of one as a whole is near any (2 × rims, N) of the other."""
     everything, ordinary = np.arange(len(images)), np.flatnonzero(~plain)
-    for ours, theirs in ((everything, ordinary), (ordinary, np.flatnonzero(plain))):
-        for one, other in _near(variants[0, ours], variants[:, theirs].ravel()):
-            yield images[ours[one]], images[theirs[other % len(theirs)]]
+    for wholes, others in ((everything, ordinary), (ordinary, np.flatnonzero(plain))):
+        for part in _parts(others, _COMPARED // len(hashes)):
+            for one, other in _near(hashes[0, wholes], hashes[:, part].ravel()):
+                yield images[wholes[one]], images[part[other % len(part)]]
 
 
 def _near(ours: Hashes, theirs: Hashes) -> Pairs:
-    """Yield the places in two arrays of hashes that differ in few bits."""
-    for own, other in zip(_quarters(ours), _quarters(theirs), strict=True):
-        order = np.argsort(own, kind="stable")
-        starts = np.searchsorted(own[order], np.arange(2**16 + 1))
-        for first, flipped in product(range(0, len(theirs), _COMPARED), (0, *(1 << bit for bit in range(16)))):
-            wanted = other[first : first + _COMPARED] ^ flipped  # of each of theirs the quarter that one of ours has
-            numbers = starts[wanted + 1] - starts[wanted]
-            ends = np.cumsum(numbers)
-            for start, end in pairwise([*np.searchsorted(ends, np.arange(0, ends[-1], _COMPARED)), len(ends)]):
-                chosen = np.repeat(np.arange(start, end), numbers[start:end])
-                within = np.arange(len(chosen)) + (ends[start] - numbers[start]) - (ends - numbers)[chosen]
-                found = order[starts[wanted[chosen]] + within]
-                near = np.bitwise_count(ours[found] ^ theirs[first + chosen]) <= BITS
-                yield found[near], first + chosen[near]
+    """Yield places in two arrays of hashes that differ in at most `BITS`: all such pairs, some of them repeatedly.
 
-
-def _quarters(hashes: Hashes) -> Iterator[Indices]:
-    """Yield the four parts of 16 bits of hashes (N,)."""
-    return (part.astype(np.int64) for part in hashes.view(np.uint16).reshape(-1, 4).T)
+    Of the four quarters of two such hashes one is equal, or differs in a single bit: two bits in each would be eight.
+    So for each hash of theirs those of ours are looked up that have one of these 17 values in the same quarter.
+    """
+    for quarter in range(4):
+        our, their = (hashes.view(np.uint16)[quarter::4].astype(np.int64) for hashes in (ours, theirs))
+        order = np.argsort(our, kind="stable")
+        starts = np.searchsorted(our, np.arange(2**16 + 1), sorter=order)  # where in this order each value begins
+        for flipped in (0, *(1 << bit for bit in range(16))):
+            wanted = their ^ flipped
+            counts = starts[wanted + 1] - starts[wanted]
+            ends = np.cumsum(counts)  # where all pairs are numbered, hash by hash of theirs
+            # Some of theirs at a time, with about `_COMPARED` pairs.
+            for some in np.split(np.arange(len(theirs)), np.flatnonzero(np.diff(ends // _COMPARED)) + 1):
+                other = np.repeat(some, counts[some])
+                number = np.arange(ends[some[-1]] - len(other), ends[some[-1]])
+                one = order[starts[wanted[other]] + number - (ends - counts)[other]]
+                near = np.bitwise_count(ours[one] ^ theirs[other]) <= BITS
+                yield one[near], other[near]
 
 
 def _near_edges(pixels: NDArray[np.uint8], images: Indices) -> Pairs:
@@ -159,6 +158,14 @@ def _near_edges(pixels: NDArray[np.uint8], images: Indices) -> Pairs:
             products = np.max([whole @ variant.T for variant in others], axis=0)
             one, other = np.nonzero(products >= EDGES * _LENGTH**2)
             yield block[one], part[other]
+
+
+def _unique(proposed: Pairs, count: int) -> Iterator[Indices]:
+    """Yield proposed pairs of `count` images as rows (M, 2), each once of those that are proposed at a time."""
+    for one, other in proposed:
+        pairs = np.sort(np.minimum(one, other) * count + np.maximum(one, other))
+        pairs = pairs[np.diff(pairs, prepend=-1) != 0]  # `np.unique` takes ten times as long where many are equal
+        yield from _parts(np.stack(np.divmod(pairs, count), axis=1), _PART)
 
 
 def _edges(small: NDArray[np.uint8]) -> Vectors:
@@ -192,9 +199,7 @@ def _parts(array: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
 
 def copies_of_train(same: Indices, split: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Tell which of N images outside of train show a picture that train has too; arguments as of `duplicate_sets`."""
-    trained = np.zeros(len(same), np.bool_)
-    trained[same[split == TRAIN]] = True
-    copies: NDArray[np.bool_] = trained[same] & (split != TRAIN)
+    copies: NDArray[np.bool_] = np.isin(same, same[split == TRAIN]) & (split != TRAIN)
     return copies
 
 
@@ -208,35 +213,31 @@ def duplicate_sets(
 ) -> DuplicateSets:
     """Count the sets of two or more images that agree in `same` (N,), and name examples for people to look at.
 
+    Examples are the sets of the most splits, among them first those of the most classes.
     split: of each image, as `place` returns it, or −1 for what `data.limit` leaves out, which is of no interest;
     position: of each image in its split.
     without: sets whose images agree in this too are left out.
     """
     images = np.flatnonzero(split >= 0)
-    images = images[np.argsort(same[images], kind="stable")]  # one set after the other
-    starts = np.flatnonzero(np.diff(same[images], prepend=-1))
-    sizes = np.diff(starts, append=len(images))
+    images = images[np.bincount(same[images])[same[images]] > 1]
+    first, of_set, sizes = np.unique(same[images], return_inverse=True, return_counts=True)
 
-    def differs(column: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Tell for each set if its images differ in a column (N,)."""
-        least, most = (find.reduceat(column[images], starts) for find in (np.minimum, np.maximum))
-        differing: NDArray[np.bool_] = least < most
-        return differing
+    def differing(column: NDArray[np.integer]) -> Indices:
+        """Count the different values of a column (N,) in each set."""
+        width = column.max(initial=0) + 1
+        return np.bincount(np.unique(of_set * width + column[images]) // width, minlength=len(first))
 
-    sets = np.flatnonzero((sizes > 1) & (True if without is None else differs(without)))
-    divided, conflicting = differs(split)[sets], differs(labels)[sets]
-    count = {which: np.add.reduceat(split[images] == which, starts, dtype=np.int64) for which in range(len(SPLITS))}
-    beside = sets[count[TRAIN][sets] > 0]
-    # Sets of several splits come first, then those of several classes.
-    shown = [
-        images[starts[which] :][: sizes[which]] for which in sets[np.lexsort((~conflicting, ~divided))[:_EXAMPLES]]
-    ]
+    sets = np.arange(len(first)) if without is None else np.flatnonzero(differing(without) > 1)
+    splits, classes = differing(split)[sets], differing(labels)[sets]
+    copies = copies_of_train(same, split) & np.isin(same, first[sets])
+    shown = [images[of_set == which][:_MEMBERS] for which in sets[np.lexsort((-classes, -splits))[:_EXAMPLES]]]
     return DuplicateSets(
+        images=int(sizes[sets].sum()),
         sets=len(sets),
-        conflicting=int(conflicting.sum()),
-        beside_train={SPLITS[which]: int(count[which][beside].sum()) for which in (VALIDATION, TEST)},
+        conflicting=int((classes > 1).sum()),
+        beside_train={SPLITS[which]: int((copies & (split == which)).sum()) for which in (VALIDATION, TEST)},
         examples=[
-            [Example(split=SPLITS[split[i]], index=int(position[i]), name=names[i]) for i in members[:_MEMBERS]]
+            [Example(split=SPLITS[split[i]], index=int(position[i]), name=names[i]) for i in members]
             for members in shown
         ],
     )

@@ -2,14 +2,13 @@
 
 Read are class folders, with or without `train/`, `validation/` and `test/` (also `training_set/`, `seg_test/`,
 `val2017/`) above or right below them, and flat folders of `class.number.ext`; all of it possibly below common top
-folders. What else is below a class folder is its own. Names can mean several things: a reading that does not fit all of
-them is an error.
+folders. Class folders are at one depth, and a photo in a folder below belongs to its class too. Names can mean several
+things: where they may be read in two ways, that is an error.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +28,15 @@ _SPLIT = re.compile(
     rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*",
     re.IGNORECASE,
 )
+_CLASS_AND_SPLIT = re.compile(rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-](.+))?", re.IGNORECASE)  # test_cats
 _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
+_BY_TABLE = ", or say each photo's split in labels.csv (file,label,split)"
 # Folders that hold classes, or no photos for training, more often than they are a class.
-_CONTAINERS = {"data", "dataset", "datasets", "images", "imgs", "photos", "pictures", "masks", "docs", "doc", "assets"}
+_CONTAINER = re.compile(
+    "(?:data|dataset|image|img|jpegimage|photo|picture|mask|trimap|segmentationclass|annotation|label|doc|figure|asset)"
+    r"s?[ _-]?\d*",
+    re.IGNORECASE,
+)
 _GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
 
@@ -51,9 +56,17 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     """
     shown, which = _examples(names)
     parts, official = _official_splits(shown)
-    found = _classes(parts, shown)
+    found = _classes(parts)
+    if unclear := [name for name, group in zip(shown, found, strict=True) if not group]:
+        if any(len(part) > 1 for part in parts):
+            raise UserError(f"{_quoted(unclear)} lies beside the class folders: move it into one or remove it")
+        raise UserError(
+            f"no class can be told for {_quoted(unclear)}: put images into one folder for each class, list them in "
+            "labels.csv with the columns file and label, or name them class.number.jpg: with one number, without dates"
+        )
     if classes is None:
-        _check_depth(parts)
+        if len(parts[0]) > 1:
+            _check_folders(parts)
         trained = {name for name, split in zip(found, official, strict=True) if split == FREE}
         if strangers := sorted(set(found) - trained):  # its folders may be no classes
             raise UserError(
@@ -73,9 +86,9 @@ def splits_by_folder(names: Sequence[str]) -> list[int]:
 
 
 def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Return names of which each stands for all that differ in their number alone, and which one stands for each name.
+    """Return a few names that stand for all, and for each name the index of the one that stands for it.
 
-    So millions of names are understood by a few: one of each folder, and of what `class.number.ext` names in it.
+    One stands for all in its folder, or for those in it that are called `class.number.ext` with the same class.
     """
     chosen: dict[tuple[str, str], int] = {}
     places = ((folder, _class_in(base)) for folder, _, base in (name.rpartition("/") for name in names))
@@ -120,15 +133,13 @@ def _class_in(base: str) -> str:
 
 def _without_top(parts: list[list[str]]) -> list[list[str]]:
     """Return names without the folders that all share, but never without the folder that is the class."""
-    while len({part[0] for part in parts}) == 1 and parts[0][0].lower() not in SPLIT_WORDS and _has_more(parts):
+    while len({part[0] for part in parts}) == 1 and parts[0][0].lower() not in SPLIT_WORDS:
+        depth = min(len(part) for part in parts)
+        flat = depth == 2 and len({_class_in(part[-1]) for part in parts} - {""}) > 1
+        if depth <= 2 and not flat:
+            break
         parts = [part[1:] for part in parts]
     return parts
-
-
-def _has_more(parts: list[list[str]]) -> bool:
-    """Tell if the names hold classes also without their first folder."""
-    depth = min(len(part) for part in parts)
-    return depth > 2 or (depth == 2 and len({_class_in(part[-1]) for part in parts} - {""}) > 1)
 
 
 def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
@@ -137,88 +148,111 @@ def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
     A lone `train` beside other classes is a class.
     """
     parts = _without_top([name.split("/") for name in names])
+    if all(len(part) > 2 and part[0].lower() == part[1].lower() and _SPLIT.fullmatch(part[0]) for part in parts):
+        parts = [part[1:] for part in parts]  # train/train/cat, as "Extract all" makes
     if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
         parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
     tops = {part[0] if len(part) > 1 else "" for part in parts}
     matches = {top: match for top in sorted(tops) if (match := _SPLIT.fullmatch(top))}
     if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
-        matches = {}
+        matches = {top: match for top, match in matches.items() if not match[1]}
     split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
     if strangers := tops - split.keys():
         if len(set(split.values())) > 1:
             what = _quoted(sorted(strangers - {""})) or "image files"
-            raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them")
+            raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them{_BY_TABLE}")
+        sides: dict[str, dict[int, str]] = {}  # by class and split: train_cats, test_cats
+        for match in filter(None, map(_CLASS_AND_SPLIT.fullmatch, sorted(tops))):
+            name = " ".join(filter(None, match.group(1, 3)))
+            sides.setdefault(name, {})[SPLIT_WORDS[match[2].lower()]] = match[0]
+        for name, folders in sides.items():
+            if len(folders) > 1:
+                remedy = f"name such folders train/{name}, test/{name}{_BY_TABLE}"
+                raise UserError(f"{_quoted(list(folders.values()))} seem to be one class in several splits: {remedy}")
         return parts, [FREE] * len(parts)
     if FREE not in split.values():
-        raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one")
-    below = [part[1:] for part in parts]
-    if all(part[0].lower() == part[1].lower() for part in parts if len(part) > 2) and _has_more(below):
-        below = [part[1:] for part in below]  # train/train/cat, as "Extract all" makes
-    return _without_top(below), [split[part[0]] for part in parts]
+        raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one{_BY_TABLE}")
+    return _without_top([part[1:] for part in parts]), [split[part[0]] for part in parts]
 
 
-def _classes(parts: list[list[str]], names: Sequence[str]) -> list[str]:
-    """Return the class of each image by its folder, or by its name if no image is in a folder."""
-    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
-    if not flat:
-        return [part[0] for part in parts]
-    if len(flat) < len(names):
-        raise UserError(f"{_quoted(flat)} lies beside the class folders: move it into one or remove it")
+def _classes(parts: list[list[str]]) -> list[str]:
+    """Return the class of each image by its folder, or by its name if no image is in a folder; empty if it has none."""
+    if any(len(part) > 1 for part in parts):
+        return [part[0] if len(part) > 1 else "" for part in parts]
     found = [_class_in(part[0]) for part in parts]
-    if strangers := [name for name, group in zip(names, found, strict=True) if re.search(r"^$|\.\d+$", group)]:
-        raise UserError(
-            f"no class can be told for {_quoted(strangers)}: put images into one folder for each class, list them in "
-            "labels.csv with the columns file and label, or name them class.number.jpg: with one number, without dates"
-        )
-    return found
+    return ["" if re.search(r"\.\d+$", name) else name for name in found]  # cat.2023.05.1.jpg
 
 
-def _check_depth(parts: list[list[str]]) -> None:
-    """Raise `UserError` if one of the class folders seems to hold the classes itself, or if all of them may."""
-    direct = {part[0] for part in parts if len(part) == 2}
-    below: dict[str, set[str]] = {}
+def _check_folders(parts: list[list[str]]) -> None:
+    """Raise `UserError` if the first folders may not be the classes. Print how many folders below them are none."""
+    below: dict[str, list[list[str]]] = {}
     for part in parts:
-        if part[0] not in direct and len(part) > 2:
-            below.setdefault(part[0], set()).add(part[1])
-    for name, folders in below.items():
-        if len(folders) > 1 and (direct or name.lower() in _CONTAINERS or _SPLIT.fullmatch(name)):
+        below.setdefault(part[0], []).append(part[1:])
+    direct = {part[0] for part in parts if len(part) == 2}
+    for top, rest in below.items():
+        alone = sorted(set(_classes(_without_top(rest))))  # the classes if `top` were the source
+        doubtful = _CONTAINER.fullmatch(top) or _SPLIT.fullmatch(top) or (direct and top not in direct)
+        if doubtful and len(below) > 1 < len(alone) and "" not in alone:
             raise UserError(
-                f"{name!r} holds only folders ({_quoted(sorted(folders), 3)}) and stands beside "
-                f"{_quoted(sorted({part[0] for part in parts} - {name}), 3)}: if its folders are the classes, give "
-                f"{name!r} alone as the source; if it is a class, move its images up"
+                f"{top!r} holds only {_quoted(alone, 3)} and stands beside "
+                f"{_quoted(sorted(below.keys() - {top}), 3)}: if those are the classes, give {top!r} alone as the "
+                f"source; if {top!r} is a class, move its images up or rename it"
             )
-    inner = next(iter(below.values()), set())
-    if len(below) > 1 < len(inner) and not direct and all(folders == inner for folders in below.values()):
+    if all(_CONTAINER.fullmatch(top) for top in below):
         raise UserError(
-            f"{_quoted(sorted(below), 3)} all hold the folders {_quoted(sorted(inner), 3)}: either may be the classes: "
-            "move the classes to the top and the photos right into them, or list them in labels.csv (file,label)"
+            f"no class can be told from {_quoted(sorted(below), 3)}: put images into one folder for each class, list "
+            "them in labels.csv (file,label), or rename the folders if they are the classes"
+        )
+    inner = _without_top([part[1:] for part in parts])
+    places: dict[str, set[str]] = {}  # first folders by what would be a class without them
+    for part, name in zip(parts, _classes(inner), strict=True):
+        places.setdefault(name, set()).add(part[0])
+    others = sorted(places.keys() - below.keys())  # cat/cat.1.jpg tells the same twice
+    if "" in others or len(others) < 2:
+        return
+    if shared := [name for name in others if len(places[name]) > 1]:
+        raise UserError(
+            f"several of the folders {_quoted(sorted(below), 3)} hold {_quoted(shared, 3)}: either may be the classes: "
+            "move the classes to the top and the photos right into them, or list them in labels.csv (file,label,group)"
+        )
+    if len(inner[0]) > 1:
+        print(
+            f"below the class folders lie {counted(len(others), 'folder')} ({_quoted(others, 3)}), which are "
+            "no classes: if they are, move them to the top"
         )
 
 
 def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str], others: Sequence[str]) -> None:
-    """Raise `UserError` if a class or a folder beside the class folders has no image that was read, only `others`."""
+    """Raise `UserError` if a class, or a folder beside those of the classes or splits, has no image that was read."""
     missing: Counter[str] = Counter()
     if len(parts[0]) == 1:
         photos = [other.rpartition("/")[2] for other in others if other.lower().endswith(tuple(SUFFIXES))]
         missing.update(name for name in map(_class_in, photos) if name not in ("", *found))
-    else:
-        folders = {PurePosixPath(name).parents[len(part) - 2] for name, part in zip(names, parts, strict=True)}
-        parents = {folder.parent for folder in folders}
-        places: Counter[str] = Counter()
-        for other in others:
-            place, _, base = other.rpartition("/")
-            places[place] += bool(base)  # a folder counts nothing
-        for place, count in places.items():
-            for folder in (PurePosixPath(place), *PurePosixPath(place).parents):
-                beside = folder.parent in parents and folder not in folders | parents
-                if beside and not is_generated(str(folder)):
-                    missing[str(folder)] += count
+    known = {folder for name in names for folder in _folders(name)}
+    with_classes = {_folders(name)[len(part) - 1] for name, part in zip(names, parts, strict=True) if len(part) > 1}
+    with_splits = {parent for parent, _, base in (folder.rpartition("/") for folder in known) if _SPLIT.fullmatch(base)}
+    places: Counter[str] = Counter()
+    for other in others:
+        place, _, base = other.rpartition("/")
+        places[place] += bool(base)  # the name of a folder ends in `/`
+    for place, count in places.items():
+        for folder in _folders(f"{place}/"):
+            parent, _, base = folder.rpartition("/")
+            beside = parent in with_classes or (parent in with_splits and _SPLIT.fullmatch(base))
+            if beside and folder not in known and not is_generated(folder):
+                missing[folder] += count
     if missing:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
         raise UserError(
-            f"beside the classes lies {listed(listing)} without a photo that can be read: add photos (JPEG, PNG, …), "
-            "or remove it if it is no class"
+            f"beside the classes or splits lies {listed(listing)} without a photo that can be read: add photos (JPEG, "
+            "PNG, …), or remove it if it is neither, such as the labels of a detection data set"
         )
+
+
+def _folders(name: str) -> list[str]:
+    """Return the folders above a file, from the innermost to that of the source, which is empty."""
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

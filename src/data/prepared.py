@@ -50,6 +50,7 @@ class Example(_Record):
 class DuplicateSets(_Record):
     """Numbers of sets of images that show the same picture, and some of them to look at."""
 
+    images: int  # of all sets together
     sets: int
     conflicting: int  # sets whose images have different labels
     beside_train: dict[SplitName, int]  # images of validation and of test that are in one set with images of train

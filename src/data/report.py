@@ -51,7 +51,8 @@ def report(record: Dataset) -> None:
 
 def _report_duplicates(found: DuplicateSets, kind: str) -> None:
     if found.sets:
-        print(f"{counted(found.sets, 'set')} of {kind}, {found.conflicting:,} of them with different labels")
+        images, sets = counted(found.images, "image"), counted(found.sets, "set")
+        print(f"{images} in {sets} of {kind}, {found.conflicting:,} of them with different labels")
     for name, count in found.beside_train.items():
         if count:
             are = "is" if count == 1 else "are"

@@ -35,7 +35,7 @@ SHARED: dict[str, dict[str, list[int]] | str] = {
     "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
     "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
     "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
-    "with_docs": "'dataset' holds only folders .* beside 'docs': if its folders are the classes, give 'dataset' alone",
+    "with_docs": "'dataset' holds only 'cat', 'dog' .* beside 'docs': if those are the classes, give 'dataset' alone",
     "heic_class": r"cannot read 20 files: 20 in 'bird' \(HEIC, .*\), such as 'bird/IMG_0000.HEIC': convert",
     "heic_half": r"cannot read 10 files: 10 in 'cat' \(HEIC, .*\), such as 'cat/IMG_0000.HEIC'",
     "hidden_only": "/bird is an empty folder: put photos there, or remove it",
@@ -106,10 +106,19 @@ PHOTOS = {f"{number}.png": png(number) for number in range(20)}
 LABELS = {name: "cat" if number < 10 else "dog" for number, name in enumerate(PHOTOS)}
 DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "\u00e9t\u00e9") for form in ("NFD", "NFC"))
 
+
+def ten(*names: str) -> dict[str, bytes]:
+    """Ten files in each folder, or with each beginning of a flat name such as `cat.`."""
+    files = [f"{name if name[-1] == '.' else f'{name}/'}{number}.png" for name in names for number in range(10)]
+    return {name: png(number) for number, name in enumerate(files)}
+
+
+NO_CLASS = "no class can be told from "
+
 CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "classes in folders of cameras": (
         class_folders(TWO, "photos/cam1/") | class_folders(FEW, "photos/cam2/", 100),
-        "'cam1', 'cam2' all hold the folders 'cat', 'dog': either may be the classes",
+        "several of the folders 'cam1', 'cam2' hold 'cat', 'dog': either may be the classes",
     ),
     "a table of labels that is cut off": (
         PHOTOS | {"metadata.jsonl": json_lines(LABELS)[:-4]},
@@ -146,7 +155,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         class_folders(TWO, "train/") | class_folders({"unknown": 4}, "test/", 100),
         "test folder has 'unknown', which its train folder .* lacks",
     ),
-    "extra": (splits("train", "extra"), "'train' holds only folders .* beside 'extra'"),
+    "extra": (splits("train", "extra"), "'train' holds only 'cat', 'dog' and stands beside 'extra'"),
     "trains (huggingface/datasets#5650)": (
         class_folders({"bullet_train": 10, "steam_train": 10}), {"bullet_train": [6, 2, 2], "steam_train": [6, 2, 2]}
     ),
@@ -159,8 +168,8 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     # Folders that are classes, and others
     "sessions in every class": (flat("{}/2021/{}.png"), DRAWN),
     "sessions in one class": (class_folders({"a": 5, "b": 5}, "cat/") | class_folders({"dog": 10}, "", 50),
-                              "'cat' holds only folders .* beside 'dog'"),
-    "images and masks": (class_folders(TWO, "images/") | class_folders(TWO, "masks/", 50), "'images' holds only fold"),
+                              "'cat' holds only 'a', 'b' and stands beside 'dog'"),
+    "images and masks": (class_folders(TWO, "images/") | class_folders(TWO, "masks/", 50), "'images' holds only 'cat'"),
     "letters": (class_folders({"A": 10, "a": 10}), {"A": [6, 2, 2], "a": [6, 2, 2]}),
     "annotations": (class_folders(TWO) | {"annotations/1.xml": b"x"}, r"'annotations' \(1 file\) without a photo"),
     "a class of another format": (class_folders(TWO) | {"bird/1.npy": b"x"}, r"'bird' \(1 file\) without a photo"),
@@ -180,6 +189,32 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         {"cat": [6, 2, 2], COMPOSED: [6, 2, 2]},
     ),
     "numbers (pytorch/vision#714)": (class_folders({"10": 10, "2": 10}), {"2": [6, 2, 2], "10": [6, 2, 2]}),
+    # Folders that may be the classes, and those that are none
+    "camera traps": (ten("site1/deer", "site1/fox", "site2/fox", "site2/boar"),
+                     "several of the folders 'site1', 'site2' hold 'fox': either may be the classes: move"),
+    "Breast Histopathology Images": (ten("8863/0", "8863/1", "8865/0"), "'8863', '8865' hold '0': either may be"),
+    "sides of patients": (ten("patient01/left", "patient01/right", "patient02/left"), "hold .left.: .*label,group"),
+    "parts by Google Drive": (ten("x-001/photos/cat", "x-001/photos/dog", "x-002/photos/dog"), "hold 'dog': either"),
+    "Office-31": (ten("amazon/images/mug", "amazon/images/bike", "dslr/images/mug"), "hold 'mug': either"),
+    "parts of a flat folder": (ten("part1/cat.", "part1/dog.", "part2/cat."), "hold 'cat': either may be"),
+    "sides within sessions": (ten("cat/p1/left", "cat/p1/right", "dog/p2/left"), {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
+    "flat names in class folders": (ten("cat/cat.", "dog/dog.") | {"cat/dog.1.png": png(99)},
+                                    {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
+    "a camera's names in class folders": (ten("cat/IMG.", "dog/IMG."), DRAWN),
+    "dates in class folders": (ten("cat/2023.05.", "cat/2023.06.", "dog/2023.05."),
+                               {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
+    "flat names beside figures": (ten("images/cat.", "images/dog.", "docs"), "'images' holds only 'cat', 'dog' and st"),
+    "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images': put"),
+    "VOC": (ten("JPEGImages", "SegmentationClass") | {"Annotations/1.xml": b"x"}, NO_CLASS + "'JPEGImages', 'Segmen"),
+    "ChestX-ray14": (ten("images_001/images", "images_002/images"), NO_CLASS + "'images_001', 'images_002': put"),
+    "YOLO": (ten("train/images", "valid/images") | {"train/labels/1.txt": b"0"}, NO_CLASS + "'images': .*labels.csv"),
+    "labels beside classes": (class_folders(TWO) | {"labels/1.txt": b"0"}, "or remove it .* detection"),
+    "classes after splits": (ten("train_cats", "train_dogs", "test_cats", "test_dogs"),
+                             "'test_cats', 'train_cats' seem to be one class .*: name such folders train/cats, test/"),
+    "splits after classes": (ten("cats_train", "cats_test", "dogs_train", "dogs_test"),
+                             "'cats_test', 'cats_train' seem to be one class .*: name such folders train/cats, test/"),
+    "a class like a split": (ten("train/cat", "train/dog", "test/cat", "crash_test/cat"), "has 'crash_test': remove"),
+    "docs beside splits": (splits("train", "test") | {"docs/1.txt": b"x", "annotations/1.xml": b"x"}, GIVEN),
     # Flat names
     "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
     "underscores (fastai/fastai#3905)": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
@@ -237,6 +272,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "decomposed names (llmsresearch/paperbanana#240)": (
         {f"{DECOMPOSED}{n}": p for n, p in PHOTOS.items()}
         | {"l.csv": table({f"{COMPOSED}{n}": c for n, c in LABELS.items()})}, DRAWN),
+    "folders that are no splits beside a table": (
+        ten("train", "test", "extra") | {"labels.csv": table(dict.fromkeys(ten("train", "test", "extra"), "cat"))},
+        r"the source has 'extra': remove them, or say each photo's split in labels.csv \(file,label,split\)",
+    ),
     "split column": (
         PHOTOS | {"labels.csv": table({n: f"{c},{'test' if n[0] == '1' else 'train'}" for n, c in LABELS.items()},
                                       "file,label,split")},
@@ -269,6 +308,33 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
 def test_a_case(case: str) -> None:
     files, expected = CASES[case]
     expect(pack_tar(Path("x.tar"), files), expected)
+
+
+@pytest.mark.parametrize("lost", ["test/", "test/1.npy", "test/cat/1.png", "test/cat.1.png"])
+@pytest.mark.parametrize("name", ["{}/{}/{}.png", "{}/{}.{}.png"])
+def test_a_test_set_that_cannot_be_read_is_named(name: str, lost: str) -> None:
+    names = [name.format(side, label, number) for side in ("train", "valid") for label in TWO for number in range(5)]
+    files = {name: png(number) for number, name in enumerate(names)} | {lost: b"", "docs/1.txt": b"x"}
+    expect(pack_zip(Path("x.zip"), files), r"lies 'test' \([01] files?\) without a photo", skip_unreadable=True)
+
+
+@pytest.mark.parametrize(
+    ("folders", "shown"),
+    [
+        (["a/abbey", "b/bakery/shop", "b/bar"], "3 folders ('abbey', 'bakery', 'bar')"),  # SUN397
+        (["Original/A", "Augmented/A_aug"], "2 folders ('A', 'A_aug')"),
+        # Omniglot
+        (["background/Latin/1", "background/Greek/2", "evaluation/Manga/1"], "3 folders ('Greek', 'Latin', 'Manga')"),
+        (["cat/2021", "dog/2021"], ""),
+        (["cat/cat.", "dog/dog."], ""),
+    ],
+)
+def test_folders_below_classes_are_shown(folders: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = run_stages(pack_tar(Path("x.tar"), ten(*folders)))
+    assert dataset.classes == sorted({folder.partition("/")[0] for folder in folders})
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("below the class folders")]
+    line = f"below the class folders lie {shown}, which are no classes: if they are, move them to the top"
+    assert lines == ([line] if shown else [])
 
 
 def test_a_flat_class_that_cannot_be_read_is_named() -> None:

@@ -209,7 +209,7 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     check_promises(dataset)
     equal = dataset.duplicates.equal
-    assert (equal.sets, equal.conflicting, equal.beside_train) == (2, 1, {"validation": 0, "test": 1})
+    assert (equal.images, equal.sets, equal.conflicting, equal.beside_train) == (7, 2, 1, {"validation": 0, "test": 1})
     assert not any(read_copies(name).any() for name in ("train", "validation"))
     assert [name for name, copy in zip(read_names("test"), read_copies("test"), strict=True) if copy] == [
         "test/cat/0.png"
@@ -220,7 +220,7 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
     for member in leak:
         assert read_names(member.split)[member.index] == member.name
     out = capsys.readouterr().out
-    assert "2 sets of equal images, 1 of them with different labels" in out
+    assert "7 images in 2 sets of equal images, 1 of them with different labels" in out
     assert "1 of the source's own test images is among equal images of train; evaluate measures the others" in out
     assert "'train/cat/wrong label.png'" in out
 
@@ -247,7 +247,7 @@ def test_nearly_equal_images_stay_in_one_split_unless_they_are_ignored(capsys: p
     near = run_stages(source).duplicates.near
     assert near is not None
     assert near.sets == 20
-    assert "20 sets of nearly equal images, 0 of them with different labels" in capsys.readouterr().out
+    assert "40 images in 20 sets of nearly equal images, 0 of them with different labels" in capsys.readouterr().out
     found = {Path(name).stem: {split for split in SPLITS if name in read_names(split)} for name in files}
     assert all(len(splits) == 1 for splits in found.values())
     ignored = run_stages(source, near_duplicates="ignore")

@@ -137,7 +137,7 @@ def run(
     )  # fmt: skip
 
 
-NONE = DuplicateSets(sets=0, conflicting=0, beside_train={}, examples=[])
+NONE = DuplicateSets(images=0, sets=0, conflicting=0, beside_train={}, examples=[])
 
 
 def dataset(classes: list[str], image: ImageFormat, labels: dict[Any, Any]) -> Dataset:
@@ -146,7 +146,7 @@ def dataset(classes: list[str], image: ImageFormat, labels: dict[Any, Any]) -> D
         return SplitRecord(count=len(numbers), per_class=dict(zip(classes, counts, strict=True)), md5={})
 
     members = [Example(split=split, index=0, name=f"{'<b>long' * 9}.png") for split in ("train", "validation", "test")]
-    pair = DuplicateSets(sets=1, conflicting=1, beside_train={"validation": 0, "test": 1}, examples=[members])
+    pair = DuplicateSets(images=3, sets=1, conflicting=1, beside_train={"validation": 0, "test": 1}, examples=[members])
     return Dataset(
         name="image_folder",
         classes=classes,

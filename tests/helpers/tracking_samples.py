@@ -24,7 +24,10 @@ DATA = {
     "mean": [0.4, 0.5, 0.6],
     "std": [0.2, 0.2, 0.2],
     "splits": {split: {"count": 3, "per_class": {}, "md5": {}} for split in ("train", "validation", "test")},
-    "duplicates": {"equal": {"sets": 0, "conflicting": 0, "beside_train": {}, "examples": []}, "near": None},
+    "duplicates": {
+        "equal": {"images": 0, "sets": 0, "conflicting": 0, "beside_train": {}, "examples": []},
+        "near": None,
+    },
     "unreadable": [],
 }
 
