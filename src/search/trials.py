@@ -52,6 +52,7 @@ class Trials:
         running = [] if shared else [trial for trial in self.all() if trial.state == TrialState.RUNNING]
         self._interrupted = [trial.number for trial in running]
         self._beaten = time.monotonic()
+        self._seen: set[int] = set()  # trials that other processes run
 
     def all(self) -> list[FrozenTrial]:
         """Return the plan's trials, up to its count. One that was queued again replaces the first attempt."""
@@ -78,7 +79,7 @@ class Trials:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
                 asked = self._study.ask()
-            self._beat(asked)  # at once: without any heartbeat, a dead process's trial is never queued again
+            self._beat(asked)
             number = asked.number
         every = self._study.get_trials(deepcopy=False)
         place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
@@ -128,11 +129,17 @@ class Trials:
         if self._shared and time.monotonic() - self._beaten > BEAT:
             for running in self._running.values():
                 self._beat(running.trial)
+            # Optuna never queues a trial again that had no heartbeat, as of a process that died in `next`. So each
+            # trial of another process gets one from here.
+            for trial in self.all():
+                if trial.state == TrialState.RUNNING and trial.number not in self._running.keys() | self._seen:
+                    self._beat(trial)
+                    self._seen.add(trial.number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 fail_stale_trials(self._study)
             self._beaten = time.monotonic()
 
-    def _beat(self, trial: optuna.Trial) -> None:
+    def _beat(self, trial: optuna.Trial | FrozenTrial) -> None:
         if self._shared:
             self._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
