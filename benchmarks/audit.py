@@ -23,9 +23,8 @@ from src.auditing.findings import label_issues, wrong_labels
 from src.auditing.probabilities import out_of_fold, pretrained_features
 from src.auditing.samples import together
 from src.core.errors import command
-from src.data.prepared import SplitName
+from src.data.prepared import SplitName, open_split
 from src.data.splitting import Indices
-from src.data.verify import open_checked
 from src.params.writing import load_recipe
 from src.training.features import features_of, head_classifier
 from src.training.loop import measure
@@ -80,7 +79,7 @@ def audits(model: params.Model, settings: params.Train, seeds: int) -> list[dict
     """Return what was measured with the wrong labels of each seed, in the prepared data of the current folder."""
     trainer = Trainer(model, settings, "train", "validation", "test")
     splits: tuple[SplitName, ...] = ("train", "validation")
-    opened = dict(zip(splits, open_checked(trainer.dataset, *splits), strict=True))
+    opened = {split: open_split(split) for split in splits}
     samples, classes = together(opened, near=True), trainer.dataset.classes
     features = pretrained_features(model, settings, trainer.dataset, opened)
 

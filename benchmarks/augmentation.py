@@ -130,7 +130,7 @@ def ours(keys: dict[str, Any], images: Tensor) -> tuple[Callable[[], object], fl
     if not keys:
         return lambda: images[:, 2:-2, 2:-2].contiguous(), 0.0
     section = load_recipe("digits").train.augment.model_dump()
-    off = {name: None if name == "resized_crop" else type(value)(0) for name, value in section.items()}
+    off = {name: None if value is None else type(value)(0) for name, value in section.items()}
     asked = params.Augment.model_validate(off | {"pad": "zeros"} | keys)
 
     def epoch() -> augment.AugmentParams:

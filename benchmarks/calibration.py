@@ -76,19 +76,15 @@ def part(data: LabelledImages, chosen: NDArray[np.bool_]) -> LabelledImages:
 
 
 def measured(
-    first: NDArray[Any],
-    first_labels: NDArray[Any],
-    second: NDArray[Any],
-    labels: NDArray[Any],
-    unseen: NDArray[Any] | None = None,
+    first: NDArray[Any], first_labels: NDArray[Any], second: NDArray[Any], labels: NDArray[Any], unseen: NDArray[Any]
 ) -> dict[str, float]:
     """Calibrate with the first logits and labels; measure on the second, and on images of classes never seen."""
     calibration = calibrate(first, first_labels)
     assert calibration is not None
     least, temperature = calibration.least[COVERAGE], calibration.temperature or 1.0
-    probabilities = torch.from_numpy(second / temperature).softmax(dim=1).numpy()
+    probabilities, strange = (torch.from_numpy(each / temperature).softmax(dim=1).numpy() for each in (second, unseen))
     plain, calibrated = measure(second, labels), measure(second / temperature, labels)
-    found = {
+    return {
         "accuracy": float(plain["accuracy"]),
         "temperature": temperature,
         **{f"ece{end}": float(plain[f"ece{end}"]) for end in ("", "_ci_low", "_ci_high")},
@@ -96,11 +92,8 @@ def measured(
         "coverage": float((probabilities[np.arange(len(labels)), labels] >= least).mean()),
         "possible": float((probabilities >= least).sum(axis=1).mean()),
         "refused": float((probabilities.max(axis=1) < least).mean()),
+        "unseen_refused": float((strange.max(axis=1) < least).mean()),
     }
-    if unseen is not None:
-        strange = torch.from_numpy(unseen / temperature).softmax(dim=1).numpy()
-        found["unseen_refused"] = float((strange.max(axis=1) < least).mean())
-    return found
 
 
 if __name__ == "__main__":

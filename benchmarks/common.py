@@ -51,7 +51,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {key: round(value) if value >= 1000 else float(f"{value:.4g}") for key, value in found.items()}
 
 
-def anonymous_mib(pid: int | str = "self") -> float:
+def anonymous_mib(pid: int) -> float:
     """Return the MiB that a process has filled itself (RssAnon), without pages of memory-mapped files. Linux only.
 
     Raises `OSError` where the process has ended.

@@ -20,7 +20,7 @@ import time
 from typing import Any
 
 from benchmarks.common import FOLDER, command_line, hardware, keep, summary, versions
-from src.compute.portable import CONFLICTING, SETTINGS
+from src.compute.portable import SETTINGS
 from src.core.errors import command
 
 RESULTS = FOLDER / "portable.json"
@@ -55,7 +55,7 @@ def main() -> None:
 
 def started(case: str, *inner: str) -> subprocess.Popen[str]:
     """Start a process of its own with the settings of one case, none of them from outside."""
-    outside = {key: value for key, value in os.environ.items() if key not in (*SETTINGS, CONFLICTING)}
+    outside = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     command = [sys.executable, "-m", "benchmarks.portable", "--inner", *inner]
     return subprocess.Popen(command, env=outside | CASES[case], stdout=subprocess.PIPE, text=True)
 

@@ -34,25 +34,9 @@ def render() -> str:
         "machines": machines,
         "thousands": "{:,}".format,
     }
-    names = (
-        "systems",
-        "compare",
-        "pipeline",
-        "loops",
-        "choices",
-        "growth",
-        "augmentation",
-        "searches",
-        "tracking",
-        "verdicts",
-        "calibration",
-        "audit",
-        "photos",
-        "near",
-    )
-    found = {name: kept(FOLDER / f"{name}.json") for name in names}
+    found = {file.stem: kept(file) for file in FOLDER.glob("*.json")}
     picked = json.loads(CHOICES.read_text(encoding="utf-8"))
-    return environment.get_template(TEMPLATE).render(**found, gpu=kept(GPU), picked=picked)
+    return environment.get_template(TEMPLATE).render(**found, picked=picked)
 
 
 def percent(values: Sequence[float]) -> str:

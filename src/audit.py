@@ -26,8 +26,7 @@ from src.auditing.shortcuts import properties, shortcuts
 from src.core.errors import UserError, command
 from src.core.paths import AUDIT, CORRECTIONS
 from src.data.corrections import read_corrections
-from src.data.prepared import SPLITS, read_dataset
-from src.data.verify import open_checked
+from src.data.prepared import SPLITS, open_split, read_dataset
 from src.evaluation import tables
 from src.params import load
 from src.params.networks import TIMM, check_timm
@@ -63,7 +62,7 @@ def main() -> None:
     splits = [split for split in (SPLITS if arguments.test else audited) if dataset.splits[split].count]
     if arguments.test and "test" not in splits:
         raise UserError("there are no test images: set split.test")
-    opened = dict(zip(splits, open_checked(dataset, *splits), strict=True))
+    opened = {split: open_split(split) for split in splits}
     samples = together(opened, near=dataset.duplicates.near is not None)
     if model is None:
         features = pixel_features(samples.images)

@@ -1,4 +1,4 @@
-"""The model as a file for other programs, checked against PyTorch and measured beside it.
+"""Write the model as a file for other programs; compare its answers and its speed with PyTorch's.
 
     python -m src.export
     python -m src.export --format onnx-int8 --model models:/digits@champion --output digits.onnx

@@ -1,13 +1,13 @@
 """Make the model of the last `dvc repro` the champion, if it is shown not to be worse than the champions before it.
 
     python -m src.promote                       then models:/digits@champion is this model
-    python -m src.promote --force "why"         whatever speaks against it; the reason is kept with the version
+    python -m src.promote --force "why"         promote it in spite of all objections, and keep the reason
     python -m src.promote --rollback            the champion before becomes champion again
 
-Not worse: on the same validation images, the lower end of the one-sided 95 % interval of the difference of accuracy
-lies above -report.margin, against the present champion and against the best one so far, or a row of champions could
-each be a little worse than the one before. Where the champion was removed from the registry, the best of those that
-remain counts. The code that trained it must be committed, or nobody could train it again.
+"Not worse" means: on the same validation images, the lower end of the one-sided 95 % interval of the difference of
+accuracy lies above -report.margin. It must hold against the present champion and against the best one so far; else each
+champion could be a little worse than the one before. If the champion was removed from the registry, the best version
+that remains counts. The code that trained the model must be committed, so that it can be trained again.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
 from src.tracking.store import open_store
 
-# What must agree, one of them at least, for two models to have answered the same images.
+# Two models have answered the same images if at least one of these MD5s agrees.
 _IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
 
 
@@ -66,8 +66,8 @@ def main() -> None:
         _say("champion", f"{name} version {champion.number} is this model already")
         return
 
-    # It must stand against the present champion, and against the best so far of those that were validated on the same
-    # images; without a present one, against the best or the latest of those that were champion.
+    # The rivals: the present champion, and the best version so far that was validated on the same images; without a
+    # present champion, the best or the latest of those that were champion.
     line = registry.line()
     comparable = [version for version in line if _same_images(version, images)]
     latest = champion or (line[-1] if line else None)
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def _commit(model_md5: str) -> str | None:
-    """A commit from which the model can be trained again: its `dvc.lock` holds it, and so does its code."""
+    """Return a commit whose `dvc.lock` and code can make the model again, or None."""
     holders = (commit for commit, lock in locks().items() if recorded(lock, "train", MODEL) == model_md5)
     for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
         try:
@@ -122,12 +122,12 @@ def _commit(model_md5: str) -> str | None:
 
 
 def _same_images(version: Version, images: Mapping[str, str]) -> bool:
-    """Tell if one of the digests of a version's images is that of these."""
+    """Tell if the version was validated on these images: one of their digests is enough."""
     return any(version.tags.get(key) == md5 for key, md5 in images.items())
 
 
 def _compare(before: DataFrame, after: DataFrame, rival: str, margin: float) -> tuple[str | None, str]:
-    """Return what speaks against a model by its answers, or None, and what was found."""
+    """Compare two tables of predictions; return the objection to the second, or None, and what was found."""
     pairs, corrected = pair(before, after)
     was, now = (pairs["label"] == pairs[answer] for answer in ("prediction_base", "prediction"))
     broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs)

@@ -1,4 +1,4 @@
-"""Write params.yaml from a recipe, or list the recipes with what each reaches and takes. What `report` holds stays.
+"""Write params.yaml from a recipe, or list the recipes with what each reaches and takes. The section `report` stays.
 
 python -m src.recipe
 python -m src.recipe mnist
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _suggest() -> None:
-    from src.search.suggestion import suggest  # seconds
+    from src.search.suggestion import suggest  # its import takes seconds
 
     rows = list(suggest(load()))
     for key, present, value, why in rows:
@@ -57,7 +57,7 @@ def _suggest() -> None:
 
 
 def _edited() -> bool:
-    """Tell if git knows no commit with the present `params.yaml`; without git every change would be lost."""
+    """Tell if the last commit lacks the present `params.yaml`; without git every change would be lost, too."""
     return bool(subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)], capture_output=True).returncode)
 
 

@@ -2,10 +2,10 @@
 
 python -m src.recover
 
-`make repro` runs it first. DVC writes files of its own in place, and a kill may leave one half-written. The file
-`.dvc/tmp/rwlock`, which says what DVC's processes read and write, is then removed, and `dvc.lock` becomes the committed
-one: DVC's cache still has the outputs of stages that are missing there, and what was there is kept in `.dvc/tmp`. A
-`dvc.lock` in which git left conflicts is left to its user.
+`make repro` runs it first. DVC writes its files in place, so a kill may leave one half-written. `.dvc/tmp/rwlock`,
+which says what DVC's processes read and write, is then removed. `dvc.lock` becomes the committed one, and the broken
+one is kept in `.dvc/tmp`; DVC's cache still has the outputs of stages that are missing in it. A `dvc.lock` in which git
+left conflicts stays as it is.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _readable(path: Path) -> bool:
-    """Tell if DVC can read one of its own files, or git left conflicts in it."""
+    """Tell if DVC can read one of its own files, or if git left conflicts in it."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml

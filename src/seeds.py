@@ -1,10 +1,10 @@
-"""Tell how much of a result is luck: train the present recipe with other seeds, on the same division of the data.
+"""Tell how much of a result is luck: train the present recipe with other seeds, on the same split of the data.
 
     python -m src.seeds --runs 5
     python -m src.seeds --runs 5 --workers 4
 
-Each run adds a row to `reports/seeds.csv`: seed, digest of the recipe, validation and test accuracy. Rows of other
-recipes, or of other data, have another digest and are left alone; a seed that is there already is not run again.
+Each run adds a row to `reports/seeds.csv`: seed, digest of recipe and data, validation and test accuracy. Rows of other
+digests stay as they are; a seed that is there already is not run again.
 """
 
 import argparse

@@ -15,7 +15,6 @@ from src.core.errors import UserError, command
 from src.core.git import read_source
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, TRAINING, main_root
 from src.evaluation import measured
-from src.evaluation.sentence import accuracy_sentence
 from src.tracking.store import database
 
 _NAMED = 3  # changed numbers that are named; the others are counted
@@ -31,7 +30,7 @@ def main() -> None:
 
 def _rows() -> Iterator[tuple[str, str]]:
     """Yield labels and texts. What imports slow packages comes last."""
-    yield "test accuracy", accuracy_sentence(measured.read())
+    yield "test accuracy", measured.accuracy_sentence(measured.read())
     yield "validation accuracy", _validation(read_object(TRAINING))
     yield "computed on", _computed()
     for line in _changes():

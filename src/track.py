@@ -1,13 +1,13 @@
-"""Tell where a model comes from and whether MLflow has all of it; complete its run; make it again.
+"""Tell where a model comes from, and whether MLflow has its run; complete the run; make the model again.
 
     python -m src.track show models/model.safetensors   # or an MD5, models:/NAME@champion, run, commit, experiment
-    python -m src.track verify                          # has every model of dvc.lock's history its run, and back
-    python -m src.track sync                            # the run of the model at hand, complete, whatever it lacked
-    python -m src.track rebuild HEAD~3                  # or a run's id: the same once more?
+    python -m src.track verify                          # does every model in dvc.lock's history have a run?
+    python -m src.track sync                            # complete the run of the model in models/
+    python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
-`sync` closes runs that are RUNNING though their process is gone as KILLED. `verify` ends with exit code 1 where there
-are such, or a model has no run; `rebuild` where a portable recipe comes out in other bits, or another one with an
-accuracy that differs by more than luck.
+`sync` also closes runs that are RUNNING though their process is gone, as KILLED. `verify` ends with exit code 1 if
+there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or another recipe
+an accuracy that differs by more than luck.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="all that made a model")
     show.add_argument("name", metavar="MODEL|RUN|REV")
-    commands.add_parser("verify", help="whether models and runs belong together")
+    commands.add_parser("verify", help="compare models in git with runs in the store")
     commands.add_parser("sync", help="complete the run of the model at hand")
     again = commands.add_parser("rebuild", help="make a model again, and compare")
     again.add_argument("name", metavar="REV|RUN")
@@ -60,7 +60,7 @@ def _show(name: str) -> bool:
 
 
 def _verify() -> bool:
-    """Compare git's models with the store's runs: each model has its run, and no run is left open. Change nothing."""
+    """Tell if each model in git has its run, and no run is left open. Change nothing."""
     states, runs = history.states(), find_runs(existing_store(), everywhere=True)
     oldest = {state.model_md5: state for state in states}  # newest first: the last one stays
     trained = [run for run in runs if "model_md5" in run.data.tags]
@@ -137,7 +137,8 @@ def _rebuild(name: str) -> bool:
 
     beyond = [found.differing[0]]
     committed = at(wanted.commit)
-    # A portable recipe promises bits, a run has no committed results, and equal models have equal results.
+    # Luck can explain a difference only if the models differ, and the recipe does not promise equal bits; it is judged
+    # by committed results, which only a commit has.
     if not same and wanted.run_id is None and committed.params["train"]["deterministic"] != "portable":
         compared = list(findings(committed, found.answers))
         for each in compared:

@@ -11,19 +11,19 @@ from src.core import errors, process
 
 with errors.exit_on_user_error():
     process.end_with_dvc()
-    if sys.argv[0] == "-m":  # Python looks for the stage that it was told to run, and has loaded nothing of it yet
+    if sys.argv[0] == "-m":  # Python is about to run a stage, and has imported nothing of it yet
         from src.compute import portable
 
         portable.begin()
-        gc.disable()  # while it imports: what it imports stays
+        gc.disable()  # nothing that is imported could be freed
 
 
 def run(main: Callable[[], None], less_memory: str = errors.MORE_MEMORY) -> NoReturn:
-    """Run a stage's `main` as a command line that takes no arguments, and end the process.
+    """Run a stage's `main` as a command line that takes no arguments, and end the process at once.
 
-    At once: Python would first take half a second to free, one by one, what torch has imported.
+    A usual end of Python would take half a second to free, one by one, what torch has imported.
     """
-    gc.freeze()  # or each full collection would walk all that was imported
+    gc.freeze()  # so that no collection looks through all that was imported
     gc.enable()
 
     def stage() -> None:

@@ -11,15 +11,13 @@ from src.compute.batches import Batches
 from src.compute.forward import logits
 from src.core import paths
 from src.core.files import write_arrays
-from src.data.prepared import read_copies, read_dataset, read_groups, read_names
-from src.data.verify import open_checked, verifying
+from src.data.prepared import open_split, read_copies, read_dataset, read_groups, read_names
 from src.evaluation import measured, tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure, unseen_accuracy
 from src.evaluation.predictions import kept, predictions
 from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
-from src.evaluation.sentence import accuracy_sentence
 from src.evaluation.tta import tta_metrics
 from src.models.file import load as load_model
 from src.params import load
@@ -33,14 +31,12 @@ def main() -> None:
     spec.check(dataset)
     compute = device.prepare(params.train, params.model.name)
     classifier = compute.place(classifier)
-    (split,) = open_checked(dataset, "test")
-    test = Batches(split, compute.device)
-    with verifying(dataset, "test"):
-        outputs, labels = logits(classifier, test).cpu().numpy(), test.labels.cpu().numpy()
-        # The attack needs gradients, for which a training batch is known to leave memory enough.
-        batch_size = min(params.train.batch_size, device.evaluation_batch(test.device, test.image_shape))
-        curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
-        augmented = tta_metrics(classifier, test, params.evaluate)
+    test = Batches(open_split("test"), compute.device)
+    outputs, labels = logits(classifier, test).cpu().numpy(), test.labels.cpu().numpy()
+    # The attack needs gradients, for which a training batch is known to leave memory enough.
+    batch_size = min(params.train.batch_size, device.evaluation_batch(test.device, test.image_shape))
+    curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
+    augmented = tta_metrics(classifier, test, params.evaluate)
 
     metrics = measure(outputs, labels) | unseen_accuracy(outputs, labels, read_copies("test")) | augmented
     metrics |= calibrated_metrics(outputs, labels, spec.temperature)
@@ -57,7 +53,7 @@ def main() -> None:
     measured.write(metrics, headline(curves))
     for path, content in written.items():
         tables.write(path, content)
-    print(f"test accuracy: {accuracy_sentence(metrics)}")
+    print(f"test accuracy: {measured.accuracy_sentence(metrics)}")
 
 
 if __name__ == "__main__":

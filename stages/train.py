@@ -1,4 +1,4 @@
-"""train: prepared images → the model, how its training went, and an MLflow run.
+"""train: prepared images → the model, the history of its training, and an MLflow run.
 
 python -m stages.train
 torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train      on several machines
@@ -10,7 +10,6 @@ from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_names
-from src.data.verify import verifying
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated
 from src.evaluation.predictions import kept, predictions
@@ -20,13 +19,13 @@ from src.tracking import cost
 from src.tracking.identity import training_key
 from src.tracking.live import live
 from src.training import augment, record
-from src.training.loop import LESS_MEMORY
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
 from src.training.trainer import Trainer
 from stages import run
 
-PREVIEWS = 24  # the original, and 23 times augmented
+LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
+PREVIEWS = 24  # an image as it is, and augmented 23 times
 
 
 def main() -> None:
@@ -46,14 +45,13 @@ def work() -> None:
         snapshots = Snapshots(classifier.network)
         state = Resumable(training_key(params, environment), progress, snapshots, params.train.save_minutes)
         if distributed.rank() > 0:
-            state.beside()
+            state.restore()
             list(training.epochs)
             return
         with state.alone(), live(state.session) as run:
             resumed = bool(progress.epochs or progress.unfinished.segments)
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
-            with verifying(trainer.dataset, "train", "validation") as verified:
-                state.follow(training.epochs, run.log_epoch, verified)
+            state.follow(training.epochs, run.log_epoch)
 
             outputs = logits(classifier, images["validation"]).cpu().numpy()
             labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
@@ -69,7 +67,7 @@ def work() -> None:
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)
             run.log_model_md5(model_md5)
-            if not resumed:  # what a part of a training cost is not what the model cost
+            if not resumed:  # else the costs would be those of a part of the training
                 cost.write(model_md5, environment, progress.epochs, latency(classifier, images["validation"]))
 
 

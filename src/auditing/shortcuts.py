@@ -26,7 +26,7 @@ def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
     found = dict(zip(("brightness", "contrast"), np.array(pixels).T, strict=True))
     of_file: dict[str, tuple[int, float, str, str, int]] = {}
     wanted = set(samples.names)
-    for member in source_files(max_bytes):
+    for member, _ in source_files(max_bytes):
         if member.name in wanted:
             content = member.read()
             with warnings.catch_warnings(action="ignore"), open_image(content) as file:

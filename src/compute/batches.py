@@ -10,18 +10,17 @@ from torch import Tensor
 from src.core.pool import map_ahead
 from src.data.prepared import LabelledImages, Shards
 
-# Of the device's free memory; the rest is for the network's activations and optimiser.
-RESIDENT_SHARE = 0.5
-READERS, AHEAD = 2, 4  # threads that read, and batches that are being read or wait
+RESIDENT_SHARE = 0.5  # of the device's free memory; the rest is for the network's activations and optimiser
+READERS, AHEAD = 2, 4  # threads that read, and batches that are read ahead
 
 
 class Batches:
     """Hand out images (N, H, W, C) uint8 and labels (N,) int64 in batches on `device`.
 
-    They are resident if they fit into `RESIDENT_SHARE` of its free memory: on a GPU they are copied there once; to a
-    CPU the memory map is as near as a copy, and the operating system keeps it in memory. Else threads read ahead from
-    the memory map, into pinned memory for a GPU, so that the network does not wait for a disk. Both give the same
-    batches. Memory of our own grows in neither case with the data set, but on a GPU that has room for it.
+    Images are resident if they fit into `RESIDENT_SHARE` of the device's free memory: a GPU gets a copy of them once; a
+    CPU reads the memory-mapped files, which the operating system keeps in memory. Otherwise threads read batches ahead
+    from the files, for a GPU into pinned memory, so that the network does not wait for the disk. Both give the same
+    batches.
     """
 
     def __init__(self, data: LabelledImages, device: torch.device, resident: bool | None = None) -> None:

@@ -1,6 +1,7 @@
-"""Several processes that train one model together, on one machine or on several; all of it also holds for one process.
+"""Several processes that train one model together. Every function also serves a single process.
 
-`train.processes: 4` starts four on this machine; `torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train` on two.
+`train.processes: 4` starts four on this machine, `torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train` four on
+each of two.
 """
 
 import logging
@@ -23,7 +24,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def launch(main: Callable[..., None], processes: int, *arguments: object) -> None:
-    """Run `main(*arguments)` here, or in so many processes of its own; one that torchrun started runs it as it is.
+    """Run `main(*arguments)` here, or in so many new processes; in a process that torchrun started, run it here.
 
     `main` must be a function of a module. Exits with the code of the first process that failed, which has said why.
     """
@@ -47,19 +48,19 @@ def launch(main: Callable[..., None], processes: int, *arguments: object) -> Non
 
 
 def run_worker(main: Callable[..., None], *arguments: object) -> None:
-    """Run `main` in a process that `launch` started: a `UserError` is one line, as in every command."""
+    """Run `main` in a process that `launch` started, and report a `UserError` as one line."""
     try:
         command(partial(main, *arguments))
     except SystemExit as end:
         if end.code:
             raise
     except Exception:
-        traceback.print_exc()  # a bug: torch keeps it for its own report, which is switched off
+        traceback.print_exc()  # a bug: torch would only say it in its own report, which is switched off
         sys.exit(1)
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Return the device of this process: each on a machine has a GPU of its own. Raises `UserError` for too few."""
+    """Return the device of this process: each process has a GPU of its own. Raises `UserError` if there are too few."""
     if not dist.is_torchelastic_launched():
         return device
     if device.type == "mps":
@@ -81,7 +82,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
         return
     if device.type == "cuda":
-        dist.init_process_group("nccl", device_id=device)  # else NCCL guesses the GPU from the rank
+        dist.init_process_group("nccl", device_id=device)  # without it NCCL guesses the GPU from the rank
     else:
         dist.init_process_group("gloo")
     try:
@@ -101,9 +102,9 @@ def rank() -> int:
 
 
 def train_shard(images: int, batch_size: int) -> Tensor:
-    """Return the positions (M,) in the order of an epoch that this process computes: its part of every batch.
+    """Return the positions (M,) in the order of an epoch that this process computes: an equal part of each batch.
 
-    Every part of a batch is the same size, the last batch's too: `images` must be a multiple of `world_size()`.
+    `images` must be a multiple of `world_size()`, so that the last batch is divided equally, too.
     """
     batches = torch.split(torch.arange(images), batch_size)
     return torch.cat([batch.chunk(world_size())[rank()] for batch in batches])
@@ -115,7 +116,7 @@ def evaluation_shard(images: int) -> Tensor:
 
 
 def all_reduce_sum(numbers: Tensor) -> Tensor:
-    """Return the sum over all processes, the same in each of them."""
+    """Return the sum over all processes, in each of them."""
     if world_size() > 1:
         dist.all_reduce(numbers)
     return numbers
@@ -123,32 +124,26 @@ def all_reduce_sum(numbers: Tensor) -> Tensor:
 
 def broadcast(content: bytes | None) -> bytes | None:
     """Return in every process what process 0 was given."""
-    if world_size() == 1:
-        return content
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    length = torch.tensor(-1 if content is None else len(content), device=device)
-    dist.broadcast(length, 0)
-    if length < 0:
-        return None
-    shared = torch.frombuffer(bytearray(content or bytes(int(length))), dtype=torch.uint8).to(device)
-    dist.broadcast(shared, 0)
-    return shared.cpu().numpy().tobytes()
+    shared = [content]
+    if world_size() > 1:
+        dist.broadcast_object_list(shared)
+    return shared[0]
 
 
 def data_parallel(network: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel | None:
-    """Wrap the network so that its backward pass leaves the mean gradient of all processes in each; None for one."""
+    """Wrap the network so that its backward pass gives each process the mean gradient of all; None for one process."""
     if world_size() == 1:
         return None
     return nn.parallel.DistributedDataParallel(network, [device] if device.type == "cuda" else None)
 
 
 def sync_batch_norm(network: Module, device: torch.device) -> Module:
-    """Make batch norm on several GPUs work over the whole batch; names and values of the weights stay.
+    """Let batch norm use the whole batch of several GPUs; names and values of the weights stay.
 
-    gloo has no such layer: on CPUs each process normalises with its own part of the batch.
+    On CPUs, where torch has no such layer, each process normalises with its own part of the batch.
     """
     if world_size() > 1 and device.type == "cuda":
-        # torch's own would lose the activation that timm's batch norms hold.
+        # torch's own function would lose the activation that timm's batch norms contain.
         from timm.layers.norm_act import convert_sync_batchnorm
 
         return convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
@@ -156,7 +151,7 @@ def sync_batch_norm(network: Module, device: torch.device) -> Module:
 
 
 def broadcast_buffers(network: nn.Module) -> None:
-    """Give every process the running statistics of process 0, so that all evaluate, and keep, the same network."""
+    """Give every process the running statistics of process 0, so that all evaluate and keep the same network."""
     if world_size() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""Logits of stored images: the one forward pass that training, evaluation and prediction share."""
+"""Logits of stored images: the forward pass that training and evaluation share."""
 
 import statistics
 import time
@@ -18,8 +18,8 @@ _PASSES = 50  # of one image, whose median is the latency
 def logits(classifier: Classifier, images: Batches, order: Tensor | None = None) -> Tensor:
     """Return float32 logits (N, K) on the device, of all images or of those with the indices `order` (N,), in order.
 
-    Computed in float32 whatever precision training has: a number that is reported is what the saved weights give, in
-    `src.predict`, in an exported graph and on a server too. Leaves the classifier in evaluation mode.
+    Computed in float32 whatever precision training has, so that reported numbers are those that `src.predict`, an
+    exported graph and a server give. Leaves the classifier in evaluation mode.
     """
     classifier.eval()
     order = torch.arange(len(images)) if order is None else order
@@ -29,7 +29,7 @@ def logits(classifier: Classifier, images: Batches, order: Tensor | None = None)
 
 
 def latency(classifier: Classifier, images: Batches) -> float | None:
-    """Return the milliseconds in which the device classifies one image, the median of many passes; None without any."""
+    """Return how many milliseconds one image takes, as the median of many passes; None without images."""
     if not len(images):
         return None
     took = []

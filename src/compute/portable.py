@@ -1,8 +1,8 @@
-"""The same bits on every x86-64 processor: which code paths the libraries take is fixed before they are loaded.
+"""The same bits on every x86-64 processor: before the libraries are loaded, their code paths are fixed.
 
-torch, oneDNN, MKL, OpenBLAS and numpy choose between several versions of a function by what the processor can do, and
-these add in another order. `train.deterministic: portable` takes those that every x86-64-v3 processor has (Intel since
-Haswell, AMD since Zen). `docs/reproducibility.md` says what was tried on which processors.
+torch, oneDNN, MKL, OpenBLAS and numpy have several versions of a function, which add in different orders, and choose
+by what the processor can do. `train.deterministic: portable` takes those that run on every x86-64-v3 processor (Intel
+since Haswell, AMD since Zen). `docs/reproducibility.md` says what was tried on which processors.
 """
 
 import os
@@ -27,21 +27,19 @@ SETTINGS = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-CONFLICTING = "NPY_DISABLE_CPU_FEATURES"  # numpy refuses to be loaded with both
 
 
 def begin() -> None:
-    """Set the environment of this process, and of what it starts, if `params.yaml` asks for it and the processor can.
+    """Set the environment of this process and its children, if `params.yaml` asks for it and the processor can do it.
 
-    A program that computes calls it first of all, before it imports numpy or torch.
+    Programs that compute call this first of all, before they import numpy or torch.
     """
     if wanted() and available():
         os.environ.update(SETTINGS)
-        os.environ.pop(CONFLICTING, None)
 
 
 def wanted() -> bool:
-    """Tell if `params.yaml` asks for it. Errors in that file are reported by those who work with it, soon after."""
+    """Tell if `params.yaml` asks for it. Errors in that file are reported later, by the code that works with it."""
     try:
         return load().train.deterministic == "portable"
     except (UserError, OSError):
@@ -49,7 +47,7 @@ def wanted() -> bool:
 
 
 def available() -> bool:
-    """Tell if this processor has what `SETTINGS` ask for; only Linux says so."""
+    """Tell if this processor can do what `SETTINGS` ask for; only Linux tells."""
     if platform.machine() != "x86_64" or not CPUINFO.is_file():
         return False
     lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,6 +1,6 @@
 """Record a training step on a GPU as a CUDA graph: the host then launches one graph instead of hundreds of kernels.
 
-Small networks wait for the host otherwise, which takes some microseconds for each kernel however small it is.
+Otherwise the GPU waits for the host where networks are small: a launch takes microseconds however small the kernel is.
 """
 
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from src.core.errors import UserError, out_of_memory
 
-WARM = 2  # calls that run as they are: they make what a recording must find, such as the optimiser's state
+WARM = 2  # calls before the recording, which make what it must find, such as the optimiser's state
 
 
 class Recorded:
     """Call `work` with tensors of always the same shapes: the first `WARM` calls run it, later ones replay one graph.
 
-    work: computes on the present stream, waits for nothing, and returns tensors. What it reads beside its arguments, it
-    must find at the same place in the device's memory at every call, and nothing else of Python is run again. A replay
-    gives the same bits, random numbers too. The tensors returned are written over by the next call. Raises `UserError`
-    where the work cannot be recorded.
+    work: computes on the present stream, waits for nothing, and returns tensors. Everything that it reads beside its
+    arguments must lie at the same place in the device's memory at every call: a replay runs the recorded kernels and no
+    Python. It gives the same bits as a run, random numbers included. The next call overwrites the returned tensors.
+    Raises `UserError` where the work cannot be recorded.
     """
 
     def __init__(self, work: Callable[..., tuple[Tensor, ...]], device: torch.device) -> None:
@@ -36,7 +36,7 @@ class Recorded:
             return self._beside(inputs)
         if self._graph is None:
             self._graph, self._inputs = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
-            # Another thread, which draws the next augmentation, may pin memory meanwhile.
+            # "thread_local", since the thread that draws the next augmentation may pin memory meanwhile.
             try:
                 with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                     self._outputs = self._work(*self._inputs)
@@ -51,7 +51,7 @@ class Recorded:
         return self._outputs
 
     def _beside(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Run the work on the stream of the recording, as torch's notes on CUDA graphs want it before one."""
+        """Run the work on the stream of the recording, as torch's notes on CUDA graphs ask for before one."""
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):

@@ -8,10 +8,7 @@ ONE_THREAD = ("fashion_net", "mnist_convnet")
 
 
 def cpu_threads(train: params.Train, network: str) -> int:
-    """Return how many threads a process trains the network of that name with, or evaluates it.
-
-    `auto` is a function of the network, the number of processors and `train.processes`.
-    """
+    """Return with how many threads a process trains or evaluates the network of that name."""
     if train.threads != "auto":
         return train.threads
     if train.deterministic == "portable" or network in ONE_THREAD:

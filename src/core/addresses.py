@@ -2,9 +2,9 @@
 
 import re
 
-# `user:password@` of an address; also where the password holds characters that should have been escaped.
+# `user:password@` in an address, even if the password has characters that should have been escaped.
 _LOGIN = re.compile(r"""(?<=://)(?:[^/?#\s'"]*|[^/\s'":@]*:(?!\d+(?:/|$))[^\s'"]*)@""")
-# Keys and signatures stand in queries, and after `#`.
+# Keys and signatures may stand in the query, or after `#`.
 _QUERY = re.compile(r"""(://[^\s'"?#]*)[?#][^\s'"]*""")
 
 

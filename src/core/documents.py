@@ -1,11 +1,10 @@
-"""Read YAML and JSON, so that what is wrong with a file is a single line.
+"""Read YAML and JSON; an error says in one line what is wrong.
 
-YAML is 1.2, by the reader that DVC uses: both see the same numbers.
+YAML is read as version 1.2 by the library that DVC uses, so that both see the same numbers.
 """
 
 import json
 from collections.abc import Iterator
-from copy import deepcopy
 from itertools import chain
 from math import inf
 from pathlib import Path
@@ -17,11 +16,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from src.core.errors import UserError
 
-_MOST_REPEATED = 1_000_000  # characters that aliases make of a text which is shorter itself
+_MOST_REPEATED = 1_000_000  # characters to which aliases may expand a shorter text
 
 
 class NotYaml(ValueError):
-    """Text that is not YAML. `place`: " line 3" where it is known, else empty."""
+    """Report text that is not YAML. place: " line 3" where it is known, else empty."""
 
     def __init__(self, problem: str, place: str = "") -> None:
         super().__init__(problem)
@@ -29,10 +28,10 @@ class NotYaml(ValueError):
 
 
 def read_yaml(text: str | bytes) -> Any:
-    """Return what the text holds.
+    """Return the content of the text.
 
-    Raise `NotYaml`, for tags of Python's objects too, and where aliases make far more of the text than it has, or hold
-    themselves.
+    Raise `NotYaml` if it is not valid, has tags of Python objects, or has aliases that contain themselves or expand it
+    to far more than its own length.
     """
     try:
         yaml = YAML(typ="safe", pure=True)
@@ -50,18 +49,18 @@ def read_yaml(text: str | bytes) -> Any:
 
 
 def _characters(node: Node, counted: dict[Node, float]) -> float:
-    """Count the characters of a node's values, and one for each value, as often as aliases repeat them."""
+    """Count the characters of all values in a node, plus one for each value; what aliases repeat counts every time."""
     if isinstance(node, ScalarNode):
         return 1 + len(node.value)
     if node not in counted:
-        counted[node] = inf  # which stays where the node holds itself
+        counted[node] = inf  # stays infinite if the node contains itself
         parts = chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
         counted[node] = 1 + sum(_characters(part, counted) for part in parts)
     return counted[node]
 
 
 def yaml_lines(text: str) -> dict[str, int]:
-    """Return the line of each key of a map, and of those in it, by dotted name: `train.optimizer.lr`."""
+    """Return the line number of every key, nested ones too, by dotted name: `train.optimizer.lr`."""
 
     def lines(node: MappingNode, above: str) -> Iterator[tuple[str, int]]:
         for key, value in node.value:
@@ -73,10 +72,9 @@ def yaml_lines(text: str) -> dict[str, int]:
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return what the text holds. Raise `ValueError`, for whole numbers of more than 64 bits too."""
+    """Return the content of the text. Raise `ValueError` if it is not valid, or has an integer of more than 64 bits."""
     try:
-        # What can be copied is not too deep for what reads it: a copy takes more of the stack.
-        return deepcopy(json.loads(text, parse_int=_integer))
+        return json.loads(text, parse_int=_integer)
     except RecursionError as error:
         raise ValueError(str(error)) from None
 
@@ -88,21 +86,20 @@ def _integer(digits: str) -> int:
 
 
 def keys(content: Any) -> dict[str, Any]:
-    """Return what was read, as keys and values; an empty text has none. Raise `ValueError` for anything else."""
+    """Return the content of a document if it is a map; of an empty document, an empty map. Raise `ValueError` else."""
     if content is not None and not isinstance(content, dict):
         raise ValueError("it holds no keys")
     return content or {}
 
 
 def read_object(path: Path, remedy: str = "run dvc repro") -> dict[str, Any]:
-    """Return keys and values of a JSON file. Raise `UserError`, which ends with the `remedy`, if it is missing or
-    damaged."""
+    """Return the keys and values of a JSON file.
+
+    Raise `UserError`, which ends with the `remedy`, if the file is missing or damaged.
+    """
     try:
-        content = read_json(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("it holds no keys")
+        return keys(read_json(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {remedy}") from None
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): {remedy}") from None
-    return content

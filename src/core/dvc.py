@@ -1,6 +1,6 @@
-"""Read `dvc.yaml`, `dvc.lock` and `….dvc`, those of older commits and other branches too.
+"""Read `dvc.yaml`, `dvc.lock` and `….dvc` files, also as older commits and other branches have them.
 
-What is wrong with one is a `ValueError` of one line.
+A damaged one raises `ValueError` with a message of one line.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _Output = _Path | Annotated[dict[_Path, Any], Field(min_length=1)]  # a path, or
 
 
 class _Stage(BaseModel):
-    """Hold what is read here of a stage of a `dvc.yaml`, which may have more."""
+    """Hold the fields of a stage in `dvc.yaml` that are read here; it may have others."""
 
     params: list[Any] = []
     deps: list[_Path] = []
@@ -30,12 +30,12 @@ class _Stage(BaseModel):
 
 class _File(BaseModel):
     path: _Path
-    md5: str = ""
+    md5: Annotated[str, Field(pattern=r"^([0-9a-f]{32}(\.dir)?)?$")] = ""
     size: int = 0
 
 
 class _Locked(BaseModel):
-    """Hold what is read here of a stage of a `dvc.lock`."""
+    """Hold the fields of a stage in `dvc.lock` that are read here."""
 
     cmd: str | list[str]
     params: dict[str, dict[Any, Any]] = {}
@@ -64,13 +64,13 @@ def _stages(text: str | bytes, shape: TypeAdapter[Any]) -> dict[str, Any]:
 
 
 def written(stage: Mapping[str, Any], *kinds: str) -> list[Path]:
-    """Return what a stage of a `dvc.yaml` writes, of all kinds (`outs`, `metrics`, `plots`) or of some."""
+    """Return the paths that a stage of a `dvc.yaml` writes: of all kinds (`outs`, `metrics`, `plots`), or of some."""
     entries = [entry for kind in kinds or ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
     return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
 
 
 def read_pointer(text: str | bytes) -> str:
-    """Return the MD5 of what a `….dvc` file stands for."""
+    """Return the MD5 of the data that a `….dvc` file stands for."""
     match keys(read_yaml(text)):
         case {"outs": [{"md5": str(md5)}, *_]}:
             return md5
@@ -78,7 +78,7 @@ def read_pointer(text: str | bytes) -> str:
 
 
 def output_digest(path: Path) -> str | None:
-    """Return the MD5 that a `dvc.lock` has of a file or a folder; None where neither is there."""
+    """Return the MD5 of a file or folder as a `dvc.lock` records it; None if nothing is there."""
     if not path.is_dir():
         return digest(path) if path.is_file() else None
     files = [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]

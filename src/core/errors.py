@@ -15,7 +15,7 @@ from src.core import process
 
 MORE_MEMORY = "end other programs, or use a machine with more"  # if no setting is known to need less
 
-# What the operating system may refuse although the code is right, and what to do about it.
+# Errors of the operating system that are no bugs, and what to do about them.
 _OPERATING_SYSTEM = {
     errno.ENOENT: "missing: run dvc repro, which makes what a stage needs",
     errno.ENOSPC: "the disk is full: free some space and start again",
@@ -26,10 +26,6 @@ _OPERATING_SYSTEM = {
     errno.EISDIR: "a folder stands where a file should be: move it away",
     errno.ENOTDIR: "a file stands where a folder should be: move it away",
     errno.EEXIST: "a file stands where a folder should be: move it away",
-    errno.ENOTEMPTY: "another program writes into it: end that and start again",
-    errno.ELOOP: "symbolic links lead in a circle: remove them",
-    errno.ENAMETOOLONG: "the name is too long: shorten it",
-    errno.EIO: "the disk fails: check it, then start again",
 }
 
 
@@ -38,7 +34,7 @@ class UserError(Exception):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell if an error of Python, numpy or torch is that; torch raises a plain `RuntimeError` for a CPU's memory."""
+    """Tell if an error means that memory ran out. torch raises a plain `RuntimeError` for the memory of a CPU."""
     message = str(error).lower()
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
@@ -49,13 +45,13 @@ def out_of_memory(error: BaseException) -> bool:
 def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
     """Run `main` as a command line, and end the process: with exit code 0, or as `exit_on_user_error` does.
 
-    Ctrl-C ends with exit code 130, SIGTERM with 143, as shells expect, and a program whose output nobody reads any
-    more with 141. What the encoding of the output cannot say (`PYTHONIOENCODING=ascii`) is written as `\\u00e9`.
+    The exit code is 130 after Ctrl-C and 143 after SIGTERM, as shells expect, and 141 if the reader of the output has
+    ended. Characters that the output cannot encode, as in names that are not UTF-8, are written as `\\udce9`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # silent so far: `process.end_with_dvc`
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # so far it ended us silently: `process.end_with_dvc`
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with exit_on_user_error(less_memory):
         if not Path("src/core/errors.py").is_file():
@@ -73,9 +69,9 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
 def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
     """End the process if the block raises a `UserError`: with one line on stderr and exit code 2.
 
-    A full disk, a read-only folder and a refused permission are reported likewise, with the file's name, and so is
-    memory that does not suffice, with what makes the program need `less_memory`. Every other exception is a bug and
-    keeps its traceback.
+    Errors of the operating system that the user can repair, such as a full disk or a refused permission, are reported
+    in the same way, with the file's name, and so is an operator that is not deterministic. Where memory runs out, the
+    line ends with `less_memory`: how to need less. Every other exception is a bug and keeps its traceback.
     """
     try:
         yield
@@ -93,6 +89,8 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         name = error.filename if error.filename2 is None else error.filename2
         _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
+        if "does not have a deterministic implementation" in str(error):
+            _leave(f"{str(error).split()[0]} is not deterministic on this device: set train.deterministic to false", 2)
         if not out_of_memory(error):
             raise
         _leave(f"out of memory: {less_memory}", 2)
@@ -110,9 +108,9 @@ def _output_is_closed() -> bool:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    # What others named must not steer the terminal.
+    # Names that others gave may hold characters that control the terminal.
     words = " ".join(message.split())
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words)
-    sys.stderr.write(f"error: {line}\n")  # in one piece: several processes may say what is wrong at the same moment
+    sys.stderr.write(f"error: {line}\n")  # in one piece, since several processes may report at the same moment
     sys.stderr.flush()
     sys.exit(code)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def check_writable(*folders: Path) -> None:
-    """Raise `OSError` if one of the folders, which are made if they are missing, cannot be written: better before hours
-    of work than after them."""
+    """Make the folders where they are missing, and raise `OSError` if one cannot be written to.
+
+    It is better to learn that before hours of work than after them.
+    """
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -29,11 +31,12 @@ def check_writable(*folders: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at the end of the block it is synced and renamed to `path`.
 
-    If the block raises, the temporary file is removed and `path` is as it was. What killed processes left is removed.
+    If the block raises, the temporary file is removed and `path` is as it was. Temporary files of killed processes are
+    removed, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        import psutil  # hardly ever
+        import psutil  # is needed so rarely that not every program should load it
 
         pid = left.name.split(".")[-2]
         if pid.isdecimal() and len(pid) < 10 and not psutil.pid_exists(int(pid)):
@@ -59,9 +62,9 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Let an `OSError` about `temporary`, a file below it, or without a file name speak of `path`, the user's own.
+    """Let each `OSError` of the block name `path`, which the user knows, instead of `temporary` or a file below it.
 
-    Copying names both files in its errors, writing to an open file names none.
+    An error of copying names two files, one of writing to an open file names none.
     """
     try:
         yield
@@ -87,9 +90,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
-    """Write an .npz; equal arrays give equal files, with every Python: numpy's own have other headers from 3.11.4 on.
+    """Write an .npz whose bytes depend on the arrays alone: those of `numpy.savez` depend on the version of Python.
 
-    Not compressed: other versions of zlib, which Python or the system brings along, write other bytes.
+    It is not compressed, since versions of zlib compress to different bytes.
     """
     import numpy as np  # not every stage that writes text needs it
 

@@ -1,4 +1,7 @@
-"""Ask git where the code stands, by commit and difference, and what it keeps of files; without git, say less."""
+"""Ask git from which commit the code comes and how it differs, and for files as commits have them.
+
+Without git nothing fails; less is known.
+"""
 
 import subprocess
 from collections.abc import Sequence
@@ -10,7 +13,7 @@ from src.core.errors import UserError
 # Code and what decides how it runs. Results (reports/, dvc.lock) and data change with every run and are not code.
 _CODE = ("src", "stages", "dvc.yaml", "pyproject.toml", "requirements.lock")
 
-# Whatever the user's git configuration says, the patch is one that `git apply` takes.
+# `git apply` takes such a patch, whatever the user's configuration of git says.
 _PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 
 
@@ -49,11 +52,11 @@ def git(*arguments: str) -> str:
 
 
 def versions(path: Path) -> list[tuple[str, bytes]]:
-    """Return a file as each commit left it that changed it, with the commit, newest first.
+    """Return every version of a file that a commit made, with the commit, newest first.
 
-    Those of branches and tags: DVC's experiments, which its own refs hold, were not committed by anyone.
+    Only commits of branches and tags count: DVC keeps experiments as commits, too, in refs of its own.
     """
-    # Full: also what lies on a side of a merge whose result was not taken.
+    # --full-history: also versions on a side of a merge that the merge did not take.
     among = ("--branches", "--tags", "--remotes", "HEAD")
     log = git("log", *among, "--full-history", "--date-order", "--format=%H", "--", path.as_posix())
     commits = log.split()

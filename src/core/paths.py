@@ -1,4 +1,4 @@
-"""Say where everything is; nothing else spells a path. All are relative to the root, where commands run."""
+"""Name every file and folder; no other module spells a path. All are relative to the root, where commands run."""
 
 import os
 from pathlib import Path
@@ -52,8 +52,10 @@ BEST = TUNING / "best.json"
 
 
 def main_root() -> Path:
-    """The clone's own root. `dvc exp run --temp` and `--queue` work in copies that are deleted afterwards; DVC names
-    the clone they came from in `DVC_ROOT`, and what must outlive the copy goes there."""
+    """Return the root of the clone, where files lie that outlive an experiment.
+
+    `dvc exp run --temp` and `--queue` work in copies that are deleted afterwards; DVC names the clone in `DVC_ROOT`.
+    """
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
@@ -63,26 +65,26 @@ def downloads() -> Path:
 
 
 def features_folder() -> Path:
-    """Return where the features lie that frozen networks make of the prepared images, so as to compute them once."""
+    """Return where the features of frozen networks are kept, so that they are computed once."""
     return main_root() / ".cache" / "features"
 
 
 def states() -> Path:
-    """Return where the states lie from which interrupted trainings go on."""
+    """Return where the states are kept from which interrupted trainings go on."""
     return main_root() / ".cache" / "state"
 
 
 def costs() -> Path:
-    """Return where each training writes its seconds and its memory, which only this clone has."""
+    """Return where each training writes its seconds and its memory, which differ from machine to machine."""
     return main_root() / ".cache" / "costs"
 
 
 def shown(path: Path) -> str:
-    """Return the path as a message names it: short where it lies in the folder in which the user is."""
+    """Return the path as messages show it: relative where it lies below the user's folder."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def searches() -> Path:
-    """Optuna's journals of searches. They outlive the copies of temporary experiments, and reruns of the stage."""
+    """Return where Optuna's journals of searches lie; DVC would delete them before a rerun if they were outputs."""
     return main_root() / ".cache" / "searches"

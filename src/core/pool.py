@@ -30,7 +30,7 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Yield `work(item)` for each of `items`, in their order, computed in `threads`.
 
-    At most `ahead` of them, by default as many as there are threads, are under way or wait while one is used.
+    At most `ahead` results, by default one for each thread, are being computed or wait to be used.
     """
     ahead = threads if ahead is None else ahead
     window: deque[Future[Result]] = deque()

@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Ended(KeyboardInterrupt):
-    """Treat SIGTERM and SIGHUP like Ctrl-C: what closes a run at the one does so at the other."""
+    """Stand for SIGTERM or SIGHUP; being a `KeyboardInterrupt`, it is cleaned up after as Ctrl-C is."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -71,8 +71,11 @@ def end_with_dvc() -> None:
 
 
 def _adopted(parent: int) -> bool:
-    """Tell whether `parent` took this process over from a dead one: DVC is in the session of its stages, which only
-    torchrun gives one of their own. Where a container has one session for all, nobody can tell."""
+    """Tell if DVC died so early that `parent` is not DVC, but the process that took over its children.
+
+    DVC is in the same session as its stages; only torchrun starts processes in sessions of their own. Where a container
+    has one session for everything, this cannot be told.
+    """
     session = os.getsid(0)
     try:
         return session not in (os.getpid(), os.getsid(parent))

@@ -39,14 +39,12 @@ def read_corrections() -> Iterator[Correction]:
     if not CORRECTIONS.exists():
         return
     try:
-        records = read_table(CORRECTIONS.name, CORRECTIONS.read_bytes())
+        table = read_table(CORRECTIONS.name, CORRECTIONS.read_bytes())
     except csv.Error as error:
         raise UserError(f"{CORRECTIONS} is no table that can be read ({error}): repair it") from None
-    for line, record in records:
-        if missing := set(COLUMNS[:3]) - record.keys():
-            raise UserError(f"{CORRECTIONS} has no column {min(missing)}: its first line is {','.join(COLUMNS)}")
-        if "\ufffd" in str(record):
-            raise UserError(f"{CORRECTIONS}, line {line} is not UTF-8: save it as such")
+    if missing := [column for column in COLUMNS[:3] if column not in table.columns]:
+        raise UserError(f"{CORRECTIONS} has no column {missing[0]}: its first line is {','.join(COLUMNS)}")
+    for line, record in table.records:
         # As the names of the source: macOS writes é as two characters.
         values = (unicodedata.normalize("NFC", record[column] or "").strip() for column in COLUMNS[:3])
         found = Correction(line, *values)

@@ -1,23 +1,29 @@
-"""Read labels from a table beside the photos: CSV, or the `metadata.jsonl` of Hugging Face's imagefolder.
+"""Read labels from tables beside the photos: CSV, or the `metadata.jsonl` of Hugging Face's imagefolder.
 
-A table is known by its columns: `file` (or `file_name`, `filename`, `image`) and `label` (or `class`). `group` and
-`split` are optional. Files are named from the table's folder on, or by their name alone where it is the only one.
+A table of labels is known by its columns: `file` (or `file_name`, `filename`, `image`) and `label` (or `class`). Files
+are named from the table's folder on, or by their name alone where it is the only one; with or without their ending.
+`group` and `split` are optional; without a column for it, the name of the table gives the split: `test.csv`.
 """
 
+import codecs
 import csv
 import io
-import json
+import posixpath
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from src.core.documents import read_json
 from src.core.errors import UserError
-from src.data.layout import Layout, counted, listed, number_classes, split_named, splits_by_folder
+from src.data.layout import SPLIT_WORDS, Layout, counted, listed, number_classes, split_named, splits_by_folder
+from src.data.splitting import FREE
 
 TABLES = (".csv", ".tsv", ".jsonl")
-_FILE, _LABEL = ("file", "file_name", "filename", "image"), ("label", "class")
+ONE_CLASS = "a photo has one class here: name one alone, or leave out the photos of several"
+_COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("group",), ("split",))
 
 
 class Row(NamedTuple):
@@ -26,54 +32,98 @@ class Row(NamedTuple):
     split: str  # empty: none
 
 
-def read_labels(name: str, content: bytes, rows: dict[str, Row]) -> bool:
-    """Add a table's rows, by the names of their files, to those of other tables. Return False if it is no such table.
+class Table(NamedTuple):
+    columns: list[str]
+    records: list[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
 
-    Raise `UserError` naming the line that lacks a value, or contradicts another line; and for a table that is called
-    `labels` or `metadata` and is damaged, or `labels` and has other columns.
+
+def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[str, Row]) -> list[str]:
+    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return the names of other tables.
+
+    Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line; a
+    damaged table called `labels` or `metadata`; and without labels another table that seems to hold them.
     """
-    try:
-        records = read_table(name, content)
-    except (TypeError, ValueError, csv.Error) as error:
-        if PurePosixPath(name).stem.lower() in ("labels", "metadata"):
-            raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
-        return False
-    columns = {str(column).strip().lower(): column for column in records[0][1]} if records else {}
-    file, label = (next((columns[name] for name in known if name in columns), None) for known in (_FILE, _LABEL))
-    if file is None or label is None:
-        if PurePosixPath(name).stem.lower() == "labels":
-            raise UserError(
-                f"{name} has no columns file and label, but {listed([*columns])}: name them so, or remove it"
-            )
-        return False
-    for number, record in records:
-        if "\ufffd" in str(record):
-            raise UserError(f"{name}, line {number} is not UTF-8: save it as such")
-        if any(record.pop(None, ())):
-            raise UserError(f"{name}, line {number}: more values than columns: put what has a comma in quotes")
-        values = [record.get(column) for column in (file, label, columns.get("group"), columns.get("split"))]
-        path, *rest = ("" if value is None else str(value).strip() for value in values)
-        if not path or not rest[0]:
-            raise UserError(f"{name}, line {number}: file or label is empty: fill it in, or remove the line")
-        path = unicodedata.normalize("NFC", path).replace("\\", "/").removeprefix("./")
-        path = f"{name[: name.rfind('/') + 1]}{path}"
-        if rows.setdefault(path, Row(*rest)) != Row(*rest):
-            raise UserError(f"{name}, line {number}: {path!r} has other values in another line: keep one")
-    return True
+    used: dict[str, int] = {}
+    ignored: list[str] = []
+    others: dict[str, Table] = {}
+    for name, content in tables.items():
+        called = PurePosixPath(name).stem.lower()
+        if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
+            continue
+        try:
+            table = read_table(name, content)
+        except (TypeError, ValueError, csv.Error) as error:
+            if called in ("labels", "metadata"):
+                raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
+            continue
+        columns = {column.strip().lower(): column for column in table.columns}
+        chosen = [next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS]
+        if chosen[0] is None or chosen[1] is None:
+            if called == "labels":
+                found = listed(table.columns) or "none"
+                raise UserError(f"{name} has no columns file and label, but {found}: name them so, or remove it")
+            others[name] = table
+            continue
+        if not table.records:
+            raise UserError(f"{name} has no line below its columns: fill it in, or remove it")
+        named: set[str] = set()
+        split_of_all = split_in(name)
+        for number, record in table.records:
+            place = f"{name}, line {number}"
+            if "\ufffd" in str(record):
+                raise UserError(f"{place} is not UTF-8: save it as such")
+            if any(record.pop(None, ())):
+                raise UserError(f"{place}: more values than columns: put what has a comma in quotes")
+            values = [record.get(column) for column in chosen]
+            if isinstance(values[1], list | dict):
+                raise UserError(f"{place}: the label is {values[1]!r}: {ONE_CLASS}")
+            file, label, group, split = ("" if value is None else str(value).strip() for value in values)
+            if not file or not label or not label.isprintable():
+                raise UserError(f"{place}: file or label is empty or cannot be printed: correct or remove the line")
+            row = Row(label, group, split if chosen[3] else split_of_all)
+            path = _path(name, file)
+            named.add(path)
+            if rows.setdefault(path, row) != row:
+                raise UserError(f"{place}: {path!r} has other values in another line: keep one")
+        used[name] = len(named)
+        ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
+    if used:
+        sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
+        rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
+        print(f"labels of {listed(sources, 5)}{rest}")
+    if not rows:
+        for name, table in others.items():
+            _check_other(name, table, photos)
+    return [name for name in tables if name not in used]
 
 
-def read_table(name: str, content: bytes) -> list[tuple[int, dict[Any, Any]]]:
-    """Return the records of CSV or JSON lines, by column, each with the number of its last line.
+def read_table(name: str, content: bytes) -> Table:
+    """Return what CSV or JSON lines hold. What is not UTF-8 or UTF-16 stands as U+FFFD in it.
 
-    What is not UTF-8 stands as U+FFFD in them. Raise `TypeError`, `ValueError` or `csv.Error` if it is no table.
+    Raise `TypeError`, `ValueError` or `csv.Error` if it is no table.
     """
-    text = content.decode("utf-8-sig", "replace")  # Excel begins with a mark, and may save another encoding
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # Excel writes marks, and other encodings
     if name.lower().endswith(".jsonl"):
         lines = enumerate(text.split("\n"), 1)
-        return [(number, dict(json.loads(line))) for number, line in lines if line.strip()]
+        records = [(number, dict(read_json(line))) for number, line in lines if line.strip()]
+        return Table([*dict.fromkeys(column for _, record in records for column in record)], records)
     header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count), strict=True)
-    return [(reader.line_num, record) for record in reader]
+    reader = csv.DictReader(io.StringIO(text, None), delimiter=max(",;\t", key=header.count), strict=True)
+    records = [(reader.line_num, record) for record in reader]
+    return Table([*(reader.fieldnames or ())], records)
+
+
+def split_in(name: str) -> str:
+    """Return the split that the name of a table (`test_labels.csv`) or of its folder says, empty for train or none.
+
+    Hugging Face's `train-00000-of-00003.parquet` says it always, be it one that we do not know.
+    """
+    path = PurePosixPath(name)
+    if shard := re.fullmatch(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?", path.stem):
+        return shard[1]
+    words = SPLIT_WORDS.keys() & re.split(r"[\W\d_]+", f"{path.parent.name} {path.stem}".lower())
+    return next((word for word in words if len(words) == 1 and SPLIT_WORDS[word] != FREE), "")
 
 
 def labelled_layout(
@@ -81,30 +131,85 @@ def labelled_layout(
 ) -> Layout:
     """Return classes, splits and groups of images from their rows. Raise `UserError` if the two do not fit.
 
-    Without a column `split`, folders `train/`, `validation/` and `test/` give it, as without a table.
+    Where no row has a split, folders `train/`, `validation/` and `test/` give it, as without a table.
     """
-    row_of: dict[str, str] = {}  # by the image's name: its own, or without the folders below that of the table
-    for name in (*names, *unreadable):
-        *folders, base = name.split("/")
-        places = ("/".join((*folders[:depth], base)) for depth in range(len(folders), -1, -1))
-        if found := next((place for place in places if place in rows), None):
-            row_of[name] = found
-    count = Counter(row_of.values())
-    if lost := [path for path in rows if count[path] != 1]:
+    labels = {row.label for row in rows.values()}
+    parts = {label: re.split(r"[\s,;|]+", label) for label in labels}
+    if several := [repr(label) for label in parts if len(parts[label]) > 1 and labels.issuperset(parts[label])]:
+        raise UserError(f"{listed(sorted(several), 3)} as labels: {ONE_CLASS}; if that is one class, write it with _")
+    photos = [*names, *unreadable]
+    row_of = _named(photos, rows)
+    known = set(row_of.values())
+    if lost := [path for path in rows if path not in known]:
+        alike = {PurePosixPath(name).stem.casefold(): name for name in photos}
+        near = next((alike[stem] for path in lost if (stem := PurePosixPath(path).stem.casefold()) in alike), "")
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
-            f"{listed(lost, 3)}: write names with their ending, from the table's folder on, or remove the table"
+            f"{listed(lost, 3)}{f' (it holds {near!r})' if near else ''}: write names as they are there, from the "
+            "table's folder on, or remove the lines"
         )
     if bare := [name for name in names if name not in row_of]:
         raise UserError(
             f"the table of labels does not name {counted(len(bare), 'image')} of the source: {listed(bare, 3)}: "
-            "add them, or remove the table"
+            "add them, or remove these photos or the table"
         )
     chosen = [rows[row_of[name]] for name in names]
-    if gone := sorted({row.label for row in rows.values()} - {row.label for row in chosen}):
+    if gone := sorted(labels - {row.label for row in chosen}):
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     divided = any(row.split for row in chosen)
     official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)
+    if FREE not in official:
+        raise UserError(
+            "the tables of labels have no photo of train: correct their column split, or names such as test.csv"
+        )
     layout = number_classes([row.label for row in chosen], official, classes)
     groups = [row.group or name for name, row in zip(names, chosen, strict=True)]
     return layout._replace(groups=groups) if any(row.group for row in chosen) else layout
+
+
+def _path(table: str, file: str) -> str:
+    """Return the path in the source that a table's line means."""
+    folder = table[: table.rfind("/") + 1]
+    return posixpath.normpath(folder + unicodedata.normalize("NFC", file).replace("\\", "/"))
+
+
+def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
+    """Return the path by which each photo is named, where that names no other.
+
+    `a/b/1.jpg` is named by its own path, and by its name in a table of `a` or of the top: `a/1.jpg`, `1.jpg`; each also
+    without `.jpg`.
+    """
+    found: dict[str, str] = {}
+    for photo in photos:
+        *folders, base = photo.split("/")
+        bases = base, base.rpartition(".")[0]
+        places = ("/".join((*folders[:depth], each)) for depth in range(len(folders), -1, -1) for each in bases)
+        if path := next((place for place in places if place in paths), None):
+            found[photo] = path
+    count = Counter(found.values())
+    return {photo: path for photo, path in found.items() if count[path] == 1}
+
+
+def _check_other(name: str, table: Table, photos: Sequence[str]) -> None:
+    """Raise `UserError` if a table without the two columns names at least half of the photos, as one of labels does.
+
+    Two kinds do no harm: a table in a class folder, and one with a column that has one value for each of these folders.
+    """
+    folder = name[: name.rfind("/") + 1]
+    above = all(photo.startswith(folder) for photo in photos) or PurePosixPath(folder).name.lower() in SPLIT_WORDS
+    for column in table.columns if above and len(table.columns) > 1 else ():
+        records = {_path(name, str(record.get(column)).strip()): record for _, record in table.records}
+        row_of = _named(photos, records)
+        if 2 * len(row_of) < len(photos):
+            continue
+        for other in table.columns:
+            pairs = {
+                (PurePosixPath(photo).parent.name, str(records[path].get(other))) for photo, path in row_of.items()
+            }
+            folders, values = map(set, zip(*pairs, strict=True))
+            if len(pairs) == len(values) == len(folders) > 1:
+                return
+        raise UserError(
+            f"{name} names {len(row_of):,} of the photos in its column {column!r}: rename it to 'file', and the one "
+            "with the class's name to 'label', or remove the table"
+        )

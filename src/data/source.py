@@ -1,72 +1,77 @@
-"""Read the files of `data/raw` one by one: those in archives, and rows of Parquet files as photos in class folders.
+"""Read the files of `data/raw` one by one: those in archives, and rows of Parquet files as photos with their labels.
 
 Hugging Face stores data sets as Parquet: an image's bytes in `image.bytes`, its class in `label`, by number where the
-file's metadata names the classes, and the split in the file's name (`train-00000-of-00003.parquet`, `test.parquet`) or
-that of its folder.
+file's metadata names the classes, and the split in the name of the file or of its folder.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
 
+from src.core.documents import read_json
 from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, damage_reported, is_archive, members, too_large
-from src.data.layout import SPLIT_WORDS, is_generated
+from src.data.labels import ONE_CLASS, Row, split_in
+from src.data.layout import is_generated
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")
 _ROWS = 64  # that are read at a time: photos may have megabytes
-_NUMBERED = re.compile(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?")
 
 
-def source_files(max_bytes: int) -> Iterator[Member]:
+def source_files(max_bytes: int) -> Iterator[tuple[Member, Row | None]]:
     """Yield every file, in the order of the source; folders of archives too, as `members` does.
 
-    Raise `UserError` where an archive, or all Parquet files, hold more than `max_bytes`.
+    Photos of Parquet files come with their labels. Raise `UserError` where an archive, or all Parquet files, hold more
+    than `max_bytes`.
     """
     unpacked = 0  # from all Parquet files
+    places: dict[str, str] = {}  # the folder of each split of theirs: another holds another configuration of the set
     for path in sorted(RAW.iterdir()):
         single = Member(path.name, path.stat().st_size, path.read_bytes)
         for member in members(path, max_bytes, str(path)) if is_archive(path, str(path)) else [single]:
             if not member.name.lower().endswith(".parquet") or is_generated(member.name):
-                yield member
+                yield member, None
                 continue
-            for row in _rows(member):
-                if (unpacked := unpacked + row.size) > max_bytes:
+            split, folder = split_in(member.name), str(PurePosixPath(member.name).parent)
+            if split and places.setdefault(split, folder) != folder:
+                both = f"{places[split]!r} and {folder!r} both hold Parquet files of {split}"
+                raise UserError(f"{both}: give one of them alone as the source")
+            for photo, row in _rows(member, split):
+                if (unpacked := unpacked + photo.size) > max_bytes:
                     raise too_large(member.name, max_bytes)
-                yield row
+                yield photo, row
 
 
-def _rows(member: Member) -> Iterator[Member]:
-    """Yield each row as `[folder/][split/]class/file-number.jpg`; a file without both columns as it is.
+def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
+    """Yield each row as `file/number.jpg`, with its label; a file without both columns as it is.
 
     Raise `UserError` if the file is damaged, or has a row without image or class.
     """
     import pyarrow.parquet
 
-    path = PurePosixPath(member.name)
-    numbered = _NUMBERED.fullmatch(path.stem)
-    split = numbered[1] if numbered else path.stem if path.stem.lower() in SPLIT_WORDS else ""
     with damage_reported(member.name):
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(member.read()))
-        present = file.schema_arrow.names
-        image, label = (next((name for name in known if name in present), None) for known in (_IMAGE, _LABEL))
+        schema = file.schema_arrow
+        image, label = (next((name for name in known if name in schema.names), None) for known in (_IMAGE, _LABEL))
         if image is None or label is None:
-            yield member
+            yield member, None
             return
-        info = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")).get("info") or {}
-        names = info.get("features", {}).get(label, {}).get("names")
-        classes = dict(enumerate(names)) if names else None  # -1 is Hugging Face's number for none
+        if pyarrow.types.is_nested(schema.field(label).type):
+            raise UserError(f"{member.name}: {label} is {schema.field(label).type}: {ONE_CLASS}")
+        try:
+            info = read_json(schema.metadata[b"huggingface"])["info"]
+            classes = dict(enumerate(info["features"][label]["names"]))  # -1 is Hugging Face's number for none
+        except (KeyError, TypeError):
+            classes = None  # without names the numbers are the classes
         batches = file.iter_batches(_ROWS, columns=[image, label])
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
             name = row[label] if classes is None else classes.get(row[label])
-            if not isinstance(content, bytes) or name is None:
+            if not isinstance(content, bytes) or name is None or not str(name).strip():
                 lacks = f"row {number:,} has no bytes in {image}, or no class in {label}"
                 raise UserError(f"{member.name}: {lacks}: remove it, or the file")
             kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
-            place = path.parent / split / str(name).replace("/", "_") / f"{path.stem}-{number:07d}.{kind}"
-            yield Member(str(place), len(content), partial(bytes, content))
+            place = f"{member.name.rpartition('.')[0]}/{number:07d}.{kind}"
+            yield Member(place, len(content), partial(bytes, content)), Row(str(name).strip(), "", split)

@@ -44,12 +44,15 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
     own: dict[str, bytes] = {}  # a known data set's own files
-    labels: dict[str, Row] = {}
+    tables: dict[str, bytes] = {}  # by name, for what they say of photos can be judged when all of these are known
+    labels: dict[str, Row] = {}  # by the path of a photo
     others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
     unreadable: list[tuple[str, str]] = []  # name, reason
 
     def photos() -> Iterator[tuple[str, bytes]]:
-        for member in source_files(max_bytes):
+        for member, row in source_files(max_bytes):
+            if row:
+                labels[member.name] = row
             suffix = PurePosixPath(member.name).suffix.lower()
             if key := own_file(data.name, member.name):
                 own[key] = member.read()
@@ -57,6 +60,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 others.append(member.name)
             elif suffix in _ARCHIVES or (suffix not in SUFFIXES and re.search(r"\.tar\.\w+$", member.name.lower())):
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
+            elif suffix in TABLES:
+                tables[member.name] = member.read()
             elif member.size > BYTES_PER_PIXEL * max_pixels:
                 if suffix in SUFFIXES:
                     unreadable.append((member.name, f"{member.size:,} bytes are too many"))
@@ -64,8 +69,6 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                     others.append(member.name)
             else:
                 content = member.read()
-                if suffix in TABLES and read_labels(member.name, content, labels):
-                    continue
                 if suffix in SUFFIXES or is_image(content):
                     yield member.name, content
                 else:
@@ -87,8 +90,9 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         if len(sizes) == 1:  # of several sizes only these are still of interest
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
-    print_left_out(others)
     left_out = [name for name, _ in unreadable]
+    others += read_labels(tables, [*names, *left_out], labels) if names else tables
+    print_left_out(others)
     if own:
         if names:
             raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")

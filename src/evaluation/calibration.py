@@ -1,4 +1,5 @@
-"""Calibration on validation images: a temperature for confidence to agree with accuracy, and what is too improbable.
+"""Calibration on validation images: a temperature that makes confidence agree with accuracy, and the least probability
+at which a class remains possible.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599: dividing all
 logits by one temperature, fitted on validation images, repairs most of the miscalibration and changes no prediction.
@@ -20,15 +21,15 @@ _HALVINGS = 50  # of the range of log T, 9.2: to 1e-14
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float | None:
     """Find the temperature T that minimises the mean cross entropy of logits / T, (N, K), against labels (N,).
 
-    As a function of 1/T the cross entropy is convex; its slope, the mean of Σ_k p_k z_k − z_y, is brought to 0 by
-    bisection of log T. Return None without images, or if T would leave [0.01, 100]: if every image is recognised the
-    loss falls for ever as T → 0, if they are recognised no better than by chance, as T → ∞.
+    As a function of 1/T the cross entropy is convex; bisection of log T brings its slope, the mean of
+    Σ_k p_k z_k − z_y, to 0. Return None without images, or if T would leave [0.01, 100]: where every image is
+    recognised the loss falls for ever as T → 0, and where they are recognised no better than by chance, as T → ∞.
     """
     if not len(labels):
         return None
     scores = log_probabilities(logits)
     own = np.take_along_axis(scores, labels[:, None], axis=1)
-    margins = scores - own  # the slope's terms as differences: no cancellation where p_y is nearly 1
+    margins = scores - own  # differences keep the slope's digits where p_y is nearly 1
 
     def slope(temperature: float) -> float:
         return float((np.exp(log_probabilities(scores / temperature)) * margins).sum())
@@ -45,11 +46,11 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
 def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibration | None:
     """Fit a temperature, and find how probable a class must be to remain possible. Return None without images.
 
-    Logits (N, K) and labels (N,) are those of validation. Split conformal prediction with the least ambiguous sets
-    (Sadinle, Lei and Wasserman, 2019, arXiv 1609.00451): of new images as those of validation, the true class remains
-    in about the share `coverage`; in at least that, on average over data sets, if these images had chosen nothing
-    before, neither epoch nor temperature. Where even the most probable class does not remain, the image is like none
-    that was seen. Too few images for a coverage leave all classes possible.
+    Logits (N, K) and labels (N,) are those of validation. This is split conformal prediction with the least ambiguous
+    sets (Sadinle, Lei and Wasserman, 2019, arXiv 1609.00451): for about the share `coverage` of new images like those
+    of validation, the true class remains possible. (It would be at least that share, on average over data sets, had the
+    validation images not chosen epoch and temperature before.) Where even the most probable class is impossible, the
+    image is unlike those of training. Too few images for a coverage leave all classes possible.
     """
     if not len(labels):
         return None
@@ -58,12 +59,12 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
     own = np.sort(np.exp(np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]))
     least = {}
     for coverage in COVERAGES:
-        missed = int((1 - float(coverage)) * (len(own) + 1) + 1e-9)  # images that may be missed, of these and a new one
-        # Rounded down: what a processor's last bits leave just below is not to be lost.
+        missed = int((1 - float(coverage)) * (len(own) + 1) + 1e-9)  # images whose true class may be lost
+        # Rounded down, so that the last bits of another processor lose no class.
         least[coverage] = math.floor(1e6 * own[missed - 1]) / 1e6 if missed else 0.0
     return Calibration(temperature=temperature, least=least)
 
 
 def calibrated(spec: ModelSpec, logits: NDArray[np.floating], labels: NDArray[np.int64]) -> ModelSpec:
-    """Return the spec of a trained network with what its validation logits (N, K) and labels (N,) say of it."""
+    """Return the spec of a trained network with the calibration by its validation logits (N, K) and labels (N,)."""
     return spec.model_copy(update={"calibration": calibrate(logits, labels)})

@@ -1,4 +1,4 @@
-"""Accuracy by class and by group, and the confusion of classes; all from a predictions table."""
+"""Accuracy by class and by group, and the confusions of classes, from a table of predictions."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from src.stats.intervals import wilson
 def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
     """Return one row per class, from the columns `label` and `prediction`.
 
-    `accuracy` is the share of the class's own images that were recognised, with its 95 % Wilson interval; in the terms
-    of retrieval that is the class's recall. What cannot be computed is NaN: accuracy of a class without images,
-    precision of one that was never predicted.
+    `accuracy` is the share of the class's images that were recognised, which retrieval calls recall, with its 95 %
+    Wilson interval. NaN stands for the accuracy of a class without images, and for the precision of a class that was
+    never predicted.
     """
     counts = _confusion(predictions, classes)
     images, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
@@ -38,8 +38,8 @@ def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
 def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
     """Count how often each label got each prediction: `label,prediction,count` in the order of `classes`, no zeros.
 
-    Long instead of a K×K square, so that a diff shows a changed confusion as one line with both names, and 100 classes
-    stay readable.
+    A row for each pair, not a K×K square: so a diff shows a changed confusion as one line with both names, also of 100
+    classes.
     """
     counts = _confusion(predictions, classes)
     rows, columns = np.nonzero(counts)
@@ -55,8 +55,8 @@ def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
 def per_group(predictions: pandas.DataFrame, groups: Sequence[str] | None) -> pandas.DataFrame:
     """Return `group,images,correct,accuracy,ci_low,ci_high`, one row for each group in alphabetical order.
 
-    `groups` names the group (a patient, a scene) of each row of the predictions table; None: there are none, and no
-    rows. Intervals are Wilson's at 95 %.
+    groups: the group (a patient, a scene) of each row of the predictions, or None without groups, which gives no rows.
+    Intervals are Wilson's at 95 %.
     """
     names, places = np.unique(np.array(groups or [], dtype=object), return_inverse=True)
     right = (predictions["label"] == predictions["prediction"]).to_numpy()[: len(places)]

@@ -1,7 +1,7 @@
 """Corruptions of batches: shifts, noise, and the fast gradient sign attack.
 
-Every function takes pixels of 0 to 255 as images (N, H, W, C). What is not uint8 afterwards is float32 that was clipped
-to that range but not rounded: a change of less than 1/255 would else vanish, or grow.
+Every function takes images (N, H, W, C) with pixels of 0 to 255. Results that are not uint8 are float32, clipped to
+that range but not rounded, since rounding would remove changes below 1/255, or enlarge them.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from torch import Tensor
 from src.core.errors import UserError
 from src.models.classifier import Classifier
 
-# Down and right, for one pixel.
+# By one pixel: down, right.
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 
-# Whatever the run's seed, so that two models meet the same noise.
+# Not the run's seed, so that all models meet the same noise.
 SEED = 0
 _NORMAL, _UNIFORM = 1, 2
 
 
 def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
-    """Shift the images; zeros come in, as in training. Raises `UserError` if nothing would be left."""
+    """Shift the images; zeros move in, as in training. Raises `UserError` if nothing of an image would be left."""
     height, width = images.shape[1:3]
     if pixels >= min(height, width):
         raise UserError(
@@ -35,7 +35,7 @@ def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
 
 
 def draw_normal(images: Tensor, numbers: Sequence[int]) -> Tensor:
-    """Draw standard normal float32 (N, H, W, C): for each image a function of its number and its size alone."""
+    """Draw standard normal float32 (N, H, W, C), which depends for each image on its number and size alone."""
     drawn = [
         np.random.default_rng([SEED, _NORMAL, number]).standard_normal(images.shape[1:], np.float32)
         for number in numbers
@@ -44,19 +44,22 @@ def draw_normal(images: Tensor, numbers: Sequence[int]) -> Tensor:
 
 
 def draw_uniform(images: Tensor, numbers: Sequence[int]) -> Tensor:
-    """Draw float32 (N, H, W, 1) in [0, 1), one for all channels of a pixel; as independent as `draw_normal`."""
+    """Draw float32 (N, H, W, 1) in [0, 1), the same for all channels; each image's by its number, as `draw_normal`."""
     shape = (*images.shape[1:3], 1)
     drawn = [np.random.default_rng([SEED, _UNIFORM, number]).random(shape, np.float32) for number in numbers]
     return torch.from_numpy(np.stack(drawn)).to(images.device)
 
 
 def gaussian(images: Tensor, noise: Tensor, std: float) -> Tensor:
-    """Add `std` times what `draw_normal` drew; `std` is in units of pixels in [0, 1]."""
+    """Add `std` times the noise of `draw_normal`; `std` is in units of pixels in [0, 1]."""
     return (images + 255 * std * noise).clamp(0, 255)
 
 
 def salt_pepper(images: Tensor, noise: Tensor, share: float) -> Tensor:
-    """Turn `share` of the pixels, as `draw_uniform` drew them, black or white; a larger share includes a smaller."""
+    """Make the `share` of the pixels that the noise of `draw_uniform` chooses black or white.
+
+    The pixels of a smaller share are among those of a larger one.
+    """
     peppered = images.masked_fill(noise < share / 2, 0)
     return peppered.masked_fill(noise >= 1 - share / 2, 255)
 
@@ -72,8 +75,8 @@ def attack(images: Tensor, signs: Tensor, epsilon: float) -> Tensor:
 def gradient_signs(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
     """Return the sign (−1, 0 or 1) of the cross entropy's gradient at each pixel, float32 (N, H, W, C).
 
-    The gradient of −log p_y is 1 − p_y times that of log Σ_{k≠y} exp(z_k) − z_y, so both have one sign. The first
-    rounds to 0 for images that the network is sure of, as if they could not be attacked; the second never does.
+    The gradient of −log p_y is 1 − p_y times that of log Σ_{k≠y} exp(z_k) − z_y, so both have the same sign. The
+    second is computed: the first rounds to 0 where the network is sure, as if such an image could not be attacked.
     """
     pixels = images.float().requires_grad_()
     with torch.enable_grad():

@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def log_probabilities(logits: NDArray[np.floating]) -> Floats:
-    """Return the log-softmax of logits (N, K) in float64: no probability is 0. Raises `UserError` if not finite."""
+    """Return the log-softmax of logits (N, K) in float64. Raises `UserError` if a logit is not finite."""
     if not np.isfinite(logits).all():
         raise UserError(
             "the network's outputs are not finite numbers: training diverged; try a lower train.optimizer.lr"

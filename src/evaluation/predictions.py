@@ -1,4 +1,4 @@
-"""The predictions table: one row per image, with its name and class names; and the part of it that git keeps."""
+"""The table of predictions, with one row per image, and the part of it that git keeps."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -18,11 +18,10 @@ def predictions(
     """Return a row for each image, from logits (N, K) and labels (N,).
 
     Columns: `index,name,label,prediction,confidence,label_probability,label_rank`.
-    The probabilities are those that the loss is computed from, not calibrated, so that models can be compared by them.
-    `label` and `prediction` are class names; `label_rank` is 1 where the label is the most probable class. Written with
-    `tables.write`. Raises `UserError` if a logit is not finite.
+    The probabilities are not calibrated, so that models can be compared by them. `label` and `prediction` are names of
+    classes; `label_rank` is 1 where the label is the most probable class. Raises `UserError` if a logit is not finite.
     """
-    # A model that saw no image could not say how many classes it has.
+    # Without images, the logits' own shape does not tell the number of classes.
     scores = log_probabilities(logits.reshape(len(labels), len(classes)))
     predicted = scores.argmax(axis=1)
     each = np.arange(len(labels))
@@ -42,7 +41,7 @@ def predictions(
 def kept(table: pandas.DataFrame) -> pandas.DataFrame:
     """Return at most `MOST` rows, in their order: those whose names have the lowest digests.
 
-    So that two commits keep the same images, and can be compared by them.
+    So two commits keep the same images, and can be compared by them.
     """
     if len(table) <= MOST:
         return table
@@ -51,5 +50,5 @@ def kept(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def is_part(table: pandas.DataFrame) -> bool:
-    """Tell if a table that git keeps may have only a part of the images: as many rows as `kept` leaves at most."""
+    """Tell if a table may lack images, since it has as many rows as `kept` leaves at most."""
     return len(table) == MOST

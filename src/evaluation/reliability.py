@@ -1,4 +1,4 @@
-"""Does the network's confidence agree with its accuracy, before and after temperature scaling?"""
+"""How well confidence agrees with accuracy, before and after temperature scaling."""
 
 import numpy as np
 import pandas
@@ -30,13 +30,13 @@ def calibrated_metrics(
 def reliability(logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None) -> pandas.DataFrame:
     """Return the rows of a reliability diagram, one for each of the 15 bins of confidence that the ECE sums over.
 
-    Columns `bin_low,bin_high,images,confidence,accuracy`, the last two means over the bin's images, and those three
-    again as `…_calibrated`, of logits / temperature. What cannot be computed is NaN: means of a bin without images,
+    Columns are `bin_low,bin_high,images,confidence,accuracy`, the last two means over the bin's images, and the last
+    three once more as `…_calibrated`, of logits / temperature. The means of a bin without images are NaN, and so is
     everything calibrated without a temperature. Without images there are no rows.
     """
     ends = np.linspace(0, 1, ECE_BINS + 1)
     bins = pandas.DataFrame({"bin_low": ends[:-1], "bin_high": ends[1:]})
-    if not len(labels):  # without outputs the number of classes is unknown
+    if not len(labels):  # then the number of classes is unknown
         return bins[:0].reindex(columns=[*bins, *_MEASURED, *(f"{name}_calibrated" for name in _MEASURED)])
     plain = _by_bin(logits, labels)
     calibrated = plain * np.nan if temperature is None else _by_bin(logits / temperature, labels)

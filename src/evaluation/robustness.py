@@ -1,4 +1,4 @@
-"""Accuracy by strength of a corruption: the curves of `reports/robustness.csv` and their numbers for the metrics."""
+"""Accuracy by strength of a corruption: the curves of `reports/robustness.csv`, and their summary for the metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import check_gradient, full_precision
+from src.compute.device import full_precision
 from src.evaluation import corruptions
 from src.models.classifier import Classifier
 from src.stats.intervals import wilson
@@ -32,13 +32,11 @@ _UNCHANGED = Point("", 0)
 def robustness(classifier: Classifier, images: Batches, config: params.Robustness, batch_size: int) -> pandas.DataFrame:
     """Return `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, a row for each point of each curve.
 
-    All points are measured on the same images, `config.images` of them at most, drawn by a fixed seed: more include
-    those of fewer. Intervals are Wilson's. `batch_size` bounds memory and changes no corruption.
+    All points are measured on the same images: at most `config.images`, drawn by a fixed seed, so that a larger number
+    includes the images of a smaller one. Intervals are Wilson's. `batch_size` changes memory and no result.
     """
     if not len(images):
         return _table({}, 0)
-    if config.fgsm:
-        check_gradient(classifier, images.device)
     classifier.eval()
     order = np.random.default_rng(corruptions.SEED).permutation(len(images))
     chosen = torch.from_numpy(np.sort(order[: config.images]))
@@ -51,9 +49,9 @@ def robustness(classifier: Classifier, images: Batches, config: params.Robustnes
 
 
 def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
-    """Return `robustness_images`, and as `fgsm_0.005_accuracy` the accuracy at every strength above 0, if any.
+    """Return `robustness_images`, and the accuracy at every strength above 0, named as in `fgsm_0.005_accuracy`.
 
-    The accuracy at a shift is the mean over the four directions.
+    The accuracy at a shift is the mean over the four directions. Without curves return nothing.
     """
     if curves.empty:
         return {}
@@ -66,7 +64,7 @@ def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
 def corrupt(
     classifier: Classifier, images: Tensor, labels: Tensor, numbers: Sequence[int], config: params.Robustness
 ) -> Iterator[tuple[Point, Tensor]]:
-    """Yield the images (N, H, W, C) unchanged, then at every point with a strength above 0, curve by curve."""
+    """Yield the images (N, H, W, C) unchanged, then corrupted at every strength above 0, curve by curve."""
     yield _UNCHANGED, images
     for direction in corruptions.DIRECTIONS:
         for pixels in range(1, config.shifts + 1):

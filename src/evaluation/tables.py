@@ -1,4 +1,4 @@
-"""Tables in `reports/`: small CSV files that git diffs line by line and that keep class names as they are."""
+"""Tables in `reports/`: small CSV files that git compares line by line, and in which names stay as they are."""
 
 import io
 from pathlib import Path
@@ -8,12 +8,12 @@ import pandas
 from src.core import files
 from src.core.errors import UserError
 
-# Text, even where it reads "007", "NA" or "1e5".
+# These columns are text, even where it reads "007", "NA" or "1e5".
 _NAMES = ("class", "metric", "name", "label", "prediction", "group", "kind", "direction", "recipe")
 
 
 def write(path: Path, table: pandas.DataFrame) -> None:
-    """Write numbers with 6 decimals, a missing one as an empty field, Unix line ends, names quoted if they need it."""
+    """Write numbers with 6 decimals, NaN as an empty field, Unix line ends, and names quoted where they must be."""
     text: str = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     files.write_text(path, text)
 
@@ -41,7 +41,7 @@ def parse(content: bytes, *columns: str) -> pandas.DataFrame:
             keep_default_na=False,
             na_values={column: [""] for column in header if column not in _NAMES},
         )
-    except ValueError as error:  # pandas' own are such, and may have several lines
+    except ValueError as error:  # pandas' errors are such, too, and may have several lines
         raise ValueError(" ".join(str(error).split())) from None
     if missing := [column for column in columns if column not in header]:
         raise ValueError(f"it has no column {missing[0]}")

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the class probabilities of an image are the mean over altered copies of it."""
+"""Test-time augmentation: average the class probabilities of an image over altered copies of it."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from src.models.classifier import Classifier
 def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate) -> dict[str, float | int]:
     """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
 
-    Return nothing if it is switched off or there are no images.
+    Return nothing if `evaluate.tta` is none, or without images.
     """
     if config.tta == "none" or not len(images):
         return {}
@@ -28,15 +28,13 @@ def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate
 
 @torch.no_grad()
 @full_precision()
-def log_mean_probabilities(
-    classifier: Classifier, images: Batches, config: params.Evaluate, batch_size: int | None = None
-) -> Tensor:
+def log_mean_probabilities(classifier: Classifier, images: Batches, config: params.Evaluate) -> Tensor:
     """Return the logarithm of the copies' weighted mean class probabilities: float32 (N, K), in the images' order.
 
-    Summed as logarithms, so that no probability becomes 0. batch_size: None for the device's own.
+    They are summed as logarithms, so that no probability becomes 0.
     """
     classifier.eval()
-    batch_size = batch_size or evaluation_batch(images.device, images.image_shape)
+    batch_size = evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
         weighted = copies(batch, config)
@@ -46,11 +44,11 @@ def log_mean_probabilities(
 
 
 def copies(images: Tensor, config: params.Evaluate) -> Iterator[tuple[Tensor, float]]:
-    """Yield the images (N, H, W, C), their mirror images, and moved ones of both, each with its weight.
+    """Yield the images (N, H, W, C), their mirror images, and moved copies of both, each with its weight.
 
-    `flip_shift`: moved by 1 to `tta_shift` pixels in each direction, zeros coming in; 2 · (1 + 4 · `tta_shift`) copies
-    of equal weight. `flip_diagonal`: moved by a pixel down right and up left, the image mirrored at its edge coming in;
-    each of the 2 unmoved copies weighs as much as 2 of the 4 moved ones (K. Jordan, 2024, arXiv 2404.00498).
+    `flip_shift` moves by 1 to `tta_shift` pixels in each direction and fills with zeros: 2 · (1 + 4 · `tta_shift`)
+    copies of equal weight. `flip_diagonal` moves by a pixel down right and up left and fills with the image mirrored at
+    its edge; each of the 2 unmoved copies weighs as much as 2 of the 4 moved ones (K. Jordan, 2024, arXiv 2404.00498).
     """
     pixels = config.tta_shift if config.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
@@ -63,7 +61,7 @@ def copies(images: Tensor, config: params.Evaluate) -> Iterator[tuple[Tensor, fl
 
 
 def _framed(images: Tensor) -> Tensor:
-    """Return the images with a pixel more on each side, which repeats the second from the edge."""
+    """Add a pixel on each side that repeats the second pixel from the edge (N, H + 2, W + 2, C)."""
     for axis in (1, 2):
         last = images.shape[axis] - 1
         positions = torch.arange(-1, last + 2, device=images.device)

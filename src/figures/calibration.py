@@ -1,4 +1,4 @@
-"""The reliability diagram: can the model's confidence be trusted?"""
+"""The reliability diagram, which shows if the model's confidence can be trusted."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def reliability(path: Path, calibration: pandas.DataFrame) -> None:
 
     There are two panels if temperature scaling was fitted: before and after.
     """
-    scaled = bool(calibration["images_calibrated"].notna().any() and calibration["images_calibrated"].sum())
+    scaled = bool(calibration["images_calibrated"].sum())
     panels = [("", "as trained"), ("_calibrated", "after temperature scaling")][: 1 + scaled]
     errors = []  # the expected calibration error: mean |accuracy − confidence|, weighted by images
     for suffix, _ in panels:

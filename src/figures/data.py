@@ -25,7 +25,7 @@ def samples(
 ) -> None:
     """Draw `count` training images, class by class, from images (N, H, W, C) and labels (N,).
 
-    Every class gets as many, at least its first one; of more than a hundred classes, evenly spaced ones are shown.
+    Every class gets the same number, at least one; of more than a hundred classes, evenly spaced ones are shown.
     """
     present = np.unique(labels)
     shown = present[spread(len(present), max(count, _MOST_SAMPLED))]
@@ -51,7 +51,7 @@ def samples(
 
 
 def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], classes: Sequence[str]) -> None:
-    """Draw images per class, one panel per split; `counts` maps a split's name to its images per class (K,)."""
+    """Draw the number of images per class, a panel for each split; `counts` has them (K,) by the split's name."""
     filled = {split: np.asarray(numbers) for split, numbers in counts.items() if sum(numbers)}
     order = np.arange(len(classes))
     title = "Images per class"
@@ -80,7 +80,7 @@ def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], cl
 
 
 def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
-    """Draw images (N, H, W, C): one as it is, then as the training's augmentation changes it."""
+    """Draw images (N, H, W, C): the first as it is, the others as the training's augmentation changed it."""
     tiles = [Tile(image) for image in images]
     tiles[0] = Tile(images[0], [("", "original", "")], room=_PREVIEW_INCHES)
     starts = range(0, len(tiles), _PREVIEW_COLUMNS)
@@ -97,7 +97,7 @@ def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
 
 
 def duplicates_found(found: DuplicateSets) -> str:
-    """Return the numbers of sets of equal or nearly equal images in words."""
+    """Say in words how many sets of equal or nearly equal images were found."""
     sets = f"{found.images:,} images in {found.sets:,} set{'' if found.sets == 1 else 's'}"
     words = [f"{sets}, {found.conflicting:,} of them with different labels"]
     words += [f"{n:,} {split} images are among those of train" for split, n in found.beside_train.items() if n]
@@ -105,7 +105,7 @@ def duplicates_found(found: DuplicateSets) -> str:
 
 
 def duplicates(path: Path, found: DuplicateSets, images: Mapping[SplitName, NDArray[np.uint8]], kind: str) -> None:
-    """Draw the examples of equal or nearly equal images, a row for each set; of the splits whose images are given."""
+    """Draw examples of equal or nearly equal images, a row for each set, as far as `images` has their splits."""
     rows = [
         [
             [Tile(images[member.split][member.index], [(f"{member.split} ", Path(member.name).name, "")], _PAIR_INCHES)]

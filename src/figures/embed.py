@@ -1,4 +1,4 @@
-"""A picture as a page shows it."""
+"""Prepare pictures for a page, which sets their titles and captions as text."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ _CSS_INCH = 96  # CSS pixels
 
 
 class EmbeddedPicture(NamedTuple):
-    """Hold a picture without its title and caption, which the page sets as text."""
+    """Hold a picture without title and caption, and both as text."""
 
     name: str
     title: str

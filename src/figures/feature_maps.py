@@ -39,7 +39,7 @@ def feature_maps(path: Path, inspection: Inspection) -> None:
 
 
 def filter_maps(path: Path, inspection: Inspection) -> None:
-    """Draw every channel (2, O, h, w) of the chosen convolution, the image's and the shifted copy's."""
+    """Draw every channel (2, O, h, w) of the chosen convolution, for the image and for its shifted copy."""
     channels = inspection.maps.shape[1]
     shown = min(channels, _MOST_FILTERS)
     pairs = [list(map(Tile, _scaled(inspection.maps[:, number]))) for number in range(shown)]

@@ -1,4 +1,4 @@
-"""Every picture of a run, in the order of the page: the part in which it stands, its file's name, how it is drawn.
+"""Every picture of a run, in the order of the page, with the part of the page in which it stands.
 
 Title and caption stand in the function that draws the picture; the page takes both from the file.
 """
@@ -34,28 +34,29 @@ class Picture(NamedTuple):
 
 
 def pictures(run: Run) -> Iterator[Picture]:
-    """Yield the pictures that this run has something to show in."""
+    """Yield the pictures for which this run has something to show."""
     options, classes, test, inspection = run.options, run.dataset.classes, run.test.images, run.inspection
     if len(run.predictions):
         for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
             draw = partial(confusion_matrix, confusion=run.confusion, classes=classes, shares=shares)
             yield Picture("Results", name, draw)
-        if (run.confusion["label"] != run.confusion["prediction"]).any():
+        if wrong := (run.confusion["label"] != run.confusion["prediction"]).any():
             draw = partial(largest_confusions, images=test, confusion=run.confusion, predictions=run.predictions)
             yield Picture("Results", "confusions", draw)
         yield Picture("Results", "per_class_accuracy", partial(per_class_accuracy, per_class=run.per_class))
-        draw = partial(confident_mistakes, images=test, predictions=run.predictions, count=options.mistakes)
-        yield Picture("Results", "mistakes", draw)
+        if wrong:
+            draw = partial(confident_mistakes, images=test, predictions=run.predictions, count=options.mistakes)
+            yield Picture("Results", "mistakes", draw)
         draw = partial(sample_predictions, images=test, predictions=run.predictions, count=options.samples)
         yield Picture("Results", "predictions", draw)
-    if run.calibration is not None:
+    if len(run.calibration):
         yield Picture("Results", "reliability", partial(reliability, calibration=run.calibration))
-    if run.robustness is not None:
+    if len(run.robustness):
         yield Picture("Results", "robustness", partial(robustness, table=run.robustness))
 
     draw = partial(learning_curves, history=run.history, kept_epoch=run.training["best_epoch"])
     yield Picture("Training", "learning_curves", draw)
-    if run.steps is not None:
+    if len(run.steps):
         yield Picture("Training", "error_by_step", partial(error_by_step, steps=run.steps))
 
     draw = partial(samples, images=run.train.images, labels=run.train.labels, classes=classes, count=options.samples)
@@ -67,8 +68,7 @@ def pictures(run: Run) -> Iterator[Picture]:
     for name, kind, sets in ("equal", "Equal images", found.equal), ("nearly_equal", "Nearly equal images", found.near):
         if sets and any(member.split in images for members in sets.examples for member in members):
             yield Picture("Data", name, partial(duplicates, found=sets, images=images, kind=kind))
-    if run.augmented is not None:
-        yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
+    yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
 
     yield Picture("Network", "layers", partial(layer_table, inspection=inspection))
     if any(layer.field for layer in inspection.layers):
@@ -76,14 +76,13 @@ def pictures(run: Run) -> Iterator[Picture]:
     yield Picture("Network", "kernels", partial(first_kernels, weights=inspection.kernels[0]))
     if len(inspection.kernels) > 1:
         yield Picture("Network", "second_kernels", partial(second_kernels, weights=inspection.kernels[1]))
-    if run.snapshots is not None:
-        yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
+    yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
     yield Picture("Network", "feature_maps", partial(feature_maps, inspection=inspection))
     yield Picture("Network", "filter_maps", partial(filter_maps, inspection=inspection))
 
 
 def draw_all(run: Run, folder: Path) -> dict[Part, list[Path]]:
-    """Write every picture into `folder`, in the place of all that were there; return the files by part."""
+    """Write every picture into `folder`, remove all that were there before, and return the files by part."""
     for stale in folder.glob("*.png"):
         stale.unlink()
     drawn: dict[Part, list[Path]] = {}

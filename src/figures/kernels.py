@@ -1,4 +1,4 @@
-"""The kernels of the first convolutions, at the end and as they came to be."""
+"""The kernels of the first two convolutions, after training and on the way."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -71,7 +71,7 @@ def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -
 
 
 def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> list[list[Tile | None]]:
-    """Make a row of tiles for each of the first kernels of (S, O, C, H, W), with the epochs above the first row."""
+    """Make a row of tiles for each of the first kernels in (S, O, C, H, W); lines above the first row name epochs."""
     strip: list[list[Tile | None]] = []
     for evolution in np.asarray(weights, dtype=np.float32)[:, :_FOLLOWED].swapaxes(0, 1):
         lines = [[("", f"epoch {epoch}" if epoch == epochs[0] else str(epoch), "")] for epoch in epochs]
@@ -83,7 +83,7 @@ def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> li
 
 
 def _largest(weights: Floats) -> float:
-    """Return what to divide by: kernels differ in size by orders of magnitude, and the pattern is what matters."""
+    """Return the largest absolute weight, by which kernels are divided: their sizes differ by orders of magnitude."""
     return max(float(np.abs(weights).max()), 1e-12)
 
 

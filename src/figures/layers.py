@@ -1,4 +1,4 @@
-"""The network's layers with their sizes, and how much of an image each of them sees."""
+"""The network's layers: their sizes, and how much of an image each of them sees."""
 
 from itertools import count, groupby
 from pathlib import Path
@@ -20,7 +20,7 @@ _MOST_FIELDS, _COLUMNS, _INCHES = 16, 8, 1.25
 
 
 def layer_table(path: Path, inspection: Inspection) -> None:
-    """Draw a row per layer: its output's shape, its parameters, its receptive field."""
+    """Draw a table with a row for each layer: the shape of its output, its parameters, its receptive field."""
     layers = inspection.layers
     cut = max(0, len(layers) - _MOST_LAYERS)
     half = _MOST_LAYERS // 2
@@ -72,7 +72,7 @@ def layer_table(path: Path, inspection: Inspection) -> None:
 
 
 def receptive_fields(path: Path, inspection: Inspection) -> None:
-    """Draw what the unit in the middle of each layer sees of the image; leave out layers that see no more."""
+    """Draw what the middle unit of each layer sees of the image; leave out layers that see the same as the last."""
     image = inspection.images[0]
     known = [layer for layer in inspection.layers if layer.field and len(layer.output) == 3]
     different = [seen(image, next(group)) for _, group in groupby(known, key=lambda layer: layer.field)]

@@ -7,7 +7,7 @@ import pandas
 from numpy.typing import NDArray
 
 from src.figures.sheet import Tile, sheet
-from src.figures.style import ending, nothing, percent
+from src.figures.style import ending, percent
 
 _COLUMNS = 8
 _INCHES = 1.25
@@ -18,8 +18,7 @@ _READ = "Each percentage is the probability that the model gave to the class bes
 
 def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:
     """Draw `count` random test images (N, H, W, C), always the same ones, with their rows of `predictions.csv`."""
-    total = len(predictions)
-    chosen = np.sort(np.random.default_rng(_SEED).permutation(total)[:count])
+    chosen = np.sort(np.random.default_rng(_SEED).permutation(len(predictions))[:count])
     table = predictions.iloc[chosen]
     wrong = int((table["label"] != table["prediction"]).sum())
     title = f"Predictions for {len(table)} of {len(images):,} test images"
@@ -30,9 +29,6 @@ def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: panda
     """Draw the `count` wrong predictions with the highest confidence, from test images (N, H, W, C)."""
     total = len(predictions)
     wrong = predictions[predictions["label"] != predictions["prediction"]]
-    if not len(wrong):
-        nothing(path, "Most confident mistakes", f"No mistakes on {total:,} test images.")
-        return
     table = wrong.sort_values("confidence", ascending=False, kind="stable").head(count)
     title = f"The {len(table)} most confident of {len(wrong):,} mistakes on {total:,} test images"
     if len(table) == len(wrong):
@@ -41,7 +37,7 @@ def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: panda
 
 
 def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title: str, caption: str) -> None:
-    """Draw the images of these rows with what the model said and the end of the file's name; wrong ones in a frame."""
+    """Draw the images of these rows, with the model's answers and the ends of their names; wrong ones have a frame."""
     columns = ["index", "name", "label", "prediction", "confidence", "label_probability"]
     tiles = []
     for index, name, label, prediction, confidence, truth in table[columns].itertuples(index=False, name=None):

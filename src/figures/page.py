@@ -1,4 +1,4 @@
-"""`reports/index.html`: the whole run on one page that needs no network, no script and no other file."""
+"""Write `reports/index.html`: the whole run on one page that needs no network, no script and no other file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -85,7 +85,7 @@ def _number(key: str, value: float) -> str:
 
 
 def data_rows(dataset: Dataset) -> Iterator[tuple[str, str]]:
-    """Yield name and value of what is known of a prepared data set."""
+    """Yield the facts about a prepared data set, each with its name."""
     image, found = dataset.image, dataset.duplicates
     for split, record in dataset.splits.items():
         yield f"{split} images", f"{record.count:,}"

@@ -26,9 +26,10 @@ _MOST_CLASSES = 40
 
 
 def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str], *, shares: bool) -> None:
-    """Draw counts, or shares of a row in percent, as numbers, and shares as colour; from `label,prediction,count`.
+    """Draw a confusion matrix from `label,prediction,count`; numbers are counts or, with `shares`, percent of a row.
 
-    With more than 20 classes the 20 with the most mistakes are shown, and one column for all other predictions.
+    Colour is the share of a row. Of more than 20 classes, the 20 with the most mistakes are shown, and a column for all
+    other predictions.
     """
     place = {name: index for index, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -95,7 +96,7 @@ def in_percent(share: float) -> str:
 
 
 def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
-    """Draw the accuracy of each class with its interval, the best on top, from the columns of `per_class.csv`."""
+    """Draw the accuracy of each class with its interval, from `reports/per_class.csv`; the best is on top."""
     tested = per_class[per_class["images"] > 0].sort_values("accuracy", ascending=False, kind="stable")
     overall = tested["correct"].sum() / max(1, tested["images"].sum())
     title = "Accuracy by class"

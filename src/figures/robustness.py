@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from src.figures.style import BLUE, GREEN, ORANGE, QUIET, SMALL, VERMILLION, drawing, percent_tick
@@ -14,7 +13,9 @@ _KINDS = {
     "salt_pepper": ("Salt-and-pepper noise", "share of pixels"),
     "fgsm": ("Attack by FGSM", "ε"),
 }
-_DIRECTIONS = {"left": (BLUE, "<"), "right": (ORANGE, ">"), "up": (GREEN, "^"), "down": (VERMILLION, "v")}
+_DIRECTIONS = {
+    "": (BLUE, "o"), "left": (BLUE, "<"), "right": (ORANGE, ">"), "up": (GREEN, "^"), "down": (VERMILLION, "v"),
+}  # fmt: skip
 
 
 def robustness(path: Path, table: pandas.DataFrame) -> None:
@@ -33,8 +34,14 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
     with drawing(path, max(6.5, 2.9 * len(kinds)), 3.3, title, caption) as (figure, _):
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
-            name, unit = _KINDS.get(kind, (kind, "strength"))
-            panel(axes, table[table["kind"] == kind])
+            name, unit = _KINDS[kind]
+            for direction, curve in table[table["kind"] == kind].groupby("direction", sort=False):
+                colour, marker = _DIRECTIONS[direction]
+                strength = curve["strength"]
+                axes.fill_between(strength, curve["ci_low"], curve["ci_high"], color=colour, alpha=0.15, linewidth=0)
+                axes.plot(strength, curve["accuracy"], marker=marker, markersize=4, color=colour, label=direction)
+            if kind == "shift":
+                axes.legend(loc="lower left", fontsize=SMALL)
             axes.axhline(clean, color=QUIET, linestyle="--", linewidth=1, zorder=0)
             axes.set(title=name, xlabel=unit, ylim=(0, 1.02))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift"))
@@ -43,18 +50,3 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
             axes.set_axisbelow(True)
         panels[0].set_ylabel("accuracy")
         panels[0].yaxis.set_major_formatter(percent_tick)
-
-
-def panel(axes: Axes, table: pandas.DataFrame) -> None:
-    """Draw the curves of one kind of corruption."""
-    unchanged = table[table["strength"] == 0]
-    directions = [name for name in _DIRECTIONS if (table["direction"] == name).any()]
-    for direction in directions or [""]:
-        colour, marker = _DIRECTIONS.get(direction, (BLUE, "o"))
-        line = table[table["direction"] == direction] if direction else table
-        # The unchanged images may stand in a row of their own, which every direction begins with.
-        line = pandas.concat([unchanged.head(1), line[line["strength"] > 0]]).sort_values("strength", kind="stable")
-        axes.fill_between(line["strength"], line["ci_low"], line["ci_high"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(line["strength"], line["accuracy"], marker=marker, markersize=4, color=colour, label=direction)
-    if directions:
-        axes.legend(loc="lower left", fontsize=SMALL)

@@ -51,13 +51,13 @@ def sheet(
     gap: float = 0.08,
     group_gap: float = 0.25,
 ) -> None:
-    """Write `rows` of groups of tiles. Tiles of a group stand `gap` inches apart, groups `group_gap`.
+    """Write `rows` of groups of tiles: tiles of a group are `gap` inches apart, groups `group_gap`.
 
-    A tile's lines begin at its left edge; None leaves its place empty.
+    The lines of a tile begin at its left edge; None leaves a place empty.
     """
     widths = [sum(len(group) * (image_inches + gap) - gap + group_gap for group in row) - group_gap for row in rows]
     width = max(max(widths) + 2 * MARGIN, 6.5)
-    # A row is as high as its image with the most lines needs.
+    # The tile with the most lines makes the height of a row.
     lines = [max(len(tile.lines) for group in row for tile in group if tile) for row in rows]
     heads = [number * _LINE + 0.04 + 0.6 * gap if number else 0.0 for number in lines]
     height = sum(heads) + len(rows) * (image_inches + gap)
@@ -77,8 +77,7 @@ def sheet(
 def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
     """Draw the tile in the square of `size` inches whose top left corner is (x, y), and its lines above.
 
-    The image is enlarged or reduced here, to whole pixels of the picture: as one of matplotlib's own images each tile
-    takes five times as long.
+    The image is enlarged or reduced here, to whole pixels of the picture; matplotlib would take five times as long.
     """
     pixels = np.asarray(tile.image)
     rows, columns = pixels.shape[:2]
@@ -90,7 +89,7 @@ def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
     # Small images show their pixels; large ones are reduced without aliasing.
     method = Image.Resampling.NEAREST if max(rows, columns) < size * DPI else Image.Resampling.LANCZOS
     image = image.resize((max(1, round(width * DPI)), max(1, round(height * DPI))), method)
-    if signed:  # or what is near 0 would have no edge
+    if signed:  # values near 0 are white, as the ground is, so the tile needs an edge
         ImageDraw.Draw(image).rectangle((0, 0, image.width - 1, image.height - 1), outline=FAINT)
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -1,7 +1,7 @@
-"""The one look of all pictures: sizes, colours, how names are shortened, how a file is written.
+"""The look that all pictures share: sizes, colours, how names are shortened, how a file is written.
 
-Colours are Okabe and Ito's ("Color universal design", 2008), which people with every common form of colour blindness
-distinguish; nothing is said by colour alone.
+The colours are those of Okabe and Ito ("Color universal design", 2008), which people with every common form of colour
+blindness can tell apart. Nothing is said by colour alone.
 """
 
 import warnings
@@ -28,13 +28,13 @@ DPI = 130
 TITLE, CAPTION, SMALL = 13.0, 9.0, 8.0  # points
 MARGIN = 0.15  # inches around a picture
 
-# DejaVu comes with matplotlib. The others have the letters it lacks, where the machine has one of them.
+# DejaVu comes with matplotlib. The others have letters that it lacks, and are used where they are installed.
 _FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Noto Sans Devanagari", "Noto Emoji")
 
 
 @cache
 def _settings() -> dict[Any, Any]:
-    """Return matplotlib's settings, with those fonts that are installed."""
+    """Return matplotlib's settings, with the fonts that are installed."""
     installed = set(fontManager.get_font_names())
     return {
         "font.family": ["DejaVu Sans", *(font for font in _FONTS if font in installed)],
@@ -65,13 +65,13 @@ def drawing(
 ) -> Iterator[tuple[Figure, float]]:
     """Yield a figure and the inches that its title takes; write it to `path` as PNG when the block ends.
 
-    Between title and caption there are `width` × `height` inches. With `plot`, axes are laid out there; without it the
-    block places everything itself. The file also says its title and caption as text, and which rows of pixels lie
-    between them: the page sets both as text of its own (see `figures/page.py`). It holds no date and no version, so
-    equal input gives equal bytes.
+    Between title and caption there are `width` × `height` inches. With `plot`, axes are laid out there; without it, the
+    block places everything itself. The file also holds its title and caption as text, and the rows of pixels that lie
+    between them: pages show these rows, and set the words themselves (`figures/embed.py`). The file has no date and no
+    version, so that equal input gives equal bytes.
     """
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
-        # A letter that no font has is drawn as a box, which says what the warning would.
+        # A letter that no font has is drawn as a box, which says enough.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         room = width - 2 * MARGIN
         words = {"Title": title, "Description": caption}  # keywords of the PNG specification
@@ -94,7 +94,7 @@ def drawing(
             figure.savefig(temporary, format="png", metadata={"Software": None, "Rows": rows, **words})
 
 
-@cache  # of words, which come again and again: measuring takes half a millisecond
+@cache  # words come again and again, and measuring one takes half a millisecond
 def _inches(text: str, size: float, weight: str = "normal") -> float:
     """Measure a line of text."""
     font = FontProperties(size=size, weight=weight)
@@ -102,7 +102,7 @@ def _inches(text: str, size: float, weight: str = "normal") -> float:
 
 
 def _wrapped(text: str, room: float, size: float, weight: str = "normal") -> tuple[str, float]:
-    """Break `text` into lines that fit into `room` inches; return the height of those lines in inches, too."""
+    """Break `text` into lines that fit into `room` inches; return them, and their height in inches."""
     lines, used = [""], 0.0
     for word in text.split():
         space, width = _inches(" ", size, weight), _inches(word, size, weight)
@@ -114,18 +114,18 @@ def _wrapped(text: str, room: float, size: float, weight: str = "normal") -> tup
 
 
 def short(name: str, length: int) -> str:
-    """Set a name on one line of at most `length` characters; what is cut becomes "…"."""
+    """Return a name as one line of at most `length` characters; "…" stands for what is cut."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def ending(name: str, length: int) -> str:
-    """Keep the last `length` characters of a layer's name, whose end says more than its beginning."""
+    """Return the last `length` characters of a name whose end says more than its beginning."""
     return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def fitting(before: str, name: str, after: str, width: float) -> str:
-    """Return `before` + `name` + `after`, the name cut so that it all fits into `width` inches of small type."""
+    """Return `before` + `name` + `after`, with the name cut so that all fits into `width` inches of small type."""
     for length in range(len(name), 1, -1):
         text = before + short(name, length) + after
         if _inches(text, SMALL) <= width:
@@ -141,12 +141,6 @@ def percent(share: float, digits: int = 0) -> str:
 def percent_tick(share: float, _: float | None = None) -> str:
     """Write a tick's label, with only the decimals that its value has."""
     return f"{round(100 * share, 6):g} %"
-
-
-def nothing(path: Path, title: str, reason: str) -> None:
-    """Write an empty picture that says why there is nothing to see."""
-    with drawing(path, 6.5, 0.9, title, "", plot=False) as (figure, _):
-        figure.text(0.5, 0.45, reason, ha="center", va="center", fontsize=11.0, color=QUIET)
 
 
 def only_bottom(axes: Axes) -> None:

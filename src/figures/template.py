@@ -1,4 +1,4 @@
-"""Templates of pages, in which foreign text is escaped and an undefined name is an error."""
+"""Load templates of pages, which escape foreign text and refuse undefined names."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def templates(folder: Path) -> Environment:
-    """Load the templates of a folder. They may include `page.css.jinja` of this one, the style sheet of a run's page.
+    """Load the templates of a folder. They may include `page.css.jinja`, the style sheet of a run's page.
 
-    Every value is escaped: class and file names may hold anything.
+    Every value is escaped, since names of classes and files may hold anything.
     """
     return Environment(
         autoescape=True,

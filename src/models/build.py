@@ -1,15 +1,16 @@
-"""From `params.Model` to a classifier."""
+"""Build a classifier from `params.Model`."""
 
 from collections.abc import Callable, Sequence
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.airbench import airbench
 from src.models.classifier import Classifier, Normalize, Resize
-from src.models.layers import ACTIVATIONS, Activation, freeze_all_but_last, freeze_batch_norm, replace_activations
+from src.models.layers import ACTIVATIONS, Activation, last_layer, replace_activations
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
 NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
@@ -18,7 +19,7 @@ NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequentia
 
 _GELU = ("airbench",)  # published with it; the other small networks with ReLU
 
-# Of ImageNet's training images, as torchvision's pretrained networks expect them.
+# Mean and standard deviation of ImageNet's training images, as torchvision's pretrained networks expect them.
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
@@ -27,12 +28,12 @@ def build(
 ) -> Classifier:
     """Build a classifier for `classes` classes, its weights drawn from torch's global random state.
 
-    mean, std: of the training images per channel, in [0, 1]; used if `model.normalize` is `dataset`.
+    mean, std: of the training images per channel, in [0, 1]; only used if `model.normalize` is `dataset`.
     Raises `UserError` if the network cannot take these images or its trained weights cannot be had.
     """
     resize = None
     if model.normalize == "backbone":
-        from src.models.pretrained import timm_config  # timm takes 3 s to import, torchvision 2
+        from src.models.pretrained import timm_config  # importing timm takes 3 s, torchvision 2
 
         config = timm_config(model.name)
         stored, size = (image.height, image.width), config.input_size[1:]
@@ -64,13 +65,16 @@ def build(
         network = pretrained_network(model, image, classes)
         if model.activation is not None:
             replace_activations(network, ACTIVATIONS[model.activation])
-    if model.freeze == "batch_norm":
-        freeze_batch_norm(network)
+    if model.freeze == "batch_norm":  # `Classifier.train` then keeps their running statistics, too
+        for layer in network.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.requires_grad_(False)
     elif model.freeze:
-        freeze_all_but_last(network)
+        network.requires_grad_(False)
+        last_layer(network)[1].requires_grad_()
     return Classifier(network, normalize)
 
 
 def _for_channels(channels: int, *values: Sequence[float]) -> list[Sequence[float]]:
-    """Return numbers for red, green and blue as they are for colour images, and for grey ones their mean."""
+    """Return values for red, green and blue: as they are for colour images, their mean for grey images."""
     return [each if channels == 3 else [sum(each) / len(each)] for each in values]

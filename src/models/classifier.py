@@ -1,4 +1,4 @@
-"""The way from stored pixels to class probabilities, which is trained, saved, logged and served as one."""
+"""From stored pixels to class probabilities: what is trained, saved, logged and served as one module."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,7 +14,7 @@ from src.models.layers import is_frozen
 class Resize(nn.Module):
     """Bring images (N, C, H, W) from one height and width to another, "bilinear" or "bicubic" and with antialiasing.
 
-    Computed as products with two matrices, which are deterministic on every device, backwards too.
+    Computed as products with two matrices, whose gradient is deterministic on every device.
     """
 
     rows: Tensor
@@ -35,7 +35,7 @@ class Resize(nn.Module):
 class Normalize(nn.Module):
     """Turn uint8 images (N, H, W, C) into float32 (N, C, H, W): scaled to [0, 1], then (x − mean) / std by channel.
 
-    resize: brings them to another size; None leaves that as it is.
+    resize: None to keep the size.
     """
 
     mean: Tensor
@@ -44,7 +44,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float], resize: Resize | None = None) -> None:
         super().__init__()
         self.resize = resize
-        # Not among the weights: they are stored as text with the model, where a reader finds them.
+        # Not stored among the weights: the model's file has them as text, where a reader finds them.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode as torch does, but let a frozen batch norm keep its running statistics: they fit its weights."""
+        """Set the mode as torch does, but keep a frozen batch norm in evaluation: its statistics fit its weights."""
         super().train(mode)
         for layer in self.modules():
             if isinstance(layer, _BatchNorm) and is_frozen(layer):
@@ -77,7 +77,7 @@ class Classifier(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """Turn uint8 images (N, H, W, C) into class probabilities (N, K): the form in which a model leaves the pipeline.
+    """Turn uint8 images (N, H, W, C) into class probabilities (N, K), as exported and served models do.
 
     temperature: divides the logits, so that confidence agrees with accuracy.
     """

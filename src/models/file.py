@@ -23,10 +23,10 @@ from src.params.networks import TIMM
 
 
 class Calibration(BaseModel):
-    """Say how far the model's confidence can be trusted, as validation images showed (`src.evaluation.calibration`).
+    """Hold what `src.evaluation.calibration` fitted on validation images.
 
-    temperature: divides the logits; None where none could be fitted. least: by coverage, the probability that a class
-    must have to remain possible, for the true one to remain in so large a share of images.
+    temperature: divides the logits; None where none could be fitted. least: by coverage, the least probability with
+    which a class counts as possible, so that the true class is possible in that share of the images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -39,7 +39,7 @@ class ModelSpec(BaseModel):
     """Describe the network of the weights, its images and classes.
 
     `mean` and `std` are those of the training images, per channel, in [0, 1]. `calibration` is None without validation
-    images, and of models that are older.
+    images, and in old files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -76,11 +76,11 @@ class ModelSpec(BaseModel):
 
     @property
     def temperature(self) -> float | None:
-        """Return the temperature of `calibration`, if there is one."""
+        """Return the fitted temperature, if there is one."""
         return None if self.calibration is None else self.calibration.temperature
 
     def probabilities(self, classifier: Classifier) -> Probabilities:
-        """Return what turns images into probabilities, calibrated where the model is."""
+        """Return the module that turns images into probabilities, calibrated if the model is."""
         return Probabilities(classifier, self.temperature or 1.0)
 
     def build(self, seed: int | None = None) -> Classifier:
@@ -91,12 +91,12 @@ class ModelSpec(BaseModel):
 
 
 class Shapes(TorchFunctionMode):
-    """Give layers that are built in the block weights without content, on torch's device meta.
+    """Within the block, build layers whose weights have a shape and no content, on torch's device meta.
 
-    With all of torch on that device regnets could not be built: they compute their widths with tensors.
+    `torch.device("meta")` would not do: regnets compute their widths with tensors.
     """
 
-    _EMPTY = (torch.empty, torch.zeros, torch.ones)  # from which layers make their weights, before they draw them
+    _EMPTY = (torch.empty, torch.zeros, torch.ones)  # with which layers make their weights
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -108,11 +108,11 @@ class Shapes(TorchFunctionMode):
 def save(path: Path, classifier: Classifier, spec: ModelSpec) -> None:
     """Write weights and spec; equal weights give an identical file."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content(classifier, spec))  # where safetensors writes, a full disk is not an OSError
+        temporary.write_bytes(content(classifier, spec))  # safetensors' own writing has no OSError for a full disk
 
 
 def content(classifier: Classifier, spec: ModelSpec) -> bytes:
-    """Return what the file of weights and spec holds; its MD5 is the model's identity."""
+    """Return the bytes of the file of weights and spec. Their MD5 is the model's identity."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     return serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
 
@@ -136,16 +136,16 @@ def load(path: Path) -> tuple[Classifier, ModelSpec]:
 
 def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
     """Return the spec's classifier with these weights, in evaluation mode. Raises `ValueError` if they do not fit."""
-    # The weights are all in the file: nothing is to be downloaded again.
-    model = spec.model.model_copy(update={"weights": "none"})
-    with Shapes():  # nothing is drawn that is replaced at once
-        classifier = spec.model_copy(update={"model": model}).build()
+    # All weights are in the file: none is downloaded, and none is drawn.
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "none"})})
+    with Shapes():
+        classifier = spec.build()
     wanted, found = (
         {name: weight.shape for name, weight in side.items()} for side in (classifier.state_dict(), weights)
     )
     if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
         raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
-    if model.name.startswith(TIMM):  # these compute tables when they are built, which are not in the file
-        classifier = spec.model_copy(update={"model": model}).build()
+    if spec.model.name.startswith(TIMM):  # which compute tables when they are built that are not in the file
+        classifier = spec.build()
     classifier.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
     return classifier.eval()

@@ -19,13 +19,13 @@ Floats = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """Describe a layer that has weights or changes the height and width of what passes through it."""
+    """Describe a layer that has weights or changes height and width."""
 
     name: str  # as in the network's state dict
     kind: str  # "conv 3×3, stride 2"
     output: tuple[int, ...]  # (C, H, W) or (K,)
     parameters: int
-    field: Field | None  # None: not known
+    field: Field | None  # None if not known
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,14 @@ class Inspection:
     size: int  # bytes of parameters and buffers
     images: NDArray[np.uint8]  # (2, H, W, C): the image and its shifted copy
     kernels: list[Floats]  # weights (O, I, h, w) of the first and second convolution
-    means: dict[str, Floats]  # of each convolution: mean (2, h, w) of the channels it puts out, before any activation
+    means: dict[str, Floats]  # of each convolution: mean (2, h, w) of its output channels, before any activation
     chosen: str  # the convolution of which all channels are kept
     maps: Floats  # (2, O, h, w): those channels
 
 
-def shifted(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
-    """Return the image (H, W, C) moved right by `pixels`, zeros coming in."""
-    moved = np.zeros_like(image)
-    moved[:, pixels:] = image[:, : max(0, image.shape[1] - pixels)]
-    return moved
-
-
 @torch.no_grad()
 def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int, layer: int) -> Inspection:
-    """Inspect the classifier while it computes the image (H, W, C) and a copy `shift` pixels further right.
+    """Inspect the classifier while it computes the image (H, W, C) and a copy that is `shift` pixels further right.
 
     Raises `UserError` if there is no `layer`-th convolution, counted from 1.
     """
@@ -59,7 +52,9 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
     if layer > convolutions:
         raise UserError(f"visualize.layer is {layer}, but the network has {convolutions} convolutions")
-    images = np.stack([image, shifted(image, shift)])
+    height, width, channels = image.shape
+    images = np.stack([image, np.zeros_like(image)])
+    images[1, :, shift:] = image[:, : max(0, width - shift)]
     ran: dict[str, tuple[nn.Module, torch.Size, torch.Size]] = {}
     kernels: list[Floats] = []
     means: dict[str, Floats] = {}
@@ -90,7 +85,6 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
     finally:
         for handle in hooks:
             handle.remove()
-    height, width, channels = image.shape
     fields = receptive_fields(network, channels, height, width)
     layers = [
         Layer(name, describe(module), tuple(after[1:]), count_parameters(module), fields.get(name))

@@ -1,10 +1,9 @@
-"""Layers of a network: activations by name, and the last layer, which is new where the others are pretrained."""
+"""Layers of a network: activations by name, the last layer, and sizes."""
 
 from collections.abc import Callable
 from functools import partial
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from src import params
 
@@ -17,16 +16,6 @@ ACTIVATIONS: dict[params.Activation, Activation] = {
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
 }
-
-# They never fall: the largest input has the largest output, so max-pooling may come first. GELU falls below −0.75.
-RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
-
-
-def pooled(activation: Activation) -> list[nn.Module]:
-    """Make an activation and 2×2 max-pooling, in the cheaper order if both give the same."""
-    layers: list[nn.Module] = [activation(), nn.MaxPool2d(2)]
-    return layers[::-1] if isinstance(layers[0], RISING) else layers
-
 
 # Activations between the layers of torchvision's networks; sigmoids there are gates, which are not exchanged.
 _PUBLISHED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
@@ -56,38 +45,14 @@ def bytes_of(module: nn.Module) -> int:
 
 
 def head(network: nn.Module) -> nn.Module:
-    """Return the layer that gives the logits, together with the dropout that stands directly before it."""
+    """Return the layer that gives the logits, together with the dropout directly before it."""
     name, layer = last_layer(network)
     around = network.get_submodule(name.rpartition(".")[0])
     parts = list(around.children())
     return around if len(parts) == 2 and isinstance(parts[0], nn.Dropout) and parts[1] is layer else layer
 
 
-def freeze_all_but_last(network: nn.Module) -> None:
-    """Leave only the last layer to be trained."""
-    network.requires_grad_(False)
-    last_layer(network)[1].requires_grad_()
-
-
-def freeze_batch_norm(network: nn.Module) -> None:
-    """Leave the batch norms as they were pretrained; `Classifier.train` then keeps their running statistics, too."""
-    for layer in network.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.requires_grad_(False)
-
-
 def is_frozen(layer: nn.Module) -> bool:
     """Tell if the layer has weights, and none of them is trained."""
     weights = list(layer.parameters())
     return bool(weights) and not any(weight.requires_grad for weight in weights)
-
-
-def mean_pooled_to(layer: nn.Module) -> tuple[int, int] | None:
-    """Return height and width, above 1×1, to which the layer mean-pools inputs of any size; None for other layers.
-
-    Its gradient has no deterministic kernel on CUDA (torch's list at `use_deterministic_algorithms`); to 1×1 torch
-    computes a plain mean, which has.
-    """
-    size = layer.output_size if isinstance(layer, nn.AdaptiveAvgPool2d) else 1
-    pair = (size, size) if isinstance(size, int) else size
-    return None if pair == (1, 1) else pair  # type: ignore[return-value]

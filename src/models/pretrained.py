@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from src import params
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.models.layers import last_layer, mean_pooled_to
+from src.models.layers import last_layer
 from src.models.weights import load_weights
 from src.params.networks import TIMM, check_timm
 
@@ -18,12 +18,30 @@ HEAD_SCALE = 0.01
 def pretrained_network(model: params.Model, image: ImageFormat, classes: int) -> nn.Module:
     """Build the network that `model` names: images float32 (N, C, H, W) to logits (N, classes).
 
-    Trained weights are taken for every layer but the last, which is new and starts nearly at zero: from large random
-    weights (timm draws those of its EfficientNets by the number of classes, which gives two a first loss of 2.9) the
-    first gradients would undo what the other layers have learned. Grey images are given three equal channels. Raises
-    `UserError` if weights cannot be had or do not fit.
+    Trained weights are taken for every layer but the last, which is new and starts nearly at zero: with large random
+    weights, its first gradients would undo what the other layers have learned (for two classes timm draws such large
+    ones for its EfficientNets that the first loss is 2.9). Grey images are given three equal channels. Raises
+    `UserError` if the network cannot take images of this size, or weights cannot be had or do not fit.
     """
-    network = build_for(image, model.name, classes)
+    images = torch.zeros(1, 3, image.height, image.width)
+    try:
+        network = random_network(model.name, image, classes)
+        with torch.no_grad():
+            if model.name == "alexnet" or model.name.startswith("vgg"):
+                # Pooling to the size that features have already changes nothing, and on CUDA its gradient has no
+                # deterministic kernel. Pooled, these networks take images of every size.
+                features, pooling = network.get_submodule("features"), network.get_submodule("avgpool")
+                if features(images).shape[2:] == pooling.output_size:
+                    network.set_submodule("avgpool", nn.Identity())
+            elif not next(network.parameters()).is_meta:  # which only has shapes: see `src.models.file.Shapes`
+                network(images)  # many networks fail only when they compute
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"{model.name} cannot take images of {image.height}×{image.width} pixels ({reason}): "
+            "set data.image_size, for example to 224"
+        ) from None
+
     last_name, last = last_layer(network)
     with torch.no_grad():
         last.weight *= HEAD_SCALE
@@ -36,67 +54,29 @@ def pretrained_network(model: params.Model, image: ImageFormat, classes: int) ->
     return network if image.channels == 3 else nn.Sequential(RepeatChannels(), network)
 
 
-def build_for(image: ImageFormat, name: str, classes: int) -> nn.Module:
-    """Build the network with random weights. Raises `UserError` if it cannot take images of this size.
-
-    Many networks fail only when they compute, so it is tried, unless only the shapes of its weights are asked for
-    (`src.models.file.Shapes`). Pooling to a size that the image's features have already is left out: it changes
-    nothing, and its gradient has no deterministic kernel on CUDA.
-    """
-    if name.startswith("vit_") and image.height != image.width:
-        raise UserError(f"{name} needs square images, not {image.height}×{image.width}: set data.image_size")
-
-    def attempt(image: ImageFormat) -> nn.Module:
-        network = of_timm(image, name, classes) if name.startswith(TIMM) else of_torchvision(image, name, classes)
-        images = torch.zeros(1, 3, image.height, image.width)
-        size = mean_pooled_to(getattr(network, "avgpool", nn.Identity()))
-        with torch.no_grad():
-            if size is not None:  # alexnet and vgg*: what comes behind it takes features of every size
-                if network.get_submodule("features")(images).shape[2:] == size:
-                    network.avgpool = nn.Identity()
-            elif not next(network.parameters()).is_meta:
-                network(images)
-        return network
-
-    try:
-        return attempt(image)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:200]
-    for side in range(16, 257, 16):
-        try:
-            attempt(image.model_copy(update={"height": side, "width": side}))
-        except (RuntimeError, ValueError, AssertionError):
-            continue
-        raise UserError(
-            f"{name} cannot take images of {image.height}×{image.width} pixels ({reason}): "
-            f"set data.image_size, for example to {side}, the smallest multiple of 16 that it takes"
-        )
-    raise UserError(f"{name} cannot take images of {image.height}×{image.width} pixels: {reason}")
-
-
-def of_torchvision(image: ImageFormat, name: str, classes: int) -> nn.Module:
-    """Build a classifier of torchvision in evaluation mode, for images of this size where its family needs to know."""
-    from torchvision.models import get_model
-
+def random_network(name: str, image: ImageFormat, classes: int) -> nn.Module:
+    """Build a network with random weights, in evaluation mode; some families need to know the size of the images."""
+    size = (image.height, image.width)
     options: dict[str, Any] = {}
-    if name.startswith("vit_"):
-        options = {"image_size": image.height}
-    elif name == "maxvit_t":
-        options = {"input_size": (image.height, image.width)}
-    elif name in ("inception_v3", "googlenet"):
-        options = {"aux_logits": False, "init_weights": True}
-    network: nn.Module = get_model(name, weights=None, num_classes=classes, **options)
-    return network.eval()
+    if name.startswith(TIMM):
+        import timm
 
+        config = timm_config(name)
+        if not isinstance(config.classifier, str):
+            raise UserError(f"model.name: {name} has several last layers, as distilled networks do: take another one")
+        if config.fixed_input_size:
+            options = {"img_size": size}
+        network: nn.Module = timm.create_model(name.removeprefix(TIMM), num_classes=classes, **options)
+    else:
+        from torchvision.models import get_model
 
-def of_timm(image: ImageFormat, name: str, classes: int) -> nn.Module:
-    """Build a network of timm in evaluation mode, for images of this size where its family needs to know."""
-    import timm
-
-    if not isinstance(timm_config(name).classifier, str):
-        raise UserError(f"model.name: {name} has several last layers, as distilled networks do: take one that has not")
-    options: dict[str, Any] = {"img_size": (image.height, image.width)} if timm_config(name).fixed_input_size else {}
-    network: nn.Module = timm.create_model(name.removeprefix(TIMM), num_classes=classes, **options)
+        if name.startswith("vit_"):
+            options = {"image_size": image.height}
+        elif name == "maxvit_t":
+            options = {"input_size": size}
+        elif name in ("inception_v3", "googlenet"):
+            options = {"aux_logits": False, "init_weights": True}
+        network = get_model(name, weights=None, num_classes=classes, **options)
     return network.eval()
 
 

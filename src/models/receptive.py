@@ -16,9 +16,9 @@ Pair = tuple[int, int]  # height, width
 
 
 class Field(NamedTuple):
-    """Say what unit i of a layer sees: pixels low + i·step to high + i·step, both included, along height and width.
+    """Hold what a layer sees: unit i sees the pixels low + i·step to high + i·step, along height and width.
 
-    They may reach beyond the image. Step 0: every unit sees the same.
+    They may reach beyond the image. With step 0 every unit sees the same.
     """
 
     low: Pair
@@ -38,8 +38,8 @@ _WINDOW_FUNCTIONS = (F.max_pool2d, F.avg_pool2d)
 def receptive_fields(network: nn.Module, channels: int, height: int, width: int) -> dict[str, Field]:
     """Return the field of every layer by its name, for images of `height` × `width` pixels.
 
-    The network lies on the CPU, and is left in evaluation mode. Layers behind an operation whose reach is not known
-    (attention, a change of the axes' order) are left out, and so are all of a network that cannot be traced.
+    The network must be on the CPU, and is left in evaluation mode. Layers behind an operation whose reach is not known
+    (attention, other axes) are left out. For a network that cannot be traced nothing is returned.
     """
     try:
         walk = _Walk(fx.symbolic_trace(network.eval()))
@@ -62,7 +62,7 @@ class _Walk(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """Run one node, and note its field if it is a layer."""
         result = super().run_node(n)
-        # Parameters that stand in the graph themselves see nothing.
+        # Parameters in the graph ("get_attr") see nothing of the image.
         if isinstance(result, Tensor) and n.op != "get_attr":
             if n.op == "placeholder":
                 self._image = (result.shape[-2], result.shape[-1])

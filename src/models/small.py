@@ -1,8 +1,8 @@
 """The tutorials' four networks, for any image size, channel count and class count.
 
-Published with ReLU; `activation` makes the layer that stands in its place. An activation that rises everywhere commutes
-with max-pooling and then stands after it: the same result to the bit for a quarter of the work. Every network maps
-float32 images (N, C, H, W) to logits (N, K).
+All were published with ReLU; `activation` makes another one. An activation that never falls comes after max-pooling
+instead of before it: the same result to the bit for a quarter of the work. Every network maps float32 images
+(N, C, H, W) to logits (N, K).
 """
 
 from collections import OrderedDict
@@ -11,7 +11,10 @@ from torch import nn
 
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
-from src.models.layers import Activation, pooled
+from src.models.layers import Activation
+
+# They never fall: the largest input gives the largest output, so max-pooling may come first. GELU falls below −0.75.
+RISING = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 
 
 def cifar_basic(image: ImageFormat, classes: int, dropout: float, activation: Activation) -> nn.Sequential:
@@ -64,11 +67,14 @@ def _network(features: nn.Sequential, classifier: list[nn.Module]) -> nn.Sequent
 
 def _pooled(inputs: int, outputs: int, activation: Activation, kernel: int = 3) -> nn.Sequential:
     """Make a convolution that keeps height and width, with activation and 2×2 max-pooling."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), *pooled(activation))
+    layers: list[nn.Module] = [activation(), nn.MaxPool2d(2)]
+    if isinstance(layers[0], RISING):
+        layers.reverse()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), *layers)
 
 
 def _features(image: ImageFormat, halvings: list[nn.Sequential]) -> tuple[nn.Sequential, int]:
-    """Chain stages, each of which halves height and width; return how many positions H·W they leave, too."""
+    """Chain stages that each halve height and width; also return H·W of what they leave."""
     smallest = 2 ** len(halvings)
     if min(image.height, image.width) < smallest:
         raise UserError(

@@ -1,9 +1,8 @@
-"""Trained weights of a network: published ones, or those of a file. No pickle is loaded."""
+"""Trained weights of a network, published or from a file. No pickle is loaded."""
 
 import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,18 +12,18 @@ from src.core.errors import UserError
 from src.params import weights_file
 from src.params.networks import TIMM
 
-_NAMES = ("state_dict", "model_state_dict", "model")  # under which training programs keep the weights in their files
+_NAMES = ("state_dict", "model_state_dict", "model")  # under which training programs store the weights in a file
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel, torch.compile
 
 
 def load_weights(network: nn.Module, last_layer: str, name: str, weights: str) -> None:
-    """Load trained weights into the network of that name, but for its last layer, which is new.
+    """Load trained weights into all layers of the network of that name but the last.
 
     weights: "default" for the published ones, or a .pth or .safetensors file, relative to the repository. Raises
     `UserError` if they cannot be had, or if one that the network has is missing, too many or of another shape.
     """
     wanted = {key: tensor.shape for key, tensor in network.state_dict().items() if not key.startswith(f"{last_layer}.")}
-    # Auxiliary heads (inception_v3, googlenet) only matter when training from scratch.
+    # Auxiliary heads (inception_v3, googlenet) only help training from scratch.
     left_out = ("aux", f"{last_layer}.")
     state = published(name) if weights == "default" else read_weights(weights)
     state = {key: tensor for key, tensor in state.items() if not key.lower().startswith(left_out)}
@@ -45,32 +44,26 @@ def load_weights(network: nn.Module, last_layer: str, name: str, weights: str) -
 
 def published(name: str) -> Mapping[str, Tensor]:
     """Return the weights that torchvision or timm publishes for the network. Raises `UserError`."""
-    if name.startswith(TIMM):
-        import timm
-
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
-        try:
-            network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
-        except Exception as error:  # the hub's client has many kinds, for what is away, unknown or damaged
-            reason = str(error.__cause__ or error).partition("\n")[0]
-            raise UserError(
-                f"model.weights: those of {name} cannot be downloaded ({reason}): set model.weights to a file "
-                "(of src.audit: --weights FILE), or to none"
-            ) from None
-        return network.state_dict()
-    from torchvision.models import get_model_weights
-
-    weights = get_model_weights(name).DEFAULT
+    source = name
     try:
+        if name.startswith(TIMM):
+            import timm
+
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
+            network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
+            return network.state_dict()
+        from torchvision.models import get_model_weights
+
+        weights = get_model_weights(name).DEFAULT
+        source = weights.url
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except Exception as error:  # no network, or one of the many kinds that a damaged file raises
-        reason = str(error).split(". ")[0]
-        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        return state
+    except Exception as error:  # both raise many kinds, for what is away, unknown or damaged
+        reason = str(error.__cause__ or error).partition("\n")[0].partition(". ")[0]
         raise UserError(
-            f"model.weights: {weights.url} cannot be downloaded ({reason}): place the file at {file}, "
-            "or set model.weights to its path, or to none"
+            f"model.weights: {source} cannot be downloaded ({reason}): set model.weights to a file "
+            "(of src.audit: --weights FILE), or to none"
         ) from None
-    return state
 
 
 def read_weights(weights: str) -> dict[str, Tensor]:

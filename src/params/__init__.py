@@ -1,8 +1,8 @@
-"""`params.yaml` as typed, frozen objects. It alone decides a run: nothing here has a default.
+"""`params.yaml` as typed, frozen objects without defaults: the file alone decides a run.
 
     python -m src.params        check the whole file
 
-Functions elsewhere receive one map (`params.split`) or one value, never the whole file.
+Functions elsewhere receive one map of it (`params.split`) or one value, never the whole.
 """
 
 from src.params.reading import (

@@ -1,6 +1,6 @@
-"""The networks that `model.name` may name. Plain lists, so that checking `params.yaml` imports no torchvision.
+"""The networks that `model.name` may name, as plain lists, so that checking `params.yaml` imports no torchvision.
 
-Those of timm are thousands that change with its versions: timm itself is asked, where one is named.
+timm has thousands, which change with its versions: where one of them is named, timm itself is asked.
 """
 
 import difflib
@@ -25,10 +25,10 @@ TORCHVISION = (
     "vgg19_bn", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2", "wide_resnet50_2",
 )  # fmt: skip
 
-# Those that call some of their activations as functions: no module that could be exchanged.
+# These call some activations as functions, which cannot be replaced as modules can.
 ACTIVATIONS_IN_CODE = ("densenet121", "densenet161", "densenet169", "densenet201", "googlenet", "inception_v3")
 
-TIMM = "timm/"  # what the names of timm's networks begin with here
+TIMM = "timm/"  # the prefix by which `model.name` names networks of timm
 
 
 def check_timm(name: str) -> None:

@@ -1,4 +1,4 @@
-"""From text to checked parameters; every mistake becomes one line that names file, key, value and what is allowed."""
+"""Turn text into checked parameters. Each mistake becomes a line that names file, key, value and what is allowed."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from src.params.schema import Choices, Params, Scalar
 if TYPE_CHECKING:
     import torch
 
-SEARCHED = ("model", "train")  # all else is the same for every trial of a search: data, split, seed
+SEARCHED = ("model", "train")  # data, split and seed are the same for every trial of a search
 # Keys of train that a search cannot try: the process is prepared once for all trials, and tune.epochs sets the epochs.
 _SHARED = {
     **dict.fromkeys(("device", "precision", "deterministic", "threads", "processes"), "all trials share it"),
@@ -40,7 +40,7 @@ def load() -> Params:
 def parse(text: str, file: str) -> Params:
     """Return the parameters in `text`; `file` is its name in messages.
 
-    YAML 1.2, so that `lr: 1e-3` is the number it looks like, for DVC too. Raises `UserError`.
+    It is read as YAML 1.2, in which `lr: 1e-3` is a number; DVC reads it so, too. Raises `UserError`.
     """
     try:
         raw = read_yaml(text)
@@ -52,17 +52,17 @@ def parse(text: str, file: str) -> Params:
 
 
 def check(raw: dict[str, Any], file: str) -> Params:
-    """Return the parameters that the nested values make; `file` is where they come from. Raises `UserError`."""
+    """Return the parameters with these nested values; `file` names their source in messages. Raises `UserError`."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise UserError("; ".join(f"{file}: {line}" for line in _explain(error, raw))) from None
 
 
-def check_space(params: Params, file: str = str(PARAMS)) -> None:
-    """Check that each key of `tune.space` exists and may have the values named there.
+def check_space(params: Params) -> None:
+    """Check that each key of `tune.space` exists, and may have the values named there. Raises `UserError`.
 
-    Only who searches needs it: with another optimiser than the space is for, training goes on. Raises `UserError`.
+    Only searches need that: trainings may use another optimiser than the space is for.
     """
     for key, dimension in params.tune.space.items():
         config, _, rest = key.partition(".")
@@ -70,13 +70,13 @@ def check_space(params: Params, file: str = str(PARAMS)) -> None:
         if config not in SEARCHED or not rest:
             reason = "only keys of model and train can"
         if reason:
-            raise UserError(f"{file}: tune.space: {key} cannot be searched: {reason}")
+            raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: {reason}")
         for value in dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high):
-            with_values(params, {key: value}, file)
+            with_values(params, {key: value})
 
 
-def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PARAMS)) -> Params:
-    """Return the parameters with other values of some dotted keys, as a search tries them. Raises `UserError`."""
+def with_values(params: Params, values: Mapping[str, Scalar]) -> Params:
+    """Return the parameters with other values for some dotted keys, as a search tries them. Raises `UserError`."""
     raw = params.model_dump()
     for key, value in values.items():
         *configs, name = key.split(".")
@@ -84,13 +84,13 @@ def with_values(params: Params, values: Mapping[str, Scalar], file: str = str(PA
         for config in configs:
             inner = inner.setdefault(config, {})
             if not isinstance(inner, dict):
-                raise UserError(f"{file}: tune.space: {key} does not exist: {config} holds no keys")
+                raise UserError(f"{PARAMS}: tune.space: {key} does not exist: {config} holds no keys")
         inner[name] = value
-    return check(raw, f"{file}: tune.space")
+    return check(raw, f"{PARAMS}: tune.space")
 
 
 def check_machine(params: Params) -> None:
-    """Look for the network, weights and device that are named, before minutes go into data. Raises `UserError`."""
+    """Raise `UserError` if this machine lacks the network, weights or device: better now than after preparing data."""
     if params.model.name.startswith(TIMM):
         check_timm(params.model.name)
     if params.model.weights not in ("none", "default"):
@@ -109,8 +109,8 @@ def weights_file(weights: str) -> Path:
 
 
 def device_named(name: str) -> "torch.device":
-    """Return the device that `train.device` names. Raises `UserError` where torch finds none of that name."""
-    import torch  # seconds, which only who computes should pay
+    """Return the device that `train.device` names. Raises `UserError` if torch does not find it."""
+    import torch  # takes seconds, which programs that do not compute should not spend
 
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     present = accelerator.type if accelerator is not None else "cpu"
@@ -154,7 +154,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:
-    """Return the keys on the way to the value that pydantic complains of, without union members' names; the value."""
+    """Return the keys that lead to the value that pydantic complains of, without names of union members; the value."""
     keys: list[str] = []
     value = raw
     for part in detail["loc"]:
@@ -167,7 +167,7 @@ def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:
 
 
 def _nearest(keys: Sequence[str], raw: dict[str, Any]) -> str:
-    """Say what an unknown key may have meant. `keys`: on the way to it, itself the last; it may hold dots."""
+    """Say which key an unknown one may have meant. keys: those that lead to it, and itself, which may hold dots."""
     *parents, name = keys
     configs: list[type[Config]] = [Params]
     value: Any = raw
@@ -190,7 +190,7 @@ def _configs(annotation: Any) -> Iterator[type[Config]]:
 
 
 def _best(configs: Sequence[type[Config]], value: dict[str, Any]) -> type[Config]:
-    """Return the one that the map `value` was meant for: it has its `name`, or most of its keys."""
+    """Return the config that the map `value` was meant to be: the one of its `name`, or with most of its keys."""
 
     def likeness(config: type[Config]) -> tuple[bool, int]:
         names = get_args(config.model_fields["name"].annotation) if "name" in config.model_fields else ()

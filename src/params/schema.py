@@ -1,4 +1,4 @@
-"""The whole of `params.yaml`: its maps in the order of the file, and what must agree between them."""
+"""All maps of `params.yaml`, in the order of the file, and the values that must agree between them."""
 
 import difflib
 import json
@@ -65,7 +65,7 @@ class Split(Config):
 
 
 class Constants(Config):
-    """Per channel, for pixels in [0, 1]; one number serves every channel."""
+    """Hold a number for each channel, or one for all, for pixels in [0, 1]."""
 
     mean: Annotated[list[float], Field(min_length=1)]
     std: Annotated[list[Positive], Field(min_length=1)]
@@ -153,7 +153,7 @@ Scalar = None | bool | int | float | str
 
 
 class Range(Config):
-    """Both ends belong to it. `step` counts from `low`; with `log`, equal ratios are equally likely."""
+    """Hold a range with both its ends. `step` counts from `low`; with `log`, equal ratios are equally likely."""
 
     low: int | float
     high: int | float

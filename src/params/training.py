@@ -1,4 +1,4 @@
-"""The map `train` of `params.yaml`: loss, optimiser, schedule, augmentation, and how they are computed."""
+"""The map `train` of `params.yaml`: loss, optimiser, schedule, augmentation, and the settings of the computation."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -28,26 +28,11 @@ class Unweighted(Config):
     name: Literal["bce", "mse", "l1"]
 
 
-def _refuse(name: str, reason: str) -> BeforeValidator:
-    """Refuse a name that torch has, with the reason, instead of a list of the others."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, dict) and value.get("name") == name:
-            raise ValueError(f"{name} {reason}")
-        return value
-
-    return BeforeValidator(check)
-
-
-Loss = Annotated[
-    CrossEntropy | Weighted | Unweighted,
-    Field(discriminator="name"),
-    _refuse("nll2d", "needs a label for every pixel; here an image has one: use nll"),
-]
+Loss = Annotated[CrossEntropy | Weighted | Unweighted, Field(discriminator="name")]
 
 
 class Plain(Config):
-    """All else of an optimiser is torch's default."""
+    """Hold optimisers whose other arguments are torch's defaults."""
 
     name: Literal["adam", "adamw", "nadam", "radam", "adamax", "adagrad", "adadelta", "asgd"]
     lr: Positive
@@ -76,13 +61,13 @@ class Sgd(Config):
 
 
 class MuonSgd(Config):
-    """Muon for the weights of hidden layers, SGD with Nesterov momentum and rates of its own for all others."""
+    """Hold Muon for the weights of hidden layers, and SGD with Nesterov momentum and its own rates for all others."""
 
     name: Literal["muon_sgd"]
     lr: Positive
     momentum: Share
-    newton_schulz: Annotated[int, Field(ge=1, lt=100)]  # iterations that make a matrix orthogonal
-    bias_lr: Positive  # of norm layers too
+    newton_schulz: Annotated[int, Field(ge=1, lt=100)]  # iterations that make an update orthogonal
+    bias_lr: Positive  # also for the weights of norm layers
     head_lr: Positive
     sgd_momentum: Annotated[float, Field(gt=0, lt=1)]
     weight_decay: NotNegative  # by SGD, of a step at the full rate
@@ -100,11 +85,7 @@ class Lbfgs(Config):
     iterations: Count  # at most, on every batch
 
 
-Optimizer = Annotated[
-    Plain | Momentum | Sgd | MuonSgd | Rprop | Lbfgs,
-    Field(discriminator="name"),
-    _refuse("sparse_adam", "takes only sparse gradients, of embeddings; these networks have none: use adam"),
-]
+Optimizer = Annotated[Plain | Momentum | Sgd | MuonSgd | Rprop | Lbfgs, Field(discriminator="name")]
 
 
 class Warm(Config):
@@ -171,7 +152,7 @@ Policy = Annotated[
 
 
 class Augment(Config):
-    """0, false or null: off."""
+    """Hold the strengths of augmentation; 0, false or null switches one off."""
 
     flip: bool | Literal["alternate"]
     flip_vertical: bool
@@ -212,7 +193,7 @@ class Augment(Config):
         return self
 
 
-Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more; each takes memory at once
+Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more
 
 
 Threads = Annotated[
@@ -255,13 +236,13 @@ class Train(Config):
                 f"({self.processes} × {self.accumulate})"
             )
         if self.deterministic == "portable":
-            # What every x86-64 processor does alike: one thread of the CPU, in float32.
+            # Every x86-64 processor computes the same bits on one thread, in float32.
             one_core = {"device": ("auto", "cpu"), "threads": ("auto", 1), "processes": (1,)}
             self._require("deterministic: portable", **one_core, precision=("auto", "float32"), compile=(False,))
         if self.optimizer.name in ("lbfgs", "rprop", "muon", "muon_sgd"):
             self._require(f"the optimizer {self.optimizer.name}", first_layer_lr=(1.0,))
         if self.optimizer.name == "lbfgs":
-            # It compares losses of one batch at neighbouring weights: they must be exact and the gradient theirs.
+            # It compares losses of one batch at neighbouring weights, so losses and gradients must be exact.
             whole = {"precision": ("float32",), "processes": (1,), "accumulate": (1,), "clip_gradient": (None,)}
             self._require("the optimizer lbfgs", **whole)
         if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:

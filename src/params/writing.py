@@ -1,7 +1,6 @@
-"""`params.yaml` as text: made from a recipe, or with some values changed. Comments stay where they are.
+"""Write the text of `params.yaml`, from a recipe or with some values changed; comments stay where they are.
 
-The layout is what DVC's own writer leaves (ruamel.yaml's round trip): a value that `dvc exp run -S` changes is one line
-of a diff.
+The layout is that of DVC's own writer (ruamel.yaml's round trip), so that `dvc exp run -S` changes one line of a diff.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from src.params.schema import Params
 
 _FOLDER = Path(__file__).resolve().parents[2]  # recipes are part of the code, wherever a command runs
 
-# Maps that a recipe gives as a whole: an optimiser must not inherit another one's weight decay.
+# A recipe replaces these maps as a whole: an optimiser must not inherit another one's weight decay.
 REPLACED = ("train.loss", "train.optimizer", "train.schedule", "tune.space")
 
 
@@ -30,17 +29,17 @@ def names() -> list[str]:
 
 
 def header(name: str) -> str:
-    """Return the comment at the start of a recipe: what it is, what it reaches, how long it takes."""
+    """Return the comment at the top of a recipe, which says what it is, what it reaches, and how long it takes."""
     lines = _text(name).splitlines()
     end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     return "\n".join(lines[:end])
 
 
 def recipe(name: str, report: Mapping[str, Any] | None = None) -> str:
-    """Return the text of a whole `params.yaml`: the defaults, with what the recipe says differently.
+    """Return the text of a whole `params.yaml`: the defaults, changed by the recipe.
 
-    report: values of that section, which are a team's and no recipe's. Raises `UserError` where there is no such
-    recipe, or the result is not what `params.yaml` may be.
+    report: values for the section `report`, which belongs to a team and not to a recipe. Raises `UserError` where there
+    is no such recipe, or the result is not valid.
     """
     whole = _read((_FOLDER / DEFAULTS).read_text(encoding="utf-8"))
     _merge(whole, (_read(_text(name)) or {}) | {"report": report or {}}, "")
@@ -56,14 +55,14 @@ def load_recipe(name: str) -> Params:
 
 
 def assigned(changes: Iterable[str]) -> dict[str, Any]:
-    """Return the values of `KEY=VALUE`, as commands take them: the key is dotted, the value YAML."""
+    """Return the values of `KEY=VALUE` by key, as commands take them: the key is dotted, the value is YAML."""
     return {key: read_yaml(value) for key, _, value in (change.partition("=") for change in changes)}
 
 
 def changed(text: str, values: Mapping[str, Any]) -> str:
-    """Return the text of `params.yaml` with other values of some dotted keys.
+    """Return the text of `params.yaml` with other values for some dotted keys.
 
-    Raises `UserError` where a key is not there, or the value is not what it may be.
+    Raises `UserError` where a key is missing or a value is not allowed.
     """
     whole = _read(text)
     for key, value in values.items():
@@ -94,7 +93,7 @@ def _merge(whole: Any, changes: Mapping[str, Any], above: str) -> None:
 
 
 def _as_block(value: Any) -> Any:
-    """Return a list or a map of a recipe, which has it in one line, as DVC would write it."""
+    """Return a list or map, which recipes have in one line, as DVC would write it."""
     if isinstance(value, CommentedMap):
         value.fa.set_block_style()
         for inner in value.values():

@@ -60,7 +60,7 @@ def _train(
                     return Outcome("pruned")
         return Outcome("complete", measure(trainer, training))
     except (UserError, MemoryError, RuntimeError) as error:
-        memory = out_of_memory(error) or "out of memory" in str(error)  # which the trainer's `UserError` has
+        memory = out_of_memory(error)
         if isinstance(error, torch.AcceleratorError) and not memory:
             lost = str(error).partition("\n")[0]
             print(f"warning: a worker lost its device: {lost}", file=sys.stderr, flush=True)

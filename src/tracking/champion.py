@@ -1,6 +1,7 @@
-"""Keep the champion: the version of a registered model that the alias `champion` names, and those that had it before.
+"""Keep the champion, the version of a registered model that the alias `champion` names, and the champions before it.
 
-Every promotion makes a version: their numbers are the order, from which the tag `champion.rolled_back` takes one out.
+Every promotion makes a new version, so that their numbers are the order of promotion; a version with the tag
+`champion.rolled_back` does not count.
 """
 
 import tempfile
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import RegisteredModel
 
 ALIAS = "champion"
-ACCURACY = "validation_accuracy"  # the tag that versions have which were promoted here
+ACCURACY = "validation_accuracy"  # a tag that only versions have which were promoted here
 _ROLLED_BACK = f"{ALIAS}.rolled_back"
 
 
@@ -36,14 +37,14 @@ class Version(NamedTuple):
 
 
 class Registry:
-    """Hold the versions of one registered model. Every method raises `UserError` where the store cannot be used."""
+    """Read and change the versions of one registered model. Methods raise `UserError` if the store cannot be used."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
         self._store = store
 
     def registered(self) -> "RegisteredModel | None":
-        """Return MLflow's entry of the name, which stays when its versions are deleted."""
+        """Return MLflow's entry for the name, which stays even if all versions are deleted."""
         with explained(self._store.uri):
             return next(iter(self._store.client.search_registered_models(f"name = '{self.name}'")), None)
 
@@ -53,21 +54,21 @@ class Registry:
         return next((version for version in self._versions() if str(version.number) == str(number)), None)
 
     def line(self) -> list[Version]:
-        """Return those that are or were champion and were not rolled back, in the order of their promotion."""
+        """Return the versions that are or were champion and were not rolled back, in the order of promotion."""
         return [each for each in self._versions() if ACCURACY in each.tags and _ROLLED_BACK not in each.tags]
 
     def answers(self, version: Version) -> pandas.DataFrame:
-        """Return what the version's model answered to its validation images."""
+        """Return the predictions of the version's model for its validation images."""
         with tempfile.TemporaryDirectory() as folder, explained(self._store.uri):
             location = self._store.client.get_run(version.run_id).info.artifact_uri
             copy = artifacts(self._store, location).download_artifacts(VALIDATION_PREDICTIONS.as_posix(), folder)
             return tables.read(Path(copy))
 
     def promote(self, model_md5: str, tags: Mapping[str, str], against: Version | None) -> Version:
-        """Make the model of the newest run that trained it the champion.
+        """Make the model the champion, as the newest run that trained it has logged it.
 
-        Raises `UserError` where no run did, or where the champion is not the one any more `against` which the model was
-        judged: MLflow has no locks, and a promotion may run on another machine.
+        Raises `UserError` where no run has it, or where the champion is no longer the one `against` which the model was
+        compared: MLflow has no locks, and another machine may have promoted.
         """
         runs = [run for run in runs_of(self._store, model_md5) if run.outputs and run.outputs.model_outputs]
         if not runs:
@@ -89,7 +90,7 @@ class Registry:
         return Version(int(made.version), run_id, tags)
 
     def rollback(self) -> tuple[Version, Version]:
-        """Give the alias back to the champion before; the present one leaves the line. Returns both.
+        """Give the alias back to the champion before; the present one no longer counts. Return both.
 
         Raises `UserError` where there is none before.
         """
@@ -107,7 +108,7 @@ class Registry:
         return present, before[-1]
 
     def _versions(self) -> list[Version]:
-        """Return all, by their numbers."""
+        """Return all versions, sorted by number."""
         with explained(self._store.uri):
             found = self._store.client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
         return sorted(

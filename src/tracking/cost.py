@@ -1,8 +1,8 @@
-"""Keep what a training cost: the machine, the seconds, the memory, and how long its model takes for an image.
+"""Keep what a training cost: machine, seconds and memory, and how long its model takes for an image.
 
-Two equal trainings measure different numbers, so git does not track them. Each training writes a file in
-`.cache/costs/`, named after the MD5 of its model. `src.track` copies the numbers into the model's run, and `src.report`
-compares those of two models.
+These numbers differ between equal trainings, so git does not track them: each training writes a file in `.cache/costs/`
+that is named after the MD5 of its model. `src.track` copies the numbers into the model's run, and `src.report` compares
+those of two models.
 """
 
 import re
@@ -22,9 +22,9 @@ from src.training.results import Epoch
 def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch], latency: float | None) -> None:
     """Write the cost of the model that this process has trained, to two digits.
 
-    environment: as `src.training.record` gives it; latency: in milliseconds. The seconds are those of the epochs,
-    without the features of frozen networks, which later trainings find ready. Memory is the most that tensors took at
-    once on a GPU, and elsewhere the most that this process took. The machine is empty where the processor has no name.
+    environment: as `src.training.record` gives it; latency: in milliseconds. Only the seconds of epochs count, not
+    those of computing a frozen network's features, which later trainings find ready. Memory is the peak of tensors on
+    a GPU, and elsewhere the peak of this process. The machine is empty where the processor has no name.
     """
     processes, device = environment["processes"], environment["device"]
     memory: float | None
@@ -46,19 +46,18 @@ def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch
 
 
 def read(model_md5: str) -> dict[str, Any]:
-    """Return the `machine` and the numbers of a model that was trained in this clone; nothing of another one."""
+    """Return the `machine` and the numbers of a model that was trained in this clone; of other models nothing."""
     return read_object(_file(model_md5), "remove it") if _file(model_md5).is_file() else {}
 
 
 def _peak_memory_gib() -> float | None:
-    """Return the most memory that this process took; None where the system does not tell."""
+    """Return the peak memory of this process; None where the system does not tell."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
-    # On Linux, `ru_maxrss` begins with what the process took that started this one.
+    # On Linux, `ru_maxrss` includes the memory of the process that started this one.
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return int(peak[1]) / 2**20 if peak else None
 
 
 def _file(model_md5: str) -> Path:
-    # A stranger's dvc.lock may say anything where an MD5 should be.
-    return costs() / f"{''.join(filter(str.isalnum, str(model_md5)))[:32]}.json"
+    return costs() / f"{model_md5}.json"

@@ -1,4 +1,4 @@
-"""Ask git for every `dvc.lock` that was committed, and with it for each model, its data and its parameters."""
+"""Ask git for every committed `dvc.lock`: it tells of each model its data and its parameters."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,12 @@ from src.core.git import blobs, git, versions
 from src.core.paths import DATASET, LOCK, MODEL, PARAMS
 from src.tracking.identity import flatten
 
-# Those that make the model; only their parameters and code count here.
+# The stages that make the model; only their parameters and code count here.
 STAGES = ("download", "split", "train")
 
 
 class State(NamedTuple):
-    """Hold what one version of `dvc.lock` says."""
+    """Hold the model of one version of `dvc.lock`, with its data and parameters."""
 
     commit: str  # "": the working tree
     model_md5: str
@@ -26,10 +26,9 @@ class State(NamedTuple):
 
 
 def states(model_md5: str = "") -> list[State]:
-    """Return the `dvc.lock` of the working tree, then those of all branches' and tags' commits, newest first.
+    """Return the state of the working tree, then those of commits of all branches and tags, newest first.
 
-    With `model_md5`, only those that hold that model. A commit counts if it changed `dvc.lock`. Versions without a
-    trained model are left out.
+    A commit counts if it changed `dvc.lock` and the file lists a trained model: with `model_md5`, only that one.
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
     if git("rev-parse", "--verify", "--quiet", "HEAD"):
@@ -39,7 +38,7 @@ def states(model_md5: str = "") -> list[State]:
 
 
 def state_of(commit: str) -> State | None:
-    """Return that of the `dvc.lock` in a commit; None where it has none, or no model in it."""
+    """Return the state of a commit; None where it has no `dvc.lock`, or no model in it."""
     (text,) = contents([commit], LOCK)
     return _state(commit, text) if text else None
 
@@ -56,13 +55,13 @@ def _state(commit: str, text: bytes) -> State | None:
 
 
 def parameters(stage: Mapping[str, Any]) -> dict[str, str]:
-    """Return those of one stage of a `dvc.lock`, as text by dotted key, without credentials."""
+    """Return the parameters of one stage of a `dvc.lock`, as text by dotted key, without credentials."""
     flat = flatten(stage.get("params", {}).get(PARAMS.name, {}))
     return {key: without_credentials(value) for key, value in flat.items()}
 
 
 def stages_of(locked: Mapping[str, Any], model_md5: str) -> list[str]:
-    """Return the stages that made this model or read it: a stage may be older, and belong to another model."""
+    """Return the stages that made or read this model; others are older, and belong to another model."""
     path = MODEL.as_posix()
     lists = {
         name: {entry["path"]: entry.get("md5") for kind in ("deps", "outs") for entry in stage.get(kind, [])}
@@ -72,14 +71,14 @@ def stages_of(locked: Mapping[str, Any], model_md5: str) -> list[str]:
 
 
 def outputs(locked: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """Return the MD5 of everything that the named stages of what `stages` gave wrote, by path."""
+    """Return the MD5 of every output of the named stages, by path. locked: as `stages` returns it."""
     written = (output for name in names for output in locked.get(name, {}).get("outs", []))
     return {output["path"]: output["md5"] for output in written if "md5" in output}
 
 
 @cache
 def stages(text: bytes) -> dict[str, Any]:
-    """Return the stages of a `dvc.lock`; none where it is not whole, as amid a merge."""
+    """Return the stages of a `dvc.lock`; none where it is damaged, as during a merge."""
     try:
         return read_lock(text)
     except ValueError:
@@ -87,7 +86,7 @@ def stages(text: bytes) -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """Return the dotted keys whose values are not the same in both; 1 and 1.0 are."""
+    """Return the dotted keys whose values differ; 1 and 1.0 are equal."""
     return [key for key in sorted({*one, *other}) if _value(one.get(key)) != _value(other.get(key))]
 
 
@@ -99,17 +98,17 @@ def _value(text: str | None) -> Any:
 
 
 def resolve(revision: str) -> str | None:
-    """Return the commit that git takes `revision` for, or that of DVC's experiment of this name."""
+    """Return the commit that `revision` means to git, or the one of DVC's experiment with this name."""
     names = [revision, *git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{revision}").split()]
     found = (git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}") for name in names)
     return next((commit.strip() for commit in found if commit.strip()), None)
 
 
 def describe(commit: str) -> str:
-    """Return short name, day and subject of a commit."""
+    """Return the short hash, day and subject of a commit."""
     return git("show", "-s", "--date=short", "--format=%h %cd %s", commit).strip()
 
 
 def contents(commits: Iterable[str], path: Path) -> list[bytes | None]:
-    """Return those of a file in each of the commits; None where it is missing."""
+    """Return the contents of a file in each of the commits; None where it is missing."""
     return blobs([f"{commit}:./{path.as_posix()}" for commit in commits])

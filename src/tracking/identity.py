@@ -1,4 +1,4 @@
-"""Name what made a model, as content: digests of parameters, data and code. If it is committed is another matter."""
+"""Identify what made a model by its content, committed or not: digests of parameters, data and code."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _SECTIONS = ("seed", "data", "split", "model", "train")
 def parameters(text: str | bytes) -> dict[str, str]:
     """Return the parameters of download, split and train in a `params.yaml`, by dotted key: `train.optimizer.lr`.
 
-    They are those that `dvc.lock` records, read as DVC reads them, so that both spell 0 and 0.0 alike.
+    They are the same that `dvc.lock` records, read as DVC reads them, so that both spell 0 and 0.0 alike.
     """
     raw = keys(read_yaml(text))
     flat = flatten({section: raw[section] for section in _SECTIONS if section in raw})
@@ -49,14 +49,14 @@ def parameters_digest(flat: Mapping[str, str]) -> str:
 
 
 def training_key(params: Params, environment: Mapping[str, object]) -> str:
-    """Return the digest of all that a training's bits depend on: parameters, data, code, versions and device."""
+    """Return the digest of all that determines a training's bits: parameters, data, code, versions and device."""
     parts = [flatten(params.model_dump(include={"seed", "model", "train"})), dict(environment)]
     content = json.dumps([*parts, data_digest(), code_digest()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def recipe_digest(params: Params, data_md5: str) -> str:
-    """Return twelve hexadecimal digits that stand for everything but the seed: data, division, network, training."""
+    """Return twelve hexadecimal digits that stand for everything but the seed: data, splits, network, training."""
     settings = flatten(params.model_dump(include={"split", "model", "train"}))
     return parameters_digest(settings | {"data": data_md5})[:12]
 

@@ -1,4 +1,4 @@
-"""Trace a model, a run or a commit to what made it: data, parameters, code, commit, metrics; and how to rebuild it."""
+"""Trace a model, run or commit back to its data, parameters, code, commit and metrics; tell how to rebuild it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class Lineage(NamedTuple):
     """Hold the commits and the runs that have the same model and parameters."""
 
     model_md5: str | None  # None: a run that trained none
-    states: Sequence[State]  # whose dvc.lock holds the model, newest first, the working tree's before them
+    states: Sequence[State]  # that hold the model, the working tree's first, then commits from new to old
     runs: Sequence["Run"]  # that have the model, newest first
 
     @property
@@ -38,7 +38,7 @@ class Lineage(NamedTuple):
 def trace(name: str) -> Lineage:
     """Trace a model's file, its MD5, `models:/NAME@ALIAS`, a run's id, a commit, or the name of a DVC experiment.
 
-    Raises `UserError` where it is none.
+    Raises `UserError` where it is none of these.
     """
     store = existing_store()
     run: Run | None = None
@@ -66,13 +66,13 @@ def trace(name: str) -> Lineage:
         return Lineage(None, [], [run] if run else [])
 
     states, runs = history.states(md5), runs_of(store, md5)
-    if state is not None:  # what was asked for comes last, where `Lineage.commit` takes it
+    if state is not None:  # the commit that was asked for comes last, where `Lineage.commit` looks first
         states = [*(each for each in states if each.commit != state.commit), state]
     if run is not None:
         runs = [run, *(each for each in runs if each.info.run_id != run.info.run_id)]
     if not states and not runs:
         raise UserError(f"{name} is neither a run's id nor a model that dvc.lock's history or a run holds")
-    # Equal models may come of different parameters: those of what was asked for count.
+    # Equal models may come of different parameters; those of the run or commit that was asked for count.
     wanted = runs[0].data.params if run is not None or not states else short((state or states[0]).parameters)
     return Lineage(
         md5,
@@ -82,7 +82,7 @@ def trace(name: str) -> Lineage:
 
 
 def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
-    """Yield label and text of what to show; a label that repeats is one item over several lines."""
+    """Yield the lines to show, each with its label; an item of several lines repeats its label."""
     run = next(iter(lineage.runs), None)
     state = next(reversed(lineage.states), None)
     tags: Mapping[str, str] = run.data.tags if run else {}
@@ -115,7 +115,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
 
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
-    """Yield the committed ones; without a commit the run's. Intervals and curves are left out."""
+    """Yield the metrics of the commit, or without a commit those of the run; leave out intervals and curves."""
     found: dict[str, float] = {}
     if commit is None:
         found = dict(run.data.metrics) if run is not None else {}

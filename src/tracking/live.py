@@ -1,8 +1,8 @@
-"""Show a training in MLflow while it goes on. No trouble of the store stops it or makes it wait.
+"""Show a training in MLflow while it goes on. No trouble of the store stops the training or makes it wait.
 
-A process of its own, `src.tracking.sender`, sends what it gets through a pipe: a thread that imports MLflow and talks
-to the store would hold Python's lock, which training needs too. What does not fit into the pipe, or cannot be sent, is
-dropped, since files have it as well, and `src.tracking.sync` completes the run from them.
+Entries go through a pipe to a process of its own, `src.tracking.sender`, which talks to the store: a thread would hold
+Python's lock, which training needs, too. Entries that do not fit into the pipe, or cannot be sent, are dropped: files
+hold the same, and `src.tracking.sync` completes the run from them.
 """
 
 import json
@@ -19,12 +19,15 @@ from src.tracking.store import tracking_uri
 from src.training.results import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
-_START = 20.0  # the same after the beginning: on a busy machine importing MLflow takes longer than a short training
-_SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # no file has what differs from run to run
+_START = 20.0  # seconds after the start until which it may answer: importing MLflow may outlast a short training
+_SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # these differ from run to run: no file has them
 
 
 class Live:
-    """Send what a training tells; told again, an epoch counts once. session: that of the training, which may go on."""
+    """Send the curves of a training. An epoch that is sent twice counts once.
+
+    session: names the training; one that goes on after a kill keeps its session, and so its run.
+    """
 
     def __init__(self, session: str) -> None:
         command = [sys.executable, "-m", "src.tracking.sender", session, str(_now()), str(os.getpid())]
@@ -35,7 +38,7 @@ class Live:
         os.set_blocking(self._pipe, False)
 
     def log_epoch(self, epoch: Epoch) -> None:
-        """Add a point to each curve, rounded as `reports/history.csv` has it."""
+        """Add a point to each curve, rounded as in `reports/history.csv`."""
         metrics = {}
         for name, value in epoch.metrics().items():
             if name in _SPEED:
@@ -45,11 +48,11 @@ class Live:
         self._put(metrics=metrics, step=epoch.number)
 
     def log_model_md5(self, md5: str) -> None:
-        """Tell which model came out: by it the later stages find the run."""
+        """Record the model that was trained, by which later stages find the run."""
         self._put(tags={"model_md5": md5})
 
     def end(self, status: str, patience: float) -> None:
-        """Let what is left be sent; the sender does not try where the store is in trouble already."""
+        """Wait up to `patience` seconds for the last entries; a sender in trouble with the store ends at once."""
         self._put(status=status)
         with self._sender as sender:  # which closes the pipe
             try:
@@ -63,7 +66,7 @@ class Live:
     def _put(self, **entry: Any) -> None:
         line = json.dumps({"time": _now(), **entry}) + "\n"
         with suppress(BlockingIOError, BrokenPipeError):  # the pipe is full, or the sender is gone
-            os.write(self._pipe, line.encode())  # in one piece or not at all, being short
+            os.write(self._pipe, line.encode())  # a line is so short that it is written as a whole or not at all
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Bring the trained model into the form that MLflow keeps and serves: an exported graph, without pickle or our code.
+"""Export the trained model for MLflow to keep and serve: as a graph that needs neither pickle nor our code.
 
-Beside the graph lies `model.safetensors`, from which `src.predict` takes it.
+Beside the graph lies `model.safetensors`, which `src.predict` loads.
 """
 
 import copy
@@ -18,24 +18,22 @@ from torch import nn
 from src.core.paths import MODEL
 from src.tracking.store import Store, artifacts, quieten
 
-# What loading and predicting needs. Given explicitly, since MLflow's own inference takes 8 s and finds noise.
+# What it takes to load the model and predict. MLflow's own search for it takes 8 s and finds packages in vain.
 _REQUIREMENTS = ("mlflow", "numpy", "torch")
 
 
 def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> None:
-    """Write `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`, without asking the store.
+    """Write `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`.
 
-    `example`: uint8 (≥ 2, H, W, C); with one image the graph would be good for batches of one only. `model_path`: the
-    file of the same weights.
-
-    Raises `ValueError` where the graph does not give the module's own probabilities for another batch size.
+    example: uint8 (≥ 2, H, W, C), since the graph of a single image takes batches of one only. model_path: the file
+    with the same weights. Raises `ValueError` if the graph and the module disagree on a batch of another size.
     """
     quieten()
     import mlflow.pytorch
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    # The caller's stays where it is, in its mode and layout; torch's exporter warns of channels-last weights.
+    # A copy, so that the caller's module stays as it is; torch's exporter warns of channels-last weights.
     module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
     images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
     batch = torch.from_numpy(np.concatenate([images, images[:1]]))
@@ -52,12 +50,12 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, expected.shape[1]))]),
         ),
         input_example=images,
-        # Without the build's own suffix (`+cu130`), which no index knows.
+        # Without the suffix of the build (`+cu130`), which no package index knows.
         pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS],
         serialization_format="pt2",
     )
     shutil.copyfile(model_path, folder / MODEL.name)
-    try:  # the exporter may have fixed the batch size, silently: such a model would serve pairs only
+    try:  # the exporter may have fixed the batch size silently
         with torch.no_grad():
             found = torch.export.load(folder / "data" / "model.pt2").module()(batch)
     except AssertionError as error:  # a guard of the graph
@@ -67,7 +65,7 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
 
 
 def send_model(store: Store, run_id: str, folder: Path) -> str:
-    """Log the exported model as an output of the run; return its id. A repetition goes on with the same one."""
+    """Log the exported model as an output of the run, and return its id. If called again, it keeps the same id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 

@@ -1,7 +1,8 @@
 """Make a model once more, from its commit, or from the commit, changes and parameters that its run holds.
 
-What is done is what one would type: `git worktree add`, `dvc repro --force` there, a look at its `dvc.lock`. The
-worktree lies beside the repository, so that relative paths (`data.source`, a DVC remote) mean the same, and goes again.
+This does what one would type: `git worktree add`, `dvc repro --force` there, and a comparison with `dvc.lock`. The
+worktree lies beside the repository, so that relative paths (`data.source`, a DVC remote) mean the same; it is removed
+afterwards.
 """
 
 import os
@@ -26,25 +27,25 @@ from src.tracking.store import artifacts, explained
 
 class Source(NamedTuple):
     commit: str
-    run_id: str | None  # whose params.yaml and code.diff are laid on the commit
+    run_id: str | None  # of the run whose params.yaml and code.diff are applied to the commit
     stages: Sequence[str]
     expected: Mapping[str, str]  # MD5 by path
 
 
 class Rebuilt(NamedTuple):
     model_md5: str
-    differing: Sequence[str]  # outputs whose contents are not those of dvc.lock, or of git: in the pipeline's order
-    answers: Mapping[Path, bytes]  # what it answered to the images of validation and test: tables by path
+    differing: Sequence[str]  # outputs that differ from dvc.lock or from git, in the pipeline's order
+    answers: Mapping[Path, bytes]  # its tables of predictions for validation and test, by path
 
 
 def source(lineage: Lineage) -> Source:
-    """Say where to begin. Raises `UserError` where neither a commit nor a run says from which code the model came."""
+    """Return where to begin. Raises `UserError` if neither a commit nor a run says from which code the model came."""
     if lineage.model_md5 is None:
         raise UserError("the run trained no model: there is nothing to rebuild")
     if lineage.commit is not None:
         (lock,) = history.contents([lineage.commit], paths.LOCK)
         locked = history.stages(lock or b"")
-        # A later stage may not have been run again for this model: then its numbers are another's.
+        # A later stage may not have run for this model yet; its results are those of another model.
         own = history.stages_of(locked, lineage.model_md5)
         stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
         return Source(lineage.commit, None, stages, history.outputs(locked, stages))
@@ -57,10 +58,10 @@ def source(lineage: Lineage) -> Source:
 
 
 def rebuild(wanted: Source) -> Rebuilt:
-    """Run the stages without DVC's memory of earlier runs. What they print goes to stderr. Raises `UserError`."""
+    """Run the stages, even where DVC knows their results. Their output goes to stderr. Raises `UserError`."""
     root = Path.cwd()
     folder = root.parent / f".{root.name}-rebuild-{secrets.token_hex(4)}"
-    # Nothing of ours reaches into the folder, nor its runs out of it; but DVC's cache is one, or data would be fetched.
+    # The folder has settings and a store of its own, but shares DVC's cache, so that no data is fetched again.
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     programs = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     environment = kept | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "PATH": programs}
@@ -70,16 +71,16 @@ def rebuild(wanted: Source) -> Rebuilt:
             try:
                 code = child.wait()
             except BaseException:
-                os.killpg(child.pid, signal.SIGKILL)  # DVC's stage too, which would write into what is being removed
+                os.killpg(child.pid, signal.SIGKILL)  # DVC's stage, too, which would write into the folder
                 raise
         if code:
             raise UserError(f"{' '.join(command[:2])} failed in the rebuild's folder, which is gone: see above")
 
     try:
-        # Hooks of the user (DVC's own checks data out) have no business there.
+        # Without the user's hooks, of which DVC's would check out data.
         hooks = ("-c", "core.hooksPath=/dev/null")
         run("git", *hooks, "worktree", "add", "--quiet", "--detach", str(folder), wanted.commit, cwd=root)
-        if wanted.run_id:  # its own parameters and changes of code
+        if wanted.run_id:  # with its own parameters and changes of code
             store = required_store()
             with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
                 files = artifacts(store, store.client.get_run(wanted.run_id).info.artifact_uri)
@@ -93,7 +94,7 @@ def rebuild(wanted: Source) -> Rebuilt:
         if paths.downloads().is_dir():
             (folder / ".cache").mkdir()
             (folder / ".cache" / paths.downloads().name).symlink_to(paths.downloads())
-        for command in "checkout", "pull":  # what was downloaded then; where neither has it, it is downloaded again
+        for command in "checkout", "pull":  # the data as it was downloaded then; else it is downloaded again
             bring = ("dvc", command, "--quiet", str(paths.RAW))
             done = subprocess.run(bring, cwd=folder, env=environment, stderr=subprocess.DEVNULL, check=False)
             if not done.returncode:
@@ -101,12 +102,12 @@ def rebuild(wanted: Source) -> Rebuilt:
         run("dvc", "repro", "download")
         run("dvc", "repro", "--force", "--single-item", "--no-run-cache", *wanted.stages)
         found = history.outputs(history.stages((folder / paths.LOCK).read_bytes()), wanted.stages)
-        # What is committed may be another file than the one that dvc.lock speaks of.
+        # A committed file may differ from the one that dvc.lock records.
         committed = git("-C", str(folder), "diff", "--name-only", "-z", "--", *wanted.expected).split("\0")
         tables = (paths.VALIDATION_PREDICTIONS, paths.PREDICTIONS)
         answers = {path: (folder / path).read_bytes() for path in tables if path.as_posix() in found}
     finally:
         git("worktree", "remove", "--force", "--force", str(folder))
-        shutil.rmtree(folder, ignore_errors=True)  # of a worktree that was not complete yet
+        shutil.rmtree(folder, ignore_errors=True)  # where the worktree was not complete yet
     differing = [path for path, md5 in wanted.expected.items() if found.get(path) != md5 or path in committed]
     return Rebuilt(found[paths.MODEL.as_posix()], differing, answers)

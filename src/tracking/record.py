@@ -1,4 +1,4 @@
-"""Read from files all that MLflow shows of the model that lies here."""
+"""Read from files everything that MLflow shows of the model in `models/`."""
 
 import json
 import math
@@ -16,8 +16,7 @@ from src.core.errors import UserError
 from src.core.files import digest
 from src.core.git import Source, read_source
 from src.data.prepared import read_dataset
-from src.evaluation.measured import read as read_measured
-from src.evaluation.sentence import accuracy_sentence
+from src.evaluation import measured
 from src.params.writing import load_recipe, names
 from src.tracking import cost, history, identity
 
@@ -27,27 +26,27 @@ _ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # 
 
 
 class Record(NamedTuple):
-    """A run as files have it. `files` and `origin` are by their path in the run."""
+    """Hold a run as files have it. Keys of `files` and `origin` are paths in the run."""
 
     model_md5: str
     name: str
-    note: str  # one line: how good it is
+    note: str  # a line that says how good the model is
     source: Source
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    metrics: Mapping[str, float]  # of the weights that are kept
+    metrics: Mapping[str, float]  # of the kept weights
     curves: Mapping[int, Mapping[str, float]]  # by epoch
     dataset: Mapping[str, str] | None  # the fields of MLflow's `Dataset`
-    origin: Mapping[str, bytes]  # parameters and code: as they were when training began, if a run has them already
-    files: Mapping[str, Path]  # results, which a later run of their stage replaces
+    origin: Mapping[str, bytes]  # parameters and code; a run that has them from the start of training keeps those
+    files: Mapping[str, Path]  # results
     digests: Mapping[str, Any]
-    missing: Sequence[Path]  # results that are not here, or are not those of this model: the run lacks them
+    missing: Sequence[Path]  # results that the run lacks, since they are not here or belong to another model
 
 
 def read_record(fresh: str = "") -> Record:
-    """Read what `dvc.lock` says of the model in `models/`, where files have the contents that it says.
+    """Read the results that `dvc.lock` lists for the model in `models/`, as far as files have that content.
 
-    fresh: a stage whose results have just been written, and which DVC has not recorded yet. Raises `UserError` where
+    fresh: a stage that has just written its results, which DVC has not recorded yet. Raises `UserError` where
     `dvc.lock` does not hold the model.
     """
     if not paths.MODEL.is_file():
@@ -78,25 +77,25 @@ def read_record(fresh: str = "") -> Record:
     code = {path.as_posix(): found for path, found in dependencies.items() if path.parts[0] in ("src", "stages")}
     if all(output_digest(Path(path)) == found for path, found in code.items()):
         source = read_source()
-    else:  # the code was edited since: it is that of the commit that holds the model, if one does
+    else:  # the code was edited since; it is in the commit that holds the model, if there is one
         source = Source(next((state.commit for state in history.states(md5) if state.commit), "none"), "")
     training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
-    measured = read_measured() if paths.METRICS in present and paths.MEASURED not in missing else {}
+    tested = measured.read() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
     spent = cost.read(md5)
     machine = {"machine": spent["machine"]} if spent.get("machine") else {}
-    # `validation_accuracy` of the kept weights, `test/accuracy`, `robustness/shift_1_accuracy`, `cost/training_seconds`
+    # Names as `validation_accuracy`, `test/accuracy`, `robustness/shift_1_accuracy`, `cost/training_seconds`.
     metrics = training | {f"cost/{key}": value for key, value in spent.items()}
-    for key, value in measured.items():
+    for key, value in tested.items():
         robust = _ROBUSTNESS.fullmatch(key)
         metrics[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
-    if measured.get("images"):
-        note = f"test accuracy {accuracy_sentence(measured)}"
+    if tested.get("images"):
+        note = f"test accuracy {measured.accuracy_sentence(tested)}"
     elif training.get("validation_accuracy") is not None:
         note = f"validation accuracy {100 * training['validation_accuracy']:.2f} %"
     else:
         note = "neither test nor validation images"
-    from src.evaluation import tables  # pandas, which `src.tracking.sender` need not import
+    from src.evaluation import tables  # imports pandas, which `src.tracking.sender` does not need
 
     rows = tables.read(paths.HISTORY, "epoch").to_dict("records") if paths.HISTORY in present else []
     return Record(
@@ -128,7 +127,7 @@ def read_record(fresh: str = "") -> Record:
 
 
 def run_name(flat: Mapping[str, str], text: str) -> str:
-    """Name a run: as DVC's experiment, else by network, and what differs from the recipe named in line 1 of `text`."""
+    """Name a run as DVC's experiment, else by its network and what differs from the recipe in line 1 of `text`."""
     if name := os.environ.get("DVC_EXP_NAME"):
         return name
     recipe = re.match(r"# ([\w-]+):", text)
@@ -143,13 +142,13 @@ def run_name(flat: Mapping[str, str], text: str) -> str:
 
 
 def short(flat: Mapping[str, str]) -> dict[str, str]:
-    """Replace values that MLflow refuses for their length; the run's `params.yaml` has them."""
+    """Replace values that are too long for MLflow; the run's `params.yaml` has them in full."""
     long = {key: f"{len(value):,} characters: see params.yaml" for key, value in flat.items() if len(value) > _LONGEST}
     return {**flat, **long}
 
 
 def origin(source: Source) -> dict[str, bytes]:
-    """Return parameters, pipeline, versions, and how the code differs from its commit, by name in the run."""
+    """Return the contents of params.yaml, dvc.yaml, requirements.lock and code.diff by their names."""
     found = {paths.PARAMS.name: without_credentials(paths.PARAMS.read_text(encoding="utf-8")).encode()}
     found |= {path.name: path.read_bytes() for path in (paths.PIPELINE, paths.REQUIREMENTS) if path.is_file()}
     if source.difference:
@@ -158,14 +157,14 @@ def origin(source: Source) -> dict[str, bytes]:
 
 
 def source_tags(source: Source) -> dict[str, str]:
-    """Tell from which code: the commit, where MLflow shows it, and how the code differed from that."""
+    """Return tags with the commit of the code, which MLflow shows, and whether the code differed from it."""
     code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[source.modified]
     commit = {} if source.commit == "none" else {"mlflow.source.git.commit": source.commit}
     return {"code": code, **commit, "mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
 
 
 def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:
-    """Return name, digest, where it came from, shape and counts: MLflow's own makers of datasets read the arrays."""
+    """Return the fields of MLflow's `Dataset`, which its own functions would make by reading all images."""
     prepared = read_dataset()
     image = prepared.image
     pixels = {
@@ -177,7 +176,7 @@ def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:
     source = flat["data.source"]
     return {
         "name": prepared.name,
-        "digest": identity.data_digest()[:8],  # as long as MLflow's own: the run list has it beside the name
+        "digest": identity.data_digest()[:8],  # as short as MLflow's own digests
         "source_type": "http" if "://" in source else "local",
         "source": json.dumps({"uri": prepared.name if source == "null" else source}),
         "schema": json.dumps(

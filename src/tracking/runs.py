@@ -1,4 +1,4 @@
-"""Find runs in a store, whatever their experiment; nothing is made by looking. Begin them, and close dead ones."""
+"""Find runs in a store, which makes nothing there; log what they start from, and close dead ones."""
 
 import platform
 import re
@@ -17,20 +17,20 @@ from src.tracking.store import Store, artifacts, database, explained, open_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that one tells
-SESSION = "session"  # the tag by which a training that goes on finds its run, until the run is complete
-PROCESS = "process"  # the tag that names the process which writes a run, until the run is complete
-_SAME_START = 2.0  # seconds: the kernel counts the start of a process from a boot time that moves with the clock
+CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that this one stands for all
+SESSION = "session"  # the tag by which a training that goes on finds its run; a complete run has it no more
+PROCESS = "process"  # the tag that names the process that writes the run; a complete run has it no more
+_SAME_START = 2.0  # seconds by which two readings of a process's start may differ: it moves with the clock
 
 
 def existing_store() -> Store | None:
-    """Return the store; None where its database is not there yet."""
+    """Return the store; None if its database does not exist yet."""
     place = database(tracking_uri())
     return None if place is not None and not place.is_file() else open_store()
 
 
 def required_store() -> Store:
-    """Return the store. Raises `UserError` where its database is not there yet."""
+    """Return the store. Raises `UserError` if its database does not exist yet."""
     store = existing_store()
     if store is None:
         uri = without_credentials(tracking_uri())
@@ -39,7 +39,7 @@ def required_store() -> Store:
 
 
 def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False) -> list["Run"]:
-    """Return all that match, newest first: those of the store's experiment, or of every one; none without a store."""
+    """Return the runs that match, newest first, of the store's experiment or `everywhere`; without a store none."""
     found: list[Run] = []
     if store is None:
         return found
@@ -56,12 +56,12 @@ def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False)
 
 
 def runs_of(store: Store | None, model_md5: str) -> list["Run"]:
-    """Return those of a model, newest first."""
+    """Return the runs of a model, newest first."""
     return find_runs(store, f"tags.model_md5 = '{model_md5}'", everywhere=True)
 
 
 def run_by_id(store: Store | None, run_id: str) -> "Run | None":
-    """Ask by a query, which finds nothing where `get_run` would raise."""
+    """Return a run, or None. (It is searched for, since `get_run` raises where there is none.)"""
     return next(iter(find_runs(store, f"attributes.run_id = '{run_id}'", everywhere=True)), None)
 
 
@@ -87,7 +87,7 @@ def begin(
     dataset: Mapping[str, str] | None,
     origin: Mapping[str, bytes],
 ) -> None:
-    """Log what a run starts from, as far as it has not got it: parameters, data set, and the files of its code."""
+    """Log what a run starts from, as far as it lacks it: parameters, data set, and the files of `origin`."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     with explained(store.uri):
@@ -101,27 +101,27 @@ def begin(
         if PARAMS.name in {file.path for file in repository.list_artifacts()}:
             return
         with tempfile.TemporaryDirectory() as folder:
-            for name in sorted(origin, key=PARAMS.name.__eq__):  # the parameters last: they say that all is there
+            for name in sorted(origin, key=PARAMS.name.__eq__):  # the parameters last: where they are, all are
                 Path(folder, name).write_bytes(origin[name])
                 repository.log_artifact(str(Path(folder, name)))
 
 
 def logged_epochs(store: Store, run_id: str) -> set[int]:
-    """Return the epochs of which the run has its curves."""
+    """Return the epochs that the curves of the run have."""
     with explained(store.uri):
         return {point.step for point in store.client.get_metric_history(run_id, CURVE)}
 
 
 def process_tag(pid: int) -> str:
-    """Return the value of the tag `process` for that of a training: host, number and start."""
+    """Return the value of the tag `process`: host, number and start of the process."""
     return f"{platform.node()} {pid} {psutil.Process(pid).create_time():.2f}"
 
 
 def gone(tags: Mapping[str, str]) -> bool:
-    """Tell whether the process that the tag `process` names has ended.
+    """Tell if the process that the tag `process` names has ended.
 
-    False for another host's, of which nothing can be known here, and without the tag: such a run is not ours. A number
-    that the system has given to a new process does not count as the old one, nor does a zombie.
+    A zombie has ended, and so has a process whose number now belongs to another one. Return False for a process of
+    another host, of which nothing is known here, and without the tag, since such a run is not ours.
     """
     match = re.fullmatch(r"(.*) (\d+) ([\d.]+)", tags.get(PROCESS, ""))
     if match is None or match[1] != platform.node():
@@ -134,12 +134,12 @@ def gone(tags: Mapping[str, str]) -> bool:
 
 
 def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
-    """Return those that MLflow shows as RUNNING though their process on this host is gone: only we can close them."""
+    """Return the runs that MLflow shows as RUNNING though their process on this host is gone."""
     return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
 
 
 def close_dead(store: Store) -> None:
-    """Close the experiment's dead runs as KILLED, at their last sign of life."""
+    """Close the experiment's dead runs as KILLED, at the time of their last point."""
     for run in dead_runs(find_runs(store, "attributes.status = 'RUNNING'")):
         with explained(store.uri):
             points = store.client.get_metric_history(run.info.run_id, CURVE)

@@ -1,8 +1,8 @@
-"""Be the process that sends a training's curves to MLflow while it goes on: see `src.tracking.live`.
+"""Send a training's curves to MLflow while it goes on, as a process of its own: see `src.tracking.live`.
 
 python -m src.tracking.sender SESSION BEGAN PID     reads a JSON object a line: time, metrics with step, tags, status
 
-Times are in milliseconds. PID is the training's process: the run is dead when that is.
+Times are in milliseconds. PID is the process of the training; when it is gone, the run is dead.
 """
 
 import json
@@ -21,14 +21,14 @@ from src.tracking import identity, record
 from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, process_tag
 from src.tracking.store import explained, open_store
 
-_EVERY = 2.0  # seconds between two batches: each makes the disk of a SQLite store sync, and training syncs its state
-_SAMPLE = 10.0  # seconds between two looks at memory, processors and GPUs
+_EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too
+_SAMPLE = 10.0  # seconds between two samples of memory, processors and GPUs; also the pause after a failure
 
 
 class _Run:
-    """Go on with the run of a session, or make it; then close those whose process is gone.
+    """Continue the run of a session, or make it; then close dead runs.
 
-    MLflow's own sampler says how the machine is; its thread would warn of every failure, so it is asked here.
+    Usage of the machine is sampled by MLflow's monitor, but not in its own thread, which would warn of every failure.
     """
 
     def __init__(self, session: str, began: int, pid: int) -> None:
@@ -79,7 +79,7 @@ class _Run:
 
 
 def main(session: str, began: int, pid: int) -> None:
-    """Send each batch once, in order. After a failure drop what comes for a while; warn of the first failure alone."""
+    """Send each batch once, in order. After a failure drop entries for `_SAMPLE` seconds; warn only the first time."""
     warned, failed = False, -_SAMPLE
     run: _Run | None = None
     for batch in _batches():
@@ -87,7 +87,7 @@ def main(session: str, began: int, pid: int) -> None:
             try:
                 run = run or _Run(session, began, pid)
                 run.log(batch)
-            except Exception as error:  # a dying server answers in ways that nobody foresaw: whatever it is, it is told
+            except Exception as error:  # a dying server fails in many ways, and every one is reported
                 failed = time.monotonic()
                 reason = without_credentials(" ".join(str(error).split())) or type(error).__name__
                 words = "training goes on, python -m src.track sync completes the run"
@@ -95,11 +95,11 @@ def main(session: str, began: int, pid: int) -> None:
                     print(f"warning: {reason}: {words}", file=sys.stderr, flush=True)
                 warned = True
         if batch and "status" in batch[-1]:
-            os._exit(0)  # the training waits, and what Python clears up takes a while
+            os._exit(0)  # the training waits for us, and a clean end of Python takes a while
 
 
 def _batches() -> Iterator[list[dict[str, Any]]]:
-    """Yield nothing at first, then every `_EVERY` seconds what came through the pipe; the end at once."""
+    """Yield an empty batch, then every `_EVERY` seconds what came through the pipe; the last batch at once."""
     yield []
     text, due = b"", time.monotonic() + _EVERY
     while True:

@@ -29,8 +29,8 @@ from src.params import load
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's own defaults block for four minutes where a server is gone. A refused connection or an error of the server
-# now fails after 1 s, a silent server after 20 s. A user's own settings win.
+# By MLflow's defaults a program hangs for four minutes if its server is gone. With these, a refused connection or an
+# error of the server fails after 1 s, a silent server after 20 s. A user's own settings come first.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -48,12 +48,12 @@ class Store(NamedTuple):
 
 
 def tracking_uri() -> str:
-    """Return the store's address. A relative SQLite file lies in the clone's root, also for temporary experiments."""
+    """Return the store's address. A relative SQLite path means the clone's root, in temporary experiments, too."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if (file := database(uri)) is None:
         return uri
     path = str(main_root() / file)
-    # The characters have a meaning in an address; a relative path leaves out the folders above that may have them.
+    # These characters have a meaning in an address; a relative path leaves out folders above that contain them.
     return f"sqlite:///{os.path.relpath(path) if {*'?#%'} & {*path} else path}"
 
 
@@ -65,14 +65,14 @@ def database(uri: str) -> Path | None:
 def open_store(experiment: str | None = None) -> Store:
     """Open the store, and make it and the experiment where they are missing. Raises `UserError`.
 
-    experiment: by default the data set's title in `params.yaml`; MLFLOW_EXPERIMENT_NAME goes before both. Safe when
-    several processes start at once on a new store: MLflow's own making of tables is not, hence the lock.
+    experiment: by default the data set's title in `params.yaml`; MLFLOW_EXPERIMENT_NAME goes before both. A lock lets
+    several processes open a new store at once, which MLflow's creation of tables does not stand.
     """
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment or load().data.display_name
     uri = tracking_uri()
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https") and parts.username is not None:
-        # Credentials go where MLflow reads them and never prints them.
+        # MLflow reads credentials from here, and does not print them.
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
         uri = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -90,9 +90,9 @@ def open_store(experiment: str | None = None) -> Store:
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises (store missing, locked, full, read-only, unreachable) into a `UserError` of one line.
+    """Turn MLflow's errors (store missing, locked, full, read-only, unreachable) into a `UserError` of one line.
 
-    It has no credentials, and neither has a traceback: the exception it came from is dropped.
+    It has no credentials, and the original exception, whose traceback may have them, is dropped.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -100,7 +100,7 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
-        # What is wrapped around a database's own error begins with the statement, or with advice about SQLAlchemy.
+        # A database's own error says more than what SQLAlchemy and MLflow wrap around it.
         cause: BaseException | None = error
         while cause is not None and not (isinstance(cause, DBAPIError) and cause.orig):
             cause = cause.__cause__ or cause.__context__
@@ -109,16 +109,16 @@ def explained(uri: str) -> Iterator[None]:
         if isinstance(found, OSError) and found.strerror:
             reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
         if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
-            reason = connection[1]  # the rest names pools, retries and the address once more
+            reason = connection[1]  # without pools, retries and the address once more
         line = without_credentials(f"MLflow at {uri}: {reason[:400]}")
         raise UserError(line) from None
 
 
 def artifacts(store: Store, location: str) -> Any:
-    """Return MLflow's `ArtifactRepository`, the files of a run or a model, which MLflow keeps at this location.
+    """Return MLflow's `ArtifactRepository` for the files of a run or a model at this location.
 
-    A location without a scheme is relative to the clone's root, where `mlflow ui` is started: so a clone that was moved
-    or copied has its artifacts. Temporary experiments run in other folders.
+    A location without a scheme is relative to the clone's root, where `mlflow ui` is started, so that a clone that was
+    moved or copied finds its artifacts. Temporary experiments, in other folders, use the same.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -128,7 +128,7 @@ def artifacts(store: Store, location: str) -> Any:
 
 
 def quieten() -> None:
-    """Set, before MLflow's import: no telemetry, no long waits, warnings only, no value shortened behind our back."""
+    """Switch off MLflow's telemetry, long waits, messages below warnings and shortened values; call before import."""
     os.environ.update(
         {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
     )
@@ -137,7 +137,7 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
-    # 90 lines of statements and traceback for an exception that is raised all the same
+    # It logs 90 lines of statements and traceback of an exception that it raises, too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
@@ -147,11 +147,11 @@ def _opened(uri: str, name: str, file: Path | None) -> Store:
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(name)
     if found is None:
-        server = urlsplit(uri).scheme in ("http", "https")  # which has a place of its own for artifacts
+        server = urlsplit(uri).scheme in ("http", "https")  # which keeps artifacts itself
         place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
         made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
         if file is not None and file.parent.resolve() == main_root():
-            # MLflow makes every location absolute, although it reads relative ones: see `artifacts`.
+            # MLflow writes only absolute locations, but reads relative ones: see `artifacts`.
             with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:
                 change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
                 connection.execute(change, (_ARTIFACTS, made))
@@ -163,8 +163,10 @@ def _opened(uri: str, name: str, file: Path | None) -> Store:
 
 
 def _prepare_database(file: Path) -> None:
-    """Make a SQLite store that is missing, complete or not at all: one that was killed among its tables MLflow refuses
-    ever after. Raises `sqlite3.Error` where an existing one is locked or read-only: MLflow would try for a minute."""
+    """Make a missing SQLite store, completely or not at all: MLflow never opens one that lacks some of its tables.
+
+    Raises `sqlite3.Error` where an existing one is locked or read-only; MLflow would try for a minute.
+    """
     if file.is_file() and file.stat().st_size:
         with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -176,6 +178,6 @@ def _prepare_database(file: Path) -> None:
     for left in file.parent.glob(f"{prefix}*"):
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=file.parent) as folder:
-        new = Path(os.path.relpath(folder), file.name)  # the path above may hold what an address must not
+        new = Path(os.path.relpath(folder), file.name)  # folders above may have characters that an address must not
         SqlAlchemyStore(f"sqlite:///{new}", _ARTIFACTS).engine.dispose()  # type: ignore[no-untyped-call]
         new.replace(file)

@@ -1,8 +1,7 @@
-"""Complete the run of the model that lies here: whatever of it a store lacks, it gets from the files.
+"""Complete the run of the model in `models/`: whatever the store lacks of it, it gets from the files.
 
-It can be asked for at any time, twice, from any clone that has the files, for any store. A run may be missing since the
-store was away, empty or new, since the training was killed, or since the model was pulled; where nothing is missing,
-nothing is written.
+A run may be missing or incomplete because the store was away or is new, the training was killed, or the model was
+pulled. Completing it works at any time, from any clone that has the files; where nothing is missing, it writes nothing.
 """
 
 import json
@@ -27,7 +26,7 @@ from src.training.resume import discard_recorded, finished_session
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-_DIGESTS = "digests.json"  # written last: a run that has it as files have it is complete
+_DIGESTS = "digests.json"  # written last: where it agrees with the files, the run is complete
 
 
 class Completed(NamedTuple):
@@ -36,17 +35,16 @@ class Completed(NamedTuple):
     experiment_id: str
     uri: str
     changed: bool
-    missing: Sequence[Path]  # results that are not here, or are not those of the model: the run lacks them
+    missing: Sequence[Path]  # as in `Record`
 
 
 def complete(fresh: str = "") -> Completed:
-    """Make the run of the model in `models/` complete, or a new one where no run has that model and its parameters.
+    """Complete the run that has the model in `models/` and its parameters, or make one.
 
-    fresh: the stage that has just written its results, which DVC has not recorded yet. Raises `UserError` where the
-    store cannot be used, or `dvc.lock` does not hold the model.
+    fresh: as in `read_record`. Raises `UserError` if the store cannot be used, or `dvc.lock` does not hold the model.
     """
     record, store = read_record(fresh), open_store()
-    # The newest run of this model with these parameters, or that of the training whose end the store did not see.
+    # The newest run of this model with these parameters, or the one of a training whose end the store did not see.
     own = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
     own = [run for run in own if not history.differences(run.data.params, record.params)]
     if not own and (session := finished_session(record.model_md5)):
@@ -65,7 +63,7 @@ def complete(fresh: str = "") -> Completed:
 
 
 def complete_or_warn(fresh: str) -> None:
-    """Complete the run; where that cannot be, print a warning, since a pipeline does not fail for its store."""
+    """Complete the run, or print a warning: a pipeline does not fail because of its store."""
     try:
         complete(fresh)
     except UserError as error:
@@ -73,7 +71,7 @@ def complete_or_warn(fresh: str) -> None:
 
 
 def _complete(store: Store, run: "Run", record: Record) -> bool:
-    """Log what the run lacks, its digests last; tell if there was anything."""
+    """Log what the run lacks, its digests last; tell if it lacked anything."""
     from mlflow.entities import Metric, RunTag
 
     client, run_id = store.client, run.info.run_id

@@ -1,4 +1,4 @@
-"""The features of a frozen network, which never change: computed once, so that its last layer learns in seconds."""
+"""Features of a frozen network, computed once, since they never change: its last layer then learns in seconds."""
 
 import hashlib
 import json
@@ -16,19 +16,18 @@ from src.compute.device import evaluation_batch, full_precision
 from src.core.files import replacing
 from src.core.paths import features_folder
 from src.data.prepared import Dataset, LabelledImages, SplitName
-from src.data.verify import verifying
 from src.models.classifier import Classifier
 from src.models.layers import head
 
 _PROBE = 16  # images
-_UNUSED = 30 * 24 * 3600  # seconds after which features that no training has read are removed
+_UNUSED = 30 * 24 * 3600  # seconds after which features that no training read are removed
 
 
 @full_precision()
 def head_classifier(classifier: Classifier, images: Batches) -> Classifier | None:
-    """Return the network's last layer as a classifier of features (N, 1, 1, F), with which it shares its weights.
+    """Return a classifier of features (N, 1, 1, F): the network's last layer itself, with the same weights.
 
-    None where the network does more with that layer's output than hand it out (squeezenet pools it): seen by trying.
+    None if the network's output is not simply that of its last layer (squeezenet pools it), which is found by trying.
     """
     learned = Classifier(head(classifier.network), nn.Flatten()).eval()
     order = torch.arange(min(_PROBE, len(images)))
@@ -42,19 +41,18 @@ def head_classifier(classifier: Classifier, images: Batches) -> Classifier | Non
 
 
 def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split: SplitName) -> Batches:
-    """Return a split as the last layer of a frozen network sees it: features (N, 1, 1, F) in the place of images.
+    """Return a split with the features (N, 1, 1, F) that a frozen network gives its last layer in the place of images.
 
-    They are kept in `.cache/features`, under a digest of the split and of the features of its first images: weights,
-    preprocessing, device and versions of code and libraries are all in these. Computed in float32 without dropout.
-    Raises `UserError` if the prepared images are damaged.
+    They are stored in `.cache/features` under a digest of the split and of the features of its first images, which
+    depend on weights, preprocessing, device and versions. Computed in float32 without dropout.
     """
     probe = torch.cat(list(_features(classifier, images, torch.arange(min(_PROBE, len(images))))) or [torch.empty(0)])
     content = json.dumps(dataset.splits[split].md5, sort_keys=True).encode() + probe.cpu().numpy().tobytes()
     path = features_folder() / f"{split}-{hashlib.sha256(content).hexdigest()[:32]}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name("lock")):  # of several processes that train alike one computes
+    with FileLock(path.with_name("lock")):  # of several processes that train, one computes
         if not path.is_file():
-            with replacing(path) as temporary, temporary.open("wb") as file, verifying(dataset, split):
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), 1, 1, probe.shape[-1])}
                 np.lib.format.write_array_header_1_0(file, header)
                 batches = _features(classifier, images, torch.arange(len(images)))
@@ -66,17 +64,17 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
                 other.unlink()
         kept = np.load(path, mmap_mode="r")
     found = Batches(LabelledImages(kept, images.labels.cpu().numpy()), images.device)
-    found.shards = images.shards  # the order in which images are learned follows from these
+    found.shards = images.shards  # which decide the order in which images are learned
     return found
 
 
 def _features(classifier: Classifier, images: Batches, order: Tensor) -> Iterator[Tensor]:
-    """Yield what the last layer is given for these images, float32 (B, F) in most networks, batch by batch."""
+    """Yield the inputs of the last layer for these images, batch by batch: float32 (B, F) in most networks."""
     seen: list[Tensor] = []
     hook = head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         for batch, _ in images.take(order, evaluation_batch(images.device, images.image_shape)):
-            with torch.no_grad(), full_precision():  # as a decorator it would end before the first batch is computed
+            with torch.no_grad(), full_precision():  # a decorator would end before the first batch is computed
                 classifier.eval()(batch)
             yield seen.pop()
     finally:

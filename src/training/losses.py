@@ -1,4 +1,4 @@
-"""Losses by name, which training minimises. Models are always compared by cross entropy and accuracy."""
+"""Losses by name, for training alone: models are always compared by cross entropy and accuracy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def loss_function(config: params.Loss, labels: Tensor, classes: int, device: torch.device) -> Loss:
     """Return a function of float32 logits (N, K) and int64 labels (N,) that gives the loss of each image (N,).
 
-    labels: all labels of train (M,), from which `balanced` class weights are computed: M / (K · images of the class),
-    so that every class counts the same and the mean weight of an image is 1; a class without images counts as if it had
-    one. A weighted loss is divided by the number of images, not by the sum of their weights: what an image contributes
-    does not depend on its batch. Raises `UserError` if there are more or fewer class weights than classes.
+    labels: all training labels (M,), from which `balanced` class weights are computed: M / (K · images of the class),
+    so that all classes count alike and the mean weight of an image is 1; a class without images counts as if it had
+    one. Weighted losses are divided by the number of images, not by the sum of their weights, so that what an image
+    contributes does not depend on its batch. Raises `UserError` if there are not as many class weights as classes.
     """
     if isinstance(config, Unweighted):
         return _ONE_HOT[config.name]
@@ -48,7 +48,7 @@ def loss_function(config: params.Loss, labels: Tensor, classes: int, device: tor
 
 @dataclass(frozen=True)
 class Target:
-    """Hold the labels (B,) of a batch; of mixed images a second label and the share of the first, too, (B,) each."""
+    """Hold the labels (B,) of a batch; for mixed images also a second label and the share of the first, (B,) each."""
 
     labels: Tensor
     others: Tensor | None = None
@@ -88,7 +88,7 @@ def _one_hot(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _binary(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean of K binary cross entropies: one class against the rest, a sigmoid for each."""
+    """Return the mean of K binary cross entropies of sigmoids: one class against the rest."""
     return F.binary_cross_entropy_with_logits(logits, _one_hot(logits, labels), reduction="none").mean(dim=1)
 
 
@@ -98,7 +98,7 @@ def _squared(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _absolute(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return 2/K times the softmax probability of the wrong classes, which bears wrong labels well.
+    """Return 2/K times the probability of the wrong classes, which wrong labels harm little.
 
     Ghosh et al., 2017 (arXiv 1712.09482).
     """

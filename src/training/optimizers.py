@@ -9,9 +9,9 @@ from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from src import params
+from src.models.airbench import whitening_layer
 from src.models.layers import last_layer
-from src.models.whitening import whitening_layer
-from src.training.muon import MuonAndAdamW, MuonAndSgd
+from src.training.muon import MuonAnd
 
 _CLASSES: dict[str, type[Optimizer]] = {
     "sgd": optim.SGD,
@@ -26,10 +26,12 @@ _CLASSES: dict[str, type[Optimizer]] = {
     "rprop": optim.Rprop,
     "asgd": optim.ASGD,
 }
-# Said of an optimiser that could be recorded and is not, as in the steps before a recording.
+# torch warns where an optimiser could be recorded and is not, which is so in the steps before a recording.
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
-_LEVELS = 8  # of the learning rate, from the first to the last layer: each is an operation of its own in a step
-_FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: a tenth of a step with cifar_basic
+_LEVELS = 8  # steps of the learning rate from the first to the last layer; each adds an operation to every step
+_FUSED = ("sgd", "adam", "adamw")  # one operation for all weights, on every device: saves a tenth of a step
+# A CUDA graph can hold their step: they take the rate from the device, and the host reads nothing.
+RECORDABLE = (*_FUSED, "muon", "muon_sgd")
 
 
 def optimizer(
@@ -40,30 +42,37 @@ def optimizer(
     *,
     compiled: bool = False,
 ) -> Optimizer:
-    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others take one.
+    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others accept one.
 
-    Its groups have the key `lr_scale` where the learning rate is to be multiplied by that. first_layer_lr: that of the
-    first layer; the last one's is 1, and those between rise by equal ratios (Bao et al., 2022, arXiv 2106.08254), in
-    `_LEVELS` steps. For `lbfgs` and Muon, which have no such groups, it must be 1.
-    compiled: by torch.compile where that makes it faster, which is Muon. All others are one kernel or few.
+    first_layer_lr: what the learning rate of the first layer is multiplied by. That of the last layer is multiplied by
+    1, those between rise by equal ratios (Bao et al., 2022, arXiv 2106.08254), in `_LEVELS` steps: the key `lr_scale`
+    of each group of weights. It must be 1 for `lbfgs` and Muon, which have no such groups.
+    compiled: by torch.compile where that is faster, which is Muon alone.
     """
     settings = config.model_dump(exclude={"name"})
     if config.name == "lbfgs":
-        # The search along the line finds the length of the step, which a fixed one gets wrong at first.
+        # A fixed length of the step would be wrong at first: the line search finds it.
         weights = [weight for weight in network.parameters() if weight.requires_grad]
         return optim.LBFGS(weights, lr=config.lr, max_iter=config.iterations, line_search_fn="strong_wolfe")
     if config.name == "muon":
-        hidden = _hidden(network)
-        return MuonAndAdamW(hidden, _groups(network, decay_biases, hidden), compiled=compiled, **settings)
+        # Biases, norms and the last layer by AdamW, as Muon's authors advise. One learning rate serves both, since
+        # Muon's steps are scaled to the size of AdamW's (Liu et al., 2025, arXiv 2502.16982).
+        lr, decay, hidden = config.lr, config.weight_decay, _hidden(network)
+        on_device = next(network.parameters()).is_cuda
+        groups = _groups(network, decay_biases, hidden)
+        adamw = optim.AdamW(groups, lr, weight_decay=decay, fused=True, capturable=on_device)
+        scaling: dict[str, Any] = {"momentum": config.momentum, "adjust_lr_fn": "match_rms_adamw"}
+        return MuonAnd(hidden, adamw, lr, decay, compiled=compiled, **scaling)
     if isinstance(config, params.MuonSgd):
         groups = _sgd_groups(config, network, decay_biases)
-        rates = config.lr, config.momentum, config.newton_schulz, config.sgd_momentum
-        return MuonAndSgd(_hidden(network), groups, *rates, compiled=compiled)
+        sgd = optim.SGD(groups, config.lr, config.sgd_momentum, nesterov=True, fused=True)
+        hidden, shape = _hidden(network), {"momentum": config.momentum, "ns_steps": config.newton_schulz}
+        return MuonAnd(hidden, sgd, config.lr, 0.0, norm_first=True, compiled=compiled, **shape)
     if config.name in _FUSED:
         settings["fused"] = True
     if config.name in ("adam", "adamw", "asgd") and next(network.parameters()).is_cuda:
-        # A recorded step (`src.compute.recorded`) counts on the device. The counters of ASGD lie there anyway, and the
-        # host would wait for each of them at each step.
+        # A recorded step (`src.compute.recorded`) counts on the device. ASGD's counters lie there anyway, and the host
+        # would wait for each of them at each step.
         settings["capturable"] = True
     groups = _groups(network, decay_biases)
     if first_layer_lr < 1:
@@ -72,20 +81,12 @@ def optimizer(
 
 
 def _eager(kind: type[Optimizer]) -> type[Optimizer]:
-    """Return the class without the decorators that import torch's compiler, two seconds, only to keep it away."""
+    """Return the class without the decorators that only keep torch's compiler away, and import it, in two seconds."""
     methods = {
         name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "state_dict", "load_state_dict")
     }
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
     return type(kind.__name__, (kind,), methods)
-
-
-def recordable(config: params.Optimizer) -> bool:
-    """Tell if a CUDA graph can hold a step: the optimiser takes its rate from the device, and the host reads nothing.
-
-    Of the others some could, by more and slower kernels.
-    """
-    return config.name in (*_FUSED, "muon", "muon_sgd")
 
 
 def place_rates(optimiser: Optimizer, device: torch.device) -> None:
@@ -95,15 +96,15 @@ def place_rates(optimiser: Optimizer, device: torch.device) -> None:
 
 
 def set_rates(optimiser: Optimizer, lr: float) -> None:
-    """Set the learning rates of the next step. lr: the rate of all groups but those that have a `peak` of their own.
+    """Set the learning rates of the next step. lr: that of all groups which have no `peak` of their own.
 
-    Where a group has an `lr_scale`, that multiplies it. A rate with a `peak` falls from there as `lr` does from the
-    optimiser's own, and is 0 as soon as that has fallen by the group's `share`.
+    A group's `lr_scale` multiplies it. A rate with a `peak` falls from there as `lr` falls from `muon_peak`, and is 0
+    as soon as that has fallen by the group's `share`.
     """
     for group in optimiser.param_groups:
         rate = lr * group.get("lr_scale", 1.0)
         if "peak" in group:
-            rate = group["peak"] * max(0.0, 1 - (1 - lr / optimiser.defaults["peak"]) / group["share"])
+            rate = group["peak"] * max(0.0, 1 - (1 - lr / group["muon_peak"]) / group["share"])
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
         else:
@@ -111,15 +112,15 @@ def set_rates(optimiser: Optimizer, lr: float) -> None:
 
 
 def decayed(network: nn.Module, decay_biases: bool) -> list[Tensor]:
-    """Return the trainable weights that penalties apply to: all, or those of more than one axis.
+    """Return the trainable weights that penalties apply to: all, or only those of more than one axis.
 
-    The latter leaves out biases, and the scales and offsets of normalisation layers.
+    Biases, and the scales and offsets of normalisation layers, have one axis.
     """
     return [weight for weight in network.parameters() if weight.requires_grad and (decay_biases or weight.ndim > 1)]
 
 
 def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None = None) -> list[dict[str, Any]]:
-    """Group the trainable weights, but those `without`, by weight decay: its own for one group, 0 for the other."""
+    """Group the trainable weights, but for those in `without`: one group with weight decay, one with none."""
     excluded = {id(weight) for weight in without or ()}
     penalised = {id(weight) for weight in decayed(network, decay_biases)}
     weights = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in excluded]
@@ -131,12 +132,12 @@ def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None
 
 
 def _by_layer(group: dict[str, Any], network: nn.Module, first_layer_lr: float) -> list[dict[str, Any]]:
-    """Divide a group by the learning rate that the place of each weight's layer in the network gives it."""
+    """Divide a group by learning rate, which follows from the place of each weight's layer in the network."""
     layers = [layer for layer in network.modules() if any(True for _ in layer.parameters(recurse=False))]
     parts: dict[float, list[Tensor]] = {}
     chosen = {id(weight) for weight in group["params"]}
     for number, layer in enumerate(layers):
-        # From the last layer down, which may be alone: 0 to 1.
+        # From 0 at the last layer to 1 at the first. A single layer is the last one.
         below = round(_LEVELS * (len(layers) - 1 - number) / max(1, len(layers) - 1)) / _LEVELS
         weights = [weight for weight in layer.parameters(recurse=False) if id(weight) in chosen]
         chosen -= {id(weight) for weight in weights}  # one that several layers share is learned once
@@ -145,9 +146,9 @@ def _by_layer(group: dict[str, Any], network: nn.Module, first_layer_lr: float) 
 
 
 def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:
-    """Group all weights but Muon's by rate: the last layer's, those of a whitening layer, biases and norms.
+    """Group all weights but Muon's by rate: those of a whitening layer, biases and norms, and the last layer's.
 
-    At its full rate SGD takes `weight_decay` of a weight in a step, whatever the rate is.
+    In a step at the full rate, SGD takes the share `weight_decay` of a weight away, whatever that rate is.
     """
     penalised = {id(weight) for weight in decayed(network, decay_biases)}
     head = last_layer(network)[1].weight
@@ -163,7 +164,7 @@ def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) 
     ):
         for decay in (True, False):
             chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
-            rates = {"lr": lr, "peak": lr, "share": share}
+            rates = {"lr": lr, "peak": lr, "muon_peak": config.lr, "share": share}
             groups.append({"params": chosen, "weight_decay": config.weight_decay / lr if decay else 0.0} | rates)
     return [group for group in groups if group["params"]]
 

@@ -1,6 +1,7 @@
-"""Write what remains of a training in `reports/`: its history, its summary, and what it ran on."""
+"""Write the history and the summary of a training to `reports/`, and what it ran on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from importlib.metadata import version
 
 import pandas
@@ -12,7 +13,7 @@ from src.core.files import write_json
 from src.core.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.evaluation import tables
 from src.models.layers import bytes_of, count_parameters
-from src.training.results import Epoch
+from src.training.results import Epoch, Errors
 
 
 def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str, str | int]) -> None:
@@ -29,26 +30,16 @@ def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
     It holds no times, so that equal runs write equal files; validation is empty without validation images.
     """
     columns = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
-    return pandas.DataFrame(
-        {
-            "epoch": [epoch.number for epoch in epochs],
-            **{name: pandas.Series([getattr(epoch, name) for epoch in epochs], dtype="float64") for name in columns},
-            "lr": [f"{epoch.lr:.6g}" for epoch in epochs],  # six decimals would show a small rate as 0
-        }
-    )
+    table = pandas.DataFrame([[getattr(epoch, name) for name in columns] for epoch in epochs], columns=columns)
+    table.insert(0, "epoch", [epoch.number for epoch in epochs])
+    table["lr"] = [f"{epoch.lr:.6g}" for epoch in epochs]  # six decimals would show a small rate as 0
+    return table
 
 
 def steps(epochs: Sequence[Epoch]) -> pandas.DataFrame:
     """Return a table `step,epoch,train_error,validation_error`, a row every `train.record_every` steps."""
-    records = [record for epoch in epochs for record in epoch.steps]
-    columns = ["train_error", "validation_error"]
-    return pandas.DataFrame(
-        {
-            "step": pandas.Series([record.step for record in records], dtype="int64"),
-            "epoch": pandas.Series([record.epoch for record in records], dtype="int64"),
-            **{name: pandas.Series([getattr(record, name) for record in records], dtype="float64") for name in columns},
-        }
-    )
+    columns = [field.name for field in fields(Errors)]
+    return pandas.DataFrame([asdict(record) for epoch in epochs for record in epoch.steps], columns=columns)
 
 
 def summary(epochs: Sequence[Epoch], network: nn.Module) -> dict[str, float | int | None]:
@@ -69,7 +60,7 @@ def summary(epochs: Sequence[Epoch], network: nn.Module) -> dict[str, float | in
 
 
 def environment(compute: Compute, threads: int) -> dict[str, str | int]:
-    """Return what a result's last digits depend on besides parameters, data and code; no host names, no times."""
+    """Return what the last digits of a result depend on besides parameters, data and code."""
     return {
         "device": compute.device.type,
         "precision": compute.precision,

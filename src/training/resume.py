@@ -1,9 +1,9 @@
-"""Resume a training that was killed: started again, it goes on after its last finished segment, to the same bits.
+"""Resume a training that was killed: it goes on after its last saved segment and ends with the same bits.
 
-After every epoch, and in long ones every `train.save_minutes`, the complete state replaces the one before in
-`.cache/state/<key>/state.pt`, synced and renamed, so that `kill -9` at any moment leaves the old state or the new one.
-No random state is in it: the randomness of a segment of an epoch is a function of (seed, epoch, segment). The folder is
-no output of a stage, since DVC deletes those before it runs the stage.
+After every epoch, and in long epochs every `train.save_minutes`, the complete state replaces the one before in
+`.cache/state/<key>/state.pt`: `kill -9` at any moment leaves the old state or the new one. It holds no random state,
+since all randomness is a function of (seed, epoch, segment). The folder is not an output of the stage, since DVC
+deletes those before it runs the stage.
 """
 
 import io
@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from src.compute import distributed
 from src.core.files import replacing, write_text
-from src.core.paths import LOCK, shown, states
-from src.training.results import Epoch, Errors, Unfinished
+from src.core.paths import LOCK, states
+from src.training.results import Epoch, Errors
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
@@ -33,17 +33,30 @@ _FINISHED = "finished"  # holds the md5 of the model that came out, and the sess
 _ABANDONED = 30 * 24 * 3600  # seconds after which a state that nobody resumed is removed
 
 
+@dataclass
+class Unfinished:
+    """Hold what an epoch has come to at the end of its last finished segment."""
+
+    number: int  # of the epoch, from 1
+    segments: int = 0  # finished
+    steps: int = 0  # done in this epoch
+    images: int = 0  # learned so far, by all processes together
+    # float32 (2,) on the device: sum of the losses, and number of correct answers
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2))
+    recorded: tuple[int, int] = (0, 0)  # correct answers and images at the last record
+    records: list[Errors] = field(default_factory=list)
+
+
 class Progress:
-    """Hold the finished epochs of a training, its best weights, and the `TrainStep` as the last epoch left it."""
+    """Hold the finished epochs of a training, its best weights, and what the unfinished epoch has come to."""
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.best_weights: Mapping[str, Any] | None = None  # on the CPU; None without validation images
-        self._train_step: TrainStep | None = None
         self.unfinished = Unfinished(1)
-        self.on_segment: Callable[[], None] = lambda: None  # called at the end of each segment but an epoch's last
+        self.on_segment: Callable[[], None] = lambda: None  # called after each segment but the last of an epoch
+        self._train_step: TrainStep | None = None
         self._restored: dict[str, Any] | None = None  # the state of the train step, until there is one
-        self._sums: Tensor | None = None  # of the unfinished epoch, on the device
 
     @property
     def losses(self) -> list[float]:
@@ -62,35 +75,27 @@ class Progress:
             train_step.restore(self._restored)
 
     def is_best(self, loss: float | None, accuracy: float | None) -> bool:
-        """Tell if the next epoch, with this validation, is better than all before; without validation every one is."""
+        """Tell if an epoch with this validation is better than all before; without validation every epoch is."""
         if accuracy is None or loss is None or not self.best_epoch:
             return True
         best = self.epochs[self.best_epoch - 1]
         return (accuracy, -loss) > (best.validation_accuracy or 0.0, -(best.validation_loss or 0.0))
 
     def add(self, epoch: Epoch) -> None:
-        """Take in an epoch that has just finished; of a best one keep the weights, a copy since training goes on."""
+        """Take in an epoch that has just finished. If it is the best one, copy its weights, since training goes on."""
         self.epochs.append(epoch)
-        self.unfinished, self._sums = Unfinished(epoch.number + 1), None
+        self.unfinished = Unfinished(epoch.number + 1)
         if epoch.best and epoch.validation_accuracy is not None and self._train_step is not None:
             self.best_weights = copy_to_cpu(self._train_step.kept.state_dict())
 
-    def segment_ended(self, sums: Tensor) -> None:
-        """Take in that a segment has ended. `unfinished` says which, but for the sums (2,), still on the device."""
-        self._sums = sums
-        self.on_segment()
-
-    def is_finite(self) -> bool:
-        """Tell if the losses of the unfinished epoch are numbers: of a training that lost them nothing is kept."""
-        return self._sums is None or bool(self._sums.isfinite().all())
-
     def state(self) -> dict[str, Any]:
-        """Return all of it in plain containers and tensors on the CPU, which nothing changes any more."""
-        train_step = self._restored if self._train_step is None else copy_to_cpu(self._train_step.state())
-        if self._sums is not None:
-            self.unfinished.sums = self._sums.tolist()
-        epochs, unfinished = [asdict(epoch) for epoch in self.epochs], asdict(self.unfinished)
-        return {"epochs": epochs, "unfinished": unfinished, "best_weights": self.best_weights, "train_step": train_step}
+        """Return all of it as plain containers and tensors on the CPU, which training does not change any more."""
+        return {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "unfinished": copy_to_cpu(asdict(self.unfinished)),
+            "best_weights": self.best_weights,
+            "train_step": None if self._train_step is None else copy_to_cpu(self._train_step.state()),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned in another process, before training starts."""
@@ -114,10 +119,10 @@ def copy_to_cpu(value: Any) -> Any:
 
 
 class Resumable:
-    """Restore `progress` and `snapshots` as a killed training with the same key left them, then keep them on disk.
+    """Restore `progress` and `snapshots` as a killed training with the same key left them, then save them regularly.
 
-    key: digest of everything on which the result depends; minutes: after so many, an epoch's state is kept before its
-    end; session: a name for the training, by which its run is found.
+    key: digest of everything on which the result depends; minutes: how often the state is saved within an epoch;
+    session: a name for the training, by which its MLflow run is found.
     """
 
     def __init__(self, key: str, progress: Progress, snapshots: Snapshots, minutes: float) -> None:
@@ -126,11 +131,10 @@ class Resumable:
         self._file = self.folder / "state.pt"
         self._progress, self._snapshots = progress, snapshots
         self._minutes = minutes
-        self._warned = False
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Restore, then keep other processes from training with this key in the block: they wait, and say so.
+        """Restore the state, and let other processes with this key wait until the end of the block.
 
         A state whose model DVC has recorded is removed first: running that stage again means training again.
         """
@@ -143,32 +147,29 @@ class Resumable:
             lock.acquire()
         try:
             discard_recorded()
-            self._restore(distributed.broadcast(self._file.read_bytes() if self._file.is_file() else None))
-            unfinished, done_epochs = self._progress.unfinished, len(self._progress.epochs)
+            self.restore(self._file.read_bytes() if self._file.is_file() else None)
+            unfinished = self._progress.unfinished
             if unfinished.segments:
                 print(f"going on in epoch {unfinished.number}, after {unfinished.images:,} images")
-            elif done_epochs:
-                print(f"going on after epoch {done_epochs}, the last that an interrupted training finished")
+            elif unfinished.number > 1:
+                print(f"going on after epoch {unfinished.number - 1}, the last that an interrupted training finished")
             yield
         finally:
             lock.release()
 
-    def beside(self) -> None:
-        """Restore what the first of several processes that train together, which is in `alone`, has read."""
-        self._restore(distributed.broadcast(None))
-
-    def _restore(self, content: bytes | None) -> None:
+    def restore(self, content: bytes | None = None) -> None:
+        """Restore the state that process 0 has read, its `content`, in all processes that train together."""
+        content = distributed.broadcast(content)
         if content is not None:
             state = torch.load(io.BytesIO(content), weights_only=True)
             self.session = state["session"]
             self._progress.restore(state["progress"])
-            self._snapshots.restore(state["snapshots"])
+            self._snapshots.taken = state["snapshots"]
 
-    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None], check: Callable[[], None]) -> None:
-        """Train to the end. For every epoch first write the state, then call `log`, while the next epoch runs.
+    def follow(self, epochs: Iterator[Epoch], log: Callable[[Epoch], None]) -> None:
+        """Train to the end. While the next epoch runs, write the state of the last one, then call `log` with it.
 
-        `log` is called again for the epochs before a kill, which may have come between the two. `check` raises if what
-        was learned from is damaged: then no state is written.
+        `log` is called again for all epochs before a kill, which may have come between the two.
         """
         for epoch in self._progress.epochs:
             log(epoch)
@@ -177,14 +178,14 @@ class Resumable:
 
         def keep(epoch: Epoch | None) -> None:
             nonlocal written, last
-            check()
-            state = {"session": self.session, "progress": self._progress.state(), "snapshots": self._snapshots.state()}
+            progress, snapshots = self._progress.state(), list(self._snapshots.taken)
+            state = {"session": self.session, "progress": progress, "snapshots": snapshots}
             if written is not None:
                 written.result()  # the disk may be slower than the epochs
             written, last = writer.submit(self._write, state, epoch, log), time.monotonic()
 
         def keep_now_and_then() -> None:
-            if time.monotonic() - last >= 60 * self._minutes and self._progress.is_finite():
+            if time.monotonic() - last >= 60 * self._minutes:
                 keep(None)
 
         self._progress.on_segment = keep_now_and_then
@@ -198,20 +199,14 @@ class Resumable:
     def _write(self, state: dict[str, Any], epoch: Epoch | None, log: Callable[[Epoch], None]) -> None:
         content = io.BytesIO()  # where torch itself writes to disk, a full one is not an OSError
         torch.save(state, content)
-        try:
-            with replacing(self._file) as temporary:
-                temporary.write_bytes(content.getbuffer())
-        except OSError as error:  # training itself needs no disk before its end
-            if not self._warned:
-                why = f"{error.strerror or error}: a killed training starts again"
-                print(f"warning: {shown(self.folder)}: {why}", file=sys.stderr, flush=True)
-            self._warned = True
+        with replacing(self._file) as temporary:
+            temporary.write_bytes(content.getbuffer())
         if epoch is not None:
             log(epoch)
             tqdm.write(str(epoch))
 
     def finish(self, model_md5: str) -> None:
-        """Note the model that came out. The state stays until `dvc.lock` has it: killed before, nothing is lost."""
+        """Note the model that came out. The state stays until `dvc.lock` holds it: a kill before loses nothing."""
         write_text(self.folder / _FINISHED, f"{model_md5} {self.session}")
 
 
@@ -225,7 +220,7 @@ def finished_session(model_md5: str) -> str | None:
 
 
 def discard_recorded() -> None:
-    """Remove the states whose model `dvc.lock` has, as it does when a later stage runs, and those abandoned."""
+    """Remove the states whose model `dvc.lock` holds, and those that nobody resumed for long."""
     recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     for folder in states().glob("*/"):
         with suppress(FileNotFoundError):  # another process does the same

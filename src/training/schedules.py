@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the moment and the history, so that resuming needs no schedule state."""
+"""Learning-rate schedules as functions of the moment and the history, so that resuming needs no schedule state."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ def lr_factor(config: params.Schedule, moment: float, epochs: int, losses: Seque
     """Return what the learning rate is multiplied by at a moment of training.
 
     moment: how many epochs have been trained, with the fraction of the present one; losses: the validation losses of
-    the epochs before, which only a plateau looks at. A warm-up rises linearly from 0 (Goyal et al., 2017, arXiv
+    the epochs before, which only `plateau` uses. The warm-up rises linearly from 0 (Goyal et al., 2017, arXiv
     1706.02677). Cosine: Loshchilov & Hutter, 2017 (arXiv 1608.03983), without restarts, over the epochs after the
-    warm-up. One cycle: Smith & Topin, 2018 (arXiv 1708.07120), as torch's OneCycleLR, where the warm-up is the rise.
-    All others change between epochs, counted from the first.
+    warm-up, as is linear. One cycle: Smith & Topin, 2018 (arXiv 1708.07120), as torch's OneCycleLR, the warm-up being
+    its rise. The others change only between epochs.
     """
     progress = (moment - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
     if config.name == "one_cycle":
@@ -30,7 +30,7 @@ def lr_factor(config: params.Schedule, moment: float, epochs: int, losses: Seque
         return 1 - min(progress, 1.0)
     if config.name == "cosine":
         return _anneal(1.0, 0.0, progress)
-    epoch = int(moment)  # the factor now holds for all of it
+    epoch = int(moment)
     match config.name:
         case "step":
             return config.factor ** (epoch // config.every)
@@ -49,10 +49,7 @@ def _anneal(start: float, end: float, progress: float) -> float:
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """Count the times that more than `patience` epochs in a row brought no lower loss than the lowest before them.
-
-    As torch's ReduceLROnPlateau with threshold 0.
-    """
+    """Count how often more than `patience` epochs in a row did not lower the loss; as torch's ReduceLROnPlateau."""
     found, waited, lowest = 0, 0, math.inf
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1

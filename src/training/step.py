@@ -1,5 +1,6 @@
-"""One step of training: loss and gradient of a batch, and what the optimiser makes of them."""
+"""One step of training: loss and gradient of a batch, the optimiser's step, the moving average of the weights."""
 
+import copy
 from contextlib import nullcontext
 from typing import Any
 
@@ -7,37 +8,55 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src import params
 from src.compute import distributed
-from src.compute.device import Compute, check_gradient
+from src.compute.device import Compute
 from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.models.layers import is_frozen, last_layer
-from src.training.average import Average
 from src.training.losses import Target, loss_function
-from src.training.optimizers import decayed, optimizer, place_rates, recordable, set_rates
+from src.training.optimizers import RECORDABLE, decayed, optimizer, place_rates, set_rates
+
+
+class Average:
+    """Keep in `classifier` a copy whose weights and running statistics are the moving average of the trained one's.
+
+    Tarvainen & Valpola, 2017 (arXiv 1703.01780). The decay of step t is min(decay, (1 + t) / (10 + t)), as in
+    TensorFlow's ExponentialMovingAverage, so that the random start is soon forgotten.
+    """
+
+    def __init__(self, trained: Classifier, decay: float) -> None:
+        self.classifier = copy.deepcopy(trained)
+        self.decay = decay
+        # Aliases of the tensors themselves, which training changes in place.
+        pairs = zip(self.classifier.state_dict().values(), trained.state_dict().values(), strict=True)
+        self._pairs = [pair for pair in pairs if pair[0].is_floating_point()]
+
+    def update(self, step: int) -> None:
+        """Take in the weights after step `step` of training, counted from 1."""
+        update = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
+        update([average for average, _ in self._pairs], [present for _, present in self._pairs], step)
 
 
 class TrainStep:
     """Hold a classifier on its device, with the loss and the optimiser that `params.Train` names.
 
-    kept: the classifier that is validated and kept: the same one, or the moving average of its weights.
+    kept: the classifier that is validated and kept: the trained one, or the moving average of its weights.
     """
 
     def __init__(self, classifier: Classifier, config: params.Train, labels: Tensor, compute: Compute) -> None:
         self.classifier = distributed.sync_batch_norm(compute.place(classifier), compute.device)
-        if config.optimizer.name == "lbfgs":  # lays all gradients end to end: torch only does so with contiguous ones
+        if config.optimizer.name == "lbfgs":  # torch's lays all gradients end to end, and takes contiguous ones alone
             self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
         self.config, self.compute = config, compute
-        if self.weights[0].requires_grad:  # frozen, no gradient goes further than to the last layer
-            check_gradient(classifier, compute.device)
         self.optimiser = optimizer(
             config.optimizer, classifier, config.decay_biases, config.first_layer_lr, compiled=config.compile
         )
-        # float16 has no numbers below 6e-8: without a factor small gradients would be lost.
+        # float16 has no numbers below 6e-8: unless they are scaled up, small gradients are lost.
         self.scaler = torch.GradScaler(compute.device.type, enabled=compute.autocast is torch.float16)
         self.loss = loss_function(config.loss, labels, len(last_layer(classifier.network)[1].weight), compute.device)
         self.average = None if config.ema is None else Average(classifier, config.ema)
@@ -59,23 +78,23 @@ class TrainStep:
         self.exchanging = distributed.data_parallel(self.classifier, compute.device)
         forward = self.exchanging or self.classifier
         if config.compile:
-            # Batches are always the same size but the last one, which is compiled once more: sizes may be constants.
-            # The debug mode that makes eager operators deterministic does not keep the compiler from choosing by timing
-            # among kernels whose sums differ in the last bits.
+            # Sizes may be constants: all batches have the same one but the last, for which is compiled once more.
+            # Without `deterministic` the compiler chooses by timing among kernels whose sums differ in the last bits,
+            # even where torch's mode for deterministic algorithms is on.
             options: dict[str, Any] = {"deterministic": bool(config.deterministic)}
             self.forward = torch.compile(forward, dynamic=False, options=options)
         else:
             self.forward = forward
-        # Not where processes exchange gradients, nor in float16, of whose gradients the host looks at each.
-        alone = compute.device.type == "cuda" and distributed.world_size() == 1
+        # Not where processes exchange gradients, nor in float16, where the host looks at the gradients of each step.
+        alone = distributed.world_size() == 1 and compute.autocast is not torch.float16
         self.recorded: Recorded | None = None
-        if alone and config.cuda_graph and recordable(config.optimizer) and compute.autocast is not torch.float16:
+        if compute.device.type == "cuda" and alone and config.cuda_graph and config.optimizer.name in RECORDABLE:
             self.recorded = Recorded(self._learn, compute.device)
             place_rates(self.optimiser, compute.device)
         self.lr = 0.0
 
     def state(self) -> dict[str, Any]:
-        """Return what changes while it learns: the tensors themselves, not copies."""
+        """Return all that a step changes: the tensors themselves, not copies."""
         return {
             "weights": self.classifier.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -84,7 +103,7 @@ class TrainStep:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned, on any device of the same kind."""
+        """Go on from what `state` returned."""
         self.classifier.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.recorded is not None:
@@ -96,8 +115,8 @@ class TrainStep:
     def step(self, images: Tensor, target: Target, lr: float, number: int) -> tuple[Tensor, Tensor]:
         """Learn the batch of step `number`, counted from 1 through all epochs.
 
-        Return its mean loss without penalties and the number of correct answers, both still on the device and of this
-        process alone.
+        Return its mean loss without penalties and the number of correct answers, both on the device, and of the part of
+        the batch that this process computes.
         """
         self.lr = lr
         set_rates(self.optimiser, lr)
@@ -129,7 +148,7 @@ class TrainStep:
         return evaluations[0]
 
     def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
-        """Leave the gradient of a batch at the weights; return its loss, correct answers and L1 penalty."""
+        """Compute the gradient of a batch, at the weights; return its loss, correct answers and L1 penalty."""
         for weight in self.weights:
             weight.grad = None
         parts = list(zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True))

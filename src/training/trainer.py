@@ -1,4 +1,4 @@
-"""From parameters and a seed to a trained network: the one way in which the stage, `src.seeds` and searches train."""
+"""From parameters and a seed to a trained network, for the stage, `src.seeds` and searches alike."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,8 +6,7 @@ from typing import NamedTuple
 from src import params
 from src.compute import device
 from src.compute.batches import Batches
-from src.data.prepared import SplitName, read_dataset
-from src.data.verify import open_checked
+from src.data.prepared import SplitName, open_split, read_dataset
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
 from src.training.features import features_of, head_classifier
@@ -17,7 +16,7 @@ from src.training.resume import Progress
 
 
 class Training(NamedTuple):
-    """Hold a network and the generator that trains it, epoch by epoch; at its end the network has the kept weights."""
+    """Hold a network and the generator that trains it by epochs; at its end the network has the kept weights."""
 
     spec: ModelSpec
     classifier: Classifier
@@ -25,7 +24,7 @@ class Training(NamedTuple):
 
 
 class Trainer:
-    """Prepare data and device once for all trainings of a process. Splits that are not named stay closed.
+    """Prepare data and device once for all trainings of a process. Only the named splits are opened.
 
     Raises `UserError` where the data are missing or damaged, or the device is absent.
     """
@@ -33,17 +32,15 @@ class Trainer:
     def __init__(self, model: params.Model, settings: params.Train, *splits: SplitName) -> None:
         self.compute = device.prepare(settings, model.name)
         self.dataset = read_dataset()
-        opened = open_checked(self.dataset, *splits)
-        self.images = {name: Batches(split, self.compute.device) for name, split in zip(splits, opened, strict=True)}
+        self.images = {name: Batches(open_split(name), self.compute.device) for name in splits}
 
     def start(
         self, model: params.Model, settings: params.Train, seed: int, progress: Progress | None = None
     ) -> Training:
-        """Build the network, its first weights drawn by the seed, and train it lazily.
+        """Build the network with weights drawn by the seed, and return it with the generator that trains it.
 
         progress: where an interrupted training of the same arguments stood (see `loop.train`). Precision and network
-        may differ from those that the trainer was made with, as a search wants it. Raises `UserError` where the network
-        cannot take the images.
+        may differ from those of the trainer, as in a search. Raises `UserError` if the network cannot take the images.
         """
         compute = device.prepare(settings, model.name)
         spec = ModelSpec.of(model, self.dataset)

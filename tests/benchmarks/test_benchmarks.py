@@ -28,9 +28,6 @@ def small(recipe: str, batch_size: int = 8, **changes: Any) -> tuple[Problem, pa
     return known, section.model_copy(update=changes)
 
 
-# ---- the tutorials ----
-
-
 @pytest.mark.parametrize("recipe", SYSTEMS)
 def test_a_tutorial_has_the_optimiser_of_the_recipe(recipe: str) -> None:
     """And its network: `tests/models/test_models.py`."""
@@ -61,9 +58,6 @@ def test_a_tutorial_prepares_and_augments_an_image_like_the_recipe(recipe: str) 
     assert len(contenders.V2_AUGMENTATION.get(recipe, [])) == len(kinds)
 
 
-# ---- the loops ----
-
-
 @pytest.mark.parametrize(("recipe", "most"), [("mnist", 1e-7), ("cifar10-basic", 2e-5)])
 def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> None:
     """One batch that is the whole data set, no augmentation, no dropout: the same weights afterwards.
@@ -84,9 +78,3 @@ def test_a_step_of_the_floor_is_a_step_of_the_loop(recipe: str, most: float) -> 
     for name, weights in floored.state_dict().items():
         assert not torch.equal(weights, before[name])
         torch.testing.assert_close(weights, looped.state_dict()[name], rtol=0, atol=most)
-
-
-# ---- the other scripts ----
-
-
-# ---- what is kept ----

@@ -23,9 +23,6 @@ pytestmark = pytest.mark.slow
 SMALL = Place("cpu", Path("nothing-packed"))
 
 
-# ---- the runner ----
-
-
 def alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status")
     return status.exists() and "State:\tZ" not in status.read_text()
@@ -54,8 +51,6 @@ def test_a_part_that_fails_or_is_late_is_recorded_and_the_others_go_on(tmp_path:
         time.sleep(0.05)
     assert not alive(child)
 
-
-# ---- the parts ----
 
 LACKING = ("dvc", "mlflow", "kornia", "optuna", "onnx", "onnxruntime", "onnxscript", "grimp")
 
@@ -87,12 +82,6 @@ def test_a_part_finds_something_on_a_processor(name: str, monkeypatch: pytest.Mo
     json.dumps(found, allow_nan=False)
     if name.startswith("loops"):
         assert {"tutorial", "DataLoader + v2", "ours, float32", "floor, float32"} <= set(found)
-
-
-# ---- the pack ----
-
-
-# ---- what is kept ----
 
 
 def test_the_choices_of_a_gpu_are_written_from_its_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

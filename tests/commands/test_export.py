@@ -1,4 +1,4 @@
-"""ONNX files against PyTorch, through onnxruntime, and what they say of themselves."""
+"""Exported files compute what PyTorch does, and say what they are."""
 
 import json
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_a_file_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Unsorted(nn.Module):
-    """What no ONNX operator does."""
+    """A network that cannot be exported, since its flow depends on values."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.float().mean() > 100:

@@ -1,4 +1,4 @@
-"""What DVC refuses to read is repaired before `make repro` starts it, or named."""
+"""Files that DVC cannot read are repaired or named before `make repro` starts it."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ stages:
 
 @pytest.fixture(autouse=True)
 def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `dvc.lock`, committed."""
+    """Make a repository in which a `dvc.lock` is committed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["recover"])
     LOCK.write_text(GOOD, encoding="utf-8")

@@ -10,11 +10,12 @@ import pytest
 from tracking_samples import clean, lock, make_results, make_tree
 
 from src import summary
-from src.core.paths import ENVIRONMENT, FIGURES, LOCK, METRICS, MODEL, PARAMS, TRAINING
+from src.core.paths import ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, TRAINING
 from src.params.writing import recipe
 from src.tracking.store import open_store
 
-ACCURACY = {"images": 360, "accuracy": 0.9833, "accuracy_ci_low": 0.9641, "accuracy_ci_high": 0.9923, "loss": 0.05}
+ACCURACY = {"images": 360, "accuracy": 0.9833, "macro_f1": 0.98, "brier": 0.02, "loss": 0.05}
+INTERVAL = "metric,value,low,high\naccuracy,0.9833,0.9641,0.9923\n"
 CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "validation_loss": 0.04, "parameters": 94154,
           "size_mib": 0.36}  # fmt: skip
 
@@ -35,6 +36,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean(monkeypatch)
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     write(METRICS, ACCURACY)
+    write(MEASURED, INTERVAL)
     write(TRAINING, CHOSEN)
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
     write(PARAMS, "seed: 0\n")
@@ -83,7 +85,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     git("commit", "-q", "-m", "results")
     assert "the numbers are the committed ones" in lines(capsys)
 
-    write(METRICS, {**ACCURACY, "accuracy": 0.9806, "accuracy_ci_low": 0.95, "accuracy_ci_high": 0.98, "loss": 0.06})
+    write(METRICS, {"images": 360, "accuracy": 0.9806, "macro_f1": 0.97, "brier": 0.03, "loss": 0.06})
     out = lines(capsys)
     assert "accuracy 0.9833 → 0.9806" in out
     assert "and 1 more" in out
@@ -111,6 +113,7 @@ def test_the_run_is_completed_and_named(
     Path("mlflow.db").write_bytes(empty_store)
     make_results()
     write(METRICS, ACCURACY)
+    write(MEASURED, INTERVAL)
     write(TRAINING, CHOSEN)
     lock()
     out = lines(capsys)

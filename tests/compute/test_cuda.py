@@ -1,10 +1,10 @@
-"""What only a GPU can show, in seconds on one: equal bits, no waiting, graphs that add up. Marked `gpu`.
+"""What only a GPU can show: equal bits, no waiting, recorded and compiled steps. Marked `gpu`; takes seconds on one.
 
     python -m pytest tests/compute/test_cuda.py -m gpu
     python -m pytest tests/compute/test_cuda.py -m gpu -o filterwarnings=default    without pytest-timeout
 
-Several GPUs, which exchange gradients by NCCL, are tried nowhere: there is no machine with two at hand. What of that is
-not the GPU's, test_processes tries on CPUs.
+Several GPUs, which exchange gradients by NCCL, are tried nowhere, for want of a machine that has them; test_processes
+tries several processes on CPUs.
 """
 
 import io
@@ -23,7 +23,7 @@ from src.compute import device, recorded
 from src.compute.batches import Batches
 from src.compute.device import Compute
 from src.compute.recorded import Recorded
-from src.core.errors import UserError
+from src.core.errors import out_of_memory
 from src.evaluation.corruptions import gradient_signs
 from src.models.classifier import Classifier
 from src.params import Optimizer, writing
@@ -56,7 +56,7 @@ def prepared(name: str, **changes: Any) -> tuple[Classifier, params.Train, Batch
 
 
 def trained(name: str, **changes: Any) -> tuple[list[float], Tensor]:
-    """Losses of two epochs and the weights after them."""
+    """Return the losses of two epochs and the weights after them."""
     classifier, section, data, compute = prepared(name, **changes)
     losses = [epoch.train_loss for epoch in train(classifier, data, data, section, 0, compute)]
     return losses, torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()])
@@ -111,7 +111,7 @@ def test_a_step_of_a_network_of_torchvision_can_be_recorded(name: str) -> None:
 
 
 def train_with_alarm(name: str, **changes: Any) -> None:
-    """Raises where the host waits between the first and the last step of the second epoch."""
+    """Train, and raise where the host waits between the first and the last step of the second epoch."""
     step = TrainStep.step
 
     def watched(train_step: TrainStep, *arguments: Any) -> Any:
@@ -143,7 +143,7 @@ def test_no_optimiser_waits_but_lbfgs(optimizer: Optimizer) -> None:
 
 
 def gradients_after_steps(compiled: bool) -> list[Tensor]:
-    """Of a batch in two parts, at a learning rate of 0, after as many steps as graphs are recorded and replayed in."""
+    """Return the gradients of a batch in two parts, at a learning rate of 0, after a step has been replayed."""
     torch._dynamo.reset()
     classifier, section, data, compute = prepared(SPEED, compile=compiled, accumulate=2, precision="float32")
     train_step = TrainStep(classifier, section, data.labels, compute)
@@ -171,7 +171,7 @@ def test_compiled_a_training_gives_the_same_bits_twice() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_gradients_of_a_network_of_torchvision_are_the_same_twice(name: str) -> None:
-    """Of the weights in training and of the pixels in the attack; torch raises where a kernel is not deterministic."""
+    """Of the weights in training and of the pixels in the attack; torch raises if a kernel is not deterministic."""
     *_, compute = prepared(MNIST)
     classifier = compute.place(of_family(name))
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8))
@@ -214,14 +214,15 @@ def test_a_resumed_training_ends_with_the_same_bits(name: str) -> None:
     assert torch.equal(torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()]), expected)
 
 
-def test_memory_that_does_not_suffice_is_one_line() -> None:
-    """Of this process alone: other tests may run beside it."""
+def test_memory_that_does_not_suffice_is_recognised() -> None:
+    """The limit is of this process alone: other tests may run beside it."""
     classifier, section, data = recipe(CIFAR10_VGG, 16_384, **TRAINING | {"batch_size": 16_384})
     compute = device.prepare(section, "cifar_vgg")
     images = Batches(data, compute.device)
     torch.cuda.set_per_process_memory_fraction(2**30 / torch.cuda.get_device_properties(0).total_memory)
     try:
-        with pytest.raises(UserError, match=r"out of memory: reduce train\.batch_size"):
+        with pytest.raises(RuntimeError) as raised:
             list(train(classifier, images, images, section, 0, compute))
+        assert out_of_memory(raised.value)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

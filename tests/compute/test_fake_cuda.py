@@ -1,24 +1,19 @@
-"""Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie in one place, and from the first
-step of an epoch to its last nothing waits for the device."""
+"""Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie on one device, and the host does
+not wait for the device between the first step of an epoch and its last."""
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from augment_samples import ALONE, drawn, photos, settings
-from device_samples import LOSSES, OPTIMIZERS, RECIPES, STEPS, of_family, recipe
+from device_samples import LOSSES, OPTIMIZERS, RECIPES, STEPS, recipe
 from evaluation_samples import section as evaluation
 from fake_cuda import CUDA, fake_cuda
 
 from src.compute.batches import Batches
-from src.compute.device import Compute, check_gradient
-from src.core.errors import UserError
-from src.data.prepared import LabelledImages
+from src.compute.device import Compute
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
-from src.models.file import Shapes
-from src.models.layers import freeze_all_but_last
 from src.params import Loss
 from src.training import augment
 from src.training.loop import train
@@ -35,7 +30,7 @@ pytestmark = [
 
 
 def waits_of(name: str, compute: Compute, resident: bool = True, **changes: Any) -> set[str]:
-    """Where the host waited in a training of two epochs, between the first and the last step of each."""
+    """Return where the host waited in a training of two epochs, between the first and the last step of each."""
     found: set[str] = set()
     step = TrainStep.step
 
@@ -62,13 +57,13 @@ def test_a_recipe_never_waits_within_an_epoch(name: str) -> None:
 
 
 def test_nor_does_it_where_images_are_read_ahead() -> None:
-    """Batch by batch, since those that are mixed are not augmented several at once."""
+    """Augmented batch by batch, since images of a batch are mixed."""
     assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False, augment=settings(cutmix=1.0)) == set()
 
 
 @pytest.mark.parametrize("name", ["muon", "muon_sgd", "lbfgs"])
 def test_lbfgs_waits_and_our_own_optimisers_do_not(name: str) -> None:
-    """It searches along a line by the losses that it finds."""
+    """lbfgs reads the losses of its line search."""
     (optimizer,) = (section for section in OPTIMIZERS if section.name == name)
     assert bool(waits_of(MNIST, FLOAT32, optimizer=optimizer)) == (name == "lbfgs")
 
@@ -109,26 +104,3 @@ def test_evaluation_computes_where_the_images_are() -> None:
         curves = robustness(classifier, stored, wanted.robustness, 8)
         assert tta_metrics(classifier, stored, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
     assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}
-
-
-@pytest.mark.parametrize("name", ["alexnet", "vgg11"])
-def test_pooling_that_cuda_cannot_differentiate_is_told_before_a_step_and_before_the_attack(name: str) -> None:
-    """Frozen, no gradient goes through it in training. Evaluation without the attack needs none, nor other devices."""
-    _, section, data = recipe(CIFAR10_VGG)
-    attack, plain = (evaluation(shifts=1, fgsm=strengths).robustness for strengths in ([0.1], []))
-    with Shapes():
-        fitting, classifier = of_family(name), of_family(name, 64)
-    check_gradient(fitting, CUDA)
-    check_gradient(classifier, torch.device("cpu"))
-    with fake_cuda():
-        classifier.network.to_empty(device=CUDA)
-        stored = Batches(LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), data.labels[:4]), CUDA)
-        with pytest.raises(
-            UserError, match=r"^train\.deterministic is true, .* set it to false, or data\.image_size to 224"
-        ):
-            TrainStep(classifier, section, stored.labels, FLOAT32)
-        with pytest.raises(UserError, match=r"^train\.deterministic is true"):
-            robustness(classifier, stored, attack, 4)
-        assert not robustness(classifier, stored, plain, 4).empty
-        freeze_all_but_last(classifier.network)
-        TrainStep(classifier, section, stored.labels, FLOAT32)

@@ -1,4 +1,4 @@
-"""`train.deterministic: portable`: set before numpy and torch are loaded, and understood by them."""
+"""`train.deterministic: portable`: variables are set before numpy and torch are loaded, which understand them."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import torch
 from training_samples import section
 
 from src.compute import device, portable
-from src.compute.portable import CONFLICTING, SETTINGS
+from src.compute.portable import SETTINGS
 from src.core.files import digest, write_arrays
 from src.data.prepare import _mean_std
 from src.params.writing import recipe
@@ -41,7 +41,7 @@ COMPUTING = sorted({*COMMANDS, *STAGES} - NOT_COMPUTING.keys())
 
 @pytest.fixture
 def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a `params.yaml` that wants it, on a processor that can."""
+    """Work in a folder whose `params.yaml` asks for it, on a processor that can do it."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(DIGITS)
     Path("cpuinfo").write_text(HASWELL)
@@ -52,15 +52,15 @@ def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set from outside; what a test sets goes again."""
-    for name in (*SETTINGS, CONFLICTING):
+    """Set other values from outside, and restore the environment after the test."""
+    for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-    for name, value in {**ELSEWHERE, CONFLICTING: "X86_V3"}.items():
+    for name, value in ELSEWHERE.items():
         monkeypatch.setenv(name, value)
 
 
 def seen() -> dict[str, str]:
-    return {name: os.environ[name] for name in (*SETTINGS, CONFLICTING) if name in os.environ}
+    return {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
 @pytest.mark.usefixtures("haswell", "_environment")
@@ -83,14 +83,14 @@ def test_what_is_set_outside_does_not_count() -> None:
 def test_nothing_is_set_where_it_is_not_asked_for_or_on_an_older_processor(file: str, text: str) -> None:
     Path(file).write_text(text)
     portable.begin()
-    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+    assert seen() == ELSEWHERE
 
 
 @pytest.mark.usefixtures("haswell", "_environment")
 def test_on_another_machine_it_trains_as_with_true_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     portable.begin()
-    assert seen() == {**ELSEWHERE, CONFLICTING: "X86_V3"}
+    assert seen() == ELSEWHERE
     asked = section(deterministic="portable", device="auto", precision="auto")
     found = device.prepare(asked, "resnet18")
     plain = device.prepare(asked.model_copy(update={"deterministic": True}), "resnet18")
@@ -109,25 +109,9 @@ def test_it_computes_on_the_processor_in_float32_whatever_else_is_there(monkeypa
     assert torch.get_deterministic_debug_mode() == 2
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "allowed"),
-    [
-        ("device", "cuda", "auto or cpu"),
-        ("precision", "bfloat16", "auto or float32"),
-        ("threads", 2, "auto or 1"),
-        ("processes", 2, "1"),
-        ("compile", True, "false"),
-    ],
-)
-def test_what_contradicts_it_is_one_line(key: str, value: object, allowed: str) -> None:
-    with pytest.raises(ValueError, match=f"{key} must be {allowed} with deterministic: portable"):
-        section(**{"deterministic": "portable", key: value})
-    section(**{"deterministic": True, key: value})
-
-
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """numpy and torch that tell the environment in which they are loaded, and end the process."""
+    """Return a folder of a numpy and a torch that print the environment when they are imported, and end the process."""
     folder = tmp_path_factory.mktemp("stubs")
     for name in ("numpy", "torch"):
         (folder / f"{name}.py").write_text(
@@ -145,13 +129,13 @@ def test_every_program_that_computes_sets_it_before_numpy_and_torch(module: str,
     (tmp_path / "params.yaml").write_text(DIGITS)
     (tmp_path / "data/images").mkdir(parents=True)
     outside = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", *SETTINGS))}
-    environment = {**outside, **ELSEWHERE, CONFLICTING: "X86_V3", "PYTHONPATH": str(stubs)}
+    environment = {**outside, **ELSEWHERE, "PYTHONPATH": str(stubs)}
     run = subprocess.run(
         [sys.executable, "-m", module], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     loaded = json.loads(run.stdout.splitlines()[-1])
-    assert {name: loaded[name] for name in (*SETTINGS, CONFLICTING) if name in loaded} == SETTINGS
+    assert {name: loaded[name] for name in SETTINGS if name in loaded} == SETTINGS
 
 
 @pytest.mark.skipif(not portable.available(), reason="needs an x86-64 processor with AVX2, under Linux")
@@ -166,7 +150,6 @@ def test_the_libraries_understand_the_settings() -> None:
         " torch.get_num_threads()]))"
     )
     environment = {**os.environ, **SETTINGS, "MKL_VERBOSE": "1", "ONEDNN_VERBOSE": "1"}
-    environment.pop(CONFLICTING, None)
     run = subprocess.run(
         [sys.executable, "-W", "error::ImportWarning", "-c", code],
         env=environment, capture_output=True, text=True, check=True,
@@ -176,7 +159,7 @@ def test_the_libraries_understand_the_settings() -> None:
 
 
 def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
-    """As nothing but sums, quotients and roots of whole numbers is on every machine."""
+    """They are the same on every machine, since they are quotients and roots of whole numbers."""
     for counts in np.random.default_rng(0).integers(0, 10_000, (5_000, 1, 3)):
         histogram = np.zeros((1, 256), np.int64)
         histogram[:, [0, 100, 255]] = counts
@@ -187,6 +170,6 @@ def test_the_constants_of_the_data_set_are_rounded_exactly() -> None:
 
 
 def test_arrays_are_stored_as_they_are(tmp_path: Path) -> None:
-    """zlib's bytes differ from version to version."""
+    """Not compressed: zlib's bytes differ from version to version."""
     write_arrays(tmp_path / "a.npz", images=np.zeros((8, 8)))
     assert digest(tmp_path / "a.npz") == "ddeac6f896915253321fdc401ef0a020"  # with every Python

@@ -1,4 +1,4 @@
-"""Training by several processes: the same as by one. Two processes on this machine, by gloo."""
+"""Two processes, connected by gloo, train the same model as one."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def trained(changes: dict[str, Any], network: str, images: int, dropout: float) 
 
 
 def work(folder: Path, cases: dict[str, tuple[dict[str, Any], str, int, float]]) -> None:
-    """Runs in each of the processes."""
+    """Train each case in each of the processes."""
     with distributed.process_group(torch.device("cpu")):
         for name, case in cases.items():
             result, epochs = trained(*case)
@@ -55,7 +55,7 @@ def work(folder: Path, cases: dict[str, tuple[dict[str, Any], str, int, float]])
 
 
 def resumed(key: str, until: int | None) -> tuple[torch.Tensor, int]:
-    """Go on with the training of this key until so many epochs more; the weights, and how many epochs there were."""
+    """Go on with the training of this key for `until` epochs; return the weights and the number of epochs trained."""
     wanted = section(optimizer=SGD, epochs=3)
     compute = device.prepare(wanted, "cifar_basic")
     classifier, progress = new_classifier(), Progress()
@@ -63,11 +63,11 @@ def resumed(key: str, until: int | None) -> tuple[torch.Tensor, int]:
     training, validation = Batches(digits(0, 320), compute.device), Batches(digits(1000, 1399), compute.device)
     epochs = islice(train(classifier, training, validation, wanted, 0, compute, progress), until)
     if distributed.rank() > 0:
-        state.beside()
+        state.restore()
         return weights(classifier), len(list(epochs))
     with state.alone():
         before = len(progress.epochs)
-        state.follow(epochs, lambda _: None, lambda: None)
+        state.follow(epochs, lambda _: None)
     return weights(classifier), len(progress.epochs) - before
 
 
@@ -135,7 +135,7 @@ def test_a_fault_is_told_without_a_traceback_and_sets_the_exit_code(capfd: pytes
 
 @pytest.mark.skipif(sys.platform != "linux", reason="process groups as Linux has them")
 def test_the_processes_end_with_what_started_them(finished: Path, tmp_path: Path) -> None:
-    """It alone is killed."""
+    """The process that started them is killed, and nothing else."""
     folder = tmp_path / "run"
     shutil.copytree(finished, folder, symlinks=True)
     set_params(folder, {"train.processes": 2, "train.deterministic": True, "train.epochs": 1000})

@@ -1,4 +1,4 @@
-"""`train.threads`: as many as the network gains by on this machine, or the number that is given."""
+"""`train.threads`: `auto`, or a number."""
 
 import os
 

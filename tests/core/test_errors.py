@@ -39,10 +39,7 @@ def test_a_stage_that_is_started_too_early_says_what_it_lacks(
 @pytest.mark.parametrize(
     ("stage", "place", "kilobytes"),
     [
-        ("download", "data", 0),
         ("split", "data/prepared", 0),
-        ("train", "models", 0),
-        ("evaluate", "reports", 0),
         ("evaluate", "reports", 32),
     ],
 )
@@ -81,6 +78,7 @@ def files(folder: Path) -> dict[str, bytes]:
         (UserError("two\nlines"), 2, "error: two lines\n"),
         (OSError(errno.EROFS, "read-only", "reports/a.csv"), 2, "error: reports/a.csv: the file system is read-only"),
         (PermissionError(errno.EACCES, "denied", "models"), 2, "error: models: permission denied"),
+        (RuntimeError("pool does not have a deterministic implementation, but"), 2, "error: pool is not deterministic"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
 )
@@ -113,16 +111,14 @@ def test_a_reader_that_has_seen_enough_is_no_fault_but_another_broken_pipe_is(wo
     assert bool(run.stderr) == bool(told)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_an_output_that_is_not_utf8_ends_nothing(encoding: str) -> None:
+def test_an_output_that_is_not_utf8_ends_nothing() -> None:
     program = (
         "from src.core.errors import command, UserError\ndef main():\n    print('8×8 → 0')\n    raise "
         "UserError('→')\ncommand(main)"
     )
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
-    times = {"ascii": rb"\xd7", "latin-1": b"\xd7"}[encoding]
-    assert (run.returncode, run.stdout, run.stderr) == (2, rb"8%s8 \u2192 0" % times + b"\n", rb"error: \u2192" + b"\n")
+    assert (run.returncode, run.stdout, run.stderr) == (2, rb"8\xd78 \u2192 0" + b"\n", rb"error: \u2192" + b"\n")
 
 
 COMMANDS = [f"src.{path.stem}" for path in sorted(Path("src").glob("*.py")) if "    command(main" in path.read_text()]

@@ -104,6 +104,7 @@ def json_lines(labels: dict[str, str]) -> bytes:
 SIDES = ("train", "test")
 PHOTOS = {f"{number}.png": png(number) for number in range(20)}
 LABELS = {name: "cat" if number < 10 else "dog" for number, name in enumerate(PHOTOS)}
+TESTED = {name: LABELS[name] for number, name in enumerate(LABELS) if number % 10 < 4}
 DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "\u00e9t\u00e9") for form in ("NFD", "NFC"))
 
 
@@ -288,8 +289,64 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "names without ending (ieee8023/covid-chestxray-dataset#96)": (
         PHOTOS | {"l.csv": table({Path(name).stem: label for name, label in LABELS.items()})},
-        "names 20 files that .*: write names with their ending",
+        DRAWN,
     ),
+    "HAM10000, with columns of its own": (
+        {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
+        | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
+        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id': rename it to 'file'",
+    ),
+    "one column for each class (Roboflow)": (
+        {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
+        | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
+        "train/_classes.csv names 20 of the photos .* and the one with the class's name to 'label'",
+    ),
+    "tables that say what the folders say (Kaggle's birds, GTSRB)": (
+        class_folders(TWO) | {
+            "birds.csv": table({f"{name}/{n}.png": f"{name},{n}" for name in TWO for n in range(10)}, "path,name,size"),
+            "files.csv": b"\n".join(map(str.encode, ["path", *class_folders(TWO)])),
+            "cat/GT-cat.csv": table({f"{n}.png": "0" for n in range(10)}, "Filename,ClassId"),
+        },
+        DRAWN,
+    ),
+    "sample_submission.csv (Kaggle)": (
+        PHOTOS | {"train.csv": table(LABELS), "sample_submission.csv": table(dict.fromkeys(PHOTOS, "cat"))}, DRAWN
+    ),
+    "a table for each split": (
+        PHOTOS | {"train.csv": table(dict(LABELS.items() - TESTED.items())), "test_labels.csv": table(TESTED)},
+        {"cat": [5, 1, 4], "dog": [5, 1, 4]},
+    ),
+    "no table for train": (PHOTOS | {"val.csv": table(LABELS)}, "the tables of labels have no photo of train"),
+    "../images": (
+        {f"images/{n}": p for n, p in PHOTOS.items()}
+        | {"lists/l.csv": table({f"../images/{n}": c for n, c in LABELS.items()})}, DRAWN
+    ),
+    "a name of two photos": (
+        class_folders(TWO) | {"l.csv": table({f"{number}.png": "cat" for number in range(10)})},
+        r"names 10 files that the source does not hold, or more than once: 0.png, .*\(it holds 'dog/0.png'\)",
+    ),
+    "names in other case": (
+        {f"images/{n}": p for n, p in PHOTOS.items()} | {"l.csv": table({n.upper(): c for n, c in LABELS.items()})},
+        r"names 20 files that .*0.PNG, .*\(it holds 'images/0.png'\)",
+    ),
+    "several labels in one (NIH ChestX-ray14)": (
+        PHOTOS | {"l.csv": table(LABELS | {"0.png": "cat|dog"})}, r"'cat\|dog' as labels: a photo has one class here"
+    ),
+    "golden retriever": (
+        PHOTOS | {"l.csv": table({n: c.replace("dog", "golden retriever") for n, c in LABELS.items()})},
+        {"cat": [6, 2, 2], "golden retriever": [6, 2, 2]},
+    ),
+    "lists of labels": (
+        PHOTOS | {"metadata.jsonl": json.dumps({"file_name": "0.png", "label": ["cat"]}).encode()},
+        r"line 1: the label is \['cat'\]: a photo has one class here",
+    ),
+    "a line that is too deep": (PHOTOS | {"metadata.jsonl": b"[" * 100_000}, "metadata.jsonl is no table"),
+    "Unicode text (Excel)": (PHOTOS | {"l.csv": table(LABELS).decode().replace(",", "\t").encode("utf-16")}, DRAWN),
+    "lines that end in CR (Excel for Mac)": (PHOTOS | {"l.csv": table(LABELS).replace(b"\n", b"\r")}, DRAWN),
+    "a line break in a label": (
+        PHOTOS | {"l.csv": table(LABELS | {"0.png": '"a\ncat"'})}, "line 3: file or label is empty or cannot be printed"
+    ),
+    "a header alone": (PHOTOS | {"labels.csv": b"file,label\n"}, "labels.csv has no line below its columns"),
     "an unlabelled photo (huggingface/datasets#4311)": (
         PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"
     ),
@@ -300,7 +357,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"l.jsonl": b"\n\n" + json_lines(LABELS | {"9.png": ""})}, "line 12: file or label is empty"
     ),
     "no label": (PHOTOS | {"l.csv": table(LABELS | {"0.png": ""})}, "line 2: file or label is empty"),
-    "another table": (class_folders(TWO) | {"notes.csv": b"a,b\n1,2", "x.jsonl": b"{", "y.csv": b"\xff"}, DRAWN),
+    "other tables": (class_folders(TWO) | {"notes.csv": b"a,b\n1,2", "x.jsonl": b"{", "y.csv": b"\xff"}, DRAWN),
 }  # fmt: skip
 
 
@@ -340,6 +397,18 @@ def test_folders_below_classes_are_shown(folders: list[str], shown: str, capsys:
 def test_a_flat_class_that_cannot_be_read_is_named() -> None:
     files = flat("{}.{}.png") | {f"bird.{number}.jpg": b"broken" for number in range(8)}
     expect(pack_tar(Path("x.tar"), files), r"'bird' \(8 files\) without a photo", skip_unreadable=True)
+
+
+def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {name: f"{label},4,x" for name, label in LABELS.items()}
+    files = PHOTOS | {
+        "labels.csv": table(rows, "file,label,width,set"),
+        "notes.csv": table(rows, "image_id,dx,width,set"),
+    }
+    run_stages(pack_tar(Path("x.tar"), files))
+    out = capsys.readouterr().out
+    assert "labels of 'labels.csv' (20 photos); not used: columns 'width', 'set'\n" in out
+    assert "left out 1 file .csv: '.' (1)\n" in out
 
 
 def test_groups_of_a_table_stay_together() -> None:

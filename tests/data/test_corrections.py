@@ -123,7 +123,8 @@ def test_an_open_quote_swallows_no_line() -> None:
         list(read_corrections())
 
 
-def test_a_table_without_the_columns_is_named() -> None:
-    corrections("cat/3.png,drop", header="name,action\n")
+@pytest.mark.parametrize("content", ["name,action\ncat/3.png,drop\n", "cat/3.png,relabel,dog,a puppy\n", ""])
+def test_a_table_without_the_columns_is_named(content: str) -> None:
+    corrections(header=content)
     with pytest.raises(UserError, match="has no column file: its first line is file,action,value,reason"):
         run_stages(None)

@@ -1,4 +1,4 @@
-"""Parquet files as Hugging Face writes them are read like class folders."""
+"""Parquet files as Hugging Face writes them are read like photos with a table of labels."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
     }
     dataset = run_stages(pack_tar(Path("x.tar"), files))
     check_promises(dataset)
-    assert dataset.classes == ["cat_tiger", "dog"]
+    assert dataset.classes == ["cat/tiger", "dog"]
     assert {name: split.count for name, split in dataset.splits.items()} == {"train": 48, "validation": 12, "test": 20}
     assert read_names("test")[0].startswith("set/data/test/")
 
@@ -64,6 +64,34 @@ def test_one_file_is_a_source_of_its_own_and_folders_name_splits_too(
     assert run_stages("default").splits["test"].count == 14
 
 
+def test_no_name_of_a_class_is_taken_for_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes = [".hid", "a/b", "a_b", "test", "train"]
+    content = table(range(50), labels=[classes[number % 5] for number in range(50)])
+    dataset = run_stages(pack_tar(Path("x.tar"), {"photos.parquet": content}))
+    check_promises(dataset)
+    assert dataset.classes == classes
+    assert all(
+        set(dataset.splits[split].per_class.values()) == {count} for split, count in zip(SPLITS, (6, 2, 2), strict=True)
+    )
+
+
+def test_two_configurations_of_a_data_set_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {f"{name}/train-00000-of-00001.parquet": table(range(40)) for name in ("full", "small")}
+    with pytest.raises(UserError, match="'full' and 'small' both hold Parquet files of train: give one of them alone"):
+        run_stages(pack_tar(Path("x.tar"), files))
+
+
+@pytest.mark.parametrize("info", ["[]", '{"info": {"features": null}}', '{"info": {"features": {"label": [{}]}}}'])
+def test_metadata_that_name_no_classes_leave_their_numbers(
+    info: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = run_stages(pack_tar(Path("x.tar"), {"train.parquet": table(range(40), huggingface=info)}))
+    assert dataset.classes == ["0", "1"]
+
+
 def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +108,12 @@ def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
         (written({"image": ["a.jpg"], "label": [0]}), "row 0 has no bytes in image"),
         (written({"image": [{"path": "a.jpg"}], "label": [0]}), "row 0 has no bytes in image"),
         (table(range(4), huggingface="{"), "train.parquet is truncated or damaged"),
+        (table(range(4), labels=["a", "", "b", "a"]), "row 1 has no bytes in image, or no class in label"),
+        (table(range(4), labels=[[0], [1], [0, 1], [1]]), "label is list.*: a photo has one class here"),
+        (
+            table(range(4), labels=[{"x": number} for number in range(4)]),
+            "label is struct.*: a photo has one class here",
+        ),
     ):
         with pytest.raises(UserError, match=told):
             run_stages(pack_tar(Path("x.tar"), {"train.parquet": content}))

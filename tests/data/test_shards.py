@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from src.compute.batches import Batches
 from src.data.prepared import SPLITS, Shards, open_split, read_names
 from src.data.shards import by_shard
-from src.training.loop import shuffled
+from src.training.order import shuffled
 
 ONE_IMAGE = 6 * 6 * 3 / 2**20  # MiB
 

@@ -39,31 +39,9 @@ def moved(image: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
     return result
 
 
-@pytest.mark.parametrize("pixels", [0, 1, 3, 4])
-@pytest.mark.parametrize(
-    ("direction", "down", "right"), [("left", 0, -1), ("right", 0, 1), ("up", -1, 0), ("down", 1, 0)]
-)
-def test_shifts_are_those_of_a_loop_over_pixels(direction: str, down: int, right: int, pixels: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
-    result = corruptions.shift(torch.from_numpy(images), direction, pixels)
-    assert result.dtype == torch.uint8
-    for image, shifted in zip(images, result.numpy(), strict=True):
-        np.testing.assert_array_equal(shifted, moved(image, down * pixels, right * pixels))
-
-
 def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
     with pytest.raises(UserError, match="5×7 pixels cannot be shifted by 5"):
         corruptions.shift(torch.zeros(1, 5, 7, 1, dtype=torch.uint8), "left", 5)
-
-
-def test_gradient_signs_of_a_network_are_those_of_the_cross_entropy() -> None:
-    data = digits(0, 30)
-    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    classifier = new_classifier().eval()
-    signs = corruptions.gradient_signs(classifier, images, labels)
-    pixels = images.float().requires_grad_()
-    (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(pixels), labels, reduction="sum"), pixels)
-    assert (signs == gradient.sign()).float().mean() > 0.999  # where rounding does not decide
 
 
 def test_who_is_sure_of_everything_can_be_attacked_too() -> None:
@@ -148,13 +126,3 @@ def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
     counts = [curves(data, classifier, images=wanted, noise=[1e-6])["correct"].iloc[0] for wanted in (10, 20, 100, 500)]
     drawn = np.random.default_rng(0).permutation(100)
     assert counts == [np.sum(drawn[:10] % 2 == 0), np.sum(drawn[:20] % 2 == 0), 50, 50]
-
-
-def test_it_leaves_weights_and_mode_as_evaluation_needs_them() -> None:
-    classifier = new_classifier().eval().train()
-    before = [parameter.clone() for parameter in classifier.parameters()]
-    curves(digits(0, 20), classifier, fgsm=[0.1])
-    assert not classifier.training
-    for parameter, old in zip(classifier.parameters(), before, strict=True):
-        assert parameter.grad is None
-        assert torch.equal(parameter, old)

@@ -90,13 +90,13 @@ def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
     everything = names(figure_runs.made("hundred"))
     assert len(everything) == 21
     assert names(figure_runs.made("one each")) == everything - {
-        "augmentation", "error_by_step", "kernels_by_epoch", "reliability", "robustness"
+        "error_by_step", "reliability", "robustness"
     }  # fmt: skip
     assert everything - names(figure_runs.made("no test")) == {
         "confusion_matrix", "confusion_shares", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
         "predictions", "reliability", "robustness", "second_kernels",
     }  # fmt: skip
-    assert everything - names(figure_runs.made("perfect")) == {"confusions"}
+    assert everything - names(figure_runs.made("perfect")) == {"confusions", "mistakes"}
     (tmp_path / "robustness.png").touch()
     drawn = draw_all(figure_runs.made("one each"), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in chain(*drawn.values())}

@@ -36,6 +36,6 @@ def pixels(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float()
 
 
-def drawn(section: params.Augment, images: Tensor, seed: int = 0) -> AugmentParams:
+def drawn(section: params.Augment, images: Tensor) -> AugmentParams:
     size = (images.shape[1], images.shape[2])
-    return draw(section, len(images), size, torch.Generator().manual_seed(seed))
+    return draw(section, len(images), size, torch.Generator().manual_seed(0))

@@ -11,12 +11,12 @@ from src import params
 from src.models.classifier import Classifier, Normalize
 
 
-def linear_classifier(seed: int = 0) -> Classifier:
+def linear_classifier() -> Classifier:
     """Logits are W·x + b of digits: W (10, 64) is the mean digit of each class, and some chance. Often right."""
     images, labels = digits(0, 1000)
     layer = nn.Linear(64, 10)
     means = np.stack([images[labels == label].reshape(-1, 64).mean(axis=0) / 255 for label in range(10)])
-    weights = means + np.random.default_rng(seed).normal(scale=0.01, size=means.shape)
+    weights = means + np.random.default_rng(0).normal(scale=0.01, size=means.shape)
     layer.weight.data = torch.from_numpy(weights).float()
     layer.bias.data = -layer.weight.data.square().sum(dim=1) / 2
     return Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0])).eval()

@@ -1,10 +1,10 @@
 """A CUDA device without a driver: a tensor on it has a shape, a type and a place, and no values.
 
-Within `fake_cuda()` the host computes as ever, and of what is asked of the device `cuda` torch only works out shape,
-type and place; it raises where tensors meet that lie in two places. What needs a driver is replaced:
+Within `fake_cuda()` the host computes as ever. For tensors on the device `cuda` torch only works out shape, type and
+place, and raises where tensors meet that lie on two devices. What needs a driver is replaced:
 
 - backward passes, `Tensor.backward` and `torch.autograd.grad`: the engine asks the driver for its streams. Every
-  weight that the loss depends on is given a gradient instead. `test_operators` runs the real ones, elsewhere.
+  weight that the loss depends on is given a gradient instead.
 - values that the host reads from the device: they are 0.
 - autocast, which switches itself off where it finds no GPU: it is told that there is one.
 - the lists of types for which optimisers take the operators that serve many weights at once: fake tensors join them.
@@ -13,8 +13,8 @@ type and place; it raises where tensors meet that lie in two places. What needs 
 - `src.compute.recorded.Recorded`, which records nothing: the steps run as they are.
 - pinned memory, and what the driver says of the device's memory.
 
-Not to be had without a driver, and not tried: CUDA graphs and `torch.compile`, streams, capabilities, NCCL, the
-device's own random numbers (dropout has its shape alone).
+Not tried, since they need a driver: CUDA graphs, `torch.compile`, streams, capabilities, NCCL, and the device's own
+random numbers.
 """
 
 import traceback
@@ -41,11 +41,11 @@ WAITING = {
 
 
 class FakeCuda(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Logs in `waits` where the host waits for the device. What the host computes runs unseen.
+    """Log in `waits` where the host waits for the device.
 
-    The host waits where it reads a value and where a tensor is copied in either direction, also by an operator that is
-    given one of the host's. It does not for a copy from pinned memory that is asked not to block, nor for a single
-    number of the host's, which goes along with the kernel.
+    The host waits where it reads a value, and where a tensor is copied in either direction, also by an operator that
+    takes a tensor of the host. It does not wait for a copy from pinned memory with `non_blocking`, nor for a single
+    number of the host, which goes along with the kernel.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def _wait(name: str, args: Any, kwargs: dict[str, Any], tensors: Sequence[Tensor
 
 
 def our_line() -> str:
-    """The innermost line of `src` that is running."""
+    """Return the innermost line of `src` that is running."""
     source = Path(__file__).resolve().parents[2] / "src"
     for frame in reversed(traceback.extract_stack()):
         if Path(frame.filename).is_relative_to(source):
@@ -102,7 +102,7 @@ def our_line() -> str:
 
 
 def _give_gradients(loss: Tensor) -> None:
-    """Adds a gradient to every weight that the loss depends on."""
+    """Add a gradient to every weight that the loss depends on."""
     seen: set[Any] = set()
     ahead: list[Any] = [loss.grad_fn]
     while ahead:
@@ -123,7 +123,7 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def fake_cuda() -> Iterator[FakeCuda]:
-    """Within it the device is there, and the log is that of the host's waits."""
+    """Pretend that there is a CUDA device within the block; the log tells where the host waited."""
     replaced = {
         "torch.Tensor.backward": _give_gradients,
         "torch.autograd.grad": lambda _, inputs: (torch.empty_like(inputs),),

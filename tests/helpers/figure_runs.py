@@ -29,10 +29,6 @@ LONG = [
 ]  # fmt: skip
 
 
-def options(shown: int = 40, shift: int = 2) -> params.Visualize:
-    return params.Visualize(samples=shown, mistakes=min(20, shown), image=0, layer=1, shift=shift)
-
-
 def history(epochs: int, validated: bool = True) -> pandas.DataFrame:
     epoch = np.arange(1, epochs + 1)
     falling = np.exp(-epoch / 5)
@@ -64,8 +60,8 @@ def steps(epochs: int, validated: bool = True) -> pandas.DataFrame:
 
 
 def robustness(images: int) -> pandas.DataFrame:
-    rows: list[tuple[str, float, str]] = [("shift", 0, "")]
-    rows += [("shift", pixels, side) for side in ("left", "right", "up", "down") for pixels in range(1, 6)]
+    rows: list[tuple[str, float, str]] = []
+    rows += [("shift", pixels, side) for side in ("left", "right", "up", "down") for pixels in range(6)]
     rows += [("gaussian", sigma, "") for sigma in (0, 0.05, 0.1, 0.2, 0.4)]
     rows += [("salt_pepper", share, "") for share in (0, 0.01, 0.05, 0.1, 0.2)]
     rows += [("fgsm", epsilon, "") for epsilon in (0, 0.005, 0.01, 0.03, 0.1)]
@@ -93,7 +89,8 @@ def run(
     recorded: bool = True,
 ) -> Run:
     """A run on `count` random images (H, W, C), a third of them test, whose model is right the more often the higher
-    `strength` is; without `recorded`, none of the optional files."""
+    `strength` is; without `recorded`, tables that may be without rows are."""
+    rows = slice(None if recorded else 0)
     draw = np.random.default_rng(count)
     images = draw.integers(256, size=(count, *shape), dtype=np.uint8)
     labels = np.arange(count) % len(classes)
@@ -113,7 +110,7 @@ def run(
         for name, kernels in zip(("first", "second"), inspection.kernels, strict=False)
     }
     return Run(
-        options=options(shown),
+        options=params.Visualize(samples=shown, mistakes=min(20, shown), image=0, layer=1, shift=2),
         dataset=dataset(classes, image_format(*shape), parts),
         train=LabelledImages(images[test:], labels[test:]),
         test=LabelledImages(images[:test], labels[:test]),
@@ -129,11 +126,11 @@ def run(
         predictions=table,
         per_class=per_class(table, classes),
         confusion=confusion(table, classes),
-        steps=steps(epochs, validated) if recorded else None,
-        calibration=reliability(logits, labels[:test], 1.5 if validated else None) if recorded and test else None,
-        robustness=robustness(test) if recorded and test else None,
-        snapshots={"epochs": moments, **snapshots} if recorded else None,
-        augmented=np.concatenate([images[:1], images.repeat(2, axis=0)[:23]]) if recorded else None,
+        steps=steps(epochs, validated)[rows],
+        calibration=reliability(logits, labels[:test], 1.5 if validated else None)[rows],
+        robustness=robustness(test)[rows if test else slice(0)],
+        snapshots={"epochs": moments, **snapshots},
+        augmented=np.concatenate([images[:1], images.repeat(2, axis=0)[:23]]),
     )  # fmt: skip
 
 

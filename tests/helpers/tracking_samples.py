@@ -35,7 +35,7 @@ DATA = {
 EPOCHS = 5
 STAGES = {
     "train": [paths.TRAINING, paths.ENVIRONMENT, paths.HISTORY, paths.VALIDATION_PREDICTIONS],
-    "evaluate": [paths.METRICS],
+    "evaluate": [paths.METRICS, paths.MEASURED],
     "visualize": [paths.FIGURES, paths.PAGE],
 }
 
@@ -79,7 +79,7 @@ def make_results(name: str = "mnist_convnet") -> None:
     from prediction_samples import make_model
 
     from src.core.files import write_arrays
-    from src.evaluation import tables
+    from src.evaluation import measured, tables
     from src.training.record import history
 
     make_model(ImageFormat.model_validate(DATA["image"]), ["zero", "one", "two"], name)
@@ -88,8 +88,8 @@ def make_results(name: str = "mnist_convnet") -> None:
     kept = {"epochs": EPOCHS, "best_epoch": 4, "validation_accuracy": 0.75, "validation_loss": 0.5}
     write_json(paths.TRAINING, kept)
     write_json(paths.ENVIRONMENT, {"device": "cpu", "threads": 1})
-    ends = {"accuracy_ci_low": 0.5, "accuracy_ci_high": 1.0, "shift_1_accuracy": 0.6, "robustness_images": 3}
-    write_json(paths.METRICS, {"images": 3, "accuracy": 0.7, **ends})
+    ends = {"accuracy_ci_low": 0.5, "accuracy_ci_high": 1.0}
+    measured.write({"images": 3, "accuracy": 0.7, **ends}, {"shift_1_accuracy": 0.6, "robustness_images": 3})
     for path in (paths.VALIDATION_PREDICTIONS, paths.FIGURES / "one.png", paths.PAGE):
         path.parent.mkdir(exist_ok=True)
         path.write_text("first\n")

@@ -1,4 +1,4 @@
-"""A real MLflow server on a free port of this machine, which can be killed, be silent, or answer 500."""
+"""A real MLflow server on a free port of this machine, which can be killed or be silent."""
 
 import os
 import socket
@@ -25,26 +25,12 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def running(self) -> bool:
-        return self._process is not None
-
-    def start(self, wait: bool = True) -> None:
-        """Returns once it answers, or at once; where it runs already, it is left alone."""
-        if self._process is None:
-            self._launch()
-        if wait:
-            self._wait()
-
-    def _launch(self) -> None:
-        log = (self.folder / "server.txt").open("ab")
+    def start(self) -> None:
+        """Return once it answers."""
         command = [sys.executable, __file__, str(self.folder), str(self.port)]
-        self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
-        log.close()
-
-    def _wait(self) -> None:
+        with (self.folder / "server.txt").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         for _ in range(1200):
-            assert self._process is not None
             assert self._process.poll() is None, (self.folder / "server.txt").read_text()
             try:
                 requests.get(f"{self.uri}/health", timeout=5).raise_for_status()
@@ -60,16 +46,18 @@ class Server:
             self._process = None
 
     @contextmanager
-    def trouble(self, kind: str) -> Iterator[None]:
-        """Be killed, silent, or answer 500, in the block; afterwards work again."""
-        if kind == "killed":
-            self.kill()
-            yield
-            self.start()
-        else:
-            (self.folder / "trouble").write_text(kind)
-            yield
-            (self.folder / "trouble").unlink()
+    def killed(self) -> Iterator[None]:
+        """Be gone in the block; afterwards work again."""
+        self.kill()
+        yield
+        self.start()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Answer nothing in the block; afterwards work again."""
+        (self.folder / "silent").touch()
+        yield
+        (self.folder / "silent").unlink()
 
 
 def main(folder: Path, port: int) -> None:
@@ -83,16 +71,13 @@ def main(folder: Path, port: int) -> None:
     from mlflow.server import app
     from werkzeug.serving import make_server
 
-    def troubled(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        kind = (folder / "trouble").read_text() if (folder / "trouble").exists() else ""
-        if kind == "silent":
+    def silenced(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if (folder / "silent").exists():
             time.sleep(60)
-        if kind:
-            start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
-            return [b"trouble"]
+            return []
         return app(environ, start_response)
 
-    make_server("127.0.0.1", port, troubled, threaded=True).serve_forever()
+    make_server("127.0.0.1", port, silenced, threaded=True).serve_forever()
 
 
 if __name__ == "__main__":

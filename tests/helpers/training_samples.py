@@ -22,7 +22,7 @@ CPU = Compute(torch.device("cpu"), None)
 
 
 def section(**changes: Any) -> params.Train:
-    """The `train` section of a training of two epochs that any machine can do, with these changes."""
+    """Return settings of a training of two epochs that any machine can do, with these changes."""
     small = {"device": "cpu", "precision": "float32", "threads": 1, "epochs": 2, "record_every": 0}
     small |= {"optimizer": {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}}
     small |= {"augment": NO_AUGMENT | {"crop": 0.125, "rotate": 10, "scale": 0.1}}

@@ -9,8 +9,8 @@ from training_samples import CPU, section
 
 from src.compute.batches import Batches
 from src.data.prepared import LabelledImages
+from src.models.airbench import fit_whitening, whitening_layer
 from src.models.classifier import Classifier
-from src.models.whitening import fit_whitening, whitening_layer
 from src.training.loop import train
 
 

@@ -1,4 +1,4 @@
-"""Layers, receptive fields and feature maps, against counting, gradients and the network itself."""
+"""Layers, receptive fields and feature maps, compared with what gradients reach and the network computes."""
 
 import copy
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from src.models.receptive import Field, receptive_fields
 
 
 def linearised(network: nn.Module) -> nn.Module:
-    """The same reach with positive gradients: mean- for max-pooling, weights of 1, no activations or norms."""
+    """Return a network of the same reach with positive gradients: mean-pooling, weights of 1, without activations."""
     network = copy.deepcopy(network).double().eval()
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.MaxPool2d):
@@ -28,7 +28,7 @@ def linearised(network: nn.Module) -> nn.Module:
 
 
 def by_gradient(network: nn.Module, layer: str, channels: int, size: int) -> tuple[tuple[int, int], list[list[int]]]:
-    """Where the middle unit of a layer stands, and the first and last row and column that its gradient reaches."""
+    """Return the position of a layer's middle unit, and the first and last row and column that its gradient reaches."""
     seen: list[Tensor] = []
     handle = network.get_submodule(layer).register_forward_hook(lambda _, __, output: seen.append(output))
     image = torch.ones(1, channels, size, size, dtype=torch.float64, requires_grad=True)

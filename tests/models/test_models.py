@@ -51,7 +51,7 @@ def test_the_network_is_the_published_one(name: str, published: str, image: Imag
 
 
 def weights_before(network: nn.Module) -> list[tuple[int, str, float]]:
-    """For every dropout layer: how many layers with weights come before it, its kind, its probability."""
+    """Return for each dropout layer how many layers with weights come before it, its kind and its probability."""
     found, weights = [], 0
     for layer in network.modules():
         weights += isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
@@ -82,11 +82,9 @@ def test_a_network_of_every_family_of_torchvision_gets_a_last_layer_for_our_clas
     assert (last.out_features if isinstance(last, nn.Linear) else last.out_channels) == 7
 
 
-@pytest.mark.parametrize(("name", "hint"), [("alexnet", "to 64"), ("vit_b_32", "to 32")])
-def test_a_network_that_cannot_take_images_says_what_it_takes(name: str, hint: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example {hint}"
-    ):
+@pytest.mark.parametrize("name", ["alexnet", "vit_b_32"])
+def test_images_that_a_network_of_torchvision_cannot_take_are_one_line(name: str) -> None:
+    with pytest.raises(UserError, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example"):
         build(model_section(name), image_format(8, 8, 3), 2, [0.5], [0.5])
 
 
@@ -182,7 +180,7 @@ def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_p
 
 
 def most_memory() -> int:
-    """Bytes, the most so far."""
+    """Return the most bytes of memory that this process has had."""
     unit = 1 if sys.platform == "darwin" else 2**10
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -215,8 +213,7 @@ def test_a_spec_that_asks_for_too_much_takes_no_memory(change: dict[str, Any], t
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
 @pytest.mark.parametrize("name", SMALL)
 def test_an_activation_stands_before_pooling_or_commutes_with_it(name: str, activation: Activation) -> None:
-    """Same weights, same outputs as the published order, convolution, activation, pooling; max-pooling and the
-    activation are in whatever order the network likes."""
+    """Outputs are those of the published order: convolution, activation, pooling."""
     image = image_format(16, 16, 3)
     ours = build(model_section(name, activation=activation), image, 10, [0.5], [0.5]).network.eval()
     layers = [layer for layer in ours.modules() if not list(layer.children())]

@@ -1,7 +1,5 @@
 """`params.yaml`: what is accepted, and the one line that a fault gets."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +39,7 @@ def changed(old: str, new: str) -> Params:
         ("source: ", "source: photos.zip", "source must be null with the data set digits"),
         ("sha256: ", f"sha256: {'a' * 64}", "data: sha256 pins source, which is null"),
         ("- 0.005\n", "- 0.5\n", "evaluate.robustness.fgsm is [0.5, 0.02, 0.05, 0.1]: must ascend"),
-        ("name: adam\n", "name: sparse_adam\n", "train.optimizer: sparse_adam takes only sparse gradients"),
         ("name: adam\n", "name: rprop\n", "unknown key train.optimizer.weight_decay: allowed here: name, lr"),
-        ("name: cross_entropy", "name: nll2d", "train.loss: nll2d needs a label for every pixel"),
         ("name: cross_entropy", "name: bce", "unknown key train.loss.label_smoothing: allowed here: name"),
         (
             "  accumulate: 1",
@@ -139,7 +135,7 @@ def test_combinations_that_cannot_work_are_one_line(changes: dict[str, str], mes
     assert "\n" not in str(fault.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "a: b: c", "\x00", "&a [*a]", "? {a: b} : c"])
+@pytest.mark.parametrize("text", ["", "[]", "3", "? {a: b} : c"])
 def test_what_is_no_mapping_is_a_fault(text: str) -> None:
     with pytest.raises(UserError, match=r"params\.yaml"):
         parse(text, "params.yaml")
@@ -152,26 +148,6 @@ def test_a_number_without_a_dot_is_the_number_it_looks_like() -> None:
     optimizer = changed("lr: 4.0e-3", "lr: 1e-3").train.optimizer
     assert optimizer.lr == 0.001
     assert parse_yaml("lr: 1e-3", "params.yaml") == {"lr": 0.001}
-
-
-def test_the_command_ends_with_exit_code_2_and_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "src").symlink_to(Path("src").resolve())
-    (tmp_path / "params.yaml").write_text(DIGITS.replace("seed: 0", "sede: 0", 1), encoding="utf-8")
-    command = [sys.executable, "-m", "src.params"]
-    bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert bad.returncode == 2
-    assert bad.stderr == "error: params.yaml: unknown key sede: did you mean seed?\n"
-    (tmp_path / "params.yaml").unlink()
-    missing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert missing.returncode == 2
-    assert missing.stderr == "error: params.yaml is missing: python -m src.recipe digits writes one\n"
-
-
-def test_a_command_started_elsewhere_says_where_to_start_it(tmp_path: Path) -> None:
-    environment = {"PYTHONPATH": str(Path.cwd())}
-    command = [sys.executable, "-m", "src.params"]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr) == (2, f"error: commands run from the repository's root: cd {Path.cwd()}\n")
 
 
 def test_the_list_of_networks_is_torchvisions() -> None:

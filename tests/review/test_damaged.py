@@ -34,7 +34,6 @@ SHAPES = [
     (paths.PARAMS, "[]"),
     (paths.METRICS, "\xff"),
     (paths.TRAINING, f'{{"parameters": {"9" * 400}}}'),
-    (paths.ENVIRONMENT, '{"a": ' * 800 + "1" + "}" * 800),
     (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}0.5\n<<<<<<< HEAD\n"),
     (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}word\n"),
     (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}1.5\n"),

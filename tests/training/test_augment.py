@@ -1,4 +1,4 @@
-"""Whole batches: what is drawn, that images do not depend on each other, mixing, and the preview."""
+"""Augmentation of whole batches: images do not depend on each other; erasing, mixing, and the preview."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_the_result_does_not_depend_on_the_batch(batch_size: int) -> None:
 
 @pytest.mark.parametrize("key", ALONE)
 def test_every_operator_draws_for_every_image_alone(key: str) -> None:
-    """Equal images come out differently, and in 0…255."""
+    """Equal images become different ones, with values in 0…255."""
     section = settings(**{key: ALONE[key]})
     images = photos(1, 16, 12).expand(64, -1, -1, -1)
     result, mix = augment.apply(section, images, drawn(section, images))

@@ -1,4 +1,4 @@
-"""Colour and noise: torchvision's definitions, and noise that is a function of the image's key alone."""
+"""Colours equal torchvision's; noise is normal, independent, and as strong as was drawn."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ TURNS = torch.tensor([-0.5, -0.13, 0.0, 0.3])
 
 
 def factors(**columns: Tensor) -> Tensor:
-    """(4, 5): nothing changes but the named columns."""
+    """Return factors (4, 5) that change nothing but what the named columns say."""
     names = ("brightness", "contrast", "saturation", "hue", "grey")
     still = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0, "grey": 0.0}
     return torch.stack([columns.get(name, torch.full((4,), still[name])) for name in names], dim=1)

@@ -1,4 +1,4 @@
-"""What chance decides, on images that are not square: it is distributed as torchvision documents or draws it."""
+"""Draws have the distribution that torchvision documents, or that of its own draws, for images that are not square."""
 
 import math
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 HEIGHT, WIDTH = 4, 10
-COUNT = 2000  # of this many, distributions that differ by 6 % of all draws anywhere are told apart
-CHANCE = 0.001  # with the seeds fixed: the tests' own, not one in so many runs
+COUNT = 2000  # draws, enough to tell apart distribution functions that differ by 0.06 anywhere
+CHANCE = 0.001  # the least p-value; seeds are fixed, so that a test fails always or never
 
 
 def white(count: int, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
@@ -22,7 +22,7 @@ def white(count: int, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
 
 
 def inwards(draws: Any) -> Tensor:
-    """How far the corners (N, 8) move inwards, as shares of half the image."""
+    """Return how far the corners move inwards, in half sides of the image (N, 8)."""
     rim = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
     seen = torch.linalg.solve(draws.matrix, rim)
     moved: Tensor = (seen / seen[:, 2:] - rim)[:, :2]
@@ -67,7 +67,7 @@ def crop(draws: Any) -> Tensor:
 
 
 def window(draws: Any) -> Tensor:
-    """Area, aspect, left and bottom, as shares of the image."""
+    """Return area, aspect, left and bottom, as shares of the image."""
     centre, sides = draws.window.unbind(dim=1)
     rim = (1 + centre - sides) / 2, (1 + centre + sides) / 2
     assert min(rim[0].min(), 1 - rim[1].max()) > -1e-6, "a window leads out of the image"
@@ -75,7 +75,7 @@ def window(draws: Any) -> Tensor:
 
 
 def erased(draws: Any) -> Tensor:
-    """Top, left, height and width."""
+    """Return top, left, height and width."""
     return torch.column_stack([draws.erased[:, :2], draws.erased[:, 2:] - draws.erased[:, :2]])
 
 

@@ -63,7 +63,7 @@ def affine(
     down: int = 0,
     right: int = 0,
 ) -> tuple[Tensor, Operator]:
-    """Our map (1, 3, 3) and torchvision's operator, whose angle is clockwise. Degrees and pixels."""
+    """Return our map (1, 3, 3) and torchvision's operator, whose angle is clockwise, for degrees and pixels."""
     turn, sheared = torch.tensor([[angle], [shear]], dtype=torch.float32).deg2rad()
     moved = torch.tensor([[2 * down / size[0]], [2 * right / size[1]]])
     ours = geometry.affine(turn, torch.tensor([scale]), sheared, moved[0], moved[1], size)
@@ -78,7 +78,7 @@ def affine(
 
 
 def perspective(size: tuple[int, int], corners: Tensor) -> tuple[Tensor, Operator]:
-    """The same for corners (4, 2) that move inwards."""
+    """Return the same for corners (4, 2) that move inwards."""
     height, width = size
     rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=float)
     inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
@@ -110,7 +110,7 @@ def test_a_map_equals_torchvisions(name: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_a_drawn_crop_and_what_follows_equal_torchvisions_chain(name: str) -> None:
-    """Outside the window is nothing. White shows where; slopes, which interpolation leaves as they are, show what."""
+    """A white channel shows where the window ends; slopes, which interpolation keeps, show which pixel came where."""
     height, width = size = (40, 100)
     down, right = torch.linspace(0, 255, height)[:, None], torch.linspace(0, 255, width)
     image = torch.stack([torch.full(size, 255.0), down.expand(-1, width), right.expand(height, -1)])
@@ -131,7 +131,7 @@ def test_a_drawn_crop_and_what_follows_equal_torchvisions_chain(name: str) -> No
 
 
 def test_a_map_of_several_operators_is_their_product() -> None:
-    """Each alone draws what it draws in company, so the product can be told."""
+    """An operator draws the same alone and with others, so the product is known."""
     images = photos(50, 9, 7)
     affine, perspective = drawn(settings(rotate=30), images).matrix, drawn(settings(perspective=0.5), images).matrix
     together = drawn(settings(rotate=30, perspective=0.5, resized_crop=[0.2, 0.8]), images).matrix

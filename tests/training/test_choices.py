@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
-from pydantic import ValidationError
 from torch import Tensor, nn
 from training_samples import CPU, digits, new_classifier, run, section, weights
 
@@ -19,13 +17,12 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.core.errors import UserError
 from src.training import record
-from src.training.average import Average
 from src.training.loop import measure
 from src.training.losses import Loss, loss_function
-from src.training.muon import MuonAndAdamW
 from src.training.optimizers import optimizer
 from src.training.schedules import lr_factor, plateaus
 from src.training.snapshots import Snapshots
+from src.training.step import Average
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +52,7 @@ OPTIMIZERS: list[dict[str, Any]] = [
 
 
 def plain(**changes: Any) -> Any:
-    """A section that adds nothing random to the images."""
+    """Return settings without augmentation."""
     return section(**({"augment": NO_AUGMENT} | changes))
 
 
@@ -71,25 +68,18 @@ def test_every_optimiser_trains(values: dict[str, Any]) -> None:
 _STEPS = """
 import sys, torch
 from src.training.optimizers import _CLASSES, _eager
-
-def trained(kind):
-    weight = torch.nn.Parameter(torch.linspace(-1, 1, 6))
-    optimiser = kind([weight], lr=0.01)
-    for _ in range(3):
-        weight.grad = weight.detach() ** 2 + 1
-        optimiser.step()
-        state = optimiser.state_dict()
-        optimiser = kind([weight], lr=0.5)
-        optimiser.load_state_dict(state)
-    return weight
-
-ours = {name: trained(_eager(kind)) for name, kind in _CLASSES.items()}
+for kind in _CLASSES.values():
+    weight = torch.nn.Parameter(torch.ones(6))
+    weight.grad = torch.ones(6)
+    optimiser = _eager(kind)([weight], lr=0.01)
+    optimiser.step()
+    optimiser.load_state_dict(optimiser.state_dict())
 assert "torch._dynamo" not in sys.modules
-assert all(torch.equal(ours[name], trained(kind)) for name, kind in _CLASSES.items())
 """
 
 
-def test_optimisers_step_as_torchs_own_do_without_importing_the_compiler() -> None:
+def test_optimisers_do_not_import_torchs_compiler() -> None:
+    """It takes seconds, which a short training has no use for."""
     subprocess.run([sys.executable, "-c", _STEPS], check=True)
 
 
@@ -103,30 +93,8 @@ def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
                 assert group[key] == value
 
 
-def test_muon_updates_convolutions_as_matrices() -> None:
-    """One step equals torch's own Muon and AdamW on plain matrices, in either memory layout."""
-    data = digits(0, 50)
-    values = {"name": "muon", "lr": 1e-2, "weight_decay": 0.1, "momentum": 0.9}
-    for layout in (torch.contiguous_format, torch.channels_last):
-        classifier = new_classifier(dropout=0.0).to(memory_format=layout)
-        optimiser = optimizer(section(optimizer=values).optimizer, classifier, True)
-        assert isinstance(optimiser, MuonAndAdamW)
-        assert len(optimiser.weights) == 4  # three convolutions and the hidden layer; the last one is AdamW's
-        F.cross_entropy(classifier(torch.from_numpy(data.images)), torch.from_numpy(data.labels)).backward()  # type: ignore[no-untyped-call]
-        expected = []
-        for weight, _ in optimiser.weights:
-            matrix = nn.Parameter(weight.detach().flatten(1).clone())
-            assert weight.grad is not None
-            matrix.grad = weight.grad.flatten(1)
-            torch.optim.Muon([matrix], 1e-2, 0.1, 0.9, adjust_lr_fn="match_rms_adamw").step()  # type: ignore[no-untyped-call]
-            expected.append(matrix.detach().view_as(weight))
-        optimiser.step()
-        for (weight, _), reference in zip(optimiser.weights, expected, strict=True):
-            torch.testing.assert_close(weight.detach(), reference, atol=2e-4, rtol=1e-3)  # bfloat16 inside Muon
-
-
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
-    """A step whose gradient is 0, so that only decay acts."""
+    """With a gradient of 0 only decay acts."""
     decay = {"name": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": 0.0, "nesterov": False}
     for every, chosen in ((True, plain(optimizer=decay)), (False, plain(optimizer=decay, decay_biases=False))):
         network = new_classifier("cifar_vgg")
@@ -141,7 +109,7 @@ def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
 
 
 def one_batch(**changes: Any) -> Tensor:
-    """The weights after a single step of plain SGD on 64 images."""
+    """Return the weights after a single step of plain SGD on 64 images."""
     classifier = new_classifier(dropout=0.0)
     run(classifier, plain(**({"epochs": 1, "optimizer": PLAIN_SGD} | changes)), images=64)
     return weights(classifier)
@@ -168,7 +136,7 @@ def test_a_gradient_is_clipped_to_its_norm() -> None:
 
 
 def test_accumulated_parts_equal_the_whole_batch() -> None:
-    """Without batch norm; class weights and the penalty included, and a last batch that is not full."""
+    """With class weights, the penalty, and a last batch that is not full; the network has no batch norm."""
     changes: dict[str, Any] = {
         "epochs": 3,
         "batch_size": 48,
@@ -210,12 +178,6 @@ def test_losses_are_torchs() -> None:
     smooth = {"name": "cross_entropy", "label_smoothing": 0.3, "class_weights": None}
     soft = 0.7 * one_hot + 0.1
     torch.testing.assert_close(loss_of(smooth, labels)(logits, labels).mean(), F.cross_entropy(logits, soft))
-
-
-@pytest.mark.parametrize("name", ["nll", "multi_margin"])
-def test_mixed_images_need_a_loss_that_takes_two_labels(name: str) -> None:
-    with pytest.raises(ValidationError, match=f"must be 0 with the loss {name}"):
-        section(loss={"name": name, "class_weights": None}, augment=NO_AUGMENT | {"cutmix": 1.0})
 
 
 def test_class_weights_of_another_number_are_one_line() -> None:
@@ -338,11 +300,8 @@ def test_snapshots_hold_the_first_two_convolutions_by_epoch(tmp_path: Path) -> N
     for epoch in range(1, 31):
         convolution.weight.data += 1
         snapshots.take(epoch)
-    for name in ("a.npz", "b.npz"):
-        snapshots.save(tmp_path / name)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert {entry.date_time[0] for entry in zipfile.ZipFile(tmp_path / "a.npz").infolist()} == {1980}
-    arrays = np.load(tmp_path / "a.npz", allow_pickle=False)
+    snapshots.save(tmp_path / "snapshots.npz")
+    arrays = np.load(tmp_path / "snapshots.npz", allow_pickle=False)
     assert (len(arrays["epochs"]), arrays["epochs"][0], arrays["epochs"][-1]) == (12, 0, 30)
     assert arrays["first"].shape == (12, 32, 1, 3, 3)
     assert arrays["second"].shape == (12, 64, 32, 3, 3)

@@ -1,14 +1,12 @@
-"""Pretrained layers learn the more slowly, the nearer they stand to the image."""
+"""`train.first_layer_lr`: the nearer a layer is to the image, the more slowly it learns."""
 
 from itertools import pairwise
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 from training_samples import CPU, digits, new_classifier, section
 
-from src.models.layers import last_layer
 from src.training.losses import Target
 from src.training.optimizers import optimizer
 from src.training.step import TrainStep
@@ -17,7 +15,7 @@ SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov
 
 
 def rates(network: nn.Module, first_layer_lr: float, decay_biases: bool = True) -> dict[str, float]:
-    """What the learning rate of each weight is multiplied by, in the order of the network."""
+    """Return what the learning rate of each weight is multiplied by, in the order of the network."""
     groups = optimizer(section(optimizer=SGD).optimizer, network, decay_biases, first_layer_lr).param_groups
     found = {id(weight): group.get("lr_scale", 1.0) for group in groups for weight in group["params"]}
     return {name: found[id(weight)] for name, weight in network.named_parameters()}
@@ -35,21 +33,12 @@ def test_rates_rise_by_equal_ratios_from_the_first_layer_to_the_last(decay_biase
     assert set(rates(network, 1.0).values()) == {1.0}
 
 
-def test_of_a_frozen_network_only_the_last_layer_is_learned_at_the_full_rate() -> None:
-    network = new_classifier().network
-    network.requires_grad_(False)
-    last = last_layer(network)[1].requires_grad_()
-    (group,) = optimizer(section(optimizer=SGD).optimizer, network, True, 0.1).param_groups
-    assert group["lr_scale"] == 1.0
-    assert [id(weight) for weight in group["params"]] == [id(weight) for weight in last.parameters()]
-
-
 def test_a_layer_that_is_alone_is_the_last() -> None:
     assert set(rates(nn.Linear(8, 2), 0.1).values()) == {1.0}
 
 
 def test_a_step_changes_each_layer_by_its_rate() -> None:
-    """Of plain SGD: the change is the rate times the gradient, which is the same in both."""
+    """In plain SGD the change is the rate times the gradient, which is the same for both settings."""
     changes = {}
     for share in (1.0, 0.1):
         classifier = new_classifier(dropout=0.0)
@@ -62,15 +51,3 @@ def test_a_step_changes_each_layer_by_its_rate() -> None:
     expected = rates(new_classifier(), 0.1)
     for name, change in changes[1.0].items():
         torch.testing.assert_close(changes[0.1][name], change * expected[name], atol=1e-6, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        {"name": "lbfgs", "lr": 1.0, "iterations": 4},
-        {"name": "muon", "lr": 5e-3, "weight_decay": 1e-2, "momentum": 0.95},
-    ],
-)
-def test_optimisers_that_know_one_rate_refuse_several(chosen: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=r"first_layer_lr must be 1\.0 with the optimizer"):
-        section(optimizer=chosen, first_layer_lr=0.1)

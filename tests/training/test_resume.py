@@ -1,4 +1,4 @@
-"""A training that goes on after a kill: to the same bits, whatever it trains with; its lock; what goes, and when."""
+"""A killed training goes on to the same bits; its lock; when states are removed."""
 
 import os
 import threading
@@ -13,11 +13,10 @@ from training_samples import CPU, digits, new_classifier, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
-from src.core.errors import UserError
 from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training import loop, record, resume
+from src.training import order, record
 from src.training.loop import train
 from src.training.results import Epoch
 from src.training.resume import Progress, Resumable, discard_recorded, finished_session
@@ -37,7 +36,7 @@ class Killed(Exception):
 def trained(
     chosen: Train, key: str, until: int | None = None, images: int = 320, minutes: float = 10
 ) -> tuple[Classifier, Progress, Path]:
-    """One process's part of a training, from whatever an earlier one left; killed in the epoch after `until`."""
+    """Train from where an earlier call with this key stopped, and stop in the epoch after `until`, as if killed."""
     classifier = new_classifier()
     training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1200), CPU.device)
     progress, snapshots = Progress(), Snapshots(classifier.network)
@@ -50,7 +49,7 @@ def trained(
                 raise Killed
 
     with state.alone():
-        state.follow(epochs(), lambda epoch: None, lambda: None)
+        state.follow(epochs(), lambda epoch: None)
     snapshots.save(Path(f"{key}.npz"))
     return classifier, progress, Path(f"{key}.npz")
 
@@ -68,29 +67,13 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_it_goes_on_to_the_same_bits(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = section(**{"epochs": 3, "batch_size": 80} | CHOICES[choice])
-    expected, whole, snapshots = trained(chosen, "undisturbed")
-    for until in (1, 2):
-        with pytest.raises(Killed):
-            trained(chosen, "killed", until)
-    found, progress, again = trained(chosen, "killed")
-    assert "going on after epoch 2" in capsys.readouterr().out
-    assert torch.equal(weights(found), weights(expected))
-    assert record.history(progress.epochs).equals(record.history(whole.epochs))
-    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
-    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
-    assert again.read_bytes() == snapshots.read_bytes()
-
-
-@pytest.mark.parametrize("choice", ["adam and a plateau", "average", "sgd"])
-def test_killed_at_any_step_it_goes_on_within_the_epoch(
+def test_killed_at_any_step_it_goes_on_to_the_same_bits(
     choice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In 5 segments an epoch, each of 2 steps of 32 images of 8×8 pixels."""
-    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 64 * 64)
+    """An epoch has 5 segments, each of 2 steps of 32 images."""
+    monkeypatch.setattr(order, "_SEGMENT_BYTES", 64 * 64)
     chosen = section(**{"epochs": 3, "batch_size": 32} | CHOICES[choice])
-    expected, whole, _ = trained(chosen, "undisturbed")
+    expected, whole, snapshots = trained(chosen, "undisturbed")
     step, steps = TrainStep.step, iter(np.random.default_rng(0).integers(1, 12, 50).tolist())
     left = 0
 
@@ -106,7 +89,7 @@ def test_killed_at_any_step_it_goes_on_within_the_epoch(
     while True:
         left = next(steps)
         try:
-            found, progress, _ = trained(chosen, "killed", minutes=1e-9)
+            found, progress, again = trained(chosen, "killed", minutes=1e-9)
             break
         except Killed:
             kills += 1
@@ -115,27 +98,12 @@ def test_killed_at_any_step_it_goes_on_within_the_epoch(
     assert torch.equal(weights(found), weights(expected))
     assert record.history(progress.epochs).equals(record.history(whole.epochs))
     assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
-
-
-def test_patience_goes_on_counting() -> None:
-    still = section(epochs=9, patience=2, optimizer={"name": "adam", "lr": 1e-12, "weight_decay": 0.0})
-    with pytest.raises(Killed):
-        trained(still, "killed", 2, images=64)
-    _, progress, _ = trained(still, "killed", images=64)
-    _, done, _ = trained(still, "killed", images=64)
-    assert len(progress.epochs) - progress.best_epoch == 2
-    assert done.epochs == progress.epochs, "what has ended stays ended"
-
-
-def test_another_key_starts_at_the_beginning() -> None:
-    with pytest.raises(Killed):
-        trained(section(), "one", 1)
-    _, progress, _ = trained(section(epochs=1), "two")
-    assert len(progress.epochs) == 1
+    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
+    assert again.read_bytes() == snapshots.read_bytes()
 
 
 def left(key: str) -> Path:
-    """Leave what a training with this key would have left."""
+    """Leave the state of a training with this key."""
     (states() / key).mkdir(parents=True)
     state = {"session": key, "progress": Progress().state(), "snapshots": []}
     torch.save(state, states() / key / "state.pt")
@@ -189,34 +157,3 @@ def test_a_second_training_of_the_same_waits_and_says_so(capsys: pytest.CaptureF
     waiting.join(30)
     assert second.session == "key"
     assert "the same training runs in another process: waiting for its end\n" in capsys.readouterr().err
-
-
-def test_a_full_disk_does_not_stop_a_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(resume, "replacing", full)
-    _, progress, _ = trained(section(epochs=3), "full")
-    assert len(progress.epochs) == 3
-    warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == 1
-    assert "No space left on device: a killed training starts again" in warnings[0]
-
-
-def test_a_lost_loss_leaves_the_state_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rate rises by a factor in the second epoch until the loss is lost in it, in the first of its segments."""
-    monkeypatch.setattr(loop, "_SEGMENT_BYTES", 160 * 64)
-    wild = section(
-        epochs=3,
-        batch_size=80,
-        optimizer={"name": "sgd", "lr": 0.01, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
-        schedule={"name": "step", "every": 1, "factor": 1e18, "warmup_epochs": 0},
-    )
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"in epoch 2, with a learning rate of 1e\+16 at its end: reduce train"):
-            trained(wild, "wild", minutes=1e-9)
-    kept = torch.load(states() / "wild" / "state.pt", weights_only=True)
-    assert len(kept["progress"]["epochs"]) == 1
-    assert all(torch.isfinite(tensor).all() for tensor in kept["progress"]["train_step"]["weights"].values())

@@ -1,4 +1,4 @@
-"""A batch, augmented by what was drawn for it."""
+"""Augment a batch by what was drawn for it."""
 
 import numpy as np
 import torch
@@ -13,24 +13,24 @@ from src.training.augment.rectangles import inside
 
 
 def check(augment: params.Augment, shape: tuple[int, int, int]) -> None:
-    """Raise `UserError` if images of a shape (H, W, C) have no colour to change."""
+    """Raise `UserError` if colours are to change and images of a shape (H, W, C) have none."""
     for key in ("saturation", "hue", "grey"):
         if shape[2] == 1 and getattr(augment, key):
             raise UserError(f"train.augment.{key} needs colour images, and these have one channel: set it to 0")
 
 
 def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tuple[Tensor, mixing.Mix | None]:
-    """Augment uint8 images (N, H, W, C) by what was drawn for them; return how they were mixed, too, if they were.
+    """Augment uint8 images (N, H, W, C) by what was drawn for them; also return how they were mixed, None if not.
 
-    The result has the same shape and values of 0 to 255: uint8, or float32 where pixels had to be computed. In this
-    order: flips and shift, one interpolation for all other geometry, colour, policy, noise, erasing, mixing. But for
-    mixing, an image's result does not depend on the batch it comes in.
+    The result has the same shape and values of 0 to 255: uint8, or float32 where pixels were computed. The order is:
+    flips and shift, one interpolation for all other geometry, colour, policy, noise, erasing, mixing. Except for
+    mixing, the result for an image does not depend on the other images of the batch.
     """
     if augment.flip or augment.flip_vertical or augment.crop:
         most = geometry.most_shift(augment, (images.shape[1], images.shape[2]))
         images = geometry.flip_and_shift(images, drawn.flip, drawn.shift, most, augment.pad)
     if drawn.matrix is not None or drawn.colour is not None or drawn.levels is not None:
-        # Channel by channel in memory: colours are computed from whole channels.
+        # Channels first in memory, since colours are computed from whole channels.
         pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         if drawn.matrix is not None:
             pixels = geometry.warp(augment, pixels, drawn.matrix, drawn.window)
@@ -40,7 +40,7 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
             pixels = policy.adjust(pixels, each)
         if drawn.levels is not None and drawn.keys is not None:
             pixels = noise.add(augment, pixels, drawn.levels, drawn.keys)
-        # As stored images lie in memory: the network would compute channels-first otherwise, a third slower.
+        # Channels last in memory again, as the network computes: a third faster.
         images = pixels.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
     if drawn.erased is not None:
         images = images.masked_fill(inside(drawn.erased, (images.shape[1], images.shape[2]))[..., None], 0)
@@ -52,7 +52,7 @@ def apply(augment: params.Augment, images: Tensor, drawn: AugmentParams) -> tupl
 def preview(augment: params.Augment, image: NDArray[np.uint8], count: int, seed: int) -> NDArray[np.uint8]:
     """Return an image (H, W, C) as it is, then augmented `count` − 1 times: (count, H, W, C), computed on the CPU.
 
-    mixup and CutMix are left out, since they take two images.
+    mixup and CutMix are left out, since they need two images.
     """
     alone = augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
     height, width, _ = image.shape

@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation, hue and grey: torchvision's definitions, with another factor for every image."""
+"""Brightness, contrast, saturation, hue and grey as torchvision defines them, with a factor for each image."""
 
 import torch
 from torch import Generator, Tensor
@@ -15,8 +15,11 @@ def changes(augment: params.Augment) -> bool:
 
 
 def draw_factors(augment: params.Augment, count: int, generator: Generator) -> Tensor:
-    """Draw float32 (N, 5): factors of brightness, contrast and saturation, uniform within 1 ± the bound and above 0,
-    turn of the hue as a share of the circle, and 1 where the image loses its colour."""
+    """Draw factors, float32 (N, 5).
+
+    Those of brightness, contrast and saturation are uniform within 1 ± the bound, at least 0; the fourth is the turn of
+    the hue as a share of the circle; the last is 1 where the image becomes grey.
+    """
     uniform = torch.rand(4, count, generator=generator) * 2 - 1
     factors = []
     for index, bound in enumerate((augment.brightness, augment.contrast, augment.saturation)):
@@ -27,7 +30,7 @@ def draw_factors(augment: params.Augment, count: int, generator: Generator) -> T
 
 
 def adjust(augment: params.Augment, pixels: Tensor, factors: Tensor) -> Tensor:
-    """Adjust float32 pixels (N, C, H, W) in 0…255, always in this order (torchvision shuffles the first four)."""
+    """Adjust float32 pixels (N, C, H, W) in 0…255, always in this order, where torchvision shuffles the first four."""
     brightness, contrast, saturation, turn, grey = factors[:, :, None, None, None].unbind(dim=1)
     if augment.brightness:
         pixels = (pixels * brightness).clamp_(0, 255)
@@ -44,7 +47,7 @@ def adjust(augment: params.Augment, pixels: Tensor, factors: Tensor) -> Tensor:
 
 
 def luminance(pixels: Tensor) -> Tensor:
-    """Return the luminance (N, 1, H, W) of (N, 3, H, W); images of one channel are their own."""
+    """Return the luminance (N, 1, H, W) of pixels (N, 3, H, W); images of one channel come back as they are."""
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = pixels.unbind(dim=1)
@@ -52,10 +55,10 @@ def luminance(pixels: Tensor) -> Tensor:
 
 
 def turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue, as HSV has it, of pixels (N, 3, H, W) by (N, 1, 1) of the circle.
+    """Turn the hue, as HSV defines it, of pixels (N, 3, H, W) by shares of the circle (N, 1, 1).
 
-    Value and saturation stay, so the largest and smallest channel do too; A. R. Smith, Color Gamut Transform Pairs,
-    SIGGRAPH 1978, with the way back as one formula for all six sectors.
+    Value and saturation stay, and so do the largest and the smallest channel. A. R. Smith, Color Gamut Transform Pairs,
+    SIGGRAPH 1978; the way back to RGB is one formula for all six sectors.
     """
     red, green, blue = pixels.unbind(dim=1)
     low, high = torch.minimum(torch.minimum(red, green), blue), torch.maximum(torch.maximum(red, green), blue)

@@ -1,6 +1,7 @@
-"""Find where every pixel of an augmented image comes from: by a gather for flips and shifts, else an interpolation.
+"""Geometry: where each pixel of an augmented image comes from. Flips and shifts copy pixels, all else interpolates.
 
-Positions are in half heights and half widths from the centre, so that the image is [-1, 1]², as `grid_sample` has it.
+Positions are measured from the centre, in half heights and half widths, so that the image is [-1, 1]², as in
+`grid_sample`.
 """
 
 import math
@@ -16,7 +17,7 @@ ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision
 
 
 def interpolates(augment: params.Augment) -> bool:
-    """Tell if any operator asks for positions between pixels."""
+    """Tell if any operator needs positions between pixels."""
     asked = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.perspective)
     return any(asked) or augment.resized_crop is not None or augment.policy is not None
 
@@ -27,8 +28,8 @@ def matrices(
     """Draw projective maps, float32 (N, 3, 3), from a position in the augmented image to the one it comes from.
 
     angle: (N,) radians, counter-clockwise; scale: (N,) magnification. Shear comes first, then magnification, rotation
-    and translation, then perspective. Everything is drawn, asked for or not, so that switching one operator on leaves
-    the others as they are.
+    and translation, then perspective. All numbers are drawn, needed or not, so that switching one operator on leaves
+    the draws of the others as they are.
     """
     count = len(angle)
     uniform = torch.rand(3, count, generator=generator) * 2 - 1
@@ -55,11 +56,11 @@ def affine(angle: Tensor, scale: Tensor, shear: Tensor, down: Tensor, right: Ten
 
 
 def perspective(corners: Tensor) -> Tensor:
-    """Return maps (N, 3, 3) under which the whole image is seen in a quadrilateral.
+    """Return maps (N, 3, 3) that show the whole image within a quadrilateral.
 
-    corners: (N, 4, 2), how far top left, top right, bottom right and bottom left move inwards to the right or left
-    and up or down, in half sides. The map from the unit square to a quadrilateral: Heckbert, Fundamentals of Texture
-    Mapping and Image Warping, 1989, section 2.2.3; its inverse is the adjugate, since the factor cancels.
+    corners: (N, 4, 2), how far the corners move inwards horizontally and vertically, in half sides; top left first,
+    then clockwise. The map from the unit square to a quadrilateral: Heckbert, Fundamentals of Texture Mapping and Image
+    Warping, 1989, section 2.2.3; its inverse is the adjugate, since a common factor cancels.
     """
     inwards = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
     first, second, third, fourth = (inwards * (corners - 1)).unbind(dim=1)
@@ -79,9 +80,10 @@ def perspective(corners: Tensor) -> Tensor:
 def windows(area: tuple[float, float], count: int, generator: Generator) -> Tensor:
     """Draw the windows of a resized crop, float32 (N, 2, 2): x and y of the centre, width and height.
 
-    Sides are shares of the image's. area: bounds of the share of the image; the centre is uniform over all positions
-    at which the window lies within the image. As torchvision's RandomResizedCrop of square images, between pixels too;
-    in others the aspect is relative to the image's own, so that nothing is stretched by more than a third.
+    Sides are shares of the image's sides. area: least and greatest share of the image's area. The centre is uniform
+    over all positions at which the window lies within the image. For square images this is torchvision's
+    RandomResizedCrop without its rounding to pixels; for others the aspect is relative to the image's own, so that
+    nothing is stretched by more than a third.
     """
     sides = rectangles.sides(count, area, ASPECTS, torch.ones(2), 1.0, generator)
     centre = (1 - sides) * (torch.rand(count, 2, generator=generator) * 2 - 1)
@@ -89,15 +91,15 @@ def windows(area: tuple[float, float], count: int, generator: Generator) -> Tens
 
 
 def most_shift(augment: params.Augment, size: tuple[int, int]) -> int:
-    """Return the pixels by which an image of this height and width is shifted at most, for `augment.crop`."""
+    """Return by how many pixels `augment.crop` shifts an image of this height and width at most."""
     return round(augment.crop * min(size))
 
 
 def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int, pad: str = "zeros") -> Tensor:
-    """Flip and shift uint8 images (N, H, W, C) by one gather from the padded batch: nothing is interpolated.
+    """Flip and shift uint8 images (N, H, W, C) by copying pixels of the padded batch.
 
-    flip: bool (N, 2), up–down and left–right; shift: int64 (N, 2), pixels down and right, at most `padding`. pad:
-    zeros come in, or the image is mirrored at its outermost pixels (reflect).
+    flip: bool (N, 2), up–down and left–right; shift: int64 (N, 2), pixels down and right, at most `padding`. pad: what
+    comes in from outside: zeros, or the image mirrored at its outermost pixels (reflect).
     """
     count, height, width, channels = images.shape
     device = images.device
@@ -108,14 +110,14 @@ def flip_and_shift(images: Tensor, flip: Tensor, shift: Tensor, padding: int, pa
     padded = F.pad(images, (0, 0, padding, padding, padding, padding))
     rows = torch.where(flip[:, :1], height - 1 - rows, rows) + padding
     columns = torch.where(flip[:, 1:], width - 1 - columns, columns) + padding
-    # Numbers of whole pixels in the padded batch: 3 times as fast on a CPU as an index for each dimension.
+    # One index for a whole pixel of the padded batch: 3 times as fast on a CPU as an index for each dimension.
     rows += torch.arange(count, device=device)[:, None] * padded.shape[1]
     source = rows[:, :, None] * padded.shape[2] + columns[:, None, :]
     return padded.reshape(-1, channels).index_select(0, source.flatten()).view_as(images)
 
 
 def _reflected(positions: Tensor, pixels: int) -> Tensor:
-    """Return the position within a line of so many pixels for each that lies less than a line beside it."""
+    """Mirror positions outside a line of so many pixels, by less than its length, back into the line."""
     last = pixels - 1
     return last - (last - positions.abs()).abs()
 
@@ -123,8 +125,8 @@ def _reflected(positions: Tensor, pixels: int) -> Tensor:
 def warp(augment: params.Augment, pixels: Tensor, matrix: Tensor, window: Tensor | None) -> Tensor:
     """Apply a resized crop to `window` (N, 2, 2), then a map (N, 3, 3): float32 (N, C, H, W) → the same, bilinear.
 
-    What comes in from outside the image is 0, and so is what comes in from outside the window: it is an image of its
-    own for what follows it, as in a chain of torchvision's operators, which interpolates twice where this does once.
+    What comes in from outside the image or the window is 0: for what follows the crop, the window is the image, as in a
+    chain of torchvision's operators, which interpolates twice where this interpolates once.
     """
     size = (pixels.shape[2], pixels.shape[3])
     grid = _positions(matrix[:, :2], size)
@@ -138,15 +140,17 @@ def warp(augment: params.Augment, pixels: Tensor, matrix: Tensor, window: Tensor
 
 
 def _cover(position: Tensor, pixels: int) -> Tensor:
-    """Return which share of a bilinear sample comes from a line of so many pixels: all of it up to the centre of the
-    outermost pixel, none from a whole pixel further on."""
+    """Return which share of a bilinear sample lies within a line of so many pixels.
+
+    It is 1 up to the centre of the outermost pixel, and falls to 0 within the next pixel.
+    """
     return ((1 - position.abs()) * (pixels / 2) + 0.5).clamp_(0, 1)
 
 
 def _positions(rows: Tensor, size: tuple[int, int]) -> Tensor:
     """Apply the rows (N, R, 3) of a matrix to (x, y, 1) at the centre of every pixel: float32 (N, H, W, R).
 
-    `affine_grid` is a product for each image; all in one take a tenth of its time.
+    One product for all images: a tenth of the time of `affine_grid`, which computes one for each image.
     """
     height, width = size
     y = (2 * torch.arange(height, device=rows.device) + 1) / height - 1

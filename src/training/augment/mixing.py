@@ -1,4 +1,4 @@
-"""mixup and CutMix: an image learns part of another one, and of its label."""
+"""mixup and CutMix: an image gets a part of another image, and of its label."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,11 @@ class Mix:
 def draw_shares(
     augment: params.Augment, count: int, size: tuple[int, int], generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw the own label's share, float32 (N,), and the rectangle to paste, int64 (N, 4): empty for averaged pixels.
+    """Draw the share of the image's own label, float32 (N,), and the rectangle to paste, int64 (N, 4), empty for mixup.
 
-    mixup: Zhang et al., 2018 (arXiv 1710.09412); CutMix: Yun et al., 2019 (arXiv 1905.04899), with its share after the
-    rectangle is cut off at the rim. Where both are asked for, every image gets one or the other with equal chance.
+    mixup: Zhang et al., 2018 (arXiv 1710.09412). CutMix: Yun et al., 2019 (arXiv 1905.04899); the share is that of the
+    rectangle as far as it lies within the image. Where both are asked for, each image gets one of them, with equal
+    chance.
     """
     numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
     averaged, kept = (
@@ -43,9 +44,9 @@ def draw_shares(
 
 
 def mix(augment: params.Augment, images: Tensor, weight: Tensor, boxes: Tensor) -> tuple[Tensor, Mix]:
-    """Mix images (B, H, W, C) with each other; uint8 stays so if only CutMix is asked for.
+    """Mix images (B, H, W, C) with each other; uint8 images stay so unless mixup is asked for.
 
-    The partner is the image before it in the batch (as torchvision has it; the order of an epoch is random already).
+    The partner of an image is the one before it in the batch, as in torchvision: the order is random already.
     """
     partner = torch.arange(len(images), device=images.device).roll(1)
     others = images[partner]

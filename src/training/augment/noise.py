@@ -1,7 +1,6 @@
-"""Noise that differs from pixel to pixel: a hash of the image's key and the pixel's number.
+"""Noise of each pixel, as a hash of a key drawn for the image and the number of the pixel.
 
-So it is a function of what was drawn for the image alone, whatever batch and device the image comes to, and nothing
-has to be drawn or kept for a whole epoch of pixels.
+It is the same in every batch and on every device, and no numbers are stored for all pixels of an epoch.
 """
 
 import math
@@ -13,12 +12,12 @@ from src import params
 
 
 def draw_levels(augment: params.Augment, count: int, generator: Generator) -> Tensor:
-    """Draw the standard deviation in pixel values, and the share of pixels turned black or white: float32 (N, 2)."""
+    """Draw the standard deviation in pixel values, and the share of black and white pixels: float32 (N, 2)."""
     return torch.rand(count, 2, generator=generator) * torch.tensor([255 * augment.noise, augment.salt_pepper])
 
 
 def draw_keys(count: int, generator: Generator) -> Tensor:
-    """Draw int32 keys (N,), all values alike."""
+    """Draw int32 keys (N,), uniformly."""
     return torch.randint(-(2**31), 2**31, (count,), generator=generator).int()
 
 
@@ -37,22 +36,22 @@ def add(augment: params.Augment, pixels: Tensor, levels: Tensor, keys: Tensor) -
 
 
 def gaussian(keys: Tensor, count: int) -> Tensor:
-    """Return standard normal numbers, float32 (N, count), of int32 keys (N,); of 23 bits, hence at most 5.3 in size."""
+    """Return standard normal numbers, float32 (N, count), for int32 keys (N,). With 23 bits none exceeds ±5.3."""
     return uniform(keys, count).erfinv_().mul_(math.sqrt(2))
 
 
 def uniform(keys: Tensor, count: int, first: int = 0) -> Tensor:
-    """Return float32 (N, count) between −1 and 1, excluded, of int32 keys (N,) and the numbers from `first` on."""
+    """Return float32 (N, count) between −1 and 1, both excluded, for int32 keys (N,) and numbers from `first` on."""
     numbers = _hash(torch.arange(first, first + count, dtype=torch.int32, device=keys.device))
-    # float32 holds 23 bits and the half that keeps the result from its limits.
+    # float32 holds 23 bits exactly, and the half that keeps the result away from −1 and 1.
     return _hash(numbers ^ keys[:, None]).bitwise_right_shift_(9).float().add_(0.5).div_(2**22)
 
 
 def _hash(values: Tensor) -> Tensor:
     """Hash int32 values in place, so that every output bit depends on every input bit.
 
-    Function and constants for unsigned integers: C. Wellons, hash-prospector. Products wrap around; the mask makes
-    the shift of a negative number that of an unsigned one.
+    Function and constants, for unsigned integers, are of C. Wellons, hash-prospector. The mask makes the shift of a
+    negative number that of an unsigned one.
     """
     shifted = torch.empty_like(values)
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39), (15, 1)):

@@ -1,4 +1,4 @@
-"""Augmentation parameters: everything that chance decides about the images of an epoch."""
+"""Augmentation parameters: all that is drawn for the images of a segment."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,10 +17,7 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """Hold what chance decided for N images; None where nothing is asked for.
-
-    It is drawn on the CPU, so that every device sees the same.
-    """
+    """Hold what was drawn for N images; None where the operator is off. Drawn on the CPU: the same for every device."""
 
     flip: Tensor  # bool (N, 2): up–down, left–right
     shift: Tensor  # int64 (N, 2): pixels down and right
@@ -35,11 +32,11 @@ class AugmentParams:
     pasted: Tensor | None  # int64 (N, 4): the rectangle that comes from another image, perhaps empty
 
     def to(self, device: torch.device) -> "AugmentParams":
-        """Return a copy on the device; the host does not wait for it."""
+        """Return a copy on the device, without waiting for it."""
         return self._each(lambda column: column.to(device, non_blocking=True))
 
     def pin_memory(self) -> "AugmentParams":
-        """Return a copy in memory that a GPU reads while the host goes on."""
+        """Return a copy in pinned memory, which a GPU reads while the host goes on."""
         return self._each(Tensor.pin_memory)
 
     def take(self, images: Tensor) -> "AugmentParams":
@@ -60,10 +57,11 @@ class AugmentParams:
 
 
 def alternating(order: Tensor, images: int, seed: int, epoch: int) -> Tensor:
-    """Mark which of the images in this order (M,), out of all `images`, are mirrored in the given epoch: bool (M,).
+    """Return which images are mirrored in the given epoch, bool (M,). order: indices (M,) of all `images` images.
 
-    Half of all, drawn by the seed, are mirrored in the first epoch, the others in the second, and so on: in two epochs
-    every image is seen both ways, which random flips do for half of them. K. Jordan, 2024 (arXiv 2404.00498).
+    About half of all images, drawn by the seed, are mirrored in the first epoch, the others in the second, and so on:
+    two epochs show every image both ways, where random flips do so for half of the images. K. Jordan, 2024 (arXiv
+    2404.00498).
     """
     first = torch.rand(images, generator=Generator().manual_seed(seed)) < 0.5
     return first[order] ^ (epoch % 2 == 0)
@@ -76,9 +74,9 @@ def draw(
     generator: Generator,
     alternate: Tensor | None = None,
 ) -> AugmentParams:
-    """Draw the parameters of `count` images of the given height and width, each within the bounds of `augment`.
+    """Draw the parameters of `count` images of the given height and width, within the bounds of `augment`.
 
-    alternate: which images are mirrored, where that is not to be drawn (`alternating`).
+    alternate: which images are mirrored, from `alternating`; None to draw that too.
     """
     uniform = torch.rand(2, count, generator=generator) * 2 - 1
     mirrored = torch.rand(count, generator=generator) < 0.5
@@ -86,7 +84,7 @@ def draw(
         mirrored = alternate
     farthest = geometry.most_shift(augment, size)
     shift = torch.randint(-farthest, farthest + 1, (count, 2), generator=generator)
-    # A generator for each group of operators: switching one on leaves what is drawn for the other groups as it is.
+    # A generator for each group of operators: switching one on leaves the draws of the others as they are.
     seeds = torch.randint(2**63 - 1, (8,), generator=generator).tolist()
     generators = (Generator().manual_seed(seed) for seed in seeds)
     upside, affine, colours, noisy, erasing, mixes, cropping, choosing = generators

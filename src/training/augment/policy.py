@@ -1,9 +1,9 @@
-"""TrivialAugment and RandAugment: to every image one or some of 14 operators, drawn for it.
+"""TrivialAugment and RandAugment: one or several of 14 operators, drawn for each image.
 
-Müller & Hutter, 2021 (arXiv 2103.10158) and Cubuk et al., 2019 (arXiv 1909.13719), with the operators and strengths of
-torchvision's TrivialAugmentWide and RandAugment but for these: an image is sheared about its centre and moved by a
-share of its side, not by 32 pixels, which are all of CIFAR-10's; and shear, translation and rotation join all other
-geometry in its one interpolation, so that they come before the colours.
+Müller & Hutter, 2021 (arXiv 2103.10158) and Cubuk et al., 2019 (arXiv 1909.13719). Operators and strengths are those of
+torchvision's TrivialAugmentWide and RandAugment, except that an image is sheared about its centre and moved by a share
+of its side (32 pixels there, which are all of CIFAR-10's), and that shear, translation and rotation join all other
+geometry in its one interpolation, so that they come before colours.
 """
 
 import math
@@ -15,19 +15,19 @@ from src import params
 from src.training.augment import geometry
 from src.training.augment.colour import luminance
 
-# An operator is its position. Those up to sharpness have a sign; autocontrast and equalize have no strength.
+# An operator is stored as its position. Those before posterize have a sign; autocontrast and equalize no strength.
 OPERATORS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",
     "sharpness", "posterize", "solarize", "autocontrast", "equalize",
 )  # fmt: skip
 SIGNED = 10
-# The most of each: tangent, share of the side, radians, change of the factor, bits that are removed, pixel values that
-# are inverted. Translation: 150 of 331 pixels, as in AutoAugment.
+# The greatest strength of each: tangent, share of the side, radians, change of the factor, number of bits removed,
+# number of pixel values inverted. Translation: 150 of 331 pixels, as in AutoAugment.
 MOST = {
     "trivial": (0, 0.99, 0.99, 150 / 331, 150 / 331, math.radians(135), 0.99, 0.99, 0.99, 0.99, 6, 255, 0, 0),
     "rand": (0, 0.3, 0.3, 150 / 331, 150 / 331, math.radians(30), 0.9, 0.9, 0.9, 0.9, 4, 255, 0, 0),
 }
-LEVELS = 30  # TrivialAugment draws the strength of so many equal steps and none
+LEVELS = 30  # equal steps of strength, of which TrivialAugment draws 0 to 30
 
 
 def draw(policy: params.Policy, count: int, generator: Generator) -> Tensor:
@@ -43,7 +43,7 @@ def draw(policy: params.Policy, count: int, generator: Generator) -> Tensor:
 
 
 def matrices(drawn: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the geometry of an operator with its strength for each image (N, 2) as `geometry.matrices` has it."""
+    """Return maps (N, 3, 3), as `geometry.matrices` does, for an operator and its strength for each image (N, 2)."""
     operators, strengths = drawn.unbind(1)
 
     def of(name: str) -> Tensor:
@@ -57,10 +57,11 @@ def matrices(drawn: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def adjust(pixels: Tensor, drawn: Tensor) -> Tensor:
-    """Adjust the colours of float32 pixels (N, C, H, W) in 0…255 by an operator with its strength for each (N, 2).
+    """Adjust the colours of float32 pixels (N, C, H, W) in 0…255 by an operator and its strength for each image (N, 2).
 
-    Every operator is computed for every image, since a choice would make the host wait for the device: brightness,
-    saturation, contrast and sharpness as one blend with what the image is without, the others as a table of 256 values.
+    Every operator is computed for every image, since to choose the host would have to wait for the device. Brightness,
+    saturation, contrast and sharpness are a blend with the image without that quality (black, grey, its mean, smooth),
+    the others a table of 256 values.
     """
     operators, strengths = drawn[:, None, None].unbind(3)
 
@@ -68,7 +69,7 @@ def adjust(pixels: Tensor, drawn: Tensor) -> Tensor:
         return operators == OPERATORS.index(name)
 
     grey = luminance(pixels)
-    smooth = pixels.clone()  # the outermost pixels stay; sums of three by three, half the time of pooling
+    smooth = pixels.clone()  # by sums of 3×3 pixels, in half the time of pooling; the outermost pixels stay
     rows = (pixels[..., :-2, :] + pixels[..., 1:-1, :]).add_(pixels[..., 2:, :])
     around = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     smooth[..., 1:-1, 1:-1].lerp_(around.div_(9), 9 / 13)
@@ -87,7 +88,7 @@ def adjust(pixels: Tensor, drawn: Tensor) -> Tensor:
     values = torch.arange(256, device=pixels.device).expand_as(counts)
     low, high = values.where(counts > 0, 255).amin(2, True), values.where(counts > 0, 0).amax(2, True)
     stretched = (values - low) * 255 / (high - low).clamp(min=1)
-    step = (up_to[..., -1:] - counts.gather(2, high)) // 255  # as PIL has it: without the brightest pixels
+    step = (up_to[..., -1:] - counts.gather(2, high)) // 255  # without the brightest pixels, as in PIL
     equal = (up_to - counts + step // 2) // step.clamp(min=1)
 
     cleared = (2 ** strengths.round()).where(are("posterize"), 1.0)

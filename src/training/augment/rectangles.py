@@ -1,4 +1,4 @@
-"""Random rectangles within images, for the operators that cut out, erase or paste one."""
+"""Random rectangles within images, for operators that crop, erase or paste one."""
 
 import math
 
@@ -16,11 +16,11 @@ def sides(
     otherwise: float,
     generator: Generator,
 ) -> Tensor:
-    """Draw height and width, float32 (N, 2), as shares of the image's, of rectangles that fit into it.
+    """Draw height and width of rectangles, float32 (N, 2), as shares of the image's sides.
 
-    Area share uniform, aspect (height over width, relative to the image's own) log-uniform within the given bounds:
-    the first of `TRIES` draws of at most `most` (2,); if there is none, both sides are `otherwise`. So do torchvision's
-    RandomResizedCrop and RandomErasing, before they round to pixels.
+    The area is uniform, the aspect (height over width, relative to the image's own) log-uniform within the bounds. The
+    first of `TRIES` draws is taken whose sides are at most `most` (2,); if there is none, both sides are `otherwise`.
+    As torchvision's RandomResizedCrop and RandomErasing, before they round to pixels.
     """
     result = torch.full((count, 2), otherwise)
     missing = torch.ones(count, dtype=torch.bool)
@@ -37,7 +37,7 @@ def sides(
 
 
 def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Draw where rectangles lie whose sides (N, 2) are shares of the image's: top, left, bottom, right (N, 4)."""
+    """Draw positions of rectangles of given sides, shares (N, 2) of the image's: top, left, bottom, right (N, 4)."""
     pixels = torch.tensor(size)
     extent = (shares * pixels).round().long()
     start = (torch.rand(len(shares), 2, generator=generator) * (pixels - extent + 1)).long()
@@ -45,7 +45,7 @@ def place(shares: Tensor, size: tuple[int, int], generator: Generator) -> Tensor
 
 
 def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Mark the pixels in rectangles (N, 4) of top, left, bottom and right, the last two excluded: bool (N, H, W)."""
+    """Return which pixels lie in rectangles (N, 4) of top, left, bottom, right, the last two excluded: (N, H, W)."""
     rows = torch.arange(size[0], device=boxes.device)
     columns = torch.arange(size[1], device=boxes.device)
     vertical = (rows >= boxes[:, :1]) & (rows < boxes[:, 2:3])
