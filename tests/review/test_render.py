@@ -16,8 +16,6 @@ from PIL import Image
 
 from src.core.errors import UserError
 from src.review.charts import BASE, HEAD
-from src.review.revision import at, working_tree
-from src.review.sheet import sheet_path
 
 
 def test_nothing_changed(repo: Path, tell: Any) -> None:
@@ -236,12 +234,6 @@ def test_the_images_that_changed_sides_where_they_are_the_locked_ones(repo: Path
     assert "![" not in tell()
     with pytest.raises(UserError, match="not the one that was validated on: run dvc checkout"):
         tell("--sheet")
-
-
-def test_the_sheets_name_is_no_path_that_a_lock_invents(repo: Path) -> None:
-    results(repo, with_flips(VALIDATION, 4, 13), TEST, "second model")
-    substitute(repo / "dvc.lock", md5(b"second model"), '"../../x](y"')
-    assert sheet_path(at("HEAD"), working_tree()).name == f"flips-{md5(b'first model')[:9]}-xy.webp"
 
 
 def history(accuracies: list[float | str]) -> pandas.DataFrame:
