@@ -1,12 +1,12 @@
-"""Find what is wrong with the data: labels, strangers among the images, copies, confused classes, shortcuts.
+"""Find what is wrong with the data: labels, images that resemble no other, copies, confused classes, shortcuts.
 
     python -m src.audit
     python -m src.audit --backbone tf_efficientnet_lite0 --weights ../weights.safetensors
 
-Reads train and validation as `split` left them, and writes `reports/audit/index.html` to look at and
-`reports/audit/suggestions.csv`: copies with different labels, then the most doubtful labels, then strangers. Its lines
-are corrections: copy those that you agree with into `data/corrections.csv`, and `dvc repro` applies them. Images that
-are named there are not suggested again; where a label is right after all, relabel the image as what it is.
+The audit reads train and validation as `split` left them. It writes a page, `reports/audit/index.html`, and a table,
+`reports/audit/suggestions.csv`: first copies with different labels, then the most doubtful labels, then images that
+resemble no other. Copy the lines that you agree with into `data/corrections.csv`, and `dvc repro` applies them. Images
+in that file are not suggested again: to keep a label that is right, relabel the image as what it is.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from src.params import load
 from src.params.networks import TIMM, check_timm
 from src.params.writing import load_recipe
 
-# Share of the labels that must be predicted: at 75 and 84 % a third and more of the estimate were the judge's mistakes.
+# If fewer labels are predicted there is no estimate: at 75 and 84 % a third and more of it were the judge's mistakes.
 _TRUSTED = 0.9
 
 
@@ -41,10 +41,10 @@ def main() -> None:
     parser.add_argument(
         "--backbone",
         metavar="NAME",
-        help="compare images by the features of this network of timm (default: the one of params.yaml if it is "
-        "pretrained, else pixels)",
+        help="compare images by the features of this network of timm (default: that of params.yaml if it is "
+        "pretrained, else by their pixels)",
     )
-    parser.add_argument("--weights", help="of that network: a file (default: as in params.yaml, or those of timm)")
+    parser.add_argument("--weights", help="file of that network's weights (default: as in params.yaml, or timm's)")
     parser.add_argument("--test", action="store_true", help="audit the test images, into test.html and test.csv")
     arguments = parser.parse_args()
     recipe, dataset = load(), read_dataset()
@@ -58,7 +58,7 @@ def main() -> None:
             raise UserError(f"--weights needs --backbone: {recipe.model.name}, of params.yaml, is not pretrained")
         model = model.model_copy(update={"weights": arguments.weights})
     audited = SPLITS[2:] if arguments.test else SPLITS[:2]
-    # Test images are judged by what all images say, the others never by test images.
+    # Test images are judged by models that learned from all splits; the others by models that saw no test image.
     splits = [split for split in (SPLITS if arguments.test else audited) if dataset.splits[split].count]
     if arguments.test and "test" not in splits:
         raise UserError("there are no test images: set split.test")
@@ -83,7 +83,7 @@ def main() -> None:
     predicted = right[asked].mean()
     wrong = wrong_labels(samples.labels[new], probabilities[new]) if predicted >= _TRUSTED else None
     doubtful = found[found["reason"] != STRANGE]
-    first = min(max(wrong or 0, (doubtful["action"] == "drop").sum()), len(doubtful))  # copies come first
+    first = min(max(wrong or 0, (doubtful["action"] == "drop").sum()), len(doubtful))  # at least all copies
     labels, probabilities = samples.labels[asked], probabilities[asked]
     write_page(
         AUDIT / page,

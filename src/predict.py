@@ -1,10 +1,10 @@
-"""Classes of photos, with their probabilities.
+"""Classify photos, with probabilities.
 
     python -m src.predict photo.jpg folder/
     python -m src.predict folder/ --model models:/digits@champion --format csv > classes.csv
 
-Photos of any size are prepared as the model's own training images were. A folder may hold any number, in folders of its
-own too; other files in it are passed over. What cannot be read is told on stderr and skipped; then the exit code is 1.
+Photos of any size are prepared as the training images were. Folders are searched through, and files that are no images
+are ignored. Photos that cannot be read are named on stderr and skipped, and the exit code is then 1.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from src.prediction.model import Model, load
 from src.prediction.photos import find, read
 from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row
 
-_KINDS = ("classified", "unreadable", "ignored")  # what may become of a file
+_KINDS = ("classified", "unreadable", "ignored")  # of files
 
 
 def main() -> None:
@@ -41,13 +41,15 @@ def main() -> None:
         "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
     )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default: %(default)s")
-    parser.add_argument("--top", type=int, default=1, metavar="N", help="the N most probable classes (default: 1)")
+    parser.add_argument(
+        "--top", type=int, default=1, metavar="N", help="print the N most probable classes (default: 1)"
+    )
     parser.add_argument(
         "--coverage",
-        help="which classes remain possible, so that the true one is among them in this share of photos, 0.95 say; "
-        "a photo like none that was trained on is none of these",
+        help="list the possible classes, so that the true one is among them for this share of photos, such as 0.95; "
+        "none is possible for a photo unlike the training images",
     )
-    parser.add_argument("--explain", type=Path, metavar="FOLDER", help="write a map of what each decision rests on")
+    parser.add_argument("--explain", type=Path, metavar="FOLDER", help="write a picture of what each decision rests on")
     arguments = parser.parse_args()
     if arguments.top < 1:
         raise UserError(f"--top is {arguments.top}: must be at least 1")
@@ -75,7 +77,7 @@ def main() -> None:
         size = f"{model.spec.image.width}×{model.spec.image.height}"
         print(
             f"{counted(adapted, 'photo')} cropped and scaled to {size} pixels: the model was trained on images that "
-            "had this size, so that it may err more often than it was measured to",
+            "had this size, so that it may be wrong more often than was measured",
             file=sys.stderr,
         )
     if counts.total() > 1 or counts["unreadable"]:
@@ -87,11 +89,11 @@ def main() -> None:
 def classified(
     model: Model, paths: Sequence[Path], maps: Path | None, counts: Counter[str], top: int, least: float | None
 ) -> Iterator[Row]:
-    """Yield a row for each photo, a batch at a time, and count what becomes of files.
+    """Yield a row for each photo, a batch at a time, and count the kinds of files.
 
-    maps: a folder, into which a picture of what each decision rests on is written. least: see `writing.row`.
+    maps: a folder for pictures of what each decision rests on, or None. top, least: as of `writing.row`.
     """
-    # Rows that pass by on a terminal are progress enough; without a terminal nobody looks.
+    # On a terminal the rows themselves show the progress; without a terminal nobody looks.
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
     total = None if hidden else sum(1 for _ in find(paths))
     image, classes = model.spec.image, model.spec.classes
@@ -122,7 +124,7 @@ def classified(
 
 
 def _absolute(path: Path) -> Path:
-    """Return it without `..`; links keep their own names and places."""
+    """Return the path without `..`, and without following links."""
     return Path(os.path.abspath(path))  # noqa: PTH100 (which would follow links)
 
 

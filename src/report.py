@@ -1,16 +1,17 @@
-"""Report what a change did to the model, and whether that is real or noise: one screen for a pull request.
+"""Report what a change did to the model, and whether that is real or noise.
 
     python -m src.report --base main                  the working tree against the commit of main that it builds on
-    python -m src.report --base main --head feature   a branch, likewise
-    python -m src.report --base v1 --exact            against that very commit
-    python -m src.report --html > report.html         with the images that changed sides, where they are at hand
-    python -m src.report --sheet                      draws those into reports/: commit it where the photos may be seen
-    python -m src.report --write report               everything into a folder, for continuous integration
+    python -m src.report --base main --head feature   a branch against the commit of main that it builds on
+    python -m src.report --base v1 --exact            the working tree against v1 itself
+    python -m src.report --html > report.html         as a page, with the images that changed sides if they are here
+    python -m src.report --sheet                      draw those images into reports/; commit them if they may be seen
+    python -m src.report --write report               Markdown, page and JSON into a folder, for continuous integration
 
-Reads only what git tracks, and what both trainings cost where this clone or an MLflow server knows it. Where the base's
-params.yaml has `report.fail_on: worse`, the exit code is 1 if the model is worse on validation, or if the head holds
-nothing that could show it: no answers, or numbers that are not those of its parameters and code. With `no-evidence` the
-model must be better or equivalent.
+The report reads only what git tracks, and the cost of both trainings where this clone or an MLflow server knows it.
+
+The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model is worse on
+validation, if the head has no answers, or if its numbers are not those of its parameters and code. With `no-evidence`
+the exit code is also 1 if the model is neither better nor equivalent.
 """
 
 import argparse
@@ -34,14 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="main", metavar="REV", help="compare with this (default: %(default)s)")
     parser.add_argument("--head", metavar="REV", help="compare this (default: the working tree)")
-    parser.add_argument("--exact", action="store_true", help="with the base itself, not where both branched off")
+    parser.add_argument("--exact", action="store_true", help="with the base itself, not with where both branched off")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--html", action="store_true", help="a page instead of Markdown")
     form.add_argument("--json", action="store_true", help="every number, for programs")
     form.add_argument("--sheet", action="store_true", help="draw the images that changed sides into reports/")
     form.add_argument("--write", type=Path, metavar="FOLDER", help="report.md, report.html and report.json")
     parser.add_argument(
-        "--files", default="", metavar="URL/", help="where the head's files are seen: the comment shows its sheet"
+        "--files", default="", metavar="URL/", help="address of the head's files, from which Markdown shows its sheet"
     )
     arguments = parser.parse_args()
     # Names of files may be in any encoding.
@@ -57,10 +58,11 @@ def main() -> None:
 def report(arguments: argparse.Namespace) -> None:
     """Make the report, and end the process where the gate is closed."""
     head = at(arguments.head) if arguments.head else working_tree()
-    named = replace(at(arguments.base), tolerant=True)
-    since = named if arguments.exact else replace(merge_base(named, head), tolerant=True)
+    named = at(arguments.base)
+    rules = policy(named, head)
+    since = replace(named if arguments.exact else merge_base(named, head), tolerant=True)
     base = since if arguments.exact else newest_run(since, head.recipe)
-    found = review(base, head, since, *policy(named, head))
+    found = review(base, head, since, rules)
     whole = {"title": title(found), "annotations": annotations(found), **found}
     if arguments.sheet:
         print(f"{write_sheet(found, base, head)}: commit it if these images may be seen")
@@ -68,10 +70,10 @@ def report(arguments: argparse.Namespace) -> None:
         write(arguments.write, as_markdown(found, base, head, arguments.files), as_html(found, base, head), whole)
     elif arguments.json:
         sys.stdout.write(as_json(whole))
+    elif arguments.html:
+        sys.stdout.write(as_html(found, base, head))
     else:
-        sys.stdout.write(
-            as_html(found, base, head) if arguments.html else as_markdown(found, base, head, arguments.files)
-        )
+        sys.stdout.write(as_markdown(found, base, head, arguments.files))
     if found["gate"]:
         sys.exit(f"report.fail_on is {found['fail_on']}: {found['gate']}")
 

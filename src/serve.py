@@ -1,12 +1,12 @@
-"""A model in use: a page on which one drops a photo, and an address that programs ask.
+"""Serve a model: a page on which you drop a photo, and `POST /predict` for programs.
 
     python -m src.serve
     python -m src.serve --model models:/digits@champion --port 8080
     curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
 
-`POST /predict` takes a photo as its body, or a form with one or more files called `file`; the answer is JSON: classes
-with their probabilities, `?top=3` of them. `?explain=true` adds what the decision rests on. Photos of any size are
-brought to the model's. `GET /metrics` is for Prometheus. Ctrl-C ends the server.
+`POST /predict` takes a photo of any size as its body, or a form with one or more files called `file`. It answers with
+JSON: classes and their probabilities. `?top=3` limits the classes, `?coverage=0.95` lists those that are possible, and
+`?explain=true` adds a picture of what the decision rests on. `GET /metrics` is for Prometheus. Ctrl-C ends the server.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import warnings
 from contextlib import suppress
 
 if __name__ == "__main__":
-    # Read when torch is loaded. By default its threads wait for each other in loops that take the processors from those
-    # who decode photos: on two busy cores an answer took 3 to 10 times as much processor time.
+    # Torch reads it when it is imported. By default its threads wait in busy loops, and take the processors from the
+    # threads that decode photos: on two busy cores an answer took 3 to 10 times as much processor time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
@@ -36,34 +36,30 @@ def main() -> None:
     parser.add_argument(
         "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default: %(default)s")
-    parser.add_argument("--host", default="127.0.0.1", help="another for other machines too (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
-    parser.add_argument("--max-mib", type=float, default=16, metavar="MIB", help="of one request (default: 16)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any free port (default: %(default)s)")
+    parser.add_argument("--max-mib", type=float, default=16, metavar="MIB", help="most MiB of a request (default: 16)")
     arguments = parser.parse_args()
     if not arguments.max_mib > 0:
         raise UserError(f"--max-mib is {arguments.max_mib:g}: must be above 0")
     if not 0 <= arguments.port < 2**16:
         raise UserError(f"--port is {arguments.port}: must be 0 to {2**16 - 1}")
 
-    # What only a server needs is imported once the command line is known to be right.
+    # Imported once the command line is known to be right.
     import uvicorn
 
     from src.prediction.serving import Limits, application
 
-    try:
-        model = load(arguments.model, arguments.device)
-    except UserError as error:
-        raise UserError(str(error).replace("train.device is", "--device")) from None
+    model = load(arguments.model)
     model.module.to(memory_format=torch.channels_last)
     image, classifier = model.spec.image, model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
     md5 = hashlib.md5(content(classifier, model.spec), usedforsecurity=False).hexdigest()
-    # A model that cannot answer is known before anybody asks; the first pass is also the slowest.
+    # Finds a model that cannot answer, and takes the first pass, which is the slowest.
     model.probabilities(np.zeros((1, image.height, image.width, image.channels), np.uint8))
     limits = Limits(bytes=int(arguments.max_mib * 2**20))
     app = application(model, arguments.model, md5, limits)
-    warnings.filterwarnings("ignore", module="PIL")  # odd metadata of photos, which we do not use
+    warnings.filterwarnings("ignore", module="PIL")  # about odd metadata of photos
 
     family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
     try:

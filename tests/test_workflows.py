@@ -59,7 +59,7 @@ def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yml")), ids=lambda file: file.name)
 def test_a_command_that_fails_in_a_pipe_fails_the_step(file: Path) -> None:
-    """Where a workflow names no shell, GitHub's is without pipefail."""
+    """GitHub sets pipefail only if the workflow names its shell."""
     assert re.search(r"^defaults:\n  run:\n    shell: bash\b", file.read_text(), re.MULTILINE)
 
 
@@ -105,7 +105,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(script: str, folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
-    """As the shell of GitHub and GitLab does."""
+    """Run a script as the shell of GitHub and GitLab does."""
     command = ["bash", "-e", "-o", "pipefail", "-c", script]
     given["PYTHONPATH"] = str(folder.parent)
     return subprocess.run(command, cwd=folder, env=os.environ | given, check=False, capture_output=True, text=True)
@@ -150,7 +150,7 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
 
 
 def test_a_damaged_pull_request_replaces_the_report(checkout: Path, tmp_path: Path) -> None:
-    """By the line of the error, so that no earlier verdict stays; the check is closed."""
+    """The line of the error replaces an earlier verdict, and the check fails."""
     (script,) = [step["run"] for step in steps("report.yml") if step.get("name") == "Report"]
     (checkout / "report").mkdir(exist_ok=True)
     (checkout / "report/report.md").write_text("## Better")
@@ -290,7 +290,7 @@ new (Object.getPrototypeOf(async () => {}).constructor)('require', 'github', 'co
 
 
 def asked(folder: Path, comments: list[Any]) -> dict[str, Any]:
-    """What the step that tells asks of GitHub, by name of the call."""
+    """Return what the step that posts the comment asks of GitHub, by the name of the call."""
     (script,) = [step["with"]["script"] for step in steps("report.yml") if "github-script" in step.get("uses", "")]
     given = {"GIVEN": json.dumps(comments), "SCRIPT": script, "PAGE": "https://example.org/page"}
     command = ["node", "-e", FAKE]

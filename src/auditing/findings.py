@@ -1,4 +1,4 @@
-"""Find what is wrong with images and labels: wrong labels, strangers among the images, classes that are confused."""
+"""Find wrong labels, classes that are confused, and images that resemble no other."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from src.data.corrections import COLUMNS
 from src.data.splitting import Indices
 from src.figures.style import percent
 
-STRANGE = "resembles no other image"  # reason to drop one
+STRANGE = "resembles no other image"  # the reason with which such an image is suggested to be dropped
 
 
 def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices:
-    """Return the images of which another class is more probable than their label, the least probable label first.
+    """Return the images whose label is not their most probable class, the least probable label first.
 
-    labels: (N,), as given; probabilities: (N, K), out-of-fold.
+    labels: (N,); probabilities: (N, K), by models that have not learned from the image.
     """
     from cleanlab.filter import find_label_issues
 
@@ -28,9 +28,8 @@ def label_issues(labels: Indices, probabilities: NDArray[np.float64]) -> Indices
 
 
 def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
-    """Estimate how many labels are wrong, by confident learning: how far down `label_issues` to go.
+    """Estimate how many labels are wrong, by confident learning; 0 if there is only one class.
 
-    Where all have one label there is nothing to learn from, and none is.
     C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
     """
     from cleanlab.count import num_label_issues
@@ -41,10 +40,10 @@ def wrong_labels(labels: Indices, probabilities: NDArray[np.float64]) -> int:
 
 
 def outliers(features: NDArray[np.float32]) -> Indices:
-    """Return the images that resemble no other one, the strangest first.
+    """Return the images that resemble no other one, the strangest first, by their features (N, F).
 
-    features: (N, F). The distance to the nearest neighbours, by the cosine, lies "far out": more than three
-    interquartile ranges above the upper quartile (J. W. Tukey, "Exploratory Data Analysis", 1977).
+    Their mean cosine distance to the ten nearest neighbours lies "far out": more than three interquartile ranges above
+    the upper quartile (J. W. Tukey, "Exploratory Data Analysis", 1977).
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -57,7 +56,7 @@ def outliers(features: NDArray[np.float32]) -> Indices:
 
 
 def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Return pairs of classes and how many images of one seem to carry the label of the other, the most first."""
+    """Return pairs of classes, and how many images of one seem to have the label of the other; most first."""
     from cleanlab.dataset import find_overlapping_classes
 
     table = find_overlapping_classes(labels, probabilities)
@@ -68,18 +67,15 @@ def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Seque
 def suggest(
     samples: Samples, features: NDArray[np.float32], probabilities: NDArray[np.float64], classes: Sequence[str]
 ) -> pandas.DataFrame:
-    """Return corrections: first for copies with different labels, then for doubtful labels, last for strangers.
+    """Return corrections, with the columns of `data/corrections.csv` and the numbers of the images as index.
 
-    Of images that show the same picture, the one with the most probable label stays, and those with another label are
-    to drop. Of doubtful labels and of strangers the surest come first. The index is the image's; the columns are those
-    of `data/corrections.csv`.
+    First come copies with different labels: the copy with the most probable label stays, and those with another label
+    are to be dropped. Then come doubtful labels, and last images that resemble no other, the surest first in each part.
     """
     rows: dict[int, tuple[str, str, str, str]] = {}
     labels, names = samples.labels, samples.names
-    surest = np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")
-    stays = np.arange(len(labels))
-    stays[samples.same[surest]] = surest  # of several images that show the same picture the last is assigned
-    stays = stays[samples.same]
+    probable = pandas.Series(probabilities[np.arange(len(labels)), labels])
+    stays = probable.groupby(samples.same).transform("idxmax").to_numpy()
     for index in np.flatnonzero(labels != labels[stays]).tolist():
         other = stays[index]
         equal = "equal" if np.array_equal(samples.images[index], samples.images[other]) else "nearly equal"

@@ -1,4 +1,4 @@
-"""`reports/audit/index.html`: what an audit found, with pictures, on one page without scripts or network."""
+"""Write `reports/audit/index.html`: what an audit found, with pictures, on one page without scripts or network."""
 
 import base64
 import io
@@ -18,15 +18,12 @@ from src.data.prepared import Dataset
 from src.figures.data import duplicates_found
 from src.figures.template import templates
 
-_SHOWN = {"labels": 120, "strangers": 40}  # suggestions that have a picture; the table has all
-_SIDE = 144  # pixels of a picture
+_SHOWN = {"labels": 120, "strangers": 40}  # suggestions on the page; the table has all
+_SIDE = 144  # pixels of the longer side of a picture
 
 
 def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.DataFrame, **facts: Any) -> None:
-    """Write the page. found: as `findings.suggest` returns it; facts: what else the template names.
-
-    Every value is escaped: class and file names may hold anything.
-    """
+    """Write the page. found: the suggestions; facts: other values of the template. All values are escaped."""
     position = {name: index for index, name in enumerate(samples.names)}
 
     def picture(name: str) -> dict[str, str]:
@@ -62,7 +59,7 @@ def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.Dat
 
 
 def embedded(image: NDArray[np.uint8]) -> str:
-    """Return an image (H, W, C) as JPEG in base64; a small one is enlarged so that its pixels show."""
+    """Return an image (H, W, C) as JPEG in base64. A small one is enlarged so that its pixels can be seen."""
     picture = to_image(image)
     scale = _SIDE / max(picture.size)
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS

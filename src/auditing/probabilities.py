@@ -1,6 +1,6 @@
-"""Judge every image by a model that has not learned from it: out-of-fold probabilities of a linear one on features.
+"""Compute class probabilities of each image by a linear model that has not learned from it.
 
-Features are a pretrained network's, never those of the trained model: it has seen the labels, wrong ones too.
+The features are those of a pretrained network. The trained model would not do: it has learned the wrong labels too.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from src.models.file import ModelSpec
 from src.training.features import features_of, head_classifier
 
 FOLDS = 5  # fewer where there are fewer different images
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of logistic regression: the least regularises most
-_SIDE = 16  # pixels, at most, of the images that are compared without a network
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of logistic regression: a smaller one regularises more
+_SIDE = 16  # pixels: without a network, larger images are compared at this size
 
 
 def pretrained_features(
     model: params.Model, train: params.Train, dataset: Dataset, opened: dict[SplitName, LabelledImages]
 ) -> NDArray[np.float32]:
-    """Return what the pretrained network's last layer is given, (N, F), for all images of the splits.
+    """Return the inputs of the pretrained network's last layer (N, F) for all images of the splits.
 
-    They are those that features-first training keeps. Raises `UserError` where weights cannot be had, or where the
-    network has no last layer that takes features.
+    They are kept in the files that features-first training uses. Raises `UserError` if the weights cannot be had, or if
+    the network has no last layer that takes features.
     """
     compute = prepare(train, model.name)
     frozen = model.model_copy(update={"freeze": True})
@@ -43,7 +43,7 @@ def pretrained_features(
 
 
 def pixel_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the pixels (N, F) of small copies of images (N, H, W, C), in [0, 1]."""
+    """Return the pixels (N, F), in [0, 1], of small copies of the images (N, H, W, C)."""
     height, width = (min(_SIDE, length) for length in images.shape[1:3])
     small = (F.adaptive_avg_pool2d(torch.tensor(image).permute(2, 0, 1) / 255, (height, width)) for image in images)
     return np.stack([each.numpy().ravel() for each in small])
@@ -52,12 +52,13 @@ def pixel_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def out_of_fold(
     features: NDArray[np.float32], labels: Indices, units: Indices, classes: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Return the probabilities (N, K) of logistic regression for each image, learned from the other folds' images.
+    """Return the probabilities (N, K) of logistic regression, for each image by a model of the other folds.
 
-    features: (N, F); labels: (N,), as given; units: (N,), equal for images that belong together, which are in one fold:
-    else the label of a copy would be learned, a wrong one too. How strongly it is regularised decides how many wrong
-    labels it learns by heart, which accuracy does not show: the log loss of the out-of-fold probabilities chooses.
-    Raises `UserError` if a class has a single image.
+    features: (N, F); labels: (N,); units: (N,), equal for images that belong together and are in one fold. In two folds
+    an image's wrong label could be learned from its copy.
+
+    The regularisation decides how many wrong labels a model learns by heart. The one with the least log loss over the
+    folds is chosen, since accuracy does not show it. Raises `UserError` if a class has a single image.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -67,14 +68,14 @@ def out_of_fold(
     if (rare := np.bincount(labels[first], minlength=len(classes))).min() < 2:
         raise UserError(f"class {classes[int(rare.argmin())]!r} has less than two different images: add some")
     order = np.random.default_rng(0).permutation(len(members))
-    order = order[np.argsort(labels[first[order]], kind="stable")]  # one class after the other, for equal shares
+    order = order[np.argsort(labels[first[order]], kind="stable")]  # by class, so that each fold gets equal shares
     fold_of = np.empty(len(members), np.int64)
     folds = min(FOLDS, len(members))
     fold_of[order] = np.arange(len(members)) % folds
     fold = fold_of[np.searchsorted(members, units)]
     least = np.inf
     best: NDArray[np.float64] = np.empty(0)
-    for strength in STRENGTHS:
+    for strength in _STRENGTHS:
         probabilities = np.zeros((len(labels), len(classes)))
         for held_out in (fold == number for number in range(folds)):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, tol=1e-3))

@@ -1,4 +1,4 @@
-"""The images of several splits as one."""
+"""Read the images of several splits as one set."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, cast
@@ -13,21 +13,18 @@ from src.data.splitting import Indices, find_units
 
 
 class Samples(NamedTuple):
-    """Hold N images of the data set, split by split."""
+    """Hold N images, one split after the other."""
 
-    images: NDArray[np.uint8]  # (N, H, W, C), `Shards` of memory maps
+    images: NDArray[np.uint8]  # (N, H, W, C); `Shards` of memory maps
     labels: Indices  # (N,)
     names: list[str]
     splits: NDArray[np.str_]  # (N,)
-    same: Indices  # (N,), of each the first image that shows the same picture: equal, or nearly equal
-    units: Indices  # (N,), equal for images that show the same picture and for those of one group
+    same: Indices  # (N,), the first image that is equal, or nearly equal, to each
+    units: Indices  # (N,), equal for images that are copies of each other or are in one group
 
 
 def together(opened: Mapping[SplitName, LabelledImages], near: bool) -> Samples:
-    """Put the images of splits, which are open already, behind each other.
-
-    near: nearly equal images are looked for, since the split stage may have divided them as the source does.
-    """
+    """Join the images of the opened splits. near: look for nearly equal images, which may lie in different splits."""
     table = pandas.concat([pandas.read_parquet(split_folder(split) / SAMPLES) for split in opened])
     images = cast(NDArray[np.uint8], Shards([found.images for found in opened.values()]))
     digest, group = (pandas.factorize(table[column])[0].astype(np.int64) for column in ("digest", "group"))

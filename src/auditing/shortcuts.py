@@ -1,4 +1,4 @@
-"""Find shortcuts: what is no content of an image, but predicts its class, so that a network may learn it."""
+"""Find shortcuts: properties that are no content of an image but predict its class, and may be learned instead."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,14 +14,13 @@ from src.data.images import open_image
 from src.data.source import source_files
 from src.data.splitting import Indices
 
-_CAMERA = 272  # EXIF's number for its model
+_CAMERA = 272  # EXIF's tag of the camera's model
 
 
 def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
-    """Return what is no content of the images, by what it is called: (N,) numbers or texts.
+    """Return properties of the images by name, as (N,) numbers or texts; those that never vary are left out.
 
-    Of pixels, and of files where the source holds these by name, which MNIST's own does not. max_bytes: what an
-    archive's members may have in total.
+    Those of files are returned if the source has a file for each image. max_bytes: of all members of an archive.
     """
     pixels = [(image.mean(), image.std()) for image in samples.images]
     found = dict(zip(("brightness", "contrast"), np.array(pixels).T, strict=True))
@@ -33,8 +32,7 @@ def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
             with warnings.catch_warnings(action="ignore"), open_image(content) as file:
                 width, height = file.size
                 camera = str(file.getexif().get(_CAMERA, ""))
-                values = width * height, width / height, str(file.format), camera, len(content)
-                of_file[member.name] = values
+                of_file[member.name] = width * height, width / height, str(file.format), camera, len(content)
     if len(of_file) == len(wanted):
         columns = zip(*(of_file[name] for name in samples.names), strict=True)
         headings = ("image size", "aspect ratio", "file format", "camera", "file size")
@@ -43,9 +41,9 @@ def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
 
 
 def shortcuts(found: Mapping[str, NDArray[Any]], labels: Indices) -> list[tuple[str, float]]:
-    """Return how well each property alone predicts the class, the best first: balanced accuracy of small trees.
+    """Return the balanced accuracy with which each property alone predicts the class, the best first.
 
-    They judge images that they have not learned from. By chance it is 1 / number of classes.
+    It is that of small trees, on images that they have not learned from. By chance it is 1 / number of classes.
     """
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import KFold, cross_val_predict

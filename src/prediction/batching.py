@@ -1,4 +1,4 @@
-"""Photos of many requests in one forward pass: while a batch is computed, the next one gathers."""
+"""Compute photos of many requests in one forward pass: while it runs, the next batch gathers."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from src.prediction.photos import Pixels
 
 
 class Batcher:
-    """Compute class probabilities in one thread, a batch at a time: what waits when the one before it ends.
+    """Compute class probabilities in one thread. A batch has all photos that wait when the last one ends.
 
-    compute: images (N, H, W, C) → probabilities (N, K), at most `size` at once. observe: told the number of photos of
-    every batch. All methods belong to one event loop.
+    compute: turns images (N, H, W, C) into probabilities (N, K). size: most photos of a batch. observe: called with the
+    number of photos of every batch. All methods must be called in the same event loop.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Batcher:
         self._work: asyncio.Task[None] | None = None
 
     async def probabilities(self, pixels: Pixels) -> NDArray[np.float32]:
-        """Return (K,) of one photo (H, W, C); raise what its batch raised."""
+        """Return the probabilities (K,) of one photo (H, W, C). Raises what `compute` raised for its batch."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[NDArray[np.float32]] = loop.create_future()
         self._waiting.append((pixels, future))
@@ -39,14 +39,14 @@ class Batcher:
         while self._waiting:
             batch = self._waiting[: self._size]
             del self._waiting[: self._size]
-            batch = [(pixels, future) for pixels, future in batch if not future.done()]  # who has gone is left out
+            batch = [(pixels, future) for pixels, future in batch if not future.done()]  # some clients have gone
             if not batch:
                 continue
             self._observe(len(batch))
             images = np.stack([pixels for pixels, _ in batch])
             try:
                 rows = await loop.run_in_executor(self._thread, self._compute, images)
-            except Exception as error:  # whoever waits is told, and the next batch is computed
+            except Exception as error:  # it goes to the requests of this batch alone
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)

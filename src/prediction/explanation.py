@@ -1,9 +1,9 @@
-"""Explanation of a decision: two maps of what it rests on, laid over the photo as the model saw it.
+"""Explain a decision by two maps of what it rests on, laid over the photo as the model saw it.
 
 Grad-CAM (Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017)
 takes one pass forward and one backward, and is as coarse as the network's last feature map. Occlusion (Zeiler and
-Fergus, "Visualizing and understanding convolutional networks", 2014) asks the model 100 to 200 times what it says of
-the photo with a part covered.
+Fergus, "Visualizing and understanding convolutional networks", 2014) classifies the photo 100 to 200 times with another
+part covered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,14 @@ from src.prediction.model import Model
 from src.prediction.photos import Pixels
 
 _INCHES = 2.4
-_SQUARES = 7  # so many covered squares side by side; each is moved by half of its side
+_SQUARES = 7  # covered squares side by side; they overlap by half
 
 
 class _LastMap(TorchFunctionMode):
-    """Keep the last feature map (N, C, H, W) that is as high and wide as what the last convolution puts out.
+    """Keep the last feature map (N, C, H, W) that has the height and width of the last convolution's output.
 
-    So it lies behind activations and sums, and before the pooling, in any network. Convolutions of single pixels, which
-    weight channels after a pooling, do not count. A mode, unlike hooks, sees nothing of other threads.
+    In any network it lies behind activations and sums, and before the pooling. Convolutions of a single pixel do not
+    count: they weight channels after a pooling. A mode, unlike hooks, sees nothing of other threads.
     """
 
     found: Tensor
@@ -52,7 +52,7 @@ class _LastMap(TorchFunctionMode):
 
 
 def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
-    """Map (H, W), at most 1, what of `image` (H, W, C) speaks for class `label`, by the gradient of its logit."""
+    """Map (H, W), at most 1, which parts of `image` (H, W, C) speak for class `label`, by the gradient of its logit."""
     classifier = model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
     pixels = classifier.normalize(torch.from_numpy(image[np.newaxis].copy()).to(model.device))
@@ -73,10 +73,10 @@ class Occlusion(NamedTuple):
 
 
 def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
-    """Map what class `label` loses if a part of `image` (H, W, C) is covered by the training images' mean colour."""
+    """Map what class `label` loses where `image` (H, W, C) is covered by the mean colour of the training images."""
     height, width = image.shape[:2]
     side = min(height, width, max(2, min(height, width) // _SQUARES))
-    # Where squares begin along each edge; the last one ends with the image.
+    # Where squares begin along both edges; the last one ends with the image.
     starts = [{*range(0, length - side, max(1, side // 2)), length - side} for length in (height, width)]
     corners = list(product(*map(sorted, starts)))
     colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
@@ -94,7 +94,7 @@ def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
 
 
 def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.float32], name: str) -> None:
-    """Write a PNG of the photo as the model saw it, and both maps for its most probable class laid over it."""
+    """Write a PNG of the photo as the model saw it, and of both maps for its most probable class laid over it."""
     label = int(probabilities.argmax())
     loss, side = occlusion(model, image, label)
     most = float(np.abs(loss).max())
@@ -114,7 +114,7 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
 
 
 def laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:
-    """Return the image in grey with the colours of a map (H, W) in [−1, 1] on it, the stronger the less grey."""
+    """Return the image in grey, coloured by a map (H, W) in [−1, 1]: red above 0, blue below, grey at 0."""
     grey = np.broadcast_to(image.mean(axis=2, keepdims=True), (*image.shape[:2], 3))
     colours = 255 * colormaps["RdBu_r"]((scaled + 1) / 2)[..., :3]
     share = 0.8 * np.abs(scaled)[..., np.newaxis]

@@ -1,4 +1,4 @@
-"""The model in another format: checked against PyTorch, and measured beside it."""
+"""Export the model to another format, check it against PyTorch, and measure both."""
 
 import io
 import json
@@ -21,18 +21,18 @@ from src.prediction.model import Model
 Format = Literal["onnx", "pt2", "onnx-int8"]
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (N, H, W, C) → class probabilities (N, K)
 
-TOLERANCE = 1e-4  # of a probability, where all is float32
-BATCHES = (1, 32)  # photos at once, whose time is measured
-_CHECKED = (1, 2, 5)  # numbers of images in a batch
-_CALIBRATION = 256  # images of train
-_MEASURED = 2_000  # images of validation, at most
-_REPEATED = 15  # times
+TOLERANCE = 1e-4  # difference of a probability in float32
+BATCHES = (1, 32)  # sizes of batches that are timed
+_CHECKED = (1, 2, 5)  # sizes of batches that are compared with PyTorch
+_CALIBRATION = 256  # images of train, by which 8 bits are scaled
+_MEASURED = 2_000  # images of validation at most, by which accuracy is measured
+_REPEATED = 15  # times that a batch is timed
 
 
 def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
-    """Return the file's content, what computes its probabilities, and by how much they differ at most from PyTorch's.
+    """Return the file's content, a function that runs it, and the largest difference from PyTorch's probabilities.
 
-    Raises `UserError` if the network cannot be exported or, in float32, if it differs by more than `TOLERANCE`.
+    Raises `UserError` if the network cannot be exported, or if the difference in float32 is more than `TOLERANCE`.
     """
     if form == "onnx-int8" and not _prepared(model.spec):
         raise UserError("onnx-int8 is calibrated on the model's training images: run dvc repro, which prepares them")
@@ -69,14 +69,14 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
 
 
 class Measured(NamedTuple):
-    """Hold how well and how fast a way to compute the probabilities is."""
+    """Hold how many images of validation are right, and how long a batch takes."""
 
-    right: int  # images of validation
-    milliseconds: list[float]  # median, for each of `BATCHES`
+    right: int
+    milliseconds: list[float]  # median for each of `BATCHES`
 
 
 def compare(runs: Mapping[str, Run], spec: ModelSpec) -> tuple[dict[str, Measured], int]:
-    """Measure the ways in turns; return with the number of validation images, 0 where there are none of the model's."""
+    """Measure the runs in turns; return also the number of validation images, 0 if those here are not the model's."""
     measured = {name: Measured(0, []) for name in runs}
     count = 0
     if _prepared(spec):

@@ -1,4 +1,4 @@
-"""Load the model that predicts: a file of the pipeline, or its copy in MLflow. Neither holds a pickle."""
+"""Load a model to predict with, from a file of the pipeline or from its copy in MLflow. Neither holds a pickle."""
 
 import re
 import tempfile
@@ -19,7 +19,7 @@ from src.models.file import ModelSpec
 from src.tracking.runs import required_store
 from src.tracking.store import Store, explained
 
-_BATCH_BYTES = 32 * 2**20  # of pixels; as float32, which the network begins with, it is four times as much
+_BATCH_BYTES = 32 * 2**20  # of pixels as uint8; the network makes float32 of them
 
 
 class Model(NamedTuple):
@@ -31,19 +31,19 @@ class Model(NamedTuple):
 
     @property
     def batch_size(self) -> int:
-        """Return how many photos to compute at once."""
+        """Return the number of photos to compute at once."""
         image = self.spec.image
         return max(1, min(EVALUATED_IMAGES, _BATCH_BYTES // (image.height * image.width * image.channels)))
 
     @torch.no_grad()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, K) of images (N, H, W, C).
+        """Return the probabilities (N, K) of images (N, H, W, C).
 
-        Raises `UserError` if one is not a number, or if the network cannot compute it.
+        Raises `UserError` if one of them is not finite, or if the network does not fit the images.
         """
         try:
             found: NDArray[np.float32] = self.module(torch.from_numpy(images).to(self.device)).cpu().numpy()
-        except (IndexError, RuntimeError) as error:  # a file may hold weights that fit each other and no image
+        except (IndexError, RuntimeError) as error:  # weights that fit each other may yet fit no image
             if out_of_memory(error):
                 raise
             raise UserError(f"the model cannot take its images: {str(error).splitlines()[0][:200]}") from None
@@ -52,9 +52,9 @@ class Model(NamedTuple):
         return found
 
     def least(self, coverage: str) -> float:
-        """Return the probability from which a class is possible. Raises `UserError` if it is not known.
+        """Return the probability from which on a class is possible. Raises `UserError` if it is not known.
 
-        coverage: the share of images of which the true class is then among the possible ones.
+        coverage: share of images whose true class is then among the possible ones.
         """
         calibration = self.spec.calibration
         if calibration is None:
@@ -67,9 +67,9 @@ class Model(NamedTuple):
 
 
 def load(name: str, device: str = "auto") -> Model:
-    """Load the model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run, by its id.
+    """Load the model of a file, of MLflow's registry (`models:/NAME@champion`), or of a run by its id.
 
-    device: as `train.device` names it; with auto the accelerator, where there is one. Raises `UserError`.
+    device: as `train.device`. Raises `UserError`.
     """
     place = set_up(device)
     if name.startswith("models:/"):
@@ -87,7 +87,7 @@ def load(name: str, device: str = "auto") -> Model:
 
 
 def _from_store(store: Store, uri: str) -> tuple[Classifier, ModelSpec]:
-    """Load the copy of `models/model.safetensors` alone: what else MLflow keeps of a model is code of sorts."""
+    """Load the copy of `models/model.safetensors`, and none of the model's other files, which can hold code."""
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
         import mlflow.artifacts
 

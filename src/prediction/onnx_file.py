@@ -1,7 +1,7 @@
-"""The model as an ONNX graph, for programs without PyTorch, in float32 or with integers of 8 bits.
+"""Convert the model to an ONNX graph, for programs without PyTorch, in float32 or with 8 bits.
 
-Input `images`: uint8 (N, H, W, C), any N, as `src.predict` prepares photos; output `probabilities`: float32 (N, K). The
-file's metadata hold `classes` (a JSON list, in the order of K) and `spec` (what the weights belong to).
+Input `images`: uint8 (N, H, W, C), any N, as `src.predict` prepares photos. Output `probabilities`: float32 (N, K). The
+file's metadata hold `classes`, a JSON list in the order of K, and `spec`, the `ModelSpec`.
 """
 
 import json
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.prediction.model import Model
 
-OPSET = 18  # what torch's exporter writes without converting; in onnxruntime since 1.14
+OPSET = 18  # which torch's exporter writes without converting, and onnxruntime reads since 1.14
 _MOST_BYTES = 2 * 2**30  # of a protocol buffer
-_AT_ONCE = 32  # images of the calibration
+_AT_ONCE = 32  # images in a batch of the calibration
 
 
 def convert(model: Model) -> bytes:
@@ -31,12 +31,12 @@ def convert(model: Model) -> bytes:
         raise UserError(f"the network has {weights / 2**30:.1f} GiB of weights: an ONNX file holds less than 2")
 
     image = model.spec.image
-    # Two: with one image torch's exporter takes 1 for the only number there is.
+    # Two images: after an example of one, torch's exporter would allow batches of one only.
     example = torch.zeros(2, image.height, image.width, image.channels, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # MLflow's graph has no modes: it is what was exported for prediction.
+            # A graph from MLflow was exported for prediction, and has no modes.
             warnings.filterwarnings("ignore", ".*in training mode", UserWarning)
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)  # torch 2.11's own code
             program = torch.onnx.export(
@@ -54,7 +54,7 @@ def convert(model: Model) -> bytes:
         raise UserError(f"torch {torch.__version__} cannot export {model.spec.model.name} to ONNX: {reason}") from None
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
-    # The exporter stores paths and line numbers of source code in every node: remove them.
+    # Remove the paths and line numbers of source code that the exporter stores in every node.
     graph = proto.graph
     parts = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for function in proto.functions:
@@ -71,9 +71,9 @@ def convert(model: Model) -> bytes:
 
 
 def quantize(content: bytes, images: NDArray[np.uint8]) -> bytes:
-    """Return the graph with weights and activations of 8 bits, a scale for each channel of weights.
+    """Return the graph with weights and activations of 8 bits, and a scale for each channel of weights.
 
-    images: (N, H, W, C) of train; the smallest and largest activations that they cause are what 8 bits can say.
+    images: (N, H, W, C) of train. The scale of activations is that of the smallest and largest ones they cause.
     """
     from onnxruntime.quantization import (  # type: ignore[import-untyped]
         CalibrationDataReader,
@@ -90,7 +90,7 @@ def quantize(content: bytes, images: NDArray[np.uint8]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         before.write_bytes(content)
-        logging.disable(logging.WARNING)  # it recommends a preparation that torch's exporter has done
+        logging.disable(logging.WARNING)  # it recommends a preparation that torch's exporter has already done
         try:
             quantize_static(before, after, Images(), per_channel=True)
         finally:

@@ -1,6 +1,6 @@
-"""Any number of photos as the pixels that a model takes: read and decoded in threads, in order, in bounded memory.
+"""Read photos as the pixels that a model takes: in order, by threads, in bounded memory.
 
-Photos are prepared as the split stage prepared the training images, by the same code: `src.data.images`.
+They are prepared by the code that prepared the training images, `src.data.images`.
 """
 
 import os
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     """Name a file that may be a photo."""
 
     path: Path
-    named: bool  # by the user; in a folder, what is no image is passed over
+    named: bool  # by the user, so that it must be an image; in a folder other files are ignored
     fault: str = ""  # why a folder cannot be listed
 
 
@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """Hold one file's photo; or None and the fault, which is empty for files that are no images."""
+    """Hold a file's photo, or None and why it cannot be read, which is empty for a file that is no image."""
 
     path: Path
     prepared: Prepared | None
@@ -46,9 +46,9 @@ class Photo(NamedTuple):
 
 
 def find(paths: Iterable[Path]) -> Iterator[Found]:
-    """Yield files as named, and everything below folders, by name, but hidden files and links to folders.
+    """Yield files as named, and all files below folders in the order of their names, but hidden ones.
 
-    Only the names of one folder at a time are held (about 0.2 KiB each).
+    Links to folders are not followed. The names of one folder at a time are held, about 0.2 KiB each.
     """
 
     def seen(names: Iterable[str]) -> list[str]:
@@ -68,14 +68,14 @@ def find(paths: Iterable[Path]) -> Iterator[Found]:
 
 
 def read(files: Iterable[Found], image: ImageFormat, ahead: int) -> Iterator[Photo]:
-    """Yield each file's photo, in order. At most `ahead` are decoded and not yet taken."""
+    """Yield each file's photo, in order. At most `ahead` wait decoded."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # odd metadata, which we do not use
+        warnings.filterwarnings("ignore", module="PIL")  # about odd metadata
         yield from map_ahead(lambda file: read_photo(file, image), files, _WORKERS, ahead)
 
 
 def read_photo(file: Found, image: ImageFormat) -> Photo:
-    """Read a file, and decode it if it is an image; what was named by the user has to be one."""
+    """Read a file, and decode it if it is an image."""
     if file.fault:
         return Photo(file.path, None, file.fault)
     by_name = file.named or file.path.suffix.lower() in SUFFIXES
@@ -94,9 +94,9 @@ def read_photo(file: Found, image: ImageFormat) -> Photo:
 
 
 def prepare(data: bytes, image: ImageFormat) -> Prepared:
-    """Decode a photo and bring it to the model's format as the training images were; by a crop, where they had it.
+    """Decode a photo and bring it to the model's format, as the training images were.
 
-    Raises `Unreadable`.
+    If those had the model's size already, the photo is cropped and scaled. Raises `Unreadable`.
     """
     pixels = decode(data, Fit(image.height, image.width, image.resize or "crop"))
     with open_image(data) as header:

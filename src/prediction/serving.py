@@ -1,8 +1,8 @@
-"""A model over HTTP: a page on which a photo is dropped, `POST /predict`, `GET /healthz` and `GET /metrics`.
+"""Serve a model over HTTP: a page on which a photo is dropped, `POST /predict`, `GET /healthz` and `GET /metrics`.
 
-A request is admitted (503), read (413), decoded in threads (400), computed in a batch with photos of other requests,
-and explained by Grad-CAM, if it asks for that, in a thread of its own. Every error is JSON: one sentence under the key
-`error`.
+A request is admitted (else 503), read (else 413), decoded in threads (else 400), computed in a batch with photos of
+other requests and, if it asks for that, explained by Grad-CAM in another thread. Every error is JSON: one sentence
+under the key `error`.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ from src.prediction.photos import Pixels, Prepared, prepare
 from src.prediction.telemetry import Telemetry
 from src.prediction.writing import row
 
-# Of the page: nothing comes from elsewhere, and nothing goes there.
+# The page loads nothing from elsewhere, and sends nothing there.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; " \
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # fmt: skip
-MOST_FILES = 64  # of one form
-MOST_SECONDS = 60.0  # in which a body must have come: who is gone without a word would hold a place for ever
+MOST_FILES = 64  # of a form
+MOST_SECONDS = 60.0  # for a body to arrive: a client that is gone must not hold its place for ever
 
 
 class Limits(NamedTuple):
-    """Bound what is held and computed at a time: with the defaults at most 1 GiB of files."""
+    """Bound what is held and computed at a time: by default 1 GiB of files."""
 
-    bytes: int = 16 * 2**20  # of one request's body
-    requests: int = 64  # in work
-    batch: int = 32  # photos in one forward pass
+    bytes: int = 16 * 2**20  # of a request's body
+    requests: int = 64  # at a time
+    batch: int = 32  # photos in a forward pass
 
 
 class Upload(NamedTuple):
@@ -56,7 +56,7 @@ class Upload(NamedTuple):
 
 
 def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
-    """Return the server's addresses. name, md5: which model."""
+    """Return the application. name, md5: of the model, as answers give them."""
     telemetry = Telemetry()
     places = asyncio.Semaphore(limits.requests)
     image = model.spec.image
@@ -64,7 +64,7 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     batcher = Batcher(model.probabilities, min(limits.batch, model.batch_size), telemetry.batches.add)
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     explainer = ThreadPoolExecutor(1, "explain")
-    # The documentation that FastAPI serves loads scripts from elsewhere.
+    # Without FastAPI's documentation, which loads scripts from elsewhere.
     app = FastAPI(title=name, docs_url=None, redoc_url=None)
     page = templates(Path(__file__).parent).get_template("serving.html.jinja").render(
         name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=image
@@ -137,14 +137,14 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     @app.exception_handler(UserError)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        known = isinstance(error, UserError)  # of the model; anything else is a bug, whose traceback the log has
+        known = isinstance(error, UserError)  # anything else is a bug, whose traceback is in the log
         return JSONResponse({"error": str(error) if known else "the server failed: its log says why"}, 500)
 
     return app
 
 
 async def receive(request: Request, most_bytes: int) -> list[Upload]:
-    """Return the files of a form, or the body as one. Raise `HTTPException` where nothing or too much comes."""
+    """Return the files of a form, or the body as one file. Raises `HTTPException` if nothing or too much comes."""
     length = request.headers.get("content-length")
     if length is None:
         raise HTTPException(411, "the request does not say its length: send the header Content-Length")
@@ -168,7 +168,7 @@ async def receive(request: Request, most_bytes: int) -> list[Upload]:
 
 
 def decoded(upload: Upload, image: ImageFormat) -> Prepared:
-    """Decode a photo. Raise `HTTPException` where it is none that can be read."""
+    """Decode a photo. Raises `HTTPException` if it cannot be read."""
     try:
         return prepare(upload.content, image)
     except Unreadable as reason:
@@ -176,7 +176,7 @@ def decoded(upload: Upload, image: ImageFormat) -> Prepared:
 
 
 def explanation(model: Model, pixels: Pixels, probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """Return what the most probable class rests on: pictures as data URLs, of the model's size."""
+    """Return pictures of what the most probable class rests on, as data URLs."""
     label = int(probabilities.argmax())
     found: dict[str, Any] = {"class": model.spec.classes[label]}
     for name, picture in {"seen": pixels, "map": laid_over(pixels, grad_cam(model, pixels, label))}.items():

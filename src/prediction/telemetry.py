@@ -1,4 +1,4 @@
-"""Count a server's requests, and tell the counts in the text format of Prometheus (version 0.0.4)."""
+"""Count a server's requests, and write the counts in the text format of Prometheus, version 0.0.4."""
 
 from bisect import bisect_left
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Print predictions, one photo after the other: a table to read, CSV, or one JSON array."""
+"""Print predictions photo by photo: as a table to read, as CSV, or as a JSON array."""
 
 import csv
 import json
@@ -15,14 +15,14 @@ _WIDEST = 24  # letters of a class name in the table
 
 
 class Row(NamedTuple):
-    """Hold a file's most probable classes; possible: those that remain at the wanted coverage, None if none is."""
+    """Hold a file's most probable classes."""
 
     file: str
-    classes: Sequence[tuple[str, float]]  # the most probable first
-    possible: Sequence[str] | None = None
+    classes: Sequence[tuple[str, float]]  # names and probabilities, the most probable first
+    possible: Sequence[str] | None = None  # classes that are possible at a coverage; None if no coverage is asked for
 
     def fields(self) -> dict[str, Any]:
-        """Return it as programs read it: `file`, `class`, `probability`, `probabilities` by class, `possible`."""
+        """Return the keys and values of JSON."""
         name, share = self.classes[0]
         shares = {name: round(share, 6) for name, share in self.classes}
         fields = {"file": self.file, "class": name, "probability": round(share, 6), "probabilities": shares}
@@ -32,9 +32,9 @@ class Row(NamedTuple):
 def row(
     path: Path, probabilities: NDArray[np.float32], classes: Sequence[str], top: int, least: float | None = None
 ) -> Row:
-    """Return the `top` most probable classes of one photo; among equals the lower class comes first.
+    """Return the `top` most probable classes of a photo; of equal ones the lower class comes first.
 
-    least: the probability that a class must have to remain possible.
+    least: the probability from which on a class is possible; None if no coverage is asked for.
     """
     order = np.argsort(-probabilities, kind="stable")
     likely = [(classes[index], float(probabilities[index])) for index in order]
@@ -43,12 +43,12 @@ def row(
 
 
 def printable(path: Path) -> str:
-    """Return the name as text: bytes that are not UTF-8 become �."""
+    """Return the name as text. Bytes that are not UTF-8 become �."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def print_table(rows: Iterator[Row], classes: Sequence[str]) -> None:
-    """Print lines to read. The file stands last, since the longest name is not known before the end."""
+    """Print a table. The file comes last, since the longest name is not known before the end."""
     width = min(_WIDEST, max(map(len, classes)))
 
     def one_line(text: str) -> str:
@@ -66,9 +66,9 @@ def print_table(rows: Iterator[Row], classes: Sequence[str]) -> None:
 
 
 def print_csv(rows: Iterator[Row], top: int, possible: bool) -> None:
-    """Print a header `file,class,probability,class_2,…`, and a line for each row.
+    """Print a header, `file,class,probability,class_2,…`, and a line for each row.
 
-    possible: with a last column, the possible classes with "|" between them.
+    possible: add a column with the possible classes, separated by "|".
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]

@@ -1,1 +1,1 @@
-"""The report on a change: gathered from two revisions (`gather`), then set as Markdown and as a page (`render`)."""
+"""Report on a change: `gather` compares two revisions, and `render` writes what was found."""

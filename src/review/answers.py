@@ -12,53 +12,44 @@ import pandas
 
 from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
-from src.evaluation.predictions import is_part, kept
+from src.evaluation.predictions import is_part
 from src.review.revision import Revision
 from src.stats.intervals import Floats, wilson
 from src.stats.verdicts import judge
 
-# Probabilities are written with 6 decimals, so that a 0 means anything below half of the last one.
-_SMALLEST = 5e-7
-
 _PATHS: dict[SplitName, Path] = {"validation": VALIDATION_PREDICTIONS, "test": PREDICTIONS}
-_ALIKE = 0.9  # the least share of either side's images that both have, and of those, with the same label
+_ALIKE = 0.9  # share of the images, and of their labels, that must be the same on both sides
+_SMALLEST = 5e-7  # a probability that is written as 0.000000 may be as large as this
 
 
 def compare_split(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
     """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
 
-    `lacking` is the side without answers; `prepared_otherwise`: the same photos at another size, for instance. The
-    digests say it, or of corrected images, whose digests differ anyway, the parameters of `data`.
+    They can be compared if the prepared images or their source have the same digest: photos may be prepared otherwise,
+    and labels corrected. `lacking` is the side without answers.
     """
-    found = {"comparison": None, "obstacle": None, "lacking": None, "prepared_otherwise": False}
+    found = {"comparison": None, "obstacle": None, "lacking": None}
     path = _PATHS[split]
     before, after = read_answers(base, path), read_answers(head, path)
     if before is None or after is None:
         lacking = "head" if after is None else "base"
         return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
     images = split_folder(split)
-    same_arrays, same_source = (
-        base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)
-    )
+    same = any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW))
     reason = obstacle(before, after)
-    if reason is None and not same_arrays and not same_source:
-        none = [name for name, side in (("base", base), ("head", head)) if side.output(images).get("md5") is None]
-        reason = (
-            f"{LOCK} of the {none[0]} has no digest of {images}, which would show that the images are the same"
-            if none
-            else f"other images under the same names ({LOCK} has another digest of {images} and of {RAW})"
-        )
+    if reason is None and not same:
+        digests = f"neither {images} nor {RAW} has the same digest in {LOCK} on both sides"
+        reason = f"perhaps other images under the same names: {digests}"
     if reason is not None:
         return {**found, "obstacle": reason}
     comparison = compare(before, after, margin)
     if head.has_model_of(base):
-        comparison["verdict"] = "equivalent"  # a model is equal to itself, however few images there are
-    otherwise = base.params.get("data") != head.params.get("data") if comparison["corrected"] else not same_arrays
-    return {**found, "comparison": comparison, "prepared_otherwise": otherwise}
+        comparison["verdict"] = "equivalent"  # however few images there are
+    return {**found, "comparison": comparison}
 
 
 def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
-    """Return a table of answers; None if there is none, or if it is damaged and the revision is tolerant."""
+    """Return a table of answers, None if it is missing. A damaged one is refused, by `Revision.refuse`."""
     table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
     if table is None:
         return None
@@ -68,11 +59,11 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
         reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"
         revision.refuse(path, reason, "run dvc repro")
         return None
-    return kept(table)  # older commits may have all
+    return table
 
 
 def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
-    """Return the share of a split's images that was answered right, and the ends of its 95 % interval; None without."""
+    """Return the share of right answers and the ends of its 95 % interval, None without answers."""
     answers = read_answers(revision, _PATHS[split])
     if answers is None or not len(answers):
         return None
@@ -81,7 +72,10 @@ def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
 
 
 def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:
-    """Return why answers cannot be compared image by image; None if they can, but for few images or labels."""
+    """Return why two tables cannot be compared image by image, None if they can.
+
+    Of the images and of their labels, one in ten may differ.
+    """
     if not len(base) or not len(head):
         return "there are no images"
     if not (base["name"].is_unique and head["name"].is_unique):
@@ -97,9 +91,9 @@ def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:
 
 
 def pair(base: pandas.DataFrame, head: pandas.DataFrame) -> tuple[pandas.DataFrame, str]:
-    """Return the images that both sides answered, in the head's order, and what was corrected in between, if anything.
+    """Return the images of both tables in the head's order, and in words what was corrected in between, or "".
 
-    A row has the head's columns, and the base's with `_base` behind their names.
+    Columns of the base end with `_base`.
     """
     pairs = head.merge(base, on="name", suffixes=("", "_base"))
     gone, new = ("no longer kept", "newly kept") if is_part(base) or is_part(head) else ("removed", "added")
@@ -112,12 +106,16 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame) -> tuple[pandas.DataFra
 
 
 def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> dict[str, Any]:
-    """Compare answers to the shared images by the head's labels; there must be no `obstacle`.
+    """Compare the answers to the shared images, by the head's labels. There must be no `obstacle`.
 
-    `margin` is a share of 1. Where a label was corrected, log loss counts as equal: no table has the probability that
-    the base gave the new label. Return the fields of a `Judgement`; what was `corrected`; if git keeps but a `part` of
-    the answers; the images that only the base (`broken`) or only the head (`fixed`) has right, those first whose label
-    lost or won most probability; the `classes` and `confusions` that changed, the most first.
+    margin: a share of 1. The probability that the base gave to a corrected label is not known: it counts as the head's.
+
+    Return the fields of a `Judgement`, and
+    - `corrected`: labels and images that changed, in words;
+    - `part`: git keeps only some of the answers;
+    - `broken`, `fixed`: images that only the base has right, and only the head; first those whose label lost, or
+      gained, most probability;
+    - `classes`, `confusions`: those that changed, the largest changes first.
     """
     pairs, corrected = pair(base, head)
     codes, _ = pandas.factorize(np.concatenate([pairs["label"], pairs["prediction_base"], pairs["prediction"]]))
@@ -143,7 +141,7 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> di
 
 
 def _changed(table: pandas.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows whose `base` and `head` differ, those that differ most first."""
+    """Return the rows whose `base` and `head` differ, the largest differences first."""
     change = (table["head"] - table["base"]).abs()
     return _rows(table.loc[change[change > 0].sort_values(ascending=False, kind="stable").index])
 
@@ -154,5 +152,5 @@ def _rows(table: pandas.DataFrame) -> list[dict[str, Any]]:
 
 
 def log_loss(probability: "pandas.Series[float]") -> Floats:
-    """Return −ln of the label's probability of each image (N,), as exactly as the table's 6 decimals allow."""
+    """Return −ln of the label's probability for each image (N,)."""
     return np.asarray(-np.log(np.maximum(probability.to_numpy(dtype=np.float64), _SMALLEST)))

@@ -1,6 +1,6 @@
 """Find what differs between two revisions besides the answers: metrics, parameters, data, code, packages, environment.
 
-A change has the `name` of a value and what it is in `base` and `head`, as text; None where it is missing.
+A change has the `name` of a value, and the value as text in `base` and in `head`, None where it is missing.
 """
 
 import re
@@ -22,33 +22,33 @@ Changes = list[dict[str, Any]]
 
 
 def metrics(base: Revision, head: Revision) -> Changes:
-    """Return the numbers of training and test that differ, without the ends of their intervals.
+    """Return the numbers of training and test that differ, without the ends of intervals.
 
-    Their `difference` has an arrow, and says no more: neither is better without a test.
+    An arrow shows in which direction a number went. It does not say which is better: nothing was tested.
     """
     before, after = (
-        {key: value for key, value in each.numbers.items() if isinstance(value, (int, float)) and "_ci_" not in key}
+        {key: value for key, value in each.numbers.items() if isinstance(value, int | float) and "_ci_" not in key}
         for each in (base, head)
     )
-    changes = _differing(*({key: _number(key, n) for key, n in each.items()} for each in (before, after)))
+    changes = _differing(*({key: _number(key, value) for key, value in side.items()} for side in (before, after)))
     for change in changes:
-        old, new = before.get(change["name"]), after.get(change["name"])
-        if old is not None and new is not None:
-            change["difference"] = f"{_number(change['name'], new - old, '+')} {'↑' if new > old else '↓'}".replace(
-                "-", "−"
-            )
+        name = change["name"]
+        if name in before and name in after:
+            difference = after[name] - before[name]
+            text = f"{_number(name, difference, '+')} {'↑' if difference > 0 else '↓'}"
+            change["difference"] = text.replace("-", "−")
     return changes
 
 
 def _number(name: str, value: float, sign: str = "") -> str:
-    """Write a metric, or with the sign "+" its change."""
+    """Write a metric; with the sign "+", a difference of two."""
     if name.removesuffix("_calibrated").endswith(("accuracy", "f1", "ece")):
         return f"{100 * value:{sign}.2f} {'points' if sign else '%'}"
     return f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign},.{4 if sign else 6}g}"
 
 
 def parameters(base: Revision, head: Revision) -> Changes:
-    """Return the parameters that differ, addresses without credentials, with their `line` in the head's file."""
+    """Return the parameters that differ, each with its `line` in the head's file."""
     sides = (flatten(each.params) for each in (base, head))
     found = _differing(*({key: without_credentials(value) for key, value in side.items()} for side in sides))
     lines = yaml_lines(head.text(PARAMS)) if head.params else {}
@@ -56,7 +56,7 @@ def parameters(base: Revision, head: Revision) -> Changes:
 
 
 def cost(base: Revision, head: Revision) -> Changes:
-    """Return the numbers of parameters and the sizes of both models; as numbers, and None where one is not known."""
+    """Return how many parameters both models have and their sizes, as numbers, whether they differ or not."""
     names = ("parameters", "size_mib")
     sides = [
         {name: value for name, value in each.numbers.items() if isinstance(value, int | float) and isfinite(value)}
@@ -66,10 +66,7 @@ def cost(base: Revision, head: Revision) -> Changes:
 
 
 def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
-    """Return what both trainings took, as `src.tracking.cost` has it, in numbers.
-
-    Nothing of machines that differ or have no name.
-    """
+    """Return the cost of both trainings as numbers (see `src.tracking.cost`), nothing if their machines differ."""
     if not before.get("machine") or before["machine"] != after.get("machine"):
         return []
     names = ("training_seconds", "peak_memory_gib", "latency_ms")
@@ -78,7 +75,7 @@ def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
 
 
 def environment(base: Revision, head: Revision) -> Changes:
-    """Return what differs of device, precision, threads and versions that trained."""
+    """Return what differs of the device, precision, threads and versions with which both were trained."""
     return _differing(*(flatten(each.json(ENVIRONMENT)) for each in (base, head)))
 
 
@@ -89,7 +86,7 @@ def packages(base: Revision, head: Revision) -> Changes:
 
 
 def data(base: Revision, head: Revision) -> Changes:
-    """Return digests and sizes that differ of what was fetched and prepared, as `dvc.lock` has them."""
+    """Return which fetched and prepared data differ, by their digests and sizes in `dvc.lock`."""
     places = [RAW, DATASET, *map(split_folder, SPLITS)]
     outputs = ({path.as_posix(): each.output(path) for path in places if each.output(path)} for each in (base, head))
     return _differing(*(
@@ -105,9 +102,9 @@ def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
 
 
 def code(base: Revision, head: Revision) -> Changes:
-    """Return the files of the code and the pipeline that differ, those that a stage uses first.
+    """Return the files of the code and the pipeline that differ, first those that a stage uses.
 
-    Each with lines `added` and `removed` (None: it is not a text), and the `stages` that use it.
+    Each has the numbers of lines `added` and `removed`, None if it is binary, and the `stages` that use it.
     """
     ends = [revision.commit for revision in (base, head) if revision.commit]
     options = ("--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")

@@ -1,17 +1,17 @@
-"""Draw the curves of two trainings: as Mermaid, which GitHub and GitLab show in a comment, and as SVG for the page."""
+"""Draw the curves of two trainings: in Mermaid, which GitHub and GitLab show in a comment, and in SVG for the page."""
 
 from collections.abc import Mapping, Sequence
 
-# Grey and blue that are seen on white and on black; the text above the charts names them.
+# Grey and blue, which can be seen on white and on black; the text above the charts names them.
 BASE, HEAD = "#8c959f", "#1f83ff"
 _WIDTH, _HEIGHT = 640, 300
-_MOST = 30  # epochs that are drawn, evenly spread: the names of more do not fit below the axis
+_MOST = 30  # epochs, evenly spread: more numbers do not fit below the axis
 
 Curves = Mapping[str, Sequence[float]]  # of base and head, by epoch
 
 
 def mermaid(title: str, curves: Curves) -> str:
-    """Return a chart as a fenced block. A line ends where its training did."""
+    """Return a chart as a fenced block. Each line ends with its training."""
     epochs = _epochs(curves)
     lines = [
         # Mermaid reads no exponents.
@@ -63,7 +63,7 @@ def svg(title: str, curves: Curves) -> str:
 
 
 def _epochs(curves: Curves) -> list[int]:
-    """Return the epochs that are drawn: not the first fifth of the shorter training, which would flatten all others."""
+    """Choose the epochs to draw, without the first fifth of the shorter training, which would flatten the others."""
     last = max(map(len, curves.values()))
     first = 1 + min(map(len, curves.values())) // 5
     drawn = {first + round(step * (last - first) / (_MOST - 1)) for step in range(_MOST)}

@@ -1,38 +1,32 @@
-"""List the commits of a change that were run: what each differs in from the base, and what came of it."""
+"""List the runs that were committed within a change: how each differs from the base, and its verdict."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from src.core.git import blobs
-from src.core.paths import METRICS, PARAMS, VALIDATION_PREDICTIONS
+from src.core.paths import METRICS, VALIDATION_PREDICTIONS
 from src.review import changes
 from src.review.answers import accuracy, compare_split
 from src.review.gate import failure
-from src.review.revision import Revision, git, recipe_of, texts
+from src.review.revision import Revision, git, texts
 from src.review.stale import leads_to, stale
 
 _MOST = 10  # runs of a recipe
 
 
 def newest_run(base: Revision, recipe: str) -> Revision:
-    """Return the base, or if that is of another recipe, the newest commit before it that holds a run of this one.
-
-    It is the base too where there is none.
-    """
+    """Return the newest commit, from the base backwards, that holds a run of a recipe; the base if there is none."""
     if recipe in ("", base.recipe):
         return base
     commits = git("log", "--format=%H", str(base.commit), "--", VALIDATION_PREDICTIONS.as_posix()).decode().split()
-    for commit, params in zip(commits, blobs([f"{commit}:./{PARAMS}" for commit in commits]), strict=True):
-        if params is not None and recipe_of(params) == recipe:
-            return Revision(f"{commit[:9]}, the last run of {recipe}", commit, tolerant=True)
-    return base
+    runs = (Revision(f"{commit[:9]}, the last run of {recipe}", commit, tolerant=True) for commit in commits)
+    return next((run for run in runs if run.recipe == recipe), base)
 
 
 def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
-    """Return the last ten commits of each recipe that hold new answers to the validation images, oldest first.
+    """Return the commits between `since` and the head that hold a run, by recipe: the last ten of each, oldest first.
 
-    They lie on the way from `since` to the head, whose recipe is the first.
+    A run is a commit with new answers to the validation images. The head's recipe comes first.
     """
     way = f"{since.commit}..{head.commit or 'HEAD'}"
     found: dict[str, list[Revision]] = {head.recipe: []}
@@ -44,11 +38,9 @@ def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
 
 
 def held(base: Revision, runs: Sequence[Revision], since: Revision, margin: float) -> Iterator[dict[str, Any]]:
-    """Yield the base, and runs of one recipe in a change since a commit, as far as they hold answers to validation.
+    """Compare the base and each run of its recipe with the base; yield those that have answers to validation images.
 
-    Each with what it `differs` in from the base, its `accuracy` with the ends of the 95 % interval, and the
-    `comparison` with the base, or the `obstacle` to it. `previous`: the base has other images, so it is with the run
-    before. `failure`: why a gate must not let it pass.
+    A run that has other images than the base is compared with the run before it, and is marked as `previous`.
     """
     for previous, each in pairwise((base, base, *runs)):
         if (found := accuracy(each, "validation")) is None:
@@ -73,9 +65,9 @@ def held(base: Revision, runs: Sequence[Revision], since: Revision, margin: floa
 
 
 def differs(base: Revision, head: Revision) -> list[str]:
-    """Say which of data, parameters and code are others, as far as a model or its numbers depend on them.
+    """Return which of data, parameters and code differ, as far as a model or its numbers depend on them.
 
-    Parameters of download and split count as data, which they make.
+    The parameters of download and split make the data, and count as data.
     """
     sections = {each["name"].partition(".")[0] for each in changes.parameters(base, head)}
     kinds = {

@@ -1,7 +1,6 @@
-"""Tell which of data and code moved the numbers, where a change has both: by runs of one of them alone."""
+"""Find out if new data or new code moved the numbers of a change that has both, by runs with only one of them."""
 
 from collections.abc import Sequence
-from math import hypot
 from typing import Any
 
 from src.review.answers import accuracy, compare_split
@@ -10,11 +9,12 @@ from src.review.revision import Revision
 
 
 def factors(base: Revision, head: Revision, steps: Sequence[Revision], margin: float) -> dict[str, Any] | None:
-    """Return what the runs of old and new data with old and new code reached; None where not both were changed.
+    """Compare old and new data with old and new code (or parameters); return None if only one of them changed.
 
-    Code stands for parameters too. `runs`: by code and then by data, the old first, each with its accuracies, or None
-    where no step ran it. `moves`: pairs of runs that differ in one of the two, as `compare_split` has them, and where
-    the images of validation are others, the `difference` of accuracy with the ends of its interval.
+    steps: the runs of the change, among which those with one of both are looked for.
+
+    Return `runs`, a table of accuracies by code (rows) and data (columns), old before new, None where there is no run;
+    and `moves`, comparisons of two runs that differ in one of both, as `compare_split` returns them.
     """
     changed = differs(base, head)
     if "data" not in changed or changed == ["data"]:
@@ -38,22 +38,5 @@ def factors(base: Revision, head: Revision, steps: Sequence[Revision], margin: f
             (f"New code with the {side} data", (side, "old"), (side, "new")),
         ):
             if start in found and end in found:
-                move = compare_split(found[start], found[end], "validation", margin)
-                was, now = (reached[key]["validation"] for key in (start, end))
-                moves.append({"name": name, "difference": was and now and difference(was, now), **move})
+                moves.append({"name": name, **compare_split(found[start], found[end], "validation", margin)})
     return {"runs": [[reached.get((data, code)) for data in sides] for code in sides], "moves": moves}
-
-
-def difference(before: Sequence[float], after: Sequence[float]) -> list[float]:
-    """Return the difference of two shares of independent images, and the ends of its 95 % interval.
-
-    Each share has its Wilson interval. R. G. Newcombe, "Interval estimation for the difference between independent
-    proportions", Statistics in Medicine 17 (1998), method 10.
-    """
-    was, was_low, was_high = before
-    now, now_low, now_high = after
-    return [
-        now - was,
-        now - was - hypot(now - now_low, was_high - was),
-        now - was + hypot(now_high - now, was - was_low),
-    ]

@@ -1,4 +1,4 @@
-"""Gather everything that a reviewer learns about two revisions, as what `--json` prints and the template reads."""
+"""Gather everything that a reviewer learns about two revisions."""
 
 from typing import Any
 
@@ -26,21 +26,20 @@ from src.tracking.identity import recipe_digest
 FEWEST_SEEDS = 3
 
 
-def review(base: Revision, head: Revision, since: Revision, rules: Report, from_head: list[str]) -> dict[str, Any]:
-    """Compare two revisions. Raises `UserError` if a file of the head is damaged.
+def review(base: Revision, head: Revision, since: Revision, rules: Report) -> dict[str, Any]:
+    """Compare two revisions, as `report.md.jinja` and `--json` show them. Raises `UserError` if the head is damaged.
 
-    since: the commit that the change builds on, where other recipes of the change find their bases too; rules and
-    from_head: as `src.review.gate` gives them. `verdict` is that on validation, None if there is nothing to compare;
-    `judged` counts the distinct models that this test set has judged, as far as git's history tells; `failure` says why
-    a gate against worse models must not let the change pass, None if it may, and `gate` why it does not. Shares, the
-    `margin` too, are of 1.
+    since: the commit that the change builds on. It is the base, unless the base is an older run of the head's recipe.
+    rules: the margin and the gate.
+
+    Of what is returned, `verdict` is None without a paired test on validation, and `failure` and `gate` are None if
+    nothing speaks against the change. Shares, and the `margin`, are of 1, not of 100.
     """
     margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
-    # A recipe's first run, on other images than the base's: nothing there is its measure.
+    # Another recipe on other images is no measure of this one.
     first_run = not validation["comparison"] and "" not in (base.recipe, head.recipe) and base.recipe != head.recipe
-    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
     seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
     ran = steps(since, head)
     by_recipe = {
@@ -59,7 +58,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
         "factors": factors(base, head, ran[head.recipe], margin),
-        # By name, since recipes without an earlier run share their base.
+        # Each commit once: recipes without an earlier run share their base.
         "commits": sorted(
             {run["name"]: run for runs in by_recipe.values() for run in runs}.values(),
             key=lambda run: (run["recipe"] != head.recipe, run["recipe"]),
@@ -69,8 +68,9 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
     if first_run:
         cost_of_head = [each | {"base": None} for each in differing["cost"]]
         differing |= {"cost": cost_of_head, "curves": {}, "metrics": [], "environment": [], "factors": None}
-    # After all that reads them: a side says what of it is damaged.
+    # Last, since a side also names the files that were found damaged above.
     sides = {"base": _side(base, base), "head": _side(head, since)}
+    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
     failures = [failure(verdict, lacking, sides["head"]["numbers_stale"])]
     failures += [other["failure"] and f"{other['recipe']}: {other['failure']}" for other in others]
     return {
@@ -82,7 +82,6 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
         "gate": closed(rules.fail_on, failures, [verdict, *(other["verdict"] for other in others)]),
         "fail_on": rules.fail_on,
         "margin": margin,
-        "from_head": from_head,
         "rules": [each for each in changes.parameters(since, head) if each["name"].startswith("report.")],
         "other_recipe": since.recipe if base.commit != since.commit else None,
         "validation": validation,
@@ -96,7 +95,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report, from_
 
 
 def _side(revision: Revision, since: Revision) -> dict[str, Any]:
-    """Return what is `stale` of a revision by stage and `damaged` by file, its model, what that cost, and its run."""
+    """Return a revision's model, its cost and its run, what is `stale` by stage, and what is `damaged` by file."""
     found = stale(revision, since)
     md5 = revision.model_md5
     run = find_run(md5) if md5 else {}
@@ -113,9 +112,9 @@ def _side(revision: Revision, since: Revision) -> dict[str, Any]:
 
 
 def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]:
-    """Return the curves of validation by their column of `history.csv`, of base and head; those that both have.
+    """Return the curves of validation that base and head both have, by their column of `history.csv`.
 
-    One epoch is no curve.
+    A single epoch is no curve.
     """
     tables = [revision.table(HISTORY, "epoch") for revision in (base, head)]
     found = {}
@@ -137,7 +136,10 @@ def judged_models(head: Revision) -> int:
 
 
 def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
-    """Return the rows that `src.seeds` left of this recipe; None without its table. Raises `UserError`."""
+    """Return the rows of `reports/seeds.csv` that are of this recipe, None without the file.
+
+    Raises `UserError` if the table is damaged, or if the present code cannot read the recipe.
+    """
     table = revision.table(SEEDS, "recipe", "validation_accuracy", "test_accuracy")
     if table is None:
         return None
@@ -146,9 +148,9 @@ def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
 
 
 def compare_seeds(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
-    """Compare the validation accuracies that `src.seeds` left of both recipes; return that, or why it cannot be done.
+    """Compare both recipes by the validation accuracies of their seeds; return that, or why it cannot be done.
 
-    Return neither if a side has too few seeds, or if both have the same: equal recipes need no comparison.
+    Return neither if a side has too few seeds, or if the recipes are equal, so that both have the same.
     """
     sides = []
     for revision in (base, head):
@@ -164,9 +166,9 @@ def compare_seeds(base: Revision, head: Revision, margin: float) -> tuple[dict[s
         return None, None
     p, low, high = welch(before, after)
     if np.isnan(p):
-        return None, "seeds make no difference on either side: there is no spread to hold a difference against"
+        return None, "on each side all seeds gave the same accuracy: without spread nothing can be tested"
     equivalence = welch(before, after, EQUIVALENCE_LEVEL)[1:]
-    difference = float(after.mean() - before.mean())  # of the means, head − base
+    difference = float(after.mean() - before.mean())
     found = verdict(p, difference)
     return {
         "base": before.tolist(),

@@ -1,4 +1,7 @@
-"""Tell if a model that was trained again equals the committed one up to chance: another processor rounds otherwise."""
+"""Tell if a model that was trained again differs from the committed one by no more than luck.
+
+Another processor rounds otherwise, and another rounding acts like another seed.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,16 +20,17 @@ from src.stats.paired import accuracy_interval
 
 class Finding(NamedTuple):
     what: str  # "test accuracy"
-    text: str  # what it was, what it is now, and what that is held against
-    lucky: bool  # no more than chance explains
+    text: str  # what it was, what it is now, and how much luck explains
+    lucky: bool  # it differs by no more than that
 
 
 def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Finding]:
-    """Compare the committed accuracies with those of the answers, tables by their path, of a model trained again.
+    """Compare the committed accuracies with those of a model that was trained again.
 
-    Where `reports/seeds.csv` has three seeds of this recipe, they may differ by as much as 95 % of pairs of seeds do.
-    Elsewhere the 95 % interval of their difference, by pairs of answers, must hold 0. Log loss is not tested so: where
-    rounding moves every answer a little in one direction, a paired test of it finds that.
+    again: the contents of its tables of answers, by path. If `reports/seeds.csv` has three seeds of this recipe,
+    accuracies may differ by as much as 95 % of pairs of seeds do. Otherwise the paired 95 % interval of the difference
+    must hold 0. Log loss is not tested: rounding can move every answer a little in the same direction, which a paired
+    test would find.
     """
     seeds = seed_accuracies(committed)
     for path, content in again.items():

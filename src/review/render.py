@@ -1,4 +1,4 @@
-"""Set a review as Markdown for a pull request, as a page made of that, and as notes beside parameters."""
+"""Write a review as Markdown for a pull request, as a page made of that, and as notes beside parameters."""
 
 import base64
 import re
@@ -16,8 +16,7 @@ from src.review.revision import Revision
 from src.review.sheet import drawn, here, sheet_path
 from src.stats.paired import FEW
 
-# The comment of a pull request is found again by it.
-MARK = "<!-- model report -->"
+MARK = "<!-- model report -->"  # by which the comment is found again, to be updated
 
 _MOST = 10  # items of a list in a sentence
 _LONGEST = 200  # characters of a title, and of a value in a note
@@ -33,30 +32,30 @@ _MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "no evide
 
 
 def as_markdown(review: Mapping[str, Any], base: Revision, head: Revision, files: str) -> str:
-    """Return the report; `files` is the address below which the head's files are seen.
+    """Return the report, with the images that changed sides if the head has their sheet.
 
-    It shows the sheet of images that changed sides, if the head has it.
+    files: address of the head's files, which ends with "/".
     """
     path = sheet_path(base, head)
     return _markdown(review, charts.mermaid, f"{files}{path.as_posix()}" if head.read([path]) else "")
 
 
 def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
-    """Return one page without scripts or other files.
+    """Return the report as one page without scripts or other files.
 
-    It shows the images that changed sides, if the head has their sheet, or data/prepared the head's images.
+    It shows the images that changed sides if the head has their sheet, or if data/prepared has the head's images.
     """
     path = sheet_path(base, head)
     sheet = head.read([path]).get(path) or (drawn(review) if here(head) else None)
     data = base64.b64encode(sheet or b"").decode()
     text = _markdown(review, charts.svg, f"data:image/webp;base64,{data}" if data else "")
-    # What only GitHub knows, and what only a comment must fold.
+    # Only GitHub knows this kind of warning, and only a comment must be short.
     text = text.replace("> [!WARNING]\n>\n", "").replace("\n<details>", "\n<details open>")
     return _page(title(review), text)
 
 
 def refused(reason: str) -> tuple[str, str, dict[str, Any]]:
-    """Return Markdown, page and JSON in the place of a report that cannot be made; it passes no gate."""
+    """Return Markdown, page and JSON that replace a report which cannot be made, and pass no gate."""
     text = f"{MARK}\n\n## No report\n\n{_code(reason)}\n"
     found: dict[str, Any] = {
         "title": "No report",
@@ -69,7 +68,7 @@ def refused(reason: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def _page(title: str, text: str) -> str:
-    """Return a page of Markdown, whose first heading is of the second level in a comment."""
+    """Make a page of Markdown. Its headings go up by one level, since a comment begins with the second."""
     text = re.sub(r"^##", "#", text, flags=re.MULTILINE)
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     page = templates(Path(__file__).parent).get_template("page.html.jinja")
@@ -77,10 +76,7 @@ def _page(title: str, text: str) -> str:
 
 
 def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a note for each changed parameter, at its line of `params.yaml`, as GitHub's checks have them.
-
-    There is none for a recipe's first run, of which every parameter is another.
-    """
+    """Return a note for GitHub's check at each line of `params.yaml` that changed; none for a recipe's first run."""
     good = review["verdict"] in ("better", "equivalent") and not review["failure"]
     changed = [] if review["first_run"] else review["parameters"]
     return [
@@ -108,12 +104,12 @@ def title(review: Mapping[str, Any]) -> str:
 
 
 def _cut(text: str) -> str:
-    """Return the start of a text that is too long for a note of GitHub's."""
+    """Shorten a text for GitHub's check, which refuses notes that are too long."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], str], sheet: str) -> str:
-    """Return the report with charts as they are drawn there, and the address of the sheet."""
+    """Return the report. chart: draws curves under a title; sheet: address of the images that changed sides, or ""."""
     environment = templates(Path(__file__).parent).overlay(finalize=_code)
 
     def chart_of(curves: charts.Curves, column: str) -> Markup:
@@ -129,9 +125,9 @@ def _markdown(review: Mapping[str, Any], chart: Callable[[str, charts.Curves], s
 
 
 def _code(value: Any) -> Any:
-    """Set text as it is: in backticks, or character by character where those would not hold it.
+    """Make text of a branch appear as it is, never as markup: in backticks, or character by character.
 
-    What is not seen, as the end of a line or a change of direction, is written as Python does: `\\n`, `\\u202e`.
+    Invisible characters, such as ends of lines and changes of direction, are written as in Python: `\\n`, `\\u202e`.
     """
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
@@ -142,13 +138,13 @@ def _code(value: Any) -> Any:
 
 
 def _listed(texts: list[str]) -> str:
-    """Set the first texts of a list in a sentence."""
+    """Write a list in a sentence: its first texts, and how many more there are."""
     more = [f"{len(texts) - _MOST:,} more"] if len(texts) > _MOST else []
     return ", ".join([*map(_code, texts[:_MOST]), *more])
 
 
 def _warning(text: str) -> str:
-    """Set text as a warning, as GitHub has it; nothing without text."""
+    """Write text as GitHub's kind of warning; nothing if it is empty."""
     text = text.strip()
     return "\n".join(["> [!WARNING]", ">", *(f"> {line}".rstrip() for line in text.split("\n"))]) if text else ""
 
@@ -171,7 +167,7 @@ def _value(value: float, of: Mapping[str, Any]) -> str:
 
 
 def _outcome(of: Mapping[str, Any]) -> str:
-    """Write the verdict on two runs and the difference of accuracy, or why there is none."""
+    """Write the verdict on two runs and their difference of accuracy, or why they cannot be compared."""
     if not (found := of["comparison"]):
         return str(of["obstacle"])
     shared = " on the shared images" if found["corrected"] else ""
@@ -179,13 +175,15 @@ def _outcome(of: Mapping[str, Any]) -> str:
 
 
 def _cost(of: Mapping[str, Any]) -> str:
-    """Write what both models cost, with the change in percent where it is exact: not of what was measured once."""
+    """Write what both models cost. A change in percent is given only for what is counted, not for what is measured."""
     before, after, unit = of["base"], of["head"], _COSTS[of["name"]]
     if not before or not after or before == after:
         return f"{after:,.10g} {unit}" if after else f"unknown {unit}"
+    text = f"{before:,.10g} → {after:,.10g} {unit}"
+    if of["name"] not in ("parameters", "size_mib"):
+        return text
     change = 100 * (after / before - 1)
-    percent = f" ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
-    return f"{before:,.10g} → {after:,.10g} {unit}{percent if of['name'] in ('parameters', 'size_mib') else ''}"
+    return f"{text} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
 
 
 _FILTERS: dict[str, Any] = {

@@ -1,7 +1,4 @@
-"""The state of the repository at a commit, or in the working tree: files that git tracks, and the results among them.
-
-Nothing here needs data, models, a DVC remote or a network.
-"""
+"""Read the files that git tracks, at a commit or in the working tree: no data, DVC remote or network is needed."""
 
 import os
 import re
@@ -39,16 +36,16 @@ def git(*arguments: str) -> bytes:
 
 @dataclass(frozen=True)
 class Revision:
-    """Read files that git tracks (in the working tree also those that it would), at a commit or as they are now.
+    """Read files at a commit, or as they are now; in the working tree also those that git does not track yet.
 
-    A damaged file is a `UserError`. But nobody can repair a commit that others build on: a `tolerant` revision goes
-    on without the file, and says why.
+    A damaged file is a `UserError`. A commit of the past cannot be repaired: a `tolerant` revision takes its damaged
+    files for missing, and keeps the reasons.
     """
 
     name: str
     commit: str | None  # None: the working tree
     tolerant: bool = False
-    damaged: dict[Path, str] = field(default_factory=dict, compare=False)  # why, as far as it was read
+    damaged: dict[Path, str] = field(default_factory=dict, compare=False)  # reasons, of the files read so far
 
     def listed(self, paths: Iterable[Path]) -> list[Path]:
         """List the files at or below the paths that exist and that git does not ignore."""
@@ -72,7 +69,7 @@ class Revision:
         return {path: content for path, content in zip(paths, contents, strict=True) if content is not None}
 
     def _parsed(self, path: Path, parse: Callable[[bytes], Parsed], missing: Parsed, fault: str, remedy: str) -> Parsed:
-        """Parse a file; return `missing` without it, or if it is damaged and the revision tolerant."""
+        """Parse a file; return `missing` if it does not exist, or if it was refused as damaged."""
         content = self.read([path]).get(path)
         if content is None:
             return missing
@@ -83,11 +80,11 @@ class Revision:
             return missing
 
     def json(self, path: Path) -> dict[str, Any]:
-        """Return keys and values; none if the file is missing."""
+        """Return the keys and values of a file, none if it is missing."""
         return self._parsed(path, lambda text: keys(read_json(text)), {}, "is not a JSON object", "run dvc repro")
 
     def table(self, path: Path, *columns: str) -> pandas.DataFrame | None:
-        """Return a table with the columns, as `src.evaluation.tables` writes it; None if the file is missing."""
+        """Return a table that has these columns, None if the file is missing."""
 
         def parse(text: bytes) -> pandas.DataFrame:
             table = tables.parse(text, *columns)
@@ -99,19 +96,20 @@ class Revision:
         return self._parsed(path, parse, None, "is damaged", "run dvc repro")
 
     def refuse(self, path: Path, reason: str, remedy: str) -> None:
-        """Raise a `UserError` about a damaged file; note the reason instead if the revision is tolerant."""
+        """Raise a `UserError` about a damaged file; if the revision is tolerant, keep the reason instead."""
         if not self.tolerant:
             raise UserError(f"{path} of {self.name} {reason}: {remedy}") from None
         self.damaged[path] = reason
 
     def text(self, path: Path) -> str:
-        """Return a file's text; none if it is missing."""
+        """Return a file's text, "" if it is missing."""
         return self.read([path]).get(path, b"").decode("utf-8", errors="replace")
 
     @cached_property
     def recipe(self) -> str:
-        """Return the name of the recipe that `params.yaml` was written from; "" where its first line has none."""
-        return recipe_of(self.read([PARAMS]).get(PARAMS, b""))
+        """Return the recipe's name, which is in the first line of `params.yaml`; "" if there is none."""
+        match = re.match(r"# ([\w-]+):", self.text(PARAMS), re.ASCII)
+        return match[1] if match else ""
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -131,14 +129,14 @@ class Revision:
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
-        """Return `training.json`, `metrics.json` and `measured.csv` in one, the numbers of test with `test_` before."""
+        """Return the numbers of training, and those of test with `test_` before their names."""
         training, metrics = self.json(TRAINING), self.json(METRICS)
         if (measured := self.table(MEASURED, "metric", "value")) is not None:
             metrics = dict(zip(measured["metric"], measured["value"].tolist(), strict=True)) | metrics
         return training | {f"test_{key}": value for key, value in metrics.items()}
 
     def output(self, path: Path) -> Mapping[str, Any]:
-        """Return what `dvc.lock` records of a stage's output: md5, size; nothing if it records none."""
+        """Return what `dvc.lock` records of an output: its md5, its size; nothing if it has no such output."""
         for stage in self.lock.values():
             for entry in stage.get("outs", []):
                 if entry["path"] == path.as_posix():
@@ -147,16 +145,16 @@ class Revision:
 
     @property
     def model_md5(self) -> str | None:
-        """Return the identity of the model, if there is one."""
+        """Return the MD5 of the model in `dvc.lock`, which is its identity."""
         return self.output(MODEL).get("md5")
 
     def has_model_of(self, other: "Revision") -> bool:
-        """Tell if both hold one model."""
+        """Tell if both revisions hold the same model."""
         return self.model_md5 is not None and self.model_md5 == other.model_md5
 
 
 def _inside(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths without those that lead out of the repository, as DVC allows: git refuses them."""
+    """Return the paths that lie in the repository. DVC allows others, which git refuses."""
     return [path for path in paths if not path.is_absolute() and Path(os.path.normpath(path)).parts[:1] != ("..",)]
 
 
@@ -176,7 +174,7 @@ def at(name: str) -> Revision:
 
 
 def merge_base(first: Revision, second: Revision) -> Revision:
-    """Return the newest commit that both build on; the working tree builds on HEAD. Raises `UserError` for none."""
+    """Return the newest commit that both build on. Raises `UserError` if there is none."""
     ends = [revision.commit or "HEAD" for revision in (first, second)]
     try:
         commit = git("merge-base", *ends).decode().strip()
@@ -187,21 +185,15 @@ def merge_base(first: Revision, second: Revision) -> Revision:
     return first if commit == first.commit else Revision(f"{commit[:9]}, on which {second.name} builds", commit)
 
 
-def recipe_of(params: bytes) -> str:
-    """Return the name of the recipe in the first line of a `params.yaml`, or ""."""
-    match = re.match(rb"# ([\w-]+):", params)
-    return match[1].decode() if match else ""
-
-
 def locks() -> dict[str, str]:
-    """Return every `dvc.lock` that git's history holds, on any branch, by commit; the newest first."""
+    """Return every `dvc.lock` of git's history, on any branch, by its commit, newest first."""
     return {commit: text.decode(errors="replace") for commit, text in versions(LOCK)}
 
 
 def recorded(lock: str, stage: str, path: Path) -> str | None:
-    """Return the md5 that the text of a `dvc.lock` has for a dependency or output of a stage.
+    """Return the MD5 that the text of a `dvc.lock` has for a dependency or output of a stage, None if it has none.
 
-    Read by its layout, which DVC alone writes: a YAML reader takes 50 ms for each of a history's many.
+    A YAML reader would take 50 ms for each file of a long history. DVC writes all with the same layout.
     """
     block = re.search(rf"^  {re.escape(stage)}:\n((?:    .*\n?)*)", lock, re.MULTILINE)
     if block is None:
@@ -211,5 +203,5 @@ def recorded(lock: str, stage: str, path: Path) -> str | None:
 
 
 def texts(output: bytes) -> list[str]:
-    """Return what git prints with `-z`, each on its own."""
+    """Split what git prints with `-z`."""
     return [name for name in output.decode("utf-8", errors="surrogateescape").split("\0") if name]

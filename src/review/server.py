@@ -1,4 +1,4 @@
-"""Find the run of a model on an MLflow server, by its REST interface: the report is installed without MLflow."""
+"""Find the run of a model on an MLflow server by its REST interface, since the report is installed without MLflow."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from src.tracking.store import tracking_uri
 
 
 def find_run(model_md5: str) -> dict[str, Any]:
-    """Return the `page` of a model's newest run and what its training `spent`, as `src.tracking.cost` has it.
+    """Return the `page` of a model's newest run and what its training `spent` (see `src.tracking.cost`).
 
-    Return neither where MLFLOW_TRACKING_URI names no server, or that does not answer, or has no such run. User and
-    password stand in the address or in MLflow's own variables, where a token may be instead.
+    Return {} if MLFLOW_TRACKING_URI names no server, or if the server does not answer or has no such run. The login is
+    in the address or in MLflow's variables, as with MLflow itself.
     """
     parts, address = urlsplit(tracking_uri()), without_credentials(tracking_uri()).rstrip("/")
     if parts.scheme not in ("http", "https"):
@@ -36,9 +36,7 @@ def find_run(model_md5: str) -> dict[str, Any]:
 
     try:
         ids = [experiment["experiment_id"] for experiment in search("experiments", max_results=1000)]
-        # A stranger's dvc.lock may say anything where an MD5 should be.
-        query = f"tags.model_md5 = '{''.join(filter(str.isalnum, model_md5))}'"
-        newest_first = ["attributes.start_time DESC"]
+        query, newest_first = f"tags.model_md5 = '{model_md5}'", ["attributes.start_time DESC"]
         runs = search("runs", experiment_ids=ids, filter=query, order_by=newest_first, max_results=1)
     except (OSError, HTTPException, ValueError):
         return {}

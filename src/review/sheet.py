@@ -1,4 +1,4 @@
-"""Draw the images that changed sides into one file, which a user commits where these photos may be seen."""
+"""Draw the images that changed sides into one file, which a user can commit if these photos may be seen."""
 
 import io
 import tempfile
@@ -17,10 +17,8 @@ _A_ROW = 5
 
 
 def sheet_path(base: Revision, head: Revision) -> Path:
-    """Return where the sheet of two models lies: it is of these two alone, and a later one has another name."""
-    # A stranger's dvc.lock may say anything where an MD5 should be.
-    short = ["".join(filter(str.isalnum, str(each.model_md5)))[:9] for each in (base, head)]
-    return REPORTS / f"flips-{short[0]}-{short[1]}.webp"
+    """Return the path of the sheet of two models; each pair of models has its own."""
+    return REPORTS / f"flips-{str(base.model_md5)[:9]}-{str(head.model_md5)[:9]}.webp"
 
 
 def here(revision: Revision) -> bool:
@@ -29,7 +27,7 @@ def here(revision: Revision) -> bool:
 
 
 def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Path:
-    """Write the sheet, in place of those of earlier models. Raises `UserError` where there is nothing to draw."""
+    """Write the sheet, and remove those of other models. Raises `UserError` if there is nothing to draw."""
     if not here(head):
         raise UserError(f"{DATASET} is not the one that was validated on: run dvc checkout, then again")
     if not (content := drawn(review)):
@@ -42,11 +40,11 @@ def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Pa
 
 
 def drawn(review: Mapping[str, Any]) -> bytes | None:
-    """Return the sheet as WebP, newly wrong images above newly right ones; None where no image changed sides."""
+    """Return the sheet as WebP, newly wrong images above newly right ones, None if no image changed sides."""
     found = review["validation"]["comparison"]
     if not found or not (found["broken"] or found["fixed"]):
         return None
-    # Continuous integration, which has no images, installs neither.
+    # Continuous integration has no images, and does not install what draws them.
     from PIL import Image
 
     from src.figures.sheet import Tile, sheet

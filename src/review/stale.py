@@ -1,12 +1,12 @@
-"""Find numbers that are not those of the parameters and code beside them, in what git tracks: no data are needed.
+"""Find results that were not made with the parameters, code and data beside them, from what git tracks alone.
 
-`dvc status` asks the same of a working tree, but calls everything that is not on this machine changed too, and
-`dvc repro --dry --allow-missing` stops at the first file that is missing.
+DVC's own commands need the data: `dvc status` calls changed what is not on this machine, and
+`dvc repro --dry --allow-missing` stops at the first missing file.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,44 @@ from src.review.revision import Revision
 
 
 def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[str]]:
-    """List, by stage, inputs that changed since `dvc.lock` was written, and committed results that differ from it.
+    """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
 
-    Photos below data/images count where DVC tracks them (`data/images.dvc` holds their digest); else git does not know
-    them. Data count by their digests: a stage that read another output than the one that `dvc.lock` has now.
-    since: stages that made the numbers there, and that the revision has no more, are listed too.
+    since: an earlier revision. Stages that made its numbers and are now gone from `dvc.yaml` are stale too.
+
+    Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
+    that a stage read with the one that another stage wrote.
     """
-    made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
-    found = {
-        name: list(reasons(revision, stage, revision.lock[name], made)) if name in revision.lock else ["it never ran"]
-        for name, stage in revision.pipeline.items()
-    }
     if since is not None and not revision.pipeline:
         return {PIPELINE.as_posix(): ["it has no stages"]}
+    found: dict[str, list[str]] = {}
+    made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
+    for name, stage in revision.pipeline.items():
+        if name not in revision.lock:
+            found[name] = ["it never ran"]
+            continue
+        locked = revision.lock[name]
+        reasons = found[name] = [] if stage.get("cmd") == locked["cmd"] else ["its command"]
+        recorded = locked.get("params", {}).get(PARAMS.as_posix(), {})
+        for key in stage.get("params", []):
+            if isinstance(key, str):  # else it names the keys of another file
+                value: Any = revision.params
+                for part in key.split("."):
+                    value = value.get(part) if isinstance(value, Mapping) else None
+                if key not in recorded or recorded[key] != value:
+                    reasons.append(f"{PARAMS}: {key}")
+        read = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
+        present = tracked_md5s(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
+        for path in stage.get("deps", []):
+            now = made.get(path) or present.get(path)
+            if path not in read or (now is not None and now != read[path]):
+                reasons.append(path)
+        results = [path for path in written(stage, "metrics", "plots") if path.as_posix() in made]
+        contents = revision.read(results)
+        for result in results:
+            if result not in contents:
+                reasons.append(f"{result} is missing")
+            elif hashlib.md5(contents[result]).hexdigest() != made[result.as_posix()]:
+                reasons.append(f"{result} is not the one that it wrote")
     before = {} if since is None else since.pipeline
     for name in before:
         if name not in revision.pipeline and leads_to([name], METRICS, before):
@@ -37,55 +62,25 @@ def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[s
 
 
 def leads_to(stages: Iterable[str], output: Path, pipeline: Mapping[str, Any]) -> bool:
-    """Tell if the output comes from one of the stages, or from one that follows them.
+    """Tell if an output comes from one of the stages, or from one that follows them.
 
-    Of a stage that the pipeline does not have nothing is known, so that it may come from there.
+    A stage that is not in the pipeline may have made anything.
     """
     outputs: set[str] = set()
     reached = list(stages)
     if not set(reached) <= set(pipeline):
         return True
-    for each in reached:  # which grows
+    for each in reached:  # the list grows in the loop
         outputs |= {path.as_posix() for path in written(pipeline[each])}
         followers = (name for name, other in pipeline.items() if outputs & set(other.get("deps", [])))
         reached += [name for name in followers if name not in reached]
     return output.as_posix() in outputs
 
 
-def reasons(
-    revision: Revision, stage: Mapping[str, Any], locked: Mapping[str, Any], made: Mapping[str, str | None]
-) -> Iterator[str]:
-    """Yield what a stage was not run with, or did not write; `made`: the md5 of every output by its path."""
-    if stage.get("cmd") != locked["cmd"]:
-        yield "its command"
-    before = locked.get("params", {}).get(PARAMS.as_posix(), {})
-    for key in stage.get("params", []):
-        # A key that is no text stands for those of another file.
-        if isinstance(key, str):
-            value: Any = revision.params
-            for part in key.split("."):
-                value = value.get(part) if isinstance(value, Mapping) else None
-            if key not in before or before[key] != value:
-                yield f"{PARAMS}: {key}"
-    read = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
-    present = tracked_md5s(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
-    for path in stage.get("deps", []):
-        now = made.get(path) or present.get(path)
-        if path not in read or (now is not None and now != read[path]):
-            yield path
-    results = [path for path in written(stage, "metrics", "plots") if path.as_posix() in made]
-    contents = revision.read(results)
-    for path in results:
-        if path not in contents:
-            yield f"{path} is missing"
-        elif hashlib.md5(contents[path]).hexdigest() != made[path.as_posix()]:
-            yield f"{path} is not the one that it wrote"
-
-
 def tracked_md5s(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
-    """Return DVC's md5 of each path that git tracks completely.
+    """Return the MD5 that DVC would record of each path that git tracks completely, or tracks by a `….dvc` file.
 
-    Of a folder that is the md5 of its files' names and md5s as JSON, with `.dir` after it.
+    That of a folder is over a list of its files as JSON, followed by `.dir`.
     """
     pointers = revision.read([path.with_name(f"{path.name}.dvc") for path in paths])
     listed = revision.listed(paths)
@@ -101,7 +96,7 @@ def tracked_md5s(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
                 revision.refuse(pointer, f"cannot be read ({error})", f"run dvc add {path}")
         elif path in md5s:
             found[path.as_posix()] = md5s[path]
-        # With a .gitkeep git keeps the folder, not what is in it.
+        # A .gitkeep shows that git tracks the folder, but not what is in it.
         elif inside and not any(Path(name).name == ".gitkeep" for name, _ in inside):
             entries = [{"md5": md5, "relpath": name} for name, md5 in inside]
             found[path.as_posix()] = f"{hashlib.md5(json.dumps(entries).encode()).hexdigest()}.dir"

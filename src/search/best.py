@@ -1,4 +1,4 @@
-"""`best.json`: what a search found, and how it gets into `params.yaml`."""
+"""Make `best.json`, which holds what a search found, and write its values into `params.yaml`."""
 
 import math
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from src.tracking import identity
 def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]) -> dict[str, Any]:
     """Return the content of `best.json` for a search with a complete trial.
 
-    `winner` is what `--apply` writes: of the confirmed settings the one with the best mean, else the best trial.
-    Several objectives have a front instead, from which the user chooses. `model_md5` is that of the file that the
-    stage train writes with these values, the search's seed and epochs: it keeps the weights of the best accuracy, in
-    `best_epoch`, also where the objective is the lowest loss of any epoch.
+    `winner` is what `--apply` writes: the confirmed setting with the best mean, or the best trial if none is confirmed.
+    With several objectives there is a `front` instead, from which the user chooses. `model_md5` is the MD5 of the file
+    that the stage train writes with these values and the search's seed and epochs. Like that stage it belongs to the
+    weights of `best_epoch`, which has the best accuracy, even if the objective is the loss.
     """
     objectives = plan.objectives
     found: dict[str, Any] = {
@@ -63,9 +63,9 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
 
 
 def apply(params: Params, number: int | None) -> None:
-    """Write the values of a trial, or of the winner where `number` is None, into `params.yaml`.
+    """Write the values of a trial into `params.yaml`, or of the winner if `number` is None; all else stays as it is.
 
-    The difference is the lines of those values. Raises `UserError` where `best.json` belongs to another search.
+    Raises `UserError` if `best.json` belongs to another search.
     """
     found = read_object(BEST, "run python -m src.tune, which writes it")
     plan = search(params, distributions(params))

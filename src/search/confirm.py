@@ -1,4 +1,4 @@
-"""Tell better settings from lucky ones: the best and the present ones, each trained with several seeds."""
+"""Compare the best settings with the present ones over several seeds, to tell better from lucky."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ COVERS = (
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A setting and the objective of its trainings (s,), those that failed left out."""
+    """Hold a setting and the results of its trainings (S,), without those that failed."""
 
     name: str  # "present", or "trial 7"
     values: Values
@@ -29,8 +29,8 @@ class Confirmed:
     mean: float  # NaN without results
     low: float  # ends of the 95 % interval of the mean (Student's t); NaN for fewer than two results
     high: float
-    p: float  # Welch's test against the present settings; NaN for those, and where there is nothing to test with
-    p_holm: float  # corrected for all settings that are tested
+    p: float  # by Welch's test against the present settings; NaN for these, or if it cannot be tested
+    p_holm: float  # p, corrected for the number of settings that are tested
 
     @property
     def trial(self) -> int | None:
@@ -39,7 +39,7 @@ class Confirmed:
 
 
 def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
-    """Return the settings from the best mean on. `present` is one of them."""
+    """Return the settings, `present` among them, the best mean first."""
     from src.stats.paired import welch  # scipy.stats takes half a second to import
     from src.stats.verdicts import holm
 
@@ -53,19 +53,19 @@ def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirm
     corrected = dict(zip(tested, holm(list(p_values.values())).tolist(), strict=True))
     rows = []
     for name, group in groups.items():
-        low, high = mean_interval(group, LEVEL) if len(group) > 1 else (np.nan, np.nan)
-        if objective.name == "accuracy":  # few images, all right in some runs: the t distribution knows no end
+        low, high = mean_interval(group) if len(group) > 1 else (np.nan, np.nan)
+        if objective.name == "accuracy":  # the t distribution does not know that no accuracy is above 1
             low, high = max(low, 0.0), min(high, 1.0)
         mean = float(group.mean()) if len(group) else np.nan
         p, p_holm = p_values.get(name, np.nan), corrected.get(name, np.nan)
         rows.append(Confirmed(name, plan.settings[name], group, mean, low, high, p, p_holm))
     sign = -1 if objective.maximize else 1
-    # Rounded: means of equal results in another order differ in their last bits.
+    # Rounded, since means of equal results in another order differ in the last bits.
     return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * round(row.mean, 9), row.name != "present"))
 
 
 def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
-    """Return what the confirmation says about the winner, its first row, in one sentence."""
+    """Say in one sentence if the winner, the first row, is better than the present settings."""
     winner, present = rows[0], next(row for row in rows if row.name == "present")
     seeds = len(winner.results)
     if np.isnan(winner.mean):
@@ -88,6 +88,6 @@ def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
 
 
 def table(rows: Sequence[Confirmed]) -> pandas.DataFrame:
-    """Return columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, from the best mean on."""
+    """Return a table with the columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, the best mean first."""
     values = [(row.name, len(row.results), row.mean, row.low, row.high, row.p, row.p_holm) for row in rows]
     return pandas.DataFrame(values, columns=["setting", "runs", "mean", "ci_low", "ci_high", "p", "p_holm"])

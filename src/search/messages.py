@@ -1,4 +1,4 @@
-"""Define what goes through the pipe between a search and its workers, besides an `Epoch` after every epoch."""
+"""Define the messages between a search and its workers. Besides these, a worker sends an `Epoch` after every epoch."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -7,7 +7,7 @@ from src.params import Model, Train
 
 
 class Task(NamedTuple):
-    """A training. Its number tells it from the others."""
+    """Ask for a training. Each has another number."""
 
     number: int
     model: Model
@@ -16,7 +16,7 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Say how a training ended. `measured` is what the workers' `measure` returned; `reason` says why it failed."""
+    """Tell how a training ended, and what was measured after it, or why it failed."""
 
     state: Literal["complete", "pruned", "failed"]
     measured: Mapping[str, Any] = {}

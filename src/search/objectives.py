@@ -1,4 +1,4 @@
-"""Name what a search may look for: accuracy or loss on the validation images, and what a network costs."""
+"""Define what a search can optimise: accuracy or loss on the validation images, and the cost of the network."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Objective:
 
     @property
     def key(self) -> str:
-        """Name the value as tables and MLflow do."""
+        """Return its name in tables and in MLflow."""
         return f"validation_{self.name}" if self.name in ("accuracy", "loss") else self.name
 
     @property
@@ -38,13 +38,13 @@ class Objective:
         return labels.get(self.name, f"validation {self.name}")
 
     def of_epoch(self, epoch: Epoch) -> float:
-        """Return what the pruner looks at. A search without validation images is refused before."""
+        """Return the value of an epoch, by which trials are pruned. There are validation images in every search."""
         value = epoch.validation_accuracy if self.name == "accuracy" else epoch.validation_loss
         assert value is not None
         return value
 
     def of_training(self, epochs: Sequence[Epoch], measured: Mapping[str, Any]) -> float:
-        """Return the value of a finished training: the best of its epochs, or what was measured after them."""
+        """Return the value of a finished training: what was measured after it, or the best of its epochs."""
         if self.name in measured:
             return float(measured[self.name])
         return (max if self.maximize else min)(map(self.of_epoch, epochs))
@@ -54,13 +54,13 @@ class Objective:
         return formats.get(self.name, f"{value:.4f}")
 
     def best(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the best of each value and those before it (N,)."""
+        """Return for each value (N,) the best one up to there."""
         return (np.fmax if self.maximize else np.fmin).accumulate(values)
 
 
 def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training") -> dict[str, Any]:
-    """Return the MD5 of the file that the stage train would write, the one in `dvc.lock`, and what objectives need."""
-    from src.compute.forward import latency, logits  # torch, in a worker alone
+    """Return the MD5 of the file that the stage train would write, and what the objectives need."""
+    from src.compute.forward import latency, logits  # import torch, which only workers need
     from src.evaluation.calibration import calibrated
     from src.models.file import content
     from src.models.layers import count_parameters

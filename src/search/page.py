@@ -1,4 +1,4 @@
-"""`reports/tuning/index.html`: the search on one page, in the looks of the run's own."""
+"""Write `reports/tuning/index.html`, which shows a search on one page."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ _BEST = 10  # trials in the table
 def write_page(
     plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], verdict: str, pictures: Sequence[Path]
 ) -> None:
-    """Write the page of a search with at least one complete trial; every value is escaped. verdict: of `best_of`."""
+    """Write the page of a search with at least one complete trial. All values are escaped."""
     objectives, tune = plan.objectives, plan.params.tune
     several = len(objectives) > 1
     best = pareto_front(trials, objectives) if several else ranked(trials, objectives[0])
-    if rows and not np.isnan(rows[0].mean):  # what is confirmed goes before the best of many, which was lucky too
+    if rows and not np.isnan(rows[0].mean):  # the best of many trials was lucky too: what is confirmed counts more
         what = f"{objectives[0].label}, mean of {len(rows[0].results)} other seeds"
         headline = objectives[0].words(rows[0].mean), what, f"{rows[0].name}: {describe(rows[0].values)}"
     else:

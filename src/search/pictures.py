@@ -1,26 +1,23 @@
-"""The pictures of a search: how it went, where the good values lie, and what the confirmation says.
+"""Draw how a search went, where the good values lie, and what the confirmation says.
 
-Optuna's own draw complete trials alone, in one style for all; here pruned ones are shown too, as hollow triangles with
-the value of the epoch at which they were stopped, and nothing is interpolated between trials, of which there are few.
+Optuna's own pictures leave out pruned trials, and interpolate between the others. These show pruned trials too, as
+triangles, with the value of their last epoch.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import optuna
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
-from src.figures.style import BLUE, FAINT, GREEN, ORANGE, QUIET, VERMILLION, drawing, only_bottom, percent, percent_tick
+from src.figures.style import BLUE, FAINT, GREEN, ORANGE, QUIET, VERMILLION, drawing, only_bottom, percent_tick
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.objectives import Objective
 from src.search.plan import Plan
@@ -31,36 +28,30 @@ from src.tracking.identity import text
 _COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}
 _MARKERS = {"complete": "o", "pruned": "v", "failed": "x"}
 _MAP = "viridis"
-_ENOUGH = 4  # trials below which nothing is said about the space
-_RANKED = 10  # trials below which the best tenth is none
+_ENOUGH = 4  # trials, to draw the values of the space
 
 _Floats = NDArray[np.float64]
 
 
 def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]) -> list[Path]:
-    """Write every picture that the trials have something for into `folder`, in the place of those that were there.
+    """Write the pictures that these trials allow into `folder`, and remove those that were there.
 
-    Returns their paths in the order in which a page shows them.
+    Return their paths in the order of the page.
     """
     for stale in folder.glob("*.png"):
         stale.unlink()
     objective = plan.objectives[0]
     valued = [trial for trial in trials if trial.values is not None]
-
-    def pictures() -> Iterator[Path]:
-        if rows:
-            yield confirmation(folder / "confirmation.png", rows, objective)
-        if len(plan.objectives) > 1:
-            yield front(folder / "pareto_front.png", trials, plan.objectives)
-        yield history(folder / "history.png", valued, objective)
-        yield intermediate(folder / "intermediate_values.png", [t for t in trials if epochs(t)], objective)
-        if len(valued) < _ENOUGH:
-            return
-        if len(plan.space) > 1 and (shares := importances(plan, valued)):
-            yield importance(folder / "importance.png", shares)
-        yield slices(folder / "slice.png", valued, plan.space, objective)
-
-    return list(pictures())
+    drawn = []
+    if rows:
+        drawn.append(confirmation(folder / "confirmation.png", rows, objective))
+    if len(plan.objectives) > 1:
+        drawn.append(front(folder / "pareto_front.png", trials, plan.objectives))
+    drawn.append(history(folder / "history.png", valued, objective))
+    drawn.append(intermediate(folder / "intermediate_values.png", [t for t in trials if epochs(t)], objective))
+    if len(valued) >= _ENOUGH:
+        drawn.append(slices(folder / "slice.png", valued, plan.space, objective))
+    return drawn
 
 
 def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) -> Path:
@@ -84,7 +75,7 @@ def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) ->
 
 
 def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> Path:
-    """Draw the complete trials by each two objectives, those of the Pareto front in another colour."""
+    """Draw the complete trials by each pair of objectives, with the Pareto front in another colour."""
     best = pareto_front(trials, objectives)
     others = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial not in best]
     title = f"Pareto front: {len(best)} of {len(best) + len(others)} trials"
@@ -105,7 +96,7 @@ def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Object
 
 
 def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
-    """Draw the objective by trial, and the best of the complete ones so far. All `trials` have a value."""
+    """Draw the objective by trial, and the best complete trial so far. All `trials` have a value."""
     values = _values(trials)
     best = objective.best(np.where([state(trial) == "complete" for trial in trials], values, np.nan))
     title = f"Trials in order: the best reaches {objective.words(best[-1])} {objective.label}"
@@ -132,7 +123,7 @@ def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> 
 
 
 def intermediate(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
-    """Draw the objective by epoch, a line for each trial; all have epochs. Latency and parameters have no curve."""
+    """Draw the objective by epoch, a line for each trial; accuracy, if the objective has no value of an epoch."""
     of = objective if objective.name in ("accuracy", "loss") else Objective("accuracy")
     pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
     title = f"Every trial by epoch: {pruned} of {len(trials)} were stopped early"
@@ -156,43 +147,6 @@ def intermediate(path: Path, trials: Sequence[FrozenTrial], objective: Objective
         _in_percent(axes.yaxis, of)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _quiet_grid(axes)
-    return path
-
-
-def importances(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Return the importance of each key, from the greatest on; nothing where too few trials differ.
-
-    Optuna looks at complete trials alone; but a pruned one says more than none: that it is worse than those.
-    """
-    complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(trials) < _RANKED or len(set(complete)) < 2:
-        return {}
-    maximize = plan.objectives[0].maximize
-    worse = min(complete) - 1 if maximize else max(complete) + 1
-    study = optuna.create_study(direction="maximize" if maximize else "minimize")
-    for trial in trials:
-        value = trial.values[0] if trial.state == TrialState.COMPLETE else worse
-        study.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return {key: float(share) for key, share in optuna.importance.get_param_importances(study).items()}
-
-
-def importance(path: Path, shares: Mapping[str, float]) -> Path:
-    """Draw the share of the difference between good and other trials that each key explains."""
-    most = max(shares, key=lambda key: shares[key])
-    title = f"Which settings matter: {most.rpartition('.')[2]} most, {percent(shares[most])} of the difference"
-    caption = (
-        "PED-ANOVA (Watanabe and others, 2023): how differently the values of the best tenth are spread from those of "
-        "all trials; a pruned one counts as worse than every complete one. Few trials give rough shares."
-    )
-    with drawing(path, 8.0, 0.5 + 0.35 * len(shares), title, caption) as (figure, _):
-        axes = figure.subplots()
-        axes.barh(list(shares), list(shares.values()), color=BLUE, height=0.6)
-        axes.invert_yaxis()
-        axes.set(xlim=(0, 1), xlabel="share")
-        axes.xaxis.set_major_formatter(percent_tick)
-        only_bottom(axes)
     return path
 
 
@@ -243,7 +197,7 @@ def _window(trials: Sequence[FrozenTrial], objective: Objective) -> tuple[float,
 
 
 def _around(middle: _Floats, values: _Floats, objective: Objective) -> tuple[float, float]:
-    """Return limits that show the better half of `middle` well, no wider than all `values` need."""
+    """Return limits of an axis that show the better half of `middle` well and are no wider than `values`."""
     best = values.max() if objective.maximize else values.min()
     half = float(np.median(middle))
     room = max(abs(best - half), 1e-3)

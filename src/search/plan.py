@@ -1,8 +1,8 @@
-"""Plan what is to be trained, as trials of one Optuna study: those of a search, or settings with several seeds."""
+"""Plan the trials of an Optuna study: those of a search, or those that confirm settings with several seeds."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from src.core.files import digest
-from src.params import Params, Scalar, with_values
+from src.params import Params, with_values
 from src.search import sampling
 from src.search.messages import Task
 from src.search.objectives import Objective
@@ -20,13 +20,13 @@ from src.search.sampling import Space
 from src.search.space import Values
 from src.tracking import identity
 
-# Our own code that decides what a trial is and what comes of it; that of training is what the stage train lists.
+# The code of this folder on which trials depend. The code of training is what `dvc.yaml` lists for the stage train.
 _CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "worker.py")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study: its name, which holds a digest of what is asked, and how many trials it has."""
+    """Describe a study. Its name holds a digest of all that its trials depend on."""
 
     params: Params  # train.epochs is the number of epochs of a trial
     name: str
@@ -44,7 +44,7 @@ class Plan:
         return sampling.pruner(self.params.tune.pruner, self.params.train.epochs)
 
     def training(self, values: Values) -> tuple[Values, int]:
-        """Return the parameters' values by dotted key, and the seed, of a trial with these values of the space."""
+        """Return the parameters by dotted key, and the seed, of a trial with these values of the space."""
         return values, self.params.seed
 
     def task(self, number: int, values: Values) -> Task:
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Confirmation(Plan):
-    """Every setting, by its name, with every seed."""
+    """Describe a study that trains every setting with every seed."""
 
     settings: Mapping[str, Values]
 
@@ -73,10 +73,7 @@ class Confirmation(Plan):
 
 
 def search(params: Params, space: Space) -> Plan:
-    """Return the search that `params.tune` describes. Raises `UserError`.
-
-    Its name holds a digest of all that its trials depend on: a changed question is a new study.
-    """
+    """Return the search that `params.tune` describes. Raises `UserError`."""
     tune = params.tune
     settings = identity.flatten(params.model_dump(include={"seed", "split", "model", "train"}))
     asked = {
@@ -96,19 +93,12 @@ def search(params: Params, space: Space) -> Plan:
 
 
 def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confirmation:
-    """Return trainings of the settings, as the stage train would train them, with seeds that the search has not seen.
-
-    epochs: of the stage train.
-    """
+    """Return trainings of the settings, with other seeds than the search's and the epochs of the stage train."""
     wanted = of.params.tune.confirm.seeds
     seeds = [seed for seed in range(wanted + 1) if seed != of.params.seed][:wanted]
     asked = {"search": of.name, "epochs": epochs, "settings": dict(settings), "seeds": seeds}
     question = json.dumps(asked, sort_keys=True)
     name = f"{of.name}-confirmation-{hashlib.md5(question.encode()).hexdigest()[:8]}"
-    space = {"setting": _one_of(list(settings)), "seed": _one_of(seeds)}
+    space = {"setting": CategoricalDistribution(list(settings)), "seed": CategoricalDistribution(seeds)}
     params = with_values(of.params, {"train.epochs": epochs})
     return Confirmation(params, name, len(settings) * len(seeds), space, settings)
-
-
-def _one_of(values: Sequence[Scalar]) -> CategoricalDistribution:
-    return CategoricalDistribution(values)

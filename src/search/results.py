@@ -1,4 +1,4 @@
-"""Read what the trials of a study gave, as Optuna keeps them, in words and as a table."""
+"""Read the results of trials as Optuna keeps them, rank them, and write them in words and as a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def state(trial: FrozenTrial) -> str:
 
 
 def result(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return what `Trials.finish` recorded; of a trial whose machines died there is nothing but a reason."""
+    """Return what `Trials.finish` recorded, or only a reason if the machines of the trial died."""
     found: Mapping[str, Any] = trial.user_attrs.get("result", {"reason": "its machines died", "history": {}})
     return found
 
@@ -35,15 +35,17 @@ def count_states(trials: Sequence[FrozenTrial]) -> dict[str, int]:
 
 
 def ranked(trials: Sequence[FrozenTrial], objective: Objective) -> list[FrozenTrial]:
-    """Return the complete trials from the best value of one objective on; of equal ones the first goes first."""
+    """Return the complete trials by the value of one objective, the best first; of equal ones the earlier first."""
     sign = -1 if objective.maximize else 1
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def pareto_front(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
-    """Return the complete trials than which no other is better in one objective and as good in the others, in the order
-    of the first objective."""
+    """Return the complete trials that no other trial beats, in the order of the first objective.
+
+    One beats another if it is better in an objective and not worse in any.
+    """
     complete = ranked(trials, objectives[0])
     signs = [-1 if objective.maximize else 1 for objective in objectives]
     values = np.array([trial.values for trial in complete]) * signs
@@ -52,7 +54,7 @@ def pareto_front(trials: Sequence[FrozenTrial], objectives: Sequence[Objective])
 
 
 def trials_table(trials: Sequence[FrozenTrial], plan: Plan) -> pandas.DataFrame:
-    """Return a row for each trial. Values of the space are in full, as `params.yaml` would spell them.
+    """Return a row for each trial, with the values of the space as `params.yaml` would spell them.
 
     The value of a pruned trial is that of its last epoch.
     """
@@ -66,7 +68,7 @@ def trials_table(trials: Sequence[FrozenTrial], plan: Plan) -> pandas.DataFrame:
 
 
 def describe(values: Values) -> str:
-    """Return values on one line, numbers short: `lr 0.0123, weight_decay 1.2e-05`."""
+    """Write values on one line: `lr 0.0123, weight_decay 1.2e-05`."""
     return ", ".join(
         f"{key.rpartition('.')[2]} {f'{value:.4g}' if isinstance(value, float) else identity.text(value)}"
         for key, value in values.items()
@@ -74,7 +76,7 @@ def describe(values: Values) -> str:
 
 
 def in_words(trial: FrozenTrial, objectives: Sequence[Objective]) -> str:
-    """Return the values of a trial's objectives, or that it failed."""
+    """Write the values of a trial's objectives, or that it failed."""
     if trial.values is None:
         return "failed"
     return ", ".join(one.words(value) for one, value in zip(objectives, trial.values, strict=True))

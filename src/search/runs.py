@@ -1,8 +1,8 @@
-"""A search in MLflow: one parent run for a study, one child run for every trial.
+"""Record a search in MLflow: one parent run for a study, one child run for every trial.
 
-MLflow in trouble stops no search: there is one warning, nothing more is written, and the next search adds what is
-missing. No run here has the tag `model_md5`, by which the stages of the pipeline find a training: a search's model is
-kept nowhere.
+If MLflow is in trouble the search goes on: there is one warning, nothing more is written, and the next search adds what
+is missing. These runs lack the tag `model_md5`, by which the pipeline finds a model's run: models of a search are not
+kept.
 """
 
 import sys
@@ -26,7 +26,7 @@ _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
 
 class Runs:
-    """The runs of a search: its parent, continued or made, and those of trials. A thread writes them: nothing waits."""
+    """Write the runs of a search in a thread, so that no training waits for MLflow."""
 
     def __init__(self, search: Plan) -> None:
         self._store: Store | None = None
@@ -36,11 +36,11 @@ class Runs:
         self._writes = [self._thread.submit(self._open, search)]
 
     def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
-        """Make a child run for each finished trial of a plan that has none."""
+        """Make a child run for each finished trial that has none."""
         self._writes.append(self._thread.submit(self._add, plan, trials))
 
     def end(self, status: str, verdict: str, folder: Path | None) -> None:
-        """Close the parent: FINISHED, FAILED or KILLED. verdict: its description; folder: logged under its name."""
+        """Close the parent run with a status, a description and the files of a folder; wait for all that is written."""
         self._writes.append(self._thread.submit(self._end, status, verdict, folder))
         for write in self._writes:
             write.result()

@@ -1,4 +1,4 @@
-"""Choose the values of a trial, and when it is pruned: a function of (seed, place in the study, earlier trials)."""
+"""Choose the values of a trial and when it is pruned, by the seed, its place in the study and earlier trials alone."""
 
 import math
 import warnings
@@ -18,9 +18,9 @@ Space = Mapping[str, BaseDistribution]
 
 
 def trial_count(kind: str, space: Space, trials: int) -> int:
-    """Return how many trials there are to run: `trials`, or the size of a smaller grid.
+    """Return the number of trials: `trials`, or the size of the grid if that is smaller.
 
-    Raises `UserError` where the sampler cannot sample this space.
+    Raises `UserError` if the sampler cannot sample this space.
     """
     if kind == "cmaes":
         ranges = [entry for entry in space.values() if not isinstance(entry, CategoricalDistribution)]
@@ -32,10 +32,9 @@ def trial_count(kind: str, space: Space, trials: int) -> int:
 
 
 def sampler(kind: str, space: Space, seed: int, place: int) -> BaseSampler:
-    """Return the sampler of one trial, the one at that place in its study.
+    """Return the sampler of a single trial, the one at this place in its study.
 
-    Optuna stores no sampler's state: one for all trials would begin anew in every process, with the values that it drew
-    first.
+    Optuna does not store the state of samplers: one for all trials would draw its first values again in every process.
     """
     own = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
     with warnings.catch_warnings():
@@ -54,7 +53,7 @@ def sampler(kind: str, space: Space, seed: int, place: int) -> BaseSampler:
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:
-    """Return the pruner of a search whose trials have so many epochs; it is asked after each."""
+    """Return the pruner of trials with so many epochs. It is asked after each epoch."""
     if kind == "hyperband":
         return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     # A tenth: in the warm-up of the learning rate the order of the trials says little.
@@ -62,7 +61,7 @@ def pruner(kind: str, epochs: int) -> BasePruner:
 
 
 def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
-    """Return the trial's values; those that it has already stay."""
+    """Draw the trial's values, or return those that it has already."""
     values: dict[str, Scalar] = {}
     for key, entry in space.items():
         if isinstance(entry, IntDistribution):
@@ -75,7 +74,7 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
 
 
 def _combination(space: Space, seed: int, place: int) -> dict[str, Scalar]:
-    """Return one combination of the grid; their order is drawn from the seed, so that its first part is spread."""
+    """Return one combination of the grid, in an order drawn from the seed, so that the first trials are spread out."""
     lists = {key: _values(key, entry) for key, entry in space.items()}
     size = math.prod(map(len, lists.values()))
     rest = int(np.random.default_rng(seed).permutation(size)[place % size])

@@ -1,4 +1,4 @@
-"""One command's search, from the first trial to the page: what `python -m src.tune` does."""
+"""Run a search from the first trial to the page, as `python -m src.tune` does."""
 
 import os
 import signal
@@ -27,9 +27,9 @@ from src.search.workers import Workers
 
 
 def find(params: Params, url: str | None, workers: Workers) -> None:
-    """Run, or go on with, the search of `params.tune`; then the confirmation, tables, pictures and page.
+    """Begin or continue the search of `params.tune`, confirm its best settings, and write tables, pictures and page.
 
-    url: of the storage, None for the journal.
+    url: of the storage; None for the journal.
     """
     plan, tune = search(params, space.distributions(params)), params.tune
     check_writable(paths.TUNING)
@@ -51,7 +51,7 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
             present, ranked = space.present(params), results.ranked(found, plan.objectives[0])
             best = [trial for trial in ranked if trial.params != present][: tune.confirm.best]
             if best and not stop.asked:
-                stop.late = None  # the time is that of the search
+                stop.late = None  # only the search has a time limit
                 settings = {"present": present, **{f"trial {trial.number}": trial.params for trial in best}}
                 trainings = confirmation(plan, params.train.epochs, settings)
                 print(
@@ -77,7 +77,7 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
 
 
 class Stop:
-    """Tell if it is time to stop: after the first Ctrl-C, or when the time is up. The second interrupts at once."""
+    """Tell if it is time to stop: after Ctrl-C, or when the time is up. A second Ctrl-C interrupts at once."""
 
     def __init__(self, seconds: float | None) -> None:
         self.asked = False
@@ -99,7 +99,7 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        # Not print: the signal may have come in the middle of one.
+        # Not print, which this signal may have interrupted.
         os.write(2, b"\nstopping after the running trials; Ctrl-C again: at once\n")
 
 
@@ -116,7 +116,7 @@ def _train(plan: Plan, trials: Trials, workers: Workers, stop: Stop, runs: Runs)
             ended += 1
             found = trials.finished()
             new = next((trial for trial in found if trial.number == task.number), None)
-            if new is None:  # it was taken for dead, and queued again
+            if new is None:  # another process took it for dead, and runs it again
                 continue
             runs.add(plan, [new])
             minutes, rest = divmod(round((time.monotonic() - started) / ended * (plan.count - len(found))), 60)
@@ -128,7 +128,7 @@ def _train(plan: Plan, trials: Trials, workers: Workers, stop: Stop, runs: Runs)
 
 
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
-    """Return how a trial ended, and the best of those that are finished."""
+    """Write how a trial ended, and the best of the finished ones."""
     searching, objectives = not isinstance(plan, Confirmation), plan.objectives
     ended = results.result(trial)["reason"] or f"{results.state(trial)} after epoch {results.epochs(trial)}"
     text = f"{'trial' if searching else 'training'} {trial.number:3}  {results.in_words(trial, objectives):>9}  "
@@ -139,7 +139,7 @@ def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
 
 
 def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed]) -> str:
-    """Write tables, `best.json`, pictures and page; return the verdict. Raise `UserError` if no trial is complete."""
+    """Write tables, `best.json`, pictures and page; return the verdict. Raises `UserError` if no trial is complete."""
     tables.write(paths.TRIALS, results.trials_table(found, plan))
     if not results.ranked(found, plan.objectives[0]):
         reasons = "; ".join(dict.fromkeys(results.result(trial)["reason"] for trial in found))

@@ -1,26 +1,21 @@
-"""The space of a search: dotted keys of `params.yaml`, what each may be, and the parameters that chosen values make."""
+"""Turn `tune.space`, which has dotted keys of `params.yaml`, into Optuna's distributions."""
 
 from collections.abc import Mapping
 from itertools import islice, product
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.core.errors import UserError
 from src.params import Choices, Params, Range, Scalar, check_space, with_values
 
 Values = Mapping[str, Scalar]
 
-_COMBINATIONS = 4096  # of extremes and choices that are checked before the first trial
+_COMBINATIONS = 4096  # of ends and choices, at most, that are checked before the first trial
 
 
 def distributions(params: Params) -> dict[str, BaseDistribution]:
-    """Return what every key of `tune.space` may be. Raises `UserError` where a key or a combination is refused."""
+    """Return the distribution of every key. Raises `UserError` if a key or a combination of values is not allowed."""
     check_space(params)
     space = params.tune.space
     ends = [entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for entry in space.values()]
@@ -30,7 +25,7 @@ def distributions(params: Params) -> dict[str, BaseDistribution]:
 
 
 def present(params: Params) -> dict[str, Scalar]:
-    """Return the values that the keys of the space have now."""
+    """Return the present values of the keys of the space."""
     found: dict[str, Scalar] = {}
     for key in params.tune.space:
         value: Any = params.model_dump()
@@ -53,7 +48,7 @@ def _distribution(params: Params, key: str, entry: Range | Choices) -> BaseDistr
 
 
 def _whole(params: Params, key: str, entry: Range) -> bool:
-    """Tell if only whole numbers fit: `{low: 1, high: 4}` of a share are still any numbers in between."""
+    """Tell if a key takes whole numbers only: `{low: 0, high: 1}` may also be the range of a share."""
     if not all(isinstance(number, int) for number in (entry.low, entry.high, entry.step or 1)):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Keep a search: in a journal in the clone, or in a database in which several machines work on one study."""
+"""Open the storage of a search: a journal in the clone, or a database that several machines share."""
 
 import json
 import threading
@@ -36,9 +36,9 @@ def journal(name: str) -> Path:
 
 @contextmanager
 def open_storage(name: str, url: str | None) -> Iterator[BaseStorage]:
-    """Open the journal of the search `name`, which is then this process's alone, or the database at `url`.
+    """Open the database at `url`, or without one the journal of the search `name`, which one process can use at a time.
 
-    Raises `UserError`, in the block too, where the storage is damaged, in use, away or refuses.
+    Raises `UserError`, also during the block, if the storage is damaged, in use or cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is not None:
@@ -58,20 +58,20 @@ def open_storage(name: str, url: str | None) -> Iterator[BaseStorage]:
 
 
 def _journal(file: Path) -> BaseStorage:
-    # Optuna's own lock is a file that a killed process leaves behind. Ours holds the file: that of a thread will do.
+    # Instead of Optuna's own lock, a file that a killed process leaves behind: `open_storage` has locked the journal.
     backend = JournalFileBackend(str(file), threading.Lock())  # type: ignore[arg-type]
-    # Half a record at the end is what a kill or a full disk leaves. Optuna would never read past it.
+    # A kill or a full disk leaves half a record at the end, which Optuna would never read past.
     lines = file.read_bytes().splitlines(keepends=True)
     lines = [line for line in lines if line.endswith(b"\n")]
     try:
         records = [json.loads(line) for line in lines]
         ended = {record["trial_id"] for record in records if "trial_id" in record and record.get("state") in _ENDED}
-        # Of a trial that was running only its beginning stays: it is drawn and trained again, as if for the first time.
+        # A trial that was running keeps its first record alone, without values: these are drawn and trained again.
         kept = [line for line, record in zip(lines, records, strict=True) if record.get("trial_id") in {None, *ended}]
         with replacing(file) as temporary:
             temporary.write_bytes(b"".join(kept))
         return JournalStorage(backend)
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):  # by replaying records that are no such
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):  # Optuna's, of records that are damaged
         raise UserError(f"{file} is damaged: move it away, and the search begins anew") from None
 
 
@@ -82,7 +82,7 @@ def _database(url: str) -> BaseStorage:
         )
     from sqlalchemy.exc import DBAPIError
 
-    # The driver that the environment has; SQLAlchemy's own choice is another.
+    # Name the driver that the environment has: SQLAlchemy would take another.
     address = url.replace("postgresql://", "postgresql+psycopg2://", 1)
     engine: dict[str, Any] = {"pool_pre_ping": True}  # a server may have closed an idle connection
     if url.startswith("sqlite"):
@@ -104,7 +104,7 @@ def _database(url: str) -> BaseStorage:
     try:
         try:
             return opened()
-        except (DBAPIError, StorageInternalError):  # who opens a new one beside others finds half of its tables
+        except (DBAPIError, StorageInternalError):  # another process is just making the tables of a new database
             time.sleep(2)
             return opened()
     except RuntimeError as error:  # the tables are another Optuna's
@@ -113,7 +113,7 @@ def _database(url: str) -> BaseStorage:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Turn what a database raises into a `UserError` of one line, without the password that its URL may hold."""
+    """Turn an error of a database into a `UserError` of one line, without the password of its URL."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:

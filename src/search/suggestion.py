@@ -1,4 +1,4 @@
-"""Suggest settings for the user's photos, by their number in each class and a few steps that this machine runs."""
+"""Suggest settings for the user's photos, by the number in each class and by timing a few steps on this machine."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,17 +19,17 @@ from src.params.networks import TIMM
 from src.training.losses import Target
 from src.training.step import TrainStep
 
-_STEPS, _LONG = 3, 2.0  # so many are timed, or until so many seconds are over; the first prepares memory
+_STEPS, _LONG = 3, 2.0  # timed steps, or fewer if they take more seconds than this; the first prepares memory
 _PHOTOS = 16  # in a timed step
-_UNEVEN = 3  # times as many images in the largest class as in the smallest
-_LARGER = ("convnext_tiny", "convnext_base")  # of torchvision
+_UNEVEN = 3  # classes are balanced if the largest has this many times the images of the smallest
+_LARGER = ("convnext_tiny", "convnext_base")  # networks of torchvision to try
 
 
 def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
-    """Yield a dotted key, its value now, the one that it should have, and why.
+    """Yield a dotted key, its present value, the suggested one, and why.
 
-    Times are of networks with random pixels and weights, which take as long as others. Raises `UserError` where the
-    photos are not prepared, or where the network is not a pretrained one.
+    Networks are timed with random pixels and weights. Raises `UserError` if the photos are not prepared, or if the
+    network is not a pretrained one.
     """
     dataset, model, train = read_dataset(), params.model, params.train
     if dataset.name != params.data.name:
@@ -83,7 +83,7 @@ def _published(name: str) -> tuple[int, float]:
 
 
 def _untrained(params: Params, name: str, size: int, classes: int) -> tuple[Classifier, Compute, Tensor]:
-    """Return the network with random weights, on the device of the parameters, and photos (N, H, W, 3) of noise."""
+    """Return the network with random weights on the parameters' device, and photos (N, H, W, 3) of noise."""
     compute = device.prepare(params.train, name)
     model = params.model.model_copy(update={"name": name, "weights": "none", "freeze": False, "normalize": "half"})
     image = ImageFormat(height=size, width=size, channels=3, resize="crop")
@@ -92,13 +92,13 @@ def _untrained(params: Params, name: str, size: int, classes: int) -> tuple[Clas
 
 
 def _forward(classifier: Classifier, compute: Compute, pixels: Tensor) -> float:
-    """Return the seconds that the features of one photo take."""
+    """Return the seconds of a forward pass for each photo."""
     with torch.no_grad():
         return _seconds(lambda: classifier.eval()(pixels), compute.device) / len(pixels)
 
 
 def _seconds(call: Callable[[], object], on: torch.device) -> float:
-    """Return the seconds that a call takes on a device: the shortest of a few, since other programs may work too."""
+    """Return the seconds that a call takes on a device: the least of a few, since other programs may run too."""
     times: list[float] = []
     while len(times) < _STEPS and sum(times) < _LONG:
         started = time.perf_counter()

@@ -1,9 +1,10 @@
-"""The trials of a study: which comes next, what its epochs say, and how it ended.
+"""Ask Optuna for trials, and record their epochs and how they end.
 
-In a journal one process has the study for itself: a trial that was running when everything was killed is run again
-under its own number, and with one worker the table is the same wherever that happened. In a database several processes
-ask for trials; each says by heartbeats that it lives, and Optuna queues the trials of a dead one again, under new
-numbers.
+A journal belongs to one process. A trial that was running when the process was killed is run again under its own
+number, so that with one worker the table is the same wherever the search was killed.
+
+A database is shared by several processes. Each shows by heartbeats that it is alive, and Optuna queues the trials of a
+dead one again, under new numbers.
 """
 
 import time
@@ -33,13 +34,13 @@ _ENDS = {name: state for state, name in STATES.items()}
 class _Running:
     trial: optuna.Trial
     seed: int
-    reported: int = 0  # epochs that the storage knows
-    pruned: bool = False  # at the last of them
+    reported: int = 0  # epochs that were reported to Optuna
+    pruned: bool = False  # at the last of these
     epochs: list[Epoch] = field(default_factory=list)
 
 
 class Trials:
-    """A plan's trials as one process sees them. shared: others may work on them too."""
+    """Run the trials of a plan in one process. shared: other processes may run some of them too."""
 
     def __init__(self, storage: BaseStorage, plan: Plan, *, shared: bool) -> None:
         self._storage, self._plan, self._shared = storage, plan, shared
@@ -51,9 +52,10 @@ class Trials:
         running = [] if shared else [trial for trial in self.all() if trial.state == TrialState.RUNNING]
         self._interrupted = [trial.number for trial in running]
         self._beaten = time.monotonic()
+        self._seen: set[int] = set()  # trials that other processes run
 
     def all(self) -> list[FrozenTrial]:
-        """Return the plan's trials, up to its count. One that was queued again stands in the place of the first."""
+        """Return the plan's trials, up to its count. One that was queued again replaces the first attempt."""
         trials = self._study.get_trials(deepcopy=False)
         replaced = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
         current = [trial for trial in trials if trial.number not in replaced]
@@ -67,7 +69,7 @@ class Trials:
         return len(self.finished()) == self._plan.count
 
     def next(self) -> Task | None:
-        """Return the training of the next trial; None where none is left, or others run what is left."""
+        """Return the training of the next trial; None if none is left for this process."""
         if self._interrupted:
             number = self._interrupted.pop(0)
         else:
@@ -75,9 +77,9 @@ class Trials:
             if len(trials) == self._plan.count and all(trial.state != TrialState.WAITING for trial in trials):
                 return None
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Heartbeat of storage")  # it wants `Study.optimize`; we beat below
+                warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
                 asked = self._study.ask()
-            self._beat(asked)  # at once: nobody ever runs the trial again of a process that died before the first beat
+            self._beat(asked)
             number = asked.number
         every = self._study.get_trials(deepcopy=False)
         place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
@@ -87,12 +89,12 @@ class Trials:
         self._running[number] = _Running(trial, self._plan.training(values)[1])
         try:
             return self._plan.task(number, values)
-        except UserError as fault:  # where the space has more combinations than were checked before
+        except UserError as fault:  # of a combination beyond those that were checked before the search
             self.finish(number, Outcome("failed", reason=str(fault)))
             return self.next()
 
     def stops(self, task: Task, epoch: Epoch) -> bool:
-        """Record an epoch, unless a worker that died has said it before, and return whether its trial ends here."""
+        """Record an epoch, unless a worker that died has reported it before; return whether the trial ends here."""
         running = self._running[task.number]
         running.epochs[epoch.number - 1 :] = [epoch]
         if len(self._plan.objectives) == 1 and epoch.number > running.reported:
@@ -105,7 +107,7 @@ class Trials:
         return running.pruned and epoch.number == running.reported
 
     def finish(self, number: int, outcome: Outcome) -> None:
-        """Record how a trial ended, unless another process has run it meanwhile."""
+        """Record how a trial ended, unless another process has run it in the meantime."""
         running = self._running.pop(number)
         epochs = running.epochs
         result = {
@@ -123,15 +125,21 @@ class Trials:
             self._study.tell(running.trial, values, _ENDS[outcome.state], skip_if_finished=True)
 
     def tick(self) -> None:
-        """Say that this process lives, and queue again what dead ones ran."""
+        """Send heartbeats, and queue the trials of dead processes again."""
         if self._shared and time.monotonic() - self._beaten > BEAT:
             for running in self._running.values():
                 self._beat(running.trial)
+            # Optuna never queues a trial again that had no heartbeat, as of a process that died in `next`. So each
+            # trial of another process gets one from here.
+            for trial in self.all():
+                if trial.state == TrialState.RUNNING and trial.number not in self._running.keys() | self._seen:
+                    self._beat(trial)
+                    self._seen.add(trial.number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 fail_stale_trials(self._study)
             self._beaten = time.monotonic()
 
-    def _beat(self, trial: optuna.Trial) -> None:
+    def _beat(self, trial: optuna.Trial | FrozenTrial) -> None:
         if self._shared:
             self._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A process that trains what comes through its pipe, as the stage train would: the same `Trainer`, data and seeds."""
+"""Train in a process of its own what comes through a pipe, with the `Trainer` of the stage train."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from src.params import Params
 from src.search.messages import Outcome, Task
 from src.training.trainer import Trainer, Training
 
-_DEVICE_LOST = 3  # exit code; whoever is asked for the device again in this process would only raise again
+_DEVICE_LOST = 3  # exit code
 
 
 def work(
@@ -28,10 +28,10 @@ def work(
     splits: Sequence[SplitName],
     measure: Callable[[Trainer, Training], Mapping[str, Any]],
 ) -> None:
-    """Train until the process is ended. Device and data are prepared by `params`, once for all trainings."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, and is the parent's matter
+    """Train until the process is killed. Device and data are prepared once, by `params`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
+    tqdm.set_lock(threading.RLock())  # its own lock is a semaphore, which a killed process leaves behind
     try:
         trainer = Trainer(params.model, params.train, *splits)
     except (UserError, OSError) as fault:
@@ -46,11 +46,10 @@ def work(
 def _train(
     trainer: Trainer, task: Task, pipe: Connection, measure: Callable[[Trainer, Training], Mapping[str, Any]]
 ) -> Outcome:
-    """Train to the end, or until told to stop.
+    """Train to the end, or until the search stops it.
 
-    What a training may raise (a loss that is not finite, too little memory, a network too deep for its images) is an
-    outcome; torch says most of it with `RuntimeError`. Any other error of the accelerator ends the process: nothing
-    can be computed there any more.
+    A loss that is not finite, too little memory or a network that does not fit its images is an outcome; torch raises
+    `RuntimeError` for most of them. Another error of the accelerator ends the process, which cannot use it any more.
     """
     try:
         training = trainer.start(task.model, task.train, task.seed)
@@ -65,7 +64,7 @@ def _train(
         if isinstance(error, torch.AcceleratorError) and not memory:
             lost = str(error).partition("\n")[0]
             print(f"warning: a worker lost its device: {lost}", file=sys.stderr, flush=True)
-            os._exit(_DEVICE_LOST)  # at once: what clears up would ask the device again
+            os._exit(_DEVICE_LOST)  # at once: cleaning up would use the device again
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         return Outcome("failed", reason=reason, out_of_memory=memory)
 
@@ -74,4 +73,4 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    os._exit(0)  # nobody is left to say anything to
+    os._exit(0)

@@ -1,8 +1,6 @@
-"""Processes that train, each on a GPU of its own where there are GPUs.
+"""Start processes that train, each on a GPU if there are GPUs, and replace those that die.
 
-One that dies is replaced, and its training sent again.
-
-The process that starts them imports no torch; the other end of the pipe is `src.search.worker`.
+This process imports no torch. The other end of the pipe is `src.search.worker`.
 """
 
 import multiprocessing
@@ -26,9 +24,9 @@ from src.params import Params, Train
 from src.search.messages import Outcome, Task
 from src.training.results import Epoch
 
-ATTEMPTS = 5  # of a training whose worker dies; it is probably what kills them
-_LOOK = 1.0  # seconds after which `train` looks up even if no worker says anything
-_BAD_STARTS = 20  # workers in a row that are killed before they can train: there is no room for them
+ATTEMPTS = 5  # of a training whose workers die: it probably kills them
+_LOOK = 1.0  # seconds that `train` waits for a message
+_BAD_STARTS = 20  # so many workers in a row that die before they train have no memory
 FAULT = 1  # exit code of a worker with a traceback
 
 
@@ -40,25 +38,25 @@ class _Worker:
     ready: bool = False
 
     def send(self, message: Task | bool) -> None:
-        with suppress(BrokenPipeError):  # it is dead, which the next look at the pipe says
+        with suppress(BrokenPipeError):  # it is dead, which `train` finds when it reads the pipe
             self.pipe.send(message)
 
 
 def visible_gpus(train: Train) -> list[str]:
-    """Return the GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them; none on other machines."""
+    """Return the GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them."""
     if train.device not in ("auto", "cuda") or (train.deterministic == "portable" and portable.available()):
         return []
-    import torch  # seconds, which only who may have GPUs pays
+    import torch  # takes seconds
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
 
 
 class Workers:
-    """Up to `count` processes, started when there is work for them and ended with the block.
+    """Run trainings in up to `count` processes, which start when there is work and end with the block.
 
-    measure: a function of a module, given trainer and training when its epochs are over, whose result comes back as
-    `Outcome.measured`. per_gpu: so many share a GPU. count: None for one on each GPU (times `per_gpu`), else one.
+    measure: called with trainer and training after the last epoch; returns `Outcome.measured`. count: None for
+    `per_gpu` processes on each GPU, or one without GPUs.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class Workers:
         self.gpus = visible_gpus(params.train)
         self.count = count or max(1, len(self.gpus) * per_gpu)
         train = params.train
-        if train.threads == "auto":  # is for a process alone: these share the processors
+        if train.threads == "auto":  # which is made for a single process
             threads = max(1, cpu_threads(train, params.model.name) // self.count)
             train = train.model_copy(update={"threads": threads})
         self._params = params.model_copy(update={"train": train})
@@ -88,7 +86,7 @@ class Workers:
             self._end(place)
 
     def widen(self, most: int) -> None:
-        """Allow up to `most` processes, as far as there are processors for their threads; on GPUs nothing changes."""
+        """Without GPUs, allow up to `most` processes, if there are processors for their threads."""
         if not self.gpus:
             threads = cpu_threads(self._params.train, self._params.model.name)
             self.count = max(self.count, min(most, processors() // threads))
@@ -99,10 +97,10 @@ class Workers:
         stops: Callable[[Task, Epoch], bool] = lambda *_: False,
         tick: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Task, Outcome]]:
-        """Yield each training with its outcome, until `next_task` has none and none goes on.
+        """Yield each training with its outcome, until `next_task` returns None and no training is left.
 
-        stops: told every epoch, and says whether the training stops there. tick: called about once a second. Raises
-        `UserError` where the workers cannot work at all.
+        stops: called with every epoch; returns whether the training stops there. tick: called about once a second.
+        Raises `UserError` if the workers cannot work at all.
         """
         deaths: Counter[int] = Counter()
         again: list[Task] = []
@@ -142,7 +140,7 @@ class Workers:
                     worker.send(stops(task, message))
                 elif isinstance(message, Outcome):
                     worker.task = None
-                    if message.out_of_memory:  # all of it is given back to the others
+                    if message.out_of_memory:  # its process gives all memory back
                         self._end(place)
                     yield task, message
                 elif isinstance(message, Exception):
@@ -156,7 +154,7 @@ class Workers:
         arguments = (gpu, self.count == 1, theirs, self._params, self._splits, self._measure)
         process = multiprocessing.get_context("spawn").Process(target=_work, args=arguments, daemon=True)
         process.start()
-        theirs.close()  # or its end would never be seen here
+        theirs.close()  # else the pipe would not end with the process
         return _Worker(process, ours)
 
     def _died(self, worker: _Worker) -> None:
@@ -179,7 +177,7 @@ class Workers:
 
 
 def _work(gpu: str | None, bars: bool, *arguments: Any) -> None:
-    """Become a worker: with one GPU to be seen, and with progress bars or not, which torch and tqdm read early."""
+    """Become a worker that sees one GPU and shows progress bars or not: torch and tqdm read both when imported."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     if not bars:

@@ -1,7 +1,7 @@
-"""Paired tests and intervals of two models that answered the same images, and Welch's test: arrays in, numbers out.
+"""Test and estimate differences: of two models that answered the same images, and of two means.
 
-A difference is always second minus first. Images are `broken` that only the first model has right, and `fixed` that
-only the second has right.
+A difference is always second minus first. Only the first model is right on `broken` images, only the second on `fixed`
+ones.
 """
 
 import warnings
@@ -15,10 +15,9 @@ from scipy.sparse import csr_array
 from src.stats.intervals import LEVEL, Floats
 from src.stats.macro_f1 import class_counts, macro_f1, total
 
-FEW = 10  # images of a class, below which the interval of macro F1 is too narrow
+FEW = 10  # with fewer images of a class the interval of macro F1 is too narrow
 SWAPS = 10_000
-SEED = 0
-_AT_ONCE = 2_000_000  # bounds memory: 16 MB of draws, and a few times that of sums
+_AT_ONCE = 2_000_000  # draws, 16 MB; sums take a few times that
 
 
 def mcnemar(broken: int, fixed: int) -> float:
@@ -30,8 +29,8 @@ def mcnemar(broken: int, fixed: int) -> float:
 
 
 def accuracy_score(broken: Floats | int, fixed: Floats | int, images: int, delta: float) -> Floats:
-    """Return Tango's score statistic, elementwise: standard normal where `delta` is the true difference of accuracy."""
-    # The most likely share of broken images, were the difference delta, solves a quadratic equation.
+    """Return Tango's score statistic, elementwise: standard normal if `delta` is the true difference of accuracy."""
+    # The most likely share of broken images, given delta, solves a quadratic equation.
     b = -fixed - broken + (2 * images - fixed + broken) * delta
     c = -broken * delta * (1 - delta)
     share = (np.sqrt(np.maximum(b**2 - 8 * images * c, 0)) - b) / (4 * images)
@@ -40,9 +39,9 @@ def accuracy_score(broken: Floats | int, fixed: Floats | int, images: int, delta
 
 
 def accuracy_interval(broken: int, fixed: int, images: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return the score interval of the difference of two accuracies.
+    """Return the score interval of the difference of two accuracies: the differences that the score test accepts.
 
-    Unlike the textbook one it is not empty where no image changed sides, and keeps its level for few images.
+    Unlike the textbook's, it is not empty if no image changed sides, and keeps its level for few images.
     T. Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
     design", Statistics in Medicine 17 (1998).
     """
@@ -50,29 +49,26 @@ def accuracy_interval(broken: int, fixed: int, images: int, level: float = LEVEL
     difference = (fixed - broken) / images
 
     def end(sign: int) -> float:
+        def above_zero_where_accepted(delta: float) -> float:
+            return sign * float(accuracy_score(broken, fixed, images, delta)) + z
+
         if sign * difference == 1:
             return difference
-        start, reach = difference + sign * 1e-12, sign * (1 - 1e-12)
-        rejects = lambda delta: sign * float(accuracy_score(broken, fixed, images, delta)) + z  # noqa: E731
-        return float(optimize.brentq(rejects, start, reach, xtol=1e-12))
+        start, last = difference + sign * 1e-12, sign * (1 - 1e-12)
+        return float(optimize.brentq(above_zero_where_accepted, start, last, xtol=1e-12))
 
     return end(-1), end(1)
 
 
-def swap_test(
-    first: csr_array,
-    second: csr_array,
-    statistic: Callable[[Floats], Floats],
-    swaps: int = SWAPS,
-    seed: int = SEED,
-) -> Floats:
-    """Return two-sided p-values (M,) of "it does not matter which model gave which answer", by random swaps.
+def swap_test(first: csr_array, second: csr_array, statistic: Callable[[Floats], Floats], swaps: int = SWAPS) -> Floats:
+    """Return two-sided p-values (M,) of the hypothesis that both models answer alike, by random swaps.
 
-    `first` and `second` (N, F) hold what each model's answer to each of N images adds to F sums; `statistic` turns sums
-    (R, F) into values (R, M). Each of the `swaps` draws exchanges the two answers of every image with probability ½;
-    p counts the draws whose difference is at least as large as the real one, which itself counts as one of them
-    (B. Phipson and G. K. Smyth, "Permutation p-values should never be zero", 2010). Only images on which the models
-    differ can change anything, and only those are drawn.
+    first, second: what each model's answer to each of N images adds to F sums (N, F). statistic: turns sums (R, F) into
+    M values of each (R, M).
+
+    Each swap exchanges the two answers of every image with probability ½. p is the share of swaps whose difference is
+    at least as large as the real one. The real one counts as a swap, so that p is never 0 (B. Phipson and G. K. Smyth,
+    "Permutation p-values should never be zero", 2010). Images with equal answers change nothing and are left out.
 
     E. W. Noreen, "Computer-intensive methods for testing hypotheses" (1989), approximate randomization.
     """
@@ -81,16 +77,16 @@ def swap_test(
     change = change[np.diff(change.indptr) > 0]
     start, goal = total(first), total(second)
     observed = (statistic(goal) - statistic(start))[0]
-    # Equal differences must not count as smaller because their sums were added in another order.
+    # Sums that are added in another order differ in the last bits: such differences are equal.
     threshold = np.abs(observed) * (1 - 1e-9) - 1e-12
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(0)
     images = change.shape[0]
     transposed = change.T.tocsr()  # (F, images that differ)
     at_once = max(1, _AT_ONCE // max(change.shape))
     extreme = np.ones(len(observed))
     for done in range(0, swaps, at_once):
         rows = min(at_once, swaps - done)
-        # Four bytes are drawn at a time: whole ones for each swap, so that how many are drawn at once does not matter.
+        # Four bytes are drawn at a time. By a multiple of four for each swap, results do not depend on `rows`.
         bits = np.unpackbits(np.frombuffer(draw.bytes(rows * 4 * ((images + 31) // 32)), dtype=np.uint8))
         swapped = bits.reshape(rows, -1)[:, :images].astype(np.float64)
         moved = (transposed @ swapped.T).T
@@ -99,20 +95,21 @@ def swap_test(
 
 
 def macro_f1_interval(
-    labels: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp], level: float = LEVEL
+    labels: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> tuple[float, float]:
-    """Return an interval of the difference of macro F1 of two models' predictions (N,) of the same labels (N,).
+    """Return a 95 % interval of the difference of macro F1 of two models' predictions (N,) of the same labels (N,).
 
-    Normal, with the infinitesimal jackknife's standard error: how much each image moves the difference, squared and
-    added up (B. Efron, "The jackknife, the bootstrap and other resampling plans" (1982), chapter 6). For that error
-    alone four images are added, spread over the classes as the labels are: one that both models have right, one broken,
-    one fixed, one that both have wrong. Without them it is zero where no image changed sides. (For accuracies half as
-    many do: A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions", Statistics
-    in Medicine 24 (2005).) With fewer than about `FEW` images of a class it is too narrow (`benchmarks.verdicts`).
+    It is normal, with the standard error of the infinitesimal jackknife: the influence of each image on the difference,
+    squared and summed (B. Efron, "The jackknife, the bootstrap and other resampling plans" (1982), chapter 6).
+
+    The error would be zero if no image changed sides. So four images are added for it, spread over the classes as the
+    labels are: both models right, broken, fixed, both wrong. (For accuracies two are enough: A. Agresti and Y. Min,
+    "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005).) With
+    fewer than about `FEW` images of a class the interval is too narrow (`benchmarks.verdicts`).
     """
     classes = int(max(labels.max(), first.max(), second.max())) + 1
     weights = np.concatenate([np.ones(len(labels)), np.tile(np.bincount(labels, minlength=classes) / len(labels), 4)])
-    right, wrong = np.arange(classes), np.full(classes, classes)  # a wrong answer of an added image is no class at all
+    right, wrong = np.arange(classes), np.full(classes, classes)  # wrong answers of added images are no class at all
     all_labels = np.concatenate([labels, right, right, right, right])
 
     def influence(predicted: NDArray[np.intp]) -> Floats:
@@ -128,23 +125,23 @@ def macro_f1_interval(
 
     pull = influence(np.concatenate([first, right, right, wrong, wrong]))
     push = influence(np.concatenate([second, right, wrong, right, wrong]))
-    half = float(stats.norm.ppf((1 + level) / 2)) * float(np.sqrt((weights * (push - pull) ** 2).sum()))
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * float(np.sqrt((weights * (push - pull) ** 2).sum()))
     before, after = (macro_f1(total(class_counts(labels, each, classes))).item() for each in (first, second))
     difference = after - before
     return max(-1, difference - half), min(1, difference + half)
 
 
 def welch(first: Floats, second: Floats, level: float = LEVEL) -> tuple[float, float, float]:
-    """Return p-value and interval of the difference of two means, spreads unequal.
+    """Return p-value and interval of the difference of two means whose spreads may differ.
 
-    All are NaN where there is nothing to test with: fewer than two values on a side, or no spread on either, by which a
-    difference could be judged. B. L. Welch, "The generalization of Student's problem when several different population
-    variances are involved", Biometrika 34 (1947).
+    All are NaN if a side has fewer than two values, or if neither side has any spread.
+    B. L. Welch, "The generalization of Student's problem when several different population variances are involved",
+    Biometrika 34 (1947).
     """
     if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
         return np.nan, np.nan, np.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal up to rounding on one side: no loss in the p-value
+        warnings.simplefilter("ignore", RuntimeWarning)  # values of a side that are nearly equal: harmless
         result = stats.ttest_ind(second, first, equal_var=False)
     interval = result.confidence_interval(level)
     return float(result.pvalue), float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""Verdicts on two models that answered the same images: arrays in, words and numbers out."""
+"""Judge which of two models is better by their answers to the same images, and what so many images can show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from src.stats.macro_f1 import class_counts, macro_f1, total
 from src.stats.paired import accuracy_interval, accuracy_score, macro_f1_interval, mcnemar, swap_test
 
 ALPHA = 1 - LEVEL
-EQUIVALENCE_LEVEL = 0.9  # of the interval that answers two one-sided tests at 5 %
+EQUIVALENCE_LEVEL = 0.9  # an interval at this level is two one-sided tests at 5 %
 POWER = 0.8
 
 Verdict = Literal["worse", "better", "equivalent", "no evidence"]
@@ -23,16 +23,16 @@ Verdict = Literal["worse", "better", "equivalent", "no evidence"]
 
 @dataclass(frozen=True)
 class Difference:
-    """Hold a metric of both models; `difference` is head − base."""
+    """Hold a metric of both models."""
 
     name: str
     base: float
     head: float
-    difference: float
-    low: float | None  # 95 %, not adjusted for the other metrics; None: one image has no spread
+    difference: float  # head − base
+    low: float | None  # ends of its 95 % interval, not adjusted for the other metrics; None for a single image
     high: float | None
     p: float
-    adjusted: float  # Holm, over the three
+    adjusted: float  # p by Holm, over the three metrics
     verdict: Literal["worse", "better", "no evidence"]
 
 
@@ -46,7 +46,7 @@ class Judgement:
     differences: tuple[Difference, ...]  # accuracy, log loss, macro F1
     equivalence: tuple[float, float]  # 90 % interval of the difference of accuracy
     margin: float
-    smallest: float | None  # the smallest difference of accuracy that could have been called real; None: there is none
+    smallest: float | None  # the smallest difference of accuracy that could have been significant; None: none could
 
 
 def judge(
@@ -55,8 +55,9 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """Judge the predictions (N,) and losses (N,) of two models; `margin` is a share of 1.
 
-    Worse where one of accuracy, log loss and macro F1 is significantly worse (Holm over the three, 5 %), else better
-    where one is better, else equivalent where the 90 % interval of the difference of accuracy lies inside ±margin.
+    The verdict is worse if accuracy, log loss or macro F1 is significantly worse (5 %, Holm over the three). Else it is
+    better if one of them is significantly better. Else it is equivalent if the 90 % interval of the difference of
+    accuracy lies inside ±margin.
     """
     images, classes = len(labels), int(max(labels.max(), *(each.max() for each in predicted))) + 1
     was, now = (each == labels for each in predicted)
@@ -108,21 +109,19 @@ def judge(
 
 
 def verdict(p: float, gain: float) -> Literal["worse", "better", "no evidence"]:
-    """Return what a test at `ALPHA` says of a gain, which is above 0 where the second model is better."""
+    """Return the verdict of a test at `ALPHA`. A gain above 0 means that the second model is better."""
     if p > ALPHA:
         return "no evidence"
     return "better" if gain > 0 else "worse"
 
 
 def without_evidence(equivalence: tuple[float, float], margin: float) -> Literal["equivalent", "no evidence"]:
-    """Return what the 90 % interval of a difference says that no test called real."""
+    """Return the verdict on a difference that is not significant, by its 90 % interval."""
     return "equivalent" if -margin < equivalence[0] and equivalence[1] < margin else "no evidence"
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
-    """Return p-values adjusted for having asked several questions at once: each may be held against `ALPHA`.
-
-    NaN stays, and counts as a question that found nothing.
+    """Adjust p-values for the number of tests, so that each can be compared with `ALPHA`. NaN counts as a p of 1.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
     """
@@ -135,7 +134,7 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def holm_level(others: Sequence[float]) -> float:
-    """Return the level that Holm's procedure holds one more p-value against, beside those of the `others`."""
+    """Return the level with which Holm's procedure compares one more p-value, beside the p-values of others."""
     for rank, p in enumerate(sorted(others)):
         level = ALPHA / (len(others) + 1 - rank)
         if p > level:
@@ -144,29 +143,32 @@ def holm_level(others: Sequence[float]) -> float:
 
 
 def smallest_difference(flips: int, images: int, level: float) -> float | None:
-    """Return the smallest difference of accuracy that McNemar's test could have called real; None where none could.
+    """Return the smallest difference of accuracy that McNemar's test could have found significant, None if none.
 
-    It takes as many changed answers as there were. If even all of them in one direction would not be significant, it
-    takes the fewest that are: n of them give p = 2^(1 − n).
+    flips: how many images changed sides. If so few could not be significant even in one direction, assume the fewest
+    that could: n of them give p = 2^(1 − n).
     """
     flips = max(flips, ceil(1 - log2(level)))
     if flips > images:
         return None
-    larger = np.arange((flips + 1) // 2, flips + 1)  # of the flips, those on the larger side
-    real = 2 * stats.binom.cdf(flips - larger, flips, 0.5) <= level
-    return float(2 * larger[real.argmax()] - flips) / images
+    larger = np.arange((flips + 1) // 2, flips + 1)  # flips in the more frequent direction
+    significant = 2 * stats.binom.cdf(flips - larger, flips, 0.5) <= level
+    return float(2 * larger[significant.argmax()] - flips) / images
 
 
 def power_of_margin(share: float, images: int, margin: float) -> float:
-    """Return how probably so many images show that an equally good model is not worse by `margin` or more.
+    """Return the probability that so many images show of an equally good model that it is not worse by `margin`.
 
-    `share` of the images change sides, half of them each way. Exact, by the binomial distributions of how many do and
-    how many of those are broken, for the interval that decides: the lower end of Tango's at 90 % lies above −margin.
+    share: of the images that change sides, half of them each way. It is shown if the lower end of Tango's 90 % interval
+    lies above −margin. The probability is exact: over the binomial numbers of flips, and of broken images among them.
     """
     z = float(stats.norm.ppf((1 + EQUIVALENCE_LEVEL) / 2))
     few, many = stats.binom.interval(1 - 1e-9, images, share)
     flips = np.arange(few, many + 1)
-    low, high = np.full(len(flips), -1.0), flips + 1  # broken images: shown with `low`, not with `high`
+    low, high = (
+        np.full(len(flips), -1.0),
+        flips + 1,
+    )  # by bisection: with `low` broken images it is shown, with `high` not
     while (high - low > 1).any():
         middle = np.floor((low + high) / 2)
         shown = accuracy_score(middle, flips - middle, images, -margin) > z
@@ -175,12 +177,11 @@ def power_of_margin(share: float, images: int, margin: float) -> float:
 
 
 def images_for_margin(flips: int, images: int, margin: float) -> int:
-    """Return from how many images on `power_of_margin` is at least 80 %, with the share of flips that was seen here.
+    """Return from how many images on `power_of_margin` is at least 80 %, if flips stay as frequent as they were here.
 
-    One flip is assumed where none was seen: that none ever happens would be too much to conclude. The power rises in
-    teeth, so that a few more images may have less. Therefore it is computed at 200 counts up to three times the usual
-    approximation, which promises too much where few images change sides (J.-M. Nam, "Establishing equivalence of two
-    treatments and sample size requirements in matched-pairs design", Biometrics 53 (1997)).
+    Without any flip, one is assumed. The usual approximation is too optimistic if few images change sides (J.-M. Nam,
+    "Establishing equivalence of two treatments and sample size requirements in matched-pairs design", Biometrics 53
+    (1997)). So the power is computed, at 200 counts around it: a few more images can have less power.
     """
     share = max(flips, 1) / images
     z, power = float(stats.norm.ppf(LEVEL)), float(stats.norm.ppf(POWER))

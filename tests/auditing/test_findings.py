@@ -1,4 +1,4 @@
-"""Wrong labels, strangers and shortcuts are found where they were put, and not where there are none."""
+"""Wrong labels, images unlike all others and shortcuts are found if there are some, and only then."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ CLASSES = ["ant", "bee", "cow"]
 
 
 def features(count: int, distance: float = 4.0, size: int = 20) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Points around the centres of three classes, and their labels."""
+    """Return points around the centres of three classes, and their labels."""
     labels = np.arange(count) % 3
     points = np.random.default_rng(0).normal(size=(count, size))
     points[:, :3] += distance * np.eye(3)[labels]
@@ -46,7 +46,7 @@ def test_right_labels_are_left_alone() -> None:
 
 
 def test_what_belongs_together_is_not_learned_from_each_other() -> None:
-    """Every image twice, with the same random label: who learned one copy would know the label of the other."""
+    """Each image is there twice, with the same random label, which a model could learn from the other copy."""
     points, _ = features(120, distance=0, size=200)
     given = np.random.default_rng(1).integers(0, 3, 120)
     twice, labels = np.concatenate([points, points]), np.concatenate([given, given])
@@ -129,7 +129,7 @@ def test_suggestions_are_corrections_and_strangers_come_last() -> None:
 
 
 def test_brightness_size_and_format_that_tell_the_class_are_shortcuts(root: Path) -> None:
-    """Ants are dark, and come as larger files of another kind; their aspect ratio is that of bees."""
+    """Ants are darker, larger and in another format than bees, with the same aspect ratio."""
     labels = np.arange(60) % 2
     images = np.random.default_rng(0).integers(0, 100, (60, 6, 6, 3), np.uint8) + (120 * labels[:, None, None, None])
     files = {}

@@ -1,4 +1,4 @@
-"""The command that audits the data: flipped labels are suggested, accepted, applied; test images stay closed."""
+"""The audit: wrong labels are suggested, accepted and applied; test images are opened on demand alone."""
 
 import csv
 import shutil
@@ -23,7 +23,7 @@ WRONG = {"light/3&.png", "light/8.png", "dark/20.png"}
 
 @pytest.fixture
 def photos(root: Path) -> Path:
-    """Dark and light photos, of which three lie in the wrong folder, and one is a copy of another."""
+    """Prepare dark and light photos: three are in the wrong folder, and one is a copy of another."""
     random = np.random.default_rng(0)
     files = {}
     for name in ("dark", "light"):

@@ -1,4 +1,4 @@
-"""Photos in, classes out: real files, a real network; and models of MLflow's store."""
+"""Classify real files by a real network, from a file and from MLflow's store."""
 
 import csv
 import io
@@ -35,13 +35,13 @@ def _folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photo(number: int, width: int = 40, height: int = 30, mode: str = "RGB") -> bytes:
-    """A JPEG like no other."""
+    """Return another JPEG for each number."""
     return encoded(picture(number, max(width, height), mode).crop((0, 0, width, height)), "JPEG", quality=90)
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
 def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path) -> None:
-    """Of many sizes and modes, one rotated by EXIF: compared byte by byte with data/prepared."""
+    """Photos of many sizes and modes are equal to those in data/prepared, byte by byte."""
     rotated = Image.Exif()
     rotated[0x0112] = 6
     files = {f"cat.{number}.jpg": photo(number, 40 + number, 33) for number in range(9)}
@@ -79,7 +79,7 @@ def test_a_table_and_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 def test_what_remains_possible_at_a_coverage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of an image like none that was trained on, no class remains."""
+    """No class is possible for an image unlike the training images."""
     write_files(tmp_path / "photos", {f"{n}.jpg": photo(n) for n in range(3)})
     calibration = Calibration(temperature=2.0, least={"0.8": 0.9999, "0.95": 0.2, "0.99": 1e-6})
     make_model(COLOUR, ["cat", "dog", "08"], calibration=calibration)
@@ -187,7 +187,7 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
 
 @pytest.fixture
 def champion(tmp_path: Path, empty_store: bytes) -> Store:
-    """models/model.safetensors, logged by a run and registered as models:/photos@champion."""
+    """Log models/model.safetensors in a run, and register it as models:/photos@champion."""
     classifier = make_model(COLOUR, ["cat", "dog", "08"], "cifar_vgg")
     (tmp_path / "mlflow.db").write_bytes(empty_store)
     store = open_store()
@@ -229,7 +229,7 @@ def test_the_champion_gives_the_same_as_the_file(
 def test_nothing_that_a_store_holds_is_run(
     champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, message: str
 ) -> None:
-    """MLflow would import the module that a pickled model names, from the model's own folder, before it refuses it."""
+    """MLflow itself would import a module from the model's folder before it refuses the pickle."""
     (folder,) = (path.parent for path in tmp_path.glob("mlartifacts/**/MLmodel"))
     description = folder / "MLmodel"
     (folder / "code").mkdir()

@@ -44,7 +44,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
-    """A search that has printed a line in which `until` is found."""
+    """Start a search, and return it once a line of its output matches `until`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "src.tune", *arguments], cwd=clone, text=True, start_new_session=True,
@@ -60,14 +60,9 @@ def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
     raise AssertionError("".join(seen))
 
 
-def worker(parent: "subprocess.Popen[str]") -> psutil.Process:
-    children = psutil.Process(parent.pid).children()
-    return next(child for child in children if any("spawn_main" in word for word in child.cmdline()))
-
-
 @pytest.fixture
 def apply(clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Write values that were found into `params.yaml`; what is said of it."""
+    """Write values into `params.yaml`, and return what the command prints."""
     monkeypatch.chdir(clone)
 
     def applied(*trial: int) -> str:
@@ -157,31 +152,22 @@ def test_the_stage_goes_on_with_the_search(clone: Path) -> None:
     git(clone, "checkout", "-q", "params.yaml")
 
 
-def test_workers_lose_no_trial_and_a_failed_one_says_why(clone: Path) -> None:
-    substitute(clone / "params.yaml", "{low: 1.0e-4, high: 1.0e-1, log: true}", "{choices: [1.0e-3, 1.0e+30]}")
-    substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
-    process = search(clone, "--workers", "2", until=r"^trial ")
-    worker(process).kill()
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
-    table = trials(clone)
-    assert table["trial"].tolist() == list(range(6))
-    failed = table[table["state"] == "failed"]
-    assert set(failed["train.optimizer.lr"]) == {1e30}
-    assert failed["reason"].str.contains("loss became").all()
-    assert (table["state"] != "failed").any()
-    git(clone, "checkout", "-q", "params.yaml")
-
-
 def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, apply: Callable[..., str]) -> None:
+    """Two workers train, and some trials fail."""
+    substitute(clone / "params.yaml", "{low: 1.0e-4, high: 1.0e-1, log: true}", "{choices: [1.0e-3, 1.0e+30]}")
     substitute(clone / "params.yaml", "objective: accuracy ", "objective: [accuracy, latency, parameters] ")
     substitute(clone / "params.yaml", "pruner: median ", "pruner: none ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
     names = "model.name: {choices: [cifar_basic, mnist_convnet]}"
     substitute(clone / "params.yaml", "model.dropout: {low: 0.0, high: 0.5}", names)
-    assert "with latency as an objective, the next search may find other trials" in call(clone, *SEARCH)
+    output = call(clone, *SEARCH, "--workers", "2")
+    assert "with 2 workers and latency as an objective, the next search may find other trials" in output
+    table = trials(clone)
+    assert table["trial"].tolist() == list(range(6))
+    failed = table[table["state"] == "failed"]
+    assert set(failed["train.optimizer.lr"]) == {1e30}
+    assert failed["reason"].str.contains("loss became").all()
     best = json.loads((clone / "reports/tuning/best.json").read_text())
-    assert len({entry["parameters"] for entry in best["front"]} | set(trials(clone)["parameters"])) == 2
     number = best["front"][-1]["trial"]
     with pytest.raises(UserError, match=rf"--apply TRIAL: choose one of the Pareto front: .*\b{number}\b"):
         apply()

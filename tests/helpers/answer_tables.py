@@ -11,6 +11,7 @@ from clones import git
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
+from src.core.dvc import output_digest
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
 
@@ -50,14 +51,14 @@ PIPELINE: dict[str, dict[str, Any]] = {
 
 
 def table(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> pandas.DataFrame:
-    """As the pipeline writes it, with the digits of the file."""
+    """Return a table as the pipeline writes it, with the decimals of the file."""
     classes = [f"class {k}" for k in range(logits.shape[1])]
     written = predictions(logits, labels, [f"images/{n:05}.png" for n in range(len(labels))], classes)
     return written.round(6)
 
 
 def answered(images: int, right: float, seed: int, classes: int = 10, labels: int = 0) -> pandas.DataFrame:
-    """A model of about this accuracy; models of other seeds are independent, on the same labels."""
+    """Return the answers of a model of about this accuracy. Other seeds give independent models of the same labels."""
     truth = np.random.default_rng(labels).integers(classes, size=images)
     draw = np.random.default_rng([seed, 1])
     logits = draw.normal(size=(images, classes))
@@ -70,7 +71,7 @@ VALIDATION, TEST = answered(2_000, 0.8, seed=1), answered(500, 0.8, seed=2, labe
 
 
 def with_flips(base: pandas.DataFrame, broken: int, fixed: int) -> pandas.DataFrame:
-    """The first right answers become wrong, the first wrong ones right; all others stay."""
+    """Make the first right answers wrong, and the first wrong ones right."""
     head = base.copy()
     was = (base["label"] == base["prediction"]).to_numpy()
     lost, won = np.flatnonzero(was)[:broken], np.flatnonzero(~was)[:fixed]
@@ -96,7 +97,7 @@ def write(path: Path, content: str | dict[str, Any] | pandas.DataFrame) -> None:
 
 
 def repository(folder: Path) -> Path:
-    """Code and parameters without results, in git."""
+    """Make a git repository with code and parameters, without results."""
     write(folder / "dvc.yaml", {"stages": PIPELINE})
     write(folder / "params.yaml", {
         "seed": 0, "data": {"name": "digits"}, "split": {"seed": 0}, "train": {"lr": 0.01, "epochs": 3},
@@ -122,7 +123,7 @@ def results(
     images: str = "images",
     environment: str = "2.14.1",
 ) -> None:
-    """As `dvc repro` would leave them: files, and a `dvc.lock` of what lies in the folder."""
+    """Write results and `dvc.lock` as `dvc repro` would leave them."""
     accuracies = [float((each["label"] == each["prediction"]).mean()) for each in (validation, test)]
     write(folder / "reports/training.json", {"epochs": 3, "validation_accuracy": accuracies[0], "parameters": 94154})
     write(folder / "reports/metrics.json", {"images": len(test), "accuracy": accuracies[1], "accuracy_ci_low": 0.1})
@@ -157,12 +158,8 @@ def lock(folder: Path) -> None:
 
 def entry(folder: Path, path: str) -> dict[str, Any]:
     place = folder / path
-    if place.is_dir():
-        files = sorted(file for file in place.rglob("*") if file.is_file())
-        listing = [{"md5": md5(file.read_bytes()), "relpath": file.relative_to(place).as_posix()} for file in files]
-        return {"path": path, "hash": "md5", "md5": md5(json.dumps(listing).encode()) + ".dir", "size": 1, "nfiles": 1}
-    content = place.read_bytes() if place.is_file() else b"figures"
-    return {"path": path, "hash": "md5", "md5": md5(content), "size": len(content)}
+    size = place.stat().st_size if place.is_file() else 1
+    return {"path": path, "hash": "md5", "md5": output_digest(place) or md5(b"figures"), "size": size}
 
 
 def md5(content: bytes) -> str:

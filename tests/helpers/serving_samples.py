@@ -1,13 +1,11 @@
 """A server of a small model in a thread of the test, and what is asked of it."""
 
-import importlib.util
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import requests
 import uvicorn
 from prediction_samples import make_model
@@ -18,9 +16,6 @@ from src.prediction.model import Model, load
 from src.prediction.serving import Limits, application
 
 COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
-forms = pytest.mark.skipif(
-    importlib.util.find_spec("python_multipart") is None, reason="python-multipart, which reads forms, is not installed"
-)
 
 
 @contextmanager

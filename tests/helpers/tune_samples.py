@@ -43,14 +43,14 @@ def epoch(number: int, accuracy: float, loss: float = 0.5) -> Epoch:
 
 
 def epochs(task: Task) -> Iterator[Epoch]:
-    """As a training would give them: better by the epoch, and best at the recipe's learning rate."""
+    """Yield epochs that become better, and are best at the recipe's learning rate."""
     for number in range(1, task.train.epochs + 1):
         rate = 1 - abs(math.log10(task.train.optimizer.lr / 0.004)) / 4
         yield epoch(number, rate * (1 - 0.5**number) + 0.001 * task.model.dropout)
 
 
 class SampleWorkers:
-    """Give at once what `Workers` would: one training after the other."""
+    """Stand for `Workers`: give results at once, one training after the other."""
 
     count, gpus = 1, ()
 
@@ -88,7 +88,7 @@ def take(trials: Trials, pause: float = 0.0) -> None:
 
 
 def searched(search: Plan, url: str | None = None) -> list[FrozenTrial]:
-    """The finished trials of a search, in the journal or at a URL."""
+    """Run a search in the journal or at a URL; return its finished trials."""
     with open_storage(search.name, url) as storage:
         trials = Trials(storage, search, shared=url is not None)
         take(trials)

@@ -1,4 +1,4 @@
-"""Workers whose trainings do what their dropout says, in processes of their own that start fast: without torch."""
+"""Workers without torch, which start fast and do what the dropout of a training says."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Maps of what a decision rests on, for networks of which that is known."""
+"""Maps of what a decision rests on, for networks whose decisions are understood."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("root")
 
 
 class OnlyTheCorner(torch.nn.Module):
-    """Class 1 as far as the pixels in the upper left quarter are white."""
+    """Give class 1 the share of white in the upper left quarter."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         white = images[:, :12, :12].float().mean(dim=(1, 2, 3)) / 255
@@ -42,7 +42,7 @@ def test_occlusion_shows_where_a_decision_comes_from() -> None:
 
 
 def test_grad_cam_shows_where_the_features_of_a_class_are() -> None:
-    """Class 0 counts dark pixels, class 1 bright ones: of an image with a bright corner, each has its own place."""
+    """Class 0 counts dark pixels, class 1 bright ones, in an image with a bright corner."""
     convolution, linear = nn.Conv2d(1, 2, 1), nn.Linear(2, 2)
     convolution.load_state_dict({"weight": torch.tensor([-1.0, 1.0])[:, None, None, None], "bias": torch.zeros(2)})
     linear.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
@@ -69,7 +69,7 @@ def test_grad_cam_shows_where_the_features_of_a_class_are() -> None:
     ],
 )
 def test_grad_cam_maps_what_any_network_sees(name: str, size: int) -> None:
-    """Follow an image that is mirrored, also where all weights are frozen."""
+    """The map changes with the mirrored image, also if all weights are frozen."""
     image = image_format(size, size, 3)
     spec = ModelSpec(model=model_section(name), classes=["cat", "dog"], image=image, mean=[0.5] * 3, std=[0.2] * 3)
     classifier = spec.build(seed=0).eval().requires_grad_(False)

@@ -1,6 +1,5 @@
 """Metrics, parameters, data, code and packages that differ, in repositories made by hand."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -55,17 +54,14 @@ def test_parameters_data_packages_and_environment(repo: Path) -> None:
 def test_code_that_stages_use_comes_first(repo: Path) -> None:
     write(repo / "src/a.py", "unused\n")
     write(repo / "src/models/net.py", "layers = 2\nmore = 3\n")
-    (repo / os.fsdecode(b"src/models/caf\xe9.py")).write_text("layers = 2\n")
     (repo / "src/models/layers.py").write_bytes(b"\0binary")
     expected = [
-        {"file": os.fsdecode(b"src/models/caf\xe9.py"), "added": 1, "removed": 0, "stages": ["train"]},
         {"file": "src/models/layers.py", "added": None, "removed": None, "stages": ["train"]},
         {"file": "src/models/net.py", "added": 2, "removed": 1, "stages": ["train"]},
         {"file": "src/a.py", "added": 1, "removed": 0, "stages": []},
     ]
     found = changes.code(at("HEAD"), working_tree())
-    assert sorted(found, key=str) == sorted(expected, key=str)
-    assert found[-1]["file"] == "src/a.py"
+    assert found == expected
     commit(repo, "code")
     assert changes.code(at("HEAD^"), at("HEAD")) == found
 

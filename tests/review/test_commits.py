@@ -10,9 +10,6 @@ import pytest
 from answer_tables import TEST, VALIDATION, answered, commit, results, with_flips, write
 from clones import git, substitute
 
-from src.review.factors import difference
-from src.stats.intervals import wilson
-
 
 def test_each_commit_with_new_answers_is_held_against_the_base(repo: Path, tell: Any) -> None:
     git(repo, "checkout", "-qb", "feature")
@@ -53,7 +50,7 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     assert "at once" not in text
     assert "| old code | 79.85 % (78.04 to 81.55); test 80.40 % | 79.33 % (77.21 to 81.31); test 80.40 % |" in text
     assert "| new code | not run | 89.07 % (87.39 to 90.55); test 80.40 % |" in text
-    assert "- New data with the old code: other images: 1,500 of 2,000 are shared (−0.52 points, 95 % interval " in text
+    assert "- New data with the old code: other images: 1,500 of 2,000 are shared\n" in text
     assert "\n\n**New code with the new data: Better, +9.73 points**\n\n" in text
     assert "- New code with the new data: Better, +9.73 points\n" in text
     assert "- Not run: the old data with the new code (" in text
@@ -89,12 +86,6 @@ def test_all_four_runs_tell_data_from_parameters(repo: Path, tell: Any) -> None:
         ("New code with the new data", "better"),
     ]
     assert "Not run" not in tell()
-
-
-def test_the_difference_of_independent_shares_is_newcombes() -> None:
-    """His first example: 48 of 80 and 56 of 70."""
-    before, after = ([right / images, *map(float, wilson(right, images))] for right, images in ((48, 80), (56, 70)))
-    assert difference(before, after) == pytest.approx([0.2, 0.0524, 0.3339], abs=5e-5)
 
 
 def of_recipe(repo: Path, name: str, answers: pandas.DataFrame, model: str, rate: float = 0.01) -> str:

@@ -1,136 +1,110 @@
 """Commits whose files are damaged: one line, or a note in the place of the value; never a traceback."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from answer_tables import answered, commit, repository, results
+from answer_tables import TEST, VALIDATION, commit, results, with_flips
 
-from src import report
 from src.core import paths
 from src.core.errors import UserError
+from src.review.answers import read_answers
+from src.review.revision import Revision, working_tree
+from src.review.stale import stale
 from src.tracking import history
 from src.tracking.lineage import Lineage, lines
 
-TABLE, OTHER = answered(200, 0.8, seed=1), answered(200, 0.8, seed=2)
-GARBAGE = ["{", "[]", "\xff", "stages: {train: 5}", "<<<<<<< HEAD"]
+ANSWERS = "index,name,label,prediction,label_probability\n0,x,a,b,"
+SHAPES = [
+    (paths.LOCK, "<<<<<<< HEAD"),
+    (paths.LOCK, "stages: {a: {}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: }}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: [c]}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: [{other: data/raw}]}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: [{path: data/raw, size: c}]}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: [{path: data/raw, md5: 1}]}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, outs: [{path: models/model.safetensors, md5: ../../x](y}]}}"),
+    (paths.LOCK, "stages: {a: {cmd: b, params: {params.yaml: [seed]}}}"),
+    (paths.PIPELINE, "stages: {a: 5}"),
+    (paths.PIPELINE, "stages: {1: {cmd: b}}"),
+    (paths.PIPELINE, "stages: {a: {cmd: b, deps: 3}}"),
+    (paths.PIPELINE, 'stages: {a: {cmd: b, deps: ["c\\0"]}}'),
+    (paths.PIPELINE, "stages: {a: {cmd: b, outs: [{}]}}"),
+    (paths.PARAMS, "a: &a [*a]"),
+    (paths.PARAMS, "[]"),
+    (paths.METRICS, "\xff"),
+    (paths.TRAINING, f'{{"parameters": {"9" * 400}}}'),
+    (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}0.5\n<<<<<<< HEAD\n"),
+    (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}word\n"),
+    (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}1.5\n"),
+    (paths.VALIDATION_PREDICTIONS, ANSWERS.replace("\n0", "\n1") + "0.5\n"),  # the first row is missing
+    (paths.VALIDATION_PREDICTIONS, "index,name\n0,a\n"),
+]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(repository(tmp_path))
-    results(tmp_path, TABLE, TABLE, "first model")
-    return tmp_path
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize(("path", "text"), SHAPES, ids=lambda value: str(value)[:40])
+def test_a_damaged_file_is_one_line_that_names_it(path: Path, text: str) -> None:
+    def read(revision: Revision) -> dict[Path, str]:
+        assert revision.params | revision.pipeline | revision.lock | revision.numbers == {}
+        assert revision.json(paths.ENVIRONMENT) == {}
+        assert read_answers(revision, paths.VALIDATION_PREDICTIONS) is None
+        return revision.damaged
+
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=rf"^{path} of the tree (is not|is damaged|has no stages)[^\n]*: [^\n]*$"):
+        read(Revision("the tree", None))
+    ((damaged, reason),) = read(Revision("the tree", None, tolerant=True)).items()
+    assert damaged == path
+    assert "\n" not in reason
 
 
-def spoiled(folder: Path, text: str, *damaged: Path) -> str:
-    """A commit in which these files are damaged; those that lie here are good again."""
-    good = {path: path.read_bytes() for path in damaged}
-    for path in damaged:
+def test_a_damaged_base_is_reported_and_a_damaged_head_refused(repo: Path, tell: Any) -> None:
+    texts = {
+        paths.METRICS: "{",
+        paths.LOCK: "<<<<<<< HEAD",
+        paths.PIPELINE: "stages: {train: 5}",
+        paths.VALIDATION_PREDICTIONS: "\xff",
+    }
+    whole = {path: path.read_bytes() for path in texts}
+    for path, text in texts.items():
         path.write_text(text, encoding="latin-1")
-    made = commit(folder, "damaged")
-    for path, content in good.items():
+    commit(repo, "damaged")
+    for path, content in whole.items():
         path.write_bytes(content)
-    return made
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    found = json.loads(tell("--json"))
+    assert found["validation"]["obstacle"] == f"the base has no {paths.VALIDATION_PREDICTIONS}"
+    assert set(found["base"]["damaged"]) == {path.as_posix() for path in texts}
+    assert found["head"]["damaged"] == {}
+    assert "counts as missing, since it" in tell("--html")
+    paths.METRICS.write_text("{")
+    with pytest.raises(UserError, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
+        tell()
 
 
-@pytest.mark.parametrize("text", GARBAGE)
-def test_an_old_commit_that_is_damaged_is_shown_all_the_same(folder: Path, text: str) -> None:
+def test_without_a_repository_gits_own_reason_is_told(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(repo / "nowhere"))
+    with pytest.raises(UserError, match="git rev-parse: fatal: not a git repository"):
+        tell()
+
+
+def test_stages_that_wait_for_each_other_are_read(repo: Path) -> None:
+    circle = "stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: y, deps: [q], outs: [p]}}"
+    (repo / paths.PIPELINE).write_text(circle)
+    assert set(stale(working_tree())) == {"a", "b"}
+
+
+def test_an_old_commit_that_is_damaged_has_a_lineage_all_the_same(repo: Path) -> None:
     model = history.states()[0].model_md5
-    whole = commit(folder, "whole")
-    damaged = spoiled(folder, text, paths.METRICS, paths.PIPELINE)
-    state = history.state_of(damaged)
+    paths.METRICS.write_text("{")
+    state = history.state_of(commit(repo, "damaged metrics"))
     assert state is not None
-    shown = list(lines(Lineage(model, [state], [])))
-    told = [text for label, text in shown if label == "metrics"]
+    told = [text for label, text in lines(Lineage(model, [state], [])) if label == "metrics"]
     assert any(text.startswith("validation_accuracy 0.") for text in told)
     assert any(text.startswith(f"{paths.METRICS} of the commit cannot be read: ") for text in told)
-    spoiled(folder, text, paths.LOCK)
-    assert {state.commit for state in history.states(model)} == {"", whole}, "a lock that is damaged holds no model"
-
-
-@pytest.mark.parametrize("text", GARBAGE)
-def test_a_report_on_a_base_that_is_damaged_says_so(
-    folder: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = (paths.METRICS, paths.LOCK, paths.PIPELINE, paths.VALIDATION_PREDICTIONS)
-    spoiled(folder, text, *names)
-    results(folder, OTHER, OTHER, "second model")
-    for form in ("--json", "--html"):
-        monkeypatch.setattr(sys, "argv", ["report", form])
-        report.main()
-        out = capsys.readouterr().out
-        if form == "--json":
-            found = json.loads(out)
-            assert found["validation"]["obstacle"] == f"the base has no {paths.VALIDATION_PREDICTIONS}"
-            assert found["head"]["damaged"] == {}
-            assert set(found["base"]["damaged"]) >= {path.as_posix() for path in names}
-    assert "counts as missing, since it" in out
-    commit(folder, "head")
-    spoiled(folder, text, paths.METRICS)
-    paths.METRICS.write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
-        report.main()
-
-
-def digits(text: str) -> str:
-    return text.replace("{", '{"parameters": ' + "9" * 400 + ", ", 1)
-
-
-# What its readers do not expect, though all of it can be read.
-SHAPES: dict[str, tuple[Path, Callable[[str], str]]] = {
-    "no command": (paths.LOCK, lambda text: text.replace("    cmd:", "    other:")),
-    "no path": (paths.LOCK, lambda text: text.replace("- path: models/", "- other: models/")),
-    "no outputs": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: }}"),
-    "outputs that are text": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: [c]}}"),
-    "a size in words": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: [{path: data/raw, size: c}]}}"),
-    "a whole number as md5": (paths.LOCK, lambda _: "stages: {a: {cmd: b, outs: [{path: data/raw, md5: 1}]}}"),
-    "a list as parameters": (paths.LOCK, lambda _: "stages: {a: {cmd: b, params: {params.yaml: [seed]}}}"),
-    "a number as inputs": (paths.PIPELINE, lambda _: "stages: {a: {cmd: b, deps: 3}}"),
-    "a zero byte in a path": (paths.PIPELINE, lambda _: 'stages: {a: {cmd: b, deps: ["c\\0"]}}'),
-    "an output without a name": (paths.PIPELINE, lambda _: "stages: {a: {cmd: b, outs: [{}]}}"),
-    "a number as a stage's name": (paths.PIPELINE, lambda _: "stages: {1: {cmd: b}}"),
-    "a list in itself": (paths.PARAMS, lambda text: f"{text}\nzz: &a [*a]\n"),
-    "a map in itself": (paths.PARAMS, lambda text: f"{text}\nzz: &a {{b: *a}}\n"),
-    "many digits of training": (paths.TRAINING, digits),
-    "many digits of a test": (paths.METRICS, digits),
-    "probabilities in words": (
-        paths.VALIDATION_PREDICTIONS,
-        lambda _: "index,name,label,prediction,label_probability\n0,a,b,b,c\n",
-    ),
-}
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_file_of_another_shape_is_named(folder: Path, shape: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path, spoil = SHAPES[shape]
-    spoiled(folder, spoil(path.read_text(encoding="utf-8") if path.exists() else "{}"), path)
-    results(folder, OTHER, OTHER, "second model")
-    commit(folder, "head")
-    if path == paths.PARAMS:
-        with pytest.raises(UserError, match=r"^params.yaml of HEAD~ .*: repair it, since it has the gate [^\n]*$"):
-            reported("HEAD~", "HEAD", capsys)
-    else:
-        found = reported("HEAD~", "HEAD", capsys)
-        assert list(found["base"]["damaged"]) == [path.as_posix()]
-        assert "\n" not in found["base"]["damaged"][path.as_posix()]
-    with pytest.raises(UserError, match=rf"{path} of HEAD~ .* (is not|is damaged|has no stages).*: [^\n]*$"):
-        reported("HEAD", "HEAD~", capsys)
-
-
-def test_stages_that_wait_for_each_other_are_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    circle = "stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: y, deps: [q], outs: [p]}}"
-    spoiled(folder, circle, paths.PIPELINE)
-    assert set(reported("HEAD", "HEAD", capsys)["head"]["stale"]) == {"a", "b"}
-
-
-def reported(base: str, head: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["report", "--json", "--exact", "--base", base, "--head", head])
-        report.main()
-    return dict(json.loads(capsys.readouterr().out))
+    paths.LOCK.write_text("<<<<<<< HEAD")
+    damaged = commit(repo, "damaged lock")
+    assert damaged not in {state.commit for state in history.states(model)}

@@ -1,4 +1,4 @@
-"""What the report finds in two revisions, in repositories made by hand."""
+"""The report's findings in two revisions, in repositories made by hand."""
 
 import json
 import time
@@ -17,18 +17,9 @@ from src.core.files import digest
 from src.evaluation.predictions import kept
 from src.params import load
 from src.review import gather
+from src.review.gate import policy
+from src.review.revision import at
 from src.tracking.identity import recipe_digest
-
-
-def test_a_worse_model_with_other_parameters(repo: Path, tell: Any) -> None:
-    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.1")
-    results(repo, with_flips(VALIDATION, 100, 20), with_flips(TEST, 3, 5), "second model")
-    found = json.loads(tell("--json"))
-    assert (found["verdict"], found["same_model"], found["judged"]) == ("worse", False, 2)
-    accuracy = found["validation"]["comparison"]["differences"][0]
-    assert accuracy["p"] == pytest.approx(stats.binomtest(20, 120).pvalue)
-    assert accuracy["difference"] == pytest.approx(-0.04)
-    assert found["parameters"] == [{"name": "train.lr", "base": "0.01", "head": "0.1", "line": 7}]
 
 
 def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,19 +94,31 @@ def test_what_changes_are_judged_by_is_said_to_change(repo: Path, tell: Any) -> 
     assert "judged by" not in tell(), "others' rules, merged since"
 
 
-def test_a_gate_that_cannot_be_read_is_not_the_heads(repo: Path, tell: Any) -> None:
-    params = repo / "params.yaml"
-    text = params.read_text(encoding="utf-8")
-    for damaged, reason in (
-        (f"{text}<<<<<<<\n", "is not valid YAML"),
-        (text.replace("report:\n  margin: 1.0", "report: 1.0"), "holds no keys below report"),
-        (text.replace("margin: 1.0", "margin:"), r"report\.margin is None: must be a valid number"),
+def test_margin_and_gate_are_the_bases(repo: Path) -> None:
+    """The head's do not replace those of a base whose file cannot be read."""
+    text = (repo / "params.yaml").read_text(encoding="utf-8")
+
+    def by(base: str, head: str = "report: {margin: 0.01, fail_on: never}") -> tuple[float, str]:
+        sides = []
+        for section in (base, head):
+            (repo / "params.yaml").write_text(text.replace("report:\n  margin: 1.0", section), encoding="utf-8")
+            sides.append(at(commit(repo, section)))
+        found = policy(*sides)
+        return found.margin, found.fail_on
+
+    assert by("report: {margin: 1.0, fail_on: worse}") == (1.0, "worse")
+    assert by("report: {margin: 1.0}") == (1.0, "never")
+    assert by("other: 1", "report: {margin: 2.0}") == (2.0, "never")
+    for base, reason in (
+        ("<<<<<<<", "is not valid YAML"),
+        ("report: 1.0", "holds no keys below report"),
+        ("report: {margin: }", r"report\.margin is None: must be a valid number"),
+        ("report: {margin: 1.0, fail_on: sometimes}", r"report\.fail_on is 'sometimes': must be 'never', 'worse' or"),
     ):
-        params.write_text(damaged, encoding="utf-8")
-        commit(repo, "damaged")
-        params.write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match=rf"params\.yaml of main .*{reason}"):
-            tell()
+        with pytest.raises(UserError, match=rf"^params\.yaml of \w{{9}}:? .*{reason}"):
+            by(base)
+    with pytest.raises(UserError, match=r"report\.margin is missing"):
+        by("other: 1", "other: 2")
 
 
 def test_branches_are_compared_with_where_they_branched_off(repo: Path, tell: Any) -> None:
@@ -148,39 +151,38 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     (repo / "dvc.lock").unlink()
     commit(repo, "no lock")
     lock(repo)
-    obstacle = json.loads(tell("--base", "HEAD", "--json"))["test"]["obstacle"]
-    assert obstacle.startswith("dvc.lock of the base has no digest of data/prepared/test, which would show")
+    assert "other images under the same names" in json.loads(tell("--base", "HEAD", "--json"))["test"]["obstacle"]
 
 
 def test_of_more_answers_than_git_keeps_those_are_compared(
     repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.evaluation.predictions.MOST", 1_000)
-    now = kept(with_flips(VALIDATION, 3, 3).iloc[1:])  # the base, which is older, has all
-    results(repo, now, TEST, "second model")
-    found = json.loads(tell("--json"))["validation"]["comparison"]
+    results(repo, kept(VALIDATION), TEST, "first model")
+    commit(repo, "a part of the answers")
+    results(repo, kept(with_flips(VALIDATION, 3, 3).iloc[1:]), TEST, "second model")
+    found = json.loads(tell("--base", "HEAD", "--json"))["validation"]["comparison"]
     assert found["images"] in (999, 1_000)
     assert "removed" not in found["corrected"]
-    assert "images, those whose answers git keeps: " in tell()
+    assert "images, those whose answers git keeps: " in tell("--base", "HEAD")
 
 
 def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
     results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
     write(repo / "data/prepared/validation/images-00000.npy", "at another size")
     lock(repo)
-    found = json.loads(tell("--json"))
-    assert (found["verdict"], found["validation"]["prepared_otherwise"]) == ("equivalent", True)
+    assert json.loads(tell("--json"))["verdict"] == "equivalent"
 
 
 def test_corrections_keep_the_verdict(repo: Path, tell: Any) -> None:
-    """As `data/corrections.csv` leaves them: the source stays, labels and images of validation change."""
+    """Corrections leave the source as it is, and change labels and images of validation."""
     head = with_flips(VALIDATION, 0, 100)
     wrong = head.index[-2:]
     head.loc[wrong, "label"] = "class 0"
     head = head.drop(index=5).reset_index(drop=True).assign(index=range(1_999))
     results(repo, head, TEST, "second model")
     found = json.loads(tell("--json"))
-    assert (found["verdict"], found["validation"]["prepared_otherwise"]) == ("better", False)
+    assert found["verdict"] == "better"
     assert found["test"]["comparison"]["corrected"] == ""
     text = tell()
     assert "## Better" in text
@@ -189,55 +191,9 @@ def test_corrections_keep_the_verdict(repo: Path, tell: Any) -> None:
         "shared images. The base's log loss by a corrected label is not known, and counts as the head's."
     ) in text
     assert "test: " not in text.partition("Cost:")[0]
-    substitute(repo / "params.yaml", "name: digits", "name: digits\n  image_size: 32")
-    lock(repo)
-    assert json.loads(tell("--json"))["validation"]["prepared_otherwise"]
     # Another source under the same names is another set.
     results(repo, head, TEST, "third model", images="other photos")
     assert "other images under the same names" in json.loads(tell("--json"))["validation"]["obstacle"]
-
-
-def test_the_margin_is_the_bases(repo: Path, tell: Any) -> None:
-    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
-    substitute(repo / "params.yaml", "margin: 1.0", "margin: 0.01")
-    assert "## Equivalent" in tell()
-    commit(repo, "a narrower margin")
-    git(repo, "checkout", "-q", "HEAD^")
-    assert "## No evidence either way" in tell("--base", "main", "--exact")
-    git(repo, "checkout", "-q", "main")
-    substitute(repo / "params.yaml", "report:", "other:")
-    commit(repo, "no margin")
-    with pytest.raises(UserError, match=r"report\.margin is missing"):
-        tell("--base", "main", "--head", "main")
-    assert "The base has no report.margin: the head" in tell("--base", "main", "--head", "HEAD^", "--exact")
-    substitute(repo / "params.yaml", "other:", "report:\n  fail_on: sometimes")
-    commit(repo, "a gate that is none")
-    with pytest.raises(UserError, match=r"of main .*: report\.fail_on is 'sometimes': must be 'never', 'worse' or"):
-        tell("--base", "main", "--head", "main")
-
-
-def test_files_that_are_not_whole_are_one_line(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a merge leaves them, or an editor; in a commit that others build on they count as missing."""
-    answers = repo / "reports/validation_predictions.csv"
-    rows = answers.read_text().splitlines(keepends=True)
-    for lines, message in (
-        ([*rows[:5], "<<<<<<< HEAD\n", *rows[5:]], "git left conflicts in it"),
-        ([*rows[:1], rows[1].rsplit(",", 2)[0] + ",1.5,1\n"], "row 2 has no probability of its label, or its index"),
-        ([*rows[:1], *rows[2:]], "row 2 has no probability of its label, or its index does not count the rows"),
-        (["index,name\n", "0,a\n"], r"has no column label\): run dvc repro"),
-    ):
-        answers.write_text("".join(lines))
-        with pytest.raises(UserError, match=message):
-            tell()
-    commit(repo, "damaged")
-    git(repo, "checkout", "-q", "HEAD^", "--", "reports")
-    assert "counts as missing, since it `is damaged (it has no column label)`" in tell("--base", "HEAD")
-    (repo / "dvc.lock").write_text("stages: 3\n")
-    with pytest.raises(UserError, match=r"dvc\.lock of the working tree has no stages that can be read"):
-        tell("--base", "HEAD^")
-    monkeypatch.setenv("GIT_DIR", str(repo / "nowhere"))
-    with pytest.raises(UserError, match="git rev-parse: fatal: not a git repository"):
-        tell()
 
 
 def seeds(recipe: str, values: list[float]) -> pandas.DataFrame:

@@ -1,9 +1,9 @@
-"""What `dvc.lock` was not made with, read from git alone, in repositories made by hand."""
+"""Stale results are found from git alone, in repositories made by hand."""
 
 import os
 from pathlib import Path
 
-from answer_tables import TEST, VALIDATION, commit, entry, lock, md5, results, write
+from answer_tables import commit, entry, lock, md5, write
 from clones import git, substitute
 
 from src.review.revision import at, working_tree
@@ -75,11 +75,3 @@ def test_what_lies_outside_is_not_read(repo: Path) -> None:
             (repo / name).write_text(text.replace(old, f"{old.replace('stages/split.py', path)}\n    {old}", 1))
         commit(repo, path)
         assert stale(working_tree()) == stale(at("HEAD")) == {}
-
-
-def test_results_count_as_they_were_committed(repo: Path) -> None:
-    results(repo, VALIDATION, TEST, "second model")
-    write(repo / "reports/predictions.csv", "edited\n")
-    commit(repo, "edited")
-    assert stale(at("HEAD")) == {"evaluate": ["reports/predictions.csv is not the one that it wrote"]}
-    assert stale(at("HEAD^")) == {}

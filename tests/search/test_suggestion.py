@@ -1,4 +1,4 @@
-"""Settings that are suggested for photos: what is prepared is counted, and the steps are really run."""
+"""Suggested settings: the prepared photos are counted, and steps are really timed."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Workers: what becomes of a training whose process dies, fails or runs out of memory. Trainings are made up."""
+"""Workers whose process dies, fails or runs out of memory. The trainings are made up."""
 
 import os
 from collections.abc import Sequence

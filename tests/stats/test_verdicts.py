@@ -14,7 +14,6 @@ from src.stats.verdicts import (
     ALPHA,
     Judgement,
     holm,
-    holm_level,
     images_for_margin,
     judge,
     power_of_margin,
@@ -25,7 +24,7 @@ MARGIN = 0.01
 
 
 def judged(images: int, broken: int, fixed: int, loss: float = 0.0, margin: float = MARGIN) -> Judgement:
-    """Of models that are right on 80 % but for the flips; the second one's losses are greater by about `loss`."""
+    """Judge two models that are right on 80 % and differ by flips; the second one's losses are about `loss` greater."""
     draw = np.random.default_rng(0)
     labels, order = np.arange(images) % 10, draw.permutation(images)
     first = np.where(order < 0.8 * images, labels, (labels + 1) % 10)
@@ -77,13 +76,7 @@ def test_holm_by_its_definition() -> None:
     assert holm([np.nan, 0.001, 0.9]) == pytest.approx([np.nan, 0.003, 1.0], nan_ok=True)
 
 
-def test_a_p_value_is_significant_exactly_where_it_is_at_most_its_level() -> None:
-    grid = (0.001, 0.016, 0.017, 0.024, 0.026, 0.049, 0.051, 0.9)
-    for p, *others in product(grid, repeat=3):
-        assert (holm([p, *others])[0] <= ALPHA) == (p <= holm_level(others)), (p, others)
-
-
-@pytest.mark.parametrize("flips", [0, 3, 7, 8, 9, 20, 21, 150])
+@pytest.mark.parametrize("flips", [0, 7, 8, 21, 150])
 def test_the_smallest_difference_is_the_one_at_which_the_test_turns(flips: int) -> None:
     alpha, images = ALPHA / 3, 1_000
     found = smallest_difference(flips, images, alpha)
@@ -121,7 +114,7 @@ def test_the_power_is_that_of_the_interval_that_decides(images: int, share: floa
 
 @pytest.mark.parametrize(
     ("flips", "images", "margin"),
-    [(36, 360, 0.02), (6, 200, 0.01), (3, 359, 0.01), (1, 200, 0.01), (0, 200, 0.01), (2, 1_000, 0.02), (1, 1, 0.2)],
+    [(36, 360, 0.02), (3, 359, 0.01), (0, 200, 0.01), (1, 1, 0.2)],
 )
 def test_so_many_images_as_are_asked_for_do_in_four_of_five_cases(flips: int, images: int, margin: float) -> None:
     enough, share = images_for_margin(flips, images, margin), max(flips, 1) / images
@@ -130,6 +123,6 @@ def test_so_many_images_as_are_asked_for_do_in_four_of_five_cases(flips: int, im
 
 
 def test_swapped_at_random_two_models_hardly_ever_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With few swaps, since the level of the test holds for any number; `benchmarks.verdicts` takes all 10,000."""
+    """Few swaps are enough, since the level of the test holds for any number."""
     monkeypatch.setattr("src.stats.verdicts.swap_test", partial(swap_test, swaps=300))
     assert simulated.falsely_found(200, images=2_000) <= 18
