@@ -4,20 +4,23 @@ Optuna's own pictures leave out pruned trials, and interpolate between the other
 triangles, with the value of their last epoch.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import optuna
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from src.figures.style import BLUE, FAINT, GREEN, ORANGE, QUIET, VERMILLION, drawing, only_bottom, percent_tick
+from src.figures.style import BLUE, FAINT, GREEN, ORANGE, QUIET, VERMILLION, drawing, only_bottom, percent, percent_tick
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.objectives import Objective
 from src.search.plan import Plan
@@ -29,6 +32,7 @@ _COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}
 _MARKERS = {"complete": "o", "pruned": "v", "failed": "x"}
 _MAP = "viridis"
 _ENOUGH = 4  # trials, to draw the values of the space
+_RANKED = 10  # trials, to compute importances from the best tenth
 
 _Floats = NDArray[np.float64]
 
@@ -42,16 +46,21 @@ def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequ
         stale.unlink()
     objective = plan.objectives[0]
     valued = [trial for trial in trials if trial.values is not None]
-    drawn = []
-    if rows:
-        drawn.append(confirmation(folder / "confirmation.png", rows, objective))
-    if len(plan.objectives) > 1:
-        drawn.append(front(folder / "pareto_front.png", trials, plan.objectives))
-    drawn.append(history(folder / "history.png", valued, objective))
-    drawn.append(intermediate(folder / "intermediate_values.png", [t for t in trials if epochs(t)], objective))
-    if len(valued) >= _ENOUGH:
-        drawn.append(slices(folder / "slice.png", valued, plan.space, objective))
-    return drawn
+
+    def pictures() -> Iterator[Path]:
+        if rows:
+            yield confirmation(folder / "confirmation.png", rows, objective)
+        if len(plan.objectives) > 1:
+            yield front(folder / "pareto_front.png", trials, plan.objectives)
+        yield history(folder / "history.png", valued, objective)
+        yield intermediate(folder / "intermediate_values.png", [t for t in trials if epochs(t)], objective)
+        if len(valued) < _ENOUGH:
+            return
+        if len(plan.space) > 1 and (shares := importances(plan, valued)):
+            yield importance(folder / "importance.png", shares)
+        yield slices(folder / "slice.png", valued, plan.space, objective)
+
+    return list(pictures())
 
 
 def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) -> Path:
@@ -147,6 +156,43 @@ def intermediate(path: Path, trials: Sequence[FrozenTrial], objective: Objective
         _in_percent(axes.yaxis, of)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _quiet_grid(axes)
+    return path
+
+
+def importances(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Return the importance of each key, the greatest first; nothing if too few trials differ.
+
+    Optuna would leave out pruned trials. Here they count as worse than every complete one.
+    """
+    complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+    if len(trials) < _RANKED or len(set(complete)) < 2:
+        return {}
+    maximize = plan.objectives[0].maximize
+    worse = min(complete) - 1 if maximize else max(complete) + 1
+    study = optuna.create_study(direction="maximize" if maximize else "minimize")
+    for trial in trials:
+        value = trial.values[0] if trial.state == TrialState.COMPLETE else worse
+        study.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return {key: float(share) for key, share in optuna.importance.get_param_importances(study).items()}
+
+
+def importance(path: Path, shares: Mapping[str, float]) -> Path:
+    """Draw the share of the difference between good and other trials that each key explains."""
+    most = max(shares, key=lambda key: shares[key])
+    title = f"Which settings matter: {most.rpartition('.')[2]} most, {percent(shares[most])} of the difference"
+    caption = (
+        "PED-ANOVA (Watanabe and others, 2023): how differently the values of the best tenth are spread from those of "
+        "all trials; a pruned one counts as worse than every complete one. Few trials give rough shares."
+    )
+    with drawing(path, 8.0, 0.5 + 0.35 * len(shares), title, caption) as (figure, _):
+        axes = figure.subplots()
+        axes.barh(list(shares), list(shares.values()), color=BLUE, height=0.6)
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xlabel="share")
+        axes.xaxis.set_major_formatter(percent_tick)
+        only_bottom(axes)
     return path
 
 

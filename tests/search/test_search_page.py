@@ -48,7 +48,7 @@ def test_every_picture_is_drawn_and_shown(tmp_path: Path) -> None:
     trials = searched(search)
     rows = [confirmed("trial 3", [0.95, 0.96, 0.94], 0.01), confirmed("present", [0.9, 0.91, 0.92], np.nan)]
     names, text = shown(search, trials, rows, tmp_path)
-    assert names == ["confirmation", "history", "intermediate_values", "slice"]
+    assert names == ["confirmation", "history", "intermediate_values", "importance", "slice"]
     assert "<b>95.00 %</b><span>validation accuracy, mean of 3 other seeds</span><p>trial 3: dropout 0.1</p>" in text
     assert "{low: 0.0001, high: 0.1, log: true}" in text
     assert "why trials failed" not in text
