@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 
 from src.core.documents import read_json
 from src.core.errors import UserError
-from src.data.layout import SPLIT_WORDS, Layout, counted, listed, number_classes, split_named, splits_by_folder
+from src.data.layout import (
+    SPLIT_WORDS,
+    Layout,
+    are_parts,
+    counted,
+    listed,
+    number_classes,
+    split_named,
+    splits_by_folder,
+)
 from src.data.splitting import FREE
 
 TABLES = (".csv", ".tsv", ".jsonl")
@@ -37,21 +46,23 @@ class Table(NamedTuple):
     records: list[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
 
 
-def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[str, Row]) -> list[str]:
-    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return the names of other tables.
+def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, Table]:
+    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return the other tables.
 
-    Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line; a
-    damaged table called `labels` or `metadata`; and without labels another table that seems to hold them.
+    Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line, and
+    a damaged table called `labels` or `metadata`.
     """
     used: dict[str, int] = {}
     ignored: list[str] = []
     others: dict[str, Table] = {}
+    split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         called = PurePosixPath(name).stem.lower()
+        others[name] = Table([], [])
         if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
             continue
         try:
-            table = read_table(name, content)
+            others[name] = table = read_table(name, content)
         except (TypeError, ValueError, csv.Error) as error:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
@@ -62,12 +73,12 @@ def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[s
             if called == "labels":
                 found = listed(table.columns) or "none"
                 raise UserError(f"{name} has no columns file and label, but {found}: name them so, or remove it")
-            others[name] = table
             continue
+        del others[name]
         if not table.records:
             raise UserError(f"{name} has no line below its columns: fill it in, or remove it")
         named: set[str] = set()
-        split_of_all = split_in(name)
+        split_of_all = split_in(name) if split_by_name else ""
         for number, record in table.records:
             place = f"{name}, line {number}"
             if "\ufffd" in str(record):
@@ -84,17 +95,14 @@ def read_labels(tables: Mapping[str, bytes], photos: Sequence[str], rows: dict[s
             path = _path(name, file)
             named.add(path)
             if rows.setdefault(path, row) != row:
-                raise UserError(f"{place}: {path!r} has other values in another line: keep one")
+                raise UserError(f"{place}: {path!r} has other values in another line or table: keep one")
         used[name] = len(named)
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
     if used:
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
         print(f"labels of {listed(sources, 5)}{rest}")
-    if not rows:
-        for name, table in others.items():
-            _check_other(name, table, photos)
-    return [name for name in tables if name not in used]
+    return others
 
 
 def read_table(name: str, content: bytes) -> Table:
@@ -122,7 +130,7 @@ def split_in(name: str) -> str:
     path = PurePosixPath(name)
     if shard := re.fullmatch(r"(.+?)-\d+-of-\d+(-[0-9a-f]+)?", path.stem):
         return shard[1]
-    words = SPLIT_WORDS.keys() & re.split(r"[\W\d_]+", f"{path.parent.name} {path.stem}".lower())
+    words = SPLIT_WORDS.keys() & {path.parent.name.lower(), *re.split(r"[\W\d_]+", path.stem.lower())}
     return next((word for word in words if len(words) == 1 and SPLIT_WORDS[word] != FREE), "")
 
 
@@ -134,9 +142,12 @@ def labelled_layout(
     Where no row has a split, folders `train/`, `validation/` and `test/` give it, as without a table.
     """
     labels = {row.label for row in rows.values()}
-    parts = {label: re.split(r"[\s,;|]+", label) for label in labels}
-    if several := [repr(label) for label in parts if len(parts[label]) > 1 and labels.issuperset(parts[label])]:
-        raise UserError(f"{listed(sorted(several), 3)} as labels: {ONE_CLASS}; if that is one class, write it with _")
+    parts = {label: re.split(r"\s*[,;|]\s*|\s+", label) for label in sorted(labels)}
+    several = [label for label in parts if len(parts[label]) > 1 and labels.issuperset(parts[label])]
+    if sure := [repr(label) for label in several if re.search("[,;|]", label)]:
+        raise UserError(f"{listed(sure, 3)} as labels: {ONE_CLASS}")
+    if several:
+        print(f"{listed(several, 3)} is a class of its own: if photos have several labels, leave those photos out")
     photos = [*names, *unreadable]
     row_of = _named(photos, rows)
     known = set(row_of.values())
@@ -190,26 +201,42 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
     return {photo: path for photo, path in found.items() if count[path] == 1}
 
 
-def _check_other(name: str, table: Table, photos: Sequence[str]) -> None:
-    """Raise `UserError` if a table without the two columns names at least half of the photos, as one of labels does.
+def check_others(tables: Mapping[str, Table], photos: Sequence[str], layout: Layout | None) -> None:
+    """Raise `UserError` if a table without the two columns seems to hold the labels; print if it might.
 
-    Two kinds do no harm: a table in a class folder, and one with a column that has one value for each of these folders.
+    Such a table names at least half of the photos in one column, and no other column has the classes of the `layout`,
+    which folders gave; None: they gave none. Where these look like classes, only a column called `label` stops.
     """
-    folder = name[: name.rfind("/") + 1]
-    above = all(photo.startswith(folder) for photo in photos) or PurePosixPath(folder).name.lower() in SPLIT_WORDS
-    for column in table.columns if above and len(table.columns) > 1 else ():
-        records = {_path(name, str(record.get(column)).strip()): record for _, record in table.records}
-        row_of = _named(photos, records)
-        if 2 * len(row_of) < len(photos):
-            continue
-        for other in table.columns:
-            pairs = {
-                (PurePosixPath(photo).parent.name, str(records[path].get(other))) for photo, path in row_of.items()
-            }
-            folders, values = map(set, zip(*pairs, strict=True))
-            if len(pairs) == len(values) == len(folders) > 1:
-                return
-        raise UserError(
-            f"{name} names {len(row_of):,} of the photos in its column {column!r}: rename it to 'file', and the one "
-            "with the class's name to 'label', or remove the table"
-        )
+    known = {
+        each for photo in photos for base in [photo.rpartition("/")[2]] for each in (base, base.rpartition(".")[0])
+    }
+    classes = {} if layout is None else dict(zip(photos, layout.labels.tolist(), strict=True))
+    for name, table in tables.items():
+        folder = name[: name.rfind("/") + 1]
+        if not all(photo.startswith(folder) for photo in photos) and PurePosixPath(folder).name not in SPLIT_WORDS:
+            continue  # it lies in a class folder
+        for column in table.columns if len(table.columns) > 1 else ():
+            values = [str(record.get(column)).strip() for _, record in table.records]
+            if layout is not None and all(map(str.isdecimal, values)):
+                continue  # 1 is a number of something else more often than it is 1.jpg
+            if 2 * sum(value.replace("\\", "/").rpartition("/")[2] in known for value in values) < len(values):
+                continue
+            records = dict(zip((_path(name, value) for value in values), table.records, strict=True))
+            row_of = _named(photos, records)
+            if 2 * len(row_of) < len(photos):
+                continue
+            pairs = (
+                {(classes[photo], str(records[path][1].get(other))) for photo, path in row_of.items()}
+                for other in table.columns
+                if classes
+            )
+            if any(len(pair) == len({first for first, _ in pair}) == len({last for _, last in pair}) for pair in pairs):
+                break
+            names = {each.strip().lower() for each in table.columns}
+            if layout is None or are_parts(layout.classes) or not names.isdisjoint(_COLUMNS[1]):
+                raise UserError(
+                    f"{name} names {len(row_of):,} of the photos in its column {column!r}: if it has their classes, "
+                    "call the one column 'file' and the other 'label'; else remove the table"
+                )
+            print(f"{name} names the photos, but no class: it has no column 'label'; the folders are the classes")
+            break

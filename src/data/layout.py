@@ -8,7 +8,7 @@ things: where they may be read in two ways, that is an error.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +33,11 @@ _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
 _BY_TABLE = ", or say each photo's split in labels.csv (file,label,split)"
 # Folders that hold classes, or no photos for training, more often than they are a class.
 _CONTAINER = re.compile(
-    "(?:data|dataset|image|img|jpegimage|photo|picture|mask|trimap|segmentationclass|annotation|label|doc|figure|asset)"
-    r"s?[ _-]?\d*",
+    r"(?:data|dataset|image|img|jpegimage|photo|picture|mask)s?[ _-]?\d*"
+    "|trimaps?|segmentationclass|annotations|labels|docs?|figures|assets?",
     re.IGNORECASE,
 )
+_OF_A_CAMERA = re.compile(r"\d.*|dcim|camera", re.IGNORECASE)  # 2023-05-01, 100APPLE
 _GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
 
@@ -116,7 +117,7 @@ def split_named(name: str) -> int:
     """Return the split that a table calls `name`; empty: ours to place. Raise `UserError` if it is none."""
     match = _SPLIT.fullmatch(name)
     if name and not match:
-        raise UserError(f"the table of labels has the split {name!r}: write train, validation or test")
+        raise UserError(f"a label has the split {name!r}, by its table or file: write train, validation or test")
     return SPLIT_WORDS[match[2].lower()] if match else FREE
 
 
@@ -189,14 +190,23 @@ def _check_folders(parts: list[list[str]]) -> None:
     for part in parts:
         below.setdefault(part[0], []).append(part[1:])
     direct = {part[0] for part in parts if len(part) == 2}
+    depths: dict[str, dict[int, str]] = {}  # by what would be a class: how deep it lies, and in which first folder
     for top, rest in below.items():
-        alone = sorted(set(_classes(_without_top(rest))))  # the classes if `top` were the source
+        inner = _without_top(rest)
+        alone = sorted(set(_classes(inner)))  # the classes if `top` were the source
+        for name in alone if len(inner[0]) > 1 else ():
+            depths.setdefault(name, {})[len(rest[0]) - len(inner[0])] = top
         doubtful = _CONTAINER.fullmatch(top) or _SPLIT.fullmatch(top) or (direct and top not in direct)
         if doubtful and len(below) > 1 < len(alone) and "" not in alone:
             raise UserError(
                 f"{top!r} holds only {_quoted(alone, 3)} and stands beside "
                 f"{_quoted(sorted(below.keys() - {top}), 3)}: if those are the classes, give {top!r} alone as the "
-                f"source; if {top!r} is a class, move its images up or rename it"
+                f"source, or call the folders train/ and test/; if {top!r} is a class, move its images up or rename it"
+            )
+    for name, tops in depths.items():  # images/cat and masks/png/cat
+        if len(tops) > 1:
+            raise UserError(
+                f"{_quoted(sorted(tops.values()))} both hold {name!r}: give one of them alone as the source"
             )
     if all(_CONTAINER.fullmatch(top) for top in below):
         raise UserError(
@@ -208,14 +218,17 @@ def _check_folders(parts: list[list[str]]) -> None:
     for part, name in zip(parts, _classes(inner), strict=True):
         places.setdefault(name, set()).add(part[0])
     others = sorted(places.keys() - below.keys())  # cat/cat.1.jpg tells the same twice
-    if "" in others or len(others) < 2:
+    in_folders = len(inner[0]) > 1
+    if "" in others or len(others) < 2 or not (in_folders or are_parts(below)):
         return
-    if shared := [name for name in others if len(places[name]) > 1]:
+    sessions = all(map(_OF_A_CAMERA.fullmatch, others)) and not all(map(_OF_A_CAMERA.fullmatch, below))
+    if not sessions and (shared := [name for name in others if len(places[name]) > 1]):
         raise UserError(
             f"several of the folders {_quoted(sorted(below), 3)} hold {_quoted(shared, 3)}: either may be the classes: "
-            "move the classes to the top and the photos right into them, or list them in labels.csv (file,label,group)"
+            "move the classes to the top and the photos right into them, give one of the folders alone as the source, "
+            "or list the photos in labels.csv (file,label,group)"
         )
-    if len(inner[0]) > 1:
+    if in_folders:
         print(
             f"below the class folders lie {counted(len(others), 'folder')} ({_quoted(others, 3)}), which are "
             "no classes: if they are, move them to the top"
@@ -247,6 +260,11 @@ def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str
             f"beside the classes or splits lies {listed(listing)} without a photo that can be read: add photos (JPEG, "
             "PNG, …), or remove it if it is neither, such as the labels of a detection data set"
         )
+
+
+def are_parts(folders: Iterable[str]) -> bool:
+    """Tell if folders are called alike but for a number, as the parts of a set are rather than its classes."""
+    return len({re.sub(r"[ _-]?\d+$", "", folder) for folder in folders}) == 1
 
 
 def _folders(name: str) -> list[str]:

@@ -21,6 +21,7 @@ from src.core.files import digest, naming
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
+from src.data.images import SUFFIXES
 from src.data.known import SOURCES
 
 _PACK_BYTES = 2**28  # about the most that an archive of a folder's photos holds
@@ -157,7 +158,8 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[s
     if folder != root and not _visible(folder):  # a class whose photos were forgotten
         raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
     for path in folder.iterdir():
-        if path.name.startswith(".") and path.is_dir():
+        hidden = path.name.startswith(".") and path.is_dir()
+        if hidden and any(file.suffix.lower() in SUFFIXES for file in path.iterdir()):
             print(f"{path} is hidden and left out: rename it if it is a class")
     for path in _visible(folder):
         if path.is_symlink() and not path.exists():

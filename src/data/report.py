@@ -56,7 +56,6 @@ def _report_duplicates(found: DuplicateSets, kind: str) -> None:
     for name, count in found.beside_train.items():
         if count:
             are = "is" if count == 1 else "are"
-            others = "; evaluate measures the others apart" if name == "test" else ""
-            print(f"{count:,} of the source's own {name} images {are} among {kind} of train{others}")
+            print(f"{count:,} of the source's own {name} images {are} among {kind} of train")
     for members in found.examples:
         print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
 from src.data.known import SOURCES, own_file, own_files, read_own_files
-from src.data.labels import TABLES, Row, labelled_layout, read_labels
+from src.data.labels import TABLES, Row, check_others, labelled_layout, read_labels
 from src.data.layout import counted, is_generated, listed, read_layout
 from src.data.report import print_left_out
 from src.data.source import source_files
@@ -91,7 +91,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
     left_out = [name for name, _ in unreadable]
-    others += read_labels(tables, [*names, *left_out], labels) if names else tables
+    unused = read_labels(tables, labels)
+    others += unused
     print_left_out(others)
     if own:
         if names:
@@ -109,7 +110,12 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         if labels:
             layout = labelled_layout(names, labels, left_out, classes)
         else:
-            layout = read_layout(names, classes, [*others, *left_out])
+            try:
+                layout = read_layout(names, classes, [*others, *left_out])
+            except UserError:
+                check_others(unused, names, None)  # a table may tell what folders do not
+                raise
+            check_others(unused, names, layout)
         texts = np.array(names, np.dtypes.StringDType())
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()

@@ -198,6 +198,11 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "parts by Google Drive": (ten("x-001/photos/cat", "x-001/photos/dog", "x-002/photos/dog"), "hold 'dog': either"),
     "Office-31": (ten("amazon/images/mug", "amazon/images/bike", "dslr/images/mug"), "hold 'mug': either"),
     "parts of a flat folder": (ten("part1/cat.", "part1/dog.", "part2/cat."), "hold 'cat': either may be"),
+    "years in class folders": (ten("cat/2022", "cat/2023", "dog/2023"), {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
+    "frames of videos": (ten("run/a.", "run/b.", "walk/a."), {"run": [12, 4, 4], "walk": [6, 2, 2]}),
+    "CUB-200-2011": (ten("CUB/images/1.A", "CUB/images/2.B", "segmentations/1.A", "segmentations/2.B"),
+                     "'CUB', 'segmentations' both hold '[12].[AB]': give one of them alone"),
+    "numbered labels": (ten("label 1", "label 2"), {"label 1": [6, 2, 2], "label 2": [6, 2, 2]}),
     "sides within sessions": (ten("cat/p1/left", "cat/p1/right", "dog/p2/left"), {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
     "flat names in class folders": (ten("cat/cat.", "dog/dog.") | {"cat/dog.1.png": png(99)},
                                     {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
@@ -283,7 +288,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         "class 'dog' gets no train image",
     ),
     "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
-                      "has the split 'x': write train, validation or test"),
+                      "has the split 'x', by its table or file: write train"),
     "a lost file (marco-c/autowebcompat#140)": (
         PHOTOS | {"l.csv": table(LABELS | {"x.png": "cat"})}, "names 1 file that the source does not hold"
     ),
@@ -294,12 +299,12 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "HAM10000, with columns of its own": (
         {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
-        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id': rename it to 'file'",
+        "HAM10000_metadata.csv names 20 of the photos in its column 'image_id': if it has",
     ),
     "one column for each class (Roboflow)": (
         {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
         | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
-        "train/_classes.csv names 20 of the photos .* and the one with the class's name to 'label'",
+        "train/_classes.csv names 20 of the photos .* and the other 'label'; else remove the table",
     ),
     "tables that say what the folders say (Kaggle's birds, GTSRB)": (
         class_folders(TWO) | {
@@ -316,7 +321,22 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"train.csv": table(dict(LABELS.items() - TESTED.items())), "test_labels.csv": table(TESTED)},
         {"cat": [5, 1, 4], "dog": [5, 1, 4]},
     ),
-    "no table for train": (PHOTOS | {"val.csv": table(LABELS)}, "the tables of labels have no photo of train"),
+    "tables that disagree on a split": (
+        PHOTOS | {"val.csv": table(LABELS), "test.csv": table({"0.png": "cat"})}, "other values in another line or table"
+    ),
+    "one table, called like a split": (PHOTOS | {"val.csv": table(LABELS)}, DRAWN),
+    "captions (Hugging Face's imagefolder)": (
+        class_folders(TWO)
+        | {"metadata.jsonl": json_lines(dict.fromkeys(class_folders(TWO), "a pet")).replace(b"label", b"text")},
+        DRAWN,
+    ),
+    "numbers of epochs": (
+        class_folders(TWO) | {"log.csv": table({str(n): "0.5" for n in range(20)}, "epoch,loss")}, DRAWN
+    ),
+    "a class made of others": (
+        PHOTOS | {"l.csv": table({n: ("hot", "dog", "hot dog", "cat")[k // 5] for k, n in enumerate(PHOTOS)})},
+        {"cat": [3, 1, 1], "dog": [3, 1, 1], "hot": [3, 1, 1], "hot dog": [3, 1, 1]},
+    ),
     "../images": (
         {f"images/{n}": p for n, p in PHOTOS.items()}
         | {"lists/l.csv": table({f"../images/{n}": c for n, c in LABELS.items()})}, DRAWN

@@ -221,7 +221,8 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
         assert read_names(member.split)[member.index] == member.name
     out = capsys.readouterr().out
     assert "7 images in 2 sets of equal images, 1 of them with different labels" in out
-    assert "1 of the source's own test images is among equal images of train; evaluate measures the others" in out
+    assert "1 of the source's own test images is among equal images of train" in out
+    assert "1 test image with a copy in train: unseen_accuracy" in out
     assert "'train/cat/wrong label.png'" in out
 
 
