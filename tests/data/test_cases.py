@@ -322,7 +322,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         {"cat": [5, 1, 4], "dog": [5, 1, 4]},
     ),
     "tables that disagree on a split": (
-        PHOTOS | {"val.csv": table(LABELS), "test.csv": table({"0.png": "cat"})}, "other values in another line or table"
+        PHOTOS | {"val.csv": table(LABELS), "test.csv": table({"0.png": "cat"})}, "values in another line or table"
     ),
     "one table, called like a split": (PHOTOS | {"val.csv": table(LABELS)}, DRAWN),
     "captions (Hugging Face's imagefolder)": (
