@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--coverage",
         help="list the possible classes, so that the true one is among them for this share of photos, such as 0.95; "
-        "none is possible for a photo unlike the training images",
+        "perhaps none, for a photo unlike the training images",
     )
     parser.add_argument("--explain", type=Path, metavar="FOLDER", help="write a picture of what each decision rests on")
     arguments = parser.parse_args()

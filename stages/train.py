@@ -21,15 +21,14 @@ from src.tracking.live import live
 from src.training import augment, record
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-from src.training.trainer import Trainer
+from src.training.trainer import LESS_MEMORY, Trainer
 from stages import run
 
-LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 PREVIEWS = 24  # an image as it is, and augmented 23 times
 
 
 def main() -> None:
-    distributed.launch(work, load().train.processes)
+    distributed.launch(work, load().train.processes, less_memory=LESS_MEMORY)
 
 
 def work() -> None:

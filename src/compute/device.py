@@ -102,9 +102,9 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    # Unlike `use_deterministic_algorithms`, which sets the same flag, this does not import torch's compiler, in 3 s.
+    # Unlike `use_deterministic_algorithms`, this flag does not import torch's compiler, which takes 3 s.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
-    # Otherwise torch fills all memory that it reserves, to expose reads of uninitialised values: in a tenth of a step.
+    # Otherwise torch fills all memory that it reserves, to expose reads of uninitialised values: a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
     # cuBLAS is deterministic only with this, which it reads when it first computes.

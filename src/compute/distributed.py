@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from src.core.errors import UserError, command
+from src.core.errors import MORE_MEMORY, UserError, command
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def launch(main: Callable[..., None], processes: int, *arguments: object) -> None:
+def launch(main: Callable[..., None], processes: int, *arguments: object, less_memory: str = MORE_MEMORY) -> None:
     """Run `main(*arguments)` here, or in so many new processes; in a process that torchrun started, run it here.
 
-    `main` must be a function of a module. Exits with the code of the first process that failed, which has said why.
+    `main` must be a function of a module. Exits with the code of the first process that failed, which has said why;
+    `less_memory` is how to need less where that was memory.
     """
     if processes == 1 or dist.is_torchelastic_launched():
         main(*arguments)
@@ -42,15 +43,15 @@ def launch(main: Callable[..., None], processes: int, *arguments: object) -> Non
         rdzv_endpoint="localhost:0", max_restarts=0, start_method="spawn",
     )  # fmt: skip
     try:
-        elastic_launch(config, run_worker)(main, *arguments)
+        elastic_launch(config, run_worker)(less_memory, main, *arguments)
     except ChildFailedError as error:
         sys.exit(abs(error.get_first_failure()[1].exitcode))
 
 
-def run_worker(main: Callable[..., None], *arguments: object) -> None:
+def run_worker(less_memory: str, main: Callable[..., None], *arguments: object) -> None:
     """Run `main` in a process that `launch` started, and report a `UserError` as one line."""
     try:
-        command(partial(main, *arguments))
+        command(partial(main, *arguments), less_memory)
     except SystemExit as end:
         if end.code:
             raise

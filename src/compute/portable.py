@@ -36,6 +36,7 @@ def begin() -> None:
     """
     if wanted() and available():
         os.environ.update(SETTINGS)
+        os.environ.pop("NPY_DISABLE_CPU_FEATURES", None)  # numpy refuses to be loaded with both
 
 
 def wanted() -> bool:

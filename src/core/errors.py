@@ -26,6 +26,8 @@ _OPERATING_SYSTEM = {
     errno.EISDIR: "a folder stands where a file should be: move it away",
     errno.ENOTDIR: "a file stands where a folder should be: move it away",
     errno.EEXIST: "a file stands where a folder should be: move it away",
+    errno.ENAMETOOLONG: "the name is too long: shorten it",
+    errno.EIO: "the disk fails: check it, then start again",
 }
 
 
@@ -40,6 +42,13 @@ def out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError)
         and any(words in message for words in ("out of memory", "not enough memory", "can't allocate memory"))
     )
+
+
+def explained(error: BaseException, less_memory: str = MORE_MEMORY) -> str | None:
+    """Return cause and remedy if memory ran out or an operator is not deterministic; None for any other error."""
+    if "does not have a deterministic implementation" in str(error):
+        return f"{str(error).split()[0]} is not deterministic on this device: set train.deterministic to false"
+    return f"out of memory: {less_memory}" if out_of_memory(error) else None
 
 
 def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
@@ -89,11 +98,9 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         name = error.filename if error.filename2 is None else error.filename2
         _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
-        if "does not have a deterministic implementation" in str(error):
-            _leave(f"{str(error).split()[0]} is not deterministic on this device: set train.deterministic to false", 2)
-        if not out_of_memory(error):
+        if (line := explained(error, less_memory)) is None:
             raise
-        _leave(f"out of memory: {less_memory}", 2)
+        _leave(line, 2)
     except process.Ended as ended:
         _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:

@@ -48,6 +48,8 @@ def read() -> dict[str, Any]:
                         metrics.setdefault(f"{row['metric']}{end}", float(number))
         except (csv.Error, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{MEASURED} is damaged ({error!r}): run dvc repro") from None
+    if "accuracy_ci_low" not in metrics:
+        raise UserError(f"{MEASURED} is damaged (it has no accuracy): run dvc repro")
     return metrics
 
 

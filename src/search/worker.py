@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from src.core.errors import UserError, out_of_memory
+from src.core.errors import UserError, explained, out_of_memory
 from src.data.prepared import SplitName
 from src.params import Params
 from src.search.messages import Outcome, Task
-from src.training.trainer import Trainer, Training
+from src.training.trainer import LESS_MEMORY, Trainer, Training
 
 _DEVICE_LOST = 3  # exit code
 
@@ -65,7 +65,7 @@ def _train(
             lost = str(error).partition("\n")[0]
             print(f"warning: a worker lost its device: {lost}", file=sys.stderr, flush=True)
             os._exit(_DEVICE_LOST)  # at once: cleaning up would use the device again
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = explained(error, LESS_MEMORY) or " ".join(str(error).split())[:300] or type(error).__name__
         return Outcome("failed", reason=reason, out_of_memory=memory)
 
 

@@ -81,7 +81,7 @@ def optimizer(
 
 
 def _eager(kind: type[Optimizer]) -> type[Optimizer]:
-    """Return the class without the decorators that only keep torch's compiler away, and import it, in two seconds."""
+    """Return the class without its decorators, which import torch's compiler, in two seconds, to switch it off."""
     methods = {
         name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "state_dict", "load_state_dict")
     }

@@ -49,7 +49,7 @@ class TrainStep:
 
     def __init__(self, classifier: Classifier, config: params.Train, labels: Tensor, compute: Compute) -> None:
         self.classifier = distributed.sync_batch_norm(compute.place(classifier), compute.device)
-        if config.optimizer.name == "lbfgs":  # torch's lays all gradients end to end, and takes contiguous ones alone
+        if config.optimizer.name == "lbfgs":  # torch's joins all gradients, which must be contiguous
             self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
         self.config, self.compute = config, compute
@@ -78,7 +78,7 @@ class TrainStep:
         self.exchanging = distributed.data_parallel(self.classifier, compute.device)
         forward = self.exchanging or self.classifier
         if config.compile:
-            # Sizes may be constants: all batches have the same one but the last, for which is compiled once more.
+            # Sizes may be constants: all batches have the same one but the last, for which it compiles once more.
             # Without `deterministic` the compiler chooses by timing among kernels whose sums differ in the last bits,
             # even where torch's mode for deterministic algorithms is on.
             options: dict[str, Any] = {"deterministic": bool(config.deterministic)}
@@ -148,7 +148,7 @@ class TrainStep:
         return evaluations[0]
 
     def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
-        """Compute the gradient of a batch, at the weights; return its loss, correct answers and L1 penalty."""
+        """Store the gradient of a batch in the weights' `grad`; return its loss, correct answers and L1 penalty."""
         for weight in self.weights:
             weight.grad = None
         parts = list(zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True))

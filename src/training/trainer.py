@@ -14,6 +14,8 @@ from src.training.loop import train
 from src.training.results import Epoch
 from src.training.resume import Progress
 
+LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
+
 
 class Training(NamedTuple):
     """Hold a network and the generator that trains it by epochs; at its end the network has the kept weights."""

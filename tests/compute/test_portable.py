@@ -55,6 +55,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set other values from outside, and restore the environment after the test."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "AVX512F")
     for name, value in ELSEWHERE.items():
         monkeypatch.setenv(name, value)
 
@@ -67,6 +68,7 @@ def seen() -> dict[str, str]:
 def test_what_is_set_outside_does_not_count() -> None:
     portable.begin()
     assert seen() == SETTINGS
+    assert "NPY_DISABLE_CPU_FEATURES" not in os.environ, "numpy refuses to be loaded with both"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_samples import run_stages
 from evaluation_samples import linear_classifier
 from evaluation_samples import section as evaluate_section
 from tracking_samples import clean, make_tree
-from training_samples import CPU, digits
+from training_samples import CPU, digits, section
 
 import stages.evaluate
 import stages.train
@@ -133,3 +134,24 @@ def test_nothing_that_is_measured_uses_tf32(training_in_tf32: Compute) -> None:
     assert len(spy.seen) == 1 + 2 + 4  # plain; flip; plain, noise, gradient and attack
     assert set(spy.seen) == {(False, False)}
     assert tf32() == (True, True), "training goes on in it"
+
+
+def test_the_wanted_gpu_is_the_one_that_is_asked_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pretended ones, of which the second has bfloat16."""
+    present = [0]
+
+    @contextmanager
+    def of(chosen: torch.device) -> Iterator[None]:
+        before, present[0] = present[0], chosen.index
+        yield
+        present[0] = before
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", of)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: present.__setitem__(0, index))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: present[0] == 1)
+    assert [device.capability(torch.device("cuda", index)) for index in (0, 1)] == ["cuda", "cuda bfloat16"]
+    for wanted, index in (("cuda:1", 1), ("cuda:0", 0), ("cuda:1", 1), ("cuda", 0)):
+        device.prepare(section(device=wanted), "cifar_basic")
+        assert present == [index]

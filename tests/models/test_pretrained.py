@@ -1,5 +1,6 @@
 """Networks of timm, trained weights in every usual form of a file, and the new last layer."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from network_samples import image_format, model_section, untrained
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.models import get_model_weights
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
@@ -97,6 +99,22 @@ def test_what_cannot_be_is_refused_without_timm(change: dict[str, Any]) -> None:
 def test_a_network_with_several_last_layers_is_one_line() -> None:
     with pytest.raises(UserError, match=r"levit_128s has several last layers"):
         built(name="timm/levit_128s")
+
+
+def test_what_lies_in_torchs_cache_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is there is not checked: torch only compares the digest of what it downloads."""
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    name = get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
+    torch.save({"conv1.weight": Bomb()}, tmp_path / "hub/checkpoints" / name)
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        built(name="resnet18", weights="default", normalize="imagenet")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,8 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"precision: auto": "precision: bfloat16"}, "precision must be auto or float32 with deterministic: portable"),
+        ({"  compile: false": "  compile: true"}, "compile must be false with deterministic: portable"),
         ({PLAIN: LBFGS}, "train: precision must be float32 with the optimizer lbfgs"),
         (
             {PLAIN: LBFGS, "precision: auto": "precision: float32", "  accumulate: 1": "  accumulate: 2"},

@@ -24,7 +24,6 @@ DOWNLOAD, SPLIT, TRAIN, EVALUATE, VISUALIZE = (
 )
 CHECK, EXPORT, PREDICT = "src.params", "src.export", "src.predict README.md"
 TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train/images-00000.npy", PREPARED / "train/labels.npy"
-TEST_IMAGES = PREPARED / "test/images-00000.npy"
 TWO = class_folders({"cat": 8, "dog": 8})
 CONFLICT = "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n"
 KEPT = ("data/raw", "data/prepared", "models", "reports")
