@@ -207,9 +207,8 @@ def check_others(tables: Mapping[str, Table], photos: Sequence[str], layout: Lay
     Such a table names at least half of the photos in one column, and no other column has the classes of the `layout`,
     which folders gave; None: they gave none. Where these look like classes, only a column called `label` stops.
     """
-    known = {
-        each for photo in photos for base in [photo.rpartition("/")[2]] for each in (base, base.rpartition(".")[0])
-    }
+    bases = {photo.rpartition("/")[2] for photo in photos}
+    known = bases | {base.rpartition(".")[0] for base in bases}
     classes = {} if layout is None else dict(zip(photos, layout.labels.tolist(), strict=True))
     for name, table in tables.items():
         folder = name[: name.rfind("/") + 1]
@@ -225,13 +224,12 @@ def check_others(tables: Mapping[str, Table], photos: Sequence[str], layout: Lay
             row_of = _named(photos, records)
             if 2 * len(row_of) < len(photos):
                 continue
-            pairs = (
+            pairs = [
                 {(classes[photo], str(records[path][1].get(other))) for photo, path in row_of.items()}
-                for other in table.columns
-                if classes
-            )
-            if any(len(pair) == len({first for first, _ in pair}) == len({last for _, last in pair}) for pair in pairs):
-                break
+                for other in (table.columns if classes else ())
+            ]
+            if any(len(each) == len(dict(each)) == len({value for _, value in each}) for each in pairs):
+                break  # one value for each class: it says what the folders say
             names = {each.strip().lower() for each in table.columns}
             if layout is None or are_parts(layout.classes) or not names.isdisjoint(_COLUMNS[1]):
                 raise UserError(
