@@ -102,7 +102,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             pixels = to_pixels(to_image(plain), fit) if fit else plain
             scratch.write(np.ascontiguousarray(pixels).data)
             digests += digest(pixels)
-            contents += digest(plain)
+            if fit:
+                contents += digest(plain)
         shape, channels = pixels.shape, pixels.shape[-1]
     else:
         _check(data, names, unreadable, sizes)
@@ -120,7 +121,9 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()
     mapped = np.memmap(scratch, np.uint8, "r", shape=(len(texts), *shape))[..., :channels]
-    pixel_digests, file_digests = (np.frombuffer(each, np.uint8).reshape(-1, 16) for each in (digests, contents))
+    pixel_digests, file_digests = (
+        np.frombuffer(each, np.uint8).reshape(-1, 16) for each in (digests, contents or digests)
+    )
     return Staged(mapped, texts, pixel_digests, file_digests, left_out, *layout)
 
 
