@@ -26,9 +26,7 @@ _DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error),
     *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
-
-
-_DEFLATE64 = 9  # which zipfile does not know
+_DEFLATE64 = 9  # a compression that zipfile does not know
 
 
 class Member(NamedTuple):

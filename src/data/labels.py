@@ -54,15 +54,14 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
     """
     used: dict[str, int] = {}
     ignored: list[str] = []
-    others: dict[str, Table] = {}
+    parsed: dict[str, Table] = {}
     split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         called = PurePosixPath(name).stem.lower()
-        others[name] = Table([], [])
         if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
             continue
         try:
-            others[name] = table = read_table(name, content)
+            parsed[name] = table = read_table(name, content)
         except (TypeError, ValueError, csv.Error) as error:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
@@ -74,7 +73,6 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
                 found = listed(table.columns) or "none"
                 raise UserError(f"{name} has no columns file and label, but {found}: name them so, or remove it")
             continue
-        del others[name]
         if not table.records:
             raise UserError(f"{name} has no line below its columns: fill it in, or remove it")
         named: set[str] = set()
@@ -102,7 +100,7 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
         print(f"labels of {listed(sources, 5)}{rest}")
-    return others
+    return {name: parsed.get(name, Table([], [])) for name in tables if name not in used}
 
 
 def read_table(name: str, content: bytes) -> Table:

@@ -40,23 +40,13 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     probabilities, predicted = np.exp(scores), scores.argmax(axis=1)
     confidence = probabilities[each, predicted]
     correct = predicted == labels
-    result: dict[str, float | int] = {"images": images}
-
-    def put(name: str, value: float, low: float, high: float) -> None:
-        for key, number in (name, value), (f"{name}_ci_low", low), (f"{name}_ci_high", high):
-            result[key] = round(float(number), _DECIMALS)
-
-    def put_share(name: str, successes: int, trials: int) -> None:
-        low, high = wilson(successes, trials)
-        put(name, successes / trials, float(low), float(high))
-
-    put_share("accuracy", int(correct.sum()), images)
+    result: dict[str, float | int] = {"images": images} | _share("accuracy", int(correct.sum()), images)
     if classes > _TOP:
-        put_share("top5_accuracy", int((ranks(scores, labels) <= _TOP).sum()), images)
+        result |= _share("top5_accuracy", int((ranks(scores, labels) <= _TOP).sum()), images)
     per_class = np.bincount(labels, minlength=classes)
     hits = np.bincount(labels[correct], minlength=classes)
     worst = int(np.nanargmin(hits / np.where(per_class, per_class, np.nan)))
-    put_share("worst_class_accuracy", int(hits[worst]), int(per_class[worst]))
+    result |= _share("worst_class_accuracy", int(hits[worst]), int(per_class[worst]))
 
     # What each image adds to the sums that the other metrics are made of, (N, 2 + 15 + 3K): loss, Brier score,
     # correct − confidence in the column of its bin, and the counts by class.
@@ -77,7 +67,7 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     names = ("loss", "brier", "ece", "macro_f1", "balanced_accuracy")
     for name, value, low, high, mean in zip(names, values, lows, highs, means, strict=True):
         bias = mean - value if name == "ece" else 0.0
-        put(name, value, max(low - bias, 0.0), high - bias)
+        result |= _with_ends(name, value, max(low - bias, 0.0), high - bias)
     return result
 
 
@@ -90,8 +80,18 @@ def unseen_accuracy(
     """
     if copies.all() or not copies.any():
         return {}
-    found = measure(logits[~copies], labels[~copies])
-    return {f"unseen_{key}": found[key] for key in ("images", "accuracy", "accuracy_ci_low", "accuracy_ci_high")}
+    correct = (logits.argmax(axis=1) == labels)[~copies]
+    return {"unseen_images": len(correct)} | _share("unseen_accuracy", int(correct.sum()), len(correct))
+
+
+def _share(name: str, successes: int, trials: int) -> dict[str, float | int]:
+    low, high = wilson(successes, trials)
+    return _with_ends(name, successes / trials, float(low), float(high))
+
+
+def _with_ends(name: str, value: float, low: float, high: float) -> dict[str, float | int]:
+    found = {name: value, f"{name}_ci_low": low, f"{name}_ci_high": high}
+    return {key: round(float(number), _DECIMALS) for key, number in found.items()}
 
 
 def confidence_bins(confidence: Floats) -> NDArray[np.int64]:

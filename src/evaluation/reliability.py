@@ -1,4 +1,4 @@
-"""How well confidence agrees with accuracy, before and after temperature scaling."""
+"""Compare confidence with accuracy by bins of confidence, before and after temperature scaling."""
 
 import numpy as np
 import pandas

@@ -19,9 +19,7 @@ from src.core.paths import MODEL, PREPARED
 
 pytestmark = pytest.mark.slow
 
-DOWNLOAD, SPLIT, TRAIN, EVALUATE, VISUALIZE = (
-    f"stages.{name}" for name in ("download", "split", "train", "evaluate", "visualize")
-)
+DOWNLOAD, SPLIT, TRAIN, VISUALIZE = (f"stages.{name}" for name in ("download", "split", "train", "visualize"))
 CHECK, EXPORT, PREDICT = "src.params", "src.export", "src.predict README.md"
 TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train/images-00000.npy", PREPARED / "train/labels.npy"
 TWO = class_folders({"cat": 8, "dog": 8})
