@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def floor(problem: Problem, section: Train, steps: int) -> Turn:
         learn(classifier.network, images, labels, optimiser, compute)
         return ()
 
-    step = Recorded(work, compute.device) if compute.device.type == "cuda" else work
+    step = partial(Recorded(compute.device), work) if compute.device.type == "cuda" else work
 
     def turn() -> float:
         prepare(section, problem.params.model.name)

@@ -38,7 +38,8 @@ class MuonAnd(Optimizer):
         self.parts: tuple[Optimizer, Optimizer] = (Muon(self.updates, 1.0, weight_decay=0.0, **settings), others)
         self.norm_first = norm_first
         options: dict[str, Any] = {"deterministic": torch.are_deterministic_algorithms_enabled()}
-        self.learn = torch.compile(self._learn, options=options) if compiled else self._learn
+        # Not a method of this object: a cycle would keep the weights in memory until Python looks for such.
+        self.learn = torch.compile(MuonAnd._learn, options=options) if compiled else MuonAnd._learn
         self.hidden: dict[str, Any] = {"params": list(hidden), "lr": lr, "weight_decay": weight_decay}
         super().__init__(self._groups(), {})
 
@@ -61,7 +62,7 @@ class MuonAnd(Optimizer):
         rate = self.param_groups[0]["lr"]
         if not isinstance(rate, Tensor):
             rate = torch.full((), rate, dtype=torch.float64, device=self.matrices[0].device)
-        self.learn(rate)
+        self.learn(self, rate)
         self.parts[1].step()
         for update in self.updates:
             update.grad = None  # else the gradient's memory would not be free for the next one
