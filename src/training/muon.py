@@ -1,6 +1,6 @@
 """Muon for the hidden layers and another optimiser for everything else, as one optimiser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,11 +51,7 @@ class MuonAnd(Optimizer):
         """
         return [self.hidden, *self.parts[1].param_groups]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for update, (weight, axes) in zip(self.updates, self.weights, strict=True):
             update.grad = None if weight.grad is None else weight.grad.permute(axes).flatten(1)
         # Always a tensor: for each new number a compiled step would be compiled again.
@@ -66,7 +62,6 @@ class MuonAnd(Optimizer):
         self.parts[1].step()
         for update in self.updates:
             update.grad = None  # else the gradient's memory would not be free for the next one
-        return loss
 
     @torch.no_grad()
     def _learn(self, rate: Tensor) -> None:
