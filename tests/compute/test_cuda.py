@@ -88,18 +88,6 @@ def trained(name: str, **changes: Any) -> tuple[list[float], Tensor]:
     return losses, torch.cat([tensor.flatten().double() for tensor in classifier.state_dict().values()])
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_gives_the_same_bits_twice(name: str) -> None:
-    (losses, weights), (losses_again, weights_again) = trained(name), trained(name)
-    assert losses == losses_again
-    assert torch.equal(weights, weights_again)
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
-def test_an_optimiser_gives_the_same_bits_twice(optimizer: Optimizer) -> None:
-    assert torch.equal(trained(MNIST, optimizer=optimizer)[1], trained(MNIST, optimizer=optimizer)[1])
-
-
 @pytest.mark.parametrize(
     ("name", "changes"), [*((name, {}) for name in RECIPES), *((CIFAR10_VGG, change) for change in CHANGES)]
 )
