@@ -43,9 +43,10 @@ class Recorded:
                 with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                     self._outputs = work(*self._inputs)
             except RuntimeError as error:
-                if out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0][:200]
+                first = error.__context__ or error  # to end a recording that has failed raises once more
+                if out_of_memory(first):
+                    raise first from None
+                reason = str(first).splitlines()[0][:200]
                 raise UserError(f"a step cannot be recorded: {reason}: set train.cuda_graph to false") from error
             finally:
                 gc.enable()
