@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any
@@ -38,9 +38,10 @@ def work(
         pipe.send(fault)
         return
     pipe.send("ready")
-    while True:
-        task = pipe.recv()
-        pipe.send(_train(trainer, task, pipe, measure))
+    with suppress(EOFError, ConnectionError):  # the parent was killed
+        while True:
+            task = pipe.recv()
+            pipe.send(_train(trainer, task, pipe, measure))
 
 
 def _train(

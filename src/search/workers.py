@@ -67,7 +67,7 @@ class Workers:
         count: int | None = None,
         per_gpu: int = 1,
     ) -> None:
-        self._splits, self._measure = splits, measure
+        self._splits, self._measure, self._asked = splits, measure, count
         self.gpus = visible_gpus(params.train)
         self.count = count or max(1, len(self.gpus) * per_gpu)
         train = params.train
@@ -86,8 +86,8 @@ class Workers:
             self._end(place)
 
     def widen(self, most: int) -> None:
-        """Without GPUs, allow up to `most` processes, if there are processors for their threads."""
-        if not self.gpus:
+        """Allow up to `most` processes, as processors allow, unless there are GPUs or the user named a number."""
+        if not self.gpus and self._asked is None:
             threads = cpu_threads(self._params.train, self._params.model.name)
             self.count = max(self.count, min(most, processors() // threads))
 

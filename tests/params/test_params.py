@@ -23,6 +23,8 @@ def changed(old: str, new: str) -> Params:
     [
         ("  epochs: ", "  epoch: ", "unknown key train.epoch: did you mean train.epochs?"),
         ("data:", "data: null\nother:", "data is None: must hold keys, as in recipes/default.yaml"),
+        ("data:", "null: 1\ndata:", "params.yaml: None is no key: a key must be text"),
+        ("    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n", "", "train.optimizer is None: must hold keys"),
         ("  epochs: ", "  # ", "train.epochs is missing: recipes/default.yaml shows what it may be"),
         ("lr: 4.0e-3", "lr: -1", "train.optimizer.lr is -1: must be greater than 0"),
         ("lr: 4.0e-3", "lr: fast", "train.optimizer.lr is 'fast': must be a valid number"),

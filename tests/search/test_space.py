@@ -64,7 +64,9 @@ def ranged(**entry: Any) -> dict[str, Any]:
             "unknown key tune.space.model.dropout.hihg: did you mean tune.space.model.dropout.high?",
         ),
         (ranged(low=0), "tune.space.model.dropout.high is missing"),
-        (ranged(choices=[1, 1]), "choices must differ"),
+        (ranged(choices=[1, 1.0]), "choices must differ"),
+        (ranged(low="a", high=1), "tune.space.model.dropout.low is 'a': must be a valid integer or a valid number"),
+        ({"space": {}}, "tune.space is {}: must have at least 1 item, not 0"),
         ({"timeout": "-1h"}, "tune.timeout"),
         ({"timeout": "1d"}, "tune.timeout"),
         (SEVERAL | {"confirm": {"best": 3, "seeds": 5}}, "tune: confirm.best must be 0 with several objectives"),
@@ -84,7 +86,11 @@ def test_a_search_that_cannot_be_is_one_line(changes: dict[str, Any], message: s
 
 
 def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial() -> None:
-    entries = {"train.batch_size": {"choices": [32, 36]}, "train.accumulate": {"choices": [1, 8]}}
+    """Of many choices a sample; values that only the present ones do not go with are accepted."""
+    entries: dict[str, Any] = {"train.batch_size": {"choices": [27, 36]}, "train.accumulate": {"choices": [3, 9]}}
+    assert len(space.distributions(params(space=entries))) == 2
+    entries["train.batch_size"]["choices"], entries["train.accumulate"]["choices"] = [32, 36], [1, 8]
+    entries["model.dropout"] = {"choices": [number / 5000 for number in range(1, 2000)]}
     with pytest.raises(
         UserError, match="batch_size must be a multiple of processes × accumulate, not 36 / \\(1 × 8\\)"
     ):

@@ -77,9 +77,11 @@ def test_there_is_a_worker_for_each_gpu(
         assert some.count == count
 
 
-@pytest.mark.parametrize(("threads", "count", "each", "most"), [("auto", 1, 8, 1), ("auto", 3, 2, 4), (1, 3, 1, 8)])
+@pytest.mark.parametrize(
+    ("threads", "count", "each", "most"), [("auto", None, 8, 1), ("auto", 3, 2, 3), (1, None, 1, 8)]
+)
 def test_workers_share_the_processors(
-    threads: str | int, count: int, each: int, most: int, monkeypatch: pytest.MonkeyPatch
+    threads: str | int, count: int | None, each: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     train = DIGITS.train.model_copy(update={"threads": threads, "deterministic": True})
