@@ -77,7 +77,7 @@ def apply(params: Params, number: int | None) -> None:
             if str(number) not in rows.index:
                 raise UserError(f"--apply is {number}: {TRIALS} has no such trial")
             row = rows.loc[str(number)]
-            told, new = f"trial {number}, {row['state']}", {key: read_yaml(row[key]) for key in plan.space}
+            told, new = f"trial {number}, {row['state']}", {key: read_yaml(str(row[key])) for key in plan.space}
         elif "front" in found:
             front = ", ".join(str(entry["trial"]) for entry in found["front"])
             raise UserError(f"--apply TRIAL: choose one of the Pareto front: {front}")

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
+from src.search import sampling
 from src.search.messages import Outcome, Task
 from src.search.plan import Plan
 from src.search.results import STATES
@@ -41,9 +42,12 @@ class Trials:
 
     def __init__(self, storage: BaseStorage, plan: Plan, *, shared: bool) -> None:
         self._storage, self._plan, self._shared = storage, plan, shared
-        directions = [objective.direction for objective in plan.objectives]
         self._study = optuna.create_study(
-            storage=storage, study_name=plan.name, directions=directions, load_if_exists=True, pruner=plan.pruner()
+            storage=storage,
+            study_name=plan.name,
+            directions=[objective.direction for objective in plan.objectives],
+            load_if_exists=True,
+            pruner=sampling.pruner(plan.params.tune.pruner, plan.params.train.epochs),
         )
         self._running: dict[int, _Running] = {}
         self._beaten = time.monotonic()
@@ -75,9 +79,10 @@ class Trials:
         number = asked.number
         every = self._study.get_trials(deepcopy=False)
         place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
-        self._study.sampler = self._plan.sampler(place)
+        params, space = self._plan.params, self._plan.space
+        self._study.sampler = sampling.sampler(params.tune.sampler, space, params.seed, place)
         trial = optuna.Trial(self._study, every[number]._trial_id)
-        values = {key: trial._suggest(key, entry) for key, entry in self._plan.space.items()}
+        values = {key: trial._suggest(key, entry) for key, entry in space.items()}
         self._running[number] = _Running(trial, self._plan.training(values)[1])
         try:
             return self._plan.task(number, values)

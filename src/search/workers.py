@@ -26,7 +26,6 @@ from src.training.results import Epoch
 
 ATTEMPTS = 5  # of a training whose workers die: it probably kills them
 _LOOK = 1.0  # seconds that `train` waits for a message
-_BAD_STARTS = 20  # so many workers in a row that die before they train have no memory
 FAULT = 1  # exit code of a worker with a traceback
 
 
@@ -76,7 +75,6 @@ class Workers:
             train = train.model_copy(update={"threads": threads})
         self._params = params.model_copy(update={"train": train})
         self._workers: dict[int, _Worker] = {}
-        self._bad_starts = 0
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +125,18 @@ class Workers:
                 try:
                     message = worker.pipe.recv()
                 except (EOFError, ConnectionResetError):
-                    self._died(worker)
+                    worker.process.join()
+                    if worker.process.exitcode == FAULT:
+                        raise UserError(
+                            "a worker failed, as said above; finished trials are kept: start again to go on"
+                        ) from None
                     self._end(place)
-                    deaths[task.number] += worker.ready
+                    deaths[task.number] += 1
                     if deaths[task.number] < ATTEMPTS:
+                        print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
                         again.append(task)
+                    elif not worker.ready:
+                        raise UserError("workers are killed before they can train: use fewer --workers") from None
                     else:
                         reason = f"its worker died {ATTEMPTS} times: killed, perhaps for memory"
                         yield task, Outcome("failed", reason=reason)
@@ -146,7 +151,7 @@ class Workers:
                 elif isinstance(message, Exception):
                     raise message
                 else:
-                    worker.ready, self._bad_starts = True, 0
+                    worker.ready = True
 
     def _start(self, place: int) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
@@ -156,18 +161,6 @@ class Workers:
         process.start()
         theirs.close()  # else the pipe would not end with the process
         return _Worker(process, ours)
-
-    def _died(self, worker: _Worker) -> None:
-        worker.process.join()
-        if worker.process.exitcode == FAULT:
-            raise UserError("a worker failed, as said above; finished trials are kept: start again to go on")
-        if not worker.ready:
-            self._bad_starts += 1
-            if self._bad_starts == _BAD_STARTS:
-                raise UserError(
-                    f"{_BAD_STARTS} workers in a row were killed before they could train: use fewer --workers"
-                )
-        print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
 
     def _end(self, place: int) -> None:
         worker = self._workers.pop(place)
