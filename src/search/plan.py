@@ -73,7 +73,8 @@ def search(params: Params, space: Space) -> Plan:
     }
     del asked["parameters"]["train.epochs"]
     question = json.dumps(asked, sort_keys=True)
-    name = f"{params.data.name}-{params.model.name}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
+    network = params.model.name.replace("/", "-")
+    name = f"{params.data.name}-{network}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
     count = sampling.trial_count(tune.sampler, space, tune.trials)
     return Plan(with_values(params, {"train.epochs": asked["epochs"]}), name, count, space)
 
