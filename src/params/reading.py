@@ -78,7 +78,10 @@ def check_space(params: Params) -> None:
             reason = "only keys of model and train can"
         if reason:
             raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: {reason}")
-    ends = [entry.choices if isinstance(entry, Choices) else [entry.low, entry.high] for entry in space.values()]
+    ends = [
+        entry.choices if isinstance(entry, Choices) else [*{entry.low, entry.low + (entry.step or 0), entry.high}]
+        for entry in space.values()
+    ]
     combinations: Iterator[Sequence[Scalar]] = product(*ends)
     if math.prod(map(len, ends)) > _COMBINATIONS:
         draw = random.Random(0)

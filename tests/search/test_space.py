@@ -115,6 +115,11 @@ def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, messag
     assert "\n" not in str(fault.value)
 
 
+def test_a_step_that_a_whole_number_cannot_take_is_found() -> None:
+    with pytest.raises(UserError, match=r"train\.batch_size is 24\.5: must be a valid integer"):
+        check_space(params(space={"train.batch_size": {"low": 16, "high": 64, "step": 8.5}}))
+
+
 def test_a_grid_needs_steps() -> None:
     with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
         sampling.trial_count("grid", space.distributions(params()), 10)
