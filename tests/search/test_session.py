@@ -34,9 +34,7 @@ def test_a_search_whose_time_is_up_says_so_and_goes_on(
     assert not (tmp_path / "reports/tuning/trials.csv").exists()
     search(params(timeout="1h"))
     said = capsys.readouterr().out
-    assert (
-        "the time is up: 3 of 30 trials; start again to go on\nconfirming the best 3 and the present" in said
-    )
+    assert "the time is up: 3 of 30 trials; start again to go on\nconfirming the best 3 and the present" in said
     search(params(trials=12))
     said = capsys.readouterr().out
     assert "3 of 12 are known already" in said
