@@ -66,10 +66,11 @@ class Workers:
         count: int | None = None,
         per_gpu: int = 1,
     ) -> None:
-        self._splits, self._measure, self._asked = splits, measure, count
+        self._splits, self._measure = splits, measure
         self.gpus = visible_gpus(params.train)
         self.count = count or max(1, len(self.gpus) * per_gpu)
         train = params.train
+        self._fixed = count is not None or self.gpus or train.device not in ("auto", "cpu")
         if train.threads == "auto":  # which is made for a single process
             threads = max(1, cpu_threads(train, params.model.name) // self.count)
             train = train.model_copy(update={"threads": threads})
@@ -84,8 +85,8 @@ class Workers:
             self._end(place)
 
     def widen(self, most: int) -> None:
-        """Allow up to `most` processes, as processors allow, unless there are GPUs or the user named a number."""
-        if not self.gpus and self._asked is None:
+        """Allow up to `most` processes, as processors allow, unless they train on GPUs or the user named a number."""
+        if not self._fixed:
             threads = cpu_threads(self._params.train, self._params.model.name)
             self.count = max(self.count, min(most, processors() // threads))
 

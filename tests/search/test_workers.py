@@ -77,13 +77,14 @@ def test_there_is_a_worker_for_each_gpu(
 
 
 @pytest.mark.parametrize(
-    ("threads", "count", "each", "most"), [("auto", None, 8, 1), ("auto", 3, 2, 3), (1, None, 1, 8)]
+    ("device", "threads", "count", "each", "most"),
+    [("auto", "auto", None, 8, 1), ("cpu", "auto", 3, 2, 3), ("cpu", 1, None, 1, 8), ("cuda:1", 1, None, 1, 1)],
 )
 def test_workers_share_the_processors(
-    threads: str | int, count: int | None, each: int, most: int, monkeypatch: pytest.MonkeyPatch
+    device: str, threads: str | int, count: int | None, each: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    train = DIGITS.train.model_copy(update={"threads": threads, "deterministic": True})
+    train = DIGITS.train.model_copy(update={"device": device, "threads": threads, "deterministic": True})
     with Workers(DIGITS.model_copy(update={"train": train}), ("train",), dict, count) as some:
         assert some._params.train.threads == each
         some.widen(50)
