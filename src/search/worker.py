@@ -32,13 +32,13 @@ def work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own lock is a semaphore, which a killed process leaves behind
-    try:
-        trainer = Trainer(params.model, params.train, *splits)
-    except (UserError, OSError) as fault:
-        pipe.send(fault)
-        return
-    pipe.send("ready")
     with suppress(EOFError, ConnectionError):  # the parent was killed
+        try:
+            trainer = Trainer(params.model, params.train, *splits)
+        except (UserError, OSError) as fault:
+            pipe.send(fault)
+            return
+        pipe.send("ready")
         while True:
             task = pipe.recv()
             pipe.send(_train(trainer, task, pipe, measure))
