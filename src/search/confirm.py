@@ -80,8 +80,8 @@ def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
         better = f"{winner.name.capitalize()} is better than the present settings by {gain}"
         return f"{better} (mean of {seeds} seeds, {tested})."
     return (
-        f"{winner.name.capitalize()} has the best mean, {gain} from the present settings, and is not distinguishable "
-        f"from them ({seeds} seeds, {tested})."
+        f"{winner.name.capitalize()} has the best mean, better by {gain}, but is not distinguishable from the present "
+        f"settings ({seeds} seeds, {tested})."
     )
 
 

@@ -181,7 +181,7 @@ def test_a_clear_winner_is_told_with_welchs_test_corrected_by_holm() -> None:
 def test_a_winner_by_luck_is_called_not_distinguishable() -> None:
     rows = compared([0.90, 0.92, 0.91, 0.93, 0.90], [0.91, 0.93, 0.90, 0.93, 0.91])
     assert rows[0].name == "trial 1"
-    assert "is not distinguishable from them" in confirm.verdict(rows, ACCURACY)
+    assert "but is not distinguishable from the present settings" in confirm.verdict(rows, ACCURACY)
 
 
 def test_present_settings_that_are_best_stay() -> None:
