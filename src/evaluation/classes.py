@@ -19,17 +19,15 @@ def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
     counts = _confusion(predictions, classes)
     images, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
     low, high = wilson(correct, images)
-    accuracy = correct / _positive(images)
     return pandas.DataFrame(
         {
             "class": list(classes),
             "images": images,
             "correct": correct,
-            "accuracy": accuracy,
+            "accuracy": correct / _positive(images),
             "ci_low": low,
             "ci_high": high,
             "precision": correct / _positive(predicted),
-            "recall": accuracy,
             "f1": 2 * correct / _positive(images + predicted),
         }
     )

@@ -113,8 +113,9 @@ def code(base: Revision, head: Revision) -> Changes:
         *counts, name = row.split("\t", 2)
         lines[name] = [None if count == "-" else int(count) for count in counts]
     if head.commit is None:
-        for name in texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE)):
-            lines[name] = [len(Path(name).read_bytes().splitlines()), 0]
+        untracked = texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE))
+        for path in filter(Path.is_file, map(Path, untracked)):  # an editor's lock is a link to nowhere
+            lines[str(path)] = [len(path.read_bytes().splitlines()), 0]
     changes: Changes = []
     for file, (added, removed) in sorted(lines.items()):
         used = [

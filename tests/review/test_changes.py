@@ -55,6 +55,7 @@ def test_code_that_stages_use_comes_first(repo: Path) -> None:
     write(repo / "src/a.py", "unused\n")
     write(repo / "src/models/net.py", "layers = 2\nmore = 3\n")
     (repo / "src/models/layers.py").write_bytes(b"\0binary")
+    (repo / "src/.#a.py").symlink_to("me@here.1234")  # Emacs' mark of a file that is being edited
     expected = [
         {"file": "src/models/layers.py", "added": None, "removed": None, "stages": ["train"]},
         {"file": "src/models/net.py", "added": 2, "removed": 1, "stages": ["train"]},
@@ -62,6 +63,7 @@ def test_code_that_stages_use_comes_first(repo: Path) -> None:
     ]
     found = changes.code(at("HEAD"), working_tree())
     assert found == expected
+    (repo / "src/.#a.py").unlink()
     commit(repo, "code")
     assert changes.code(at("HEAD^"), at("HEAD")) == found
 

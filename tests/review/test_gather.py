@@ -235,4 +235,4 @@ def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypa
     monkeypatch.setattr(gather, "find_run", lambda md5: {"page": f"http://here/{md5}", "spent": spent})
     out = tell()
     assert f"head: <http://here/{md5(b'second model')}>" in out
-    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s." in out
+    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s of training." in out
