@@ -102,9 +102,9 @@ def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
 
 
 def code(base: Revision, head: Revision) -> Changes:
-    """Return the files of the code and the pipeline that differ, first those that a stage uses.
+    """Return the files of code that differ and that a stage uses, and the pipeline if a stage differs in it.
 
-    Each has the numbers of lines `added` and `removed`, None if it is binary, and the `stages` that use it.
+    Each has the numbers of lines `added` and `removed`, None if it is binary, and these `stages`.
     """
     ends = [revision.commit for revision in (base, head) if revision.commit]
     options = ("--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
@@ -118,10 +118,12 @@ def code(base: Revision, head: Revision) -> Changes:
             lines[str(path)] = [len(path.read_bytes().splitlines()), 0]
     changes: Changes = []
     for file, (added, removed) in sorted(lines.items()):
-        used = [
+        stages = [
             name
             for name, stage in head.pipeline.items()
             if any(Path(file).is_relative_to(path) for path in stage.get("deps", []))
+            or (file == PIPELINE.as_posix() and stage != base.pipeline.get(name))
         ]
-        changes.append({"file": file, "added": added, "removed": removed, "stages": used})
-    return sorted(changes, key=lambda change: not change["stages"])
+        if stages:
+            changes.append({"file": file, "added": added, "removed": removed, "stages": stages})
+    return changes

@@ -74,6 +74,6 @@ def differs(base: Revision, head: Revision) -> list[str]:
     kinds = {
         "data": changes.data(base, head) or sections & {"data", "split"},
         "parameters": sections & {"seed", "model", "train"},
-        "code": [each for each in changes.code(base, head) if each["stages"]],
+        "code": changes.code(base, head),
     }
     return [kind for kind, found in kinds.items() if found]
