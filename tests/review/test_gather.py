@@ -88,7 +88,7 @@ def test_what_changes_are_judged_by_is_said_to_change(repo: Path, tell: Any) -> 
     substitute(repo / "params.yaml", "margin: 1.0", "margin: 5.0\n  fail_on: never")
     first = tell().partition("WARNING]\n>\n> ")[2].partition("\n")[0]
     rules = "`report.margin` `1.0` → `5.0`, `report.fail_on` `none` → `never`"
-    assert first == f"**This change sets what changes are judged by**, from its merge on: {rules}."
+    assert first == f"**This change alters what later changes are judged by**: {rules}."
     commit(repo, "other rules")
     git(repo, "checkout", "-qb", "feature", "main^")
     assert "judged by" not in tell(), "others' rules, merged since"

@@ -221,7 +221,7 @@ def test_the_images_that_changed_sides_where_they_are_the_locked_ones(repo: Path
     np.save(repo / "data/prepared/validation/images-00000.npy", images)
     lock(repo)
     assert Page(tell("--html")).pictures == 1
-    assert "python -m src.report --sheet draws the 17 images that changed sides" in tell()
+    assert "`python -m src.report --sheet` draws the 17 images that changed sides" in tell()
     (repo / "reports/flips-of-others.webp").touch()
     written = Path(tell("--sheet").partition(":")[0])
     assert list(Path("reports").glob("flips-*.webp")) == [written]
