@@ -46,8 +46,8 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
         recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
         for recipe, runs in ran.items()
     }
-    newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
-    others = [run for recipe, run in newest.items() if recipe != head.recipe]
+    newest = (runs[-1] for recipe, runs in by_recipe.items() if recipe != head.recipe and runs)
+    others = [run for run in newest if not run["is_base"]]
     differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
