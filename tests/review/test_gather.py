@@ -82,6 +82,10 @@ def test_a_gate_is_closed_where_the_stages_of_the_numbers_are_gone(
         assert f"its numbers are stale: dvc.lock does not match {told}" in capsys.readouterr().out
     pipeline.write_text(text[: text.index("  visualize:")], encoding="utf-8")
     assert "stale" not in tell(), "a stage of figures"
+    pipeline.write_text(text, encoding="utf-8")
+    for path in (pipeline, repo / "dvc.lock"):
+        substitute(path, "  train:", "  learn:")
+    assert "stale" not in tell(), "a stage that has another name"
 
 
 def test_what_changes_are_judged_by_is_said_to_change(repo: Path, tell: Any) -> None:
