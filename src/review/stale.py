@@ -18,8 +18,8 @@ from src.review.revision import Revision
 def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[str]]:
     """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
 
-    since: an earlier revision. A stage that made its numbers is stale too if it is gone from `dvc.yaml`, and no other one
-    has its outputs.
+    since: an earlier revision. A stage that made its numbers is stale too if it is gone from `dvc.yaml`, and no other
+    one has its outputs.
 
     Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
     that a stage read with the one that another stage wrote.
