@@ -48,6 +48,11 @@ def read_corrections() -> Iterator[Correction]:
         # As the names of the source: macOS writes é as two characters.
         values = (unicodedata.normalize("NFC", record[column] or "").strip() for column in COLUMNS[:3])
         found = Correction(line, *values)
+        if any(record.get(None, ())):  # a line may have been appended to one that had no end
+            raise UserError(
+                f"{CORRECTIONS}, line {line}: more values than columns: put what has a comma in quotes, and each "
+                "correction on a line of its own"
+            )
         if found.action not in ("relabel", "drop", "same_as"):
             raise UserError(
                 f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel, drop or same_as"

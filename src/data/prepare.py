@@ -44,11 +44,12 @@ def prepare(data: Data, split: Split) -> Dataset:
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(data, staged, units, split)
-        if group is not None:
-            inside = where >= 0
-            splits = np.unique(np.stack([group[inside], where[inside]]), axis=1)  # each split of each group once
-            if divided := int((np.bincount(splits[0]) > 1).sum()):
-                print(f"{counted(divided, 'group')} in more than one of the source's own splits")
+        inside = where >= 0
+        for what, key in {"group": group, "scene": scene}.items():
+            if key is not None:
+                splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
+                if divided := int((np.bincount(splits[0]) > 1).sum()):
+                    print(f"{counted(divided, what)} in more than one of the source's own splits")
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
     return record
@@ -79,7 +80,10 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
     validation = 0.0 if VALIDATION in official else split.validation
     test = 0.0 if TEST in official else split.test
-    identities = map(str.encode, staged.groups) if staged.groups else map(bytes, staged.contents)
+    identities = map(bytes, staged.contents)
+    if staged.groups:  # an image without one has its name for a group, which may change
+        known = zip(staged.groups, staged.names, identities, strict=True)
+        identities = (content if group == name else group.encode() for group, name, content in known)
     rank = ranks(identities, split.seed)
     where = place(staged.labels, official, units, rank, validation, test)
     train = int((where == TRAIN).sum())
@@ -101,7 +105,8 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             count = ((staged.labels == label) & (official >= 0)).sum()
             raise UserError(
                 f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
-                "(equal and nearly equal images and groups stay together): add images, or change split or data.limit"
+                "(equal and nearly equal images and groups stay together): add images, or change split, data.limit or "
+                "data/corrections.csv"
             )
     return where
 

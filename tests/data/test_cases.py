@@ -15,7 +15,7 @@ from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, pictu
 
 from src.core.errors import UserError
 from src.core.paths import IMAGES, PREPARED
-from src.data.prepared import SPLITS, Dataset, read_groups
+from src.data.prepared import SPLITS, Dataset, read_groups, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -437,6 +437,20 @@ def test_groups_of_a_table_stay_together() -> None:
     run_stages(pack_tar(Path("x.tar"), files))
     groups = [set(read_groups(split) or []) for split in SPLITS]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+
+
+def test_a_group_moves_few_others_and_a_new_name_nothing() -> None:
+    """Images without a group are known by their content, as in a source without groups."""
+
+    def places(files: dict[str, bytes], groups: str | None = None) -> dict[bytes, str]:
+        run_stages(pack_tar(Path("x.tar"), files), groups=groups)
+        return {files[name]: split for split in SPLITS for name in read_names(split)}
+
+    files = class_folders({"cat": 50, "dog": 50})
+    before, after = places(files), places(files, r"cat/[01]\.")
+    assert sum(before[photo] != after[photo] for photo in files.values()) <= 6
+    renamed = {name.replace("/3.", "/renamed."): photo for name, photo in files.items()}
+    assert places(renamed, r"cat/[01]\.") == after
 
 
 def test_groups_across_the_sources_own_splits_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ def test_excel_may_have_written_semicolons() -> None:
     assert "cat/4.png" not in places()
 
 
-def test_the_source_s_own_split_is_kept(root: Path) -> None:
+def test_the_source_s_own_split_is_kept(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in ("cat", "dog"):
         for file in (root / "data/images" / folder).iterdir():
             file.rename(file.with_name(f"x{file.name}"))
@@ -86,10 +86,12 @@ def test_the_source_s_own_split_is_kept(root: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         (root / "data/images" / folder).rename(target)
     write_files(root / "data/images", class_folders({"cat": 9, "dog": 9}, "train/", start=100))
-    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,")
+    scene = "test/cat/x5.png,same_as,train/cat/5.png,"
+    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,", scene)
     dataset = run_stages(None, validation=0.2)
     assert dataset.splits["test"].per_class == {"cat": 19, "dog": 20}
     assert np.bincount(open_split("test").labels).tolist() == [19, 20]
+    assert "1 scene in more than one of the source's own splits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,7 @@ def test_the_source_s_own_split_is_kept(root: Path) -> None:
         (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
         (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel, drop or same_as"),
         (["cat/3.png,relabel,dog,", "cat/3.png,drop,,"], "line 3: an earlier line decides otherwise"),
+        (["cat/3.png,drop,,blurredcat/4.png,drop,,dark"], "line 2: more values than columns: .* a line of its own"),
         ([f"cat/{number}.png,drop,," for number in range(19)], "class 'cat' gets no validation image of its 1"),
     ],
 )
