@@ -21,7 +21,6 @@ from src.core.errors import UserError
 from src.data.layout import (
     SPLIT_WORDS,
     Layout,
-    are_parts,
     counted,
     listed,
     number_classes,
@@ -140,22 +139,17 @@ def labelled_layout(
     Where no row has a split, folders `train/`, `validation/` and `test/` give it, as without a table.
     """
     labels = {row.label for row in rows.values()}
-    parts = {label: re.split(r"\s*[,;|]\s*|\s+", label) for label in sorted(labels)}
-    several = [label for label in parts if len(parts[label]) > 1 and labels.issuperset(parts[label])]
-    if sure := [repr(label) for label in several if re.search("[,;|]", label)]:
-        raise UserError(f"{listed(sure, 3)} as labels: {ONE_CLASS}")
-    if several:
-        print(f"{listed(several, 3)} is a class of its own: if photos have several labels, leave those photos out")
+    parts_of = {label: re.split(r"\s*[,;|]\s*", label) for label in sorted(labels)}
+    if several := [repr(label) for label, parts in parts_of.items() if len(parts) > 1 and labels.issuperset(parts)]:
+        raise UserError(f"{listed(several, 3)} as labels: {ONE_CLASS}")
     photos = [*names, *unreadable]
     row_of = _named(photos, rows)
     known = set(row_of.values())
     if lost := [path for path in rows if path not in known]:
-        alike = {PurePosixPath(name).stem.casefold(): name for name in photos}
-        near = next((alike[stem] for path in lost if (stem := PurePosixPath(path).stem.casefold()) in alike), "")
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
-            f"{listed(lost, 3)}{f' (it holds {near!r})' if near else ''}: write names as they are there, from the "
-            "table's folder on, or remove the lines"
+            f"{listed(lost, 3)}: write names as they are there, capitals too, from the table's folder on, or remove "
+            "the lines"
         )
     if bare := [name for name in names if name not in row_of]:
         raise UserError(
@@ -199,40 +193,15 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
     return {photo: path for photo, path in found.items() if count[path] == 1}
 
 
-def check_others(tables: Mapping[str, Table], photos: Sequence[str], layout: Layout | None) -> None:
-    """Raise `UserError` if a table without the two columns seems to hold the labels; print if it might.
+def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: bool) -> None:
+    """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
 
-    Such a table names at least half of the photos in one column, and no other column has the classes of the `layout`,
-    which folders gave; None: they gave none. Where these look like classes, only a column called `label` stops.
+    Such a table has a line for at least half of them, and a column for the class where folders may be the classes too.
     """
-    bases = {photo.rpartition("/")[2] for photo in photos}
-    known = bases | {base.rpartition(".")[0] for base in bases}
-    classes = {} if layout is None else dict(zip(photos, layout.labels.tolist(), strict=True))
     for name, table in tables.items():
-        folder = name[: name.rfind("/") + 1]
-        if not all(photo.startswith(folder) for photo in photos) and PurePosixPath(folder).name not in SPLIT_WORDS:
-            continue  # it lies in a class folder
-        for column in table.columns if len(table.columns) > 1 else ():
-            values = [str(record.get(column)).strip() for _, record in table.records]
-            if layout is not None and all(map(str.isdecimal, values)):
-                continue  # 1 is a number of something else more often than it is 1.jpg
-            if 2 * sum(value.replace("\\", "/").rpartition("/")[2] in known for value in values) < len(values):
-                continue
-            records = dict(zip((_path(name, value) for value in values), table.records, strict=True))
-            row_of = _named(photos, records)
-            if 2 * len(row_of) < len(photos):
-                continue
-            pairs = [
-                {(classes[photo], str(records[path][1].get(other))) for photo, path in row_of.items()}
-                for other in (table.columns if classes else ())
-            ]
-            if any(len(each) == len(dict(each)) == len({value for _, value in each}) for each in pairs):
-                break  # one value for each class: it says what the folders say
-            names = {each.strip().lower() for each in table.columns}
-            if layout is None or are_parts(layout.classes) or not names.isdisjoint(_COLUMNS[1]):
-                raise UserError(
-                    f"{name} names {len(row_of):,} of the photos in its column {column!r}: if it has their classes, "
-                    "call the one column 'file' and the other 'label'; else remove the table"
-                )
-            print(f"{name} names the photos, but no class: it has no column 'label'; the folders are the classes")
-            break
+        labelled = any(column.strip().lower() in _COLUMNS[1] for column in table.columns)
+        if 2 * len(table.records) >= photos and (labelled or not folders_are_classes):
+            raise UserError(
+                f"{name} has {counted(len(table.records), 'line')}, but lacks a column file or label: if it has the "
+                "photos' classes, call its columns so; else remove it"
+            )

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, lim
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
-_DARK = 64  # of 255
 _BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
 
 
@@ -80,7 +80,7 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
     validation = 0.0 if VALIDATION in official else split.validation
     test = 0.0 if TEST in official else split.test
-    identities = map(bytes, staged.contents)
+    identities: Iterable[bytes] = map(bytes, staged.contents)
     if staged.groups:  # an image without one has its name for a group, which may change
         known = zip(staged.groups, staged.names, identities, strict=True)
         identities = (content if group == name else group.encode() for group, name, content in known)
@@ -128,9 +128,6 @@ def _write(
         position[order] = np.arange(len(order))
         histograms.append(histogram)
     mean, std = _mean_std(histograms[TRAIN])
-    brightest = int(np.flatnonzero(histograms[TRAIN].any(0))[-1])
-    if brightest < _DARK:  # photos were hardly meant so
-        print(f"no training image has a value above {brightest} of 255: scale photos of 12 bits in files of 16")
     _, height, width, channels = staged.pixels.shape
     columns = (where, position, staged.labels, staged.names)
     resize = data.resize if data.image_size else None

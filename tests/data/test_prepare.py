@@ -157,17 +157,6 @@ def test_the_size_of_images_does_not_change_their_splits() -> None:
     assert where[0] == where[1] == where[2]
 
 
-def test_photos_of_twelve_bits_in_sixteen_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    draw = np.random.default_rng(0)
-    files = {
-        f"{name}/{number}.png": encoded(Image.fromarray(draw.integers(0, 2**12, (6, 6), np.uint16)))
-        for name in TWO
-        for number in range(5)
-    }
-    run_stages(pack_tar(Path("x.tar"), files))
-    assert "no training image has a value above 16 of 255" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
