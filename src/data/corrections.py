@@ -70,18 +70,19 @@ def correct(staged: Staged) -> tuple[Staged, Indices | None]:
     if not corrections:
         return staged, None
     labels, official, scene = staged.labels.copy(), staged.official.copy(), np.arange(len(staged.names))
-    wanted = {name for each in corrections for name in (each.file, each.value)}
-    index = {name: number for number, name in enumerate(staged.names.tolist()) if name in wanted}
+    named = [(each.file, each.line) for each in corrections]
+    named += [(each.value, each.line) for each in corrections if each.action == "same_as"]
+    wanted = {name for name, _ in named}
+    index = {name: number for number, name in enumerate(staged.names) if name in wanted}
+    if gone := [f"{name!r} (line {line})" for name, line in named if name not in index]:
+        raise UserError(
+            f"{CORRECTIONS}: the source has no image {listed(gone)}: name it as data/prepared and src.audit do, or "
+            "remove the line"
+        )
     label = {name: number for number, name in enumerate(staged.classes)}
     decided: dict[str, tuple[str, str]] = {}
     for line, file, action, value in corrections:
         place = f"{CORRECTIONS}, line {line}"
-        for name in (file, value) if action == "same_as" else (file,):
-            if name not in index:
-                raise UserError(
-                    f"{place}: the source has no image {name!r}: name it as data/prepared and src.audit do, or "
-                    "remove the line"
-                )
         if action == "same_as":
             scene[scene == scene[index[file]]] = scene[index[value]]
             continue

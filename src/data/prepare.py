@@ -13,7 +13,7 @@ from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
 from src.data.known import SOURCES
-from src.data.layout import counted
+from src.data.layout import counted, listed
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
 from src.data.shards import write_split
@@ -97,16 +97,13 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
     for which, share in ((TRAIN, 1), (VALIDATION, split.validation), (TEST, split.test)):
         found = np.bincount(staged.labels[where == which], minlength=classes)
         if (share or which in official) and not found.all():
-            label = int(np.argmin(found))
+            images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+            lacking = [f"{staged.classes[i]!r} ({counted(images[i], 'image')})" for i in np.flatnonzero(found == 0)]
             if which != TRAIN and which in official:
-                raise UserError(
-                    f"the source's own {SPLITS[which]} images have none of class {staged.classes[label]!r}: add some"
-                )
-            count = ((staged.labels == label) & (official >= 0)).sum()
+                raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
             raise UserError(
-                f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
-                "(equal and nearly equal images and groups stay together): add images, or change split, data.limit or "
-                "data/corrections.csv"
+                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (equal and nearly equal ones and "
+                "groups stay together), or change split, data.limit or data/corrections.csv"
             )
     return where
 

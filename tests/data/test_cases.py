@@ -224,9 +224,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     # Too little
     "one class (pytorch/vision#669)": (class_folders({"cat": 10}), "there is only one class, 'cat'"),
     "one image (ludwig-ai/ludwig#2831)": (
-        class_folders({"cat": 9, "dog": 1}), "class 'dog' gets no validation image of its 1"
+        class_folders({"cat": 9, "cow": 1, "dog": 1}),
+        r"no validation image is left for 'cow' \(1 image\), 'dog' \(1 image\): add images",
     ),
-    "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "gets no validation"),
+    "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "no validation image"),
     "no images (pytorch/vision#72)": ({"README.txt": b"x"}, "no images that can be read"),
     "no train": (class_folders(TWO, "test/") | class_folders(TWO, "val/", 50), "no train folder"),
     # Formats
@@ -282,7 +283,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "split column": (
         PHOTOS | {"labels.csv": table({n: f"{c},{'test' if n[0] == '1' else 'train'}" for n, c in LABELS.items()},
                                       "file,label,split")},
-        "class 'dog' gets no train image",
+        "no train image is left for 'dog'",
     ),
     "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
                       "has the split 'x', by its table or file: write train"),

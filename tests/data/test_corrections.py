@@ -90,13 +90,15 @@ def test_the_source_s_own_split_is_kept(root: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["cat/3.png,relabel,dog,", "cat/99.png,drop,,"], "line 3: the source has no image 'cat/99.png'"),
-        (["cat/3.png,same_as,cat/99.png,"], "line 2: the source has no image 'cat/99.png'"),
+        (
+            ["cat/99.png,relabel,dog,", "cat/3.png,drop,,", "cat/4.png,same_as,cat/98.png,"],
+            r"the source has no image 'cat/99.png' \(line 2\), 'cat/98.png' \(line 4\): name it as",
+        ),
         (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
         (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel, drop or same_as"),
         (["cat/3.png,relabel,dog,", "cat/3.png,drop,,"], "line 3: an earlier line decides otherwise"),
         (["cat/3.png,drop,,blurredcat/4.png,drop,,dark"], "line 2: more values than columns: .* a line of its own"),
-        ([f"cat/{number}.png,drop,," for number in range(19)], "class 'cat' gets no validation image of its 1"),
+        ([f"cat/{number}.png,drop,," for number in range(19)], r"no validation image is left for 'cat' \(1 image\)"),
     ],
 )
 def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) -> None:
