@@ -32,6 +32,7 @@ from src.data.splitting import FREE
 TABLES = (".csv", ".tsv", ".jsonl")
 ONE_CLASS = "a photo has one class here: name one alone, or leave out the photos of several"
 _COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("group",), ("split",))
+_OF_LABELS = {"label", "class", "labels"}  # columns, and names of tables, that are hardly about anything else
 
 
 class Row(NamedTuple):
@@ -68,12 +69,7 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
         columns = {column.strip().lower(): column for column in table.columns}
         chosen = [next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS]
         if chosen[0] is None or chosen[1] is None:
-            if called == "labels":
-                found = listed(table.columns) or "none"
-                raise UserError(f"{name} has no columns file and label, but {found}: name them so, or remove it")
             continue
-        if not table.records:
-            raise UserError(f"{name} has no line below its columns: fill it in, or remove it")
         named: set[str] = set()
         split_of_all = split_in(name) if split_by_name else ""
         for number, record in table.records:
@@ -196,12 +192,13 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
 def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: bool) -> None:
     """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
 
-    Such a table has a line for at least half of them, and a column for the class where folders may be the classes too.
+    Such a table has a line for at least half of them; where folders may be the classes too, it also has a column for
+    the class, or is called `labels`.
     """
     for name, table in tables.items():
-        labelled = any(column.strip().lower() in _COLUMNS[1] for column in table.columns)
-        if 2 * len(table.records) >= photos and (labelled or not folders_are_classes):
+        words = {PurePosixPath(name).stem.lower(), *(column.strip().lower() for column in table.columns)}
+        if 2 * len(table.records) >= photos and not (folders_are_classes and words.isdisjoint(_OF_LABELS)):
             raise UserError(
-                f"{name} has {counted(len(table.records), 'line')}, but lacks a column file or label: if it has the "
-                "photos' classes, call its columns so; else remove it"
+                f"{name} has {counted(len(table.records), 'line')}, and the columns {listed(table.columns)}: if it has "
+                "the photos' classes, call the columns file and label; else remove it"
             )
