@@ -144,7 +144,7 @@ def labelled_layout(
     if lost := [path for path in rows if path not in known]:
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
-            f"{listed(lost, 3)}: write names as they are there, capitals too, from the table's folder on, or remove "
+            f"{listed(lost, 3)}: write names as it does, such as {photos[0]!r}, from the table's folder on, or remove "
             "the lines"
         )
     if bare := [name for name in names if name not in row_of]:
