@@ -32,7 +32,6 @@ from src.data.splitting import FREE
 TABLES = (".csv", ".tsv", ".jsonl")
 ONE_CLASS = "a photo has one class here: name one alone, or leave out the photos of several"
 _COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("group",), ("split",))
-_OF_LABELS = {"label", "class", "labels"}  # columns, and names of tables, that are hardly about anything else
 
 
 class Row(NamedTuple):
@@ -192,12 +191,13 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
 def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: bool) -> None:
     """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
 
-    Such a table has a line for at least half of them; where folders may be the classes too, it also has a column for
-    the class, or is called `labels`.
+    Such a table has a line for at least half of them. Where the folders are classes, it also has a column for the class,
+    or is called `labels`.
     """
     for name, table in tables.items():
-        words = {PurePosixPath(name).stem.lower(), *(column.strip().lower() for column in table.columns)}
-        if 2 * len(table.records) >= photos and not (folders_are_classes and words.isdisjoint(_OF_LABELS)):
+        columns = {column.strip().lower() for column in table.columns}
+        labelled = PurePosixPath(name).stem.lower() == "labels" or not columns.isdisjoint(_COLUMNS[1])
+        if 2 * len(table.records) >= photos and (labelled or not folders_are_classes):
             raise UserError(
                 f"{name} has {counted(len(table.records), 'line')}, and the columns {listed(table.columns)}: if it has "
                 "the photos' classes, call the columns file and label; else remove it"

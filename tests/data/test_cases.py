@@ -126,7 +126,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         r"metadata.jsonl is no table that can be read \(.*\): repair or remove it",
     ),
     "a table of labels with other columns": (
-        PHOTOS | {"labels.csv": table(LABELS, "path,kind")},
+        class_folders(TWO) | {"labels.csv": table(LABELS, "path,kind")},
         "labels.csv has 20 lines, and the columns path, kind: if it",
     ),
     # Splits by folders
@@ -340,7 +340,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "tables of something else (Hugging Face's captions, Kaggle's birds, GTSRB)": (
         class_folders(TWO) | {
             "metadata.jsonl": json_lines(dict.fromkeys(class_folders(TWO), "a pet")).replace(b"label", b"text"),
-            "birds.csv": table({f"{name}/{n}.png": f"{name},{n}" for name in TWO for n in range(10)}, "path,name,size"),
+            "birds.csv": table({f"{name}/{n}.png": f"{name},{n}" for name in TWO for n in range(10)}, "path,labels,x"),
             "cat/GT-cat.csv": table({f"{n}.png": "0" for n in range(10)}, "Filename,ClassId"),
             "x.jsonl": b"{", "y.csv": b"\xff",
         },
