@@ -191,8 +191,8 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
 def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: bool) -> None:
     """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
 
-    Such a table has a line for at least half of them. Where the folders are classes, it also has a column for the class,
-    or is called `labels`.
+    Such a table has a line for at least half of them. Where the folders are classes, it also has a column for the
+    class, or is called `labels`.
     """
     for name, table in tables.items():
         columns = {column.strip().lower() for column in table.columns}
