@@ -28,6 +28,7 @@ _SPLIT = re.compile(
     rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*",
     re.IGNORECASE,
 )
+_CLASS_AND_SPLIT = re.compile(rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-](.+))?", re.IGNORECASE)  # test_cats
 _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
 _BY_TABLE = ", or say each photo's split in labels.csv (file,label,split)"
 # Folders that hold classes, or no photos for training, more often than they are a class.
@@ -161,6 +162,14 @@ def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
         if len(set(split.values())) > 1:
             what = _quoted(sorted(strangers - {""})) or "image files"
             raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them{_BY_TABLE}")
+        sides: dict[str, dict[int, str]] = {}  # by class and split: train_cats, test_cats
+        for match in filter(None, map(_CLASS_AND_SPLIT.fullmatch, sorted(tops))):
+            name = " ".join(filter(None, match.group(1, 3)))
+            sides.setdefault(name, {})[SPLIT_WORDS[match[2].lower()]] = match[0]
+        for name, folders in sides.items():
+            if len(folders) > 1:
+                remedy = f"name such folders train/{name}, test/{name}{_BY_TABLE}"
+                raise UserError(f"{_quoted(list(folders.values()))} seem to be one class in several splits: {remedy}")
         return parts, [FREE] * len(parts)
     if FREE not in split.values():
         raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one{_BY_TABLE}")

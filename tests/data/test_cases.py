@@ -205,6 +205,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "ChestX-ray14": (ten("images_001/images", "images_002/images"), NO_CLASS + "'images_001', 'images_002': put"),
     "YOLO": (ten("train/images", "valid/images") | {"train/labels/1.txt": b"0"}, NO_CLASS + "'images': .*labels.csv"),
     "labels beside classes": (class_folders(TWO) | {"labels/1.txt": b"0"}, "or remove it .* detection"),
+    "classes after splits": (ten("train_cats", "train_dogs", "test_cats", "test_dogs"),
+                             "'test_cats', 'train_cats' seem to be one class .*: name such folders train/cats, test/"),
+    "splits after classes": (ten("cats_train", "cats_test", "dogs_train", "dogs_test"),
+                             "'cats_test', 'cats_train' seem to be one class .*: name such folders train/cats, test/"),
     "a class like a split": (ten("train/cat", "train/dog", "test/cat", "crash_test/cat"), "has 'crash_test': remove"),
     "docs beside splits": (splits("train", "test") | {"docs/1.txt": b"x", "annotations/1.xml": b"x"}, GIVEN),
     # Flat names
