@@ -19,8 +19,8 @@ class CrossEntropy(Config):
     class_weights: ClassWeights
 
 
-class MultiMargin(Config):
-    name: Literal["multi_margin"]
+class Weighted(Config):
+    name: Literal["nll", "multi_margin"]
     class_weights: ClassWeights
 
 
@@ -28,7 +28,7 @@ class Unweighted(Config):
     name: Literal["bce", "mse", "l1"]
 
 
-Loss = Annotated[CrossEntropy | MultiMargin | Unweighted, Field(discriminator="name")]
+Loss = Annotated[CrossEntropy | Weighted | Unweighted, Field(discriminator="name")]
 
 
 class Plain(Config):
@@ -230,8 +230,10 @@ class Train(Config):
             self._require("deterministic: portable", **one_core, precision=("auto", "float32"), compile=(False,))
         if self.optimizer.name in ("muon", "muon_sgd"):
             self._require(f"the optimizer {self.optimizer.name}", first_layer_lr=(1.0,))
-        if self.loss.name == "multi_margin" and self.augment.mixes:
-            raise ValueError("augment.mixup and augment.cutmix must be 0 with the loss multi_margin: one label only")
+        if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
+            raise ValueError(
+                f"augment.mixup and augment.cutmix must be 0 with the loss {self.loss.name}: one label only"
+            )
         if self.sampling == "balanced" and getattr(self.loss, "class_weights", None) == "balanced":
             raise ValueError(
                 "sampling and loss.class_weights must not both be balanced: rare classes would count twice"

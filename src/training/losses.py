@@ -39,7 +39,8 @@ def loss_function(config: params.Loss, labels: Tensor, classes: int, device: tor
         weights = (len(labels) / (classes * counts)).to(device, torch.float32)
     if config.name == "multi_margin":
         return lambda logits, labels: F.multi_margin_loss(logits, labels, weight=weights, reduction="none")
-    smoothing = config.label_smoothing  # Szegedy et al., 2016 (arXiv 1512.00567)
+    # Szegedy et al., 2016 (arXiv 1512.00567): label smoothing. NLL of the log-softmax is cross entropy without it.
+    smoothing = config.label_smoothing if config.name == "cross_entropy" else 0.0
     return lambda logits, labels: F.cross_entropy(
         logits, labels, weight=weights, label_smoothing=smoothing, reduction="none"
     )

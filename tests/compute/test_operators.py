@@ -124,7 +124,8 @@ def test_evaluation() -> None:
 
 @pytest.mark.parametrize(("name", "size"), [*((name, 224) for name in FAMILIES), ("alexnet", 64), ("vgg11", 64)])
 def test_the_gradients_of_a_network_of_torchvision(name: str, size: int) -> None:
-    """Its weights' in training, its pixels' in the attack; pooling to another size is not deterministic there."""
+    """Its weights' in training, its pixels' in the attack; the pooling that needs another size is told by
+    `check_gradient`."""
     meta = torch.device("meta")
     with Shapes():
         classifier = of_family(name, size).to(meta)

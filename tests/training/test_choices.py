@@ -134,9 +134,6 @@ def test_accumulated_parts_equal_the_whole_batch() -> None:
     torch.testing.assert_close(one_batch(**changes, accumulate=4), whole, atol=1e-6, rtol=1e-4)
 
 
-CROSS_ENTROPY: dict[str, Any] = {"name": "cross_entropy", "label_smoothing": 0.0, "class_weights": None}
-
-
 def loss_of(values: dict[str, Any], labels: Tensor, classes: int = 3) -> Loss:
     return loss_function(section(loss=values).loss, labels, classes, CPU.device)
 
@@ -145,35 +142,37 @@ def test_losses_are_torchs() -> None:
     logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
     one_hot = F.one_hot(labels, 3).float()
+    given = torch.tensor([1.0, 2.0, 4.0])
+    balanced = torch.tensor([8 / 15, 8 / 6, 8 / 3])
     probabilities = logits.softmax(dim=1)
     expected = {
+        ("nll", None): F.nll_loss(logits.log_softmax(dim=1), labels),
         # 8 images whose balanced weights add up to 8: torch's own division by the sum of weights is ours.
-        "balanced": F.cross_entropy(logits, labels, weight=torch.tensor([8 / 15, 8 / 6, 8 / 3])),
-        None: F.cross_entropy(logits, labels),
+        ("nll", "balanced"): F.nll_loss(logits.log_softmax(dim=1), labels, weight=balanced),
+        ("multi_margin", (1.0, 2.0, 4.0)): F.multi_margin_loss(logits, labels, weight=given),
     }
-    for class_weights, value in expected.items():
-        losses = loss_of(CROSS_ENTROPY | {"class_weights": class_weights}, labels)(logits, labels)
+    for (name, class_weights), value in expected.items():
+        chosen = list(class_weights) if isinstance(class_weights, tuple) else class_weights
+        losses = loss_of({"name": name, "class_weights": chosen}, labels)(logits, labels)
         torch.testing.assert_close(losses.mean(), value)
-    given = [1.0, 2.0, 4.0]
-    margin = loss_of({"name": "multi_margin", "class_weights": given}, labels)(logits, labels).mean()
-    torch.testing.assert_close(margin, F.multi_margin_loss(logits, labels, weight=torch.tensor(given)))
     for name, value in {
         "bce": nn.BCEWithLogitsLoss()(logits, one_hot),
         "mse": ((probabilities - one_hot) ** 2).mean(),
         "l1": 2 / 3 * (1 - probabilities.gather(1, labels[:, None])).mean(),
     }.items():
         torch.testing.assert_close(loss_of({"name": name}, labels)(logits, labels).mean(), value)
-    smooth = loss_of(CROSS_ENTROPY | {"label_smoothing": 0.3}, labels)(logits, labels).mean()
-    torch.testing.assert_close(smooth, F.cross_entropy(logits, 0.7 * one_hot + 0.1))
+    smooth = {"name": "cross_entropy", "label_smoothing": 0.3, "class_weights": None}
+    soft = 0.7 * one_hot + 0.1
+    torch.testing.assert_close(loss_of(smooth, labels)(logits, labels).mean(), F.cross_entropy(logits, soft))
 
 
 def test_class_weights_of_another_number_are_one_line() -> None:
     with pytest.raises(UserError, match=r"class_weights has 2 numbers for 3 classes"):
-        loss_of(CROSS_ENTROPY | {"class_weights": [1.0, 2.0]}, torch.tensor([0, 1, 2]))
+        loss_of({"name": "nll", "class_weights": [1.0, 2.0]}, torch.tensor([0, 1, 2]))
 
 
 def test_balanced_weights_bear_a_class_without_images() -> None:
-    balanced = loss_of(CROSS_ENTROPY | {"class_weights": "balanced"}, torch.tensor([0, 0, 1]))
+    balanced = loss_of({"name": "nll", "class_weights": "balanced"}, torch.tensor([0, 0, 1]))
     assert balanced(torch.zeros(1, 3), torch.tensor([2])).isfinite().all()
 
 
