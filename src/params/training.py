@@ -74,7 +74,18 @@ class MuonSgd(Config):
     whitening_share: Annotated[float, Field(gt=0, le=1)]  # of the fall of lr, after which that layer's bias rests
 
 
-Optimizer = Annotated[Plain | Momentum | Sgd | MuonSgd, Field(discriminator="name")]
+class Rprop(Config):
+    name: Literal["rprop"]
+    lr: Positive
+
+
+class Lbfgs(Config):
+    name: Literal["lbfgs"]
+    lr: Positive
+    iterations: Count  # at most, on every batch
+
+
+Optimizer = Annotated[Plain | Momentum | Sgd | MuonSgd | Rprop | Lbfgs, Field(discriminator="name")]
 
 
 class Warm(Config):
@@ -228,8 +239,12 @@ class Train(Config):
             # Every x86-64 processor computes the same bits on one thread, in float32.
             one_core = {"device": ("auto", "cpu"), "threads": ("auto", 1), "processes": (1,)}
             self._require("deterministic: portable", **one_core, precision=("auto", "float32"), compile=(False,))
-        if self.optimizer.name in ("muon", "muon_sgd"):
+        if self.optimizer.name in ("lbfgs", "rprop", "muon", "muon_sgd"):
             self._require(f"the optimizer {self.optimizer.name}", first_layer_lr=(1.0,))
+        if self.optimizer.name == "lbfgs":
+            # It compares losses of one batch at neighbouring weights, so losses and gradients must be exact.
+            whole = {"precision": ("float32",), "processes": (1,), "accumulate": (1,), "clip_gradient": (None,)}
+            self._require("the optimizer lbfgs", **whole)
         if self.loss.name in ("nll", "multi_margin") and self.augment.mixes:
             raise ValueError(
                 f"augment.mixup and augment.cutmix must be 0 with the loss {self.loss.name}: one label only"
@@ -238,10 +253,12 @@ class Train(Config):
             raise ValueError(
                 "sampling and loss.class_weights must not both be balanced: rare classes would count twice"
             )
+        if self.optimizer.name == "rprop" and (self.schedule.name != "constant" or self.schedule.warmup_epochs):
+            raise ValueError("rprop adapts its own steps from lr on: schedule must be constant, warmup_epochs 0")
         return self
 
     def _require(self, beside: str, **allowed: tuple[object, ...]) -> None:
         for key, values in allowed.items():
             if getattr(self, key) not in values:
-                words = " or ".join(str(value).lower() for value in values)
+                words = " or ".join("null" if value is None else str(value).lower() for value in values)
                 raise ValueError(f"{key} must be {words} with {beside}")

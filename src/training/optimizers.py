@@ -23,6 +23,7 @@ _CLASSES: dict[str, type[Optimizer]] = {
     "adagrad": optim.Adagrad,
     "adadelta": optim.Adadelta,
     "rmsprop": optim.RMSprop,
+    "rprop": optim.Rprop,
     "asgd": optim.ASGD,
 }
 # torch warns where an optimiser could be recorded and is not, which is so in the steps before a recording.
@@ -41,14 +42,18 @@ def optimizer(
     *,
     compiled: bool = False,
 ) -> Optimizer:
-    """Return the optimiser of all trainable weights.
+    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others accept one.
 
     first_layer_lr: what the learning rate of the first layer is multiplied by. That of the last layer is multiplied by
     1, those between rise by equal ratios (Bao et al., 2022, arXiv 2106.08254), in `_LEVELS` steps: the key `lr_scale`
-    of each group of weights. It must be 1 for Muon, which has no such groups.
+    of each group of weights. It must be 1 for `lbfgs` and Muon, which have no such groups.
     compiled: by torch.compile where that is faster, which is Muon alone.
     """
     settings = config.model_dump(exclude={"name"})
+    if config.name == "lbfgs":
+        # A fixed length of the step would be wrong at first: the line search finds it.
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        return optim.LBFGS(weights, lr=config.lr, max_iter=config.iterations, line_search_fn="strong_wolfe")
     if config.name == "muon":
         # Biases, norms and the last layer by AdamW, as Muon's authors advise. One learning rate serves both, since
         # Muon's steps are scaled to the size of AdamW's (Liu et al., 2025, arXiv 2502.16982).

@@ -49,6 +49,8 @@ class TrainStep:
 
     def __init__(self, classifier: Classifier, config: params.Train, labels: Tensor, compute: Compute) -> None:
         self.classifier = distributed.sync_batch_norm(compute.place(classifier), compute.device)
+        if config.optimizer.name == "lbfgs":  # torch's joins all gradients, which must be contiguous
+            self.classifier.to(memory_format=torch.contiguous_format)
         self.weights = list(self.classifier.parameters())
         self.config, self.compute = config, compute
         self.optimiser = optimizer(
@@ -129,30 +131,50 @@ class TrainStep:
 
     def _learn(self, images: Tensor, *columns: Tensor) -> tuple[Tensor, Tensor]:
         """Learn a batch; return its loss and correct answers. columns: of its `Target`."""
+        target = Target(*columns)
+        if self.config.optimizer.name != "lbfgs":
+            loss, correct, _ = self._gradient(images, target)
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            return loss, correct
+        evaluations: list[tuple[Tensor, Tensor]] = []  # of the same batch; the first is before any change
+
+        def objective() -> Tensor:
+            loss, correct, penalty = self._gradient(images, target)
+            evaluations.append((loss, correct))
+            return loss + penalty
+
+        self.optimiser.step(objective)  # type: ignore[arg-type]
+        return evaluations[0]
+
+    def _gradient(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor | float]:
+        """Store the gradient of a batch in the weights' `grad`; return its loss, correct answers and L1 penalty."""
         for weight in self.weights:
             weight.grad = None
-        targets = Target(*columns).split(self.part_size)
-        parts = list(zip(torch.split(images, self.part_size), targets, strict=True))
+        parts = list(zip(torch.split(images, self.part_size), target.split(self.part_size), strict=True))
         losses, right = [], []
-        for number, (part, target) in enumerate(parts, start=1):
+        for number, (part, part_target) in enumerate(parts, start=1):
             # Several processes exchange gradients once for a batch.
             with self.exchanging.no_sync() if self.exchanging and number < len(parts) else nullcontext():
                 with self.compute.autocasting():
                     outputs = self.forward(part)
-                    loss = target.loss(self.loss, outputs.float())
+                    loss = part_target.loss(self.loss, outputs.float())
                     if len(parts) > 1:
                         loss = loss * (len(part) / len(images))
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-            right.append(target.correct(outputs.detach()))
+            right.append(part_target.correct(outputs.detach()))
         self.scaler.unscale_(self.optimiser)
+
+        penalty: Tensor | float = 0.0
         if self.config.l1_penalty:  # weight decay, the L2 penalty, is the optimiser's
             sizes = [weight.abs().sum() for weight in decayed(self.classifier, self.config.decay_biases)]
-            (self.config.l1_penalty * torch.stack(sizes).sum()).backward()  # type: ignore[no-untyped-call]
+            penalty = self.config.l1_penalty * torch.stack(sizes).sum()
+            penalty.backward()  # type: ignore[no-untyped-call]
+            penalty = penalty.detach()
         if self.config.clip_gradient is not None:
             clip_grad_norm_(self.weights, self.config.clip_gradient)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        if len(parts) == 1:
-            return losses[0], right[0]
-        return torch.stack(losses).sum(), torch.stack(right).sum()
+        loss, correct = (
+            (losses[0], right[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.stack(right).sum())
+        )
+        return loss, correct, penalty

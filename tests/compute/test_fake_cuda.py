@@ -19,7 +19,6 @@ from src.evaluation.tta import tta_metrics
 from src.params import Loss
 from src.training import augment
 from src.training.loop import train
-from src.training.losses import Target
 from src.training.step import TrainStep
 
 FLOAT32, BFLOAT16 = Compute(CUDA, None), Compute(CUDA, torch.bfloat16)
@@ -64,15 +63,11 @@ def test_nor_does_it_where_images_are_read_ahead() -> None:
     assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False, augment=settings(cutmix=1.0)) == set()
 
 
-@pytest.mark.parametrize("name", ["muon", "muon_sgd"])
-def test_our_own_optimisers_do_not_wait(name: str) -> None:
+@pytest.mark.parametrize("name", ["muon", "muon_sgd", "lbfgs"])
+def test_lbfgs_waits_and_our_own_optimisers_do_not(name: str) -> None:
+    """lbfgs reads the losses of its line search."""
     (optimizer,) = (section for section in OPTIMIZERS if section.name == name)
-    assert waits_of(MNIST, FLOAT32, optimizer=optimizer) == set()
-
-
-def test_what_waits_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Target, "correct", lambda target, logits: torch.tensor(logits.sum().item(), device=CUDA))
-    assert waits_of(MNIST, FLOAT32) != set()
+    assert bool(waits_of(MNIST, FLOAT32, optimizer=optimizer)) == (name == "lbfgs")
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda section: section.name)

@@ -22,7 +22,7 @@ FAMILIES = (
 
 _SHAPES = {"digits": (8, 1), "mnist": (28, 1), "fashion_mnist": (28, 1), "image_folder": (64, 3)}  # else 32×32×3
 _EXAMPLES: dict[str, Any] = {
-    "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True,
+    "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "iterations": 2,
     "label_smoothing": 0.1, "class_weights": "balanced", "newton_schulz": 3, "bias_lr": 1e-2, "head_lr": 1e-2,
     "sgd_momentum": 0.9, "whitening_share": 0.5,
 }  # fmt: skip

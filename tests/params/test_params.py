@@ -41,6 +41,7 @@ def changed(old: str, new: str) -> Params:
         ("source: ", "source: photos.zip", "source must be null with the data set digits"),
         ("sha256: ", f"sha256: {'a' * 64}", "data: sha256 pins source, which is null"),
         ("- 0.005\n", "- 0.5\n", "evaluate.robustness.fgsm is [0.5, 0.02, 0.05, 0.1]: must ascend"),
+        ("name: adam\n", "name: rprop\n", "unknown key train.optimizer.weight_decay: allowed here: name, lr"),
         ("name: cross_entropy", "name: bce", "unknown key train.loss.label_smoothing: allowed here: name"),
         (
             "  accumulate: 1",
@@ -79,6 +80,7 @@ def test_what_a_machine_lacks_stops_who_computes_there_and_nobody_else(
 
 
 PLAIN = "    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n"
+LBFGS = "    name: lbfgs\n    lr: 1\n    iterations: 3\n"
 COSINE = "    name: cosine\n    warmup_epochs: 1\n"
 
 
@@ -88,6 +90,16 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
         ({"precision: auto": "precision: bfloat16"}, "precision must be auto or float32 with deterministic: portable"),
         ({"  compile: false": "  compile: true"}, "compile must be false with deterministic: portable"),
         ({"patience: ": "patience: 3", "  validation: 0.2": "  validation: 0.0"}, "patience needs validation images"),
+        ({PLAIN: LBFGS}, "train: precision must be float32 with the optimizer lbfgs"),
+        (
+            {PLAIN: LBFGS, "precision: auto": "precision: float32", "  accumulate: 1": "  accumulate: 2"},
+            "train: accumulate must be 1 with the optimizer lbfgs",
+        ),
+        (
+            {PLAIN: LBFGS, "precision: auto": "precision: float32", "clip_gradient: ": "clip_gradient: 1"},
+            "train: clip_gradient must be null with the optimizer lbfgs",
+        ),
+        ({PLAIN: "    name: rprop\n    lr: 1\n"}, "rprop adapts its own steps from lr on: schedule must be constant"),
         ({COSINE: "    name: one_cycle\n    warmup_epochs: 0\n"}, "train.schedule.warmup_epochs is 0: must be greater"),
         (
             {

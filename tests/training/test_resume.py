@@ -60,7 +60,9 @@ CHOICES: dict[str, dict[str, Any]] = {
     "adam and a plateau": {"schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0}},
     "average": {"ema": 0.9, "clip_gradient": 1.0, "record_every": 3},
     "sgd": {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}},
+    "rprop": {"optimizer": {"name": "rprop", "lr": 1e-3}},
     "muon": {"optimizer": ADAM | {"name": "muon", "momentum": 0.9}},
+    "lbfgs": {"optimizer": {"name": "lbfgs", "lr": 0.5, "iterations": 2}},
 }
 
 
