@@ -1,5 +1,6 @@
 """Promotion to champion in a real MLflow registry, of runs and repositories made by hand."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,11 @@ def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
     ):
         run()
     assert "version 2" in run("--force", "new photos")
+    trained(folder, "third", BASE, images="other photos")
+    shutil.rmtree("mlartifacts")
+    with pytest.raises(UserError, match=r"version 2, the champion, cannot be compared \(MLflow at .*artifacts"):
+        run()
+    assert "version 3" in run("--force", "its files are gone")
 
 
 def test_corrected_labels_are_those_of_both(folder: Path, run: Any) -> None:
