@@ -44,7 +44,7 @@ def main() -> None:
     params = load()
     name = arguments.name or params.data.display_name
     if not re.fullmatch(r"\w[\w .-]*", name):
-        raise UserError(f"--name is {name!r}: letters, digits, spaces, ., - and _ only")
+        raise UserError(f"{name!r} cannot name a model: give --name of letters, digits, spaces, ., - and _ only")
     if arguments.force is not None and not arguments.force.strip():
         raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
