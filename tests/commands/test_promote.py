@@ -201,7 +201,7 @@ def test_what_is_not_there_or_does_not_fit_is_one_line(folder: Path, run: Any) -
     for arguments, message in (
         (("--rollback",), "digits has no champion"),
         (("--force", " "), "--force needs a reason"),
-        (("--name", "a' or 1=1"), "\"a' or 1=1\" cannot name a model: give --name of letters, digits"),
+        (("--name", "a' or 1=1"), '"a\' or 1=1" cannot name a model: give --name of letters, digits'),
         ((), r"models/model\.safetensors is missing: run dvc repro"),
     ):
         with pytest.raises(UserError, match=message):
