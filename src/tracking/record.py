@@ -20,6 +20,7 @@ from src.evaluation import measured
 from src.params.writing import load_recipe, names
 from src.tracking import cost, history, identity
 
+COMMIT = "mlflow.source.git.commit"  # the tag with the commit of the code, which MLflow shows
 _LONGEST = 6_000  # characters of a parameter that MLflow takes
 _NAME = 100  # characters of a run's name
 _ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the metrics
@@ -155,9 +156,9 @@ def origin(source: Source) -> dict[str, bytes]:
 
 
 def source_tags(source: Source) -> dict[str, str]:
-    """Return tags with the commit of the code, which MLflow shows, and whether the code differed from it."""
+    """Return tags with the commit of the code, and whether the code differed from it."""
     code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[source.modified]
-    commit = {} if source.commit == "none" else {"mlflow.source.git.commit": source.commit}
+    commit = {} if source.commit == "none" else {COMMIT: source.commit}
     return {"code": code, **commit, "mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
 
 

@@ -171,6 +171,18 @@ def test_what_is_no_model_is_one_line(clone: Clone) -> None:
             track._show(name)
 
 
+def test_the_run_of_a_commit_that_was_not_fetched_is_not_rebuilt(clone: Clone, run_track: Track) -> None:
+    store = open_store()
+    tags = {"model_md5": 32 * "0", "mlflow.source.git.commit": 40 * "0"}
+    run = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    assert items(run_track("show", run)[1])["rebuild"] == [
+        "cannot be: no commit of this clone has the code, unless git fetch brings it"
+    ]
+    with pytest.raises(UserError, match=r"cannot be rebuilt: .*: git fetch$"):
+        track._rebuild(run)
+    store.client.delete_run(run)
+
+
 def state(root: Path) -> dict[str, object]:
     """All that a rebuild could leave behind."""
     return {
