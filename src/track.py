@@ -1,22 +1,29 @@
 """Tell where a model comes from, and whether MLflow has its run; complete the run; make the model again.
 
     python -m src.track show models/model.safetensors   # or an MD5, models:/NAME@champion, run, commit, experiment
+    python -m src.track verify                          # does every model in dvc.lock's history have a run in this store?
     python -m src.track sync                            # complete the run of the model in models/
     python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
-`sync` also closes runs that are RUNNING though their process is gone, as KILLED. `rebuild` ends with exit code 1 if a
-portable recipe gives other bits, or another recipe an accuracy that differs by more than luck.
+`sync` also closes runs that are RUNNING though their process is gone, as KILLED. `verify` ends with exit code 1 if
+there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or another recipe
+an accuracy that differs by more than luck.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
 from src.core.pool import processor_name
-from src.tracking.history import describe
+from src.tracking.history import describe, differences, states
 from src.tracking.lineage import lines, trace
 from src.tracking.rebuild import rebuild, source
+from src.tracking.record import short
+from src.tracking.runs import dead_runs, existing_store, find_runs
+
+_NAMED = 10  # of a kind, before the rest is only counted
 
 
 def main() -> None:
@@ -24,6 +31,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="all that made a model")
     show.add_argument("name", metavar="MODEL|RUN|REV")
+    commands.add_parser("verify", help="compare models in git with runs in the store")
     commands.add_parser("sync", help="complete the run of the model at hand")
     again = commands.add_parser("rebuild", help="make a model again, and compare")
     again.add_argument("name", metavar="REV|RUN")
@@ -31,6 +39,8 @@ def main() -> None:
     match arguments.command:
         case "show":
             _show(arguments.name)
+        case "verify" if not _verify():
+            sys.exit(1)
         case "sync":
             _sync()
         case "rebuild" if not _rebuild(arguments.name):
@@ -42,6 +52,37 @@ def _show(name: str) -> None:
     for label, text in lines(trace(name)):
         print(f"{'' if label == last else label:<12}{text}")
         last = label
+
+
+def _verify() -> bool:
+    """Tell if each model in git has its run, and no run is left open. Change nothing."""
+    runs = find_runs(existing_store(), everywhere=True)
+    trained = [run for run in runs if "model_md5" in run.data.tags]
+    oldest, matched = {}, set()
+    for state in states():  # newest first: the last one stays
+        oldest[state.model_md5] = state
+        own = (run.data.params for run in trained if run.data.tags["model_md5"] == state.model_md5)
+        if any(not differences(params, short(state.parameters)) for params in own):
+            matched.add(state.model_md5)
+    lost = [
+        f"{md5} {describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
+        for md5, state in oldest.items()
+        if md5 not in matched
+    ]
+    dead = [f"{run.info.run_id} {run.info.run_name}" for run in dead_runs(runs)]
+    strangers = (run for run in trained if run.data.tags["model_md5"] not in oldest)
+    print(f"models      {len(oldest)} in dvc.lock's history, {len(lost)} without their run")
+    _list("checked out (git checkout, dvc checkout), each gets it by python -m src.track sync", lost)
+    print(f"runs        {len(runs)}")
+    _list("their model is in no dvc.lock", [f"{run.info.run_id} {run.info.run_name}" for run in strangers])
+    _list("RUNNING though their process is gone: python -m src.track sync closes them", dead)
+    return not lost and not dead
+
+
+def _list(what: str, items: Sequence[str]) -> None:
+    if items:
+        more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
+        print(f"            {len(items)}: {what}", *items[:_NAMED], *more, sep="\n              ")
 
 
 def _sync() -> None:

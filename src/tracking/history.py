@@ -25,8 +25,8 @@ class State(NamedTuple):
     parameters: Mapping[str, str]  # of download, split and train, by dotted key, as a run has them
 
 
-def states(model_md5: str) -> list[State]:
-    """Return the states that hold this model: of the working tree, then of commits of all branches and tags.
+def states(model_md5: str = "") -> list[State]:
+    """Return the states that hold this or any model: of the working tree, then of commits of all branches and tags.
 
     Of commits, which come newest first, those count that changed `dvc.lock`.
     """
@@ -34,7 +34,7 @@ def states(model_md5: str) -> list[State]:
     if git("rev-parse", "--verify", "--quiet", "HEAD"):
         found += versions(LOCK)
     read = (state_in(text, commit) for commit, text in found if model_md5.encode() in text)
-    return [state for state in read if state is not None and state.model_md5 == model_md5]
+    return [state for state in read if state is not None and model_md5 in ("", state.model_md5)]
 
 
 def state_of(commit: str) -> State | None:

@@ -3,7 +3,7 @@
 import platform
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,11 +143,14 @@ def gone(tags: Mapping[str, str]) -> bool:
         return True
 
 
+def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
+    """Return the runs that MLflow shows as RUNNING though their process on this host is gone."""
+    return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
+
+
 def close_dead(store: Store) -> None:
-    """Close the experiment's runs that are RUNNING though their process is gone, as KILLED, at their last point."""
-    for run in find_runs(store, "attributes.status = 'RUNNING'"):
-        if not gone(run.data.tags):
-            continue
+    """Close the experiment's dead runs as KILLED, at the time of their last point."""
+    for run in dead_runs(find_runs(store, "attributes.status = 'RUNNING'")):
         with explained(store.uri):
             points = store.client.get_metric_history(run.info.run_id, CURVE)
             end = max([run.info.start_time, *(point.timestamp for point in points)])
