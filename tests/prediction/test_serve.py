@@ -99,6 +99,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("half a photo", {"data": encoded(picture(1, 90), "JPEG")[:900]}, 400, "the photo cannot be read"),
     ("top", {"data": png(1, 24), "params": {"top": "0"}}, 400, "top is 0: Input should be greater than"),
     ("explain", {"data": png(1, 24), "params": {"explain": "x"}}, 400, "explain is x"),
+    ("typo", {"data": png(1, 24), "params": {"covrage": "0.9"}}, 400, "covrage is 0.9: Extra inputs"),
     ("too much", {"data": b"x" * 70_000}, 413, "more than 0.0625 MiB"),
     ("no length", {"data": iter([png(1, 24)])}, 411, "Content-Length"),
     ("no boundary", {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
