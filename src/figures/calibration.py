@@ -27,8 +27,8 @@ def reliability(path: Path, calibration: pandas.DataFrame) -> None:
     caption = (
         "Test images are sorted into bins by the model's confidence; a bar's height is the share of a bin that is "
         "right. On the dashed line 80 % sure means right in 80 %; a bar below it is overconfident, above it too "
-        "modest, and the hatched part is the difference. Beneath: how many images are in each bin; bars of few images mean "
-        "little."
+        "modest, and the hatched part is the difference. Beneath: how many images are in each bin; bars of few images "
+        "mean little."
     )
     with drawing(path, 4.6 * len(panels), 4.6, title, caption) as (figure, _):
         parts = figure.subfigures(1, len(panels), squeeze=False)[0]

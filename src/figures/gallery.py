@@ -74,8 +74,10 @@ def pictures(run: Run) -> Iterator[Picture]:
     yield Picture("Network", "kernels", partial(kernels, weights=inspection.kernels[0], place="first"))
     if len(inspection.kernels) > 1:
         second = inspection.kernels[1]
-        draw = partial(kernels, place="second") if second.shape[1] == 1 else kernels_by_channel
-        yield Picture("Network", "second_kernels", partial(draw, weights=second))
+        draw = partial(kernels_by_channel, weights=second)
+        if second.shape[1] == 1:  # depthwise
+            draw = partial(kernels, weights=second, place="second")
+        yield Picture("Network", "second_kernels", draw)
     if (run.snapshots["first"] != run.snapshots["first"][0]).any():  # unless they are frozen
         yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
     yield Picture("Network", "feature_maps", partial(feature_maps, inspection=inspection))

@@ -46,9 +46,9 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         shown = np.column_stack([shown, counts[order].sum(axis=1) - shown.sum(axis=1)])
         columns.append("all others")
     caption = (
-        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, at the end of "
-        "a row all of it; an empty cell is none. Colour is the share of the row, on a scale that lets rare mistakes be "
-        "seen."
+        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, those at the "
+        "end of a row its sum; an empty cell is none. Colour is the share of the row, on a scale that lets rare "
+        "mistakes be seen."
     )
     ratios = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
     ratios[:, len(order) :] = 0  # "all others" is no class: without colour
@@ -76,9 +76,8 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         axes.hlines(np.arange(1, len(order)) - 0.5, -0.5, len(columns) - 0.5, color="white", linewidth=1)
         axes.vlines(np.arange(1, len(columns)) - 0.5, -0.5, len(order) - 0.5, color="white", linewidth=1)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(
-            picture, ax=axes, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], shrink=0.8, pad=0.02, fraction=0.05, aspect=30
-        )
+        bar = figure.colorbar(picture, ax=axes, shrink=0.8, pad=0.02, fraction=0.05, aspect=30)
+        bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         bar.set_label("share of the row")
         bar.ax.yaxis.set_major_formatter(percent_tick)
         bar.outline.set_visible(False)
