@@ -35,7 +35,10 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
     Raises `UserError` if the network cannot be exported, or if the difference in float32 is more than `TOLERANCE`.
     """
     if form == "onnx-int8" and not _prepared(model.spec):
-        raise UserError("onnx-int8 is calibrated on the model's training images: run dvc repro, which prepares them")
+        raise UserError(
+            "onnx-int8 is calibrated on the model's training images, which data/prepared does not hold: run dvc repro "
+            "in the clone that trained it"
+        )
     if form == "pt2":
         buffer, spec = io.BytesIO(), model.spec.model_dump()
         example = torch.zeros(2, *_shape(model.spec), dtype=torch.uint8)
