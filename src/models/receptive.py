@@ -94,7 +94,7 @@ class _Walk(fx.Interpreter):
                 last_rows, last_columns = zip(*(each.high for each in known), strict=True)
                 field = Field((min(rows), min(columns)), (max(last_rows), max(last_columns)), known[0].step)
 
-        module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+        module: Any = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, _WINDOWS):
             dilation = getattr(module, "dilation", 1)
             padding = module.padding
