@@ -51,10 +51,10 @@ def receptive_fields(network: nn.Module, channels: int, height: int, width: int)
 
 
 class _Tracer(fx.Tracer):
-    """Keep timm's convolutions whole, which compute their padding from the size of their input."""
+    """Keep timm's layers whole: its convolutions compute their padding, and its batch norms hold their activation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _WINDOWS) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*_WINDOWS, nn.BatchNorm2d)) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk(fx.Interpreter):
@@ -94,15 +94,15 @@ class _Walk(fx.Interpreter):
                 last_rows, last_columns = zip(*(each.high for each in known), strict=True)
                 field = Field((min(rows), min(columns)), (max(last_rows), max(last_columns)), known[0].step)
 
-        module: Any = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+        module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, _WINDOWS):
             dilation = getattr(module, "dilation", 1)
-            padding = module.padding
+            padding: Any = module.padding
             if type(module).__name__ == "Conv2dSame":  # of timm
-                from timm.layers import get_same_padding
+                from timm.layers.padding import get_same_padding
 
-                sizes = zip(inputs[0][0][-2:], module.kernel_size, module.stride, module.dilation, strict=True)
-                padding = [get_same_padding(*each) // 2 for each in sizes]
+                window = map(_pair, (module.kernel_size, module.stride, dilation))
+                padding = [get_same_padding(*each) // 2 for each in zip(inputs[0][0][-2:], *window, strict=True)]
             return field and _widened(field, module.kernel_size, module.stride, padding, dilation)
         if node.target in _WINDOW_FUNCTIONS:
             given = dict(zip(("input", "kernel_size", "stride", "padding"), node.args, strict=False)) | node.kwargs
