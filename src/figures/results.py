@@ -26,7 +26,7 @@ _MOST_CLASSES = 40
 
 
 def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str]) -> None:
-    """Draw a confusion matrix from `label,prediction,count`; colour is the share of a row.
+    """Draw a confusion matrix from `label,prediction,count`: counts, and their shares of the row in percent and colour.
 
     Of more than 20 classes, the 20 with the most mistakes are shown, and a column for all other predictions.
     """
@@ -46,32 +46,28 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         shown = np.column_stack([shown, counts[order].sum(axis=1) - shown.sum(axis=1)])
         columns.append("all others")
     caption = (
-        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, those at the "
-        "end of a row its sum; an empty cell is none. Colour is the share of the row, on a scale that lets rare "
-        "mistakes be seen."
+        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, and below "
+        "them which share of the row; an empty cell is none. Colour is the share, on a scale that lets rare mistakes "
+        "be seen."
     )
     ratios = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
+    shares = np.vectorize(in_percent, otypes=[object])(ratios)
     ratios[:, len(order) :] = 0  # "all others" is no class: without colour
-    cell = min(1.2, max(0.42, 4.0 / len(columns)))
+    cell = min(1.2, max(0.5, 4.0 / len(columns)))
     labels = 0.075 * max(map(len, columns))
-    width, height = cell * len(columns) + labels + 1.7, cell * len(order) + labels + 0.7
+    level = labels < cell  # those below stand level, where there is room
+    width, height = cell * len(columns) + labels + 1.7, cell * len(order) + (0.1 if level else labels) + 0.7
     with drawing(path, width, height, title, caption) as (figure, _):
         axes = figure.subplots()
         picture = axes.imshow(ratios, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
         for row, column in np.argwhere(shown):
             colour = "white" if ratios[row, column] > 0.4 else "black"
-            text = str(shown[row, column])
-            axes.text(
-                column, row, text, ha="center", va="center", color=colour, fontsize=SMALL if len(text) < 5 else 6.5
-            )
-        axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=0 if labels < 0.3 else 90)
+            text = f"{shown[row, column]:,}\n{shares[row, column]} %"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL)
+        axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=0 if level else 90)
         axes.set_yticks(range(len(order)), columns[: len(order)], fontsize=SMALL)
         axes.set(xlabel="predicted", ylabel="true")
         axes.tick_params(length=0)
-        totals = axes.secondary_yaxis("right")
-        totals.set_yticks(range(len(order)), [f"{total:,}" for total in shown.sum(axis=1)], fontsize=SMALL)
-        totals.tick_params(length=0)
-        totals.spines[:].set_visible(False)
         # Thin white lines between the cells.
         axes.hlines(np.arange(1, len(order)) - 0.5, -0.5, len(columns) - 0.5, color="white", linewidth=1)
         axes.vlines(np.arange(1, len(columns)) - 0.5, -0.5, len(order) - 0.5, color="white", linewidth=1)
@@ -81,6 +77,13 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         bar.set_label("share of the row")
         bar.ax.yaxis.set_major_formatter(percent_tick)
         bar.outline.set_visible(False)
+
+
+def in_percent(share: float) -> str:
+    """Write a share in at most four letters: "100", "12", "3.4", "<0.1"."""
+    if share >= 0.0995:
+        return f"{100 * share:.0f}" if share < 0.9995 or share == 1 else ">99"
+    return f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
 
 
 def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
