@@ -46,11 +46,6 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
             program = torch.export.export(model.module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, buffer, extra_files={"spec": json.dumps(spec, ensure_ascii=False)})
         content = buffer.getvalue()
-    else:
-        content = onnx_file.convert(model)
-    if form == "onnx-int8":
-        content = onnx_file.quantize(content, open_split("train").images[:_CALIBRATION])
-    if form == "pt2":
         module = torch.export.load(io.BytesIO(content)).module()  # noqa: TID251 (written above)
 
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -58,6 +53,9 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
     else:
         import onnxruntime  # type: ignore[import-untyped]
 
+        content = onnx_file.convert(model)
+        if form == "onnx-int8":
+            content = onnx_file.quantize(content, open_split("train").images[:_CALIBRATION])
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
