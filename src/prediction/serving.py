@@ -70,7 +70,7 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     places = asyncio.Semaphore(limits.requests)
     image = model.spec.image
     target = (image.width, image.height)
-    batcher = Batcher(model.probabilities, min(limits.batch, model.batch_size), telemetry.batches.add)
+    batcher = Batcher(model.probabilities, min(limits.batch, model.batch_size), telemetry.batches)
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     explainer = ThreadPoolExecutor(1, "explain")
     # Without FastAPI's documentation, which loads scripts from elsewhere.
@@ -85,7 +85,7 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
         response = await answer(request)
         if request.url.path == "/predict":
             telemetry.statuses[response.status_code] += 1
-            telemetry.seconds.add(time.perf_counter() - started)
+            telemetry.seconds += time.perf_counter() - started
         return response
 
     @app.post("/predict")
