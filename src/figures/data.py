@@ -95,6 +95,8 @@ def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
 
 def duplicates_found(found: DuplicateSets) -> str:
     """Say in words how many sets of equal or nearly equal images were found."""
+    if not found.sets:
+        return "none"
     sets = f"{found.images:,} images in {found.sets:,} set{'' if found.sets == 1 else 's'}"
     words = [f"{sets}, {found.conflicting:,} of them with different labels"]
     words += [f"{n:,} {split} images are among those of train" for split, n in found.beside_train.items() if n]
