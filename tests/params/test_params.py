@@ -89,6 +89,7 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
     [
         ({"precision: auto": "precision: bfloat16"}, "precision must be auto or float32 with deterministic: portable"),
         ({"  compile: false": "  compile: true"}, "compile must be false with deterministic: portable"),
+        ({"patience: ": "patience: 3", "  validation: 0.2": "  validation: 0.0"}, "patience needs validation images"),
         ({PLAIN: LBFGS}, "train: precision must be float32 with the optimizer lbfgs"),
         (
             {PLAIN: LBFGS, "precision: auto": "precision: float32", "  accumulate: 1": "  accumulate: 2"},
@@ -98,7 +99,6 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
             {PLAIN: LBFGS, "precision: auto": "precision: float32", "clip_gradient: ": "clip_gradient: 1"},
             "train: clip_gradient must be null with the optimizer lbfgs",
         ),
-        ({"patience: ": "patience: 3", "  validation: 0.2": "  validation: 0.0"}, "patience needs validation images"),
         ({PLAIN: "    name: rprop\n    lr: 1\n"}, "rprop adapts its own steps from lr on: schedule must be constant"),
         ({COSINE: "    name: one_cycle\n    warmup_epochs: 0\n"}, "train.schedule.warmup_epochs is 0: must be greater"),
         (
