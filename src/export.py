@@ -56,7 +56,7 @@ def main() -> None:
     for name, (right, milliseconds) in measured.items():
         low, high = wilson(right, count)
         share = f"{100 * right / count:.2f} % ({100 * low:.2f}–{100 * high:.2f})" if count else "none"
-        rows.append([name, f"{sizes[name] / 2**20:.2f}", share, *(f"{each:.1f}" for each in milliseconds)])
+        rows.append([name, f"{sizes[name] / 2**20:.2f}", share, *(f"{each:.2f}" for each in milliseconds)])
     for row in rows:
         print(f"| {' | '.join(row)} |")
 

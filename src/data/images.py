@@ -108,7 +108,7 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
         image = open_image(data)
         pixels = image.width * image.height
         if pixels > max_pixels:
-            raise Unreadable(f"{image.width}×{image.height} pixels are too many")
+            raise Unreadable(f"{image.width}×{image.height} pixels are too many: {max_pixels / 1e6:g} million are read")
         with _one_large_image if pixels > _LARGE_PIXELS else nullcontext():
             if fit:
                 # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.

@@ -27,8 +27,8 @@ def reliability(path: Path, calibration: pandas.DataFrame) -> None:
     caption = (
         "Test images are sorted into bins by the model's confidence; a bar's height is the share of a bin that is "
         "right. On the dashed line 80 % sure means right in 80 %; a bar below it is overconfident, above it too "
-        "modest, and the red part is the difference. Beneath: how many images are in each bin; bars of few images mean "
-        "little."
+        "modest, and the hatched part is the difference. Beneath: how many images are in each bin; bars of few images "
+        "mean little."
     )
     with drawing(path, 4.6 * len(panels), 4.6, title, caption) as (figure, _):
         parts = figure.subfigures(1, len(panels), squeeze=False)[0]
@@ -43,7 +43,7 @@ def panel(part: SubFigure, calibration: pandas.DataFrame, suffix: str, title: st
     left, width = filled["bin_low"].to_numpy(), (filled["bin_high"] - filled["bin_low"]).to_numpy()
     bars, counts = part.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     bars.bar(left, accuracy, width, align="edge", color=BLUE, alpha=0.8, edgecolor="white", label="accuracy")
-    gap = {"align": "edge", "color": VERMILLION, "alpha": 0.35, "edgecolor": VERMILLION, "linewidth": 0.8}
+    gap = {"align": "edge", "facecolor": "none", "edgecolor": VERMILLION, "hatch": "/////", "linewidth": 0.8}
     bars.bar(left, np.abs(confidence - accuracy), width, np.minimum(confidence, accuracy), label="difference", **gap)
     bars.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
     bars.set(xlim=(0, 1), ylim=(0, 1.02), title=title, ylabel="accuracy")

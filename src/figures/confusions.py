@@ -50,6 +50,6 @@ def largest_confusions(
             left += _BAR + _NUMBER
             these = (surest["label"] == label) & (surest["prediction"] == prediction)
             for index in surest.loc[these, "index"].head(_EXAMPLES):
-                place(axes, Tile(images[index]), left, middle - _IMAGE / 2, _IMAGE)
+                place(axes, Tile(images[index]), left, middle - _IMAGE / 2, _IMAGE, _IMAGE)
                 left += _IMAGE + 0.06
             y += _ROW

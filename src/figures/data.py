@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.prepared import DuplicateSets, SplitName
+from src.data.prepared import DuplicateSets, Example, LabelledImages, SplitName
 from src.figures.sheet import Tile, sheet, spread
-from src.figures.style import SMALL, SPLIT_COLOURS, drawing, only_bottom, short
+from src.figures.style import SMALL, SPLIT_COLOURS, drawing, ending, only_bottom, short
 
 _COLUMNS = 10
 _INCHES = 0.85
@@ -17,7 +17,7 @@ _MOST_CLASSES = 40
 _MOST_SAMPLED = 100  # classes
 _PREVIEW_COLUMNS = 8
 _PREVIEW_INCHES = 1.1
-_PAIR_INCHES = 1.4
+_PAIR_INCHES, _PAIR_LETTERS = 1.4, 20
 
 
 def samples(
@@ -37,7 +37,7 @@ def samples(
         tiles[0] = replace(tiles[0], lines=[("", classes[label], "")], room=min(len(tiles), _COLUMNS) * _INCHES)
         groups.append(tiles)
     chunks = [group[start : start + _COLUMNS] for group in groups for start in range(0, len(group), _COLUMNS)]
-    per_row = max(1, _COLUMNS // each)
+    per_row = _COLUMNS // max(map(len, chunks))
     rows = [chunks[start : start + per_row] for start in range(0, len(chunks), per_row)]
     which = "" if len(shown) == len(classes) else f" of {len(shown)} of the {len(classes)} classes"
     height, width = images.shape[1:3]
@@ -85,12 +85,9 @@ def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
     tiles[0] = Tile(images[0], [("", "original", "")], room=_PREVIEW_INCHES)
     starts = range(0, len(tiles), _PREVIEW_COLUMNS)
     rows = [[[tile] for tile in tiles[start : start + _PREVIEW_COLUMNS]] for start in starts]
-    same = bool((images == images[0]).all())
     caption = (
-        "This run trains without augmentation: every draw is the image itself."
-        if same
-        else "One training image, and what the network was given instead of it: every epoch draws anew. What a person "
-        "could not name any more, the network should not have to learn."
+        "One training image, and what the network was given instead of it: every epoch draws anew. What a person could "
+        "not name any more, the network should not have to learn."
     )
     title = f"Augmentation: one image, {len(images) - 1} draws"
     sheet(path, rows, title, caption, image_inches=_PREVIEW_INCHES, gap=0.1, group_gap=0.1)
@@ -98,22 +95,25 @@ def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
 
 def duplicates_found(found: DuplicateSets) -> str:
     """Say in words how many sets of equal or nearly equal images were found."""
+    if not found.sets:
+        return "none"
     sets = f"{found.images:,} images in {found.sets:,} set{'' if found.sets == 1 else 's'}"
     words = [f"{sets}, {found.conflicting:,} of them with different labels"]
     words += [f"{n:,} {split} images are among those of train" for split, n in found.beside_train.items() if n]
     return "; ".join(words)
 
 
-def duplicates(path: Path, found: DuplicateSets, images: Mapping[SplitName, NDArray[np.uint8]], kind: str) -> None:
-    """Draw examples of equal or nearly equal images, a row for each set, as far as `images` has their splits."""
-    rows = [
-        [
-            [Tile(images[member.split][member.index], [(f"{member.split} ", Path(member.name).name, "")], _PAIR_INCHES)]
-            for member in members
-            if member.split in images
-        ]
-        for members in found.examples
-    ]
+def duplicates(
+    path: Path, found: DuplicateSets, splits: Mapping[SplitName, LabelledImages], classes: Sequence[str], kind: str
+) -> None:
+    """Draw examples of equal or nearly equal images, a row for each set, as far as `splits` has them."""
+
+    def tile(example: Example) -> Tile:
+        images, labels = splits[example.split]
+        of_class = f"{example.split}: ", classes[labels[example.index]], ""
+        return Tile(images[example.index], [of_class, ("", ending(example.name, _PAIR_LETTERS), "")], _PAIR_INCHES)
+
+    rows = [[[tile(example)] for example in examples if example.split in splits] for examples in found.examples]
     caption = (
         f"{duplicates_found(found)}. Each row is one set. Where the source does not divide it, it is in one split."
     )

@@ -8,16 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from src.data.prepared import SPLITS, SplitName
+from src.data.prepared import SPLITS, LabelledImages, SplitName
 from src.figures.calibration import reliability
 from src.figures.confusions import largest_confusions
 from src.figures.curves import error_by_step, learning_curves
 from src.figures.data import augmentations, class_distribution, duplicates, samples
 from src.figures.feature_maps import feature_maps, filter_maps
-from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
+from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
 from src.figures.layers import layer_table, receptive_fields
 from src.figures.mistakes import confident_mistakes, sample_predictions
 from src.figures.results import confusion_matrix, per_class_accuracy
@@ -37,9 +34,8 @@ def pictures(run: Run) -> Iterator[Picture]:
     """Yield the pictures for which this run has something to show."""
     options, classes, test, inspection = run.options, run.dataset.classes, run.test.images, run.inspection
     if len(run.predictions):
-        for name, shares in ("confusion_matrix", False), ("confusion_shares", True):
-            draw = partial(confusion_matrix, confusion=run.confusion, classes=classes, shares=shares)
-            yield Picture("Results", name, draw)
+        draw = partial(confusion_matrix, confusion=run.confusion, classes=classes)
+        yield Picture("Results", "confusion_matrix", draw)
         if wrong := (run.confusion["label"] != run.confusion["prediction"]).any():
             draw = partial(largest_confusions, images=test, confusion=run.confusion, predictions=run.predictions)
             yield Picture("Results", "confusions", draw)
@@ -63,20 +59,27 @@ def pictures(run: Run) -> Iterator[Picture]:
     yield Picture("Data", "samples", draw)
     counts = {split: [run.dataset.splits[split].per_class[name] for name in classes] for split in SPLITS}
     yield Picture("Data", "class_distribution", partial(class_distribution, counts=counts, classes=classes))
-    images: dict[SplitName, NDArray[np.uint8]] = {"train": run.train.images, "test": test}
+    splits: dict[SplitName, LabelledImages] = {"train": run.train, "test": run.test}
     found = run.dataset.duplicates
     for name, kind, sets in ("equal", "Equal images", found.equal), ("nearly_equal", "Nearly equal images", found.near):
-        if sets and any(member.split in images for members in sets.examples for member in members):
-            yield Picture("Data", name, partial(duplicates, found=sets, images=images, kind=kind))
-    yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
+        if sets and any(example.split in splits for examples in sets.examples for example in examples):
+            draw = partial(duplicates, found=sets, splits=splits, classes=classes, kind=kind)
+            yield Picture("Data", name, draw)
+    if (run.augmented != run.augmented[0]).any():
+        yield Picture("Data", "augmentation", partial(augmentations, images=run.augmented))
 
     yield Picture("Network", "layers", partial(layer_table, inspection=inspection))
     if any(layer.field for layer in inspection.layers):
         yield Picture("Network", "receptive_fields", partial(receptive_fields, inspection=inspection))
-    yield Picture("Network", "kernels", partial(first_kernels, weights=inspection.kernels[0]))
+    yield Picture("Network", "kernels", partial(kernels, weights=inspection.kernels[0], place="first"))
     if len(inspection.kernels) > 1:
-        yield Picture("Network", "second_kernels", partial(second_kernels, weights=inspection.kernels[1]))
-    yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
+        second = inspection.kernels[1]
+        draw = partial(kernels_by_channel, weights=second)
+        if second.shape[1] == 1:  # depthwise
+            draw = partial(kernels, weights=second, place="second")
+        yield Picture("Network", "second_kernels", draw)
+    if (run.snapshots["first"] != run.snapshots["first"][0]).any():  # unless they are frozen
+        yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=run.snapshots))
     yield Picture("Network", "feature_maps", partial(feature_maps, inspection=inspection))
     yield Picture("Network", "filter_maps", partial(filter_maps, inspection=inspection))
 

@@ -17,25 +17,28 @@ _EPOCHS, _FOLLOWED = 8, 8  # snapshots, and kernels of each convolution, of a st
 _NUMBERS = "White is 0, red positive, blue negative."
 
 
-def first_kernels(path: Path, weights: Floats) -> None:
-    """Draw the kernels (O, C, H, W) of the first convolution as images: in colour for C = 3, else of channel 1."""
+def kernels(path: Path, weights: Floats, place: str) -> None:
+    """Draw the kernels (O, C, H, W) of a convolution as images: in colour for C = 3, else of channel 1.
+
+    place: "first" or "second", of the convolution.
+    """
     shown = weights[:_MOST]
     which = f"The first {_MOST} of {len(weights)}" if len(weights) > _MOST else f"The {len(weights)}"
     tiles = [_tile(kernel, _largest(kernel)) for kernel in shown]
     rows = [[tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
     colours = "Medium grey is 0; a colour is what the kernel responds to most." if weights.shape[1] == 3 else _NUMBERS
     caption = f"{weights.shape[2]}×{weights.shape[3]} weights each, scaled by the kernel's largest. {colours}"
-    sheet(path, rows, f"{which} kernels of the first convolution", caption, image_inches=0.75)
+    sheet(path, rows, f"{which} kernels of the {place} convolution", caption, image_inches=0.75)
 
 
-def second_kernels(path: Path, weights: Floats) -> None:
+def kernels_by_channel(path: Path, weights: Floats) -> None:
     """Draw the kernels (O, I, H, W) of the second convolution: a row for each kernel, a column for each channel."""
-    kernels, channels = len(weights), weights.shape[1]
     shown = weights[:_MOST_ROWS, :_MOST_CHANNELS]
     rows = [[[Tile(channel / _largest(kernel)) for channel in kernel]] for kernel in shown]
-    title = f"Kernels of the second convolution: {len(shown)} of {kernels} kernels"
-    if channels > 1:
-        title += f", {shown.shape[1]} of {channels} channels"
+    title = (
+        f"Kernels of the second convolution: {len(shown)} of {len(weights)} kernels, {shown.shape[1]} of "
+        f"{weights.shape[1]} channels"
+    )
     caption = (
         f"A row is one kernel; its columns, {weights.shape[2]}×{weights.shape[3]} weights each, belong to the channels "
         f"that the first convolution hands on. Scaled by the row's largest weight. {_NUMBERS}"

@@ -22,7 +22,7 @@ def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: panda
     table = predictions.iloc[chosen]
     wrong = int((table["label"] != table["prediction"]).sum())
     title = f"Predictions for {len(table)} of {len(images):,} test images"
-    _sheet(path, images, table, title, f"Drawn at random; {wrong or 'none'} wrong: ✗ and a frame. {_READ}")
+    _sheet(path, images, table, title, f"Drawn at random; {wrong or 'none'} wrong (✗ and a frame). {_READ}")
 
 
 def confident_mistakes(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:

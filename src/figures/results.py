@@ -25,21 +25,17 @@ _MOST_CELLS = 20  # classes in a confusion matrix whose numbers can still be rea
 _MOST_CLASSES = 40
 
 
-def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str], *, shares: bool) -> None:
-    """Draw a confusion matrix from `label,prediction,count`; numbers are counts or, with `shares`, percent of a row.
+def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[str]) -> None:
+    """Draw a confusion matrix from `label,prediction,count`: counts, and their shares of the row in percent and colour.
 
-    Colour is the share of a row. Of more than 20 classes, the 20 with the most mistakes are shown, and a column for all
-    other predictions.
+    Of more than 20 classes, the 20 with the most mistakes are shown, and a column for all other predictions.
     """
     place = {name: index for index, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     for label, prediction, count in zip(confusion["label"], confusion["prediction"], confusion["count"], strict=True):
         counts[place[label], place[prediction]] = count
     order = np.arange(len(classes))
-    if shares:
-        title = "Confusion matrix in percent of each true class"
-    else:
-        title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} test images right"
+    title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} test images right"
     if len(classes) > _MOST_CELLS:
         mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
         order = np.sort(np.argsort(-mistakes, kind="stable")[:_MOST_CELLS])
@@ -49,40 +45,35 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
     if len(order) < len(classes):
         shown = np.column_stack([shown, counts[order].sum(axis=1) - shown.sum(axis=1)])
         columns.append("all others")
-    numbers = "percent of the row's images, which stand at its end" if shares else "images"
     caption = (
-        f"Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are {numbers}; an empty "
-        "cell is none. Colour is the share of the row, on a scale that lets rare mistakes be seen."
+        "Rows: the true class. Columns: what it was taken for; the diagonal is right. Numbers are images, and below "
+        "them which share of the row; an empty cell is none. Colour is the share, on a scale that lets rare mistakes "
+        "be seen."
     )
     ratios = shown / np.maximum(1, shown.sum(axis=1, keepdims=True))
-    words = np.vectorize(in_percent, otypes=[object])(ratios) if shares else shown.astype(object)
+    shares = np.vectorize(in_percent, otypes=[object])(ratios)
     ratios[:, len(order) :] = 0  # "all others" is no class: without colour
-    cell = min(1.2, max(0.42, 4.0 / len(columns)))
+    cell = min(1.2, max(0.5, 4.0 / len(columns)))
     labels = 0.075 * max(map(len, columns))
-    width, height = cell * len(columns) + labels + 1.7, cell * len(order) + labels + 0.7
+    level = labels < cell  # those below stand level, where there is room
+    width, height = cell * len(columns) + labels + 1.7, cell * len(order) + (0.1 if level else labels) + 0.7
     with drawing(path, width, height, title, caption) as (figure, _):
         axes = figure.subplots()
         picture = axes.imshow(ratios, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="equal")
         for row, column in np.argwhere(shown):
             colour = "white" if ratios[row, column] > 0.4 else "black"
-            text = str(words[row, column])
-            axes.text(
-                column, row, text, ha="center", va="center", color=colour, fontsize=SMALL if len(text) < 5 else 6.5
-            )
-        axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=0 if labels < 0.3 else 90)
+            text = f"{shown[row, column]:,}\n{shares[row, column]} %"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL)
+        axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, rotation=0 if level else 90)
         axes.set_yticks(range(len(order)), columns[: len(order)], fontsize=SMALL)
         axes.set(xlabel="predicted", ylabel="true")
         axes.tick_params(length=0)
-        if shares:
-            totals = axes.secondary_yaxis("right")
-            totals.set_yticks(range(len(order)), [f"{total:,}" for total in shown.sum(axis=1)], fontsize=SMALL)
-            totals.tick_params(length=0)
-            totals.spines[:].set_visible(False)
         # Thin white lines between the cells.
         axes.hlines(np.arange(1, len(order)) - 0.5, -0.5, len(columns) - 0.5, color="white", linewidth=1)
         axes.vlines(np.arange(1, len(columns)) - 0.5, -0.5, len(order) - 0.5, color="white", linewidth=1)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(picture, ax=axes, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], shrink=0.8, pad=0.02)
+        bar = figure.colorbar(picture, ax=axes, shrink=0.8, pad=0.02, fraction=0.05, aspect=30)
+        bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         bar.set_label("share of the row")
         bar.ax.yaxis.set_major_formatter(percent_tick)
         bar.outline.set_visible(False)
@@ -110,7 +101,7 @@ def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
         axes = figure.subplots()
         rows = np.arange(len(shown))
         axes.hlines(rows, shown["ci_low"], shown["ci_high"], color=SPLIT_COLOURS["test"], linewidth=2, alpha=0.5)
-        axes.plot(shown["accuracy"], rows, "o", color=SPLIT_COLOURS["test"], markersize=5)
+        axes.plot(shown["accuracy"], rows, "o", color=SPLIT_COLOURS["test"], markersize=5, clip_on=False)
         axes.axvline(overall, color=QUIET, linestyle="--", linewidth=1, zorder=0)
         for row, (correct, images) in enumerate(zip(shown["correct"], shown["images"], strict=True)):
             beside: dict[str, Any] = {"va": "center", "fontsize": SMALL, "transform": axes.get_yaxis_transform()}

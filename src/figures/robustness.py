@@ -41,10 +41,10 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
                 axes.fill_between(strength, curve["ci_low"], curve["ci_high"], color=colour, alpha=0.15, linewidth=0)
                 axes.plot(strength, curve["accuracy"], marker=marker, markersize=4, color=colour, label=direction)
             if kind == "shift":
-                axes.legend(loc="lower left", fontsize=SMALL)
+                axes.legend(fontsize=SMALL)
             axes.axhline(clean, color=QUIET, linestyle="--", linewidth=1, zorder=0)
             axes.set(title=name, xlabel=unit, ylim=(0, 1.02))
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift"))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift", steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.grid(axis="y")
             axes.set_axisbelow(True)

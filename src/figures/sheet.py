@@ -57,38 +57,39 @@ def sheet(
     """
     widths = [sum(len(group) * (image_inches + gap) - gap + group_gap for group in row) - group_gap for row in rows]
     width = max(max(widths) + 2 * MARGIN, 6.5)
-    # The tile with the most lines makes the height of a row.
-    lines = [max(len(tile.lines) for group in row for tile in group if tile) for row in rows]
+    # The tiles with the most lines and with the highest image make the height of a row.
+    tiles = [[tile for group in row for tile in group if tile] for row in rows]
+    lines = [max(len(tile.lines) for tile in row) for row in tiles]
     heads = [number * _LINE + 0.04 + 0.6 * gap if number else 0.0 for number in lines]
-    height = sum(heads) + len(rows) * (image_inches + gap)
-    with drawing(path, width, height, title, caption, plot=False) as (figure, y):
+    heights = [image_inches * min(1, max(tile.image.shape[0] / tile.image.shape[1] for tile in row)) for row in tiles]
+    with drawing(path, width, sum(heads) + sum(heights) + len(rows) * gap, title, caption, plot=False) as (figure, y):
         axes = canvas(figure)
-        for row, head in zip(rows, heads, strict=True):
+        for row, head, height in zip(rows, heads, heights, strict=True):
             x = MARGIN
             for group in row:
                 for tile in group:
                     if tile:
-                        place(axes, tile, x, y + head, image_inches)
+                        place(axes, tile, x, y + head, image_inches, height)
                     x += image_inches + gap
                 x += group_gap - gap
-            y += head + image_inches + gap
+            y += head + height + gap
 
 
-def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
-    """Draw the tile in the square of `size` inches whose top left corner is (x, y), and its lines above.
+def place(axes: Axes, tile: Tile, x: float, y: float, width: float, height: float) -> None:
+    """Draw the tile in the middle of a box of these inches, whose top left corner is (x, y), and its lines above it.
 
     The image is enlarged or reduced here, to whole pixels of the picture; matplotlib would take five times as long.
     """
     pixels = np.asarray(tile.image)
     rows, columns = pixels.shape[:2]
-    width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
-    left, top = x + (size - width) / 2, y + (size - height) / 2
+    pixel = min(width / columns, height / rows)  # inches
+    left, top = x + (width - pixel * columns) / 2, y + (height - pixel * rows) / 2
     single = pixels.squeeze(axis=2) if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     signed = single.ndim == 2 and single.dtype.kind == "f"
     image = Image.fromarray(colormaps["RdBu_r"]((single + 1) / 2, bytes=True) if signed else single).convert("RGB")
     # Small images show their pixels; large ones are reduced without aliasing.
-    method = Image.Resampling.NEAREST if max(rows, columns) < size * DPI else Image.Resampling.LANCZOS
-    image = image.resize((max(1, round(width * DPI)), max(1, round(height * DPI))), method)
+    method = Image.Resampling.NEAREST if pixel * DPI > 1 else Image.Resampling.LANCZOS
+    image = image.resize((max(1, round(pixel * columns * DPI)), max(1, round(pixel * rows * DPI))), method)
     if signed:  # values near 0 are white, as the ground is, so the tile needs an edge
         ImageDraw.Draw(image).rectangle((0, 0, image.width - 1, image.height - 1), outline=FAINT)
     figure = axes.get_figure(root=True)
@@ -97,10 +98,9 @@ def place(axes: Axes, tile: Tile, x: float, y: float, size: float) -> None:
         np.asarray(image), round(left * DPI), round(figure.bbox.height - top * DPI) - image.height, origin="upper",
         zorder=-1,
     )  # fmt: skip
-    frames = [((left, top), width, height, 2.2)] if tile.framed else []
+    frames = [((left, top), pixel * columns, pixel * rows, 2.2)] if tile.framed else []
     if tile.box:
         first, last, begin, end = tile.box
-        pixel = size / max(rows, columns)
         corner = (left + begin * pixel, top + first * pixel)
         frames.append((corner, (end + 1 - begin) * pixel, (last + 1 - first) * pixel, 1.5))
     for corner, wide, high, line in frames:

@@ -42,12 +42,19 @@ def receptive_fields(network: nn.Module, channels: int, height: int, width: int)
     (attention, other axes) are left out. For a network that cannot be traced nothing is returned.
     """
     try:
-        walk = _Walk(fx.symbolic_trace(network.eval()))
+        walk = _Walk(fx.GraphModule(network, _Tracer().trace(network.eval())))
         with torch.no_grad():
             walk.run(torch.zeros(1, channels, height, width))
     except Exception:  # tracing runs the network's own code with proxies, which may raise anything
         return {}
     return walk.layers
+
+
+class _Tracer(fx.Tracer):
+    """Keep timm's layers whole: its convolutions compute their padding, and its batch norms hold their activation."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (*_WINDOWS, nn.BatchNorm2d)) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk(fx.Interpreter):
@@ -90,7 +97,13 @@ class _Walk(fx.Interpreter):
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, _WINDOWS):
             dilation = getattr(module, "dilation", 1)
-            return field and _widened(field, module.kernel_size, module.stride, module.padding, dilation)
+            padding: Any = module.padding
+            if type(module).__name__ == "Conv2dSame":  # of timm
+                from timm.layers.padding import get_same_padding
+
+                window = map(_pair, (module.kernel_size, module.stride, dilation))
+                padding = [get_same_padding(*each) // 2 for each in zip(inputs[0][0][-2:], *window, strict=True)]
+            return field and _widened(field, module.kernel_size, module.stride, padding, dilation)
         if node.target in _WINDOW_FUNCTIONS:
             given = dict(zip(("input", "kernel_size", "stride", "padding"), node.args, strict=False)) | node.kwargs
             kernel = given["kernel_size"]

@@ -1,6 +1,7 @@
 """Compute photos of many requests in one forward pass: while it runs, the next batch gathers."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,14 +14,14 @@ from src.prediction.photos import Pixels
 class Batcher:
     """Compute class probabilities in one thread. A batch has all photos that wait when the last one ends.
 
-    compute: turns images (N, H, W, C) into probabilities (N, K). size: most photos of a batch. observe: called with the
-    number of photos of every batch. All methods must be called in the same event loop.
+    compute: turns images (N, H, W, C) into probabilities (N, K). size: most photos of a batch. batches: counts them by
+    their number of photos. All methods must be called in the same event loop.
     """
 
     def __init__(
-        self, compute: Callable[[NDArray[np.uint8]], NDArray[np.float32]], size: int, observe: Callable[[float], None]
+        self, compute: Callable[[NDArray[np.uint8]], NDArray[np.float32]], size: int, batches: Counter[int]
     ) -> None:
-        self._compute, self._size, self._observe = compute, size, observe
+        self._compute, self._size, self._batches = compute, size, batches
         self._waiting: list[tuple[Pixels, asyncio.Future[NDArray[np.float32]]]] = []
         self._thread = ThreadPoolExecutor(1, "compute")
         self._work: asyncio.Task[None] | None = None
@@ -42,7 +43,7 @@ class Batcher:
             batch = [(pixels, future) for pixels, future in batch if not future.done()]  # some clients have gone
             if not batch:
                 continue
-            self._observe(len(batch))
+            self._batches[len(batch)] += 1
             images = np.stack([pixels for pixels, _ in batch])
             try:
                 rows = await loop.run_in_executor(self._thread, self._compute, images)

@@ -9,7 +9,7 @@ part covered.
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,15 +65,12 @@ def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
     return scaled
 
 
-class Occlusion(NamedTuple):
-    """Hold a map of the probability that a class loses."""
+def occlusion(model: Model, image: Pixels, label: int) -> tuple[NDArray[np.float64], int]:
+    """Map (H, W) the probability that class `label` loses where a square of `image` (H, W, C) is covered.
 
-    loss: NDArray[np.float64]  # (H, W): probability lost, the mean over the squares that cover a pixel
-    side: int  # of a square, in pixels
-
-
-def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
-    """Map what class `label` loses where `image` (H, W, C) is covered by the mean colour of the training images."""
+    The colour is the mean of the training images, and a pixel's loss the mean over the squares that cover it. Return
+    also the side of a square, in pixels.
+    """
     height, width = image.shape[:2]
     side = min(height, width, max(2, min(height, width) // _SQUARES))
     # Where squares begin along both edges; the last one ends with the image.
@@ -90,7 +87,7 @@ def occlusion(model: Model, image: Pixels, label: int) -> Occlusion:
         for (top, left), left_over in zip(part, model.probabilities(covered)[:, label], strict=True):
             lost[top : top + side, left : left + side] += uncovered - float(left_over)
             covers[top : top + side, left : left + side] += 1
-    return Occlusion(lost / covers, side)
+    return lost / covers, side
 
 
 def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.float32], name: str) -> None:

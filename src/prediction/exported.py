@@ -35,7 +35,10 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
     Raises `UserError` if the network cannot be exported, or if the difference in float32 is more than `TOLERANCE`.
     """
     if form == "onnx-int8" and not _prepared(model.spec):
-        raise UserError("onnx-int8 is calibrated on the model's training images: run dvc repro, which prepares them")
+        raise UserError(
+            "onnx-int8 is calibrated on the model's training images, which data/prepared does not hold: run dvc repro "
+            "in the clone that trained it"
+        )
     if form == "pt2":
         buffer, spec = io.BytesIO(), model.spec.model_dump()
         example = torch.zeros(2, *_shape(model.spec), dtype=torch.uint8)
@@ -43,11 +46,6 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
             program = torch.export.export(model.module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, buffer, extra_files={"spec": json.dumps(spec, ensure_ascii=False)})
         content = buffer.getvalue()
-    else:
-        content = onnx_file.convert(model)
-    if form == "onnx-int8":
-        content = onnx_file.quantize(content, open_split("train").images[:_CALIBRATION])
-    if form == "pt2":
         module = torch.export.load(io.BytesIO(content)).module()  # noqa: TID251 (written above)
 
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -55,6 +53,9 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
     else:
         import onnxruntime  # type: ignore[import-untyped]
 
+        content = onnx_file.convert(model)
+        if form == "onnx-int8":
+            content = onnx_file.quantize(content, open_split("train").images[:_CALIBRATION])
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ class Model(NamedTuple):
                 raise
             raise UserError(f"the model cannot take its images: {str(error).splitlines()[0][:200]}") from None
         if not np.isfinite(found).all():
-            raise UserError("the model's probabilities are not finite numbers: its training diverged")
+            raise UserError("the model's probabilities are not finite: its training diverged, or its file is damaged")
         return found
 
     def least(self, coverage: str) -> float:
@@ -72,6 +73,9 @@ def load(name: str, device: str = "auto") -> Model:
     device: as `train.device`. Raises `UserError`.
     """
     place = set_up(device)
+    # An operator that can only compute without this promise shall not stop a model that was trained without it.
+    torch.set_deterministic_debug_mode("warn")
+    warnings.filterwarnings("ignore", ".*does not have a deterministic implementation", UserWarning)
     if name.startswith("models:/"):
         classifier, spec = _from_store(required_store(), name)
     elif re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():

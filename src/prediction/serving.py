@@ -20,6 +20,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from starlette import exceptions
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
@@ -50,6 +51,14 @@ class Limits(NamedTuple):
     batch: int = 32  # photos in a forward pass
 
 
+class Asked(BaseModel, extra="forbid"):
+    """Hold the query of a request to `/predict`."""
+
+    top: Annotated[int, Field(ge=1)] = 5
+    explain: bool = False
+    coverage: str | None = None
+
+
 class Upload(NamedTuple):
     name: str  # of the file in a form; empty for a body
     content: bytes
@@ -61,7 +70,7 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     places = asyncio.Semaphore(limits.requests)
     image = model.spec.image
     target = (image.width, image.height)
-    batcher = Batcher(model.probabilities, min(limits.batch, model.batch_size), telemetry.batches.add)
+    batcher = Batcher(model.probabilities, min(limits.batch, model.batch_size), telemetry.batches)
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     explainer = ThreadPoolExecutor(1, "explain")
     # Without FastAPI's documentation, which loads scripts from elsewhere.
@@ -76,14 +85,13 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
         response = await answer(request)
         if request.url.path == "/predict":
             telemetry.statuses[response.status_code] += 1
-            telemetry.seconds.add(time.perf_counter() - started)
+            telemetry.seconds += time.perf_counter() - started
         return response
 
     @app.post("/predict")
-    async def predict(request: Request, top: Annotated[int, Query(ge=1)] = 5, explain: bool = False,
-        coverage: str | None = None) -> Response:  # fmt: skip
+    async def predict(request: Request, asked: Annotated[Asked, Query()]) -> Response:
         try:
-            least = None if coverage is None else model.least(coverage)
+            least = None if asked.coverage is None else model.least(asked.coverage)
         except UserError as fault:
             raise HTTPException(400, str(fault)) from None
         if places.locked():
@@ -97,14 +105,14 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
             answers = []
             for upload, photo, probabilities in zip(uploads, photos, rows, strict=True):
                 answer: dict[str, Any] = {
-                    **row(Path(upload.name), probabilities, model.spec.classes, top, least).fields(),
+                    **row(Path(upload.name), probabilities, model.spec.classes, asked.top, least).fields(),
                     "file": upload.name or None,
                     "resized": None,
                     "model": {"name": name, "md5": md5},
                 }
                 if photo.size != target:
                     answer["resized"] = {"from": photo.size, "to": target, "by": image.resize or "crop"}
-                if explain:
+                if asked.explain:
                     answer["explanation"] = await run(explainer, explanation, model, photo.pixels, probabilities)
                 answers.append(answer)
         return JSONResponse(answers[0] if len(answers) == 1 else answers)

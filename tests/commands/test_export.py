@@ -143,7 +143,7 @@ def test_integers_of_8_bits_are_as_right_and_a_quarter_of_the_bytes(
 def test_what_integers_are_calibrated_on_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     make_model(IMAGE, CLASSES)
     monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
-    with pytest.raises(UserError, match="calibrated on the model's training images: run dvc repro"):
+    with pytest.raises(UserError, match="training images, which data/prepared does not hold: run dvc repro"):
         export.main()
     assert not Path("models/model.int8.onnx").exists()
 

@@ -1,7 +1,7 @@
 """Every picture of every kind of run: nothing clipped, no words on other words."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from src.evaluation.predictions import predictions
 from src.figures.confusions import largest_confusions
 from src.figures.data import samples as draw_samples
 from src.figures.gallery import draw_all, pictures
-from src.figures.kernels import first_kernels, kernels_by_epoch, second_kernels
+from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
 from src.figures.mistakes import confident_mistakes, sample_predictions
 from src.figures.run import Run
 
@@ -88,15 +88,19 @@ def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
         return {picture.name for picture in pictures(run)}
 
     everything = names(figure_runs.made("hundred"))
-    assert len(everything) == 21
+    assert len(everything) == 20
     assert names(figure_runs.made("one each")) == everything - {
         "error_by_step", "reliability", "robustness"
     }  # fmt: skip
     assert everything - names(figure_runs.made("no test")) == {
-        "confusion_matrix", "confusion_shares", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
+        "confusion_matrix", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
         "predictions", "reliability", "robustness", "second_kernels",
     }  # fmt: skip
-    assert everything - names(figure_runs.made("perfect")) == {"confusions", "mistakes"}
+    perfect = figure_runs.made("perfect")
+    assert everything - names(perfect) == {"confusions", "mistakes"}
+    snapshots = {name: values[:1].repeat(2, axis=0) for name, values in perfect.snapshots.items()}
+    frozen = replace(perfect, snapshots=snapshots, augmented=perfect.augmented[:1].repeat(24, axis=0))
+    assert names(perfect) - names(frozen) == {"augmentation", "kernels_by_epoch"}
     (tmp_path / "robustness.png").touch()
     drawn = draw_all(figure_runs.made("one each"), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in chain(*drawn.values())}
@@ -153,7 +157,7 @@ def shown_tiles(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_kernels_keep_their_signs_and_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = shown_tiles(monkeypatch)
     weights: NDArray[np.float32] = np.array([[[[1.0]], [[-2.0]]], [[[0.0]], [[4.0]]]], np.float32)
-    second_kernels(tmp_path / "picture.png", weights)
+    kernels_by_channel(tmp_path / "picture.png", weights)
     assert [[tile.image.item() for tile in group] for (group,) in rows] == [[0.5, -1.0], [0.0, 1.0]]
     rows.clear()
     snapshots = {"epochs": np.array([0, 1]), "first": np.stack([weights[:, :1], 2 * weights[:, :1]])}
@@ -163,5 +167,14 @@ def test_kernels_keep_their_signs_and_their_order(tmp_path: Path, monkeypatch: p
 
 def test_colour_kernels_are_grey_where_they_are_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = shown_tiles(monkeypatch)
-    first_kernels(tmp_path / "picture.png", np.array([[[[0.0]], [[0.5]], [[-0.5]]]], np.float32))
+    kernels(tmp_path / "picture.png", np.array([[[[0.0]], [[0.5]], [[-0.5]]]], np.float32), "first")
     assert rows[0][0][0].image.tolist() == [[[128, 255, 0]]]
+
+
+def test_wide_images_leave_no_room_empty(tmp_path: Path, drawn: Drawn) -> None:
+    heights = []
+    for height in (8, 32):
+        table = predictions(np.eye(2) * 3, np.array([0, 1]), ["a", "b"], ["cat", "dog"])
+        sample_predictions(tmp_path / "picture.png", np.zeros((2, height, 32, 1), np.uint8), table, 9)
+        heights.append(drawn.size[1])
+    assert heights[1] - heights[0] == pytest.approx(0.75 * 1.25 * 130)  # of 1.25 inches, at 130 pixels an inch

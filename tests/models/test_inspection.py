@@ -54,6 +54,7 @@ def by_gradient(network: nn.Module, layer: str, channels: int, size: int) -> tup
             ["conv1", "maxpool", "layer1.0.conv1", "layer2.1.conv2", "layer3.0.downsample.0"],
             marks=pytest.mark.slow,
         ),
+        ("timm/tf_efficientnet_lite0", 65, ["conv_stem", "blocks.1.0.conv_dw", "blocks.2.1.bn2"]),
         pytest.param("googlenet", 224, ["inception3a.branch2.1.conv", "inception3b.branch4.0"], marks=pytest.mark.slow),
     ],
 )

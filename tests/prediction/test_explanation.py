@@ -41,6 +41,21 @@ def test_occlusion_shows_where_a_decision_comes_from() -> None:
     np.testing.assert_allclose(loss[:9, :9], 9 / 144 * 0.5, rtol=0.01)
 
 
+class NotDeterministic(torch.nn.Module):
+    """Give each class the same probability, by an operator that torch cannot compute deterministically."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        where, halves = torch.arange(2 * len(images)), torch.full((2 * len(images),), 0.5)
+        return torch.zeros(len(images), 2).put_(where, halves)
+
+
+def test_a_model_that_only_trains_without_determinism_predicts(recwarn: pytest.WarningsRecorder) -> None:
+    make_model(COLOUR, ["black", "white"])
+    model = load(str(MODEL))._replace(module=NotDeterministic())
+    assert model.probabilities(np.zeros((3, 24, 24, 3), np.uint8)).tolist() == [[0.5, 0.5]] * 3
+    assert not recwarn
+
+
 def test_grad_cam_shows_where_the_features_of_a_class_are() -> None:
     """Class 0 counts dark pixels, class 1 bright ones, in an image with a bright corner."""
     convolution, linear = nn.Conv2d(1, 2, 1), nn.Linear(2, 2)
