@@ -1,7 +1,7 @@
 """Tell where a model comes from, and whether MLflow has its run; complete the run; make the model again.
 
     python -m src.track show models/model.safetensors   # or an MD5, models:/NAME@champion, run, commit, experiment
-    python -m src.track verify                          # does every model in dvc.lock's history have a run in this store?
+    python -m src.track verify                          # has every model in dvc.lock's history a run in this store?
     python -m src.track sync                            # complete the run of the model in models/
     python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
