@@ -41,7 +41,8 @@ def main() -> None:
     text = writing.recipe(arguments.name, rules)
     recipes = (writing.recipe(name, rules) for name in writing.names())
     if present and not arguments.force and present not in recipes and _edited():
-        raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or add --force to lose them")
+        command = f"python -m src.recipe {arguments.name} --force"
+        raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or lose them by {command}")
     write_text(PARAMS, text)
     print(f"{PARAMS} is the recipe {arguments.name} now: dvc repro runs it, git diff {PARAMS} shows what changed")
 

@@ -43,14 +43,14 @@ def test_every_file_directly_in_src_is_a_command() -> None:
         assert file.name == "__init__.py" or "command(main" in file.read_text(encoding="utf-8"), file
 
 
-def test_the_house_of_contributing_is_the_one_that_stands() -> None:
+def test_contributing_describes_the_structure_that_there_is() -> None:
     text = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:src|stages|tests|recipes|benchmarks)/[\w/]+\.(?:py|yaml)\b", text))
     assert {path for path in named if not Path(path).exists()} == {"recipes/NAME.yaml"}
-    house = text.partition("## The house")[2].partition("## How to add")[0]
+    structure = text.partition("## Structure")[2].partition("## How to add")[0]
     folders = {file.parent.name for file in Path("src").glob("*/__init__.py")}
-    assert set(re.findall(r"src/(\w+)/  ", house)) == folders
-    (commands,) = re.findall(r"commands: (.+)", house)
+    assert set(re.findall(r"src/(\w+)/  ", structure)) == folders
+    (commands,) = re.findall(r"commands: (.+)", structure)
     assert {f"src.{name}" for name in commands.split(", ")} == set(LAYERS[-1])
 
 
