@@ -93,7 +93,7 @@ def exempt(module: str) -> bool:
 
 
 def imported_code(start: str) -> set[str]:
-    """Files that a module imports, directly or not, without what only the exempt ones need."""
+    """List the files that a module imports, directly or not, without those that only exempt modules need."""
     found: set[str] = set()
     todo = [start]
     while todo:
@@ -119,7 +119,7 @@ def test_a_stage_lists_the_code_it_imports(stage: str) -> None:
 
 
 def parameters_read(stage: str) -> set[str]:
-    """The dotted keys that a stage's source reads from the variable `params`."""
+    """Return the dotted keys that a stage's source reads from the variable `params`."""
     keys = set()
     inner = set()
     for node in ast.walk(ast.parse(Path(f"stages/{stage}.py").read_text(encoding="utf-8"))):
@@ -167,7 +167,7 @@ UNNEEDED = {
 
 
 def test_a_stage_does_not_import_what_it_may_not_need() -> None:
-    """Start-up is what a small run mostly consists of; torch alone takes 2 to 3 seconds."""
+    """A small run consists mostly of imports; torch alone takes 2 to 3 seconds."""
     code = "\n".join(f"import sys, stages.{stage}; print(*sys.modules)" for stage in UNNEEDED)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for (stage, unneeded), imported in zip(UNNEEDED.items(), run.stdout.splitlines(), strict=True):

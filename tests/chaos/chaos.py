@@ -51,7 +51,7 @@ HARMS: dict[str, Callable[[Repro], None]] = {
 
 
 class Undisturbed(NamedTuple):
-    """A pipeline that was left alone."""
+    """Hold what a pipeline left that was not disturbed."""
 
     results: dict[str, bytes]
     logged: set[str]  # names of the files that MLflow keeps
@@ -60,7 +60,7 @@ class Undisturbed(NamedTuple):
 
 @dataclass
 class Row:
-    """What was seen of one kind of kill."""
+    """Count what was seen of one kind of kill."""
 
     stages: Counter[str] = field(default_factory=Counter)
     ended: float = 0.0  # seconds until the last process was gone, at most

@@ -17,7 +17,7 @@ EPOCH = re.compile(r"^epoch +(\d+) +train", re.MULTILINE)
 
 
 class Repro:
-    """`dvc repro`, or another command, in a process group of its own, its output in a file."""
+    """Run `dvc repro`, or another command, in its own process group, with its output in a file."""
 
     def __init__(self, clone: Path, *options: str, command: Sequence[str] = ("dvc", "repro")) -> None:
         self.log = clone.parent / "output.txt"
