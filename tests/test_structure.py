@@ -64,21 +64,10 @@ def test_extras_pin_what_the_main_lock_pins() -> None:
         assert shared <= main, extra
 
 
-def part(module: str) -> int | None:
-    for number, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
-            return number
-    return None
-
-
-def test_every_module_has_its_layer_and_imports_from_above_only() -> None:
-    for module in GRAPH.modules - {"src", "stages"}:
-        if module.startswith("stages."):
-            continue
-        assert part(module) is not None, f"{module} has no layer: place it in LAYERS"
-        for imported in GRAPH.find_modules_directly_imported_by(module) - {"src"}:
-            assert not imported.startswith("stages"), f"{module} imports {imported}"
-            assert (part(imported) or 0) <= (part(module) or 0), f"{module} imports {imported}, which lies below it"
+def test_every_part_has_its_layer_and_imports_from_above_only() -> None:
+    assert GRAPH.find_children("src") == {name for names in LAYERS for name in names}, "place each in LAYERS"
+    layers = [grimp.Layer(*names, independent=False) for names in (("stages",), *reversed(LAYERS))]
+    assert GRAPH.find_illegal_dependencies_for_layers(layers) == set()
 
 
 def test_the_import_graph_has_no_cycles() -> None:
