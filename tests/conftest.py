@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clones import ROOT, USERS
+from clones import ROOT, USER_FILES
 
 if TYPE_CHECKING:
     from forked import Forked
 
 
-def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
+def _refuse_user_files(event: str, arguments: tuple[Any, ...]) -> None:
     """Fail a test that opens what the user edits or what a run left here: after the next edit it would fail."""
     if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
         path = os.path.realpath(os.fsdecode(arguments[0]))
-        if path.startswith(f"{ROOT}/") and USERS.fullmatch(path[len(f"{ROOT}/") :]):
+        if path.startswith(f"{ROOT}/") and USER_FILES.fullmatch(path[len(f"{ROOT}/") :]):
             raise AssertionError(f"{path} is the user's: take recipes/digits.yaml, or results of the test's own")
 
 
-sys.addaudithook(_leave_to_the_user)
+sys.addaudithook(_refuse_user_files)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

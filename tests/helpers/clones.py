@@ -14,7 +14,7 @@ from src.params.writing import changed, recipe
 ROOT = Path.cwd()
 DIGITS = recipe("digits")
 # What users edit and what their runs leave, photos that DVC tracks too: the tests pass whatever it is.
-USERS = re.compile(r"params\.yaml|(tune/)?dvc\.lock|(data|models|reports)/.*(?<!/\.gitignore)|data/\.gitignore")
+USER_FILES = re.compile(r"params\.yaml|(tune/)?dvc\.lock|(data|models|reports)/.*(?<!/\.gitignore)|data/\.gitignore")
 COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
 
 
@@ -51,7 +51,9 @@ def own_files() -> list[str]:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    return [name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file() and not USERS.fullmatch(name)]
+    return [
+        name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file() and not USER_FILES.fullmatch(name)
+    ]
 
 
 def copy_of_the_repository(target: Path) -> Path:

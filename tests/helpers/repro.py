@@ -74,7 +74,7 @@ def group(leader: int) -> list[psutil.Process]:
     return found
 
 
-def epochs_told(output: str) -> list[int]:
+def printed_epochs(output: str) -> list[int]:
     return [int(number) for number in EPOCH.findall(output)]
 
 
