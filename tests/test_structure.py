@@ -47,6 +47,8 @@ def test_contributing_describes_the_structure_that_there_is() -> None:
     text = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:src|stages|tests|recipes|benchmarks)/[\w/]+\.(?:py|yaml)\b", text))
     assert {path for path in named if not Path(path).exists()} == {"recipes/NAME.yaml"}
+    for name, path in re.findall(r"`(\w+)`\s(?:in\s|\()`(\w+/[\w/]+\.py)`", text):
+        assert re.search(rf"^ *(def|class)? ?{name}\b", Path(path).read_text(encoding="utf-8"), re.MULTILINE), name
     structure = text.partition("## Structure")[2].partition("## How to add")[0]
     folders = {file.parent.name for file in Path("src").glob("*/__init__.py")}
     assert set(re.findall(r"src/(\w+)/  ", structure)) == folders
