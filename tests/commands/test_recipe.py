@@ -87,7 +87,7 @@ def test_dvc_changes_one_line_for_a_scalar(new: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_is_one_line_that_names_the_others() -> None:
-    with pytest.raises(UserError, match="there is no recipe mnits: choose of cifar10-basic, "):
+    with pytest.raises(UserError, match="there is no recipe mnits: choose one of cifar10-basic, "):
         recipe("mnits")
 
 
