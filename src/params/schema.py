@@ -90,7 +90,7 @@ def _network_name(value: Any) -> Any:
     if isinstance(value, str) and value not in (*SMALL, *TORCHVISION) and not re.fullmatch(rf"{TIMM}[\w.-]+", value):
         close = difflib.get_close_matches(value, (*SMALL, *TORCHVISION), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"must be {', '.join(SMALL)} a classifier of torchvision.models, or timm/NAME{hint}")
+        raise ValueError(f"must be {', '.join(SMALL)}, a classifier of torchvision.models, or timm/NAME{hint}")
     return value
 
 
