@@ -49,11 +49,12 @@ def main() -> None:
 
 def _suggest() -> None:
     from src.search.suggestion import suggest  # its import takes seconds
+    from src.tracking.identity import text
 
     rows = list(suggest(load()))
     for key, present, value, why in rows:
-        print(f"  {key:18} {value if value == present else f'{present} → {value}'!s:14} {why}")
-    changes = " ".join(f"-S {key}={value}" for key, present, value, _ in rows if value != present)
+        print(f"  {key:18} {text(value) if value == present else f'{text(present)} → {text(value)}':14} {why}")
+    changes = " ".join(f"-S {key}={text(value)}" for key, present, value, _ in rows if value != present)
     print(f"dvc exp run {changes}" if changes else "params.yaml has these settings")
 
 
