@@ -77,10 +77,10 @@ def accuracies(trainer: "Trainer", training: "Training") -> dict[str, float | No
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:
-    """Return mean, standard deviation between seeds, and the 95 % interval of the mean (Student's t)."""
+    """Return mean, standard deviation between seeds, and the 95 % interval of the mean (Student's t, within 0 to 1)."""
     if len(accuracies) < 2:
         return f"{len(accuracies)} seeds: a spread needs two"
-    low, high = np.clip(mean_interval(accuracies), 0, 1)  # Student's t does not know that no accuracy is above 1
+    low, high = np.clip(mean_interval(accuracies), 0, 1)
     spread = accuracies.std(ddof=1)
     return (
         f"{100 * accuracies.mean():.2f} % ± {100 * spread:.2f} (standard deviation of {len(accuracies)} seeds), "

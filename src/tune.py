@@ -76,7 +76,7 @@ def _prepared() -> Iterator[None]:
         with Popen(["dvc", "repro", "split"]) as dvc:
             yield
         if dvc.returncode:
-            raise UserError("dvc repro split failed: repair what it says above")
+            raise UserError("dvc repro split failed: mend what it says above")
     if not read_dataset().splits["validation"].count:
         raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
 
