@@ -1,4 +1,4 @@
-"""The loops that `benchmarks.loops` compares: ours, the floor, the tutorial's, a plain loader, Lightning.
+"""The loops that `benchmarks.loops` compares: ours, the floor, the tutorial's, a plain loader.
 
 Each function prepares a loop and returns its turn: a call that trains for a fixed number of steps and returns the
 images per second. Every loop gets the same images, batch size, optimiser and augmentation. What runs before a turn's
@@ -6,11 +6,10 @@ first batch is asked for is not timed, nor are the first `warm` steps where work
 queues.
 """
 
-import importlib.util
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,9 +31,6 @@ from src.params import Train
 from src.training.loop import train
 from src.training.optimizers import optimizer
 from src.training.step import TrainStep
-
-# Itself it is imported where it runs: it brings onnx and much else with it.
-LIGHTNING_INSTALLED = importlib.util.find_spec("pytorch_lightning") is not None
 
 Turn = Callable[[], float]
 
@@ -72,7 +68,7 @@ def floor(problem: Problem, section: Train, steps: int) -> Turn:
         learn(classifier.network, images, labels, optimiser, compute)
         return ()
 
-    step = Recorded(work, compute.device) if compute.device.type == "cuda" else work
+    step = partial(Recorded(compute.device), work) if compute.device.type == "cuda" else work
 
     def turn() -> float:
         prepare(section, problem.params.model.name)
@@ -121,7 +117,13 @@ def tutorial(problem: Problem, section: Train, device: torch.device, workers: in
 
 def plain(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Turn:
     """Prepare a `DataLoader` with torchvision's v2 transforms of uint8 tensors, and our network; no `.item()`."""
-    loader = v2_loader(problem, section, device, workers, steps)
+    normalize = TUTORIALS[problem.recipe].normalize
+    last = [v2.ToDtype(torch.float32, scale=True), *([] if normalize is None else [v2.Normalize(*normalize)])]
+    transform = v2.Compose([*V2_AUGMENTATION.get(problem.recipe, []), *last])
+    pixels, targets = spread(problem.training, steps * section.batch_size)
+    data = Images(torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).contiguous(), targets, transform)
+    options = {"shuffle": True, "num_workers": workers, "pin_memory": device.type == "cuda"}
+    loader = Timed(data, section.batch_size, warm(workers), **options)
     network = problem.classifier().network.to(device)
     optimiser = TUTORIALS[problem.recipe].optimizer(network.parameters())
 
@@ -137,41 +139,6 @@ def plain(problem: Problem, section: Train, device: torch.device, workers: int, 
             optimiser.step()
             total += loss.detach()
         return loader.rate()
-
-    return turn
-
-
-def with_lightning(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Turn:
-    """Prepare the same in PyTorch Lightning, without logger, checkpoints and progress bar."""
-    lightning: Any = importlib.import_module("pytorch_lightning")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    loader = v2_loader(problem, section, device, workers, steps)
-
-    class Module(lightning.LightningModule):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = problem.classifier().network
-            self.rate = 0.0
-
-        def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-            images, labels = batch
-            loss = F.cross_entropy(self.network(images), labels)
-            self.log("train_loss", loss, on_step=False, on_epoch=True)
-            return loss
-
-        def on_train_epoch_end(self) -> None:
-            self.rate = loader.rate()
-
-        def configure_optimizers(self) -> Optimizer:
-            return TUTORIALS[problem.recipe].optimizer(self.parameters())
-
-    module = Module()
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-
-    def turn() -> float:
-        defaults(cpu_threads(section, problem.params.model.name))
-        lightning.Trainer(max_epochs=1, accelerator=device.type, devices=1, **quiet).fit(module, loader)
-        return module.rate
 
     return turn
 
@@ -197,17 +164,6 @@ class Timed(DataLoader[Any]):
         """Return images per second between the two; until now for a loop that asks for nothing after its last batch."""
         images = len(self.dataset) - self.warm * (self.batch_size or 1)  # type: ignore[arg-type]
         return images / (min(self.ended, now()) - self.started)
-
-
-def v2_loader(problem: Problem, section: Train, device: torch.device, workers: int, steps: int) -> Timed:
-    """Return a loader of so many steps, with torchvision's v2 transforms of uint8 tensors (C, H, W)."""
-    normalize = TUTORIALS[problem.recipe].normalize
-    last = [v2.ToDtype(torch.float32, scale=True), *([] if normalize is None else [v2.Normalize(*normalize)])]
-    transform = v2.Compose([*V2_AUGMENTATION.get(problem.recipe, []), *last])
-    images, labels = spread(problem.training, steps * section.batch_size)
-    data = Images(torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous(), labels, transform)
-    options = {"shuffle": True, "num_workers": workers, "pin_memory": device.type == "cuda"}
-    return Timed(data, section.batch_size, warm(workers), **options)
 
 
 def warm(workers: int) -> int:

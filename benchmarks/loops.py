@@ -1,4 +1,4 @@
-"""Our training loop against the tutorial's own, a plain `DataLoader`, PyTorch Lightning, and the floor.
+"""Our training loop against the tutorial's own, a plain `DataLoader`, and the floor.
 
     python -m benchmarks.loops                                       the five systems, on a processor, one thread
     python -m benchmarks.loops --systems mnist cifar10-vgg --threads 2
@@ -28,7 +28,7 @@ from src.core.errors import command
 from src.params import Train
 
 RESULTS = FOLDER / "loops.json"
-TUTORIAL, PLAIN, FLOOR, LIGHTNING = "tutorial", "DataLoader + v2", "floor", "PyTorch Lightning"
+TUTORIAL, PLAIN, FLOOR = "tutorial", "DataLoader + v2", "floor"
 COMPILED = "compiled"
 PRECISIONS = ("float32", "bfloat16")
 
@@ -64,7 +64,7 @@ def main() -> None:
             "threads": arguments.threads,
             "rounds": arguments.rounds,
             "hardware": hardware(),
-            "versions": versions("torch", "torchvision", "pytorch_lightning"),
+            "versions": versions("torch", "torchvision"),
             "rows": rows,
         }
         keep(RESULTS, result, same=("system", "device", "threads"))
@@ -87,7 +87,7 @@ def contestants(
 ) -> dict[str, Contender]:
     """Name every loop that can run here by its row; ours and the floor in all `precisions`, ours `compiled` in some.
 
-    workers: processes that load for the plain loader and Lightning.
+    workers: processes that load for the plain loader.
     """
     device = torch.device(section.device)
     limit, warm = f"{FLOOR}, float32", contenders.warm(workers)
@@ -98,9 +98,6 @@ def contestants(
         ),
         PLAIN: Contender(partial(contenders.plain, known, section, device, workers), limit, warm),
     }
-    if contenders.LIGHTNING_INSTALLED:
-        fit = partial(contenders.with_lightning, known, section, device, workers)
-        found[LIGHTNING] = Contender(fit, limit, warm)
     for precision in precisions:
         own = section.model_copy(update={"precision": precision})
         limit = f"{FLOOR}, {precision}"

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks.common import FOLDER, anonymous_mib, command_line, hardware, keep, versions
+from src.core.documents import read_yaml
 from src.core.errors import UserError, command
 from src.params import writing
 
@@ -92,7 +93,7 @@ def cloned(clone: Path, recipe: str, changes: list[str]) -> Path:
 
 def configure(clone: Path, recipe: str, changes: Iterable[str]) -> None:
     """Make the recipe the clone's parameters, some of their values changed; a source is relative to this repository."""
-    values = writing.assigned(changes)
+    values = {key: read_yaml(value) for key, _, value in (change.partition("=") for change in changes)}
     if (source := values.get("data.source")) and "://" not in source:
         values["data.source"] = str((ROOT / source).resolve())
     (clone / "params.yaml").write_text(writing.changed(writing.recipe(recipe), values), encoding="utf-8")

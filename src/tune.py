@@ -12,9 +12,7 @@ Ctrl-C stops after the running trials; a second Ctrl-C stops at once. Results ar
 import argparse
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from subprocess import Popen
+from subprocess import run
 
 from src.compute import portable
 
@@ -57,28 +55,17 @@ def main() -> None:
     from src.search import space
 
     space.distributions(params)  # finds faults before the data are prepared
-    with _prepared():
-        from src.search import session  # takes seconds
-        from src.search.objectives import measure
-        from src.search.workers import Workers
+    if "DVC_STAGE" not in os.environ and run(["dvc", "repro", "split"], check=False).returncode:
+        raise UserError("dvc repro split failed: mend what it says above")
+    if not read_dataset().splits["validation"].count:
+        raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
+    from src.search import session
+    from src.search.objectives import measure
+    from src.search.workers import Workers
 
     measured = functools.partial(measure, params.tune.objectives)
     with Workers(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:
         session.find(params, arguments.storage, workers)
-
-
-@contextmanager
-def _prepared() -> Iterator[None]:
-    """Run `dvc repro split` while the block imports."""
-    if "DVC_STAGE" in os.environ:  # DVC has prepared the data, and is locked
-        yield
-    else:
-        with Popen(["dvc", "repro", "split"]) as dvc:
-            yield
-        if dvc.returncode:
-            raise UserError("dvc repro split failed: mend what it says above")
-    if not read_dataset().splits["validation"].count:
-        raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
 
 
 if __name__ == "__main__":

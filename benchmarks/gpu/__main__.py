@@ -31,7 +31,7 @@ _COMPILED = ("cifar10-speed", *_SYSTEMS)
 PARTS = [
     Part("device", "benchmarks.gpu.machine:device", 60, alone=True),
     Part("images", "benchmarks.gpu.machine:images", 120),
-    Part("tests", "benchmarks.gpu.machine:tests", 240),
+    Part("tests", "benchmarks.gpu.machine:tests", 240, argument="tests/compute/test_cuda.py"),
     *(Part(f"compiling {system}", "benchmarks.gpu.trainings:compiling", 120, argument=system) for system in _COMPILED),
     *(Part(f"loops {system}", "benchmarks.gpu.speeds:every_loop", 80, True, system) for system in _SYSTEMS),
     Part("sizes", "benchmarks.gpu.speeds:sizes", 60, alone=True),

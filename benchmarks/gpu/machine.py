@@ -3,7 +3,7 @@
 Parts (`benchmarks.gpu.runner`) are generators that yield what they found so far.
 """
 
-import re
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 from benchmarks.common import hardware, versions
-from benchmarks.gpu.runner import Place
+from benchmarks.gpu.runner import LINES, Place
 from benchmarks.problems import ARCHIVES, Problem, problem, spread, synthetic
 from src.compute.device import capability
 from src.params import Train, writing
+
+ENDED = "ended: "  # begins the line that tells how a test ended
 
 
 def real(recipe: str, place: Place) -> bool:
@@ -63,19 +65,29 @@ def images(place: Place, _: str) -> Iterator[dict[str, Any]]:
         yield {recipe: len(opened(recipe, place).training.labels), f"{recipe} is real": real(recipe, place)}
 
 
-def tests(place: Place, _: str) -> Iterator[dict[str, Any]]:
-    """Run the tests that are marked to need a GPU, and count how they end. Raises `RuntimeError` where one fails."""
-    options = ["-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "-o", "addopts=-v --tb=short"]
-    options += [] if place.small else ["-n", "12"]
-    command = [sys.executable, "-m", "pytest", *options, "tests/compute/test_cuda.py"]
-    counts, failing = Counter[str](), list[str]()
+def tests(place: Place, file: str) -> Iterator[dict[str, Any]]:
+    """Run the tests of a file that need a GPU: how many end how, and the last lines of each that fails, as it fails.
+
+    Raises `RuntimeError` where one fails.
+    """
+    options = ["-m", "gpu", "-p", __name__, "-p", "no:cacheprovider", "--tb=short", "-o", "addopts="]
+    options += ["-o", "filterwarnings=default", *([] if place.small else ["-n", "12"])]
+    counts, failing = Counter[str](), dict[str, list[str]]()
+    command = [sys.executable, "-m", "pytest", *options, file]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
-            # As they end, before the summary: pytest -v names the test after or, in several processes, before that.
-            if ended := re.search(r"(PASSED|FAILED|ERROR|SKIPPED)", line.partition("short test summary")[0]):
-                counts[ended[1].lower()] += 1
-                failing += re.findall(r"::(\S+)", line) if ended[1] in ("FAILED", "ERROR") else []
-                yield {**counts, "failing": sorted(set(failing))}
+            if line.startswith(ENDED):
+                test, outcome, words = json.loads(line.removeprefix(ENDED))
+                counts[outcome] += 1
+                failing |= {test: words} if words else {}
+                yield {**counts, "failing": failing}
     if process.returncode:
         raise RuntimeError(f"pytest ended with exit code {process.returncode}")
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """Print how a test ended, as a line of JSON: `tests` makes this module a plugin of pytest, which calls this."""
+    if report.when == "call" or not report.passed:
+        words = report.longreprtext.splitlines()[-LINES:] if report.failed else []
+        print(f"\n{ENDED}{json.dumps([report.nodeid.partition('::')[2], report.outcome, words])}", flush=True)

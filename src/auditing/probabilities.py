@@ -58,21 +58,25 @@ def out_of_fold(
     an image's wrong label could be learned from its copy.
 
     The regularisation decides how many wrong labels a model learns by heart. The one with the least log loss over the
-    folds is chosen, since accuracy does not show it. Raises `UserError` if a class has a single image.
+    folds is chosen, since accuracy does not show it. Raises `UserError` if a class has a single image or group.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    members, first = np.unique(units, return_index=True)
-    if (rare := np.bincount(labels[first], minlength=len(classes))).min() < 2:
-        raise UserError(f"class {classes[int(rare.argmin())]!r} has less than two different images: add some")
+    rarest = np.argsort(np.bincount(labels)[labels], kind="stable")  # a unit counts for the rarest of its classes
+    members, first = np.unique(units[rarest], return_index=True)
+    class_of = labels[rarest[first]]
     order = np.random.default_rng(0).permutation(len(members))
-    order = order[np.argsort(labels[first[order]], kind="stable")]  # by class, so that each fold gets equal shares
+    order = order[np.argsort(class_of[order], kind="stable")]  # by class, so that each fold gets equal shares
     fold_of = np.empty(len(members), np.int64)
     folds = min(FOLDS, len(members))
     fold_of[order] = np.arange(len(members)) % folds
     fold = fold_of[np.searchsorted(members, units)]
+    in_folds = np.bincount(np.unique(labels * folds + fold) // folds, minlength=len(classes))
+    if in_folds.min() < 2:  # some model would know nothing of it
+        rare = classes[int(in_folds.argmin())]
+        raise UserError(f"class {rare!r} has less than two different images, or groups of images: add some")
     least = np.inf
     best: NDArray[np.float64] = np.empty(0)
     for strength in _STRENGTHS:

@@ -3,6 +3,7 @@
 Otherwise the GPU waits for the host where networks are small: a launch takes microseconds however small the kernel is.
 """
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -16,45 +17,49 @@ WARM = 2  # calls before the recording, which make what it must find, such as th
 class Recorded:
     """Call `work` with tensors of always the same shapes: the first `WARM` calls run it, later ones replay one graph.
 
-    work: computes on the present stream, waits for nothing, and returns tensors. Everything that it reads beside its
-    arguments must lie at the same place in the device's memory at every call: a replay runs the recorded kernels and no
-    Python. It gives the same bits as a run, random numbers included. The next call overwrites the returned tensors.
-    Raises `UserError` where the work cannot be recorded.
+    work: the same function at every call. It computes on the present stream, waits for nothing, and returns tensors.
+    Everything that it reads beside its arguments must lie at the same place in the device's memory at every call: a
+    replay runs the recorded kernels and no Python. It gives the same bits as a run, random numbers included. The next
+    call overwrites the returned tensors. Raises `UserError` where the work cannot be recorded.
     """
 
-    def __init__(self, work: Callable[..., tuple[Tensor, ...]], device: torch.device) -> None:
-        self._work = work
+    def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warmed = 0
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: tuple[Tensor, ...] = ()
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, work: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
         if self._warmed < WARM:
             self._warmed += 1
-            return self._beside(inputs)
+            return self._beside(work, inputs)
         if self._graph is None:
             self._graph, self._inputs = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
+            # CUDA ends a recording during which another graph is destroyed, as Python's collector may do at any moment.
+            gc.disable()
             # "thread_local", since the thread that draws the next augmentation may pin memory meanwhile.
             try:
                 with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-                    self._outputs = self._work(*self._inputs)
+                    self._outputs = work(*self._inputs)
             except RuntimeError as error:
-                if out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0][:200]
+                first = error.__context__ or error  # to end a recording that has failed raises once more
+                if out_of_memory(first):
+                    raise first from None
+                reason = str(first).splitlines()[0][:200]
                 raise UserError(f"a step cannot be recorded: {reason}: set train.cuda_graph to false") from error
+            finally:
+                gc.enable()
         for kept, given in zip(self._inputs, inputs, strict=True):
             kept.copy_(given)
         self._graph.replay()
         return self._outputs
 
-    def _beside(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _beside(self, work: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Run the work on the stream of the recording, as torch's notes on CUDA graphs ask for before one."""
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
-            outputs = self._work(*inputs)
+            outputs = work(*inputs)
         present.wait_stream(self._stream)
         return outputs

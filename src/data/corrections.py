@@ -48,6 +48,11 @@ def read_corrections() -> Iterator[Correction]:
         # As the names of the source: macOS writes é as two characters.
         values = (unicodedata.normalize("NFC", record[column] or "").strip() for column in COLUMNS[:3])
         found = Correction(line, *values)
+        if any(record.get(None, ())):  # a line may have been appended to one that had no end
+            raise UserError(
+                f"{CORRECTIONS}, line {line}: more values than columns: put what has a comma in quotes, and each "
+                "correction on a line of its own"
+            )
         if found.action not in ("relabel", "drop", "same_as"):
             raise UserError(
                 f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel, drop or same_as"
@@ -65,18 +70,19 @@ def correct(staged: Staged) -> tuple[Staged, Indices | None]:
     if not corrections:
         return staged, None
     labels, official, scene = staged.labels.copy(), staged.official.copy(), np.arange(len(staged.names))
-    wanted = {name for each in corrections for name in (each.file, each.value)}
-    index = {name: number for number, name in enumerate(staged.names.tolist()) if name in wanted}
+    named = [(each.file, each.line) for each in corrections]
+    named += [(each.value, each.line) for each in corrections if each.action == "same_as"]
+    wanted = {name for name, _ in named}
+    index = {name: number for number, name in enumerate(staged.names) if name in wanted}
+    if gone := [f"{name!r} (line {line})" for name, line in named if name not in index]:
+        raise UserError(
+            f"{CORRECTIONS}: the source has no image {listed(gone)}: name it as data/prepared and src.audit do, or "
+            "remove the line"
+        )
     label = {name: number for number, name in enumerate(staged.classes)}
     decided: dict[str, tuple[str, str]] = {}
     for line, file, action, value in corrections:
         place = f"{CORRECTIONS}, line {line}"
-        for name in (file, value) if action == "same_as" else (file,):
-            if name not in index:
-                raise UserError(
-                    f"{place}: the source has no image {name!r}: name it as data/prepared and src.audit do, or "
-                    "remove the line"
-                )
         if action == "same_as":
             scene[scene == scene[index[file]]] = scene[index[value]]
             continue

@@ -21,7 +21,6 @@ from src.core.errors import UserError
 from src.data.layout import (
     SPLIT_WORDS,
     Layout,
-    are_parts,
     counted,
     listed,
     number_classes,
@@ -69,12 +68,7 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
         columns = {column.strip().lower(): column for column in table.columns}
         chosen = [next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS]
         if chosen[0] is None or chosen[1] is None:
-            if called == "labels":
-                found = listed(table.columns) or "none"
-                raise UserError(f"{name} has no columns file and label, but {found}: name them so, or remove it")
             continue
-        if not table.records:
-            raise UserError(f"{name} has no line below its columns: fill it in, or remove it")
         named: set[str] = set()
         split_of_all = split_in(name) if split_by_name else ""
         for number, record in table.records:
@@ -140,22 +134,17 @@ def labelled_layout(
     Where no row has a split, folders `train/`, `validation/` and `test/` give it, as without a table.
     """
     labels = {row.label for row in rows.values()}
-    parts = {label: re.split(r"\s*[,;|]\s*|\s+", label) for label in sorted(labels)}
-    several = [label for label in parts if len(parts[label]) > 1 and labels.issuperset(parts[label])]
-    if sure := [repr(label) for label in several if re.search("[,;|]", label)]:
-        raise UserError(f"{listed(sure, 3)} as labels: {ONE_CLASS}")
-    if several:
-        print(f"{listed(several, 3)} is a class of its own: if photos have several labels, leave those photos out")
+    parts_of = {label: re.split(r"\s*[,;|]\s*", label) for label in sorted(labels)}
+    if several := [repr(label) for label, parts in parts_of.items() if len(parts) > 1 and labels.issuperset(parts)]:
+        raise UserError(f"{listed(several, 3)} as labels: {ONE_CLASS}")
     photos = [*names, *unreadable]
     row_of = _named(photos, rows)
     known = set(row_of.values())
     if lost := [path for path in rows if path not in known]:
-        alike = {PurePosixPath(name).stem.casefold(): name for name in photos}
-        near = next((alike[stem] for path in lost if (stem := PurePosixPath(path).stem.casefold()) in alike), "")
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
-            f"{listed(lost, 3)}{f' (it holds {near!r})' if near else ''}: write names as they are there, from the "
-            "table's folder on, or remove the lines"
+            f"{listed(lost, 3)}: write names as it does, such as {photos[0]!r}, from the table's folder on, or remove "
+            "the lines"
         )
     if bare := [name for name in names if name not in row_of]:
         raise UserError(
@@ -199,40 +188,17 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
     return {photo: path for photo, path in found.items() if count[path] == 1}
 
 
-def check_others(tables: Mapping[str, Table], photos: Sequence[str], layout: Layout | None) -> None:
-    """Raise `UserError` if a table without the two columns seems to hold the labels; print if it might.
+def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: bool) -> None:
+    """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
 
-    Such a table names at least half of the photos in one column, and no other column has the classes of the `layout`,
-    which folders gave; None: they gave none. Where these look like classes, only a column called `label` stops.
+    Such a table has a line for at least half of them. Where the folders are classes, it also has a column for the
+    class, or is called `labels`.
     """
-    bases = {photo.rpartition("/")[2] for photo in photos}
-    known = bases | {base.rpartition(".")[0] for base in bases}
-    classes = {} if layout is None else dict(zip(photos, layout.labels.tolist(), strict=True))
     for name, table in tables.items():
-        folder = name[: name.rfind("/") + 1]
-        if not all(photo.startswith(folder) for photo in photos) and PurePosixPath(folder).name not in SPLIT_WORDS:
-            continue  # it lies in a class folder
-        for column in table.columns if len(table.columns) > 1 else ():
-            values = [str(record.get(column)).strip() for _, record in table.records]
-            if layout is not None and all(map(str.isdecimal, values)):
-                continue  # 1 is a number of something else more often than it is 1.jpg
-            if 2 * sum(value.replace("\\", "/").rpartition("/")[2] in known for value in values) < len(values):
-                continue
-            records = dict(zip((_path(name, value) for value in values), table.records, strict=True))
-            row_of = _named(photos, records)
-            if 2 * len(row_of) < len(photos):
-                continue
-            pairs = [
-                {(classes[photo], str(records[path][1].get(other))) for photo, path in row_of.items()}
-                for other in (table.columns if classes else ())
-            ]
-            if any(len(each) == len(dict(each)) == len({value for _, value in each}) for each in pairs):
-                break  # one value for each class: it says what the folders say
-            names = {each.strip().lower() for each in table.columns}
-            if layout is None or are_parts(layout.classes) or not names.isdisjoint(_COLUMNS[1]):
-                raise UserError(
-                    f"{name} names {len(row_of):,} of the photos in its column {column!r}: if it has their classes, "
-                    "call the one column 'file' and the other 'label'; else remove the table"
-                )
-            print(f"{name} names the photos, but no class: it has no column 'label'; the folders are the classes")
-            break
+        columns = {column.strip().lower() for column in table.columns}
+        labelled = PurePosixPath(name).stem.lower() == "labels" or not columns.isdisjoint(_COLUMNS[1])
+        if 2 * len(table.records) >= photos and (labelled or not folders_are_classes):
+            raise UserError(
+                f"{name} has {counted(len(table.records), 'line')}, and the columns {listed(table.columns)}: if it has "
+                "the photos' classes, call the columns file and label; else remove it"
+            )

@@ -37,7 +37,7 @@ _CONTAINER = re.compile(
     "|trimaps?|segmentationclass|annotations|labels|docs?|figures|assets?",
     re.IGNORECASE,
 )
-_OF_A_CAMERA = re.compile(r"\d.*|dcim|camera", re.IGNORECASE)  # 2023-05-01, 100APPLE
+_SESSION = re.compile(r"[\W\d_]+|\d+[A-Z_]+|dcim|camera", re.IGNORECASE)  # 2023-05-01, 100APPLE
 _GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
 
@@ -190,12 +190,8 @@ def _check_folders(parts: list[list[str]]) -> None:
     for part in parts:
         below.setdefault(part[0], []).append(part[1:])
     direct = {part[0] for part in parts if len(part) == 2}
-    depths: dict[str, dict[int, str]] = {}  # by what would be a class: how deep it lies, and in which first folder
     for top, rest in below.items():
-        inner = _without_top(rest)
-        alone = sorted(set(_classes(inner)))  # the classes if `top` were the source
-        for name in alone if len(inner[0]) > 1 else ():
-            depths.setdefault(name, {})[len(rest[0]) - len(inner[0])] = top
+        alone = sorted(set(_classes(_without_top(rest))))  # the classes if `top` were the source
         doubtful = _CONTAINER.fullmatch(top) or _SPLIT.fullmatch(top) or (direct and top not in direct)
         if doubtful and len(below) > 1 < len(alone) and "" not in alone:
             raise UserError(
@@ -203,26 +199,23 @@ def _check_folders(parts: list[list[str]]) -> None:
                 f"{_quoted(sorted(below.keys() - {top}), 3)}: if those are the classes, give {top!r} alone as the "
                 f"source, or call the folders train/ and test/; if {top!r} is a class, move its images up or rename it"
             )
-    for name, tops in depths.items():  # images/cat and masks/png/cat
-        if len(tops) > 1:
-            raise UserError(
-                f"{_quoted(sorted(tops.values()))} both hold {name!r}: give one of them alone as the source"
-            )
     if all(_CONTAINER.fullmatch(top) for top in below):
         raise UserError(
             f"no class can be told from {_quoted(sorted(below), 3)}: put images into one folder for each class, list "
             "them in labels.csv (file,label), or rename the folders if they are the classes"
         )
     inner = _without_top([part[1:] for part in parts])
-    places: dict[str, set[str]] = {}  # first folders by what would be a class without them
-    for part, name in zip(parts, _classes(inner), strict=True):
-        places.setdefault(name, set()).add(part[0])
-    others = sorted(places.keys() - below.keys())  # cat/cat.1.jpg tells the same twice
+    others = sorted(set(_classes(inner)) - below.keys())  # cat/cat.1.jpg tells the same twice
     in_folders = len(inner[0]) > 1
     if "" in others or len(others) < 2 or not (in_folders or are_parts(below)):
         return
-    sessions = all(map(_OF_A_CAMERA.fullmatch, others)) and not all(map(_OF_A_CAMERA.fullmatch, below))
-    if not sessions and (shared := [name for name in others if len(places[name]) > 1]):
+    places: dict[str, set[str]] = {}  # first folders by what they hold that may be a class
+    sessions = not all(map(_SESSION.fullmatch, below))
+    for part, name in zip(parts, _classes(inner), strict=True):
+        for folder in {name, *part[1:-1]} - below.keys():
+            if not (sessions and _SESSION.fullmatch(folder)):
+                places.setdefault(folder, set()).add(part[0])
+    if shared := sorted(name for name, tops in places.items() if len(tops) > 1):
         raise UserError(
             f"several of the folders {_quoted(sorted(below), 3)} hold {_quoted(shared, 3)}: either may be the classes: "
             "move the classes to the top and the photos right into them, give one of the folders alone as the source, "

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
 from src.data.known import SOURCES
-from src.data.layout import counted
+from src.data.layout import counted, listed
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.report import report
 from src.data.shards import write_split
@@ -20,7 +21,6 @@ from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, lim
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
-_DARK = 64  # of 255
 _BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
 
 
@@ -44,11 +44,12 @@ def prepare(data: Data, split: Split) -> Dataset:
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(data, staged, units, split)
-        if group is not None:
-            inside = where >= 0
-            splits = np.unique(np.stack([group[inside], where[inside]]), axis=1)  # each split of each group once
-            if divided := int((np.bincount(splits[0]) > 1).sum()):
-                print(f"{counted(divided, 'group')} in more than one of the source's own splits")
+        inside = where >= 0
+        for what, key in {"group": group, "scene": scene}.items():
+            if key is not None:
+                splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
+                if divided := int((np.bincount(splits[0]) > 1).sum()):
+                    print(f"{counted(divided, what)} in more than one of the source's own splits")
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     report(record)
     return record
@@ -79,7 +80,10 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
     validation = 0.0 if VALIDATION in official else split.validation
     test = 0.0 if TEST in official else split.test
-    identities = map(str.encode, staged.groups) if staged.groups else map(bytes, staged.contents)
+    identities: Iterable[bytes] = map(bytes, staged.contents)
+    if staged.groups:  # an image without one has its name for a group, which may change
+        known = zip(staged.groups, staged.names, identities, strict=True)
+        identities = (content if group == name else group.encode() for group, name, content in known)
     rank = ranks(identities, split.seed)
     where = place(staged.labels, official, units, rank, validation, test)
     train = int((where == TRAIN).sum())
@@ -93,15 +97,13 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
     for which, share in ((TRAIN, 1), (VALIDATION, split.validation), (TEST, split.test)):
         found = np.bincount(staged.labels[where == which], minlength=classes)
         if (share or which in official) and not found.all():
-            label = int(np.argmin(found))
+            images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+            lacking = [f"{staged.classes[i]!r} ({counted(images[i], 'image')})" for i in np.flatnonzero(found == 0)]
             if which != TRAIN and which in official:
-                raise UserError(
-                    f"the source's own {SPLITS[which]} images have none of class {staged.classes[label]!r}: add some"
-                )
-            count = ((staged.labels == label) & (official >= 0)).sum()
+                raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
             raise UserError(
-                f"class {staged.classes[label]!r} gets no {SPLITS[which]} image of its {count} "
-                "(equal and nearly equal images and groups stay together): add images, or change split or data.limit"
+                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (equal and nearly equal ones and "
+                "groups stay together), or change split, data.limit or data/corrections.csv"
             )
     return where
 
@@ -123,9 +125,6 @@ def _write(
         position[order] = np.arange(len(order))
         histograms.append(histogram)
     mean, std = _mean_std(histograms[TRAIN])
-    brightest = int(np.flatnonzero(histograms[TRAIN].any(0))[-1])
-    if brightest < _DARK:  # photos were hardly meant so
-        print(f"no training image has a value above {brightest} of 255: scale photos of 12 bits in files of 16")
     _, height, width, channels = staged.pixels.shape
     columns = (where, position, staged.labels, staged.names)
     resize = data.resize if data.image_size else None

@@ -23,6 +23,7 @@ from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
 from src.data.images import SUFFIXES
 from src.data.known import SOURCES
+from src.data.layout import is_generated
 
 _PACK_BYTES = 2**28  # about the most that an archive of a folder's photos holds
 _PLACE = "connect to the network, or put the file by hand at"
@@ -176,5 +177,5 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[s
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return what a folder holds, without what is hidden."""
-    return [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    """Return what a folder holds, without what is hidden or made by a system."""
+    return [path for path in folder.iterdir() if not is_generated(path.name)]

@@ -17,7 +17,7 @@ from src.core.errors import UserError
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
 from src.data.known import SOURCES, own_file, own_files, read_own_files
 from src.data.labels import TABLES, Row, check_others, labelled_layout, read_labels
-from src.data.layout import counted, is_generated, listed, read_layout
+from src.data.layout import are_parts, counted, is_generated, listed, read_layout
 from src.data.report import print_left_out
 from src.data.source import source_files
 from src.params import Data
@@ -114,9 +114,9 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             try:
                 layout = read_layout(names, classes, [*others, *left_out])
             except UserError:
-                check_others(unused, names, None)  # a table may tell what folders do not
+                check_others(unused, len(names), folders_are_classes=False)
                 raise
-            check_others(unused, names, layout)
+            check_others(unused, len(names), folders_are_classes=not are_parts(layout.classes))
         texts = np.array(names, np.dtypes.StringDType())
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()

@@ -10,26 +10,18 @@ from src.stats.intervals import wilson
 
 
 def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
-    """Return one row per class, from the columns `label` and `prediction`.
+    """Return `class`, `accuracy_columns`, `precision` and `f1`, one row per class, from `label` and `prediction`.
 
-    `accuracy` is the share of the class's images that were recognised, which retrieval calls recall, with its 95 %
-    Wilson interval. NaN stands for the accuracy of a class without images, and for the precision of a class that was
-    never predicted.
+    `accuracy` is the share of the class's images that were recognised, which retrieval calls recall. The precision of a
+    class that was never predicted is NaN.
     """
     counts = _confusion(predictions, classes)
     images, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
-    low, high = wilson(correct, images)
-    accuracy = correct / _positive(images)
     return pandas.DataFrame(
         {
             "class": list(classes),
-            "images": images,
-            "correct": correct,
-            "accuracy": accuracy,
-            "ci_low": low,
-            "ci_high": high,
+            **accuracy_columns(correct, images),
             "precision": correct / _positive(predicted),
-            "recall": accuracy,
             "f1": 2 * correct / _positive(images + predicted),
         }
     )
@@ -53,25 +45,26 @@ def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
 
 
 def per_group(predictions: pandas.DataFrame, groups: Sequence[str] | None) -> pandas.DataFrame:
-    """Return `group,images,correct,accuracy,ci_low,ci_high`, one row for each group in alphabetical order.
+    """Return `group` and `accuracy_columns`, one row for each group in alphabetical order.
 
     groups: the group (a patient, a scene) of each row of the predictions, or None without groups, which gives no rows.
-    Intervals are Wilson's at 95 %.
     """
     names, places = np.unique(np.array(groups or [], dtype=object), return_inverse=True)
     right = (predictions["label"] == predictions["prediction"]).to_numpy()[: len(places)]
     images, correct = np.bincount(places, minlength=len(names)), np.bincount(places[right], minlength=len(names))
+    return pandas.DataFrame({"group": names, **accuracy_columns(correct, images)})
+
+
+def accuracy_columns(
+    correct: NDArray[np.integer], images: NDArray[np.integer] | int
+) -> dict[str, NDArray[np.generic] | int]:
+    """Return `images,correct,accuracy`, and the ends of the 95 % Wilson interval of accuracy, `ci_low,ci_high`.
+
+    They are those of each of N subsets. Accuracy and interval are NaN where there are no images.
+    """
     low, high = wilson(correct, images)
-    return pandas.DataFrame(
-        {
-            "group": names,
-            "images": images,
-            "correct": correct,
-            "accuracy": correct / images,
-            "ci_low": low,
-            "ci_high": high,
-        }
-    )
+    accuracy = correct / _positive(images)
+    return {"images": images, "correct": correct, "accuracy": accuracy, "ci_low": low, "ci_high": high}
 
 
 def _confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -83,6 +76,6 @@ def _confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> NDArray
     return counts
 
 
-def _positive(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _positive(counts: NDArray[np.integer] | int) -> NDArray[np.float64]:
     """Turn counts into divisors: NaN for 0."""
     return np.where(counts > 0, counts, np.nan)

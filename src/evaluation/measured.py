@@ -1,7 +1,7 @@
 """Keep what was measured on the test images: a few numbers for DVC's views, and a table of all with their intervals.
 
     reports/metrics.json    accuracy, loss and so on: what `dvc metrics diff` and `dvc exp show` list
-    reports/measured.csv    metric,value,low,high: the same and robustness, with the ends of their intervals
+    reports/measured.csv    metric,value,low,high: the same with the ends of their intervals, and robustness
 
 It imports neither numpy nor pandas, so that a program which only prints some numbers starts fast.
 """

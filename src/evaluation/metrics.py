@@ -22,12 +22,13 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
 
     - `balanced_accuracy`: mean accuracy of the classes, each of which counts the same however many images it has.
     - `loss`: mean cross entropy in nats.
-    - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
+    - `macro_f1`: mean F1 of the classes that occur among labels or predictions. A handful of images per class pull its
+      interval down, since a resample misses some of them.
     - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
-      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Few images make a
-      well calibrated model look worse than it is, and resamples of them worse still: the interval is moved by as much
-      as these are worse on average. A handful of images per class pull the interval of `macro_f1` down, since a
-      resample misses some of them.
+      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Luck makes few images of a
+      well calibrated model look miscalibrated, and their resamples more so: their quantiles would not hold the true
+      error. The interval has those errors from which this one could come: if the true gaps of the bins were the seen
+      ones times a share, from 0 to 2, and the luck that of the resamples.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
 
     Without images return `images: 0` alone. Raises `UserError` if a logit is not finite.
@@ -55,20 +56,24 @@ def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str
     bins = csr_array((correct - confidence, confidence_bins(confidence), np.arange(images + 1)), (images, ECE_BINS))
     parts = [csr_array(np.stack([loss, brier], axis=1)), bins, class_counts(labels, predicted, classes)]
     features = csr_array(hstack(parts))
+    sums = total(features)
+    gaps = sums[:, 2 : 2 + ECE_BINS] / images
+    ece = float(np.abs(gaps).sum())
+    shares = np.linspace(0, 2, 41)
 
     def from_sums(sums: Floats) -> Floats:
-        """Return loss, Brier score, ECE, macro F1 and balanced accuracy (R, 5) of R summed resamples."""
-        ece = np.abs(sums[:, 2 : 2 + ECE_BINS]).sum(axis=1) / images
+        """Return loss, Brier score, macro F1, balanced accuracy, and the ECE at each of `shares`, (R, 4 + 41)."""
+        luck = sums[:, 2 : 2 + ECE_BINS] / images - gaps
+        errors = [np.abs(share * gaps + luck).sum(axis=1) for share in shares]
         counts = sums[:, 2 + ECE_BINS :]
-        return np.column_stack([sums[:, :2] / images, ece, macro_f1(counts), balanced_accuracy(counts)])
+        return np.column_stack([sums[:, :2] / images, macro_f1(counts), balanced_accuracy(counts), *errors])
 
-    values = from_sums(total(features))[0]
-    lows, highs, means = bootstrap(features, from_sums)
-    names = ("loss", "brier", "ece", "macro_f1", "balanced_accuracy")
-    for name, value, low, high, mean in zip(names, values, lows, highs, means, strict=True):
-        bias = mean - value if name == "ece" else 0.0
-        result |= _with_ends(name, value, max(low - bias, 0.0), high - bias)
-    return result
+    values, (lows, highs) = from_sums(sums)[0], bootstrap(features, from_sums)
+    for k, name in enumerate(("loss", "brier", "macro_f1", "balanced_accuracy")):
+        result |= _with_ends(name, values[k], lows[k], highs[k])
+    # Smaller gaps would hardly ever give so large an error, larger ones hardly ever so small a one.
+    least, most = (np.interp(ece, np.maximum.accumulate(ends[4:]), shares) for ends in (highs, lows))
+    return result | _with_ends("ece", ece, min(least, 1) * ece, max(most, 1) * ece)
 
 
 def unseen_accuracy(

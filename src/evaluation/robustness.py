@@ -12,8 +12,8 @@ from src import params
 from src.compute.batches import Batches
 from src.compute.device import full_precision
 from src.evaluation import corruptions
+from src.evaluation.classes import accuracy_columns
 from src.models.classifier import Classifier
-from src.stats.intervals import wilson
 
 
 class Point(NamedTuple):
@@ -91,16 +91,11 @@ def _table(correct: Mapping[Point, int], images: int) -> pandas.DataFrame:
             counts.setdefault(point._replace(strength=0), correct[_UNCHANGED])
             counts[point] = count
     hits = np.array(list(counts.values()), dtype=np.int64)
-    low, high = wilson(hits, images)
     return pandas.DataFrame(
         {
             "kind": [point.kind for point in counts],
             "strength": np.array([point.strength for point in counts], dtype=np.float64),
             "direction": [point.direction for point in counts],
-            "images": images,
-            "correct": hits,
-            "accuracy": hits / max(images, 1),
-            "ci_low": low,
-            "ci_high": high,
+            **accuracy_columns(hits, images),
         }
     )

@@ -1,7 +1,11 @@
 """Turn text into checked parameters. Each mistake becomes a line that names file, key, value and what is allowed."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -24,6 +28,7 @@ _SHARED = {
     **dict.fromkeys(("device", "precision", "deterministic", "threads", "processes"), "all trials share it"),
     "epochs": "tune.epochs sets it for all trials",
 }
+_COMBINATIONS = 512  # of ends and choices of a space, at most, that are checked
 
 
 def load() -> Params:
@@ -60,19 +65,29 @@ def check(raw: dict[str, Any], file: str) -> Params:
 
 
 def check_space(params: Params) -> None:
-    """Check that each key of `tune.space` exists, and may have the values named there. Raises `UserError`.
+    """Check that each key of `tune.space` exists, and that all may have the values named there. Raises `UserError`.
 
-    Only searches need that: trainings may use another optimiser than the space is for.
+    Only searches need that: trainings may use another optimiser than the space is for. Of very large spaces a sample of
+    the combinations is checked, which is the same every time.
     """
-    for key, dimension in params.tune.space.items():
+    space = params.tune.space
+    for key in space:
         config, _, rest = key.partition(".")
         reason = _SHARED.get(rest) if config == "train" else None
         if config not in SEARCHED or not rest:
             reason = "only keys of model and train can"
         if reason:
             raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: {reason}")
-        for value in dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high):
-            with_values(params, {key: value})
+    ends = [
+        entry.choices if isinstance(entry, Choices) else [*{entry.low, entry.low + (entry.step or 0), entry.high}]
+        for entry in space.values()
+    ]
+    combinations: Iterator[Sequence[Scalar]] = product(*ends)
+    if math.prod(map(len, ends)) > _COMBINATIONS:
+        draw = random.Random(0)
+        combinations = ([draw.choice(values) for values in ends] for _ in range(_COMBINATIONS))
+    for values in combinations:
+        with_values(params, dict(zip(space, values, strict=True)))
 
 
 def with_values(params: Params, values: Mapping[str, Scalar]) -> Params:
@@ -124,33 +139,39 @@ def device_named(name: str) -> "torch.device":
     return device
 
 
-def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[str]:
+def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
     details = [(detail, *_locate(detail, raw)) for detail in error.errors(include_url=False)]
     suggested = {_nearest(keys, raw) for detail, keys, _ in details if detail["type"] == "extra_forbidden"}
+    lines: dict[str, str] = {}
     for detail, keys, value in details:
         key = ".".join(keys)
         key = key if key.isprintable() else repr(key)
-        kind, message = detail["type"], detail["msg"]
-        message = message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
-        message = message.replace("Input should", "must").replace("String should", "must")
+        kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").replace(" after validation", "")
+        message = re.sub("^(Input|String|List|Dictionary) should", "must", message)
         if kind == "missing":
             if f"did you mean {key}?" in suggested:
                 continue  # one mistake, not two
-            yield f"{key} is missing: {DEFAULTS} shows what it may be"
+            line = f"{key} is missing: {DEFAULTS} shows what it may be"
         elif kind == "extra_forbidden":
-            yield f"unknown key {key}: {_nearest(keys, raw)}"
+            line = f"unknown key {key}: {_nearest(keys, raw)}"
+        elif kind == "invalid_key":
+            line = f"{detail['loc'][-1]} is no key: a key must be text"
         elif kind == "union_tag_invalid":
-            yield f"{key}.name is {value.get('name')!r}: must be one of {detail['ctx']['expected_tags']}"
+            line = f"{key}.name is {value.get('name')!r}: must be one of {detail['ctx']['expected_tags']}"
         elif kind == "union_tag_not_found":
-            yield f"{key}.name is missing: {DEFAULTS} shows what it may be"
+            line = f"{key}.name is missing: {DEFAULTS} shows what it may be"
         elif kind == "string_pattern_mismatch":
-            yield f"{key} is {value!r}: {DEFAULTS} shows what it may be"
-        elif kind == "model_type":
-            yield f"{key} is {value!r}: must hold keys, as in {DEFAULTS}"
+            line = f"{key} is {value!r}: {DEFAULTS} shows what it may be"
+        elif kind in ("model_type", "model_attributes_type"):
+            line = f"{key} is {value!r}: must hold keys, as in {DEFAULTS}"
         elif isinstance(value, dict) and kind == "value_error":
-            yield f"{key}: {message}" if key else message
+            line = f"{key}: {message}" if key else message
+        elif key in lines:  # the value may be of several types
+            line = f"{lines[key]} or {message.removeprefix('must be ')}"
         else:
-            yield f"{key} is {value!r}: {message}"
+            line = f"{key} is {value!r}: {message}"
+        lines[key] = line
+    return lines.values()
 
 
 def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:

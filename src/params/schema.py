@@ -176,7 +176,7 @@ class Range(Config):
 
 
 def _distinct(values: list[Scalar]) -> list[Scalar]:
-    if len({(type(value), value) for value in values}) < len(values):
+    if len(set(values)) < len(values):
         raise ValueError("choices must differ")
     return values
 

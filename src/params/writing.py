@@ -3,7 +3,7 @@
 The layout is that of DVC's own writer (ruamel.yaml's round trip), so that `dvc exp run -S` changes one line of a diff.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from src.core.documents import read_yaml
 from src.core.errors import UserError
 from src.core.paths import DEFAULTS, PARAMS, RECIPES
 from src.params.reading import parse
@@ -52,11 +51,6 @@ def recipe(name: str, report: Mapping[str, Any] | None = None) -> str:
 def load_recipe(name: str) -> Params:
     """Return the parameters of a recipe. Raises `UserError`."""
     return parse(recipe(name), f"{RECIPES / name}.yaml")
-
-
-def assigned(changes: Iterable[str]) -> dict[str, Any]:
-    """Return the values of `KEY=VALUE` by key, as commands take them: the key is dotted, the value is YAML."""
-    return {key: read_yaml(value) for key, _, value in (change.partition("=") for change in changes)}
 
 
 def changed(text: str, values: Mapping[str, Any]) -> str:

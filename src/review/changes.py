@@ -102,9 +102,9 @@ def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
 
 
 def code(base: Revision, head: Revision) -> Changes:
-    """Return the files of the code and the pipeline that differ, first those that a stage uses.
+    """Return the files of code that differ and that a stage uses, and the pipeline if a stage differs in it.
 
-    Each has the numbers of lines `added` and `removed`, None if it is binary, and the `stages` that use it.
+    Each has the numbers of lines `added` and `removed`, None if it is binary, and these `stages`.
     """
     ends = [revision.commit for revision in (base, head) if revision.commit]
     options = ("--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
@@ -113,14 +113,17 @@ def code(base: Revision, head: Revision) -> Changes:
         *counts, name = row.split("\t", 2)
         lines[name] = [None if count == "-" else int(count) for count in counts]
     if head.commit is None:
-        for name in texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE)):
-            lines[name] = [len(Path(name).read_bytes().splitlines()), 0]
+        untracked = texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE))
+        for path in filter(Path.is_file, map(Path, untracked)):  # an editor's lock is a link to nowhere
+            lines[str(path)] = [len(path.read_bytes().splitlines()), 0]
     changes: Changes = []
     for file, (added, removed) in sorted(lines.items()):
-        used = [
+        stages = [
             name
             for name, stage in head.pipeline.items()
             if any(Path(file).is_relative_to(path) for path in stage.get("deps", []))
+            or (file == PIPELINE.as_posix() and stage != base.pipeline.get(name))
         ]
-        changes.append({"file": file, "added": added, "removed": removed, "stages": used})
-    return sorted(changes, key=lambda change: not change["stages"])
+        if stages:
+            changes.append({"file": file, "added": added, "removed": removed, "stages": stages})
+    return changes

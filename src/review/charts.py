@@ -33,7 +33,7 @@ def svg(title: str, curves: Curves) -> str:
     epochs = _epochs(curves)
     drawn = [values[e - 1] for values in curves.values() for e in epochs if e <= len(values)]
     low, high = min(drawn), max(drawn)
-    left, right, top, bottom = 60, _WIDTH - 15, 35, _HEIGHT - 40
+    left, right, top, bottom = 84, _WIDTH - 15, 35, _HEIGHT - 40  # nine digits fit on the left
 
     def x(epoch: int) -> float:
         return left + (right - left) * (epoch - epochs[0]) / max(epochs[-1] - epochs[0], 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from src.core.paths import METRICS, VALIDATION_PREDICTIONS
@@ -23,14 +24,14 @@ def newest_run(base: Revision, recipe: str) -> Revision:
     return next((run for run in runs if run.recipe == recipe), base)
 
 
-def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
-    """Return the commits between `since` and the head that hold a run, by recipe: the last ten of each, oldest first.
+def steps(since: Revision, head: Revision, path: Path) -> dict[str, list[Revision]]:
+    """Return the commits between `since` and the head that changed a file, by recipe.
 
-    A run is a commit with new answers to the validation images. The head's recipe comes first.
+    They are the last ten of each recipe, oldest first. The head's recipe comes first.
     """
     way = f"{since.commit}..{head.commit or 'HEAD'}"
     found: dict[str, list[Revision]] = {head.recipe: []}
-    for line in texts(git("log", "-z", "--reverse", "--format=%H %s", way, "--", VALIDATION_PREDICTIONS.as_posix())):
+    for line in texts(git("log", "-z", "--reverse", "--format=%H %s", way, "--", path.as_posix())):
         commit, _, subject = line.partition(" ")
         step = Revision(f"{commit[:9]} {subject}", commit, tolerant=True)
         found.setdefault(step.recipe, []).append(step)
@@ -73,6 +74,6 @@ def differs(base: Revision, head: Revision) -> list[str]:
     kinds = {
         "data": changes.data(base, head) or sections & {"data", "split"},
         "parameters": sections & {"seed", "model", "train"},
-        "code": [each for each in changes.code(base, head) if each["stages"]],
+        "code": changes.code(base, head),
     }
     return [kind for kind, found in kinds.items() if found]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 
 from src.core.errors import UserError
-from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS
+from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS, VALIDATION_PREDICTIONS
 from src.data.prepared import split_folder
 from src.params import parse
 from src.params.schema import Report
@@ -41,13 +41,13 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
     # Another recipe on other images is no measure of this one.
     first_run = not validation["comparison"] and "" not in (base.recipe, head.recipe) and base.recipe != head.recipe
     seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
-    ran = steps(since, head)
+    ran = steps(since, head, VALIDATION_PREDICTIONS)
     by_recipe = {
         recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
         for recipe, runs in ran.items()
     }
-    newest = {recipe: runs[-1] for recipe, runs in by_recipe.items() if runs and not runs[-1]["is_base"]}
-    others = [run for recipe, run in newest.items() if recipe != head.recipe]
+    newest = (runs[-1] for recipe, runs in by_recipe.items() if recipe != head.recipe and runs)
+    others = [run for run in newest if not run["is_base"]]
     differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
@@ -57,7 +57,8 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
         "code": changes.code(base, head),
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
-        "factors": factors(base, head, ran[head.recipe], margin),
+        # A run may leave every answer as it was.
+        "factors": factors(base, head, steps(since, head, LOCK)[head.recipe], margin),
         # Each commit once: recipes without an earlier run share their base.
         "commits": sorted(
             {run["name"]: run for runs in by_recipe.values() for run in runs}.values(),

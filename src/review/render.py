@@ -24,7 +24,7 @@ _TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no
 _COSTS = {
     "parameters": "parameters",
     "size_mib": "MiB",
-    "training_seconds": "s",
+    "training_seconds": "s of training",
     "peak_memory_gib": "GiB of memory",
     "latency_ms": "ms for an image",
 }
@@ -202,7 +202,7 @@ _FILTERS: dict[str, Any] = {
     "value": _value,
     "pair": lambda of: f"{_value(of['base'], of).removesuffix(' %')} → {_value(of['head'], of)}",
     "unit": lambda of: "" if of["name"] == "log loss" else " points",
-    "p": lambda value: f"{value:.3f}" if value >= 0.001 else f"{value:.1e}",
+    "p": lambda value: f"p = {value:.3f}" if value >= 0.001 else "p < 0.001",
     "cost": _cost,
     "link": lambda address: f"<{address}>",
 }

@@ -182,7 +182,7 @@ def merge_base(first: Revision, second: Revision) -> Revision:
         raise UserError(
             f"{first.name} and {second.name} have no commit in common: git fetch --unshallow, or use --exact"
         ) from None
-    return first if commit == first.commit else Revision(f"{commit[:9]}, on which {second.name} builds", commit)
+    return first if commit == first.commit else Revision(f"{commit[:9]}, the merge base", commit)
 
 
 def locks() -> dict[str, str]:

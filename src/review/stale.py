@@ -18,7 +18,8 @@ from src.review.revision import Revision
 def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[str]]:
     """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
 
-    since: an earlier revision. Stages that made its numbers and are now gone from `dvc.yaml` are stale too.
+    since: an earlier revision. A stage that made its numbers is stale too if it is gone from `dvc.yaml`, and no other
+    one has its outputs.
 
     Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
     that a stage read with the one that another stage wrote.
@@ -54,9 +55,11 @@ def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[s
                 reasons.append(f"{result} is missing")
             elif hashlib.md5(contents[result]).hexdigest() != made[result.as_posix()]:
                 reasons.append(f"{result} is not the one that it wrote")
+    outputs = {path for stage in revision.pipeline.values() for path in written(stage)}
     before = {} if since is None else since.pipeline
-    for name in before:
-        if name not in revision.pipeline and leads_to([name], METRICS, before):
+    for name, stage in before.items():
+        gone = name not in revision.pipeline and not outputs.issuperset(written(stage))
+        if gone and leads_to([name], METRICS, before):
             found[name] = [f"{PIPELINE} has it no more"]
     return {name: why for name, why in found.items() if why}
 

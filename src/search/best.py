@@ -76,7 +76,8 @@ def apply(params: Params, number: int | None) -> None:
             rows = pandas.read_csv(TRIALS, dtype=str, keep_default_na=False).set_index("trial")
             if str(number) not in rows.index:
                 raise UserError(f"--apply is {number}: {TRIALS} has no such trial")
-            told, new = f"trial {number}", {key: read_yaml(str(rows.loc[str(number), key])) for key in plan.space}
+            row = rows.loc[str(number)]
+            told, new = f"trial {number}, {row['state']}", {key: read_yaml(str(row[key])) for key in plan.space}
         elif "front" in found:
             front = ", ".join(str(entry["trial"]) for entry in found["front"])
             raise UserError(f"--apply TRIAL: choose one of the Pareto front: {front}")

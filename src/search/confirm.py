@@ -29,8 +29,7 @@ class Confirmed:
     mean: float  # NaN without results
     low: float  # ends of the 95 % interval of the mean (Student's t); NaN for fewer than two results
     high: float
-    p: float  # by Welch's test against the present settings; NaN for these, or if it cannot be tested
-    p_holm: float  # p, corrected for the number of settings that are tested
+    p: float  # by Welch's test against the present settings, with Holm's correction; NaN for these, or without spread
 
     @property
     def trial(self) -> int | None:
@@ -49,16 +48,15 @@ def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirm
         own = [t.value for t in trials if t.params["setting"] == name and t.state == TrialState.COMPLETE]
         groups[name] = np.array(own, dtype=np.float64)
     tested = [name for name in groups if name != "present"]
-    p_values = {name: welch(groups["present"], groups[name])[0] for name in tested}
-    corrected = dict(zip(tested, holm(list(p_values.values())).tolist(), strict=True))
+    corrected = holm([welch(groups["present"], groups[name])[0] for name in tested])
+    p_values = dict(zip(tested, corrected.tolist(), strict=True))
     rows = []
     for name, group in groups.items():
         low, high = mean_interval(group) if len(group) > 1 else (np.nan, np.nan)
         if objective.name == "accuracy":  # the t distribution does not know that no accuracy is above 1
             low, high = max(low, 0.0), min(high, 1.0)
         mean = float(group.mean()) if len(group) else np.nan
-        p, p_holm = p_values.get(name, np.nan), corrected.get(name, np.nan)
-        rows.append(Confirmed(name, plan.settings[name], group, mean, low, high, p, p_holm))
+        rows.append(Confirmed(name, plan.settings[name], group, mean, low, high, p_values.get(name, np.nan)))
     sign = -1 if objective.maximize else 1
     # Rounded, since means of equal results in another order differ in the last bits.
     return sorted(rows, key=lambda row: (np.isnan(row.mean), sign * round(row.mean, 9), row.name != "present"))
@@ -77,17 +75,17 @@ def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
     if np.isnan(present.mean):
         return f"{winner.name.capitalize()} has the best mean; every training of the present settings failed."
     gain = f"{unit * abs(winner.mean - present.mean):.{digits}f} {kind}"
-    tested = "no spread to test it by" if np.isnan(winner.p_holm) else f"p = {winner.p_holm:.3g}, Welch, Holm"
-    if winner.p_holm < 1 - LEVEL:
+    tested = "no spread to test it by" if np.isnan(winner.p) else f"p = {winner.p:.3g}, Welch, Holm"
+    if winner.p < 1 - LEVEL:
         better = f"{winner.name.capitalize()} is better than the present settings by {gain}"
         return f"{better} (mean of {seeds} seeds, {tested})."
     return (
-        f"{winner.name.capitalize()} has the best mean, {gain} from the present settings, and is not distinguishable "
-        f"from them ({seeds} seeds, {tested})."
+        f"{winner.name.capitalize()} has the best mean, better by {gain}, but is not distinguishable from the present "
+        f"settings ({seeds} seeds, {tested})."
     )
 
 
 def table(rows: Sequence[Confirmed]) -> pandas.DataFrame:
-    """Return a table with the columns `setting,runs,mean,ci_low,ci_high,p,p_holm`, the best mean first."""
-    values = [(row.name, len(row.results), row.mean, row.low, row.high, row.p, row.p_holm) for row in rows]
-    return pandas.DataFrame(values, columns=["setting", "runs", "mean", "ci_low", "ci_high", "p", "p_holm"])
+    """Return a table with the columns `setting,runs,mean,ci_low,ci_high,p_holm`, the best mean first."""
+    values = [(row.name, len(row.results), row.mean, row.low, row.high, row.p) for row in rows]
+    return pandas.DataFrame(values, columns=["setting", "runs", "mean", "ci_low", "ci_high", "p_holm"])

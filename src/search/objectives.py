@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from optuna.study import StudyDirection
 
 from src.training.results import Epoch
@@ -52,10 +50,6 @@ class Objective:
     def words(self, value: float) -> str:
         formats = {"accuracy": f"{100 * value:.2f} %", "latency": f"{value:.3g} ms", "parameters": f"{value:,.0f}"}
         return formats.get(self.name, f"{value:.4f}")
-
-    def best(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return for each value (N,) the best one up to there."""
-        return (np.fmax if self.maximize else np.fmin).accumulate(values)
 
 
 def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training") -> dict[str, Any]:

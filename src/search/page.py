@@ -52,7 +52,7 @@ def write_page(
                 len(row.results),
                 words(row.mean),
                 f"{words(row.low)} to {words(row.high)}".removeprefix(" to "),
-                "" if np.isnan(row.p_holm) else f"{row.p_holm:.3g}",
+                "" if np.isnan(row.p) else f"{row.p:.3g}",
             )
             for row in rows
         ],

@@ -107,7 +107,8 @@ def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Object
 def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
     """Draw the objective by trial, and the best complete trial so far. All `trials` have a value."""
     values = _values(trials)
-    best = objective.best(np.where([state(trial) == "complete" for trial in trials], values, np.nan))
+    complete = np.where([state(trial) == "complete" for trial in trials], values, np.nan)
+    best = (np.fmax if objective.maximize else np.fmin).accumulate(complete)
     title = f"Trials in order: the best reaches {objective.words(best[-1])} {objective.label}"
     caption = (
         "A pruned trial has the value of its last epoch, so it may have become better. What is far worse than the "

@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 
 from optuna.distributions import CategoricalDistribution, distribution_to_json
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 
 from src.core.files import digest
 from src.params import Params, with_values
@@ -28,7 +26,7 @@ _CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "wo
 class Plan:
     """Describe a study. Its name holds a digest of all that its trials depend on."""
 
-    params: Params  # train.epochs is the number of epochs of a trial
+    params: Params  # train.epochs is the number of epochs of a trial; tune names sampler and pruner
     name: str
     count: int
     space: Space
@@ -36,12 +34,6 @@ class Plan:
     @property
     def objectives(self) -> list[Objective]:
         return [Objective(name) for name in self.params.tune.objectives]
-
-    def sampler(self, place: int) -> BaseSampler:
-        return sampling.sampler(self.params.tune.sampler, self.space, self.params.seed, place)
-
-    def pruner(self) -> BasePruner:
-        return sampling.pruner(self.params.tune.pruner, self.params.train.epochs)
 
     def training(self, values: Values) -> tuple[Values, int]:
         """Return the parameters by dotted key, and the seed, of a trial with these values of the space."""
@@ -58,12 +50,6 @@ class Confirmation(Plan):
     """Describe a study that trains every setting with every seed."""
 
     settings: Mapping[str, Values]
-
-    def sampler(self, place: int) -> BaseSampler:
-        return sampling.sampler("grid", self.space, self.params.seed, place)
-
-    def pruner(self) -> BasePruner:
-        return sampling.pruner("none", self.params.train.epochs)
 
     def training(self, values: Values) -> tuple[Values, int]:
         name, seed = values["setting"], values["seed"]
@@ -87,7 +73,8 @@ def search(params: Params, space: Space) -> Plan:
     }
     del asked["parameters"]["train.epochs"]
     question = json.dumps(asked, sort_keys=True)
-    name = f"{params.data.name}-{params.model.name}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
+    network = params.model.name.replace("/", "-")
+    name = f"{params.data.name}-{network}-{hashlib.md5(question.encode()).hexdigest()[:12]}"
     count = sampling.trial_count(tune.sampler, space, tune.trials)
     return Plan(with_values(params, {"train.epochs": asked["epochs"]}), name, count, space)
 
@@ -100,5 +87,5 @@ def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confi
     question = json.dumps(asked, sort_keys=True)
     name = f"{of.name}-confirmation-{hashlib.md5(question.encode()).hexdigest()[:8]}"
     space = {"setting": CategoricalDistribution(list(settings)), "seed": CategoricalDistribution(seeds)}
-    params = with_values(of.params, {"train.epochs": epochs})
+    params = with_values(of.params, {"train.epochs": epochs, "tune.sampler": "grid", "tune.pruner": "none"})
     return Confirmation(params, name, len(settings) * len(seeds), space, settings)

@@ -20,7 +20,7 @@ from src.search.plan import Confirmation, Plan
 from src.search.results import result, state
 from src.tracking import identity, record
 from src.tracking.runs import begin, find_runs
-from src.tracking.store import Store, artifacts, explained, open_store
+from src.tracking.store import Store, artifacts, explained, open_store, tracking_uri
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
@@ -49,9 +49,8 @@ class Runs:
         with self._writing():
             store = open_store()
             found = find_runs(store, f"tags.`tune.study` = '{search.name}' and tags.`tune.part` = 'study'")
-            with explained(store.uri):
-                self._parent = found[-1].info.run_id if found else _create(store, search)
-                store.client.update_run(self._parent, status="RUNNING")
+            self._parent = found[-1].info.run_id if found else _create(store, search)
+            store.client.update_run(self._parent, status="RUNNING")
             children = find_runs(store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
             self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
             self._store = store
@@ -65,7 +64,7 @@ class Runs:
     def _end(self, status: str, verdict: str, folder: Path | None) -> None:
         if self._store is None:
             return
-        with self._writing(), explained(self._store.uri):
+        with self._writing():
             client = self._store.client
             client.set_tag(self._parent, "mlflow.note.content", verdict)
             if folder is not None:
@@ -76,8 +75,9 @@ class Runs:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
-        except (UserError, OSError) as fault:
+            with explained(tracking_uri()):
+                yield
+        except UserError as fault:
             self._store = None
             print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
 
@@ -125,7 +125,6 @@ def _create_child(store: Store, parent: str, plan: Plan, trial: FrozenTrial) -> 
     for objective, number in zip(plan.objectives, trial.values or (), strict=False):
         metrics.append(Metric(objective.key, number, end, 0))
     params = [Param(key, identity.text(value)) for key, value in values.items()]
-    with explained(store.uri):
-        run = client.create_run(store.experiment_id, start_time=start, tags=tags, run_name=f"{part} {trial.number}")
-        client.log_batch(run.info.run_id, metrics=metrics, params=params)
-        client.set_terminated(run.info.run_id, "FAILED" if state(trial) == "failed" else "FINISHED", end)
+    run = client.create_run(store.experiment_id, start_time=start, tags=tags, run_name=f"{part} {trial.number}")
+    client.log_batch(run.info.run_id, metrics=metrics, params=params)
+    client.set_terminated(run.info.run_id, "FAILED" if state(trial) == "failed" else "FINISHED", end)

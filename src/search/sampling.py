@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Mapping
 
 import numpy as np
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -58,19 +57,6 @@ def pruner(kind: str, epochs: int) -> BasePruner:
         return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     # A tenth: in the warm-up of the learning rate the order of the trials says little.
     return MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 10) if kind == "median" else NopPruner()
-
-
-def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
-    """Draw the trial's values, or return those that it has already."""
-    values: dict[str, Scalar] = {}
-    for key, entry in space.items():
-        if isinstance(entry, IntDistribution):
-            values[key] = trial.suggest_int(key, entry.low, entry.high, log=entry.log, step=entry.step)
-        elif isinstance(entry, FloatDistribution):
-            values[key] = trial.suggest_float(key, entry.low, entry.high, log=entry.log, step=entry.step)
-        elif isinstance(entry, CategoricalDistribution):
-            values[key] = trial.suggest_categorical(key, entry.choices)
-    return values
 
 
 def _combination(space: Space, seed: int, place: int) -> dict[str, Scalar]:

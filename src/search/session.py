@@ -47,6 +47,8 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
         status, verdict = "FAILED", ""
         try:
             found = _train(plan, Trials(storage, plan, shared=url is not None), workers, stop, runs)
+            if len(found) < plan.count and not stop.asked:
+                print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
             rows: list[confirm.Confirmed] = []
             present, ranked = space.present(params), results.ranked(found, plan.objectives[0])
             best = [trial for trial in ranked if trial.params != present][: tune.confirm.best]
@@ -140,10 +142,10 @@ def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
 
 def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed]) -> str:
     """Write tables, `best.json`, pictures and page; return the verdict. Raises `UserError` if no trial is complete."""
-    tables.write(paths.TRIALS, results.trials_table(found, plan))
     if not results.ranked(found, plan.objectives[0]):
         reasons = "; ".join(dict.fromkeys(results.result(trial)["reason"] for trial in found))
-        raise UserError(f"no trial was finished: {reasons}")
+        raise UserError(f"no trial was finished: {reasons or 'the time was too short'}")
+    tables.write(paths.TRIALS, results.trials_table(found, plan))
     tables.write(paths.CONFIRMATION, confirm.table(rows))
     best = best_of(plan, found, rows)
     write_json(paths.BEST, best)

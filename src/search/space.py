@@ -1,7 +1,6 @@
 """Turn `tune.space`, which has dotted keys of `params.yaml`, into Optuna's distributions."""
 
 from collections.abc import Mapping
-from itertools import islice, product
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -11,17 +10,11 @@ from src.params import Choices, Params, Range, Scalar, check_space, with_values
 
 Values = Mapping[str, Scalar]
 
-_COMBINATIONS = 4096  # of ends and choices, at most, that are checked before the first trial
-
 
 def distributions(params: Params) -> dict[str, BaseDistribution]:
     """Return the distribution of every key. Raises `UserError` if a key or a combination of values is not allowed."""
     check_space(params)
-    space = params.tune.space
-    ends = [entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for entry in space.values()]
-    for combination in islice(product(*ends), _COMBINATIONS):
-        with_values(params, dict(zip(space, combination, strict=True)))
-    return {key: _distribution(params, key, entry) for key, entry in space.items()}
+    return {key: _distribution(params, key, entry) for key, entry in params.tune.space.items()}
 
 
 def present(params: Params) -> dict[str, Scalar]:

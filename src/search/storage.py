@@ -70,9 +70,13 @@ def _journal(file: Path) -> BaseStorage:
         kept = [line for line, record in zip(lines, records, strict=True) if record.get("trial_id") in {None, *ended}]
         with replacing(file) as temporary:
             temporary.write_bytes(b"".join(kept))
-        return JournalStorage(backend)
+        storage = JournalStorage(backend)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):  # Optuna's, of records that are damaged
         raise UserError(f"{file} is damaged: move it away, and the search begins anew") from None
+    for study in storage.get_all_studies():
+        for trial in storage.get_all_trials(study._study_id, states=[TrialState.RUNNING]):
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    return storage
 
 
 def _database(url: str) -> BaseStorage:

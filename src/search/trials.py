@@ -34,8 +34,6 @@ _ENDS = {name: state for state, name in STATES.items()}
 class _Running:
     trial: optuna.Trial
     seed: int
-    reported: int = 0  # epochs that were reported to Optuna
-    pruned: bool = False  # at the last of these
     epochs: list[Epoch] = field(default_factory=list)
 
 
@@ -44,13 +42,14 @@ class Trials:
 
     def __init__(self, storage: BaseStorage, plan: Plan, *, shared: bool) -> None:
         self._storage, self._plan, self._shared = storage, plan, shared
-        directions = [objective.direction for objective in plan.objectives]
         self._study = optuna.create_study(
-            storage=storage, study_name=plan.name, directions=directions, load_if_exists=True, pruner=plan.pruner()
+            storage=storage,
+            study_name=plan.name,
+            directions=[objective.direction for objective in plan.objectives],
+            load_if_exists=True,
+            pruner=sampling.pruner(plan.params.tune.pruner, plan.params.train.epochs),
         )
         self._running: dict[int, _Running] = {}
-        running = [] if shared else [trial for trial in self.all() if trial.state == TrialState.RUNNING]
-        self._interrupted = [trial.number for trial in running]
         self._beaten = time.monotonic()
         self._seen: set[int] = set()  # trials that other processes run
 
@@ -70,22 +69,20 @@ class Trials:
 
     def next(self) -> Task | None:
         """Return the training of the next trial; None if none is left for this process."""
-        if self._interrupted:
-            number = self._interrupted.pop(0)
-        else:
-            trials = self.all()
-            if len(trials) == self._plan.count and all(trial.state != TrialState.WAITING for trial in trials):
-                return None
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
-                asked = self._study.ask()
-            self._beat(asked)
-            number = asked.number
+        trials = self.all()
+        if len(trials) == self._plan.count and all(trial.state != TrialState.WAITING for trial in trials):
+            return None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
+            asked = self._study.ask()
+        self._beat(asked)
+        number = asked.number
         every = self._study.get_trials(deepcopy=False)
         place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
-        self._study.sampler = self._plan.sampler(place)
+        params, space = self._plan.params, self._plan.space
+        self._study.sampler = sampling.sampler(params.tune.sampler, space, params.seed, place)
         trial = optuna.Trial(self._study, every[number]._trial_id)
-        values = sampling.suggest(trial, self._plan.space)
+        values = {key: trial._suggest(key, entry) for key, entry in space.items()}
         self._running[number] = _Running(trial, self._plan.training(values)[1])
         try:
             return self._plan.task(number, values)
@@ -94,17 +91,18 @@ class Trials:
             return self.next()
 
     def stops(self, task: Task, epoch: Epoch) -> bool:
-        """Record an epoch, unless a worker that died has reported it before; return whether the trial ends here."""
+        """Record an epoch, and return whether the trial ends here."""
         running = self._running[task.number]
         running.epochs[epoch.number - 1 :] = [epoch]
-        if len(self._plan.objectives) == 1 and epoch.number > running.reported:
-            try:
+        if len(self._plan.objectives) > 1:
+            return False
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The reported value is ignored")  # a worker that died reported it
                 running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
-                running.pruned = running.trial.should_prune()
-            except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
-                running.pruned = True
-            running.reported = epoch.number
-        return running.pruned and epoch.number == running.reported
+            return running.trial.should_prune()
+        except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
+            return True
 
     def finish(self, number: int, outcome: Outcome) -> None:
         """Record how a trial ended, unless another process has run it in the meantime."""

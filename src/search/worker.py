@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any
@@ -32,15 +32,16 @@ def work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own lock is a semaphore, which a killed process leaves behind
-    try:
-        trainer = Trainer(params.model, params.train, *splits)
-    except (UserError, OSError) as fault:
-        pipe.send(fault)
-        return
-    pipe.send("ready")
-    while True:
-        task = pipe.recv()
-        pipe.send(_train(trainer, task, pipe, measure))
+    with suppress(EOFError, ConnectionError):  # the parent was killed
+        try:
+            trainer = Trainer(params.model, params.train, *splits)
+        except (UserError, OSError) as fault:
+            pipe.send(fault)
+            return
+        pipe.send("ready")
+        while True:
+            task = pipe.recv()
+            pipe.send(_train(trainer, task, pipe, measure))
 
 
 def _train(

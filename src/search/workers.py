@@ -26,7 +26,6 @@ from src.training.results import Epoch
 
 ATTEMPTS = 5  # of a training whose workers die: it probably kills them
 _LOOK = 1.0  # seconds that `train` waits for a message
-_BAD_STARTS = 20  # so many workers in a row that die before they train have no memory
 FAULT = 1  # exit code of a worker with a traceback
 
 
@@ -71,12 +70,12 @@ class Workers:
         self.gpus = visible_gpus(params.train)
         self.count = count or max(1, len(self.gpus) * per_gpu)
         train = params.train
+        self._fixed = count is not None or self.gpus or train.device not in ("auto", "cpu")
         if train.threads == "auto":  # which is made for a single process
             threads = max(1, cpu_threads(train, params.model.name) // self.count)
             train = train.model_copy(update={"threads": threads})
         self._params = params.model_copy(update={"train": train})
         self._workers: dict[int, _Worker] = {}
-        self._bad_starts = 0
 
     def __enter__(self) -> Self:
         return self
@@ -86,8 +85,8 @@ class Workers:
             self._end(place)
 
     def widen(self, most: int) -> None:
-        """Without GPUs, allow up to `most` processes, if there are processors for their threads."""
-        if not self.gpus:
+        """Allow up to `most` processes, as processors allow, unless they train on GPUs or the user named a number."""
+        if not self._fixed:
             threads = cpu_threads(self._params.train, self._params.model.name)
             self.count = max(self.count, min(most, processors() // threads))
 
@@ -127,11 +126,18 @@ class Workers:
                 try:
                     message = worker.pipe.recv()
                 except (EOFError, ConnectionResetError):
-                    self._died(worker)
+                    worker.process.join()
+                    if worker.process.exitcode == FAULT:
+                        raise UserError(
+                            "a worker failed, as said above; finished trials are kept: start again to go on"
+                        ) from None
                     self._end(place)
-                    deaths[task.number] += worker.ready
+                    deaths[task.number] += 1
                     if deaths[task.number] < ATTEMPTS:
+                        print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
                         again.append(task)
+                    elif not worker.ready:
+                        raise UserError("workers are killed before they can train: use fewer --workers") from None
                     else:
                         reason = f"its worker died {ATTEMPTS} times: killed, perhaps for memory"
                         yield task, Outcome("failed", reason=reason)
@@ -146,7 +152,7 @@ class Workers:
                 elif isinstance(message, Exception):
                     raise message
                 else:
-                    worker.ready, self._bad_starts = True, 0
+                    worker.ready = True
 
     def _start(self, place: int) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
@@ -156,18 +162,6 @@ class Workers:
         process.start()
         theirs.close()  # else the pipe would not end with the process
         return _Worker(process, ours)
-
-    def _died(self, worker: _Worker) -> None:
-        worker.process.join()
-        if worker.process.exitcode == FAULT:
-            raise UserError("a worker failed, as said above; finished trials are kept: start again to go on")
-        if not worker.ready:
-            self._bad_starts += 1
-            if self._bad_starts == _BAD_STARTS:
-                raise UserError(
-                    f"{_BAD_STARTS} workers in a row were killed before they could train: use fewer --workers"
-                )
-        print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
 
     def _end(self, place: int) -> None:
         worker = self._workers.pop(place)

@@ -1,6 +1,6 @@
 """Muon for the hidden layers and another optimiser for everything else, as one optimiser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,7 +38,8 @@ class MuonAnd(Optimizer):
         self.parts: tuple[Optimizer, Optimizer] = (Muon(self.updates, 1.0, weight_decay=0.0, **settings), others)
         self.norm_first = norm_first
         options: dict[str, Any] = {"deterministic": torch.are_deterministic_algorithms_enabled()}
-        self.learn = torch.compile(self._learn, options=options) if compiled else self._learn
+        # Not a method of this object: a cycle would keep the weights in memory until Python looks for such.
+        self.learn = torch.compile(MuonAnd._learn, options=options) if compiled else MuonAnd._learn
         self.hidden: dict[str, Any] = {"params": list(hidden), "lr": lr, "weight_decay": weight_decay}
         super().__init__(self._groups(), {})
 
@@ -50,22 +51,17 @@ class MuonAnd(Optimizer):
         """
         return [self.hidden, *self.parts[1].param_groups]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for update, (weight, axes) in zip(self.updates, self.weights, strict=True):
             update.grad = None if weight.grad is None else weight.grad.permute(axes).flatten(1)
         # Always a tensor: for each new number a compiled step would be compiled again.
         rate = self.param_groups[0]["lr"]
         if not isinstance(rate, Tensor):
             rate = torch.full((), rate, dtype=torch.float64, device=self.matrices[0].device)
-        self.learn(rate)
+        self.learn(self, rate)
         self.parts[1].step()
         for update in self.updates:
             update.grad = None  # else the gradient's memory would not be free for the next one
-        return loss
 
     @torch.no_grad()
     def _learn(self, rate: Tensor) -> None:

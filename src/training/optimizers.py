@@ -42,7 +42,7 @@ def optimizer(
     *,
     compiled: bool = False,
 ) -> Optimizer:
-    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step, the others accept one.
+    """Return the optimiser of all trainable weights. `lbfgs` needs a closure at every step.
 
     first_layer_lr: what the learning rate of the first layer is multiplied by. That of the last layer is multiplied by
     1, those between rise by equal ratios (Bao et al., 2022, arXiv 2106.08254), in `_LEVELS` steps: the key `lr_scale`

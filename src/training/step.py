@@ -89,7 +89,7 @@ class TrainStep:
         alone = distributed.world_size() == 1 and compute.autocast is not torch.float16
         self.recorded: Recorded | None = None
         if compute.device.type == "cuda" and alone and config.cuda_graph and config.optimizer.name in RECORDABLE:
-            self.recorded = Recorded(self._learn, compute.device)
+            self.recorded = Recorded(compute.device)
             place_rates(self.optimiser, compute.device)
         self.lr = 0.0
 
@@ -122,7 +122,7 @@ class TrainStep:
         set_rates(self.optimiser, lr)
         batch = (images, *target.columns())
         if self.recorded is not None and len(images) == self.batch_size:
-            loss, correct = self.recorded(*batch)
+            loss, correct = self.recorded(self._learn, *batch)
         else:  # also the last batch of an epoch, which may be smaller
             loss, correct = self._learn(*batch)
         if self.average is not None:

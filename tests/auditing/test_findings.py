@@ -66,6 +66,18 @@ def test_a_class_of_one_image_is_named() -> None:
         out_of_fold(points, labels, np.arange(30), CLASSES)
 
 
+def test_groups_may_have_images_of_every_class() -> None:
+    points, labels = features(60, distance=8)
+    probabilities = out_of_fold(points, labels, np.arange(60) // 3, CLASSES)
+    assert (probabilities.argmax(axis=1) == labels).all()
+    for seed in range(9):  # the rarest class is in two groups of ten
+        groups = np.random.default_rng(seed).permutation(20) // 2
+        few = np.isin(np.arange(20), [groups.tolist().index(0), groups.tolist().index(1)])
+        out_of_fold(points[:20], np.where(few, 2, np.arange(20) % 2), groups, CLASSES)
+    with pytest.raises(UserError, match="class 'ant' has less than two different images, or groups of images"):
+        out_of_fold(points, labels, np.zeros(60, np.int64), CLASSES)
+
+
 def samples(images: NDArray[np.uint8], labels: NDArray[np.int64], names: list[str]) -> Samples:
     numbers = np.arange(len(names))
     return Samples(images, labels, names, np.repeat("train", len(names)), same=numbers, units=numbers)

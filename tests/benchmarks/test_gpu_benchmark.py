@@ -15,7 +15,7 @@ from gpu_parts import part
 
 from benchmarks import choices
 from benchmarks.gpu import __main__ as call
-from benchmarks.gpu import results, runner
+from benchmarks.gpu import machine, results, runner
 from benchmarks.gpu.runner import DONE, FAILED, STOPPED, Place
 
 pytestmark = pytest.mark.slow
@@ -82,6 +82,29 @@ def test_a_part_finds_something_on_a_processor(name: str, monkeypatch: pytest.Mo
     json.dumps(found, allow_nan=False)
     if name.startswith("loops"):
         assert {"tutorial", "DataLoader + v2", "ours, float32", "floor, float32"} <= set(found)
+
+
+TESTS = """
+import pytest
+pytestmark = pytest.mark.gpu
+def test_good(): pass
+@pytest.mark.parametrize("name", ["mnist"])
+def test_bad(name): assert name == "cifar10"
+@pytest.mark.skip
+def test_left(): pass
+"""
+
+
+def test_a_test_that_fails_is_known_at_once(tmp_path: Path) -> None:
+    (tmp_path / "test_these.py").write_text(TESTS)
+    part = machine.tests(SMALL, str(tmp_path / "test_these.py"))
+    assert next(part) == {"passed": 1, "failing": {}}
+    failing = next(part)["failing"]
+    assert list(failing) == ["test_bad[mnist]"]
+    assert "E   AssertionError: assert 'mnist' == 'cifar10'" in failing["test_bad[mnist]"]
+    assert next(part) == {"passed": 1, "failed": 1, "skipped": 1, "failing": failing}
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        next(part)
 
 
 def test_the_choices_of_a_gpu_are_written_from_its_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

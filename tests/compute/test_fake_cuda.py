@@ -1,6 +1,8 @@
 """Training and evaluation on CUDA without a GPU (see fake_cuda): tensors that meet lie on one device, and the host does
 not wait for the device between the first step of an epoch and its last."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -82,6 +84,25 @@ def test_what_a_step_may_add_does_not_wait() -> None:
         "decay_biases": False,
     }
     assert waits_of(CIFAR10_VGG, BFLOAT16, augment=settings(mixup=0.2, cutmix=1.0), **added) == set()
+
+
+def test_what_a_training_holds_is_free_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's collector of cycles would come when it likes: late for a GPU's memory, and amid another recording."""
+    held: list[weakref.ref[Any]] = []
+    begin = TrainStep.__init__
+
+    def watched(train_step: TrainStep, *arguments: Any) -> None:
+        begin(train_step, *arguments)
+        held.extend([weakref.ref(train_step), weakref.ref(train_step.optimiser)])
+
+    monkeypatch.setattr(TrainStep, "__init__", watched)
+    (muon,) = (section for section in OPTIMIZERS if section.name == "muon")
+    gc.disable()
+    try:
+        waits_of(MNIST, FLOAT32, optimizer=muon)
+        assert [reference() for reference in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_augmentation_computes_where_the_images_are() -> None:

@@ -109,10 +109,6 @@ def training_in_tf32() -> Iterator[Compute]:
     device.set_up()
 
 
-def test_tf32_is_named(training_in_tf32: Compute) -> None:
-    assert str(training_in_tf32) == "cpu, tf32"
-
-
 class Spy(Classifier):
     """Note at each forward pass if tf32 may be used."""
 

@@ -1,7 +1,6 @@
 """Archives are read without extracting; whatever is wrong with one is one line."""
 
 import gzip
-import lzma
 import random
 import tarfile
 import zipfile
@@ -39,13 +38,6 @@ def test_other_files_are_not_archives(tmp_path: Path) -> None:
         assert not is_archive(tmp_path / name, name)
 
 
-def test_xz_of_several_streams_is_read(tmp_path: Path) -> None:
-    plain = pack_tar(tmp_path / "x.tar", FILES).read_bytes()
-    path = tmp_path / "x.tar.xz"
-    path.write_bytes(lzma.compress(plain[:1000]) + lzma.compress(plain[1000:]))
-    assert contents(path) == FILES
-
-
 @pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/etc/passwd", "C:\\outside", "C:/outside"])
 @pytest.mark.parametrize("mode", ["w", "zip"])
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str, mode: str) -> None:
@@ -70,19 +62,14 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes | str) -> Non
         contents(tmp_path / "x")
 
 
-def test_a_password_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("field", "value", "message"), [(8, 1, "encrypted"), (10, 9, "compressed as by Explorer")])
+def test_a_password_and_the_compression_of_large_zips_of_windows_are_named(
+    tmp_path: Path, field: int, value: int, message: str
+) -> None:
     data = bytearray(pack_zip(tmp_path / "x.zip", {"a": b"b"}).read_bytes())
-    data[data.index(b"PK\1\2") + 8] |= 1  # the flag for encryption
+    data[data.index(b"PK\1\2") + field] = value
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(UserError, match="encrypted"):
-        contents(tmp_path / "x.zip")
-
-
-def test_the_compression_of_large_zips_of_windows_is_named(tmp_path: Path) -> None:
-    data = bytearray(pack_zip(tmp_path / "x.zip", {"a": b"b"}).read_bytes())
-    data[data.index(b"PK\1\2") + 10] = 9  # Deflate64
-    (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(UserError, match="compressed as by Explorer"):
+    with pytest.raises(UserError, match=message):
         contents(tmp_path / "x.zip")
 
 

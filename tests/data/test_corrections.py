@@ -8,7 +8,6 @@ import pytest
 from data_samples import check_promises, class_folders, digests, run_stages, write_files
 
 from src.core.errors import UserError
-from src.core.paths import CORRECTIONS
 from src.data.corrections import read_corrections
 from src.data.prepared import SPLITS, open_split, read_names
 
@@ -67,18 +66,12 @@ def test_images_of_one_scene_stay_on_one_split() -> None:
 
 
 def test_the_reason_may_be_left_out_and_excel_may_have_written_it() -> None:
-    corrections("cat/4.png,drop,", header="\ufefffile,action,value\n")
+    corrections("cat/4.png;drop;", header="\ufefffile;action;value\n")
     run_stages(None)
     assert "cat/4.png" not in places()
 
 
-def test_excel_may_have_written_semicolons() -> None:
-    corrections("cat/4.png;drop;;", header="file;action;value;reason\n")
-    run_stages(None)
-    assert "cat/4.png" not in places()
-
-
-def test_the_source_s_own_split_is_kept(root: Path) -> None:
+def test_the_source_s_own_split_is_kept(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in ("cat", "dog"):
         for file in (root / "data/images" / folder).iterdir():
             file.rename(file.with_name(f"x{file.name}"))
@@ -86,21 +79,26 @@ def test_the_source_s_own_split_is_kept(root: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         (root / "data/images" / folder).rename(target)
     write_files(root / "data/images", class_folders({"cat": 9, "dog": 9}, "train/", start=100))
-    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,")
+    scene = "test/cat/x5.png,same_as,train/cat/5.png,"
+    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,", scene)
     dataset = run_stages(None, validation=0.2)
     assert dataset.splits["test"].per_class == {"cat": 19, "dog": 20}
     assert np.bincount(open_split("test").labels).tolist() == [19, 20]
+    assert "1 scene in more than one of the source's own splits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["cat/3.png,relabel,dog,", "cat/99.png,drop,,"], "line 3: the source has no image 'cat/99.png'"),
-        (["cat/3.png,same_as,cat/99.png,"], "line 2: the source has no image 'cat/99.png'"),
+        (
+            ["cat/99.png,relabel,dog,", "cat/3.png,drop,,", "cat/4.png,same_as,cat/98.png,"],
+            r"the source has no image 'cat/99.png' \(line 2\), 'cat/98.png' \(line 4\): name it as",
+        ),
         (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
         (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel, drop or same_as"),
         (["cat/3.png,relabel,dog,", "cat/3.png,drop,,"], "line 3: an earlier line decides otherwise"),
-        ([f"cat/{number}.png,drop,," for number in range(19)], "class 'cat' gets no validation image of its 1"),
+        (["cat/3.png,drop,,blurredcat/4.png,drop,,dark"], "line 2: more values than columns: .* a line of its own"),
+        ([f"cat/{number}.png,drop,," for number in range(19)], r"no validation image is left for 'cat' \(1 image\)"),
     ],
 )
 def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) -> None:
@@ -110,21 +108,20 @@ def test_a_line_that_cannot_be_applied_is_named(lines: list[str], message: str) 
 
 
 def test_names_are_composed_as_those_of_the_source_are() -> None:
-    CORRECTIONS.parent.mkdir(exist_ok=True)
-    CORRECTIONS.write_text("file,action,value\ngro\u0308\u00dfe/1.jpg,drop,\n", encoding="utf-8")
+    corrections("gro\u0308\u00dfe/1.jpg,drop,,")
     assert [each.file for each in read_corrections()] == ["gr\u00f6\u00dfe/1.jpg"]
 
 
-def test_an_open_quote_swallows_no_line() -> None:
-    lines = 'cat/0.png,drop,,"blurred\ncat/1.png,drop,,dark\n'
-    CORRECTIONS.parent.mkdir(exist_ok=True)
-    CORRECTIONS.write_text(f"file,action,value,reason\n{lines}")
-    with pytest.raises(UserError, match=r"corrections.csv is no table that can be read \(unexpected end of data\)"):
-        list(read_corrections())
-
-
-@pytest.mark.parametrize("content", ["name,action\ncat/3.png,drop\n", "cat/3.png,relabel,dog,a puppy\n", ""])
-def test_a_table_without_the_columns_is_named(content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,action\ncat/3.png,drop\n", "has no column file: its first line is file,action,value,reason"),
+        ("cat/3.png,relabel,dog,a puppy\n", "has no column file"),
+        ("", "has no column file"),
+        (HEADER + 'cat/0.png,drop,,"blurred\ncat/1.png,drop,,dark\n', r"no table that can be read \(unexpected end"),
+    ],
+)
+def test_what_is_no_table_of_corrections_is_named(content: str, message: str) -> None:
     corrections(header=content)
-    with pytest.raises(UserError, match="has no column file: its first line is file,action,value,reason"):
-        run_stages(None)
+    with pytest.raises(UserError, match=message):
+        list(read_corrections())

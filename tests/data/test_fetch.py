@@ -1,9 +1,7 @@
 """Downloads from a real server on this machine that breaks off, stalls, refuses Range, answers 500, or is missing."""
 
-import contextlib
 import hashlib
 import http.server
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -158,35 +156,6 @@ def test_no_network_is_one_line_with_every_url(tmp_path: Path) -> None:
     urls = [REFUSING, "http://name.invalid/b", "http://"]
     with pytest.raises(UserError, match=r"nobody: not reachable; http://name.invalid/b: not reachable; .* valid URL"):
         fetch(urls, tmp_path / "x")
-
-
-@pytest.fixture
-def blackhole() -> Iterator[str]:
-    """The URL of a listener that answers nobody: its queue of connections is full, so it drops what asks for more."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
-        for _ in range(8):
-            filling = stack.enter_context(socket.socket())
-            filling.setblocking(False)
-            filling.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        probe = stack.enter_context(socket.socket())
-        probe.settimeout(0.2)
-        try:
-            probe.connect(listener.getsockname())
-        except TimeoutError:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/x"
-            return
-        pytest.skip("this system accepts connections beyond the queue's length")
-
-
-def test_a_network_that_answers_nothing_is_given_up_soon(
-    blackhole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    began = time.monotonic()
-    with pytest.raises(UserError, match=r"^cannot download \(http://127.*: no answer in time\): do this$"):
-        fetch([blackhole], tmp_path / "x")
-    assert 0.4 <= time.monotonic() - began < 3
 
 
 def test_a_server_leads_to_no_file_and_sends_no_more_than_is_allowed(server: Server, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from data_samples import check_promises, encoded, pack_tar, picture, png, run_st
 from src.core.errors import UserError
 from src.data.prepared import SPLITS, read_names
 
+pytestmark = pytest.mark.usefixtures("root")
+
 
 def written(columns: Any) -> bytes:
     sink = pyarrow.BufferOutputStream()
@@ -31,10 +33,7 @@ def table(
     return written(columns.replace_schema_metadata({"huggingface": huggingface}) if huggingface else columns)
 
 
-def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata() -> None:
     names = ["cat/tiger", "dog"]
     files = {
         "set/README.md": b"---",
@@ -49,10 +48,7 @@ def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata(
     assert read_names("test")[0].startswith("set/data/test/")
 
 
-def test_one_file_is_a_source_of_its_own_and_folders_name_splits_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_one_file_is_a_source_of_its_own_and_folders_name_splits_too() -> None:
     Path("all.parquet").write_bytes(table(range(40)))
     dataset = run_stages("all.parquet")
     assert dataset.classes == ["0", "1"]
@@ -64,8 +60,7 @@ def test_one_file_is_a_source_of_its_own_and_folders_name_splits_too(
     assert run_stages("default").splits["test"].count == 14
 
 
-def test_no_name_of_a_class_is_taken_for_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_no_name_of_a_class_is_taken_for_a_path() -> None:
     classes = [".hid", "a/b", "a_b", "test", "train"]
     content = table(range(50), labels=[classes[number % 5] for number in range(50)])
     dataset = run_stages(pack_tar(Path("x.tar"), {"photos.parquet": content}))
@@ -76,26 +71,21 @@ def test_no_name_of_a_class_is_taken_for_a_path(tmp_path: Path, monkeypatch: pyt
     )
 
 
-def test_two_configurations_of_a_data_set_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_two_configurations_of_a_data_set_are_not_mixed() -> None:
     files = {f"{name}/train-00000-of-00001.parquet": table(range(40)) for name in ("full", "small")}
     with pytest.raises(UserError, match="'full' and 'small' both hold Parquet files of train: give one of them alone"):
         run_stages(pack_tar(Path("x.tar"), files))
 
 
 @pytest.mark.parametrize("info", ["[]", '{"info": {"features": null}}', '{"info": {"features": {"label": [{}]}}}'])
-def test_metadata_that_name_no_classes_leave_their_numbers(
-    info: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_metadata_that_name_no_classes_leave_their_numbers(info: str) -> None:
     dataset = run_stages(pack_tar(Path("x.tar"), {"train.parquet": table(range(40), huggingface=info)}))
     assert dataset.classes == ["0", "1"]
 
 
 def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     folder = {f"{name}/{number}.jpg": encoded(picture(number), "JPEG") for name in ("a", "b") for number in range(20)}
     run_stages(pack_tar(Path("x.tar"), folder | {"scores.parquet": written({"score": [1.0]})}))
     assert "left out 1 file .parquet" in capsys.readouterr().out

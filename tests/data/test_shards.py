@@ -39,9 +39,9 @@ def test_shards_of_few_images_are_no_more_than_are_needed(most: int) -> None:
     assert len(by_shard(np.repeat(digests[:1], 1000, axis=0), most)) == 1000 / most, "equal images"
 
 
-def test_a_new_image_changes_five_shards_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("root")
+def test_a_new_image_changes_five_shards_at_most() -> None:
     """One of its own, and two of each of the two images that it moves at the borders of its class."""
-    monkeypatch.chdir(tmp_path)
     files = class_folders({"cat": 190, "dog": 190})
     before = run_stages(pack_tar(Path("x.tar"), files), shard_mib=20 * ONE_IMAGE)
     check_promises(before)
@@ -80,8 +80,8 @@ def test_training_shuffles_a_few_shards_together() -> None:
     assert torch.equal(shuffled([28], torch.Generator().manual_seed(0)), one)
 
 
-def test_batches_of_shards_are_those_of_one_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("root")
+def test_batches_of_shards_are_those_of_one_array() -> None:
     run_stages(pack_tar(Path("x.tar"), class_folders({"cat": 60, "dog": 60})), shard_mib=20 * ONE_IMAGE)
     data, order = open_split("train"), torch.randperm(72)
     assert isinstance(data.images, Shards)

@@ -132,7 +132,7 @@ def fake_cuda() -> Iterator[FakeCuda]:
         "torch.optim.optimizer._foreach_supported_types": [Tensor, nn.Parameter, FakeTensor],
         "torch.utils._foreach_utils._foreach_supported_types": [Tensor, FakeTensor],
         "torch.utils.swap_tensors": lambda weight, moved: setattr(weight, "data", moved),
-        "src.training.step.Recorded": lambda work, device: work,
+        "src.training.step.Recorded": lambda device: lambda work, *inputs: work(*inputs),
         "torch.Tensor.pin_memory": _pinned,
         "torch.cuda.mem_get_info": lambda device: (2**33, 2**34),
         "torch.cuda.reset_peak_memory_stats": lambda device: None,

@@ -52,7 +52,7 @@ def epochs(task: Task) -> Iterator[Epoch]:
 class SampleWorkers:
     """Stand for `Workers`: give results at once, one training after the other."""
 
-    count, gpus = 1, ()
+    count = 1
 
     def __init__(self, pause: float = 0.0) -> None:
         self._pause = pause

@@ -23,6 +23,8 @@ def changed(old: str, new: str) -> Params:
     [
         ("  epochs: ", "  epoch: ", "unknown key train.epoch: did you mean train.epochs?"),
         ("data:", "data: null\nother:", "data is None: must hold keys, as in recipes/default.yaml"),
+        ("data:", "null: 1\ndata:", "params.yaml: None is no key: a key must be text"),
+        ("    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n", "", "train.optimizer is None: must hold keys"),
         ("  epochs: ", "  # ", "train.epochs is missing: recipes/default.yaml shows what it may be"),
         ("lr: 4.0e-3", "lr: -1", "train.optimizer.lr is -1: must be greater than 0"),
         ("lr: 4.0e-3", "lr: fast", "train.optimizer.lr is 'fast': must be a valid number"),
@@ -77,12 +79,6 @@ def test_what_a_machine_lacks_stops_who_computes_there_and_nobody_else(
         check_machine(found)
 
 
-def test_patience_needs_validation_images() -> None:
-    text = DIGITS.replace("patience: ", "patience: 3").replace("  validation: 0.2", "  validation: 0.0")
-    with pytest.raises(UserError, match="patience needs validation images"):
-        parse(text, "params.yaml")
-
-
 PLAIN = "    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n"
 LBFGS = "    name: lbfgs\n    lr: 1\n    iterations: 3\n"
 COSINE = "    name: cosine\n    warmup_epochs: 1\n"
@@ -93,6 +89,7 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
     [
         ({"precision: auto": "precision: bfloat16"}, "precision must be auto or float32 with deterministic: portable"),
         ({"  compile: false": "  compile: true"}, "compile must be false with deterministic: portable"),
+        ({"patience: ": "patience: 3", "  validation: 0.2": "  validation: 0.0"}, "patience needs validation images"),
         ({PLAIN: LBFGS}, "train: precision must be float32 with the optimizer lbfgs"),
         (
             {PLAIN: LBFGS, "precision: auto": "precision: float32", "  accumulate: 1": "  accumulate: 2"},

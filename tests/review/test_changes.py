@@ -51,17 +51,20 @@ def test_parameters_data_packages_and_environment(repo: Path) -> None:
     assert changes.environment(*sides) == [{"name": "torch", "base": "2.14.1", "head": "2.15.0"}]
 
 
-def test_code_that_stages_use_comes_first(repo: Path) -> None:
+def test_code_that_stages_use(repo: Path) -> None:
     write(repo / "src/a.py", "unused\n")
+    substitute(repo / "dvc.yaml", "python -m stages.evaluate", "python -m stages.evaluate --more")
     write(repo / "src/models/net.py", "layers = 2\nmore = 3\n")
     (repo / "src/models/layers.py").write_bytes(b"\0binary")
+    (repo / "src/.#a.py").symlink_to("me@here.1234")  # Emacs' mark of a file that is being edited
     expected = [
+        {"file": "dvc.yaml", "added": 1, "removed": 1, "stages": ["evaluate"]},
         {"file": "src/models/layers.py", "added": None, "removed": None, "stages": ["train"]},
         {"file": "src/models/net.py", "added": 2, "removed": 1, "stages": ["train"]},
-        {"file": "src/a.py", "added": 1, "removed": 0, "stages": []},
     ]
     found = changes.code(at("HEAD"), working_tree())
     assert found == expected
+    (repo / "src/.#a.py").unlink()
     commit(repo, "code")
     assert changes.code(at("HEAD^"), at("HEAD")) == found
 

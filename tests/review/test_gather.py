@@ -82,13 +82,17 @@ def test_a_gate_is_closed_where_the_stages_of_the_numbers_are_gone(
         assert f"its numbers are stale: dvc.lock does not match {told}" in capsys.readouterr().out
     pipeline.write_text(text[: text.index("  visualize:")], encoding="utf-8")
     assert "stale" not in tell(), "a stage of figures"
+    pipeline.write_text(text, encoding="utf-8")
+    for path in (pipeline, repo / "dvc.lock"):
+        substitute(path, "  train:", "  learn:")
+    assert "stale" not in tell(), "a stage that has another name"
 
 
 def test_what_changes_are_judged_by_is_said_to_change(repo: Path, tell: Any) -> None:
     substitute(repo / "params.yaml", "margin: 1.0", "margin: 5.0\n  fail_on: never")
     first = tell().partition("WARNING]\n>\n> ")[2].partition("\n")[0]
     rules = "`report.margin` `1.0` → `5.0`, `report.fail_on` `none` → `never`"
-    assert first == f"**This change sets what changes are judged by**, from its merge on: {rules}."
+    assert first == f"**This change alters what later changes are judged by**: {rules}."
     commit(repo, "other rules")
     git(repo, "checkout", "-qb", "feature", "main^")
     assert "judged by" not in tell(), "others' rules, merged since"
@@ -235,4 +239,4 @@ def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypa
     monkeypatch.setattr(gather, "find_run", lambda md5: {"page": f"http://here/{md5}", "spent": spent})
     out = tell()
     assert f"head: <http://here/{md5(b'second model')}>" in out
-    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s." in out
+    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s of training." in out

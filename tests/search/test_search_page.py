@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def confirmed(name: str, values: list[float], p: float) -> confirm.Confirmed:
     group = np.array(values)
-    return confirm.Confirmed(name, {"model.dropout": 0.1}, group, float(group.mean()), 0.89, 0.99, p, p)
+    return confirm.Confirmed(name, {"model.dropout": 0.1}, group, float(group.mean()), 0.89, 0.99, p)
 
 
 def shown(

@@ -60,8 +60,7 @@ def test_a_bug_and_what_the_user_can_mend_end_the_search(
 
 def test_workers_that_are_killed_at_once_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_work", dies_at_once)
-    monkeypatch.setattr(workers, "_BAD_STARTS", 3)
-    with pytest.raises(UserError, match="3 workers in a row were killed before they could train"):
+    with pytest.raises(UserError, match="workers are killed before they can train: use fewer --workers"):
         trained([0.0])
 
 
@@ -77,12 +76,15 @@ def test_there_is_a_worker_for_each_gpu(
         assert some.count == count
 
 
-@pytest.mark.parametrize(("threads", "count", "each", "most"), [("auto", 1, 8, 1), ("auto", 3, 2, 4), (1, 3, 1, 8)])
+@pytest.mark.parametrize(
+    ("device", "threads", "count", "each", "most"),
+    [("auto", "auto", None, 8, 1), ("cpu", "auto", 3, 2, 3), ("cpu", 1, None, 1, 8), ("cuda:1", 1, None, 1, 1)],
+)
 def test_workers_share_the_processors(
-    threads: str | int, count: int, each: int, most: int, monkeypatch: pytest.MonkeyPatch
+    device: str, threads: str | int, count: int | None, each: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    train = DIGITS.train.model_copy(update={"threads": threads, "deterministic": True})
+    train = DIGITS.train.model_copy(update={"device": device, "threads": threads, "deterministic": True})
     with Workers(DIGITS.model_copy(update={"train": train}), ("train",), dict, count) as some:
         assert some._params.train.threads == each
         some.widen(50)

@@ -88,3 +88,17 @@ def test_rand_draws_so_many_operators_of_one_magnitude() -> None:
     most = torch.tensor(MOST["rand"])[chosen[..., 0].long()]
     torch.testing.assert_close(chosen[..., 1].abs(), 0.3 * most)
     assert (chosen[..., 1] < 0).any()
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_pixels_are_not_counted_by_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch does on CUDA where it must be deterministic."""
+    modes, add = [], Tensor.scatter_add_
+
+    def watched(counts: Tensor, *arguments: Any) -> Tensor:
+        modes.append(torch.get_deterministic_debug_mode())
+        return add(counts, *arguments)
+
+    monkeypatch.setattr(Tensor, "scatter_add_", watched)
+    policy.adjust(pixels(photos(1)), torch.zeros(1, 2))
+    assert (modes, torch.get_deterministic_debug_mode()) == ([0], 2)

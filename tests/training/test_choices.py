@@ -83,16 +83,6 @@ def test_optimisers_do_not_import_torchs_compiler() -> None:
     subprocess.run([sys.executable, "-c", _STEPS], check=True)
 
 
-# The rates of muon_sgd: tests/training/test_muon.py.
-@pytest.mark.parametrize("values", [v for v in OPTIMIZERS if v != MUON_SGD], ids=lambda values: values["name"])
-def test_optimisers_get_what_the_file_says(values: dict[str, Any]) -> None:
-    optimiser = optimizer(section(optimizer=values, precision="float32").optimizer, new_classifier(), True)
-    for group in optimiser.param_groups:
-        for key, value in values.items():
-            if key in group and key != "name":
-                assert group[key] == value
-
-
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
     """With a gradient of 0 only decay acts."""
     decay = {"name": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": 0.0, "nesterov": False}

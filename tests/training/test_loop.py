@@ -1,7 +1,6 @@
 """The training loop: it learns, its randomness is a function of (seed, epoch), and it keeps the best weights."""
 
 import copy
-import platform
 from typing import Any
 
 import numpy as np
@@ -203,16 +202,6 @@ def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     assert str(device.prepare(section(precision="auto"), "cifar_vgg")) == "cpu, float32"
     with pytest.raises(UserError, match=r"train\.precision is tf32, which only CUDA devices have, not cpu"):
         device.prepare(section(precision="tf32"), "cifar_vgg")
-
-
-@pytest.mark.parametrize(
-    ("has", "able"), [({"amx_tile", "avx512_bf16"}, "cpu amx"), ({"avx512_bf16"}, "cpu avx512_bf16"), (set(), "cpu")]
-)
-def test_the_capability_of_a_cpu_is_torchs(has: set[str], able: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = set(torch.cpu.get_capabilities())
-    assert {"amx_tile", "avx512_bf16"} <= known or platform.machine() != "x86_64"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True))
-    assert device.capability(CPU.device) == able
 
 
 def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:

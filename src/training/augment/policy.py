@@ -83,7 +83,12 @@ def adjust(pixels: Tensor, drawn: Tensor) -> Tensor:
     # How many pixels of each channel have a value: int64 (N, C, 256), as are the tables.
     positions = pixels.flatten(2).long()
     counts = positions.new_zeros(*positions.shape[:2], 256)
+    # Whole numbers add up to the same in every order. To be deterministic torch would sort them on CUDA, which takes
+    # several times the memory, and lets the host wait.
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
     counts.scatter_add_(2, positions, positions.new_ones(()).expand_as(positions))
+    torch.set_deterministic_debug_mode(mode)
     up_to = counts.cumsum(2)
     values = torch.arange(256, device=pixels.device).expand_as(counts)
     low, high = values.where(counts > 0, 255).amin(2, True), values.where(counts > 0, 0).amax(2, True)
