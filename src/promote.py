@@ -44,7 +44,7 @@ def main() -> None:
     params = load()
     name = arguments.name or params.data.display_name
     if not re.fullmatch(r"\w[\w .-]*", name):
-        raise UserError(f"--name is {name!r}: letters, digits, spaces, ., - and _ only")
+        raise UserError(f"{name!r} cannot name a model: give --name of letters, digits, spaces, ., - and _ only")
     if arguments.force is not None and not arguments.force.strip():
         raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
@@ -56,7 +56,7 @@ def main() -> None:
         if not path.is_file():
             raise UserError(f"{path} is missing: run dvc repro, or dvc pull where a remote has it")
         if tree.output(path).get("md5") != digest(path):
-            raise UserError(f"{path} is not the one that {LOCK} records: run dvc repro")
+            raise UserError(f"{path} is not the one that {LOCK} records: run dvc checkout, or dvc repro")
     model_md5, answers, margin = digest(MODEL), tables.read(VALIDATION_PREDICTIONS), params.report.margin / 100
     images = {f"images.{key}": str(tree.output(path).get("md5")) for key, path in _IMAGES.items()}
     commit = _commit(model_md5)
@@ -79,8 +79,11 @@ def main() -> None:
     if not rivals and registry.registered() is not None:
         objections.append(f"{name} has lost its champion, and no version is left to compare with")
     for version, rival in rivals:
-        before = registry.answers(version)
-        reason = obstacle(before, answers)
+        try:
+            before = registry.answers(version)
+            reason = obstacle(before, answers)
+        except UserError as error:  # its run was removed for good, or its files were
+            reason = str(error)
         if reason is None and not _same_images(version, images):
             known = any(key.startswith("images.") for key in version.tags)
             reason = (

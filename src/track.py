@@ -1,34 +1,22 @@
 """Tell where a model comes from, and whether MLflow has its run; complete the run; make the model again.
 
     python -m src.track show models/model.safetensors   # or an MD5, models:/NAME@champion, run, commit, experiment
-    python -m src.track verify                          # does every model in dvc.lock's history have a run?
     python -m src.track sync                            # complete the run of the model in models/
     python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
-`sync` also closes runs that are RUNNING though their process is gone, as KILLED. `verify` ends with exit code 1 if
-there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or another recipe
-an accuracy that differs by more than luck.
+`sync` also closes runs that are RUNNING though their process is gone, as KILLED. `rebuild` ends with exit code 1 if a
+portable recipe gives other bits, or another recipe an accuracy that differs by more than luck.
 """
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
 from src.core.pool import processor_name
-from src.tracking import history
+from src.tracking.history import describe
 from src.tracking.lineage import lines, trace
 from src.tracking.rebuild import rebuild, source
-from src.tracking.record import short
-from src.tracking.runs import dead_runs, existing_store, find_runs
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-_NAMED = 10  # of a kind, before the rest is only counted
 
 
 def main() -> None:
@@ -36,86 +24,40 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="all that made a model")
     show.add_argument("name", metavar="MODEL|RUN|REV")
-    commands.add_parser("verify", help="compare models in git with runs in the store")
     commands.add_parser("sync", help="complete the run of the model at hand")
     again = commands.add_parser("rebuild", help="make a model again, and compare")
     again.add_argument("name", metavar="REV|RUN")
     arguments = parser.parse_args()
-    calls: dict[str, Callable[[], bool]] = {
-        "show": lambda: _show(arguments.name),
-        "verify": _verify,
-        "sync": _sync,
-        "rebuild": lambda: _rebuild(arguments.name),
-    }
-    if not calls[arguments.command]():
-        sys.exit(1)
+    match arguments.command:
+        case "show":
+            _show(arguments.name)
+        case "sync":
+            _sync()
+        case "rebuild" if not _rebuild(arguments.name):
+            sys.exit(1)
 
 
-def _show(name: str) -> bool:
+def _show(name: str) -> None:
     last = ""
     for label, text in lines(trace(name)):
         print(f"{'' if label == last else label:<12}{text}")
         last = label
-    return True
 
 
-def _verify() -> bool:
-    """Tell if each model in git has its run, and no run is left open. Change nothing."""
-    states, runs = history.states(), find_runs(existing_store(), everywhere=True)
-    oldest = {state.model_md5: state for state in states}  # newest first: the last one stays
-    trained = [run for run in runs if "model_md5" in run.data.tags]
-    matched = {
-        state.model_md5
-        for state in states
-        for run in trained
-        if run.data.tags["model_md5"] == state.model_md5
-        and not history.differences(run.data.params, short(state.parameters))
-    }
-    unmatched = [
-        f"{md5} {history.describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
-        for md5, state in oldest.items()
-        if md5 not in matched
-    ]
-    dead = dead_runs(runs)
-    print(f"models      {len(oldest)} in dvc.lock's history, {len(unmatched)} without their run")
-    _list("checked out (git checkout, dvc checkout), each gets it by python -m src.track sync", unmatched)
-    print(f"runs        {len(runs)}")
-    _list("their model is in no dvc.lock", _named(run for run in trained if run.data.tags["model_md5"] not in oldest))
-    _list("RUNNING though their process is gone: python -m src.track sync closes them", _named(dead))
-    return not unmatched and not dead
-
-
-def _list(what: str, items: Sequence[str]) -> None:
-    if items:
-        print(f"            {len(items)}: {what}")
-        for item in items[:_NAMED]:
-            print(f"              {item}")
-        if len(items) > _NAMED:
-            print(f"              and {len(items) - _NAMED} more")
-
-
-def _named(runs: Iterable["Run"]) -> list[str]:
-    lines = []
-    for run in runs:
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.start_time / 1000))
-        lines.append(f"{run.info.run_id} {started} {run.info.run_name}")
-    return lines
-
-
-def _sync() -> bool:
+def _sync() -> None:
     from src.tracking.sync import complete
 
     done = complete()
     print(f"{'completed' if done.changed else 'complete already:'} the run {done.name} ({done.run_id}) of {MODEL}")
     if done.missing:
         print(f"without {', '.join(map(str, done.missing))}: missing, or not what dvc.lock says")
-    return True
 
 
 def _rebuild(name: str) -> bool:
+    """Print how the model that is made again differs; tell if it is the same, or differs by luck alone."""
     wanted = source(trace(name))
     origin = f" with what the run {wanted.run_id} stored" if wanted.run_id else ""
-    print(f"rebuilding {history.describe(wanted.commit)}{origin}", flush=True)
+    print(f"rebuilding {describe(wanted.commit)}{origin}", flush=True)
     found = rebuild(wanted)
     expected = wanted.expected[MODEL.as_posix()]
     same = found.model_md5 == expected

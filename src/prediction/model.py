@@ -16,7 +16,7 @@ from src.core.paths import MODEL
 from src.models import file
 from src.models.classifier import Classifier
 from src.models.file import ModelSpec
-from src.tracking.runs import required_store
+from src.tracking.runs import logged_model, required_store, run_by_id
 from src.tracking.store import Store, explained
 
 _BATCH_BYTES = 32 * 2**20  # of pixels as uint8; the network makes float32 of them
@@ -76,11 +76,11 @@ def load(name: str, device: str = "auto") -> Model:
         classifier, spec = _from_store(required_store(), name)
     elif re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():
         store = required_store()
-        with explained(store.uri):
-            outputs = store.client.get_run(name).outputs
-        if outputs is None or not outputs.model_outputs:
-            raise UserError(f"the run {name} holds no model")
-        classifier, spec = _from_store(store, f"models:/{outputs.model_outputs[-1].model_id}")
+        run = run_by_id(store, name)
+        model = logged_model(store, run) if run else None
+        if model is None:
+            raise UserError(f"no run {name} holds a model")
+        classifier, spec = _from_store(store, f"models:/{model.model_id}")
     else:
         classifier, spec = file.load(Path(name))
     return Model(spec.probabilities(classifier).to(place).eval(), spec, place)

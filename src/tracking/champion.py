@@ -15,7 +15,7 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.paths import VALIDATION_PREDICTIONS
 from src.evaluation import tables
-from src.tracking.runs import runs_of
+from src.tracking.runs import logged_model, runs_of
 from src.tracking.store import Store, artifacts, explained
 
 if TYPE_CHECKING:
@@ -70,16 +70,16 @@ class Registry:
         Raises `UserError` where no run has it, or where the champion is no longer the one `against` which the model was
         compared: MLflow has no locks, and another machine may have promoted.
         """
-        runs = [run for run in runs_of(self._store, model_md5) if run.outputs and run.outputs.model_outputs]
-        if not runs:
+        logged = (logged_model(self._store, run) for run in runs_of(self._store, model_md5))
+        model = next((found for found in logged if found), None)
+        if model is None:
             where = without_credentials(self._store.uri)
             raise UserError(f"no run at {where} holds the model {model_md5}: python -m src.track sync makes one")
         present = self.champion()
         if (present and present.number) != (against and against.number):
             now = f"version {present.number}" if present else "none"
             raise UserError(f"the champion of {self.name} changed meanwhile ({now} has the title now): promote again")
-        client, run_id = self._store.client, runs[0].info.run_id
-        model_id = runs[0].outputs.model_outputs[-1].model_id  # type: ignore[union-attr]
+        client, run_id, model_id = self._store.client, model.source_run_id or "", model.model_id
         tags = {**tags, "model_md5": model_md5}
         known = self.registered()
         with explained(self._store.uri):

@@ -25,39 +25,34 @@ class State(NamedTuple):
     parameters: Mapping[str, str]  # of download, split and train, by dotted key, as a run has them
 
 
-def states(model_md5: str = "") -> list[State]:
-    """Return the state of the working tree, then those of commits of all branches and tags, newest first.
+def states(model_md5: str) -> list[State]:
+    """Return the states that hold this model: of the working tree, then of commits of all branches and tags.
 
-    A commit counts if it changed `dvc.lock` and the file lists a trained model: with `model_md5`, only that one.
+    Of commits, which come newest first, those count that changed `dvc.lock`.
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
     if git("rev-parse", "--verify", "--quiet", "HEAD"):
         found += versions(LOCK)
-    read = (_state(commit, text) for commit, text in found if model_md5.encode() in text)
-    return [state for state in read if state is not None and model_md5 in ("", state.model_md5)]
+    read = (state_in(text, commit) for commit, text in found if model_md5.encode() in text)
+    return [state for state in read if state is not None and state.model_md5 == model_md5]
 
 
 def state_of(commit: str) -> State | None:
     """Return the state of a commit; None where it has no `dvc.lock`, or no model in it."""
     (text,) = contents([commit], LOCK)
-    return _state(commit, text) if text else None
+    return state_in(text, commit) if text else None
 
 
-def _state(commit: str, text: bytes) -> State | None:
+def state_in(text: bytes, commit: str = "") -> State | None:
+    """Return the state that a `dvc.lock` holds; None where it lists no trained model."""
     locked = stages(text)
     written = outputs(locked, STAGES)
     model = written.get(MODEL.as_posix())
     if model is None:
         return None
-    read = (parameters(locked[stage]) for stage in STAGES if stage in locked)
-    flat = {key: value for stage in read for key, value in stage.items()}
+    read = (flatten(locked[stage].get("params", {}).get(PARAMS.name, {})) for stage in STAGES if stage in locked)
+    flat = {key: without_credentials(value) for stage in read for key, value in stage.items()}
     return State(commit, model, written.get(DATASET.as_posix()), flat)
-
-
-def parameters(stage: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameters of one stage of a `dvc.lock`, as text by dotted key, without credentials."""
-    flat = flatten(stage.get("params", {}).get(PARAMS.name, {}))
-    return {key: without_credentials(value) for key, value in flat.items()}
 
 
 def stages_of(locked: Mapping[str, Any], model_md5: str) -> list[str]:

@@ -23,7 +23,6 @@ def parameters(text: str | bytes) -> dict[str, str]:
     """
     raw = keys(read_yaml(text))
     flat = flatten({section: raw[section] for section in _SECTIONS if section in raw})
-    flat.pop("data.title", None)  # a name, which changes nothing
     return {key: without_credentials(value) for key, value in flat.items()}
 
 

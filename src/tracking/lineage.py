@@ -12,7 +12,7 @@ from src.core.files import digest
 from src.core.paths import METRICS, TRAINING
 from src.tracking import history
 from src.tracking.history import State
-from src.tracking.record import short
+from src.tracking.record import COMMIT, short
 from src.tracking.runs import existing_store, registered_run, required_store, run_by_id, runs_of
 from src.tracking.store import tracking_uri
 
@@ -33,6 +33,12 @@ class Lineage(NamedTuple):
     def commit(self) -> str | None:
         """Return the oldest commit whose `dvc.lock` holds the model, or the one that was asked for."""
         return next((state.commit for state in reversed(self.states) if state.commit), None)
+
+    @property
+    def origin(self) -> "Run | None":
+        """Return the newest run whose code is in this clone: it says from which commit it came, and how it differed."""
+        tagged = ((run, run.data.tags.get(COMMIT)) for run in self.runs)
+        return next((run for run, commit in tagged if commit and history.resolve(commit)), None)
 
 
 def trace(name: str) -> Lineage:
@@ -100,18 +106,17 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
         yield "run", f"{each.info.run_name} ({each.info.run_id}) {each.info.status}"
     if run is None:
         yield "run", f"none at {without_credentials(tracking_uri())}: python -m src.track sync makes one"
-    elif commit := tags.get("mlflow.source.git.commit"):
+    elif commit := tags.get(COMMIT):
         yield "code", f"{commit[:7]}, {tags.get('code')}"
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
-    base = next((run for run in lineage.runs if "mlflow.source.git.commit" in run.data.tags), None)
     if lineage.commit is not None:
         yield "rebuild", f"python -m src.track rebuild {lineage.commit[:12]}"
-    elif base is not None:
-        yield "rebuild", f"python -m src.track rebuild {base.info.run_id}"
+    elif lineage.origin is not None:
+        yield "rebuild", f"python -m src.track rebuild {lineage.origin.info.run_id}"
     else:
-        yield "rebuild", "cannot be: neither a commit nor a run says from which code"
+        yield "rebuild", "cannot be: no commit of this clone has the code, unless git fetch brings it"
 
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:

@@ -80,7 +80,7 @@ def send_model(store: Store, run_id: str, folder: Path) -> str:
     model.model_uuid = model.model_id = logged.model_id
     model.save(folder / "MLmodel")
     artifacts(store, logged.artifact_location).log_artifacts(str(folder))
-    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     if run.outputs is None or logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     return str(logged.model_id)

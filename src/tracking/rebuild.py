@@ -21,6 +21,7 @@ from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
 from src.tracking.lineage import Lineage
+from src.tracking.record import COMMIT
 from src.tracking.runs import required_store
 from src.tracking.store import artifacts, explained
 
@@ -49,12 +50,10 @@ def source(lineage: Lineage) -> Source:
         own = history.stages_of(locked, lineage.model_md5)
         stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
         return Source(lineage.commit, None, stages, history.outputs(locked, stages))
-    for run in lineage.runs:
-        base = run.data.tags.get("mlflow.source.git.commit", "")
-        if base and history.resolve(base):
-            expected = {paths.MODEL.as_posix(): lineage.model_md5}
-            return Source(base, run.info.run_id, ("split", "train"), expected)
-    raise UserError("it cannot be rebuilt: no dvc.lock in git holds the model, and no run says from which code it came")
+    if (run := lineage.origin) is not None:
+        expected = {paths.MODEL.as_posix(): lineage.model_md5}
+        return Source(run.data.tags[COMMIT], run.info.run_id, ("split", "train"), expected)
+    raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
 
 
 def rebuild(wanted: Source) -> Rebuilt:

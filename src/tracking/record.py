@@ -20,6 +20,7 @@ from src.evaluation import measured
 from src.params.writing import load_recipe, names
 from src.tracking import cost, history, identity
 
+COMMIT = "mlflow.source.git.commit"  # the tag with the commit of the code, which MLflow shows
 _LONGEST = 6_000  # characters of a parameter that MLflow takes
 _NAME = 100  # characters of a run's name
 _ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the metrics
@@ -30,7 +31,6 @@ class Record(NamedTuple):
 
     model_md5: str
     name: str
-    note: str  # a line that says how good the model is
     source: Source
     params: Mapping[str, str]
     tags: Mapping[str, str]
@@ -39,7 +39,7 @@ class Record(NamedTuple):
     dataset: Mapping[str, str] | None  # the fields of MLflow's `Dataset`
     origin: Mapping[str, bytes]  # parameters and code; a run that has them from the start of training keeps those
     files: Mapping[str, Path]  # results
-    digests: Mapping[str, Any]
+    digests: Mapping[str, Any]  # of model, data, parameters, code and files; and the run's description
     missing: Sequence[Path]  # results that the run lacks, since they are not here or belong to another model
 
 
@@ -52,9 +52,11 @@ def read_record(fresh: str = "") -> Record:
     if not paths.MODEL.is_file():
         raise UserError(f"{paths.MODEL} is missing: run dvc pull, or dvc repro")
     md5 = digest(paths.MODEL)
-    locked = history.stages(paths.LOCK.read_bytes()) if paths.LOCK.is_file() else {}
-    if history.outputs(locked, ["train"]).get(paths.MODEL.as_posix()) != md5:
+    lock = paths.LOCK.read_bytes() if paths.LOCK.is_file() else b""
+    state = history.state_in(lock)
+    if state is None or state.model_md5 != md5:
         raise UserError(f"{paths.LOCK} does not hold {paths.MODEL}: run dvc checkout, or dvc repro")
+    locked, flat = history.stages(lock), state.parameters
     own = [stage for stage in history.stages_of(locked, md5) if stage != fresh]
     expected = history.outputs(locked, own)
     reports = [path for path in map(Path, expected) if path.is_relative_to(paths.REPORTS)]
@@ -66,12 +68,10 @@ def read_record(fresh: str = "") -> Record:
     within = [file for path in present for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     files = {file.as_posix(): file for file in within if file.is_file()}
 
-    flat = {key: value for stage in history.STAGES for key, value in history.parameters(locked.get(stage, {})).items()}
     text = paths.PARAMS.read_text(encoding="utf-8")
     if history.differences(identity.parameters(text), flat):
         missing.append(paths.PARAMS)
-    data_md5 = expected.get(paths.DATASET.as_posix(), "")
-    if output_digest(paths.DATASET) != data_md5:
+    if output_digest(paths.DATASET) != state.data_md5:
         missing.append(paths.DATASET)
     dependencies = {Path(entry["path"]): entry["md5"] for entry in locked["train"]["deps"]}
     code = {path.as_posix(): found for path, found in dependencies.items() if path.parts[0] in ("src", "stages")}
@@ -101,7 +101,6 @@ def read_record(fresh: str = "") -> Record:
     return Record(
         model_md5=md5,
         name=run_name(flat, text),
-        note=note,
         source=source,
         params=short(flat),
         tags={"model_md5": md5, **machine, **{key: str(value) for key, value in environment.items()}},
@@ -117,7 +116,8 @@ def read_record(fresh: str = "") -> Record:
         files=files,
         digests={
             "model": md5,
-            "data": data_md5,
+            "note": note,
+            "data": state.data_md5,
             "parameters": identity.parameters_digest(flat),
             "code": code,
             "files": {name: digest(file) for name, file in files.items()},
@@ -127,9 +127,7 @@ def read_record(fresh: str = "") -> Record:
 
 
 def run_name(flat: Mapping[str, str], text: str) -> str:
-    """Name a run as DVC's experiment, else by its network and what differs from the recipe in line 1 of `text`."""
-    if name := os.environ.get("DVC_EXP_NAME"):
-        return name
+    """Name a run by DVC's experiment, if any, its network and what differs from the recipe in line 1 of `text`."""
     recipe = re.match(r"# ([\w-]+):", text)
     differing = []
     if recipe and recipe[1] in names():
@@ -137,7 +135,8 @@ def run_name(flat: Mapping[str, str], text: str) -> str:
         for key in history.differences(flat, usual):
             if key in flat and key not in ("data.title", "data.sha256", "model.name"):
                 differing.append(f"{key.removeprefix('train.').removeprefix('model.')}={flat[key]}")
-    name = " · ".join([flat["model.name"], *([", ".join(differing)] if differing else [])])
+    parts = (os.environ.get("DVC_EXP_NAME"), flat["model.name"], ", ".join(differing))
+    name = " · ".join(part for part in parts if part)
     return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
 
 
@@ -157,9 +156,9 @@ def origin(source: Source) -> dict[str, bytes]:
 
 
 def source_tags(source: Source) -> dict[str, str]:
-    """Return tags with the commit of the code, which MLflow shows, and whether the code differed from it."""
+    """Return tags with the commit of the code, and whether the code differed from it."""
     code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[source.modified]
-    commit = {} if source.commit == "none" else {"mlflow.source.git.commit": source.commit}
+    commit = {} if source.commit == "none" else {COMMIT: source.commit}
     return {"code": code, **commit, "mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
 
 

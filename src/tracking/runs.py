@@ -3,7 +3,7 @@
 import platform
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from src.core.paths import PARAMS
 from src.tracking.store import Store, artifacts, database, explained, open_store, tracking_uri
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
 CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that this one stands for all
 SESSION = "session"  # the tag by which a training that goes on finds its run; a complete run has it no more
@@ -106,6 +106,16 @@ def begin(
                 repository.log_artifact(str(Path(folder, name)))
 
 
+def logged_model(store: Store, run: "Run") -> "LoggedModel | None":
+    """Return the model that the run has logged completely; None also where it was deleted in MLflow since."""
+    from mlflow.entities import LoggedModelStatus
+
+    query = f"source_run_id = '{run.info.run_id}'"
+    with explained(store.uri):
+        found = store.client.search_logged_models([run.info.experiment_id], query)
+    return next((model for model in found if model.status == LoggedModelStatus.READY), None)
+
+
 def logged_epochs(store: Store, run_id: str) -> set[int]:
     """Return the epochs that the curves of the run have."""
     with explained(store.uri):
@@ -133,14 +143,11 @@ def gone(tags: Mapping[str, str]) -> bool:
         return True
 
 
-def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
-    """Return the runs that MLflow shows as RUNNING though their process on this host is gone."""
-    return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
-
-
 def close_dead(store: Store) -> None:
-    """Close the experiment's dead runs as KILLED, at the time of their last point."""
-    for run in dead_runs(find_runs(store, "attributes.status = 'RUNNING'")):
+    """Close the experiment's runs that are RUNNING though their process is gone, as KILLED, at their last point."""
+    for run in find_runs(store, "attributes.status = 'RUNNING'"):
+        if not gone(run.data.tags):
+            continue
         with explained(store.uri):
             points = store.client.get_metric_history(run.info.run_id, CURVE)
             end = max([run.info.start_time, *(point.timestamp for point in points)])

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 
 # By MLflow's defaults a program hangs for four minutes if its server is gone. With these, a refused connection or an
 # error of the server fails after 1 s, a silent server after 20 s. A user's own settings come first.
-_PATIENCE = {
+_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _LOCKED = 5  # seconds for another process to end its transaction
 _ARTIFACTS = "mlartifacts"
@@ -105,7 +108,7 @@ def explained(uri: str) -> Iterator[None]:
         while cause is not None and not (isinstance(cause, DBAPIError) and cause.orig):
             cause = cause.__cause__ or cause.__context__
         found = cause.orig if isinstance(cause, DBAPIError) and cause.orig else error
-        reason = (str(found).strip() or type(found).__name__).splitlines()[0]
+        reason = " ".join(str(found).split()) or type(found).__name__
         if isinstance(found, OSError) and found.strerror:
             reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
         if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
@@ -132,8 +135,7 @@ def quieten() -> None:
     os.environ.update(
         {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_TRUNCATE_LONG_VALUES": "false"}
     )
-    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    for name, value in {**_PATIENCE, **quiet}.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
 from src.tracking.record import Record, read_record, source_tags
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model
 from src.tracking.store import Store, artifacts, explained, open_store
 from src.training.resume import discard_recorded, finished_session
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _DIGESTS = "digests.json"  # written last: where it agrees with the files, the run is complete
+_NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 
 
 class Completed(NamedTuple):
@@ -77,18 +78,17 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
     client, run_id = store.client, run.info.run_id
     with explained(store.uri), tempfile.TemporaryDirectory() as folder:
         repository = artifacts(store, run.info.artifact_uri)
-        known: dict[str, str] = {}
+        model = logged_model(store, run)
+        known: dict[str, Any] = {"files": {}, "note": ""}
         if _DIGESTS in {file.path for file in repository.list_artifacts()}:
-            found = json.loads(Path(repository.download_artifacts(_DIGESTS, folder)).read_bytes())
+            known |= json.loads(Path(repository.download_artifacts(_DIGESTS, folder)).read_bytes())
             lacks = any(key.startswith("cost/") and key not in run.data.metrics for key in record.metrics)
-            if found == record.digests and run.info.status == "FINISHED" and not lacks:
+            if known == record.digests and run.info.status == "FINISHED" and model and not lacks:
                 return False
-            known = found["files"]
         begin(store, run_id, record.params, record.dataset, record.origin)
 
-        outputs = run.outputs.model_outputs if run.outputs else []
-        if outputs:
-            model_id = outputs[-1].model_id
+        if model:
+            model_id = model.model_id
         else:
             from src.models.file import load
             from src.tracking.model import export_model, send_model
@@ -112,13 +112,13 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
             for key, value in record.metrics.items()
             if run.data.metrics.get(key) != value
         ]
-        commit = run.data.tags.get("mlflow.source.git.commit", "")
-        note = record.note + (f", commit {commit[:7]}" if commit else "")
-        tags = [RunTag(key, value) for key, value in {**record.tags, "mlflow.note.content": note}.items()]
-        client.log_batch(run_id, metrics=metrics, tags=tags)
+        tags = dict(record.tags)
+        if run.data.tags.get(_NOTE, "") == known["note"]:  # a user has not written another one
+            tags[_NOTE] = record.digests["note"]
+        client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
 
         for name, file in record.files.items():
-            if known.get(name) != record.digests["files"][name]:
+            if known["files"].get(name) != record.digests["files"][name]:
                 repository.log_artifact(str(file), str(Path(name).parent))
         write_json(Path(folder, "new", _DIGESTS), record.digests)
         repository.log_artifact(str(Path(folder, "new", _DIGESTS)))

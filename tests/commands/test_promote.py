@@ -1,5 +1,6 @@
 """Promotion to champion in a real MLflow registry, of runs and repositories made by hand."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,11 @@ def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
     ):
         run()
     assert "version 2" in run("--force", "new photos")
+    trained(folder, "third", BASE, images="other photos")
+    shutil.rmtree("mlartifacts")
+    with pytest.raises(UserError, match=r"version 2, the champion, cannot be compared \(MLflow at .*artifacts"):
+        run()
+    assert "version 3" in run("--force", "its files are gone")
 
 
 def test_corrected_labels_are_those_of_both(folder: Path, run: Any) -> None:
@@ -195,7 +201,7 @@ def test_what_is_not_there_or_does_not_fit_is_one_line(folder: Path, run: Any) -
     for arguments, message in (
         (("--rollback",), "digits has no champion"),
         (("--force", " "), "--force needs a reason"),
-        (("--name", "a' or 1=1"), "letters, digits"),
+        (("--name", "a' or 1=1"), '"a\' or 1=1" cannot name a model: give --name of letters, digits'),
         ((), r"models/model\.safetensors is missing: run dvc repro"),
     ):
         with pytest.raises(UserError, match=message):

@@ -99,8 +99,7 @@ def make_results(name: str = "mnist_convnet") -> None:
 def lock(*stages: str) -> None:
     """Record what lies in the current tree, as DVC does after these stages."""
     raw = read_yaml(paths.PARAMS.read_bytes())
-    params = {section: raw[section] for section in ("seed", "split", "model", "train")}
-    params["data"] = {key: value for key, value in raw["data"].items() if key != "title"}
+    params = {section: raw[section] for section in ("seed", "data", "split", "model", "train")}
     locked = {}
     for stage in stages or STAGES:
         deps = [Path("src"), Path("stages/train.py")] + ([] if stage == "train" else [paths.MODEL])

@@ -98,13 +98,12 @@ def test_stages_that_wait_for_each_other_are_read(repo: Path) -> None:
 
 
 def test_an_old_commit_that_is_damaged_has_a_lineage_all_the_same(repo: Path) -> None:
-    model = history.states()[0].model_md5
     paths.METRICS.write_text("{")
     state = history.state_of(commit(repo, "damaged metrics"))
     assert state is not None
-    told = [text for label, text in lines(Lineage(model, [state], [])) if label == "metrics"]
+    told = [text for label, text in lines(Lineage(state.model_md5, [state], [])) if label == "metrics"]
     assert any(text.startswith("validation_accuracy 0.") for text in told)
     assert any(text.startswith(f"{paths.METRICS} of the commit cannot be read: ") for text in told)
     paths.LOCK.write_text("<<<<<<< HEAD")
     damaged = commit(repo, "damaged lock")
-    assert damaged not in {state.commit for state in history.states(model)}
+    assert damaged not in {found.commit for found in history.states(state.model_md5)}

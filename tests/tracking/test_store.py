@@ -1,7 +1,6 @@
 """Where runs are kept: made once, moved with the clone, in temporary folders, and what is told of it in trouble."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -32,12 +31,6 @@ def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) ->
     return root
 
 
-def kept(run_id: str, folder: str = "") -> set[str]:
-    store = open_store()
-    location = store.client.get_run(run_id).info.artifact_uri
-    return {file.path for file in artifacts(store, location).list_artifacts(folder)}
-
-
 def test_a_clone_that_was_moved_or_copied_has_its_artifacts_at_once(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,21 +47,6 @@ def test_a_clone_that_was_moved_or_copied_has_its_artifacts_at_once(
     client = MlflowClient("sqlite:///mlflow.db")
     assert Path(client.download_artifacts(run, "reports/dvc.yaml")).read_bytes() == Path("dvc.yaml").read_bytes()
     assert [file.path for file in client.list_artifacts(run, "code")] == ["code/core", "code/net.py"]
-
-
-def test_a_temporary_experiment_logs_to_the_clone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a relative address too: DVC removes the folder afterwards."""
-    temporary = tree / ".dvc/tmp/exps/temporary"
-    make_tree(temporary)
-    monkeypatch.setenv("DVC_ROOT", str(tree))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
-    monkeypatch.chdir(temporary)
-    make_results()
-    run = complete().run_id
-    monkeypatch.chdir(tree)
-    shutil.rmtree(temporary)
-    assert {"params.yaml", "reports"} <= kept(run)
-    assert (tree / "runs.db").is_file()
 
 
 def test_the_experiment_is_named_by_title_data_set_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
