@@ -1,8 +1,8 @@
-# A model in use: docker build -t classifier . && docker run --publish 127.0.0.1:8000:8000 --read-only --tmpfs /tmp classifier
-# The image holds models/model.safetensors as it is now: make repro, or dvc pull, comes before.
+# Serve the model: docker build -t classifier . && docker run --publish 127.0.0.1:8000:8000 --read-only --tmpfs /tmp classifier
+# The image holds models/model.safetensors as it is now: run make repro, or dvc pull, first.
 FROM python:3.13-slim
 
-# Of uv the line of the lock alone, with its hashes; it then installs everything, and comes from the lock too.
+# pip installs uv alone, from its lines of the lock, with their hashes; uv then installs everything else.
 WORKDIR /app
 COPY requirements.lock ./
 RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock > /tmp/uv.lock \

@@ -1,4 +1,4 @@
-# `make repro` and `make test` are all a newcomer needs: both make the environment first.
+# A newcomer needs only `make repro` and `make test`: both make the environment first.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
@@ -11,25 +11,25 @@ RUN := . $(VENV)/bin/activate &&
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile
 
-repro: $(READY)  ## set up, run the pipeline, say what came out; RECIPE=mnist: of a recipe
+repro: $(READY)  ## set up, run the pipeline, say what came out; RECIPE=mnist runs that recipe
 	@$(RUN) { [ -z "$(RECIPE)" ] || python -m src.recipe "$(RECIPE)"; } && python -m src.params && python -m src.recover
 	@$(RUN) { git rev-parse -q --git-dir >/dev/null 2>&1 || export DVC_SYSTEM_CONFIG_DIR="$(CURDIR)/.dvc/no-git"; } && dvc repro && python -m src.summary
 
-test: $(EXTRAS)  ## set up with all extras, run every test; its last lines say what was skipped, and why
+test: $(EXTRAS)  ## set up with all extras, run every test; the last lines say what was skipped, and why
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: $(EXTRAS)  ## style, types
+lint: $(EXTRAS)  ## check style and types
 	@$(RUN) ruff check . && ruff format --check . && mypy
 
-audit: $(READY)  ## known vulnerabilities of what the locks name, where their database can be reached
+audit: $(READY)  ## look up known vulnerabilities of the locked packages, if the database can be reached
 	@$(RUN) python .ci/audit.py
 
 env: $(READY) $(EXTRA:%=$(VENV)/.%)  ## only set up; EXTRA=onnx: for src.export; EXTRA=postgres: for searches there
 
-# uv installs everything, and comes from the lock too: pip gets its lines alone, with their hashes. Compiling takes half
-# a minute once; imports are most of a small run, and compiled they take half the time even where Python may not write.
-# A lock that is only newer changes nothing: syncing would take the extras away. By `root.pth`, `python -m src.…` in a
-# subfolder finds the code, which says where the root is.
+# uv installs everything, and is itself in the lock: pip installs it first, from its own lines, with their hashes. Compiling
+# takes half a minute once, and halves the time of imports, which are most of a small run. Nothing is installed if only the
+# lock's date is newer, since syncing removes the extras. With `root.pth`, `python -m src.…` in a subfolder finds the code,
+# which says where the root is.
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "Python 3.11 to 3.14 is needed: make PYTHON=/path/to/python3.11")'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
@@ -41,7 +41,7 @@ $(READY): requirements.lock
 		cp requirements.lock $(VENV); }
 	@touch $@
 
-# What few need is installed beside it. Its pins are those of requirements.lock where both name a package.
+# Extras are installed beside it. A package that both locks name has the same version in both.
 $(EXTRAS): $(VENV)/.%: requirements-%.lock $(READY)
 	@$(UV) install --quiet --require-hashes --compile-bytecode -r $<
 	@touch $@

@@ -41,18 +41,20 @@ def main() -> None:
     text = writing.recipe(arguments.name, rules)
     recipes = (writing.recipe(name, rules) for name in writing.names())
     if present and not arguments.force and present not in recipes and _edited():
-        raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or add --force to lose them")
+        command = f"python -m src.recipe {arguments.name} --force"
+        raise UserError(f"{PARAMS} has changes that no commit holds: commit them, or lose them by {command}")
     write_text(PARAMS, text)
     print(f"{PARAMS} is the recipe {arguments.name} now: dvc repro runs it, git diff {PARAMS} shows what changed")
 
 
 def _suggest() -> None:
     from src.search.suggestion import suggest  # its import takes seconds
+    from src.tracking.identity import text
 
     rows = list(suggest(load()))
     for key, present, value, why in rows:
-        print(f"  {key:18} {value if value == present else f'{present} → {value}'!s:14} {why}")
-    changes = " ".join(f"-S {key}={value}" for key, present, value, _ in rows if value != present)
+        print(f"  {key:18} {text(value) if value == present else f'{text(present)} → {text(value)}':14} {why}")
+    changes = " ".join(f"-S {key}={text(value)}" for key, present, value, _ in rows if value != present)
     print(f"dvc exp run {changes}" if changes else "params.yaml has these settings")
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     recipe = load()
     # The data must be those of the present parameters.
     if run(["dvc", "repro", "split"], check=False).returncode:
-        raise UserError("dvc repro split failed: mend what it says above")
+        raise UserError("dvc repro split failed: repair what it says above")
     key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     known = set(table[table["recipe"] == key]["seed"])

@@ -1,4 +1,4 @@
-"""What no test may read, which begin first, and what many of them share."""
+"""Share fixtures, begin with the slow tests, and fail a test that reads the user's files."""
 
 import os
 import sys
@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clones import ROOT, USERS
+from clones import ROOT, USER_FILES
 
 if TYPE_CHECKING:
     from forked import Forked
 
 
-def _leave_to_the_user(event: str, arguments: tuple[Any, ...]) -> None:
-    """Stops a test that opens what the user edits or what a run left here: after the next edit it would fail."""
+def _refuse_user_files(event: str, arguments: tuple[Any, ...]) -> None:
+    """Fail a test that opens what the user edits or what a run left here: after the next edit it would fail."""
     if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
         path = os.path.realpath(os.fsdecode(arguments[0]))
-        if path.startswith(f"{ROOT}/") and USERS.fullmatch(path[len(f"{ROOT}/") :]):
+        if path.startswith(f"{ROOT}/") and USER_FILES.fullmatch(path[len(f"{ROOT}/") :]):
             raise AssertionError(f"{path} is the user's: take recipes/digits.yaml, or results of the test's own")
 
 
-sys.addaudithook(_leave_to_the_user)
+sys.addaudithook(_refuse_user_files)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow ones first: a long one that begins last leaves the other cores idle."""
+    """Begin with the slow tests: a long one that begins last leaves the other cores idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
@@ -39,7 +39,7 @@ def forked() -> "Iterator[Forked]":
 
 @pytest.fixture(scope="session")
 def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a stage needs of the repository, and all stages but the last, one epoch. Only to be copied."""
+    """Return a folder in which all stages but the last have run, for one epoch. Copy it; do not change it."""
     from clones import committed, linked, set_params
 
     folder = linked(tmp_path_factory.mktemp("finished"))
@@ -53,7 +53,7 @@ def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The `mlflow.db` of a store without runs of ours: MLflow takes seconds to make one."""
+    """Return the `mlflow.db` of a store without our runs, which MLflow takes seconds to make."""
     from tracking_samples import clean
 
     from src.tracking.store import open_store
@@ -68,7 +68,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _settings_of_torch() -> Iterator[None]:
-    """One thread, since tests share the processors; what a test sets for the whole process is set back."""
+    """Compute with one thread, since tests share the processors; undo what a test sets for the whole process."""
     torch: Any = sys.modules.get("torch")
     if torch:
         torch.set_num_threads(1)
@@ -79,7 +79,7 @@ def _settings_of_torch() -> Iterator[None]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty repository: every path is relative to the current folder."""
+    """Enter an empty folder, to which all paths of the repository are then relative."""
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -87,7 +87,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def deterministic() -> None:
-    """An error where an operator is not deterministic."""
+    """Raise an error where an operator is not deterministic."""
     import torch
 
     torch.set_deterministic_debug_mode("error")
@@ -95,7 +95,7 @@ def deterministic() -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone as training left it, and a store without runs; the test works there."""
+    """Enter a clone as training left it, with a store without runs."""
     from tracking_samples import clean, make_tree
 
     clean(monkeypatch)
@@ -107,7 +107,7 @@ def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository made by hand: a base revision with results on `main`, and a clean working tree."""
+    """Enter a repository made by hand: a base revision with results on `main`, and a clean working tree."""
     from answer_tables import TEST, VALIDATION, commit, repository, results
 
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
@@ -120,7 +120,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What `src.report` prints."""
+    """Return a function that calls `src.report` and returns what it prints."""
     from src import report
 
     def told(*arguments: str) -> str:

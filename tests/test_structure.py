@@ -43,14 +43,16 @@ def test_every_file_directly_in_src_is_a_command() -> None:
         assert file.name == "__init__.py" or "command(main" in file.read_text(encoding="utf-8"), file
 
 
-def test_the_house_of_contributing_is_the_one_that_stands() -> None:
+def test_contributing_describes_the_structure_that_there_is() -> None:
     text = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:src|stages|tests|recipes|benchmarks)/[\w/]+\.(?:py|yaml)\b", text))
     assert {path for path in named if not Path(path).exists()} == {"recipes/NAME.yaml"}
-    house = text.partition("## The house")[2].partition("## How to add")[0]
+    for name, path in re.findall(r"`(\w+)`\s(?:in\s|\()`(\w+/[\w/]+\.py)`", text):
+        assert re.search(rf"^ *(def|class)? ?{name}\b", Path(path).read_text(encoding="utf-8"), re.MULTILINE), name
+    structure = text.partition("## Structure")[2].partition("## How to add")[0]
     folders = {file.parent.name for file in Path("src").glob("*/__init__.py")}
-    assert set(re.findall(r"src/(\w+)/  ", house)) == folders
-    (commands,) = re.findall(r"commands: (.+)", house)
+    assert set(re.findall(r"src/(\w+)/  ", structure)) == folders
+    (commands,) = re.findall(r"commands: (.+)", structure)
     assert {f"src.{name}" for name in commands.split(", ")} == set(LAYERS[-1])
 
 
@@ -64,21 +66,10 @@ def test_extras_pin_what_the_main_lock_pins() -> None:
         assert shared <= main, extra
 
 
-def part(module: str) -> int | None:
-    for number, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
-            return number
-    return None
-
-
-def test_every_module_has_its_layer_and_imports_from_above_only() -> None:
-    for module in GRAPH.modules - {"src", "stages"}:
-        if module.startswith("stages."):
-            continue
-        assert part(module) is not None, f"{module} has no layer: place it in LAYERS"
-        for imported in GRAPH.find_modules_directly_imported_by(module) - {"src"}:
-            assert not imported.startswith("stages"), f"{module} imports {imported}"
-            assert (part(imported) or 0) <= (part(module) or 0), f"{module} imports {imported}, which lies below it"
+def test_every_part_has_its_layer_and_imports_from_above_only() -> None:
+    assert GRAPH.find_children("src") == {name for names in LAYERS for name in names}, "place each in LAYERS"
+    layers = [grimp.Layer(*names, independent=False) for names in (("stages",), *reversed(LAYERS))]
+    assert GRAPH.find_illegal_dependencies_for_layers(layers) == set()
 
 
 def test_the_import_graph_has_no_cycles() -> None:
@@ -93,7 +84,7 @@ def exempt(module: str) -> bool:
 
 
 def imported_code(start: str) -> set[str]:
-    """Files that a module imports, directly or not, without what only the exempt ones need."""
+    """List the files that a module imports, directly or not, without those that only exempt modules need."""
     found: set[str] = set()
     todo = [start]
     while todo:
@@ -119,7 +110,7 @@ def test_a_stage_lists_the_code_it_imports(stage: str) -> None:
 
 
 def parameters_read(stage: str) -> set[str]:
-    """The dotted keys that a stage's source reads from the variable `params`."""
+    """Return the dotted keys that a stage's source reads from the variable `params`."""
     keys = set()
     inner = set()
     for node in ast.walk(ast.parse(Path(f"stages/{stage}.py").read_text(encoding="utf-8"))):
@@ -167,7 +158,7 @@ UNNEEDED = {
 
 
 def test_a_stage_does_not_import_what_it_may_not_need() -> None:
-    """Start-up is what a small run mostly consists of; torch alone takes 2 to 3 seconds."""
+    """A small run consists mostly of imports; torch alone takes 2 to 3 seconds."""
     code = "\n".join(f"import sys, stages.{stage}; print(*sys.modules)" for stage in UNNEEDED)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for (stage, unneeded), imported in zip(UNNEEDED.items(), run.stdout.splitlines(), strict=True):

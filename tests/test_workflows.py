@@ -87,7 +87,7 @@ if kept:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of a main branch, whose origin has a pull request; only the packages of the report are there."""
+    """Make a clone of a main branch, whose origin has a pull request, with only the packages of the report."""
     tmp_path = tmp_path_factory.mktemp("workflows")
     origin = copy_of_the_repository(tmp_path / "origin")
     results(origin, answered(200, 0.8, seed=1), answered(200, 0.8, seed=1), "the model of both")
@@ -209,7 +209,7 @@ def test_digits_are_always_reproduced_and_others_on_demand(tmp_path: Path) -> No
 
 
 class GitLab(BaseHTTPRequestHandler):
-    """Keeps what is written, as a merge request keeps its notes."""
+    """Keep notes as a merge request does."""
 
     me: ClassVar[dict[str, int]] = {"id": 3}
     notes: ClassVar[list[dict[str, Any]]] = []

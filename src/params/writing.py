@@ -74,7 +74,7 @@ def changed(text: str, values: Mapping[str, Any]) -> str:
 def _text(name: str) -> str:
     path = _FOLDER / RECIPES / f"{name}.yaml"
     if name not in names():
-        raise UserError(f"there is no recipe {name}: choose of {', '.join(names())}")
+        raise UserError(f"there is no recipe {name}: choose one of {', '.join(names())}")
     return path.read_text(encoding="utf-8")
 
 

@@ -133,7 +133,7 @@ def run_name(flat: Mapping[str, str], text: str) -> str:
     if recipe and recipe[1] in names():
         usual = identity.flatten(load_recipe(recipe[1]).model_dump(include={"seed", "data", "split", "model", "train"}))
         for key in history.differences(flat, usual):
-            if key in flat and key not in ("data.title", "model.name"):
+            if key in flat and key not in ("data.title", "data.sha256", "model.name"):
                 differing.append(f"{key.removeprefix('train.').removeprefix('model.')}={flat[key]}")
     parts = (os.environ.get("DVC_EXP_NAME"), flat["model.name"], ", ".join(differing))
     name = " · ".join(part for part in parts if part)

@@ -3,9 +3,9 @@
     PYTHONPATH=.:tests/helpers python tests/chaos/chaos.py --kills 40 --seed 0
     PYTHONPATH=.:tests/helpers python tests/chaos/chaos.py --kills 20 --streamed     random steps, from shards
 
-Nothing is repaired by hand: after each kill `dvc repro` is started again. Where it refuses what the kill left, what
-`make repro` does first (`python -m src.recover`) is done, and counted. Prints a row for each kind of kill, which
-`docs/reliability.md` holds, and exits with 1 if anything was lost. Linux only.
+Nothing is repaired by hand: after each kill `dvc repro` is started again. If it refuses what the kill left, it is
+repaired as `make repro` does first (`python -m src.recover`), and counted. A row is printed for each kind of kill, as
+`docs/reliability.md` has them; the exit code is 1 if anything was lost. Linux only.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import psutil
 from clones import call, committed, copy_of_the_repository, substitute
-from repro import Repro, epochs_told, runs
+from repro import Repro, printed_epochs, runs
 
 EPOCHS = 8
 MOMENTS = ["start", "download", "split", "train", "epochs", "evaluate", "visualize"]  # DVC's start, stages, first epoch
@@ -40,7 +40,7 @@ def kill_stage(run: Repro) -> None:
         process.kill()
 
 
-HARMS: dict[str, Callable[[Repro], None]] = {
+KILLS: dict[str, Callable[[Repro], None]] = {
     "`kill -9` of the stage": kill_stage,
     "`kill -9` of `dvc`": lambda run: run.process.kill(),
     "`kill -9` of both": lambda run: os.killpg(run.process.pid, signal.SIGKILL),
@@ -51,7 +51,7 @@ HARMS: dict[str, Callable[[Repro], None]] = {
 
 
 class Undisturbed(NamedTuple):
-    """A pipeline that was left alone."""
+    """Hold what a pipeline left that was not disturbed."""
 
     results: dict[str, bytes]
     logged: set[str]  # names of the files that MLflow keeps
@@ -60,7 +60,7 @@ class Undisturbed(NamedTuple):
 
 @dataclass
 class Row:
-    """What was seen of one kind of kill."""
+    """Count what was seen of one kind of kill."""
 
     stages: Counter[str] = field(default_factory=Counter)
     ended: float = 0.0  # seconds until the last process was gone, at most
@@ -118,28 +118,30 @@ def series(
     refused: list[str],
     last: str = MOMENTS[-1],
 ) -> Iterator[str]:
-    """Run the clone's pipeline to the end of the moment `last` through the planned kills (moment, harm, seconds); yield
-    what went wrong. `refused` gets what plain `dvc repro` refused after a kill."""
+    """Run the clone's pipeline to the end of the moment `last` through the planned kills; yield what went wrong.
+
+    plan: moment, kind of kill and seconds after the moment. `refused` gets what plain `dvc repro` refused after a kill.
+    """
     trained: list[int] = []  # epochs
     last_kill = Row()
-    for moment, harm, delay in [*plan, ("end", "", 0.0), ("end", "", 0.0)]:
+    for moment, kind, delay in [*plan, ("end", "", 0.0), ("end", "", 0.0)]:
         run = Repro(clone, STAGE.get(last, last))
         if run.reach(moment):
             time.sleep(delay)
         last_kill.within += "going on in epoch" in run.output
         if run.process.poll() is None:
-            row, killed = rows.setdefault(harm, Row()), time.monotonic()
+            row, killed = rows.setdefault(kind, Row()), time.monotonic()
             last_kill = row
-            HARMS[harm](run)
+            KILLS[kind](run)
             run.gone()
             row.ended = max(row.ended, time.monotonic() - killed)
             row.stages[moment] += 1
         elif run.process.returncode:
-            if mended := call(clone, sys.executable, "-m", "src.recover"):
-                refused.append(mended)
+            if repaired := call(clone, sys.executable, "-m", "src.recover"):
+                refused.append(repaired)
             else:
                 yield f"dvc repro failed:\n{run.output}"
-        epochs = epochs_told(run.output)
+        epochs = printed_epochs(run.output)
         if again := set(epochs).intersection(trained):
             yield f"epochs {again} were trained again:\n{run.output}"
         trained += epochs
@@ -170,10 +172,10 @@ def check(clone: Path, expected: Undisturbed) -> Iterator[str]:
 
 
 def table(rows: dict[str, Row]) -> str:
-    lines = ["| harm | kills | in | ended after, at most |", "|---|---|---|---|"]
-    for harm, row in rows.items():
+    lines = ["| kill | times | in | ended after, at most |", "|---|---|---|---|"]
+    for kind, row in rows.items():
         where = ", ".join(f"{stage} {count}" for stage, count in row.stages.items())
-        lines.append(f"| {harm} | {row.stages.total()} | {where} | {row.ended:.1f} s |")
+        lines.append(f"| {kind} | {row.stages.total()} | {where} | {row.ended:.1f} s |")
     return "\n".join(lines)
 
 
@@ -196,7 +198,7 @@ def main() -> None:
             number += 1
             clone = prepare(source, Path(temporary, str(number)))
             # Every kind of kill in turn, so that each meets every stage.
-            turn = [*HARMS][number % len(HARMS) :] + [*HARMS][: number % len(HARMS)]
+            turn = [*KILLS][number % len(KILLS) :] + [*KILLS][: number % len(KILLS)]
             moments = [*expected.seconds.items()]
             if arguments.streamed:  # each in the first epochs that a run trains
                 moments = [("epochs", expected.seconds["epochs"] / EPOCHS)] * EPOCHS

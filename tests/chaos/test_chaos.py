@@ -18,8 +18,8 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -
     source = chaos.template(tmp_path / "template")
     expected = chaos.undisturbed(source, tmp_path, "epochs")
     chance = random.Random(os.urandom(8))
-    harm = chance.choice(["`kill -9` of `dvc`", "SIGTERM to both"])
-    plan = [("epochs", harm, chance.uniform(0, 0.5) * expected.seconds["epochs"])]
+    kind = chance.choice(["`kill -9` of `dvc`", "SIGTERM to both"])
+    plan = [("epochs", kind, chance.uniform(0, 0.5) * expected.seconds["epochs"])]
     rows: dict[str, chaos.Row] = {}
     clone = chaos.prepare(source, tmp_path / "killed")
     assert [*chaos.series(clone, plan, rows, [], "epochs"), *chaos.check(clone, expected)] == [], plan

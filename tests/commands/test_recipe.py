@@ -1,16 +1,16 @@
 """Recipes: what differs from the defaults, and the `params.yaml` that they make, which DVC changes line by line."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clones import git
 from ruamel.yaml import YAML
 
+from src import recipe as command
 from src.core.errors import UserError
-from src.core.paths import DEFAULTS
+from src.core.paths import DEFAULTS, PARAMS
 from src.params import parse, writing
 from src.params.writing import recipe
 from src.tracking import identity
@@ -87,46 +87,46 @@ def test_dvc_changes_one_line_for_a_scalar(new: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_is_one_line_that_names_the_others() -> None:
-    with pytest.raises(UserError, match="there is no recipe mnits: choose of cifar10-basic, "):
+    with pytest.raises(UserError, match="there is no recipe mnits: choose one of cifar10-basic, "):
         recipe("mnits")
 
 
-def test_the_command_lists_writes_and_loses_no_edit(tmp_path: Path) -> None:
-    for name in ("src", "recipes"):
-        (tmp_path / name).symlink_to(Path(name).resolve())
-    params = tmp_path / "params.yaml"
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+def test_the_command_lists_writes_and_loses_no_edit(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["recipe", *arguments])
+        command.main()
+        return PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else capsys.readouterr().out
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "src.recipe", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    listed = run().stdout
+    listed = run()
     assert all(f"# {name}: " in listed for name in writing.names())
-    assert run("mnist").returncode == 0
-    assert params.read_text(encoding="utf-8") == recipe("mnist")
-    assert run("digits").returncode == 0  # a recipe is no edit
-    edited = writing.changed(params.read_text(encoding="utf-8"), {"train.epochs": 3})
-    params.write_text(edited, encoding="utf-8")
-    refused = run("mnist")
-    assert (refused.returncode, params.read_text(encoding="utf-8")) == (2, edited)
-    assert "error: params.yaml has changes that no commit holds" in refused.stderr
-    subprocess.run([*git, "add", "params.yaml"], cwd=tmp_path, check=True)
-    subprocess.run([*git, "commit", "-qm", "edited"], cwd=tmp_path, check=True)
-    assert run("mnist").returncode == 0
-    params.write_text(edited + "\n", encoding="utf-8")
-    assert run("mnist", "--force").returncode == 0
-    # What changes are judged by is the team's: no recipe changes it.
+    git(root, "init", "-q")
+    assert run("mnist") == recipe("mnist")
+    assert run("digits") == recipe("digits"), "a recipe is no edit"
+    edited = writing.changed(recipe("digits"), {"train.epochs": 3})
+    PARAMS.write_text(edited, encoding="utf-8")
+    with pytest.raises(UserError, match=r"changes that no commit holds: .* by python -m src\.recipe mnist --force"):
+        run("mnist")
+    assert PARAMS.read_text(encoding="utf-8") == edited
+    git(root, "add", "params.yaml")
+    git(root, "commit", "-qm", "edited")
+    assert run("mnist") == recipe("mnist")
+    PARAMS.write_text(edited + "\n", encoding="utf-8")
+    assert run("mnist", "--force") == recipe("mnist")
+
+
+def test_no_recipe_changes_what_the_team_judges_changes_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ruled = writing.changed(recipe("mnist"), {"report.fail_on": "worse", "report.margin": 0.5})
-    params.write_text(ruled, encoding="utf-8")
-    assert run("digits").returncode == run("cifar100").returncode == 0
-    assert parse(params.read_text(encoding="utf-8"), "").report == parse(ruled, "").report
-    assert run("mnist").returncode == 0
-    assert params.read_text(encoding="utf-8") == ruled
-    params.write_text("report: {fail_on: worse", encoding="utf-8")
-    refused = run("mnist", "--force")
-    assert refused.returncode == 2
-    assert "error: params.yaml cannot be read, nor its section report kept: repair it (" in refused.stderr
-    params.unlink()
-    assert run("mnist").returncode == 0
+    PARAMS.write_text(ruled, encoding="utf-8")
+    for name in ("digits", "cifar100", "mnist"):
+        monkeypatch.setattr("sys.argv", ["recipe", name])
+        command.main()
+        assert parse(PARAMS.read_text(encoding="utf-8"), "").report == parse(ruled, "").report
+    assert PARAMS.read_text(encoding="utf-8") == ruled
+    PARAMS.write_text("report: {fail_on: worse", encoding="utf-8")
+    with pytest.raises(UserError, match=r"params\.yaml cannot be read, nor its section report kept: repair it"):
+        command.main()
+    PARAMS.unlink()
+    command.main()
+    assert PARAMS.read_text(encoding="utf-8") == recipe("mnist")

@@ -2,11 +2,11 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clones import git
 from tracking_samples import clean, lock, make_results, make_tree
 
 from src import summary
@@ -23,10 +23,6 @@ CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "valida
 def write(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-
-
-def git(*arguments: str) -> None:
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
 
 
 @pytest.fixture(autouse=True)
@@ -77,12 +73,13 @@ def test_without_test_or_validation_images(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    git("init", "-q")
-    git("add", "src", "dvc.yaml", "params.yaml")
-    git("commit", "-q", "-m", "code")
+    here = Path()
+    git(here, "init", "-q")
+    git(here, "add", "src", "dvc.yaml", "params.yaml")
+    git(here, "commit", "-q", "-m", "code")
     assert "no numbers are committed yet" in lines(capsys)
-    git("add", "reports")
-    git("commit", "-q", "-m", "results")
+    git(here, "add", "reports")
+    git(here, "commit", "-q", "-m", "results")
     assert "the numbers are the committed ones" in lines(capsys)
 
     write(METRICS, {"images": 360, "accuracy": 0.9806, "macro_f1": 0.97, "brier": 0.03, "loss": 0.06})
@@ -100,7 +97,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     write(Path("src/net.py"), "layers = 2\n")
     assert "what differs: params.yaml, code" in lines(capsys)
     write(METRICS, "{")
-    git("commit", "-qam", "damaged")
+    git(here, "commit", "-qam", "damaged")
     write(METRICS, ACCURACY)
     assert f"the committed {METRICS} is not a JSON object (" in lines(capsys)
 

@@ -26,13 +26,13 @@ def settings(**changes: Any) -> params.Augment:
 
 
 def photos(count: int = 4, height: int = 6, width: int = 5, channels: int = 3) -> Tensor:
-    """uint8 (N, H, W, C): every pixel another value, so that none can be mistaken."""
+    """Return random uint8 images (N, H, W, C)."""
     shape = (count, height, width, channels)
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
 
 
 def pixels(images: Tensor) -> Tensor:
-    """(N, H, W, C) → float32 (N, C, H, W), still in 0…255."""
+    """Turn images (N, H, W, C) into float32 (N, C, H, W), still in 0…255."""
     return images.permute(0, 3, 1, 2).float()
 
 

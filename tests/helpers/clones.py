@@ -14,12 +14,12 @@ from src.params.writing import changed, recipe
 ROOT = Path.cwd()
 DIGITS = recipe("digits")
 # What users edit and what their runs leave, photos that DVC tracks too: the tests pass whatever it is.
-USERS = re.compile(r"params\.yaml|(tune/)?dvc\.lock|(data|models|reports)/.*(?<!/\.gitignore)|data/\.gitignore")
+USER_FILES = re.compile(r"params\.yaml|(tune/)?dvc\.lock|(data|models|reports)/.*(?<!/\.gitignore)|data/\.gitignore")
 COMMITTER = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
 
 
 def call(clone: Path, *command: str, fails: bool = False) -> str:
-    """Output and errors of a command in the clone, with this environment's programs first."""
+    """Return output and errors of a command in the clone, which finds this environment's programs first."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     run = subprocess.run(
@@ -46,16 +46,18 @@ def set_params(folder: Path, changes: Mapping[str, Any]) -> None:
 
 
 def own_files() -> list[str]:
-    """Names of the files of the working tree that git tracks or would, without those that are the user's."""
+    """List the files of the working tree that git tracks or would track, without those that are the user's."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    return [name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file() and not USERS.fullmatch(name)]
+    return [
+        name for name in filter(None, listed.split("\0")) if (ROOT / name).is_file() and not USER_FILES.fullmatch(name)
+    ]
 
 
 def copy_of_the_repository(target: Path) -> Path:
-    """The repository as it is, with the parameters of the recipe digits, without photos, results and `dvc.lock`."""
+    """Copy the repository with the parameters of the recipe digits, without photos, results and `dvc.lock`."""
     for name in own_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
@@ -70,7 +72,7 @@ def copy_of_the_repository(target: Path) -> Path:
 
 
 def linked(folder: Path) -> Path:
-    """What a stage needs of the repository, and the parameters of the recipe digits."""
+    """Link all that a stage needs of the repository, and write the parameters of the recipe digits."""
     folder.mkdir(exist_ok=True)
     for name in ("src", "stages", "dvc.yaml", "requirements.lock"):
         (folder / name).symlink_to(ROOT / name)
@@ -79,7 +81,7 @@ def linked(folder: Path) -> Path:
 
 
 def committed(folder: Path) -> Path:
-    """The folder as a git repository of one commit."""
+    """Make the folder a git repository of one commit, and return it."""
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "start")

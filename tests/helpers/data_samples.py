@@ -26,7 +26,7 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "datasets"
 
 
 def picture(number: int, size: int = 6, mode: str = "RGB") -> Image.Image:
-    """An image unlike every other: its pixels are random, seeded by `number`."""
+    """Return an image of random pixels, seeded by `number`."""
     shape = (size, size) if mode == "L" else (size, size, 3)
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, shape, np.uint8))
 
@@ -58,7 +58,7 @@ def pack_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def class_folders(per_class: Mapping[str, int], prefix: str = "", start: int = 0, size: int = 6) -> dict[str, bytes]:
-    """`{prefix}{class}/{n}.png`, all different, in as many as `per_class` says."""
+    """Return files `{prefix}{class}/{n}.png`, all different, as many of each class as `per_class` says."""
     names = [f"{prefix}{name}/{number}.png" for name, count in per_class.items() for number in range(count)]
     return {name: png(start + number, size) for number, name in enumerate(names)}
 
@@ -103,7 +103,7 @@ def run_stages(
     sha256: str | None = None,
     **split: Any,
 ) -> Dataset:
-    """Both stages, in the current folder."""
+    """Run download and split in the current folder."""
     fetch_raw(dataset, None if source is None else str(source), sha256, 1)
     return prepare(
         data_params(name=dataset, image_size=image_size, limit=limit, skip_unreadable=skip_unreadable),
@@ -112,7 +112,7 @@ def run_stages(
 
 
 def check_promises(dataset: Dataset) -> None:
-    """What is promised of every prepared data set."""
+    """Check what is promised of every prepared data set."""
     assert read_dataset() == dataset
     assert not list(PREPARED.glob(".*"))
     everything: list[str] = []

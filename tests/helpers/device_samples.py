@@ -32,7 +32,7 @@ STEPS = 2  # of an epoch; the last batch is smaller
 
 
 def sections(kinds: Any) -> Iterator[Any]:
-    """One of every name that the section may have."""
+    """Return one config of every name that the section may have."""
     for kind in get_args(get_args(kinds)[0]):
         for name in get_args(kind.model_fields["name"].annotation):
             yield kind.model_validate({key: _EXAMPLES.get(key, name) for key in kind.model_fields})
@@ -42,7 +42,7 @@ OPTIMIZERS, LOSSES = list(sections(Optimizer)), list(sections(Loss))
 
 
 def recipe(name: str, count: int = IMAGES, **changes: Any) -> tuple[Classifier, params.Train, LabelledImages]:
-    """Its network, untrained, for ten classes; its training, in small batches and not compiled; and `count` images."""
+    """Return its untrained network for ten classes, its training in small batches, not compiled, and `count` images."""
     chosen = writing.load_recipe(name)
     height, channels = _SHAPES.get(chosen.data.name, (32, 3))
     small = {"batch_size": BATCH_SIZE, "drop_last": False, "epochs": 2, "compile": False, "record_every": 0}
@@ -54,5 +54,5 @@ def recipe(name: str, count: int = IMAGES, **changes: Any) -> tuple[Classifier, 
 
 
 def of_family(name: str, size: int = 224) -> Classifier:
-    """A network of torchvision, untrained."""
+    """Return an untrained network of torchvision."""
     return untrained(name, size, dropout=0.1, normalize="imagenet")

@@ -12,7 +12,7 @@ from src.models.classifier import Classifier, Normalize
 
 
 def linear_classifier() -> Classifier:
-    """Logits are W·x + b of digits: W (10, 64) is the mean digit of each class, and some chance. Often right."""
+    """Return a classifier of digits that is often right: W·x + b, where W (10, 64) is each class's mean, with noise."""
     images, labels = digits(0, 1000)
     layer = nn.Linear(64, 10)
     means = np.stack([images[labels == label].reshape(-1, 64).mean(axis=0) / 255 for label in range(10)])
@@ -23,6 +23,6 @@ def linear_classifier() -> Classifier:
 
 
 def section(tta: str = "none", tta_shift: int = 1, **robustness: Any) -> params.Evaluate:
-    """The `evaluate` section with every disturbance off but those given."""
+    """Return the config `evaluate`, with only the given corruptions."""
     off: dict[str, Any] = {"images": None, "shifts": 0, "noise": [], "salt_pepper": [], "fgsm": []}
     return params.Evaluate.model_validate({"tta": tta, "tta_shift": tta_shift, "robustness": off | robustness})

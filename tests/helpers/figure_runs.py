@@ -88,8 +88,8 @@ def run(
     shown: int = 40,
     recorded: bool = True,
 ) -> Run:
-    """A run on `count` random images (H, W, C), a third of them test, whose model is right the more often the higher
-    `strength` is; without `recorded`, tables that may be without rows are."""
+    """Make a run on `count` random images (H, W, C), a third of them test, whose model is right more often with higher
+    `strength`; without `recorded`, tables that may be empty are."""
     rows = slice(None if recorded else 0)
     draw = np.random.default_rng(count)
     images = draw.integers(256, size=(count, *shape), dtype=np.uint8)
@@ -186,5 +186,5 @@ RUNS = list(_RUNS)
 
 @cache
 def made(kind: str) -> Run:
-    """The run of this kind; not to be changed."""
+    """Return the run of this kind, which no test may change."""
     return _RUNS[kind]()

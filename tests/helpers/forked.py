@@ -23,7 +23,7 @@ LIMIT = 120  # seconds of one command
 
 
 def prepare(*modules: str) -> None:
-    """Before the first fork: imports these, the tracking client, what it takes to log a model, and timm."""
+    """Import, before the first fork, these modules, the tracking client, what logs a model, and timm."""
     import torch
 
     from src.tracking.store import quieten
@@ -37,7 +37,7 @@ def prepare(*modules: str) -> None:
 
 
 def run(folder: Path, line: str, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Exit code and output of `python -m <line>` in the folder."""
+    """Return exit code and output of `python -m <line>` in the folder."""
     module, *arguments = line.split()
     with tempfile.TemporaryFile() as output:
         child = os.fork()
@@ -73,7 +73,7 @@ def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], 
 
 
 class Forked:
-    """A process that has imported the stages, and runs them in any folder."""
+    """Run the stages in any folder, in forks of a process that has imported them."""
 
     def __enter__(self) -> Self:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
@@ -91,7 +91,7 @@ class Forked:
         self._process.communicate()
 
     def run(self, folder: Path, line: str, expected: int = 0, **environment: str) -> str:
-        """Output of `python -m <line>` in the folder, which must end with the expected exit code."""
+        """Return the output of `python -m <line>` in the folder, which must end with the expected exit code."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps([str(folder), line, environment]), file=self._process.stdin, flush=True)

@@ -12,14 +12,14 @@ import pytest
 
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[None]:
-    """An empty file system of `size` (`1m`) at the folder `place`. Skips the test where mounting is not allowed."""
+    """Mount an empty file system of `size` (`1m`) at the folder `place`. Skip the test where that is not allowed."""
     with _mounted(place, "-t", "tmpfs", "-o", f"size={size}", "none"):
         yield
 
 
 @contextmanager
 def read_only(place: Path) -> Iterator[None]:
-    """The file or folder `place` as it is, but read-only. Skips the test where mounting is not allowed."""
+    """Make the file or folder `place` read-only. Skip the test where mounting is not allowed."""
     with _mounted(place, "--bind", str(place)):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
         yield
@@ -39,7 +39,7 @@ def _mounted(place: Path, *options: str) -> Iterator[None]:
 
 
 def fill(folder: Path) -> None:
-    """Takes what space is left on the file system of `folder`."""
+    """Fill the space that is left on the file system of `folder`."""
     free = os.statvfs(folder)
     with (folder / "filler").open("wb") as file:
         file.write(bytes(free.f_bavail * free.f_frsize))

@@ -18,7 +18,7 @@ from src.models.file import Calibration, ModelSpec, save
 def make_model(
     image: ImageFormat, classes: list[str], name: str = "mnist_convnet", calibration: Calibration | None = None
 ) -> Classifier:
-    """Writes models/model.safetensors: random weights, statistics of some random images where it has BatchNorm."""
+    """Write models/model.safetensors: random weights, statistics of some random images where it has BatchNorm."""
     torch.manual_seed(0)
     means = [0.4, 0.5, 0.6][: image.channels]
     spec = ModelSpec(
@@ -37,7 +37,7 @@ def make_model(
 
 
 def run_predict(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The exit code, where `main` leaves with one; `UserError` comes out as it is."""
+    """Return the exit code of `main`; a `UserError` comes out as it is."""
     patch.setattr("sys.argv", ["predict", *map(str, arguments)])
     try:
         predict.main()

@@ -17,7 +17,7 @@ EPOCH = re.compile(r"^epoch +(\d+) +train", re.MULTILINE)
 
 
 class Repro:
-    """`dvc repro`, or another command, in a process group of its own, its output in a file."""
+    """Run `dvc repro`, or another command, in its own process group, with its output in a file."""
 
     def __init__(self, clone: Path, *options: str, command: Sequence[str] = ("dvc", "repro")) -> None:
         self.log = clone.parent / "output.txt"
@@ -74,7 +74,7 @@ def group(leader: int) -> list[psutil.Process]:
     return found
 
 
-def epochs_told(output: str) -> list[int]:
+def printed_epochs(output: str) -> list[int]:
     return [int(number) for number in EPOCH.findall(output)]
 
 
