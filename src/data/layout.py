@@ -211,8 +211,11 @@ def _check_folders(parts: list[list[str]]) -> None:
         return
     places: dict[str, set[str]] = {}  # first folders by what they hold that may be a class
     sessions = not all(map(_SESSION.fullmatch, below))
+    common: set[str] = set()  # a folder in every path divides nothing; but neither do parts of a set
+    if not are_parts(below):
+        common = set.intersection(*(set(part[1:-1]) for part in parts))
     for part, name in zip(parts, _classes(inner), strict=True):
-        for folder in {name, *part[1:-1]} - below.keys():
+        for folder in {name, *part[1:-1]} - below.keys() - common:
             if not (sessions and _SESSION.fullmatch(folder)):
                 places.setdefault(folder, set()).add(part[0])
     if shared := sorted(name for name, tops in places.items() if len(tops) > 1):
