@@ -1,6 +1,7 @@
 """Training may compute in bfloat16 or tf32, but reported numbers are those of the saved weights in float32."""
 
 import json
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,6 +131,14 @@ def test_nothing_that_is_measured_uses_tf32(training_in_tf32: Compute) -> None:
     assert len(spy.seen) == 1 + 2 + 4  # plain; flip; plain, noise, gradient and attack
     assert set(spy.seen) == {(False, False)}
     assert tf32() == (True, True), "training goes on in it"
+
+
+def test_the_capability_of_a_cpu_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["avx512_bf16", "amx_tile"]
+    assert set(names) <= torch.cpu.get_capabilities().keys() or platform.machine() != "x86_64"
+    for has, able in (([], "cpu"), (names[:1], "cpu avx512_bf16"), (names, "cpu amx")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: dict.fromkeys(has, True))
+        assert device.capability(CPU.device) == able
 
 
 def test_the_wanted_gpu_is_the_one_that_is_asked_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
