@@ -27,7 +27,7 @@ from src.data.prepared import SPLITS
 from src.evaluation import tables
 from src.params import load
 from src.search.messages import Task
-from src.search.workers import Workers
+from src.search.worker_pool import WorkerPool
 from src.stats.intervals import mean_interval
 from src.tracking import identity
 
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"recipe {key}: {len(known)} seeds known, {arguments.runs} more")
     new = islice((seed for seed in count() if seed not in known), arguments.runs)
     tasks = (Task(seed, recipe.model, recipe.train, seed) for seed in new)
-    with Workers(recipe, SPLITS, accuracies, arguments.workers) as workers:
+    with WorkerPool(recipe, SPLITS, accuracies, arguments.workers) as workers:
         for task, outcome in workers.train(lambda: next(tasks, None)):
             if outcome.reason:
                 raise UserError(f"seed {task.seed}: {outcome.reason}")

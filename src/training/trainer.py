@@ -8,10 +8,10 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.data.prepared import SplitName, open_split, read_dataset
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
+from src.training.epoch import Epoch
 from src.training.features import features_of, head_classifier
 from src.training.loop import train
-from src.training.results import Epoch
 from src.training.resume import Progress
 
 LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"

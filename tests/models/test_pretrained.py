@@ -13,9 +13,9 @@ from torchvision.models import get_model_weights
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec, load, save
 from src.models.inspection import inspect_network
 from src.models.layers import last_layer
+from src.models.model_file import ModelSpec, load, save
 from src.params.networks import check_timm
 
 LITE = "timm/tf_efficientnet_lite0"

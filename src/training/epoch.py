@@ -1,4 +1,4 @@
-"""The results that training reports after each epoch."""
+"""What training reports after each epoch: its results, and the error rates between its steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
