@@ -1,4 +1,4 @@
-"""What training reports after each epoch: its results, and the error rates between its steps."""
+"""The results of an epoch of training, and the error rates recorded within it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Workers whose process dies, fails or runs out of memory. The trainings are made up."""
+"""A pool of workers whose process dies, fails or runs out of memory. The trainings are made up."""
 
 import os
 from collections.abc import Sequence

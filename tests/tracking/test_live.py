@@ -142,9 +142,8 @@ def test_a_process_is_gone_when_it_is_dead_a_zombie_or_another_one() -> None:
         started = psutil.Process(child.pid).create_time()
         own = {"process": f"{platform.node()} {child.pid} {started:.2f}"}
         assert not process_ended(own)
-        assert process_ended({"process": f"{platform.node()} {child.pid} {started - 3600:.2f}"}), (
-            "its number was given again"
-        )
+        earlier = {"process": f"{platform.node()} {child.pid} {started - 3600:.2f}"}
+        assert process_ended(earlier), "its number was given again"
         store = open_store()
         run = store.client.create_run(store.experiment_id, tags=own).info.run_id
         child.kill()
