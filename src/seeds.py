@@ -73,7 +73,8 @@ def accuracies(trainer: "Trainer", training: "Training") -> dict[str, float | No
     """Return the accuracies of the kept weights; None where a split has no images."""
     from src.training.loop import measure  # torch, in a worker alone
 
-    return {split: measure(training.classifier, trainer.images[split])[1] for split in ("validation", "test")}
+    validation, test = (training.learned, training.validation), (training.classifier, trainer.images["test"])
+    return {"validation": measure(*validation)[1], "test": measure(*test)[1]}
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:

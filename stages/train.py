@@ -52,7 +52,7 @@ def work() -> None:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
             state.follow(training.epochs, run.log_epoch)
 
-            outputs = logits(classifier, images["validation"]).cpu().numpy()
+            outputs = logits(training.learned, training.validation).cpu().numpy()
             labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
             spec = calibrated(training.spec, outputs, labels)
             save(paths.MODEL, classifier, spec)

@@ -59,12 +59,11 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
     from src.models.layers import count_parameters
     from src.models.model_file import content
 
-    validation = trainer.images["validation"]
-    outputs = logits(training.classifier, validation).cpu().numpy()
-    model = content(training.classifier, calibrated(training.spec, outputs, validation.labels.cpu().numpy()))
+    outputs, labels = logits(training.learned, training.validation), training.validation.labels
+    model = content(training.classifier, calibrated(training.spec, outputs.cpu().numpy(), labels.cpu().numpy()))
     found: dict[str, Any] = {"model_md5": hashlib.md5(model).hexdigest()}
     if "parameters" in objectives:
         found["parameters"] = count_parameters(training.classifier)
     if "latency" in objectives:
-        found["latency"] = latency(training.classifier, validation)
+        found["latency"] = latency(training.classifier, trainer.images["validation"])
     return found
