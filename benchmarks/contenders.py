@@ -22,8 +22,8 @@ from torchvision.transforms import v2
 from benchmarks.problems import Problem, spread
 from benchmarks.tutorials import TUTORIALS, Images, train_epoch
 from src.compute.batches import Batches
+from src.compute.cuda_graph import RecordedStep
 from src.compute.device import Compute, prepare
-from src.compute.recorded import Recorded
 from src.compute.threads import cpu_threads
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
@@ -68,7 +68,7 @@ def floor(problem: Problem, section: Train, steps: int) -> Turn:
         learn(classifier.network, images, labels, optimiser, compute)
         return ()
 
-    step = partial(Recorded(compute.device), work) if compute.device.type == "cuda" else work
+    step = partial(RecordedStep(compute.device), work) if compute.device.type == "cuda" else work
 
     def turn() -> float:
         prepare(section, problem.params.model.name)

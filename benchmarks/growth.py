@@ -34,7 +34,7 @@ from src.compute.device import prepare
 from src.core.errors import command
 from src.core.files import digest
 from src.data.prepared import LabelledImages, Shards, open_split, read_dataset
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
 from src.params import writing
 from src.training.loop import train
 

@@ -19,7 +19,7 @@ from src.core.errors import UserError
 from src.core.paths import PARAMS
 from src.data.prepared import LabelledImages, open_split, read_dataset
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
 from src.params import Params, parse, writing
 
 CACHE = Path(".cache/benchmarks")

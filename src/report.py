@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import UserError, command
+from src.review.changed_images import write_sheet
 from src.review.commits import newest_run
 from src.review.gate import policy
 from src.review.gather import review
 from src.review.render import annotations, as_html, as_markdown, refused, title
 from src.review.revision import at, merge_base, working_tree
-from src.review.sheet import write_sheet
 
 
 def main() -> None:

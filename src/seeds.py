@@ -27,7 +27,7 @@ from src.data.prepared import SPLITS
 from src.evaluation import tables
 from src.params import load
 from src.search.messages import Task
-from src.search.workers import Workers
+from src.search.worker_pool import WorkerPool
 from src.stats.intervals import mean_interval
 from src.tracking import identity
 
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"recipe {key}: {len(known)} seeds known, {arguments.runs} more")
     new = islice((seed for seed in count() if seed not in known), arguments.runs)
     tasks = (Task(seed, recipe.model, recipe.train, seed) for seed in new)
-    with Workers(recipe, SPLITS, accuracies, arguments.workers) as workers:
+    with WorkerPool(recipe, SPLITS, accuracies, arguments.workers) as workers:
         for task, outcome in workers.train(lambda: next(tasks, None)):
             if outcome.reason:
                 raise UserError(f"seed {task.seed}: {outcome.reason}")
@@ -73,7 +73,8 @@ def accuracies(trainer: "Trainer", training: "Training") -> dict[str, float | No
     """Return the accuracies of the kept weights; None where a split has no images."""
     from src.training.loop import measure  # torch, in a worker alone
 
-    return {split: measure(training.classifier, trainer.images[split])[1] for split in ("validation", "test")}
+    validation, test = (training.learned, training.validation), (training.classifier, trainer.images["test"])
+    return {"validation": measure(*validation)[1], "test": measure(*test)[1]}
 
 
 def summary(accuracies: NDArray[np.float64]) -> str:

@@ -28,7 +28,7 @@ import torch
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
 from src.models.classifier import Classifier
-from src.models.file import content
+from src.models.model_file import content
 from src.prediction.model import load
 
 

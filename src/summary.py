@@ -12,9 +12,9 @@ from src.compute import portable
 from src.core.addresses import without_credentials
 from src.core.documents import read_object
 from src.core.errors import UserError, command
-from src.core.git import read_source
+from src.core.git import read_code_state
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, TRAINING, main_root
-from src.evaluation import measured
+from src.evaluation import metric_files
 from src.tracking.store import database
 
 _NAMED = 3  # changed numbers that are named; the others are counted
@@ -30,7 +30,7 @@ def main() -> None:
 
 def _rows() -> Iterator[tuple[str, str]]:
     """Yield labels and texts. What imports slow packages comes last."""
-    yield "test accuracy", measured.accuracy_sentence(measured.read())
+    yield "test accuracy", metric_files.accuracy_sentence(metric_files.read())
     yield "validation accuracy", _validation(read_object(TRAINING))
     yield "computed on", _computed()
     for line in _changes():
@@ -57,12 +57,12 @@ def _computed() -> str:
 
 def _changes() -> Iterator[str]:
     """Yield how the numbers differ from the committed ones, and why; nothing without git or a commit."""
-    source = read_source()
-    if source.commit == "none":
+    code = read_code_state()
+    if code.commit == "none":
         return
     from src.review.revision import Revision, working_tree  # which imports pandas
 
-    before, now = Revision("the commit", source.commit, tolerant=True), working_tree()
+    before, now = Revision("the commit", code.commit, tolerant=True), working_tree()
     lines = _differences(before.numbers, now.numbers)
     for path, reason in before.damaged.items():
         yield f"the committed {path} {reason}: commit the present one"
@@ -74,7 +74,7 @@ def _changes() -> Iterator[str]:
     yield ", ".join(lines[:_NAMED]) + (f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else "")
     inputs = {
         "params.yaml": before.params != now.params,
-        "code": source.modified == "true",
+        "code": code.modified == "true",
         "data": before.output(DATASET).get("md5") != now.output(DATASET).get("md5"),
     }
     if any(inputs.values()):

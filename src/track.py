@@ -19,7 +19,7 @@ from src.core.paths import ENVIRONMENT, MODEL
 from src.core.pool import processor_name
 from src.tracking.history import describe, differences, states
 from src.tracking.lineage import lines, trace
-from src.tracking.rebuild import rebuild, source
+from src.tracking.rebuild import rebuild, rebuild_source
 from src.tracking.record import short
 from src.tracking.runs import dead_runs, existing_store, find_runs
 
@@ -96,7 +96,7 @@ def _sync() -> None:
 
 def _rebuild(name: str) -> bool:
     """Print how the model that is made again differs; tell if it is the same, or differs by luck alone."""
-    wanted = source(trace(name))
+    wanted = rebuild_source(trace(name))
     origin = f" with what the run {wanted.run_id} stored" if wanted.run_id else ""
     print(f"rebuilding {describe(wanted.commit)}{origin}", flush=True)
     found = rebuild(wanted)

@@ -61,10 +61,10 @@ def main() -> None:
         raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
     from src.search import session
     from src.search.objectives import measure
-    from src.search.workers import Workers
+    from src.search.worker_pool import WorkerPool
 
     measured = functools.partial(measure, params.tune.objectives)
-    with Workers(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:
+    with WorkerPool(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:
         session.find(params, arguments.storage, workers)
 
 

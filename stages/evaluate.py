@@ -12,14 +12,14 @@ from src.compute.forward import logits
 from src.core import paths
 from src.core.files import write_arrays
 from src.data.prepared import open_split, read_copies, read_dataset, read_groups, read_names
-from src.evaluation import measured, tables
+from src.evaluation import metric_files, tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure, unseen_accuracy
 from src.evaluation.predictions import kept, predictions
 from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
 from src.evaluation.tta import tta_metrics
-from src.models.file import load as load_model
+from src.models.model_file import load as load_model
 from src.params import load
 from stages import run
 
@@ -50,10 +50,10 @@ def main() -> None:
         paths.ROBUSTNESS: curves,
     }
     write_arrays(paths.LOGITS, logits=outputs)
-    measured.write(metrics, headline(curves))
+    metric_files.write(metrics, headline(curves))
     for path, content in written.items():
         tables.write(path, content)
-    print(f"test accuracy: {measured.accuracy_sentence(metrics)}")
+    print(f"test accuracy: {metric_files.accuracy_sentence(metrics)}")
 
 
 if __name__ == "__main__":

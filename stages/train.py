@@ -13,12 +13,12 @@ from src.data.prepared import read_names
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated
 from src.evaluation.predictions import kept, predictions
-from src.models.file import save
+from src.models.model_file import save
 from src.params import load
 from src.tracking import cost
 from src.tracking.identity import training_key
 from src.tracking.live import live
-from src.training import augment, record
+from src.training import augment, reports
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
 from src.training.trainer import LESS_MEMORY, Trainer
@@ -40,7 +40,7 @@ def work() -> None:
     training = trainer.start(params.model, params.train, params.seed, progress)
     images, classifier = trainer.images, training.classifier
     with distributed.process_group(trainer.compute.device):
-        environment = record.environment(trainer.compute, cpu_threads(params.train, params.model.name))
+        environment = reports.environment(trainer.compute, cpu_threads(params.train, params.model.name))
         snapshots = Snapshots(classifier.network)
         state = Resumable(training_key(params, environment), progress, snapshots, params.train.save_minutes)
         if distributed.rank() > 0:
@@ -52,14 +52,14 @@ def work() -> None:
             print(f"training {params.model.name} on {len(images['train']):,} images, {trainer.compute}")
             state.follow(training.epochs, run.log_epoch)
 
-            outputs = logits(classifier, images["validation"]).cpu().numpy()
+            outputs = logits(training.learned, training.validation).cpu().numpy()
             labels, names = images["validation"].labels.cpu().numpy(), read_names("validation")
             spec = calibrated(training.spec, outputs, labels)
             save(paths.MODEL, classifier, spec)
             snapshots.save(paths.SNAPSHOTS)
             shown = augment.preview(params.train.augment, images["train"].images[0], PREVIEWS, params.seed)
             write_arrays(paths.AUGMENTATION, images=shown)
-            record.write(progress.epochs, classifier.network, environment)
+            reports.write(progress.epochs, classifier.network, environment)
             table = predictions(outputs, labels, names, trainer.dataset.classes)
             tables.write(paths.VALIDATION_PREDICTIONS, kept(table))
 

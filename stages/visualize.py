@@ -8,7 +8,7 @@ from src.core.addresses import without_credentials
 from src.evaluation import tables
 from src.figures.gallery import draw_all
 from src.figures.page import page
-from src.figures.run import read_run
+from src.figures.pipeline_results import read_pipeline_results
 from src.models.inspection import table
 from src.params import load
 from src.tracking.identity import flatten
@@ -18,7 +18,7 @@ from stages import run
 
 def main() -> None:
     params = load()
-    run = read_run(params.visualize)
+    results = read_pipeline_results(params.visualize)
     configs = {
         "seed": params.seed,
         "data": params.data.model_dump(),
@@ -29,9 +29,9 @@ def main() -> None:
         "visualize": params.visualize.model_dump(),
     }
     settings = {key: without_credentials(value) for key, value in flatten(configs).items()}
-    tables.write(paths.LAYERS, table(run.inspection.layers))
-    drawn = draw_all(run, paths.FIGURES)
-    page(paths.PAGE, run, settings, drawn)
+    tables.write(paths.LAYERS, table(results.inspection.layers))
+    drawn = draw_all(results, paths.FIGURES)
+    page(paths.PAGE, results, settings, drawn)
     print(f"figures: {sum(map(len, drawn.values()))} pictures in {paths.FIGURES}, shown by {paths.PAGE}")
 
     complete_or_warn(fresh="visualize")

@@ -16,7 +16,7 @@ from src.compute.device import prepare
 from src.core.errors import UserError
 from src.data.prepared import Dataset, LabelledImages, SplitName
 from src.data.splitting import Indices
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
 from src.training.features import features_of, head_classifier
 
 FOLDS = 5  # fewer where there are fewer different images

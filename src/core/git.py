@@ -17,7 +17,7 @@ _CODE = ("src", "stages", "dvc.yaml", "pyproject.toml", "requirements.lock")
 _PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 
 
-class Source(NamedTuple):
+class CodeState(NamedTuple):
     commit: str  # "none": no git, no commit yet, or a tree that only lies inside somebody else's repository
     difference: str  # a patch from that commit to the code that ran, untracked code files too; "" if none
 
@@ -29,16 +29,16 @@ class Source(NamedTuple):
         return "true" if self.difference else "false"
 
 
-def read_source() -> Source:
+def read_code_state() -> CodeState:
     """Read the state of the working tree; write nothing, not even git's index."""
     # An unpacked archive may lie inside another project's repository: that one does not hold our dvc.yaml.
     head = git("rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not head or not git("ls-tree", "HEAD", "dvc.yaml"):
-        return Source("none", "")
+        return CodeState("none", "")
     untracked = git("ls-files", "--others", "--exclude-standard", "-z", "--", *_CODE).split("\0")
     patches = [git("diff", *_PATCH, "HEAD", "--", *_CODE)]
     patches += [git("diff", *_PATCH, "--no-index", "--", "/dev/null", name) for name in sorted(filter(None, untracked))]
-    return Source(head, "".join(patches))
+    return CodeState(head, "".join(patches))
 
 
 def git(*arguments: str) -> str:

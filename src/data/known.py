@@ -19,7 +19,7 @@ from src.data.layout import Layout
 from src.data.splitting import FREE, TEST
 
 
-class Source(NamedTuple):
+class PublishedSet(NamedTuple):
     classes: tuple[str, ...]
     mirrors: tuple[str, ...]  # best first; each has all files
     files: Mapping[str, str]  # MD5 by name
@@ -37,9 +37,9 @@ shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower swe
 telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """  # the fine labels
 
-SOURCES = {
-    "digits": Source(_DIGITS, (), {"digits.csv.gz": ""}, {}),  # comes with scikit-learn
-    "mnist": Source(
+PUBLISHED_SETS = {
+    "digits": PublishedSet(_DIGITS, (), {"digits.csv.gz": ""}, {}),  # comes with scikit-learn
+    "mnist": PublishedSet(
         _DIGITS,
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         {
@@ -50,7 +50,7 @@ SOURCES = {
         },
         {},
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": PublishedSet(
         ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
         {
@@ -61,7 +61,7 @@ SOURCES = {
         },
         {},
     ),
-    "cifar10": Source(
+    "cifar10": PublishedSet(
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         ("https://www.cs.toronto.edu/~kriz/",),
         {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
@@ -74,7 +74,7 @@ SOURCES = {
             "test_batch": "40351d587109b95175f43aff81a1287e",
         },
     ),
-    "cifar100": Source(
+    "cifar100": PublishedSet(
         tuple(_CIFAR100.split()),
         ("https://www.cs.toronto.edu/~kriz/",),
         {"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
@@ -89,34 +89,34 @@ Images = NDArray[np.uint8]  # (N, H, W, C)
 Labels = NDArray[np.int64]  # (N,)
 
 
-class OwnImages(NamedTuple):
-    """Hold the N images of a data set's own files, those of its test set last."""
+class PublishedImages(NamedTuple):
+    """Hold the N images of a data set's published files, those of its test set last."""
 
     parts: list[Images]  # without a test set one, else two, as (N, H, W, C)
     names: NDArray[Any]  # (N,), of numpy's StringDType
     layout: Layout
 
 
-def own_files(dataset: str) -> list[str]:
-    """Return the names of a data set's own files, unpacked."""
-    source = SOURCES[dataset]
-    return list(source.pickles or (name.removesuffix(".gz") for name in source.files))
+def published_files(dataset: str) -> list[str]:
+    """Return the names of the files in which a data set is published, unpacked."""
+    known = PUBLISHED_SETS[dataset]
+    return list(known.pickles or (name.removesuffix(".gz") for name in known.files))
 
 
-def own_file(dataset: str, name: str) -> str | None:
-    """Return which of `own_files` the file `name` is (its folder does not matter), or None."""
+def published_file(dataset: str, name: str) -> str | None:
+    """Return which of `published_files` the file `name` is (its folder does not matter), or None."""
     base = name.rpartition("/")[2].removesuffix(".gz").replace(".idx", "-idx")  # some unpack to train-images.idx3-ubyte
-    return base if dataset in SOURCES and base in own_files(dataset) else None
+    return base if dataset in PUBLISHED_SETS and base in published_files(dataset) else None
 
 
-def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> OwnImages:
-    """Return all images of a data set, from the contents of its `own_files`, which are taken out of `files`.
+def read_published_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> PublishedImages:
+    """Return all images of a data set, from the contents of its `published_files`, which are taken out of `files`.
 
     Each may unpack to `max_bytes`. Raise `UserError` if one is missing or damaged, or if they do not fit together.
     """
-    if missing := [name for name in own_files(dataset) if name not in files]:
+    if missing := [name for name in published_files(dataset) if name not in files]:
         raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source: fetch the whole data set")
-    contents = ((name, _content(name, files, max_bytes)) for name in own_files(dataset))
+    contents = ((name, _content(name, files, max_bytes)) for name in published_files(dataset))
     if dataset == "digits":  # without a test set of its own
         parts = {"digits": _read_digits(next(contents)[1])}
     elif dataset.startswith("cifar"):
@@ -127,7 +127,7 @@ def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> Own
         arrays = [_read_idx(dataset, name, content) for name, content in contents]  # images, labels; of train, of test
         pairs = [(arrays[at][..., np.newaxis], arrays[at + 1].astype(np.int64)) for at in (0, 2)]
         parts = dict(zip(("train", "test"), pairs, strict=True))
-    classes = SOURCES[dataset].classes
+    classes = PUBLISHED_SETS[dataset].classes
     size = next(iter(parts.values()))[0].shape[1:]
     for split, (images, labels) in parts.items():
         fits = len(images) == len(labels) > 0 and images.shape[1:] == size
@@ -141,7 +141,7 @@ def read_own_files(dataset: str, files: dict[str, bytes], max_bytes: int) -> Own
     names = (f"{split}/{number:0{digits}d}" for split, n in zip(parts, counts, strict=True) for number in range(n))
     labels = np.concatenate([labels for _, labels in parts.values()])
     official = np.repeat([TEST if split == "test" else FREE for split in parts], counts).astype(np.int8)
-    return OwnImages(
+    return PublishedImages(
         parts=[images for images, _ in parts.values()],
         names=np.fromiter(names, np.dtypes.StringDType(), len(labels)),
         layout=Layout(list(classes), labels, official),
@@ -184,7 +184,7 @@ def _read_idx(dataset: str, name: str, data: bytes) -> NDArray[np.uint8]:
 
 
 def _read_cifar(dataset: str, name: str, data: bytes) -> tuple[Images, Labels]:
-    if hashlib.md5(data).hexdigest() != SOURCES[dataset].pickles[name]:
+    if hashlib.md5(data).hexdigest() != PUBLISHED_SETS[dataset].pickles[name]:
         raise UserError(f"{name} is not the published file, and no other pickle is loaded: fetch it again")
     batch = pickle.loads(data, encoding="bytes")  # noqa: S301 (its checksum is the published one)
     pixels = batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -12,10 +12,10 @@ from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
-from src.data.known import SOURCES
+from src.data.known import PUBLISHED_SETS
 from src.data.layout import counted, listed
+from src.data.overview import print_overview
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
-from src.data.report import report
 from src.data.shards import write_split
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
 from src.data.staging import Staged, stage
@@ -37,7 +37,7 @@ def prepare(data: Data, split: Split) -> Dataset:
             print("the table of labels has groups: split.groups is not used")
         equal, near = equal_images(staged.digests), None
         # Known data sets have duplicates that are known.
-        searched = split.near_duplicates == "together" and data.name not in SOURCES
+        searched = split.near_duplicates == "together" and data.name not in PUBLISHED_SETS
         if searched and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
         groups = staged.groups
@@ -51,7 +51,7 @@ def prepare(data: Data, split: Split) -> Dataset:
                 if divided := int((np.bincount(splits[0]) > 1).sum()):
                     print(f"{counted(divided, what)} in more than one of the source's own splits")
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
-    report(record)
+    print_overview(record)
     return record
 
 

@@ -1,4 +1,4 @@
-"""Fill `data/raw`: the data set's own files, or the source that stands in for them, checked before anything is read.
+"""Fill `data/raw`: the published files of a data set, or the source that stands in for them, checked before it is read.
 
 Archives stay archives, and a folder becomes one, or several if it is large: tens of thousands of files would be slow
 for DVC, and a single archive would be stored whole again for every new photo.
@@ -22,7 +22,7 @@ from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, mai
 from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
 from src.data.images import SUFFIXES
-from src.data.known import SOURCES
+from src.data.known import PUBLISHED_SETS
 from src.data.layout import is_generated
 
 _PACK_BYTES = 2**28  # about the most that an archive of a folder's photos holds
@@ -42,22 +42,22 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
             if source is not None or dataset == "image_folder":
                 _copy_source(source, sha256, max_bytes, target)
             else:
-                _copy_own_files(dataset, max_bytes, target)
+                _copy_published_files(dataset, max_bytes, target)
             if RAW.exists():
                 shutil.rmtree(RAW)
             target.rename(RAW)
 
 
-def _copy_own_files(dataset: str, max_bytes: int, target: Path) -> None:
+def _copy_published_files(dataset: str, max_bytes: int, target: Path) -> None:
     """Copy the files of a known data set, which are fetched unless they were before, into the folder `target`."""
     if dataset == "digits":
         # Importing scikit-learn, which carries them, would take 1.5 s.
         digits = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
         shutil.copyfile(str(digits), target / "digits.csv.gz")
         return
-    for name, md5 in SOURCES[dataset].files.items():
+    for name, md5 in PUBLISHED_SETS[dataset].files.items():
         path = downloads() / dataset / name
-        urls = [mirror + name for mirror in SOURCES[dataset].mirrors]
+        urls = [mirror + name for mirror in PUBLISHED_SETS[dataset].mirrors]
         fetch(urls, path, f"md5:{md5}", max_bytes, f"{_PLACE} {shown(path)}, or set data.source")
         shutil.copyfile(path, target / name)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from src.core.errors import UserError
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
-from src.data.known import SOURCES, own_file, own_files, read_own_files
+from src.data.known import PUBLISHED_SETS, published_file, published_files, read_published_files
 from src.data.labels import TABLES, Row, check_others, labelled_layout, read_labels
 from src.data.layout import are_parts, counted, is_generated, listed, read_layout
-from src.data.report import print_left_out
+from src.data.overview import print_left_out
 from src.data.source import source_files
 from src.params import Data
 
@@ -43,7 +43,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
-    own: dict[str, bytes] = {}  # a known data set's own files
+    published: dict[str, bytes] = {}  # the files of a known data set
     tables: dict[str, bytes] = {}  # by name, for what they say of photos can be judged when all of these are known
     labels: dict[str, Row] = {}  # by the path of a photo
     others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
@@ -54,8 +54,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             if row:
                 labels[member.name] = row
             suffix = PurePosixPath(member.name).suffix.lower()
-            if key := own_file(data.name, member.name):
-                own[key] = member.read()
+            if key := published_file(data.name, member.name):
+                published[key] = member.read()
             elif member.name.endswith("/") or is_generated(member.name):
                 others.append(member.name)
             elif suffix in _ARCHIVES or (suffix not in SUFFIXES and re.search(r"\.tar\.\w+$", member.name.lower())):
@@ -94,10 +94,10 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     unused = read_labels(tables, labels)
     others += unused
     print_left_out(others)
-    if own:
+    if published:
         if names:
             raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
-        parts, texts, layout = read_own_files(data.name, own, max_bytes)
+        parts, texts, layout = read_published_files(data.name, published, max_bytes)
         for plain in chain.from_iterable(parts):
             pixels = to_pixels(to_image(plain), fit) if fit else plain
             scratch.write(np.ascontiguousarray(pixels).data)
@@ -107,7 +107,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         shape, channels = pixels.shape, pixels.shape[-1]
     else:
         _check(data, names, unreadable, sizes)
-        classes = SOURCES[data.name].classes if data.name in SOURCES else None
+        classes = PUBLISHED_SETS[data.name].classes if data.name in PUBLISHED_SETS else None
         if labels:
             layout = labelled_layout(names, labels, left_out, classes)
         else:
@@ -139,7 +139,8 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
             "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels or bytes"
         )
     if not names:
-        also = f" and none of its own files ({listed(own_files(data.name))})" if data.name in SOURCES else ""
+        known = data.name in PUBLISHED_SETS
+        also = f" and none of its own files ({listed(published_files(data.name))})" if known else ""
         raise UserError(f"the source holds no images that can be read{also}: put images into one folder for each class")
     if len(sizes) > 1:
         common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in sizes.most_common(5))

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from src.evaluation.outputs import log_probabilities
-from src.models.file import Calibration, ModelSpec
+from src.evaluation.logits import log_probabilities
+from src.models.model_file import Calibration, ModelSpec
 
 COVERAGES = ("0.8", "0.9", "0.95", "0.99")
 COLDEST, HOTTEST = 0.01, 100.0

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
-from src.evaluation.outputs import log_probabilities, ranks
+from src.evaluation.logits import log_probabilities, ranks
 from src.stats.intervals import Floats, bootstrap, wilson
 from src.stats.macro_f1 import balanced_accuracy, class_counts, macro_f1, total
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.evaluation.outputs import log_probabilities, ranks
+from src.evaluation.logits import log_probabilities, ranks
 
 MOST = 200_000  # rows that git keeps, about 15 MB: GitHub refuses files of 100 MB
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
+from src.evaluation.logits import log_probabilities
 from src.evaluation.metrics import ECE_BINS, confidence_bins, measure
-from src.evaluation.outputs import log_probabilities
 
 _MEASURED = ("images", "confidence", "accuracy")
 

@@ -9,7 +9,7 @@ from src.data.prepared import Dataset
 from src.figures.data import duplicates_found
 from src.figures.embed import embed
 from src.figures.gallery import Part
-from src.figures.run import Run
+from src.figures.pipeline_results import PipelineResults
 from src.figures.style import percent
 from src.figures.template import templates
 
@@ -26,12 +26,14 @@ _NAMES = {
 _SHARES = ("accuracy", "f1", "ece")  # what a metric's name ends with that is a share of 1
 
 
-def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part, Sequence[Path]]) -> None:
+def page(
+    path: Path, results: PipelineResults, settings: Mapping[str, str], drawn: Mapping[Part, Sequence[Path]]
+) -> None:
     """Write the page. settings: values of `params.yaml` by dotted key; drawn: files of the pictures by part.
 
     Every value is escaped: class and file names may hold anything.
     """
-    metrics, training = run.metrics, run.training
+    metrics, training = results.metrics, results.training
     rows = {}  # name, value and interval of every metric, by its key
     for key, value in metrics.items():
         if isinstance(value, (int, float)) and not key.endswith(("_ci_low", "_ci_high")):
@@ -54,7 +56,7 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
         headline = percent(validation, 2), "validation accuracy", sure
     else:
         sure = "during the last epoch; there are no test and no validation images"
-        headline = percent(run.history.iloc[-1]["train_accuracy"], 2), "training accuracy", sure
+        headline = percent(results.history.iloc[-1]["train_accuracy"], 2), "training accuracy", sure
     shown = ("unseen_accuracy", "macro_f1", "worst_class_accuracy", "loss", "ece")
     cards += [rows[key] for key in shown if key in rows]
     cards.append(("epoch kept", str(training["best_epoch"]), f"of {training['epochs']}"))
@@ -64,15 +66,15 @@ def page(path: Path, run: Run, settings: Mapping[str, str], drawn: Mapping[Part,
     text = template.render(
         name=settings["data.name"] if settings["data.title"] == "null" else settings["data.title"],
         network=settings["model.name"],
-        classes=len(run.dataset.classes),
-        training_images=run.dataset.splits["train"].count,
+        classes=len(results.dataset.classes),
+        training_images=results.dataset.splits["train"].count,
         headline=headline,
         cards=cards,
         metrics=list(rows.values()),
         parts={part: [embed(file) for file in files] for part, files in drawn.items()},
-        data=list(data_rows(run.dataset)),
+        data=list(data_rows(results.dataset)),
         settings=[(group, list(found)) for group, found in groupby(settings.items(), lambda row: row[0].split(".")[0])],
-        environment=list(run.environment.items()),
+        environment=list(results.environment.items()),
     )
     write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 

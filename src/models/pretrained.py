@@ -33,7 +33,7 @@ def pretrained_network(model: params.Model, image: ImageFormat, classes: int) ->
                 features, pooling = network.get_submodule("features"), network.get_submodule("avgpool")
                 if features(images).shape[2:] == pooling.output_size:
                     network.set_submodule("avgpool", nn.Identity())
-            elif not next(network.parameters()).is_meta:  # which only has shapes: see `src.models.file.Shapes`
+            elif not next(network.parameters()).is_meta:  # which only has shapes: see `src.models.model_file.Shapes`
                 network(images)  # many networks fail only when they compute
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.core.paths import DATASET
 from src.data.prepared import open_split, read_dataset
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
 from src.prediction import onnx_file
 from src.prediction.model import Model
 

@@ -14,9 +14,9 @@ from torch import nn
 from src.compute.device import EVALUATED_IMAGES, set_up
 from src.core.errors import UserError, out_of_memory
 from src.core.paths import MODEL
-from src.models import file
+from src.models import model_file
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
 from src.tracking.runs import logged_model, required_store, run_by_id
 from src.tracking.store import Store, explained
 
@@ -86,7 +86,7 @@ def load(name: str, device: str = "auto") -> Model:
             raise UserError(f"no run {name} holds a model")
         classifier, spec = _from_store(store, f"models:/{model.model_id}")
     else:
-        classifier, spec = file.load(Path(name))
+        classifier, spec = model_file.load(Path(name))
     return Model(spec.probabilities(classifier).to(place).eval(), spec, place)
 
 
@@ -100,6 +100,6 @@ def _from_store(store: Store, uri: str) -> tuple[Classifier, ModelSpec]:
         if not copy.is_file():
             raise UserError(f"{uri} was not logged by this repository, or by another version of it: no {MODEL.name}")
         try:
-            return file.load(copy)
+            return model_file.load(copy)
         except UserError as fault:
             raise UserError(str(fault).replace(str(copy), uri)) from None

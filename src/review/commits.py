@@ -38,7 +38,7 @@ def steps(since: Revision, head: Revision, path: Path) -> dict[str, list[Revisio
     return {recipe: each[-_MOST:] for recipe, each in found.items()}
 
 
-def held(base: Revision, runs: Sequence[Revision], since: Revision, margin: float) -> Iterator[dict[str, Any]]:
+def compare_runs(base: Revision, runs: Sequence[Revision], since: Revision, margin: float) -> Iterator[dict[str, Any]]:
     """Compare the base and each run of its recipe with the base; yield those that have answers to validation images.
 
     A run that has other images than the base is compared with the run before it, and is marked as `previous`.

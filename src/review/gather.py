@@ -12,7 +12,7 @@ from src.params import parse
 from src.params.schema import Report
 from src.review import changes
 from src.review.answers import compare_split
-from src.review.commits import held, newest_run, steps
+from src.review.commits import compare_runs, newest_run, steps
 from src.review.factors import factors
 from src.review.gate import closed, failure
 from src.review.revision import Revision, locks, recorded
@@ -43,7 +43,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
     seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
     ran = steps(since, head, VALIDATION_PREDICTIONS)
     by_recipe = {
-        recipe: list(held(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
+        recipe: list(compare_runs(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
         for recipe, runs in ran.items()
     }
     newest = (runs[-1] for recipe, runs in by_recipe.items() if recipe != head.recipe and runs)

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from src.core.paths import PARAMS
 from src.figures.template import templates
 from src.review import charts
+from src.review.changed_images import draw_sheet, images_are_here, sheet_path
 from src.review.revision import Revision
-from src.review.sheet import drawn, here, sheet_path
 from src.stats.paired import FEW
 
 MARK = "<!-- model report -->"  # by which the comment is found again, to be updated
@@ -46,7 +46,7 @@ def as_html(review: Mapping[str, Any], base: Revision, head: Revision) -> str:
     It shows the images that changed sides if the head has their sheet, or if data/prepared has the head's images.
     """
     path = sheet_path(base, head)
-    sheet = head.read([path]).get(path) or (drawn(review) if here(head) else None)
+    sheet = head.read([path]).get(path) or (draw_sheet(review) if images_are_here(head) else None)
     data = base64.b64encode(sheet or b"").decode()
     text = _markdown(review, charts.svg, f"data:image/webp;base64,{data}" if data else "")
     # Only GitHub knows this kind of warning, and only a comment must be short.

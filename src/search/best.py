@@ -15,8 +15,8 @@ from src.params import Params
 from src.params.writing import changed
 from src.search.confirm import Confirmed, verdict
 from src.search.plan import Plan, search
-from src.search.results import count_states, pareto_front, ranked, result
 from src.search.space import distributions, present
+from src.search.trial_results import count_states, pareto_front, ranked, result
 from src.tracking import identity
 
 

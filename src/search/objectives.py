@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.study import StudyDirection
 
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 if TYPE_CHECKING:
     from src.training.trainer import Trainer, Training
@@ -56,15 +56,14 @@ def measure(objectives: Sequence[str], trainer: "Trainer", training: "Training")
     """Return the MD5 of the file that the stage train would write, and what the objectives need."""
     from src.compute.forward import latency, logits  # import torch, which only workers need
     from src.evaluation.calibration import calibrated
-    from src.models.file import content
     from src.models.layers import count_parameters
+    from src.models.model_file import content
 
-    validation = trainer.images["validation"]
-    outputs = logits(training.classifier, validation).cpu().numpy()
-    model = content(training.classifier, calibrated(training.spec, outputs, validation.labels.cpu().numpy()))
+    outputs, labels = logits(training.learned, training.validation), training.validation.labels
+    model = content(training.classifier, calibrated(training.spec, outputs.cpu().numpy(), labels.cpu().numpy()))
     found: dict[str, Any] = {"model_md5": hashlib.md5(model).hexdigest()}
     if "parameters" in objectives:
         found["parameters"] = count_parameters(training.classifier)
     if "latency" in objectives:
-        found["latency"] = latency(training.classifier, validation)
+        found["latency"] = latency(training.classifier, trainer.images["validation"])
     return found

@@ -13,7 +13,7 @@ from src.figures import embed
 from src.figures.template import templates
 from src.search.confirm import COVERS, Confirmed
 from src.search.plan import Plan
-from src.search.results import count_states, describe, epochs, pareto_front, ranked, result
+from src.search.trial_results import count_states, describe, epochs, pareto_front, ranked, result
 from src.tracking.identity import flatten
 
 _BEST = 10  # trials in the table

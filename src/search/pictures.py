@@ -24,8 +24,8 @@ from src.figures.style import BLUE, FAINT, GREEN, ORANGE, QUIET, VERMILLION, dra
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.objectives import Objective
 from src.search.plan import Plan
-from src.search.results import epochs, pareto_front, result, state
 from src.search.sampling import Space
+from src.search.trial_results import epochs, pareto_front, result, state
 from src.tracking.identity import text
 
 _COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}

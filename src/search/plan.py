@@ -19,7 +19,7 @@ from src.search.space import Values
 from src.tracking import identity
 
 # The code of this folder on which trials depend. The code of training is what `dvc.yaml` lists for the stage train.
-_CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "worker.py")
+_CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "worker_process.py")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.git import read_source
+from src.core.git import read_code_state
 from src.search.plan import Confirmation, Plan
-from src.search.results import result, state
+from src.search.trial_results import result, state
 from src.tracking import identity, record
 from src.tracking.runs import begin, find_runs
 from src.tracking.store import Store, artifacts, explained, open_store, tracking_uri
@@ -84,8 +84,8 @@ class Runs:
 
 def _create(store: Store, search: Plan) -> str:
     """Make the parent run; return its id."""
-    source, params = read_source(), search.params
-    tags = {"tune.study": search.name, "tune.part": "study", **record.source_tags(source), **_SOURCE}
+    code, params = read_code_state(), search.params
+    tags = {"tune.study": search.name, "tune.part": "study", **record.code_tags(code), **_SOURCE}
     name = f"search {search.name}"
     run_id = str(store.client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id)
     settings = identity.flatten(params.model_dump(include={"seed", "data", "split", "model", "train"}))
@@ -93,7 +93,7 @@ def _create(store: Store, search: Plan) -> str:
     asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
     space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
     every = record.short(fixed | asked | space)
-    begin(store, run_id, every, record.dataset_record(settings), record.origin(source))
+    begin(store, run_id, every, record.dataset_record(settings), record.origin(code))
     return run_id
 
 

@@ -15,7 +15,7 @@ from src.core.errors import UserError
 from src.core.files import check_writable, write_json
 from src.evaluation import tables
 from src.params import Params, seconds
-from src.search import confirm, results, space
+from src.search import confirm, space, trial_results
 from src.search.best import best_of
 from src.search.page import write_page
 from src.search.pictures import draw_all
@@ -23,10 +23,10 @@ from src.search.plan import Confirmation, Plan, confirmation, search
 from src.search.runs import Runs
 from src.search.storage import journal, open_storage
 from src.search.trials import Trials
-from src.search.workers import Workers
+from src.search.worker_pool import WorkerPool
 
 
-def find(params: Params, url: str | None, workers: Workers) -> None:
+def find(params: Params, url: str | None, workers: WorkerPool) -> None:
     """Begin or continue the search of `params.tune`, confirm its best settings, and write tables, pictures and page.
 
     url: of the storage; None for the journal.
@@ -50,7 +50,7 @@ def find(params: Params, url: str | None, workers: Workers) -> None:
             if len(found) < plan.count and not stop.asked:
                 print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
             rows: list[confirm.Confirmed] = []
-            present, ranked = space.present(params), results.ranked(found, plan.objectives[0])
+            present, ranked = space.present(params), trial_results.ranked(found, plan.objectives[0])
             best = [trial for trial in ranked if trial.params != present][: tune.confirm.best]
             if best and not stop.asked:
                 stop.late = None  # only the search has a time limit
@@ -105,7 +105,7 @@ class Stop:
         os.write(2, b"\nstopping after the running trials; Ctrl-C again: at once\n")
 
 
-def _train(plan: Plan, trials: Trials, workers: Workers, stop: Stop, runs: Runs) -> list[FrozenTrial]:
+def _train(plan: Plan, trials: Trials, workers: WorkerPool, stop: Stop, runs: Runs) -> list[FrozenTrial]:
     """Train what is left of the plan's trials and return all that are finished."""
     known = trials.finished()
     runs.add(plan, known)
@@ -132,20 +132,21 @@ def _train(plan: Plan, trials: Trials, workers: Workers, stop: Stop, runs: Runs)
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
     """Write how a trial ended, and the best of the finished ones."""
     searching, objectives = not isinstance(plan, Confirmation), plan.objectives
-    ended = results.result(trial)["reason"] or f"{results.state(trial)} after epoch {results.epochs(trial)}"
-    text = f"{'trial' if searching else 'training'} {trial.number:3}  {results.in_words(trial, objectives):>9}  "
-    text += f"{ended:<24}  {results.describe(trial.params)}"
-    if searching and len(objectives) == 1 and (ranked := results.ranked(found, objectives[0])):
-        text += f"  best {results.in_words(ranked[0], objectives)} (trial {ranked[0].number})"
+    reason = trial_results.result(trial)["reason"]
+    ended = reason or f"{trial_results.state(trial)} after epoch {trial_results.epochs(trial)}"
+    text = f"{'trial' if searching else 'training'} {trial.number:3}  {trial_results.in_words(trial, objectives):>9}  "
+    text += f"{ended:<24}  {trial_results.describe(trial.params)}"
+    if searching and len(objectives) == 1 and (ranked := trial_results.ranked(found, objectives[0])):
+        text += f"  best {trial_results.in_words(ranked[0], objectives)} (trial {ranked[0].number})"
     return text
 
 
 def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed]) -> str:
     """Write tables, `best.json`, pictures and page; return the verdict. Raises `UserError` if no trial is complete."""
-    if not results.ranked(found, plan.objectives[0]):
-        reasons = "; ".join(dict.fromkeys(results.result(trial)["reason"] for trial in found))
+    if not trial_results.ranked(found, plan.objectives[0]):
+        reasons = "; ".join(dict.fromkeys(trial_results.result(trial)["reason"] for trial in found))
         raise UserError(f"no trial was finished: {reasons or 'the time was too short'}")
-    tables.write(paths.TRIALS, results.trials_table(found, plan))
+    tables.write(paths.TRIALS, trial_results.trials_table(found, plan))
     tables.write(paths.CONFIRMATION, confirm.table(rows))
     best = best_of(plan, found, rows)
     write_json(paths.BEST, best)

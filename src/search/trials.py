@@ -22,9 +22,9 @@ from src.core.errors import UserError
 from src.search import sampling
 from src.search.messages import Outcome, Task
 from src.search.plan import Plan
-from src.search.results import STATES
 from src.search.storage import BEAT
-from src.training.results import Epoch
+from src.search.trial_results import STATES
+from src.training.epoch import Epoch
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 _ENDS = {name: state for state, name in STATES.items()}

@@ -16,13 +16,13 @@ from src.core.documents import read_object
 from src.core.files import write_json
 from src.core.paths import costs
 from src.core.pool import processor_name
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 
 def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch], latency: float | None) -> None:
     """Write the cost of the model that this process has trained, to two digits.
 
-    environment: as `src.training.record` gives it; latency: in milliseconds. Only the seconds of epochs count, not
+    environment: as `src.training.reports` gives it; latency: in milliseconds. Only the seconds of epochs count, not
     those of computing a frozen network's features, which later trainings find ready. Memory is the peak of tensors on
     a GPU, and elsewhere the peak of this process. The machine is empty where the processor has no name.
     """

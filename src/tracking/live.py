@@ -16,7 +16,7 @@ from typing import Any
 
 from src.core.addresses import without_credentials
 from src.tracking.store import tracking_uri
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
 _START = 20.0  # seconds after the start until which it may answer: importing MLflow may outlast a short training

@@ -26,7 +26,7 @@ from src.tracking.runs import required_store
 from src.tracking.store import artifacts, explained
 
 
-class Source(NamedTuple):
+class RebuildSource(NamedTuple):
     commit: str
     run_id: str | None  # of the run whose params.yaml and code.diff are applied to the commit
     stages: Sequence[str]
@@ -39,7 +39,7 @@ class Rebuilt(NamedTuple):
     answers: Mapping[Path, bytes]  # its tables of predictions for validation and test, by path
 
 
-def source(lineage: Lineage) -> Source:
+def rebuild_source(lineage: Lineage) -> RebuildSource:
     """Return where to begin. Raises `UserError` if neither a commit nor a run says from which code the model came."""
     if lineage.model_md5 is None:
         raise UserError("the run trained no model: there is nothing to rebuild")
@@ -49,14 +49,14 @@ def source(lineage: Lineage) -> Source:
         # A later stage may not have run for this model yet; its results are those of another model.
         own = history.stages_of(locked, lineage.model_md5)
         stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
-        return Source(lineage.commit, None, stages, history.outputs(locked, stages))
+        return RebuildSource(lineage.commit, None, stages, history.outputs(locked, stages))
     if (run := lineage.origin) is not None:
         expected = {paths.MODEL.as_posix(): lineage.model_md5}
-        return Source(run.data.tags[COMMIT], run.info.run_id, ("split", "train"), expected)
+        return RebuildSource(run.data.tags[COMMIT], run.info.run_id, ("split", "train"), expected)
     raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
 
 
-def rebuild(wanted: Source) -> Rebuilt:
+def rebuild(wanted: RebuildSource) -> Rebuilt:
     """Run the stages, even where DVC knows their results. Their output goes to stderr. Raises `UserError`."""
     root = Path.cwd()
     folder = root.parent / f".{root.name}-rebuild-{secrets.token_hex(4)}"

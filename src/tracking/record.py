@@ -14,9 +14,9 @@ from src.core.documents import read_object
 from src.core.dvc import output_digest, read_pipeline, written
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.git import Source, read_source
+from src.core.git import CodeState, read_code_state
 from src.data.prepared import read_dataset
-from src.evaluation import measured
+from src.evaluation import metric_files
 from src.params.writing import load_recipe, names
 from src.tracking import cost, history, identity
 
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
     model_md5: str
     name: str
-    source: Source
+    code_state: CodeState
     params: Mapping[str, str]
     tags: Mapping[str, str]
     metrics: Mapping[str, float]  # of the kept weights
@@ -76,11 +76,11 @@ def read_record(fresh: str = "") -> Record:
     dependencies = {Path(entry["path"]): entry["md5"] for entry in locked["train"]["deps"]}
     code = {path.as_posix(): found for path, found in dependencies.items() if path.parts[0] in ("src", "stages")}
     if all(output_digest(Path(path)) == found for path, found in code.items()):
-        source = read_source()
+        code_state = read_code_state()
     else:  # the code was edited since; it is in the commit that holds the model, if there is one
-        source = Source(next((state.commit for state in history.states(md5) if state.commit), "none"), "")
+        code_state = CodeState(next((state.commit for state in history.states(md5) if state.commit), "none"), "")
     training = read_object(paths.TRAINING) if paths.TRAINING in present else {}
-    tested = measured.read() if paths.METRICS in present and paths.MEASURED not in missing else {}
+    tested = metric_files.read() if paths.METRICS in present and paths.MEASURED not in missing else {}
     environment = read_object(paths.ENVIRONMENT) if paths.ENVIRONMENT in present else {}
     spent = cost.read(md5)
     machine = {"machine": spent["machine"]} if spent.get("machine") else {}
@@ -90,7 +90,7 @@ def read_record(fresh: str = "") -> Record:
         robust = _ROBUSTNESS.fullmatch(key)
         metrics[f"robustness/{robust[1] or robust[2]}" if robust else f"test/{key}"] = value
     if tested.get("images"):
-        note = f"test accuracy {measured.accuracy_sentence(tested)}"
+        note = f"test accuracy {metric_files.accuracy_sentence(tested)}"
     elif training.get("validation_accuracy") is not None:
         note = f"validation accuracy {100 * training['validation_accuracy']:.2f} %"
     else:
@@ -101,7 +101,7 @@ def read_record(fresh: str = "") -> Record:
     return Record(
         model_md5=md5,
         name=run_name(flat, text),
-        source=source,
+        code_state=code_state,
         params=short(flat),
         tags={"model_md5": md5, **machine, **{key: str(value) for key, value in environment.items()}},
         metrics={key: float(value) for key, value in metrics.items() if isinstance(value, int | float)},
@@ -112,7 +112,7 @@ def read_record(fresh: str = "") -> Record:
             for row in rows
         },
         dataset=dataset_record(flat) if paths.DATASET not in missing else None,
-        origin=origin(source) if paths.PARAMS not in missing else {},
+        origin=origin(code_state) if paths.PARAMS not in missing else {},
         files=files,
         digests={
             "model": md5,
@@ -146,19 +146,19 @@ def short(flat: Mapping[str, str]) -> dict[str, str]:
     return {**flat, **long}
 
 
-def origin(source: Source) -> dict[str, bytes]:
+def origin(state: CodeState) -> dict[str, bytes]:
     """Return the contents of params.yaml, dvc.yaml, requirements.lock and code.diff by their names."""
     found = {paths.PARAMS.name: without_credentials(paths.PARAMS.read_text(encoding="utf-8")).encode()}
     found |= {path.name: path.read_bytes() for path in (paths.PIPELINE, paths.REQUIREMENTS) if path.is_file()}
-    if source.difference:
-        found["code.diff"] = source.difference.encode(errors="surrogateescape")
+    if state.difference:
+        found["code.diff"] = state.difference.encode(errors="surrogateescape")
     return found
 
 
-def source_tags(source: Source) -> dict[str, str]:
+def code_tags(state: CodeState) -> dict[str, str]:
     """Return tags with the commit of the code, and whether the code differed from it."""
-    code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[source.modified]
-    commit = {} if source.commit == "none" else {COMMIT: source.commit}
+    code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[state.modified]
+    commit = {} if state.commit == "none" else {COMMIT: state.commit}
     return {"code": code, **commit, "mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
 
 

@@ -127,7 +127,7 @@ def process_tag(pid: int) -> str:
     return f"{platform.node()} {pid} {psutil.Process(pid).create_time():.2f}"
 
 
-def gone(tags: Mapping[str, str]) -> bool:
+def process_ended(tags: Mapping[str, str]) -> bool:
     """Tell if the process that the tag `process` names has ended.
 
     A zombie has ended, and so has a process whose number now belongs to another one. Return False for a process of
@@ -145,7 +145,7 @@ def gone(tags: Mapping[str, str]) -> bool:
 
 def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
     """Return the runs that MLflow shows as RUNNING though their process on this host is gone."""
-    return [run for run in runs if run.info.status == "RUNNING" and gone(run.data.tags)]
+    return [run for run in runs if run.info.status == "RUNNING" and process_ended(run.data.tags)]
 
 
 def close_dead(store: Store) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from src.core.addresses import without_credentials
-from src.core.git import read_source
+from src.core.git import read_code_state
 from src.core.paths import PARAMS
 from src.params import load
 from src.tracking import identity, record
@@ -32,7 +32,7 @@ class _Run:
     """
 
     def __init__(self, session: str, began: int, pid: int) -> None:
-        text, source = PARAMS.read_text(encoding="utf-8"), read_source()
+        text, code = PARAMS.read_text(encoding="utf-8"), read_code_state()
         flat = identity.parameters(text)
         self._store = store = open_store(load().data.display_name)
         found = find_runs(store, f"tags.{SESSION} = '{session}'")
@@ -41,11 +41,11 @@ class _Run:
                 self._id = found[0].info.run_id
                 store.client.update_run(self._id, status="RUNNING")
             else:
-                tags = {**record.source_tags(source), SESSION: session}
+                tags = {**record.code_tags(code), SESSION: session}
                 made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
                 self._id = made.info.run_id
             store.client.set_tag(self._id, PROCESS, process_tag(pid))
-        begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(source))
+        begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(code))
         close_dead(store)
         self._known = logged_epochs(store, self._id)
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

@@ -18,10 +18,10 @@ from src.core.errors import UserError
 from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
-from src.tracking.record import Record, read_record, source_tags
+from src.tracking.record import Record, code_tags, read_record
 from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model
 from src.tracking.store import Store, artifacts, explained, open_store
-from src.training.resume import discard_recorded, finished_session
+from src.training.resume import discard_unneeded_states, finished_session
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -54,11 +54,11 @@ def complete(fresh: str = "") -> Completed:
         run = own[0]
     else:
         with explained(store.uri):
-            tags = {**source_tags(record.source), **record.tags}
+            tags = {**code_tags(record.code_state), **record.tags}
             run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
     changed = _complete(store, run, record)
     close_dead(store)
-    discard_recorded()
+    discard_unneeded_states()
     missing = record.missing if changed else ()
     return Completed(run.info.run_id, run.info.run_name, run.info.experiment_id, store.uri, changed, missing)
 
@@ -90,7 +90,7 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
         if model:
             model_id = model.model_id
         else:
-            from src.models.file import load
+            from src.models.model_file import load
             from src.tracking.model import export_model, send_model
 
             with np.load(AUGMENTATION, allow_pickle=False) as shown:

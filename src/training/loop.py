@@ -21,9 +21,9 @@ from src.core.pool import map_ahead
 from src.models.airbench import fit_whitening
 from src.models.classifier import Classifier
 from src.training import augment
+from src.training.epoch import Epoch, Errors
 from src.training.losses import Target
 from src.training.order import Segment, draw_segments, segment_seeds
-from src.training.results import Epoch, Errors
 from src.training.resume import Progress
 from src.training.schedules import lr_factor
 from src.training.step import TrainStep

@@ -71,8 +71,8 @@ def optimizer(
     if config.name in _FUSED:
         settings["fused"] = True
     if config.name in ("adam", "adamw", "asgd") and next(network.parameters()).is_cuda:
-        # A recorded step (`src.compute.recorded`) counts on the device. ASGD's counters lie there anyway, and the host
-        # would wait for each of them at each step.
+        # A recorded step (`src.compute.cuda_graph`) counts on the device. ASGD's counters lie there anyway, and the
+        # host would wait for each of them at each step.
         settings["capturable"] = True
     groups = _groups(network, decay_biases)
     if first_layer_lr < 1:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from src.compute import distributed
 from src.core.files import replacing, write_text
 from src.core.paths import LOCK, states
-from src.training.results import Epoch, Errors
+from src.training.epoch import Epoch, Errors
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
@@ -146,7 +146,7 @@ class Resumable:
             print("the same training runs in another process: waiting for its end", file=sys.stderr, flush=True)
             lock.acquire()
         try:
-            discard_recorded()
+            discard_unneeded_states()
             self.restore(self._file.read_bytes() if self._file.is_file() else None)
             unfinished = self._progress.unfinished
             if unfinished.segments:
@@ -219,7 +219,7 @@ def finished_session(model_md5: str) -> str | None:
     return None
 
 
-def discard_recorded() -> None:
+def discard_unneeded_states() -> None:
     """Remove the states whose model `dvc.lock` holds, and those that nobody resumed for long."""
     recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     for folder in states().glob("*/"):

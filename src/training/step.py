@@ -12,8 +12,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src import params
 from src.compute import distributed
+from src.compute.cuda_graph import RecordedStep
 from src.compute.device import Compute
-from src.compute.recorded import Recorded
 from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.models.layers import is_frozen, last_layer
@@ -87,9 +87,9 @@ class TrainStep:
             self.forward = forward
         # Not where processes exchange gradients, nor in float16, where the host looks at the gradients of each step.
         alone = distributed.world_size() == 1 and compute.autocast is not torch.float16
-        self.recorded: Recorded | None = None
+        self.recorded: RecordedStep | None = None
         if compute.device.type == "cuda" and alone and config.cuda_graph and config.optimizer.name in RECORDABLE:
-            self.recorded = Recorded(compute.device)
+            self.recorded = RecordedStep(compute.device)
             place_rates(self.optimiser, compute.device)
         self.lr = 0.0
 

@@ -8,20 +8,26 @@ from src.compute import device
 from src.compute.batches import Batches
 from src.data.prepared import SplitName, open_split, read_dataset
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
+from src.training.epoch import Epoch
 from src.training.features import features_of, head_classifier
 from src.training.loop import train
-from src.training.results import Epoch
 from src.training.resume import Progress
 
 LESS_MEMORY = "reduce train.batch_size, raise train.accumulate or reduce data.image_size"
 
 
 class Training(NamedTuple):
-    """Hold a network and the generator that trains it by epochs; at its end the network has the kept weights."""
+    """Hold a network and the generator that trains it by epochs; at its end the network has the kept weights.
+
+    learned, validation: the network and the validation images; or its last layer, if that learns alone, and what it
+    takes for them, their features.
+    """
 
     spec: ModelSpec
     classifier: Classifier
+    learned: Classifier
+    validation: Batches
     epochs: Iterator[Epoch]
 
 
@@ -55,4 +61,4 @@ class Trainer:
                 learned = last
                 images = {name: features_of(frozen, images[name], self.dataset, name) for name in splits}
         epochs = train(learned, images["train"], images["validation"], settings, seed, compute, progress)
-        return Training(spec, classifier, epochs)
+        return Training(spec, classifier, learned, images["validation"], epochs)

@@ -19,7 +19,7 @@ from src.data.prepare import prepare
 from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, read_names
 from src.data.raw import fetch_raw
 from src.models.classifier import Probabilities
-from src.models.file import Calibration
+from src.models.model_file import Calibration
 from src.prediction.photos import find, read
 from src.tracking.model import export_model, send_model
 from src.tracking.store import Store, open_store

@@ -21,17 +21,17 @@ from device_samples import FAMILIES, OPTIMIZERS, RECIPES, of_family, recipe
 from torch import Tensor, nn
 
 from src import params
-from src.compute import device, recorded
+from src.compute import cuda_graph, device
 from src.compute.batches import Batches
+from src.compute.cuda_graph import RecordedStep
 from src.compute.device import Compute
 from src.compute.forward import latency
-from src.compute.recorded import Recorded
 from src.core.errors import out_of_memory
 from src.evaluation.corruptions import gradient_signs
 from src.models.classifier import Classifier
 from src.params import Optimizer, writing
 from src.tracking import cost
-from src.training import record
+from src.training import reports
 from src.training.loop import train
 from src.training.losses import Target
 from src.training.resume import Progress
@@ -94,7 +94,7 @@ def test_a_recorded_step_gives_the_bits_of_one_that_runs(
     name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses, weights = trained(name, **changes)
-    monkeypatch.setattr(recorded, "WARM", 10**9)
+    monkeypatch.setattr(cuda_graph, "WARM", 10**9)
     ran_losses, ran_weights = trained(name, **changes)
     assert losses == ran_losses
     assert torch.equal(weights, ran_weights)
@@ -120,7 +120,7 @@ def test_a_step_of_a_network_of_torchvision_can_be_recorded(name: str) -> None:
         return (loss.detach(),)
 
     images = torch.randint(0, 256, (4, 224, 224, 3), dtype=torch.uint8, device=compute.device)
-    recorded_step = Recorded(compute.device)
+    recorded_step = RecordedStep(compute.device)
     losses = [float(recorded_step(step, images, torch.arange(4, device=compute.device))[0]) for _ in range(6)]
     assert len(set(losses)) == 6, "the weights move"
 
@@ -234,7 +234,7 @@ def test_a_resumed_training_ends_with_the_same_bits(name: str, changes: dict[str
 def test_the_cost_of_a_training_names_the_gpu_and_its_memory(root: Path) -> None:
     classifier, section, data, compute = prepared(MNIST)
     epochs = list(train(classifier, data, data, section, 0, compute))
-    cost.write("md5", record.environment(compute, 1), epochs, latency(classifier, data))
+    cost.write("md5", reports.environment(compute, 1), epochs, latency(classifier, data))
     found = cost.read("md5")
     assert found["machine"] == f"1 × {torch.cuda.get_device_name()}"
     assert all(found[name] > 0 for name in ("training_seconds", "peak_memory_gib", "latency_ms"))

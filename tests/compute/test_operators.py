@@ -22,7 +22,7 @@ from src.compute.batches import Batches
 from src.evaluation.corruptions import gradient_signs
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
-from src.models.file import Shapes
+from src.models.model_file import Shapes
 from src.training import augment
 from src.training.losses import Target
 from src.training.step import TrainStep

@@ -36,7 +36,7 @@ from src.data.prepared import LabelledImages, open_split
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import log_mean_probabilities
 from src.models.classifier import Classifier
-from src.models.file import load
+from src.models.model_file import load
 from src.training.loop import measure
 
 ROUNDED = 2e-6  # of a probability: six decimals in the tables, and the last bits of float32

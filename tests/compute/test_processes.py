@@ -19,8 +19,8 @@ from training_samples import CPU, digits, new_classifier, section, weights
 from src.compute import device, distributed
 from src.compute.batches import Batches
 from src.core.errors import UserError
+from src.training.epoch import Epoch
 from src.training.loop import train
-from src.training.results import Epoch
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep

@@ -13,19 +13,19 @@ import pytest
 from data_samples import idx
 
 from src.core.errors import UserError
-from src.data.known import SOURCES, OwnImages, own_files, read_own_files
+from src.data.known import PUBLISHED_SETS, PublishedImages, published_files, read_published_files
 from src.data.splitting import FREE, TEST
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3072), np.uint8)
 LABELS = [0, 3, 9, 1]
 IMAGES = idx(np.zeros((3, 4, 4), np.uint8))
 OF_IMAGES = idx(np.arange(3, dtype=np.uint8))
-MNIST = dict(zip(own_files("mnist"), (IMAGES, OF_IMAGES, IMAGES, OF_IMAGES), strict=True))
+MNIST = dict(zip(published_files("mnist"), (IMAGES, OF_IMAGES, IMAGES, OF_IMAGES), strict=True))
 
 
-def mnist(name: str = "", data: bytes = b"", max_bytes: int = 10**6) -> OwnImages:
+def mnist(name: str = "", data: bytes = b"", max_bytes: int = 10**6) -> PublishedImages:
     """Read files of three images for training and three as test, one of them with other contents."""
-    return read_own_files("mnist", MNIST | ({f"{name}-ubyte": data} if name else {}), max_bytes)
+    return read_published_files("mnist", MNIST | ({f"{name}-ubyte": data} if name else {}), max_bytes)
 
 
 def batch(key: bytes) -> bytes:
@@ -41,24 +41,24 @@ def test_the_table_is_torchvisions() -> None:
     from torchvision import datasets
 
     for name, reference in (("mnist", datasets.MNIST), ("fashion_mnist", datasets.FashionMNIST)):
-        assert list(SOURCES[name].mirrors) == reference.mirrors
-        assert list(SOURCES[name].files.items()) == reference.resources
-        assert list(SOURCES[name].classes) == [entry.split(" - ")[0] for entry in reference.classes]
+        assert list(PUBLISHED_SETS[name].mirrors) == reference.mirrors
+        assert list(PUBLISHED_SETS[name].files.items()) == reference.resources
+        assert list(PUBLISHED_SETS[name].classes) == [entry.split(" - ")[0] for entry in reference.classes]
     for name, cifar_reference in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
-        ((file, md5),) = SOURCES[name].files.items()
+        ((file, md5),) = PUBLISHED_SETS[name].files.items()
         assert (file, md5) == (cifar_reference.filename, cifar_reference.tgz_md5)
-        assert [mirror + file for mirror in SOURCES[name].mirrors] == [cifar_reference.url]
-        assert SOURCES[name].pickles == dict((*cifar_reference.train_list, *cifar_reference.test_list))
-    assert [len(SOURCES[name].classes) for name in ("cifar10", "cifar100")] == [10, 100]
-    assert sorted(SOURCES["cifar100"].classes) == list(SOURCES["cifar100"].classes)
+        assert [mirror + file for mirror in PUBLISHED_SETS[name].mirrors] == [cifar_reference.url]
+        assert PUBLISHED_SETS[name].pickles == dict((*cifar_reference.train_list, *cifar_reference.test_list))
+    assert [len(PUBLISHED_SETS[name].classes) for name in ("cifar10", "cifar100")] == [10, 100]
+    assert sorted(PUBLISHED_SETS["cifar100"].classes) == list(PUBLISHED_SETS["cifar100"].classes)
 
 
 @pytest.mark.parametrize(("dataset", "key"), [("cifar10", b"labels"), ("cifar100", b"fine_labels")])
 def test_published_batches_are_read(dataset: str, key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours count as the published ones."""
-    known = dict.fromkeys(SOURCES[dataset].pickles, hashlib.md5(batch(key)).hexdigest())
-    monkeypatch.setitem(SOURCES, dataset, SOURCES[dataset]._replace(pickles=known))
-    (train, test), names, layout = read_own_files(dataset, dict.fromkeys(known, batch(key)), 10**6)
+    known = dict.fromkeys(PUBLISHED_SETS[dataset].pickles, hashlib.md5(batch(key)).hexdigest())
+    monkeypatch.setitem(PUBLISHED_SETS, dataset, PUBLISHED_SETS[dataset]._replace(pickles=known))
+    (train, test), names, layout = read_published_files(dataset, dict.fromkeys(known, batch(key)), 10**6)
     assert train.shape == (4 * (len(known) - 1), 32, 32, 3)
     assert test[2, 5, 7].tolist() == PIXELS[2].reshape(3, 32, 32)[:, 5, 7].tolist()
     assert layout.labels.tolist() == LABELS * len(known)
@@ -76,7 +76,7 @@ class Evil:
 def test_no_pickle_of_others_is_loaded(tmp_path: Path) -> None:
     data = pickle.dumps({"data": Evil(tmp_path / "proof")}, 2)
     with pytest.raises(UserError, match=r"^data_batch_1 is not the published file, .*: fetch it again$"):
-        read_own_files("cifar10", dict.fromkeys(own_files("cifar10"), data), 10**6)
+        read_published_files("cifar10", dict.fromkeys(published_files("cifar10"), data), 10**6)
     assert not (tmp_path / "proof").exists()
     pickle.loads(data)  # it would have run
     assert (tmp_path / "proof").exists()
@@ -120,4 +120,4 @@ def test_files_must_be_complete_and_agree() -> None:
         with pytest.raises(UserError, match="data set mnist: images and labels of the test files do not fit together"):
             mnist(name, data)
     with pytest.raises(UserError, match="t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte missing"):
-        read_own_files("mnist", dict(list(MNIST.items())[:2]), 10**6)
+        read_published_files("mnist", dict(list(MNIST.items())[:2]), 10**6)

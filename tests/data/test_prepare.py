@@ -24,7 +24,7 @@ from PIL import Image
 
 from src.core.errors import UserError
 from src.data.archives import members
-from src.data.known import SOURCES
+from src.data.known import PUBLISHED_SETS
 from src.data.layout import read_layout
 from src.data.prepared import SPLITS, open_split, read_copies, read_groups, read_names
 
@@ -142,7 +142,7 @@ def test_memory_that_does_not_suffice_is_no_unreadable_photo(monkeypatch: pytest
 
 
 def test_known_data_sets_are_not_searched_for_nearly_equal_images() -> None:
-    classes = dict.fromkeys(SOURCES["cifar10"].classes, 5)
+    classes = dict.fromkeys(PUBLISHED_SETS["cifar10"].classes, 5)
     source = pack_tar(Path("x.tar"), class_folders(classes, size=32))
     assert run_stages(source, "cifar10").duplicates.near is None
     assert run_stages(source).duplicates.near is not None
@@ -321,7 +321,7 @@ def test_real_photos() -> None:
 def test_real_cifar10_is_read_to_its_end() -> None:
     """All names, not all pixels: decoding 60,000 images takes 15 s."""
     layout = read_layout(
-        [member.name for member in members(real("cifar10.tar.xz"), 2**30, "x")], SOURCES["cifar10"].classes
+        [member.name for member in members(real("cifar10.tar.xz"), 2**30, "x")], PUBLISHED_SETS["cifar10"].classes
     )
     assert np.bincount(layout.labels).tolist() == [6000] * 10
     assert np.bincount(layout.official).tolist() == [50_000, 0, 10_000]

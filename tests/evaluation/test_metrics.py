@@ -13,8 +13,8 @@ from sklearn import metrics as sklearn
 from src.core.errors import UserError
 from src.evaluation import tables
 from src.evaluation.classes import confusion, per_class, per_group
+from src.evaluation.logits import ranks
 from src.evaluation.metrics import measure, unseen_accuracy
-from src.evaluation.outputs import ranks
 from src.evaluation.predictions import kept, predictions
 from src.stats.intervals import bootstrap, wilson
 

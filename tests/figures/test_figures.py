@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import figure_runs
+import figure_results
 import numpy as np
 import pandas
 import pytest
@@ -21,7 +21,7 @@ from src.figures.data import samples as draw_samples
 from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
 from src.figures.mistakes import confident_mistakes, sample_predictions
-from src.figures.run import Run
+from src.figures.pipeline_results import PipelineResults
 
 
 @dataclass
@@ -74,43 +74,43 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", figure_runs.RUNS)
+@pytest.mark.parametrize("kind", figure_results.KINDS)
 def test_words_can_be_read(kind: str, tmp_path: Path, drawn: Drawn) -> None:
     faults = {}
-    for picture in pictures(figure_runs.made(kind)):
+    for picture in pictures(figure_results.made(kind)):
         picture.draw(tmp_path / "picture.png")
         faults[picture.name] = list(drawn.faults())
     assert {name: found for name, found in faults.items() if found} == {}
 
 
 def test_a_run_shows_what_it_recorded(tmp_path: Path) -> None:
-    def names(run: Run) -> set[str]:
-        return {picture.name for picture in pictures(run)}
+    def names(results: PipelineResults) -> set[str]:
+        return {picture.name for picture in pictures(results)}
 
-    everything = names(figure_runs.made("hundred"))
+    everything = names(figure_results.made("hundred"))
     assert len(everything) == 20
-    assert names(figure_runs.made("one each")) == everything - {
+    assert names(figure_results.made("one each")) == everything - {
         "error_by_step", "reliability", "robustness"
     }  # fmt: skip
-    assert everything - names(figure_runs.made("no test")) == {
+    assert everything - names(figure_results.made("no test")) == {
         "confusion_matrix", "confusions", "mistakes", "nearly_equal", "per_class_accuracy",
         "predictions", "reliability", "robustness", "second_kernels",
     }  # fmt: skip
-    perfect = figure_runs.made("perfect")
+    perfect = figure_results.made("perfect")
     assert everything - names(perfect) == {"confusions", "mistakes"}
     snapshots = {name: values[:1].repeat(2, axis=0) for name, values in perfect.snapshots.items()}
     frozen = replace(perfect, snapshots=snapshots, augmented=perfect.augmented[:1].repeat(24, axis=0))
     assert names(perfect) - names(frozen) == {"augmentation", "kernels_by_epoch"}
     (tmp_path / "robustness.png").touch()
-    drawn = draw_all(figure_runs.made("one each"), tmp_path)
+    drawn = draw_all(figure_results.made("one each"), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in chain(*drawn.values())}
 
 
 def test_samples_show_every_class(tmp_path: Path, drawn: Drawn) -> None:
-    run = figure_runs.made("hopeless")
-    (samples,) = (picture for picture in pictures(run) if picture.name == "samples")
+    results = figure_results.made("hopeless")
+    (samples,) = (picture for picture in pictures(results) if picture.name == "samples")
     samples.draw(tmp_path / "picture.png")
-    assert set(run.dataset.classes) <= {words for words, _ in drawn.words}
+    assert set(results.dataset.classes) <= {words for words, _ in drawn.words}
     many = np.arange(120)
     draw_samples(tmp_path / "picture.png", np.zeros((120, 4, 4, 1), np.uint8), many, [str(label) for label in many], 40)
     assert "100 of the 120 classes" in drawn.text()

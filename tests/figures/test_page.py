@@ -7,13 +7,13 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
-import figure_runs
+import figure_results
 import pytest
 from PIL import Image
 
 from src.figures.gallery import draw_all
 from src.figures.page import page
-from src.figures.run import Run
+from src.figures.pipeline_results import PipelineResults
 
 pytestmark = pytest.mark.slow
 
@@ -45,17 +45,17 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def written(run: Run, folder: Path) -> tuple[str, list[Path]]:
-    drawn = draw_all(run, folder / "figures")
-    page(folder / "index.html", run, SETTINGS, drawn)
+def written(results: PipelineResults, folder: Path) -> tuple[str, list[Path]]:
+    drawn = draw_all(results, folder / "figures")
+    page(folder / "index.html", results, SETTINGS, drawn)
     return (folder / "index.html").read_text(encoding="utf-8"), [*chain(*drawn.values())]
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Path]]:
     """The page of a run whose classes have odd names, and its pictures."""
-    run = figure_runs.run("mnist_convnet", figure_runs.LONG[:10], (16, 16, 3), 90)
-    return written(run, tmp_path_factory.mktemp("page"))
+    results = figure_results.make("mnist_convnet", figure_results.LONG[:10], (16, 16, 3), 90)
+    return written(results, tmp_path_factory.mktemp("page"))
 
 
 def test_it_holds_every_picture_without_title_and_caption(hostile: tuple[str, list[Path]]) -> None:
@@ -114,11 +114,11 @@ def test_numbers_settings_data_and_environment_are_said(hostile: tuple[str, list
 
 
 def test_what_was_not_recorded_is_not_spoken_of(tmp_path: Path) -> None:
-    text, _ = written(figure_runs.made("no test"), tmp_path)
+    text, _ = written(figure_results.made("no test"), tmp_path)
     words = Elements(text).text.lower()
     assert "validation accuracy" in words
     for absent in ("confusion", "mistakes", "reliability", "robustness", "macro f1"):
         assert absent not in words
-    run = figure_runs.run("cifar_basic", ["cat", "dog"], (8, 8, 1), 30, test=0, validated=False)
-    page(tmp_path / "index.html", run, SETTINGS, {})
+    results = figure_results.make("cifar_basic", ["cat", "dog"], (8, 8, 1), 30, test=0, validated=False)
+    page(tmp_path / "index.html", results, SETTINGS, {})
     assert "training accuracy" in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ place, and raises where tensors meet that lie on two devices. What needs a drive
 - the lists of types for which optimisers take the operators that serve many weights at once: fake tensors join them.
 - fused optimisers, for which torch has no fake kernels: only the places of their tensors are looked at.
 - `torch.utils.swap_tensors`, by which a module changes how its weights lie in memory: it refuses fake tensors.
-- `src.compute.recorded.Recorded`, which records nothing: the steps run as they are.
+- `src.compute.cuda_graph.RecordedStep`, which records nothing: the steps run as they are.
 - pinned memory, and what the driver says of the device's memory.
 
 Not tried, since they need a driver: CUDA graphs, `torch.compile`, streams, capabilities, NCCL, and the device's own
@@ -132,7 +132,7 @@ def fake_cuda() -> Iterator[FakeCuda]:
         "torch.optim.optimizer._foreach_supported_types": [Tensor, nn.Parameter, FakeTensor],
         "torch.utils._foreach_utils._foreach_supported_types": [Tensor, FakeTensor],
         "torch.utils.swap_tensors": lambda weight, moved: setattr(weight, "data", moved),
-        "src.training.step.Recorded": lambda device: lambda work, *inputs: work(*inputs),
+        "src.training.step.RecordedStep": lambda device: lambda work, *inputs: work(*inputs),
         "torch.Tensor.pin_memory": _pinned,
         "torch.cuda.mem_get_info": lambda device: (2**33, 2**34),
         "torch.cuda.reset_peak_memory_stats": lambda device: None,

@@ -12,7 +12,7 @@ from src import predict
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier
-from src.models.file import Calibration, ModelSpec, save
+from src.models.model_file import Calibration, ModelSpec, save
 
 
 def make_model(

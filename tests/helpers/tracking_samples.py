@@ -12,7 +12,7 @@ from src.core.files import digest, write_json
 from src.core.paths import DATASET
 from src.data.prepared import ImageFormat
 from src.params.writing import recipe
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = recipe("digits")
@@ -79,8 +79,8 @@ def make_results(name: str = "mnist_convnet") -> None:
     from prediction_samples import make_model
 
     from src.core.files import write_arrays
-    from src.evaluation import measured, tables
-    from src.training.record import history
+    from src.evaluation import metric_files, tables
+    from src.training.reports import history
 
     make_model(ImageFormat.model_validate(DATA["image"]), ["zero", "one", "two"], name)
     write_arrays(paths.AUGMENTATION, images=np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8))
@@ -89,7 +89,7 @@ def make_results(name: str = "mnist_convnet") -> None:
     write_json(paths.TRAINING, kept)
     write_json(paths.ENVIRONMENT, {"device": "cpu", "threads": 1})
     ends = {"accuracy_ci_low": 0.5, "accuracy_ci_high": 1.0}
-    measured.write({"images": 3, "accuracy": 0.7, **ends}, {"shift_1_accuracy": 0.6, "robustness_images": 3})
+    metric_files.write({"images": 3, "accuracy": 0.7, **ends}, {"shift_1_accuracy": 0.6, "robustness_images": 3})
     for path in (paths.VALIDATION_PREDICTIONS, paths.FIGURES / "one.png", paths.PAGE):
         path.parent.mkdir(exist_ok=True)
         path.write_text("first\n")

@@ -15,8 +15,8 @@ from src.compute.device import Compute
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
 from src.params.writing import load_recipe
+from src.training.epoch import Epoch
 from src.training.loop import train
-from src.training.results import Epoch
 
 CPU = Compute(torch.device("cpu"), None)
 

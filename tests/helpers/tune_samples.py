@@ -19,7 +19,7 @@ from src.search.plan import Plan
 from src.search.sampling import trial_count
 from src.search.storage import open_storage
 from src.search.trials import Trials
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 DIGITS = load_recipe("digits")
 EPOCHS = 9
@@ -50,7 +50,7 @@ def epochs(task: Task) -> Iterator[Epoch]:
 
 
 class SampleWorkers:
-    """Stand for `Workers`: give results at once, one training after the other."""
+    """Stand for `WorkerPool`: give results at once, one training after the other."""
 
     count = 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.core.errors import UserError
 from src.search.messages import Outcome
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY = 0.1, 0.2, 0.3, 0.4, 0.5
 

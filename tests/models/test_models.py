@@ -17,8 +17,8 @@ from benchmarks.tutorials import TUTORIALS
 from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.build import build
-from src.models.file import ModelSpec, Shapes, load, save
 from src.models.layers import ACTIVATIONS
+from src.models.model_file import ModelSpec, Shapes, load, save
 from src.params import Activation
 from src.params.networks import SMALL
 from src.params.training import Plain

@@ -13,9 +13,9 @@ from torchvision.models import get_model_weights
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
-from src.models.file import ModelSpec, load, save
 from src.models.inspection import inspect_network
 from src.models.layers import last_layer
+from src.models.model_file import ModelSpec, load, save
 from src.params.networks import check_timm
 
 LITE = "timm/tf_efficientnet_lite0"
@@ -36,11 +36,12 @@ def pixels(count: int, side: int = 64, channels: int = 3) -> Tensor:
     [
         (LITE, "backbone"),
         ("timm/swin_tiny_patch4_window7_224", "half"),
+        ("timm/coat_tiny", "backbone"),
         ("swin_t", "half"),
     ],
 )
 def test_a_network_takes_any_images_and_comes_back_from_its_file(name: str, normalize: str, tmp_path: Path) -> None:
-    """Also with tables that are computed when it is built, which its file lacks, and with indices, which it holds."""
+    """Also with tables that are computed when it is built, which its file lacks, with indices, and shared weights."""
     model = model_section(name, normalize=normalize, dropout=0.1)
     spec = ModelSpec(model=model, classes=["a", "b", "c"], image=image_format(64, 64, 1), mean=[0.5], std=[0.2])
     classifier = spec.build(0).eval()

@@ -10,7 +10,7 @@ from torch import nn
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier, Normalize, Probabilities
-from src.models.file import ModelSpec
+from src.models.model_file import ModelSpec
 from src.prediction.explanation import grad_cam, occlusion
 from src.prediction.model import Model, load
 

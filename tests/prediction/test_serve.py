@@ -23,7 +23,7 @@ from serving_samples import COLOUR, post, served, small
 
 from src.core.errors import UserError
 from src.core.paths import MODEL
-from src.models.file import Calibration
+from src.models.model_file import Calibration
 from src.prediction.batching import Batcher
 from src.prediction.explanation import grad_cam, laid_over
 from src.prediction.model import load

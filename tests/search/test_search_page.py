@@ -11,7 +11,7 @@ from tune_samples import plan, searched
 from src.search import best, confirm, page
 from src.search.pictures import draw_all
 from src.search.plan import Plan
-from src.search.results import trials_table
+from src.search.trial_results import trials_table
 
 SPACE = {
     "train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},

@@ -21,8 +21,8 @@ from tune_samples import epoch, epochs, plan, searched, take
 from src.core.errors import UserError
 from src.search import storage
 from src.search.messages import Outcome
-from src.search.results import pareto_front, result
 from src.search.storage import journal, open_storage
+from src.search.trial_results import pareto_front, result
 from src.search.trials import Trials
 
 GRID = {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "train.optimizer.lr": {"choices": [1e-3, 1e-2]}}

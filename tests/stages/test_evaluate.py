@@ -12,8 +12,8 @@ from data_samples import run_stages
 
 from src.compute import device
 from src.core import paths
-from src.evaluation import measured, tables
-from src.models.file import ModelSpec, save
+from src.evaluation import metric_files, tables
+from src.models.model_file import ModelSpec, save
 from src.params import load
 from src.params.writing import recipe
 from stages import evaluate
@@ -60,7 +60,7 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
     metrics = evaluated(("tta: none", "tta: flip_shift"), groups=r"\d(?=\d$)")
     assert {"accuracy", "tta_accuracy"} <= metrics.keys()
     assert len(metrics) < 20, "what dvc metrics diff lists is short"
-    numbers = measured.read()
+    numbers = metric_files.read()
     assert metrics.items() <= numbers.items()
     assert {"tta_loss_ci_low", "shift_3_accuracy", "fgsm_0.005_accuracy"} <= numbers.keys()
     assert numbers["accuracy_ci_low"] < numbers["accuracy"] < numbers["accuracy_ci_high"]
@@ -74,7 +74,7 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
 
 
 def test_without_test_images_the_numbers_say_so(evaluated: Evaluated) -> None:
-    assert evaluated(("tta: none", "tta: flip"), test=0.0) == measured.read() == {"images": 0}
+    assert evaluated(("tta: none", "tta: flip"), test=0.0) == metric_files.read() == {"images": 0}
     for file, header in TABLES.items():
         assert file.read_text(encoding="utf-8") == f"{header}\n"
 

@@ -17,7 +17,7 @@ from forked import Forked
 from ruamel.yaml import YAML
 
 from benchmarks import report
-from src.data.known import SOURCES
+from src.data.known import PUBLISHED_SETS
 from src.params import writing
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def archive(dataset: str, folder: Path) -> Path:
     elif "mnist" in dataset:
         files = mnist_files(120, 80)
     else:
-        each = dict.fromkeys(SOURCES[dataset].classes, 200 // len(SOURCES[dataset].classes))
+        each = dict.fromkeys(PUBLISHED_SETS[dataset].classes, 200 // len(PUBLISHED_SETS[dataset].classes))
         files = class_folders(each, "train/", size=32) | class_folders(each, "test/", start=10**6, size=32)
     return pack_tar(folder / "images.tar", files)
 

@@ -19,7 +19,7 @@ from src.core.files import digest
 from src.review.server import find_run
 from src.tracking import cost
 from src.tracking.live import live
-from src.tracking.runs import close_dead, gone
+from src.tracking.runs import close_dead, process_ended
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
@@ -141,15 +141,16 @@ def test_a_process_is_gone_when_it_is_dead_a_zombie_or_another_one() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = psutil.Process(child.pid).create_time()
         own = {"process": f"{platform.node()} {child.pid} {started:.2f}"}
-        assert not gone(own)
-        assert gone({"process": f"{platform.node()} {child.pid} {started - 3600:.2f}"}), "its number was given again"
+        assert not process_ended(own)
+        earlier = {"process": f"{platform.node()} {child.pid} {started - 3600:.2f}"}
+        assert process_ended(earlier), "its number was given again"
         store = open_store()
         run = store.client.create_run(store.experiment_id, tags=own).info.run_id
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert gone(own), "a zombie"
-    assert gone(own)
-    assert not gone({})
-    assert not gone({"process": f"elsewhere {child.pid} {started:.2f}"}), "nobody can know"
+        assert process_ended(own), "a zombie"
+    assert process_ended(own)
+    assert not process_ended({})
+    assert not process_ended({"process": f"elsewhere {child.pid} {started:.2f}"}), "nobody can know"
     close_dead(store)
     assert store.client.get_run(run).info.status == "KILLED"

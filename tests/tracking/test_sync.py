@@ -15,7 +15,7 @@ from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest, write_json
 from src.models.classifier import Probabilities
-from src.models.file import load
+from src.models.model_file import load
 from src.tracking.live import live
 from src.tracking.store import open_store
 from src.tracking.sync import complete

@@ -16,7 +16,7 @@ from training_samples import CPU, digits, new_classifier, run, section, weights
 from src.compute import device
 from src.compute.batches import Batches
 from src.core.errors import UserError
-from src.training import record
+from src.training import reports
 from src.training.loop import measure
 from src.training.losses import Loss, loss_function
 from src.training.optimizers import optimizer
@@ -271,7 +271,7 @@ def test_records_of_error_rates_change_nothing_but_are_true() -> None:
     epochs = run(recorded, section(batch_size=32, record_every=2), images=160)
     run(unrecorded, section(batch_size=32), images=160)
     assert torch.equal(weights(recorded), weights(unrecorded))
-    table = record.steps(epochs)
+    table = reports.steps(epochs)
     assert table.columns.tolist() == ["step", "epoch", "train_error", "validation_error"]
     assert table["step"].tolist() == [2, 4, 6, 8, 10]
     assert table["epoch"].tolist() == [1, 1, 2, 2, 2]
@@ -279,7 +279,7 @@ def test_records_of_error_rates_change_nothing_but_are_true() -> None:
     # Two batches, two, and the last step of the first epoch is in no record; then one, two and two.
     second = table["train_error"].iloc[2:].to_numpy()
     assert np.average(second, weights=[1, 2, 2]) == pytest.approx(1 - epochs[1].train_accuracy)
-    assert record.steps(run(new_classifier(), section(epochs=1), images=64)).empty
+    assert reports.steps(run(new_classifier(), section(epochs=1), images=64)).empty
 
 
 def test_snapshots_hold_the_first_two_convolutions_by_epoch(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from training_samples import section
 
 from src import params
+from src.compute.forward import logits
 from src.data.prepared import read_dataset
 from src.models.classifier import Classifier
+from src.search.objectives import measure
 from src.training import features
 from src.training.loop import train
 from src.training.trainer import Trainer, Training
@@ -40,9 +42,9 @@ def frozen(name: str = "resnet18", **changes: Any) -> params.Model:
 def from_images(trainer: Trainer, model: params.Model, settings: params.Train) -> Training:
     """Train as `Trainer.start` trains networks that are not frozen."""
     started = trainer.start(model, settings, 0)
-    classifier = started.spec.build(0)
-    images = trainer.images["train"], trainer.images["validation"]
-    return Training(started.spec, classifier, train(classifier, *images, settings, 0, trainer.compute))
+    classifier, validation = started.spec.build(0), trainer.images["validation"]
+    epochs = train(classifier, trainer.images["train"], validation, settings, 0, trainer.compute)
+    return Training(started.spec, classifier, classifier, validation, epochs)
 
 
 def curves(training: Training) -> NDArray[np.float64]:
@@ -57,6 +59,16 @@ def test_learning_from_features_is_learning_from_the_images(trainer: Trainer) ->
     for name, weight in slow.classifier.state_dict().items():
         torch.testing.assert_close(quick.classifier.state_dict()[name], weight)
     assert quick.classifier.state_dict()["network.fc.1.weight"].abs().max() > 0.01, "it has learned"
+
+
+def test_a_trial_takes_no_image_through_the_network_again(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = trainer.start(frozen(), SETTINGS, 0), from_images(trainer, frozen(), SETTINGS)
+    for training in (quick, slow):
+        list(training.epochs)
+    outputs = logits(quick.classifier, trainer.images["validation"])
+    torch.testing.assert_close(logits(quick.learned, quick.validation), outputs)
+    monkeypatch.setattr(quick.classifier.network, "forward", lambda images: pytest.fail("an image is seen again"))
+    assert measure(["accuracy"], trainer, quick).keys() == {"model_md5"}
 
 
 def test_features_are_computed_in_float32_and_without_a_graph(

@@ -15,7 +15,7 @@ from src.compute.batches import Batches
 from src.core.errors import UserError
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
-from src.training import record
+from src.training import reports
 from src.training.augment import Mix
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     histories = [run(first, section()), run(again, section()), run(other, section(), seed=1)]
     assert torch.equal(weights(first), weights(again))
     assert not torch.equal(weights(first), weights(other))
-    assert record.history(histories[0]).equals(record.history(histories[1]))
+    assert reports.history(histories[0]).equals(reports.history(histories[1]))
 
 
 @pytest.mark.parametrize("shards", [[1000], [400, 250, 150, 100, 60, 40]], ids=str)
@@ -109,7 +109,7 @@ def test_without_validation_images_the_last_weights_are_kept() -> None:
     classifier = new_classifier()
     epochs = list(train(classifier, Batches(digits(0, 200), CPU.device), Batches(empty, CPU.device), section(), 0, CPU))
     assert all(epoch.best and epoch.validation_loss is None for epoch in epochs)
-    summary = record.summary(epochs, classifier.network)
+    summary = reports.summary(epochs, classifier.network)
     assert (summary["best_epoch"], summary["validation_accuracy"]) == (2, None)
     assert not {"validation_loss", "validation_accuracy"} & set(epochs[0].metrics())
 

@@ -16,10 +16,10 @@ from src.compute.batches import Batches
 from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
 from src.params import Train
-from src.training import order, record
+from src.training import order, reports
+from src.training.epoch import Epoch
 from src.training.loop import train
-from src.training.results import Epoch
-from src.training.resume import Progress, Resumable, discard_recorded, finished_session
+from src.training.resume import Progress, Resumable, discard_unneeded_states, finished_session
 from src.training.snapshots import Snapshots
 from src.training.step import TrainStep
 
@@ -96,9 +96,9 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bits(
     assert kills >= 3
     assert "going on in epoch 2, after" in capsys.readouterr().out
     assert torch.equal(weights(found), weights(expected))
-    assert record.history(progress.epochs).equals(record.history(whole.epochs))
-    assert record.steps(progress.epochs).equals(record.steps(whole.epochs))
-    assert record.summary(progress.epochs, found.network) == record.summary(whole.epochs, expected.network)
+    assert reports.history(progress.epochs).equals(reports.history(whole.epochs))
+    assert reports.steps(progress.epochs).equals(reports.steps(whole.epochs))
+    assert reports.summary(progress.epochs, found.network) == reports.summary(whole.epochs, expected.network)
     assert again.read_bytes() == snapshots.read_bytes()
 
 
@@ -123,7 +123,7 @@ def test_a_finished_state_goes_once_its_model_is_recorded() -> None:
     assert finished_session("bbbb") == "two"
     assert finished_session("cccc") is None
     LOCK.write_text("md5: aaaa")
-    discard_recorded()
+    discard_unneeded_states()
     assert [path.name for path in states().glob("*/")] == ["two"]
     state = resumable("two")
     with state.alone():

@@ -14,13 +14,13 @@ from src.core import paths
 from src.core.documents import read_object
 from src.core.errors import UserError
 from src.data.prepared import Dataset, LabelledImages, open_split, read_dataset
-from src.evaluation import measured, tables
-from src.models.file import load
+from src.evaluation import metric_files, tables
 from src.models.inspection import Inspection, inspect_network
+from src.models.model_file import load
 
 
 @dataclass(frozen=True)
-class Run:
+class PipelineResults:
     """Hold one pass of the pipeline. Tables are those of `reports/`; one without rows has nothing to show."""
 
     options: params.Visualize
@@ -42,7 +42,7 @@ class Run:
     augmented: NDArray[np.uint8]  # (24, H, W, C), the first as it is
 
 
-def read_run(options: params.Visualize) -> Run:
+def read_pipeline_results(options: params.Visualize) -> PipelineResults:
     """Read the results of all stages, and inspect the network on the chosen image.
 
     Raises `UserError` where data or model are damaged, do not fit each other, or have no such image.
@@ -61,14 +61,14 @@ def read_run(options: params.Visualize) -> Run:
         np.load(paths.AUGMENTATION, allow_pickle=False) as shown,
     ):
         snapshots, augmented = dict(kernels), shown["images"]
-    return Run(
+    return PipelineResults(
         options=options,
         dataset=dataset,
         train=train,
         test=test,
         inspection=inspect_network(classifier, images[options.image], options.shift, options.layer),
         training=read_object(paths.TRAINING),
-        metrics=measured.read(),
+        metrics=metric_files.read(),
         environment=read_object(paths.ENVIRONMENT),
         history=tables.read(paths.HISTORY),
         steps=tables.read(paths.STEPS),

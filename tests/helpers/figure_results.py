@@ -1,4 +1,4 @@
-"""Runs that never happened, for the pictures and the page: easy, hard and odd ones."""
+"""Results of pipelines that never ran, for the pictures and the page: easy, hard and odd ones."""
 
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +14,7 @@ from src.data.prepared import Dataset, Duplicates, DuplicateSets, Example, Image
 from src.evaluation.classes import confusion, per_class
 from src.evaluation.predictions import predictions
 from src.evaluation.reliability import reliability
-from src.figures.run import Run
+from src.figures.pipeline_results import PipelineResults
 from src.models.build import build
 from src.models.inspection import inspect_network
 from src.stats.intervals import wilson
@@ -75,7 +75,7 @@ def robustness(images: int) -> pandas.DataFrame:
     return table
 
 
-def run(
+def make(
     network: str,
     classes: list[str],
     shape: tuple[int, int, int],
@@ -87,9 +87,11 @@ def run(
     validated: bool = True,
     shown: int = 40,
     recorded: bool = True,
-) -> Run:
-    """Make a run on `count` random images (H, W, C), a third of them test, whose model is right more often with higher
-    `strength`; without `recorded`, tables that may be empty are."""
+) -> PipelineResults:
+    """Make the results of a pipeline on `count` random images (H, W, C), a third of them test.
+
+    Its model is right more often with higher `strength`; without `recorded`, tables that may be empty are.
+    """
     rows = slice(None if recorded else 0)
     draw = np.random.default_rng(count)
     images = draw.integers(256, size=(count, *shape), dtype=np.uint8)
@@ -109,7 +111,7 @@ def run(
         name: (growing * kernels + draw.normal(scale=0.02, size=kernels.shape)).astype(np.float32)
         for name, kernels in zip(("first", "second"), inspection.kernels, strict=False)
     }
-    return Run(
+    return PipelineResults(
         options=params.Visualize(samples=shown, mistakes=min(20, shown), image=0, layer=1, shift=2),
         dataset=dataset(classes, image_format(*shape), parts),
         train=LabelledImages(images[test:], labels[test:]),
@@ -170,21 +172,21 @@ def metrics(table: pandas.DataFrame) -> dict[str, Any]:
 
 DIGITS = [str(digit) for digit in range(10)]
 
-_RUNS: dict[str, Callable[[], Run]] = {
-    "digits": lambda: run("cifar_basic", DIGITS, (8, 8, 1), 300),
-    "hundred": lambda: run("densenet121", LONG, (32, 32, 3), 600, epochs=200, shown=100),
-    "one each": lambda: run("cifar_vgg", ["x" * 60, "y" * 60], (32, 20, 3), 12, shown=1, strength=0.0, recorded=False),
-    "perfect": lambda: run(
+_RESULTS: dict[str, Callable[[], PipelineResults]] = {
+    "digits": lambda: make("cifar_basic", DIGITS, (8, 8, 1), 300),
+    "hundred": lambda: make("densenet121", LONG, (32, 32, 3), 600, epochs=200, shown=100),
+    "one each": lambda: make("cifar_vgg", ["x" * 60, "y" * 60], (32, 20, 3), 12, shown=1, strength=0.0, recorded=False),
+    "perfect": lambda: make(
         "mnist_convnet", ["cat", "dog", "emu"], (16, 16, 1), 90, strength=99.0, epochs=3, validated=False
     ),
-    "hopeless": lambda: run("fashion_net", [f"class {label}" for label in range(12)], (16, 16, 1), 90, strength=-99.0),
-    "no test": lambda: run("vit_b_16", ["cat", "dog"], (32, 32, 1), 30, test=0),
-    "large counts": lambda: run("resnet18", ["cat", "dog"], (1, 1, 1), 60_000, test=40_000),
+    "hopeless": lambda: make("fashion_net", [f"class {label}" for label in range(12)], (16, 16, 1), 90, strength=-99.0),
+    "no test": lambda: make("vit_b_16", ["cat", "dog"], (32, 32, 1), 30, test=0),
+    "large counts": lambda: make("resnet18", ["cat", "dog"], (1, 1, 1), 60_000, test=40_000),
 }
-RUNS = list(_RUNS)
+KINDS = list(_RESULTS)
 
 
 @cache
-def made(kind: str) -> Run:
-    """Return the run of this kind, which no test may change."""
-    return _RUNS[kind]()
+def made(kind: str) -> PipelineResults:
+    """Return the results of this kind, which no test may change."""
+    return _RESULTS[kind]()

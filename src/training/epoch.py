@@ -1,4 +1,4 @@
-"""The results that training reports after each epoch."""
+"""The results of an epoch of training, and the error rates recorded within it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

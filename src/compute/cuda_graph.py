@@ -14,7 +14,7 @@ from src.core.errors import UserError, out_of_memory
 WARM = 2  # calls before the recording, which make what it must find, such as the optimiser's state
 
 
-class Recorded:
+class RecordedStep:
     """Call `work` with tensors of always the same shapes: the first `WARM` calls run it, later ones replay one graph.
 
     work: the same function at every call. It computes on the present stream, waits for nothing, and returns tensors.

@@ -13,7 +13,7 @@ from src.core.files import write_json
 from src.core.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.evaluation import tables
 from src.models.layers import bytes_of, count_parameters
-from src.training.results import Epoch, Errors
+from src.training.epoch import Epoch, Errors
 
 
 def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str, str | int]) -> None:

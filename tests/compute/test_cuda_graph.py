@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.compute.recorded import WARM, Recorded
+from src.compute.cuda_graph import WARM, RecordedStep
 from src.core.errors import UserError
 
 
@@ -22,15 +22,15 @@ class Recording(AbstractContextManager[None]):
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedStep:
     for name in ("Stream", "CUDAGraph", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, MagicMock())
     monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: Recording())
-    return Recorded(torch.device("cuda"))
+    return RecordedStep(torch.device("cuda"))
 
 
-def test_python_collects_no_garbage_meanwhile(recorded: Recorded) -> None:
+def test_python_collects_no_garbage_meanwhile(recorded: RecordedStep) -> None:
     """CUDA would end the recording if another training's graph were among it."""
     collecting: list[bool] = []
 
@@ -52,7 +52,7 @@ def test_python_collects_no_garbage_meanwhile(recorded: Recorded) -> None:
         ("CUDA out of memory", RuntimeError, "^CUDA out of memory$"),
     ],
 )
-def test_the_first_cause_is_named(recorded: Recorded, reason: str, kind: type[Exception], message: str) -> None:
+def test_the_first_cause_is_named(recorded: RecordedStep, reason: str, kind: type[Exception], message: str) -> None:
     calls: list[Any] = []
 
     def work(numbers: Tensor) -> tuple[Tensor, ...]:

@@ -113,7 +113,11 @@ def save(path: Path, classifier: Classifier, spec: ModelSpec) -> None:
 
 def content(classifier: Classifier, spec: ModelSpec) -> bytes:
     """Return the bytes of the file of weights and spec. Their MD5 is the model's identity."""
-    weights = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    # Copies, since layers may share weights, and safetensors wants other memory for every name.
+    weights = {
+        name: tensor.cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in classifier.state_dict().items()
+    }
     return serialize(weights, metadata={"spec": json.dumps(spec.model_dump(), ensure_ascii=False)})
 
 

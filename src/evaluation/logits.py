@@ -1,4 +1,4 @@
-"""Log-probabilities and ranks from a network's outputs."""
+"""Turn logits, a network's outputs, into log-probabilities, and scores into ranks."""
 
 import numpy as np
 from numpy.typing import NDArray

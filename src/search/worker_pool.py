@@ -1,6 +1,6 @@
 """Start processes that train, each on a GPU if there are GPUs, and replace those that die.
 
-This process imports no torch. The other end of the pipe is `src.search.worker`.
+This process imports no torch. The other end of the pipe is `src.search.worker_process`.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ from src.core.pool import processors
 from src.data.prepared import SplitName
 from src.params import Params, Train
 from src.search.messages import Outcome, Task
-from src.training.results import Epoch
+from src.training.epoch import Epoch
 
 ATTEMPTS = 5  # of a training whose workers die: it probably kills them
 _LOOK = 1.0  # seconds that `train` waits for a message
@@ -51,7 +51,7 @@ def visible_gpus(train: Train) -> list[str]:
     return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
 
 
-class Workers:
+class WorkerPool:
     """Run trainings in up to `count` processes, which start when there is work and end with the block.
 
     measure: called with trainer and training after the last epoch; returns `Outcome.measured`. count: None for
@@ -176,6 +176,6 @@ def _work(gpu: str | None, bars: bool, *arguments: Any) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     if not bars:
         os.environ["TQDM_DISABLE"] = "1"  # those of several workers would write over each other
-    from src.search.worker import work
+    from src.search.worker_process import work
 
     work(*arguments)

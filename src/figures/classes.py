@@ -1,4 +1,4 @@
-"""Results on the test images: confusion matrix and accuracy by class."""
+"""Results by class on the test images: confusion matrix and accuracy."""
 
 from collections.abc import Sequence
 from pathlib import Path

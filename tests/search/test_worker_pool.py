@@ -1,4 +1,4 @@
-"""Workers whose process dies, fails or runs out of memory. The trainings are made up."""
+"""A pool of workers whose process dies, fails or runs out of memory. The trainings are made up."""
 
 import os
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from tune_samples import DIGITS
 from tune_workers import BUG, FAULT, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
 
 from src.core.errors import UserError
-from src.search import workers
+from src.search import worker_pool
 from src.search.messages import Outcome, Task
-from src.search.workers import ATTEMPTS, Workers
+from src.search.worker_pool import ATTEMPTS, WorkerPool
 
 TASKS = [Task(number, DIGITS.model, DIGITS.train.model_copy(update={"epochs": 3}), number) for number in range(3)]
 
@@ -21,7 +21,7 @@ def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[Task, Outco
         task._replace(model=task.model.model_copy(update={"dropout": dropout}))
         for task, dropout in zip(TASKS, dropouts, strict=False)
     )
-    with Workers(DIGITS, ("train", "validation"), dict, count) as some:
+    with WorkerPool(DIGITS, ("train", "validation"), dict, count) as some:
         return list(some.train(lambda: next(tasks, None)))
 
 
@@ -29,7 +29,7 @@ def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[Task, Outco
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}{os.pathsep}{Path.cwd() / 'tests/helpers'}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workers, "_work", scripted)
+    monkeypatch.setattr(worker_pool, "_work", scripted)
 
 
 def test_a_training_whose_worker_is_killed_is_sent_again(capfd: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +59,7 @@ def test_a_bug_and_what_the_user_can_mend_end_the_search(
 
 
 def test_workers_that_are_killed_at_once_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_work", dies_at_once)
+    monkeypatch.setattr(worker_pool, "_work", dies_at_once)
     with pytest.raises(UserError, match="workers are killed before they can train: use fewer --workers"):
         trained([0.0])
 
@@ -70,7 +70,7 @@ def test_there_is_a_worker_for_each_gpu(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     params = DIGITS.model_copy(update={"train": DIGITS.train.model_copy(update={"deterministic": True})})
-    with Workers(params, ("train",), dict, None, per_gpu) as some:
+    with WorkerPool(params, ("train",), dict, None, per_gpu) as some:
         assert (some.gpus, some.count) == (visible.split(","), count)
         some.widen(50)
         assert some.count == count
@@ -85,7 +85,7 @@ def test_workers_share_the_processors(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     train = DIGITS.train.model_copy(update={"device": device, "threads": threads, "deterministic": True})
-    with Workers(DIGITS.model_copy(update={"train": train}), ("train",), dict, count) as some:
+    with WorkerPool(DIGITS.model_copy(update={"train": train}), ("train",), dict, count) as some:
         assert some._params.train.threads == each
         some.widen(50)
         assert some.count == most

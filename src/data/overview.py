@@ -25,7 +25,7 @@ def print_left_out(names: Sequence[str]) -> None:
         print(f"left out {counted(places.total(), 'file')} {repr(kind)[1:-1]}: {shown}")
 
 
-def report(record: Dataset) -> None:
+def print_overview(record: Dataset) -> None:
     """Print how many images each class has in each split, and which of them are duplicates."""
     image, duplicates = record.image, record.duplicates
     print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
@@ -44,12 +44,12 @@ def report(record: Dataset) -> None:
         print(f"{listed(alike)} differ in case or blanks alone: if they are one class, give them one name")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
-    _report_duplicates(duplicates.equal, "equal images")
+    _print_duplicates(duplicates.equal, "equal images")
     if duplicates.near:
-        _report_duplicates(duplicates.near, "nearly equal images")
+        _print_duplicates(duplicates.near, "nearly equal images")
 
 
-def _report_duplicates(found: DuplicateSets, kind: str) -> None:
+def _print_duplicates(found: DuplicateSets, kind: str) -> None:
     if found.sets:
         images, sets = counted(found.images, "image"), counted(found.sets, "set")
         print(f"{images} in {sets} of {kind}, {found.conflicting:,} of them with different labels")

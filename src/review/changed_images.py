@@ -21,16 +21,16 @@ def sheet_path(base: Revision, head: Revision) -> Path:
     return REPORTS / f"flips-{str(base.model_md5)[:9]}-{str(head.model_md5)[:9]}.webp"
 
 
-def here(revision: Revision) -> bool:
+def images_are_here(revision: Revision) -> bool:
     """Tell if data/prepared holds the images that the revision was validated on."""
     return DATASET.is_file() and digest(DATASET) == revision.output(DATASET).get("md5")
 
 
 def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Path:
     """Write the sheet, and remove those of other models. Raises `UserError` if there is nothing to draw."""
-    if not here(head):
+    if not images_are_here(head):
         raise UserError(f"{DATASET} is not the one that was validated on: run dvc checkout, then again")
-    if not (content := drawn(review)):
+    if not (content := draw_sheet(review)):
         raise UserError("no image of validation changed sides: there is nothing to draw")
     path = sheet_path(base, head)
     for other in REPORTS.glob("flips-*.webp"):
@@ -39,8 +39,8 @@ def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Pa
     return path
 
 
-def drawn(review: Mapping[str, Any]) -> bytes | None:
-    """Return the sheet as WebP, newly wrong images above newly right ones, None if no image changed sides."""
+def draw_sheet(review: Mapping[str, Any]) -> bytes | None:
+    """Draw the sheet as WebP, newly wrong images above newly right ones, None if no image changed sides."""
     found = review["validation"]["comparison"]
     if not found or not (found["broken"] or found["fixed"]):
         return None
