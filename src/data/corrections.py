@@ -40,11 +40,12 @@ def read_corrections() -> Iterator[Correction]:
         return
     try:
         table = read_table(CORRECTIONS.name, CORRECTIONS.read_bytes())
+        records = list(table.records)
     except csv.Error as error:
         raise UserError(f"{CORRECTIONS} is no table that can be read ({error}): repair it") from None
     if missing := [column for column in COLUMNS[:3] if column not in table.columns]:
         raise UserError(f"{CORRECTIONS} has no column {missing[0]}: its first line is {','.join(COLUMNS)}")
-    for line, record in table.records:
+    for line, record in records:
         # As the names of the source: macOS writes é as two characters.
         values = (unicodedata.normalize("NFC", record[column] or "").strip() for column in COLUMNS[:3])
         found = Correction(line, *values)

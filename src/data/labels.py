@@ -12,7 +12,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -42,36 +42,46 @@ class Row(NamedTuple):
 
 class Table(NamedTuple):
     columns: list[str]
-    records: list[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
+    records: Iterator[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
 
 
-def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, Table]:
-    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return the other tables.
+class Unused(NamedTuple):
+    columns: list[str]
+    lines: int  # below the columns
+
+
+def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, Unused]:
+    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return what the other tables have.
 
     Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line, and
     a damaged table called `labels` or `metadata`.
     """
     used: dict[str, int] = {}
     ignored: list[str] = []
-    parsed: dict[str, Table] = {}
+    unused = {name: Unused([], 0) for name in tables}
     split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         called = PurePosixPath(name).stem.lower()
         if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
             continue
         try:
-            parsed[name] = table = read_table(name, content)
+            table = read_table(name, content)
+            columns = {column.strip().lower(): column for column in table.columns}
+            chosen = [
+                next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS
+            ]
+            if chosen[0] is None or chosen[1] is None:
+                # Not kept: HAM10000's have a column for each pixel.
+                unused[name] = Unused(table.columns, sum(1 for _ in table.records))
+                continue
+            records = list(table.records)
         except (TypeError, ValueError, csv.Error) as error:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
-        columns = {column.strip().lower(): column for column in table.columns}
-        chosen = [next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS]
-        if chosen[0] is None or chosen[1] is None:
-            continue
         named: set[str] = set()
         split_of_all = split_in(name) if split_by_name else ""
-        for number, record in table.records:
+        for number, record in records:
             place = f"{name}, line {number}"
             if "\ufffd" in str(record):
                 raise UserError(f"{place} is not UTF-8: save it as such")
@@ -94,24 +104,23 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
         print(f"labels of {listed(sources, 5)}{rest}")
-    return {name: parsed.get(name, Table([], [])) for name in tables if name not in used}
+    return {name: table for name, table in unused.items() if name not in used}
 
 
 def read_table(name: str, content: bytes) -> Table:
-    """Return what CSV or JSON lines hold. What is not UTF-8 or UTF-16 stands as U+FFFD in it.
+    """Return what CSV or JSON lines hold, read record by record. What is not UTF-8 or UTF-16 stands as U+FFFD in it.
 
-    Raise `TypeError`, `ValueError` or `csv.Error` if it is no table.
+    This, or a later record, raises `TypeError`, `ValueError` or `csv.Error` if it is no table.
     """
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # Excel writes marks, and other encodings
     if name.lower().endswith(".jsonl"):
         lines = enumerate(text.split("\n"), 1)
         records = [(number, dict(read_json(line))) for number, line in lines if line.strip()]
-        return Table([*dict.fromkeys(column for _, record in records for column in record)], records)
+        return Table([*dict.fromkeys(column for _, record in records for column in record)], iter(records))
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, None), delimiter=max(",;\t", key=header.count), strict=True)
-    records = [(reader.line_num, record) for record in reader]
-    return Table([*(reader.fieldnames or ())], records)
+    return Table([*(reader.fieldnames or ())], ((reader.line_num, record) for record in reader))
 
 
 def split_in(name: str) -> str:
@@ -188,7 +197,7 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
     return {photo: path for photo, path in found.items() if count[path] == 1}
 
 
-def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: bool) -> None:
+def check_others(tables: Mapping[str, Unused], photos: int, folders_are_classes: bool) -> None:
     """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
 
     Such a table has a line for at least half of them. Where the folders are classes, it also has a column for the
@@ -197,8 +206,8 @@ def check_others(tables: Mapping[str, Table], photos: int, folders_are_classes: 
     for name, table in tables.items():
         columns = {column.strip().lower() for column in table.columns}
         labelled = PurePosixPath(name).stem.lower() == "labels" or not columns.isdisjoint(_COLUMNS[1])
-        if 2 * len(table.records) >= photos and (labelled or not folders_are_classes):
+        if 2 * table.lines >= photos and (labelled or not folders_are_classes):
             raise UserError(
-                f"{name} has {counted(len(table.records), 'line')}, and the columns {listed(table.columns)}: if it has "
+                f"{name} has {counted(table.lines, 'line')}, and the columns {listed(table.columns)}: if it has "
                 "the photos' classes, call the columns file and label; else remove it"
             )

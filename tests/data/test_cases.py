@@ -6,6 +6,7 @@ that report a fault of this kind in another program.
 
 import importlib.util
 import json
+import tracemalloc
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, pictu
 
 from src.core.errors import UserError
 from src.core.paths import IMAGES, PREPARED
+from src.data.labels import read_labels
 from src.data.prepared import SPLITS, Dataset, read_groups, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -401,6 +403,16 @@ def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     assert "labels of 'labels.csv' (20 photos); not used: columns 'width', 'set'\n" in out
     assert "left out 1 file .csv: '.' (1)\n" in out
+
+
+def test_tables_of_pixels_take_little_memory() -> None:
+    """As HAM10000 has: a gigabyte and more, if they were kept."""
+    line = b",".join([b"255"] * 5000) + b"\n"
+    tracemalloc.start()
+    unused = read_labels({"pixels.csv": b",".join(b"p%d" % n for n in range(5000)) + b"\n" + 100 * line}, {})
+    assert tracemalloc.get_traced_memory()[1] < 12 * 100 * len(line)
+    tracemalloc.stop()
+    assert unused["pixels.csv"].lines == 100
 
 
 def test_groups_of_a_table_stay_together() -> None:
