@@ -25,7 +25,7 @@ def reliability(path: Path, calibration: pandas.DataFrame) -> None:
     if scaled:
         title += f", by {percent(errors[1], 1)} after temperature scaling"
     caption = (
-        "Test images are sorted into bins by the model's confidence; a bar's height is the share of a bin that is "
+        "Test images are sorted into bins by the model's confidence; a bar's blue line is the share of a bin that is "
         "right. On the dashed line 80 % sure means right in 80 %; a bar below it is overconfident, above it too "
         "modest, and the hatched part is the difference. Beneath: how many images are in each bin; bars of few images "
         "mean little."
@@ -43,8 +43,9 @@ def panel(part: SubFigure, calibration: pandas.DataFrame, suffix: str, title: st
     left, width = filled["bin_low"].to_numpy(), (filled["bin_high"] - filled["bin_low"]).to_numpy()
     bars, counts = part.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     bars.bar(left, accuracy, width, align="edge", color=BLUE, alpha=0.8, edgecolor="white", label="accuracy")
-    gap = {"align": "edge", "facecolor": "none", "edgecolor": VERMILLION, "hatch": "/////", "linewidth": 0.8}
+    gap = {"align": "edge", "facecolor": "white", "edgecolor": VERMILLION, "hatch": "/////", "linewidth": 0.8}
     bars.bar(left, np.abs(confidence - accuracy), width, np.minimum(confidence, accuracy), label="difference", **gap)
+    bars.hlines(accuracy, left, left + width, color=BLUE, linewidth=2.5)  # above the hatching, too
     bars.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
     bars.set(xlim=(0, 1), ylim=(0, 1.02), title=title, ylabel="accuracy")
     bars.yaxis.set_major_formatter(percent_tick)
