@@ -39,12 +39,12 @@ def main() -> None:
     match arguments.command:
         case "show":
             _show(arguments.name)
-        case "verify" if not _verify():
-            sys.exit(1)
         case "sync":
             _sync()
-        case "rebuild" if not _rebuild(arguments.name):
-            sys.exit(1)
+        case "verify":
+            sys.exit(0 if _verify() else 1)
+        case "rebuild":
+            sys.exit(0 if _rebuild(arguments.name) else 1)
 
 
 def _show(name: str) -> None:

@@ -100,7 +100,8 @@ class Trials:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The reported value is ignored")  # a worker that died reported it
                 running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
-            return running.trial.should_prune()
+            latest = self._storage.get_trial(running.trial._trial_id).last_step
+            return epoch.number == latest and running.trial.should_prune()  # else the dead worker was further
         except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
             return True
 

@@ -98,6 +98,21 @@ def test_a_training_that_is_sent_again_is_recorded_once() -> None:
     assert len(result(trial)["history"]["train_loss"]) == 9
 
 
+def test_a_training_that_is_sent_again_is_not_pruned_before_it_is_where_its_worker_died() -> None:
+    """Though it would be by then, if others have ended meanwhile."""
+    search = plan(6)
+    with open_storage(search.name, None) as opened:
+        trials = Trials(opened, search, shared=False)
+        task, *others = [trials.next() for _ in range(6)]
+        assert task is not None
+        assert not any(trials.stops(task, epoch(number, 0.5)) for number in (1, 2))
+        for other in others:
+            assert other is not None
+            assert not any(trials.stops(other, epoch(number, 0.9)) for number in (1, 2, 3))
+            trials.finish(other.number, Outcome("complete"))
+        assert [trials.stops(task, epoch(number, 0.5)) for number in (1, 2)] == [False, True]
+
+
 def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
     sizes, parts = CategoricalDistribution([32, 36]), CategoricalDistribution([1, 8])
     entries = {"train.batch_size": sizes, "train.accumulate": parts}
