@@ -70,9 +70,9 @@ def optimizer(
         return MuonAnd(hidden, sgd, config.lr, 0.0, norm_first=True, compiled=compiled, **shape)
     if config.name in _FUSED:
         settings["fused"] = True
-    if config.name in ("adam", "adamw", "asgd") and next(network.parameters()).is_cuda:
-        # A recorded step (`src.compute.cuda_graph`) counts on the device. ASGD's counters lie there anyway, and the
-        # host would wait for each of them at each step.
+    if config.name in ("adam", "adamw", "asgd", "nadam") and next(network.parameters()).is_cuda:
+        # A recorded step (`src.compute.cuda_graph`) counts on the device. Some of what ASGD counts lies there anyway,
+        # and of what NAdam counts once it is restored: the host would wait for it at each step.
         settings["capturable"] = True
     groups = _groups(network, decay_biases)
     if first_layer_lr < 1:

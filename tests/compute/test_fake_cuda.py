@@ -63,8 +63,8 @@ def test_nor_does_it_where_images_are_read_ahead() -> None:
     assert waits_of(CIFAR10_VGG, BFLOAT16, resident=False, augment=settings(cutmix=1.0)) == set()
 
 
-@pytest.mark.parametrize("name", ["muon", "muon_sgd", "lbfgs"])
-def test_lbfgs_waits_and_our_own_optimisers_do_not(name: str) -> None:
+@pytest.mark.parametrize("name", ["nadam", "muon", "muon_sgd", "lbfgs"])
+def test_no_optimiser_waits_but_lbfgs(name: str) -> None:
     """lbfgs reads the losses of its line search."""
     (optimizer,) = (section for section in OPTIMIZERS if section.name == name)
     assert bool(waits_of(MNIST, FLOAT32, optimizer=optimizer)) == (name == "lbfgs")
