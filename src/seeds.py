@@ -9,7 +9,6 @@ digests stay as they are; a seed that is there already is not run again.
 
 import argparse
 from itertools import count, islice
-from subprocess import run
 from typing import TYPE_CHECKING
 
 from src.compute import portable
@@ -21,6 +20,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
+from src.core.dvc import run_split
 from src.core.errors import UserError, command
 from src.core.paths import SEEDS
 from src.data.prepared import SPLITS
@@ -46,9 +46,7 @@ def main() -> None:
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}: must be at least 1")
     recipe = load()
-    # The data must be those of the present parameters.
-    if run(["dvc", "repro", "split"], check=False).returncode:
-        raise UserError("dvc repro split failed: repair what it says above")
+    run_split()
     key = identity.recipe_digest(recipe, identity.data_digest())
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     known = set(table[table["recipe"] == key]["seed"])

@@ -12,7 +12,6 @@ Ctrl-C stops after the running trials; a second Ctrl-C stops at once. Results ar
 import argparse
 import functools
 import os
-from subprocess import run
 
 from src.compute import portable
 
@@ -20,6 +19,7 @@ if __name__ == "__main__":
     portable.begin()
 
 from src.core import process
+from src.core.dvc import run_split
 from src.core.errors import UserError, command
 from src.data.prepared import read_dataset
 from src.params import check, load
@@ -55,8 +55,8 @@ def main() -> None:
     from src.search import space
 
     space.distributions(params)  # finds faults before the data are prepared
-    if "DVC_STAGE" not in os.environ and run(["dvc", "repro", "split"], check=False).returncode:
-        raise UserError("dvc repro split failed: mend what it says above")
+    if "DVC_STAGE" not in os.environ:  # else DVC has prepared the data, and is locked
+        run_split()
     if not read_dataset().splits["validation"].count:
         raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
     from src.search import session

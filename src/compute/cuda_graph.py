@@ -17,7 +17,8 @@ WARM = 2  # calls before the recording, which make what it must find, such as th
 class RecordedStep:
     """Call `work` with tensors of always the same shapes: the first `WARM` calls run it, later ones replay one graph.
 
-    work: the same function at every call. It computes on the present stream, waits for nothing, and returns tensors.
+    work: the same function at every call, which is not kept, since with a method of its owner it would be a cycle that
+    only Python's collector of garbage frees. It computes on the present stream, waits for nothing, and returns tensors.
     Everything that it reads beside its arguments must lie at the same place in the device's memory at every call: a
     replay runs the recorded kernels and no Python. It gives the same bits as a run, random numbers included. The next
     call overwrites the returned tensors. Raises `UserError` where the work cannot be recorded.

@@ -1,10 +1,11 @@
-"""Read `dvc.yaml`, `dvc.lock` and `….dvc` files, also as older commits and other branches have them.
+"""Read `dvc.yaml`, `dvc.lock` and `….dvc` files, also as older commits and other branches have them; run `split`.
 
-A damaged one raises `ValueError` with a message of one line.
+A damaged file raises `ValueError` with a message of one line.
 """
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from src.core.documents import keys, read_yaml
+from src.core.errors import UserError
 from src.core.files import digest
 
 _Path = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
@@ -85,3 +87,9 @@ def output_digest(path: Path) -> str | None:
     listed = sorted((file.relative_to(path).as_posix(), digest(file)) for file in files)
     content = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
     return hashlib.md5(content.encode()).hexdigest() + ".dir"
+
+
+def run_split() -> None:
+    """Run `dvc repro split`, after which the prepared data are those of the parameters. Raises `UserError`."""
+    if subprocess.run(["dvc", "repro", "split"], check=False).returncode:
+        raise UserError("dvc repro split failed: repair what it says above")

@@ -44,7 +44,7 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def explained(error: BaseException, less_memory: str = MORE_MEMORY) -> str | None:
+def known_cause(error: BaseException, less_memory: str = MORE_MEMORY) -> str | None:
     """Return cause and remedy if memory ran out or an operator is not deterministic; None for any other error."""
     if "does not have a deterministic implementation" in str(error):
         return f"{str(error).split()[0]} is not deterministic on this device: set train.deterministic to false"
@@ -98,7 +98,7 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         name = error.filename if error.filename2 is None else error.filename2
         _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
     except (MemoryError, RuntimeError) as error:
-        if (line := explained(error, less_memory)) is None:
+        if (line := known_cause(error, less_memory)) is None:
             raise
         _leave(line, 2)
     except process.Ended as ended:

@@ -66,7 +66,7 @@ class Runs:
             return
         with self._writing():
             client = self._store.client
-            client.set_tag(self._parent, "mlflow.note.content", verdict)
+            client.set_tag(self._parent, record.NOTE, verdict)
             if folder is not None:
                 location = client.get_run(self._parent).info.artifact_uri
                 artifacts(self._store, location).log_artifacts(str(folder), folder.name)

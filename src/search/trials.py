@@ -100,8 +100,9 @@ class Trials:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The reported value is ignored")  # a worker that died reported it
                 running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
-            latest = self._storage.get_trial(running.trial._trial_id).last_step
-            return epoch.number == latest and running.trial.should_prune()  # else the dead worker was further
+            # Not before the epoch at which a worker died: the pruner looks at the latest that was reported.
+            pruned = running.trial.should_prune()
+            return pruned and epoch.number == self._storage.get_trial(running.trial._trial_id).last_step
         except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
             return True
 

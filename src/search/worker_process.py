@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from src.core.errors import UserError, explained, out_of_memory
+from src.core.errors import UserError, known_cause, out_of_memory
 from src.data.prepared import SplitName
 from src.params import Params
 from src.search.messages import Outcome, Task
@@ -66,7 +66,7 @@ def _train(
             lost = str(error).partition("\n")[0]
             print(f"warning: a worker lost its device: {lost}", file=sys.stderr, flush=True)
             os._exit(_DEVICE_LOST)  # at once: cleaning up would use the device again
-        reason = explained(error, LESS_MEMORY) or " ".join(str(error).split())[:300] or type(error).__name__
+        reason = known_cause(error, LESS_MEMORY) or " ".join(str(error).split())[:300] or type(error).__name__
         return Outcome("failed", reason=reason, out_of_memory=memory)
 
 

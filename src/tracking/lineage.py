@@ -113,8 +113,8 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
     if lineage.commit is not None:
         yield "rebuild", f"python -m src.track rebuild {lineage.commit[:12]}"
-    elif lineage.origin is not None:
-        yield "rebuild", f"python -m src.track rebuild {lineage.origin.info.run_id}"
+    elif (origin := lineage.origin) is not None:
+        yield "rebuild", f"python -m src.track rebuild {origin.info.run_id}"
     else:
         yield "rebuild", "cannot be: no commit of this clone has the code, unless git fetch brings it"
 

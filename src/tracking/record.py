@@ -21,6 +21,7 @@ from src.params.writing import load_recipe, names
 from src.tracking import cost, history, identity
 
 COMMIT = "mlflow.source.git.commit"  # the tag with the commit of the code, which MLflow shows
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 _LONGEST = 6_000  # characters of a parameter that MLflow takes
 _NAME = 100  # characters of a run's name
 _ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the metrics

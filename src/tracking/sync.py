@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
-from src.tracking.record import Record, code_tags, read_record
+from src.tracking.record import NOTE, Record, code_tags, read_record
 from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model
 from src.tracking.store import Store, artifacts, explained, open_store
 from src.training.resume import discard_unneeded_states, finished_session
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _DIGESTS = "digests.json"  # written last: where it agrees with the files, the run is complete
-_NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 
 
 class Completed(NamedTuple):
@@ -113,8 +112,8 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
             if run.data.metrics.get(key) != value
         ]
         tags = dict(record.tags)
-        if run.data.tags.get(_NOTE, "") == known["note"]:  # a user has not written another one
-            tags[_NOTE] = record.digests["note"]
+        if run.data.tags.get(NOTE, "") == known["note"]:  # a user has not written another one
+            tags[NOTE] = record.digests["note"]
         client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
 
         for name, file in record.files.items():
