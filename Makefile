@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-EXTRAS := $(VENV)/.onnx $(VENV)/.postgres
+EXTRAS := $(VENV)/.heic $(VENV)/.onnx $(VENV)/.postgres
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip
 RUN := . $(VENV)/bin/activate &&
 
@@ -24,7 +24,7 @@ lint: $(EXTRAS)  ## check style and types
 audit: $(READY)  ## look up known vulnerabilities of the locked packages, if the database can be reached
 	@$(RUN) python .ci/audit.py
 
-env: $(READY) $(EXTRA:%=$(VENV)/.%)  ## only set up; EXTRA=onnx: for src.export; EXTRA=postgres: for searches there
+env: $(READY) $(EXTRA:%=$(VENV)/.%)  ## only set up; EXTRA=heic: for photos of iPhones; EXTRA=onnx: for src.export; EXTRA=postgres: for searches there
 
 # uv installs everything, and is itself in the lock: pip installs it first, from its own lines, with their hashes. Compiling
 # takes half a minute once, and halves the time of imports, which are most of a small run. Nothing is installed if only the

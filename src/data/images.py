@@ -7,8 +7,8 @@
   colour Pillow keeps the upper 8.
 - Of an animation or a file of several pages the first is taken.
 - 32-bit integers and floating point, whose range is unknown, are refused.
-- HEIC is refused: of its Python decoders pi-heif has ended with a library whose faults were exploited in 2026, and
-  pillow-heif's wheels hold a GPL encoder of 23 MB.
+- HEIC needs `make env EXTRA=heic`: few have it, the wheels of its decoder, pillow-heif, hold a GPL encoder of 23 MB,
+  and faults of the libraries that it is made of were exploited in 2026.
 
 Resizing is bilinear with antialiasing, as torchvision's pretrained networks were trained with.
 """
@@ -118,8 +118,6 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
     except (Unreadable, MemoryError):
         raise
     except UnidentifiedImageError:
-        if _is_heic(data):
-            raise Unreadable("HEIC, which is not read: convert it to JPEG") from None
         if data.startswith(b"version https://git-lfs"):
             raise Unreadable("a pointer of Git LFS: run git lfs pull") from None
         raise Unreadable("not an image, or a format that is not read") from None
@@ -141,7 +139,17 @@ def is_image(data: bytes) -> bool:
 def open_image(data: bytes) -> Image.Image:
     """Read the header of an image file of one of `FORMATS`; pixels are decoded when they are asked for."""
     Image.MAX_IMAGE_PIXELS = None  # `decode` bounds them, before it decodes
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if not _is_heic(data):
+            raise
+    try:
+        import pillow_heif
+    except ImportError:
+        raise Unreadable("HEIC: make env EXTRA=heic installs its decoder, or convert it to JPEG") from None
+    pillow_heif.options.THUMBNAILS = False  # a small copy within the file, which would be taken for the photo
+    return pillow_heif.HeifImageFile(io.BytesIO(data))
 
 
 def _is_heic(data: bytes) -> bool:

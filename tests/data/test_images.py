@@ -1,5 +1,9 @@
 """One image of every kind, good and bad."""
 
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from data_samples import encoded, picture
@@ -7,6 +11,11 @@ from PIL import Image
 
 from src.data.images import Fit, Resize, Unreadable, decode, is_image
 
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()  # which `encoded` needs
+HEIC = pytest.param("HEIF", marks=pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs the extra heic"))
 RED, HALF_RED_ON_WHITE = [255, 0, 0], [255, 127, 127]
 
 
@@ -58,12 +67,13 @@ def test_the_first_frame_is_taken(kind: str) -> None:
     assert pixel(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)) == RED
 
 
-def test_exif_rotation_is_applied() -> None:
+@pytest.mark.parametrize("kind", ["JPEG", HEIC])
+def test_exif_rotation_is_applied(kind: str) -> None:
     image = Image.new("RGB", (16, 8), "white")
     image.paste("black", (0, 0, 8, 8))  # left half
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90° clockwise: the left becomes the top
-    turned = decode(encoded(image, "JPEG", exif=exif, quality=95), None)
+    turned = decode(encoded(image, kind, exif=exif.tobytes(), quality=95), None)
     assert turned.shape == (16, 8, 3)
     assert turned[:7].max() < 20
     assert turned[9:].min() > 235
@@ -105,9 +115,23 @@ def test_what_is_no_image_is_unreadable(data: bytes) -> None:
         decode(data, None)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", HEIC])
 def test_a_truncated_image_is_unreadable(kind: str) -> None:
     data = encoded(picture(0, 64), kind)
     assert is_image(data)
     with pytest.raises(Unreadable):
         decode(data[: len(data) // 2], None)
+
+
+@pytest.mark.parametrize("kind", [HEIC])
+def test_heic(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pixel(encoded(Image.new("L", (64, 64), 77), kind)) == [77]
+    assert pixel(encoded(Image.new("RGBA", (64, 64), (255, 0, 0, 0)), kind)) == pytest.approx([255] * 3, abs=3)
+    photo = picture(0, 256)
+    plain, with_small_copy = encoded(photo, kind), encoded(photo, kind, thumbnails=[128])
+    assert np.array_equal(decode(with_small_copy, Fit(64, 64, "crop")), decode(plain, Fit(64, 64, "crop")))
+    with pytest.raises(Unreadable, match="256×256 pixels are too many"):
+        decode(plain, None, 60_000)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(Unreadable, match="HEIC: make env EXTRA=heic installs its decoder, or convert it to JPEG"):
+        decode(plain, None)
