@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -45,24 +46,18 @@ class Table(NamedTuple):
     records: Iterator[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
 
 
-class Unused(NamedTuple):
-    columns: list[str]
-    lines: int  # below the columns
-
-
-def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, Unused]:
-    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return what the other tables have.
+def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> list[str]:
+    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return the names of the others.
 
     Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line, and
     a damaged table called `labels` or `metadata`.
     """
     used: dict[str, int] = {}
     ignored: list[str] = []
-    unused = {name: Unused([], 0) for name in tables}
     split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         called = PurePosixPath(name).stem.lower()
-        if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
+        if _is_example(name):
             continue
         try:
             table = read_table(name, content)
@@ -71,8 +66,6 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
                 next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS
             ]
             if chosen[0] is None or chosen[1] is None:
-                # Not kept: HAM10000's have a column for each pixel.
-                unused[name] = Unused(table.columns, sum(1 for _ in table.records))
                 continue
             records = list(table.records)
         except (TypeError, ValueError, csv.Error) as error:
@@ -104,7 +97,39 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> dict[str, 
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
         print(f"labels of {listed(sources, 5)}{rest}")
-    return {name: table for name, table in unused.items() if name not in used}
+    return [name for name in tables if name not in used]
+
+
+def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are_classes: bool) -> None:
+    """Raise `UserError` if one of the tables, none of which is used, may hold the classes of the photos.
+
+    Such a table is called `labels`, or has a line for each of at least half of the photos: it has their names, with or
+    without folders and ending. Where the folders are classes, it also has a column for the class.
+    """
+    paths = ({photo, *("/".join(photo.split("/")[-depth:]) for depth in (1, 2))} for photo in photos)
+    counts = Counter(name for path in chain.from_iterable(paths) for name in (path, path.rpartition(".")[0]))
+    known = {name for name, count in counts.items() if count == 1}  # by which one photo can be meant
+    for name, content in tables.items():
+        try:
+            table = read_table(name, content)
+            columns = {column.strip().lower() for column in table.columns}
+            found = PurePosixPath(name).stem.lower() == "labels"
+            if not found and not _is_example(name) and (not folders_are_classes or columns & {*_COLUMNS[1]}):
+                # Record by record: HAM10000's have a column for each pixel.
+                lines = sum(not known.isdisjoint(map(str, record.values())) for _, record in table.records)
+                found = 2 * lines >= len(photos)
+        except (TypeError, ValueError, csv.Error):
+            continue
+        if found:
+            raise UserError(
+                f"{name} may have the photos' classes: call its columns file and label (they are "
+                f"{listed(table.columns)}), or remove it"
+            )
+
+
+def _is_example(name: str) -> bool:
+    """Tell if a table is Kaggle's example of an answer, whose labels are made up."""
+    return "submission" in name.lower()
 
 
 def read_table(name: str, content: bytes) -> Table:
@@ -195,19 +220,3 @@ def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:
             found[photo] = path
     count = Counter(found.values())
     return {photo: path for photo, path in found.items() if count[path] == 1}
-
-
-def check_others(tables: Mapping[str, Unused], photos: int, folders_are_classes: bool) -> None:
-    """Raise `UserError` if one of the tables that are not used may hold the classes of so many photos.
-
-    Such a table has a line for at least half of them. Where the folders are classes, it also has a column for the
-    class, or is called `labels`.
-    """
-    for name, table in tables.items():
-        columns = {column.strip().lower() for column in table.columns}
-        labelled = PurePosixPath(name).stem.lower() == "labels" or not columns.isdisjoint(_COLUMNS[1])
-        if 2 * table.lines >= photos and (labelled or not folders_are_classes):
-            raise UserError(
-                f"{name} has {counted(table.lines, 'line')}, and the columns {listed(table.columns)}: if it has "
-                "the photos' classes, call the columns file and label; else remove it"
-            )

@@ -31,13 +31,19 @@ _SPLIT = re.compile(
 _CLASS_AND_SPLIT = re.compile(rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-](.+))?", re.IGNORECASE)  # test_cats
 _FLAT = re.compile(r"(.+)\.\d+\.[^.]+")  # dog.183.jpg
 _BY_TABLE = ", or say each photo's split in labels.csv (file,label,split)"
+_EITHER = (
+    "either may be the classes: move the classes to the top and the photos right into them, give one of the folders "
+    "alone as the source, or list the photos in labels.csv (file,label,group)"
+)
 # Folders that hold classes, or no photos for training, more often than they are a class.
 _CONTAINER = re.compile(
     r"(?:data|dataset|image|img|jpegimage|photo|picture|mask)s?[ _-]?\d*"
     "|trimaps?|segmentationclass|annotations|labels|docs?|figures|assets?",
     re.IGNORECASE,
 )
-_SESSION = re.compile(r"[\W\d_]+|\d+[A-Z_]+|dcim|camera", re.IGNORECASE)  # 2023-05-01, 100APPLE
+# Folders by date (2023-05-01, 2023 holiday) and of cameras (100APPLE, 202305__) are no classes where classes hold them.
+_SESSION = re.compile(r"(?:19|20)\d\d(?:[\W_].*|\d+)?|\d{3}[A-Z\d_]{5}|(?i:dcim|camera)")
+_NUMBER = re.compile(r"[\W\d_]+")
 _GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
 
@@ -189,41 +195,35 @@ def _check_folders(parts: list[list[str]]) -> None:
     below: dict[str, list[list[str]]] = {}
     for part in parts:
         below.setdefault(part[0], []).append(part[1:])
+    tops = sorted(below)
     direct = {part[0] for part in parts if len(part) == 2}
     for top, rest in below.items():
         alone = sorted(set(_classes(_without_top(rest))))  # the classes if `top` were the source
         doubtful = _CONTAINER.fullmatch(top) or _SPLIT.fullmatch(top) or (direct and top not in direct)
-        if doubtful and len(below) > 1 < len(alone) and "" not in alone:
-            raise UserError(
-                f"{top!r} holds only {_quoted(alone, 3)} and stands beside "
-                f"{_quoted(sorted(below.keys() - {top}), 3)}: if those are the classes, give {top!r} alone as the "
-                f"source, or call the folders train/ and test/; if {top!r} is a class, move its images up or rename it"
-            )
-    if all(_CONTAINER.fullmatch(top) for top in below):
+        if doubtful and len(tops) > 1 < len(alone) and "" not in alone:
+            others = _quoted([other for other in tops if other != top], 3)
+            raise UserError(f"{top!r} holds only {_quoted(alone, 3)} and stands beside {others}: {_EITHER}")
+    if all(map(_CONTAINER.fullmatch, tops)):
         raise UserError(
-            f"no class can be told from {_quoted(sorted(below), 3)}: put images into one folder for each class, list "
-            "them in labels.csv (file,label), or rename the folders if they are the classes"
+            f"no class can be told from {_quoted(tops, 3)}: put images into one folder for each class, list them in "
+            "labels.csv (file,label), or rename the folders if they are the classes"
         )
     inner = _without_top([part[1:] for part in parts])
-    others = sorted(set(_classes(inner)) - below.keys())  # cat/cat.1.jpg tells the same twice
+    names = _classes(inner)
+    others = sorted(set(names) - below.keys())  # cat/cat.1.jpg tells the same twice
     in_folders = len(inner[0]) > 1
-    if "" in others or len(others) < 2 or not (in_folders or are_parts(below)):
+    if "" in others or len(others) < 2 or not (in_folders or are_parts(tops)):
         return
-    places: dict[str, set[str]] = {}  # first folders by what they hold that may be a class
-    sessions = not all(map(_SESSION.fullmatch, below))
-    common: set[str] = set()  # a folder in every path divides nothing; but neither do parts of a set
-    if not are_parts(below):
-        common = set.intersection(*(set(part[1:-1]) for part in parts))
-    for part, name in zip(parts, _classes(inner), strict=True):
+    # A folder in every path divides nothing, unless the tops are parts of a set.
+    common = set() if are_parts(tops) else set.intersection(*(set(part[1:-1]) for part in parts))
+    numbered = all(map(_NUMBER.fullmatch, tops))
+    holders: dict[str, set[str]] = {}  # the tops that hold what may be a class
+    for part, name in zip(parts, names, strict=True):
         for folder in {name, *part[1:-1]} - below.keys() - common:
-            if not (sessions and _SESSION.fullmatch(folder)):
-                places.setdefault(folder, set()).add(part[0])
-    if shared := sorted(name for name, tops in places.items() if len(tops) > 1):
-        raise UserError(
-            f"several of the folders {_quoted(sorted(below), 3)} hold {_quoted(shared, 3)}: either may be the classes: "
-            "move the classes to the top and the photos right into them, give one of the folders alone as the source, "
-            "or list the photos in labels.csv (file,label,group)"
-        )
+            if not _SESSION.fullmatch(folder) and (numbered or not _NUMBER.fullmatch(folder)):
+                holders.setdefault(folder, set()).add(part[0])
+    if shared := sorted(folder for folder, held in holders.items() if len(held) > 1):
+        raise UserError(f"several of the folders {_quoted(tops, 3)} hold {_quoted(shared, 3)}: {_EITHER}")
     if in_folders:
         print(
             f"below the class folders lie {counted(len(others), 'folder')} ({_quoted(others, 3)}), which are "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
 from src.data.known import PUBLISHED_SETS, published_file, published_files, read_published_files
-from src.data.labels import TABLES, Row, check_others, labelled_layout, read_labels
+from src.data.labels import TABLES, Row, check_unused, labelled_layout, read_labels
 from src.data.layout import are_parts, counted, is_generated, listed, read_layout
 from src.data.overview import print_left_out
 from src.data.source import source_files
@@ -111,12 +111,13 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         if labels:
             layout = labelled_layout(names, labels, left_out, classes)
         else:
+            others_tables = {name: tables[name] for name in unused}
             try:
                 layout = read_layout(names, classes, [*others, *left_out])
             except UserError:
-                check_others(unused, len(names), folders_are_classes=False)
+                check_unused(others_tables, names, folders_are_classes=False)
                 raise
-            check_others(unused, len(names), folders_are_classes=not are_parts(layout.classes))
+            check_unused(others_tables, names, folders_are_classes=not are_parts(layout.classes))
         texts = np.array(names, np.dtypes.StringDType())
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()

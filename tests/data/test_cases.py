@@ -6,6 +6,7 @@ that report a fault of this kind in another program.
 
 import importlib.util
 import json
+import sys
 import tracemalloc
 import unicodedata
 import zipfile
@@ -16,7 +17,7 @@ from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, pictu
 
 from src.core.errors import UserError
 from src.core.paths import IMAGES, PREPARED
-from src.data.labels import read_labels
+from src.data.labels import check_unused, read_labels
 from src.data.prepared import SPLITS, Dataset, read_groups, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -24,6 +25,11 @@ pytestmark = pytest.mark.usefixtures("root")
 TWO = {"cat": 10, "dog": 10}
 FEW = {"cat": 4, "dog": 4}
 HEIC = b"\0\0\0\x28ftypheic\0\0\0\0mif1heic" + bytes(range(256))
+
+
+@pytest.fixture(autouse=True)
+def without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
 
 
 def counts(dataset: Dataset) -> dict[str, list[int]]:
@@ -37,9 +43,9 @@ SHARED: dict[str, dict[str, list[int]] | str] = {
     "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
     "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
     "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
-    "with_docs": "'dataset' holds only 'cat', 'dog' .* beside 'docs': if those are the classes, give 'dataset' alone",
-    "heic_class": r"cannot read 20 files: 20 in 'bird' \(HEIC, .*\), such as 'bird/IMG_0000.HEIC': convert",
-    "heic_half": r"cannot read 10 files: 10 in 'cat' \(HEIC, .*\), such as 'cat/IMG_0000.HEIC'",
+    "with_docs": "'dataset' holds only 'cat', 'dog' .* beside 'docs': either may be the classes: .* give one of",
+    "heic_class": r"cannot read 20 files: 20 in 'bird' \(HEIC: .*\), such as 'bird/IMG_0000.HEIC': convert",
+    "heic_half": r"cannot read 10 files: 10 in 'cat' \(HEIC: .*\), such as 'cat/IMG_0000.HEIC'",
     "hidden_only": "/bird is an empty folder: put photos there, or remove it",
     "empty_in_zip": r"'bird' \(0 files\) without a photo that can be read: add photos",
     "unreadable_class": r"'bird' \(8 files\) without a photo that can be read: add photos",
@@ -129,7 +135,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "a table of labels with other columns": (
         class_folders(TWO) | {"labels.csv": table(LABELS, "path,kind")},
-        "labels.csv has 20 lines, and the columns path, kind: if it",
+        r"labels.csv may have the photos' classes: call its columns file and label \(they are path, kind\), or re",
     ),
     # Splits by folders
     "capitals": (splits("Train", "TEST"), GIVEN),
@@ -189,6 +195,13 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "parts by Google Drive": (ten("x-001/photos/cat", "x-002/photos/dog"), "'x-001', 'x-002' hold 'photos': either"),
     "Office-31": (ten("amazon/images/mug", "amazon/images/bike", "dslr/images/mug"), "hold 'mug': either may be"),
     "parts of a flat folder": (ten("part1/cat.", "part1/dog.", "part2/cat."), "hold 'cat': either may be"),
+    "numbered classes of cameras' folders": (ten("1/100APPLE", "1/101APPLE", "2/100APPLE"),
+                                             {"1": [12, 4, 4], "2": [6, 2, 2]}),
+    "classes called like sessions": (ten("2023 holiday/100APPLE", "2023 holiday/202405__", "2023_work/100APPLE"),
+                                     {"2023 holiday": [12, 4, 4], "2023_work": [6, 2, 2]}),
+    "albums in class folders": (ten("cat/2023 May", "cat/2023 June", "dog/2023 May"),
+                                {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
+    "classes in dated folders": (ten("2023-05-01/cat", "2023-05-01/dog", "2023-05-02/cat"), "hold 'cat': either may b"),
     "years in class folders": (ten("cat/2022", "cat/2023", "dog/2023"), {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
     "frames of videos": (ten("run/a.", "run/b.", "walk/a."), {"run": [12, 4, 4], "walk": [6, 2, 2]}),
     "CUB-200-2011": (ten("CUB/images/1.A", "CUB/images/2.B", "segmentations/1.A", "segmentations/2.B"),
@@ -234,7 +247,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         DRAWN,
     ),
     "HEIC named JPEG (Esri/data-collection-ios#184)": (
-        class_folders(TWO) | {"cat/x.jpg": HEIC}, "convert it to JPEG.*'cat/x.jpg'"
+        class_folders(TWO) | {"cat/x.jpg": HEIC}, "HEIC: make env EXTRA=heic .*'cat/x.jpg'"
     ),
     "HEIC without ending": (class_folders(TWO) | {"cat/x": HEIC}, "HEIC.*'cat/x'"),
     "DICOM (NVIDIA/DIGITS#1642)": (
@@ -291,12 +304,16 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "HAM10000, with columns of its own": (
         {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
-        "HAM10000_metadata.csv has 20 lines, and the columns image_id, dx: if it has the photos' classes, call",
+        r"HAM10000_metadata.csv may have the photos' classes: .* \(they are image_id, dx\)",
+    ),
+    "measurements beside numbered classes": (
+        ten("1", "2") | {"weather.csv": table({str(day): "20.5" for day in range(40)}, "day,temperature")},
+        {"1": [6, 2, 2], "2": [6, 2, 2]},
     ),
     "one column for each class (Roboflow)": (
         {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
         | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
-        "train/_classes.csv has 20 lines, and the columns filename, cat, dog: .*; else remove it",
+        r"train/_classes.csv may have the photos' classes: .* \(they are filename, cat, dog\)",
     ),
     "sample_submission.csv (Kaggle)": (
         PHOTOS | {"train.csv": table(LABELS), "sample_submission.csv": table(dict.fromkeys(PHOTOS, "cat"))}, DRAWN
@@ -408,11 +425,12 @@ def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) 
 def test_tables_of_pixels_take_little_memory() -> None:
     """As HAM10000 has: a gigabyte and more, if they were kept."""
     line = b",".join([b"255"] * 5000) + b"\n"
+    tables = {"pixels.csv": b",".join(b"p%d" % n for n in range(5000)) + b"\n" + 100 * line}
     tracemalloc.start()
-    unused = read_labels({"pixels.csv": b",".join(b"p%d" % n for n in range(5000)) + b"\n" + 100 * line}, {})
+    assert read_labels(tables, {}) == ["pixels.csv"]
+    check_unused(tables, ["part_1/a.png"], folders_are_classes=False)
     assert tracemalloc.get_traced_memory()[1] < 12 * 100 * len(line)
     tracemalloc.stop()
-    assert unused["pixels.csv"].lines == 100
 
 
 def test_groups_of_a_table_stay_together() -> None:
