@@ -15,7 +15,6 @@ from src.auditing.samples import Samples
 from src.core.files import write_text
 from src.data.images import to_image
 from src.data.prepared import Dataset
-from src.figures.data import duplicates_found
 from src.figures.template import templates
 
 _SHOWN = {"labels": 120, "strangers": 40}  # suggestions on the page; the table has all
@@ -48,7 +47,7 @@ def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.Dat
                 [picture(each.name) if each.name in position else each.model_dump() for each in members]
                 for members in sets.examples
             ]
-            copies.append((kind, duplicates_found(sets), examples))
+            copies.append((kind, str(sets), examples))
     text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
         suggestions=suggestions,
         copies=copies,

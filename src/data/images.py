@@ -109,10 +109,12 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise Unreadable(f"{image.width}×{image.height} pixels are too many: {max_pixels / 1e6:g} million are read")
-        with _one_large_image if pixels > _LARGE_PIXELS else nullcontext():
-            if fit:
-                # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
-                image.draft(None, (2 * fit.width, 2 * fit.height))
+        if fit:
+            # JPEG can be decoded at 1/2, 1/4 or 1/8: much faster, and at twice the target not visible.
+            image.draft(None, (2 * fit.width, 2 * fit.height))
+        # Of a progressive JPEG all coefficients are held, whatever the size that it is decoded at.
+        held = pixels if "progressive" in image.info else image.width * image.height
+        with _one_large_image if held > _LARGE_PIXELS else nullcontext():
             ImageOps.exif_transpose(image, in_place=True)
             return to_pixels(_plain(image), fit)
     except (Unreadable, MemoryError):

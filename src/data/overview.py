@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from src.core.paths import DATASET
 from src.data.layout import counted, is_generated, listed
-from src.data.prepared import Dataset, DuplicateSets
+from src.data.prepared import Dataset
 
 _MOST_CLASSES = 40
 
@@ -44,18 +44,8 @@ def print_overview(record: Dataset) -> None:
         print(f"{listed(alike)} differ in case or blanks alone: if they are one class, give them one name")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
-    _print_duplicates(duplicates.equal, "equal images")
-    if duplicates.near:
-        _print_duplicates(duplicates.near, "nearly equal images")
-
-
-def _print_duplicates(found: DuplicateSets, kind: str) -> None:
-    if found.sets:
-        images, sets = counted(found.images, "image"), counted(found.sets, "set")
-        print(f"{images} in {sets} of {kind}, {found.conflicting:,} of them with different labels")
-    for name, count in found.beside_train.items():
-        if count:
-            are = "is" if count == 1 else "are"
-            print(f"{count:,} of the source's own {name} images {are} among {kind} of train")
-    for members in found.examples:
-        print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")
+    for kind, found in {"equal": duplicates.equal, "nearly equal": duplicates.near}.items():
+        if found and found.sets:
+            print(f"{kind}: {found}")
+            for members in found.examples:
+                print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

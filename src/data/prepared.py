@@ -56,6 +56,14 @@ class DuplicateSets(_Record):
     beside_train: dict[SplitName, int]  # images of validation and of test that are in one set with images of train
     examples: list[list[Example]]
 
+    def __str__(self) -> str:
+        if not self.sets:
+            return "none"
+        sets = f"{self.images:,} images in {self.sets:,} set{'' if self.sets == 1 else 's'}"
+        words = [f"{sets}, {self.conflicting:,} of them with different labels"]
+        words += [f"{n:,} {split} images are among those of train" for split, n in self.beside_train.items() if n]
+        return "; ".join(words)
+
 
 class Duplicates(_Record):
     equal: DuplicateSets  # pixel by pixel

@@ -93,16 +93,6 @@ def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
     sheet(path, rows, title, caption, image_inches=_PREVIEW_INCHES, gap=0.1, group_gap=0.1)
 
 
-def duplicates_found(found: DuplicateSets) -> str:
-    """Say in words how many sets of equal or nearly equal images were found."""
-    if not found.sets:
-        return "none"
-    sets = f"{found.images:,} images in {found.sets:,} set{'' if found.sets == 1 else 's'}"
-    words = [f"{sets}, {found.conflicting:,} of them with different labels"]
-    words += [f"{n:,} {split} images are among those of train" for split, n in found.beside_train.items() if n]
-    return "; ".join(words)
-
-
 def duplicates(
     path: Path, found: DuplicateSets, splits: Mapping[SplitName, LabelledImages], classes: Sequence[str], kind: str
 ) -> None:
@@ -114,7 +104,5 @@ def duplicates(
         return Tile(images[example.index], [of_class, ("", ending(example.name, _PAIR_LETTERS), "")], _PAIR_INCHES)
 
     rows = [[[tile(example)] for example in examples if example.split in splits] for examples in found.examples]
-    caption = (
-        f"{duplicates_found(found)}. Each row is one set. Where the source does not divide it, it is in one split."
-    )
+    caption = f"{found}. Each row is one set. Where the source does not divide it, it is in one split."
     sheet(path, [row for row in rows if row], f"{kind}: examples", caption, image_inches=_PAIR_INCHES)

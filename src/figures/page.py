@@ -6,7 +6,6 @@ from pathlib import Path
 
 from src.core.files import write_text
 from src.data.prepared import Dataset
-from src.figures.data import duplicates_found
 from src.figures.embed import embed
 from src.figures.gallery import Part
 from src.figures.pipeline_results import PipelineResults
@@ -96,6 +95,6 @@ def data_rows(dataset: Dataset) -> Iterator[tuple[str, str]]:
     yield "size", f"{image.width} × {image.height} pixels, {colours}" + (f", {image.resize}" if image.resize else "")
     yield "mean of train, by channel", ", ".join(f"{value:.4f}" for value in dataset.mean)
     yield "standard deviation", ", ".join(f"{value:.4f}" for value in dataset.std)
-    yield "equal images", duplicates_found(found.equal)
-    yield "nearly equal images", "not looked for" if found.near is None else duplicates_found(found.near)
+    yield "equal images", str(found.equal)
+    yield "nearly equal images", "not looked for" if found.near is None else str(found.near)
     yield "unreadable files left out", f"{len(dataset.unreadable):,}"

@@ -209,8 +209,7 @@ def test_equal_images_stay_in_one_split_and_across_the_sources_own_are_reported(
     for member in leak:
         assert read_names(member.split)[member.index] == member.name
     out = capsys.readouterr().out
-    assert "7 images in 2 sets of equal images, 1 of them with different labels" in out
-    assert "1 of the source's own test images is among equal images of train" in out
+    assert "\nequal: 7 images in 2 sets, 1 of them with different labels; 1 test images are among those of train" in out
     assert "1 test image with a copy in train: unseen_accuracy" in out
     assert "'train/cat/wrong label.png'" in out
 
@@ -237,7 +236,7 @@ def test_nearly_equal_images_stay_in_one_split_unless_they_are_ignored(capsys: p
     near = run_stages(source).duplicates.near
     assert near is not None
     assert near.sets == 20
-    assert "40 images in 20 sets of nearly equal images, 0 of them with different labels" in capsys.readouterr().out
+    assert "nearly equal: 40 images in 20 sets, 0 of them with different labels" in capsys.readouterr().out
     found = {Path(name).stem: {split for split in SPLITS if name in read_names(split)} for name in files}
     assert all(len(splits) == 1 for splits in found.values())
     ignored = run_stages(source, near_duplicates="ignore")
