@@ -280,6 +280,12 @@ def listed(items: Sequence[str], most: int = 10) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most:,} more" if len(items) > most else "")
 
 
+def in_folders(names: Iterable[str]) -> str:
+    """Return how many files lie in which folders: `'cat' (3), '.' (1)`."""
+    places = Counter(name.rpartition("/")[0] or "." for name in names)
+    return listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
+
+
 def counted(number: int, thing: str) -> str:
     """Return `2 images`, `1 image`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

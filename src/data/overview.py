@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from src.core.paths import DATASET
-from src.data.layout import counted, is_generated, listed
+from src.data.layout import counted, in_folders, is_generated, listed
 from src.data.prepared import Dataset
 
 _MOST_CLASSES = 40
@@ -13,16 +13,16 @@ _MOST_CLASSES = 40
 
 def print_left_out(names: Sequence[str]) -> None:
     """Print how many files are no photos, by their ending or by what a system has made, and in which folders."""
-    kinds: dict[str, Counter[str]] = {}
+    kinds: dict[str, list[str]] = {}
     for name in names:
-        *folders, base = name.split("/")
-        generated = next((index for index, part in enumerate([*folders, base]) if is_generated(part)), None)
-        kind = PurePosixPath(base).suffix if generated is None else [*folders, base][generated]
-        if base:  # a folder's name ends in `/`
-            kinds.setdefault(kind or "without ending", Counter())["/".join(folders[:generated]) or "."] += 1
-    for kind, places in sorted(kinds.items()):
-        shown = listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
-        print(f"left out {counted(places.total(), 'file')} {repr(kind)[1:-1]}: {shown}")
+        if name.endswith("/"):  # a folder
+            continue
+        kind, parts = PurePosixPath(name).suffix or "without ending", name.split("/")
+        if generated := [part for part in parts if is_generated(part)]:
+            kind, name = generated[0], "/".join(parts[: parts.index(generated[0]) + 1])
+        kinds.setdefault(kind, []).append(name)
+    for kind, files in sorted(kinds.items()):
+        print(f"left out {counted(len(files), 'file')} {repr(kind)[1:-1]}: {in_folders(files)}")
 
 
 def print_overview(record: Dataset) -> None:

@@ -17,7 +17,7 @@ from src.core.errors import UserError
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
 from src.data.known import PUBLISHED_SETS, published_file, published_files, read_published_files
 from src.data.labels import TABLES, Row, check_unused, labelled_layout, read_labels
-from src.data.layout import are_parts, counted, is_generated, listed, read_layout
+from src.data.layout import are_parts, counted, in_folders, is_generated, listed, read_layout
 from src.data.overview import print_left_out
 from src.data.source import source_files
 from src.params import Data
@@ -131,10 +131,10 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
 def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[tuple[int, ...]]) -> None:
     """Raise `UserError` if the photos that were read do not make a data set."""
     if unreadable and not data.skip_unreadable:
-        alike: dict[tuple[str, str], list[str]] = {}
+        alike: dict[str, list[str]] = {}
         for name, reason in unreadable:
-            alike.setdefault((name.rpartition("/")[0] or ".", reason), []).append(name)
-        files = [f"{len(same):,} in {place!r} ({why}), such as {same[0]!r}" for (place, why), same in alike.items()]
+            alike.setdefault(reason, []).append(name)
+        files = [f"{in_folders(same)}, such as {same[0]!r} ({reason})" for reason, same in alike.items()]
         raise UserError(
             f"cannot read {counted(len(unreadable), 'file')}: {listed(files)}: convert, repair or remove "
             "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels or bytes"
