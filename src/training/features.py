@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from src.compute.batches import Batches
 from src.compute.device import evaluation_batch, full_precision
-from src.core.files import replacing
+from src.core.files import naming
 from src.core.paths import features_folder
 from src.data.prepared import Dataset, LabelledImages, SplitName
 from src.models.classifier import Classifier
@@ -44,22 +45,30 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
     """Return a split with the features (N, 1, 1, F) that a frozen network gives its last layer in the place of images.
 
     They are stored in `.cache/features` under a digest of the split and of the features of its first images, which
-    depend on weights, preprocessing, device and versions. Computed in float32 without dropout.
+    depend on weights, preprocessing, device and versions. Computed in float32 without dropout. What a process that was
+    killed has computed is gone on from.
     """
     probe = torch.cat(list(_features(classifier, images, torch.arange(min(_PROBE, len(images))))) or [torch.empty(0)])
     content = json.dumps(dataset.splits[split].md5, sort_keys=True).encode() + probe.cpu().numpy().tobytes()
     path = features_folder() / f"{split}-{hashlib.sha256(content).hexdigest()[:32]}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name("lock")):  # of several processes that train, one computes
+        part = path.with_suffix(".part")
         if not path.is_file():
-            with replacing(path) as temporary, temporary.open("wb") as file:
+            part.touch()
+            with naming(path, part), part.open("r+b") as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), 1, 1, probe.shape[-1])}
                 np.lib.format.write_array_header_1_0(file, header)
-                batches = _features(classifier, images, torch.arange(len(images)))
+                size = evaluation_batch(images.device, images.image_shape)
+                batch_bytes = max(1, 4 * probe.shape[-1] * size)
+                done = max(0, part.stat().st_size - file.tell()) // batch_bytes
+                file.truncate(file.seek(done * batch_bytes, os.SEEK_CUR))
+                batches = _features(classifier, images, torch.arange(done * size, len(images)))
                 for batch in tqdm(batches, f"features of {split}", unit=" batches", leave=False, disable=None):
                     file.write(batch.cpu().numpy().tobytes())
+            part.replace(path)
         path.touch()
-        for other in path.parent.glob("*.npy"):
+        for other in path.parent.glob("*-*"):
             if time.time() - other.stat().st_mtime > _UNUSED:
                 other.unlink()
         kept = np.load(path, mmap_mode="r")

@@ -110,6 +110,22 @@ def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Train
     assert len(kept()) == 6
 
 
+def test_after_a_kill_features_are_gone_on_from(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "evaluation_batch", lambda *_: 16)
+    trainer.start(frozen(), SETTINGS, 0)
+    (file,) = Path(".cache/features").glob("train-*.npy")
+    whole = file.read_bytes()
+    file.with_suffix(".part").write_bytes(whole[: len(whole) // 2])  # 128 bytes of header, 60 images of 512 values
+    file.unlink()
+    seen: list[int] = []
+    take = trainer.images["train"].take
+    monkeypatch.setattr(trainer.images["train"], "take", lambda order, size: seen.extend(order) or take(order, size))
+    trainer.start(frozen(), SETTINGS, 0)
+    assert seen[-44:] == list(range(16, 60))
+    assert file.read_bytes() == whole
+    assert not list(file.parent.glob("*.part"))
+
+
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
