@@ -25,13 +25,14 @@ from src.data.layout import (
     counted,
     listed,
     number_classes,
+    official_splits,
     split_named,
-    splits_by_folder,
 )
 from src.data.splitting import FREE
 
 TABLES = (".csv", ".tsv", ".jsonl")
 ONE_CLASS = "a photo has one class here: name one alone, or leave out the photos of several"
+_EXAMPLE = "submission"  # Kaggle's example of an answer, whose labels are made up
 _COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("group",), ("split",))
 
 
@@ -46,8 +47,8 @@ class Table(NamedTuple):
     records: Iterator[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
 
 
-def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> list[str]:
-    """Add the rows of the tables of labels to `rows`, by the paths that they name. Return the names of the others.
+def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
+    """Take the tables of labels out of `tables`, and add their rows to `rows`, by the paths that they name.
 
     Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line, and
     a damaged table called `labels` or `metadata`.
@@ -55,9 +56,9 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> list[str]:
     used: dict[str, int] = {}
     ignored: list[str] = []
     split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
-    for name, content in tables.items():
+    for name, content in list(tables.items()):
         called = PurePosixPath(name).stem.lower()
-        if _is_example(name):
+        if _EXAMPLE in called:
             continue
         try:
             table = read_table(name, content)
@@ -92,12 +93,12 @@ def read_labels(tables: Mapping[str, bytes], rows: dict[str, Row]) -> list[str]:
             if rows.setdefault(path, row) != row:
                 raise UserError(f"{place}: {path!r} has other values in another line or table: keep one")
         used[name] = len(named)
+        del tables[name]
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
     if used:
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
         print(f"labels of {listed(sources, 5)}{rest}")
-    return [name for name in tables if name not in used]
 
 
 def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are_classes: bool) -> None:
@@ -114,7 +115,7 @@ def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are
             table = read_table(name, content)
             columns = {column.strip().lower() for column in table.columns}
             found = PurePosixPath(name).stem.lower() == "labels"
-            if not found and not _is_example(name) and (not folders_are_classes or columns & {*_COLUMNS[1]}):
+            if not found and _EXAMPLE not in name.lower() and (not folders_are_classes or columns & {*_COLUMNS[1]}):
                 # Record by record: HAM10000's have a column for each pixel.
                 lines = sum(not known.isdisjoint(map(str, record.values())) for _, record in table.records)
                 found = 2 * lines >= len(photos)
@@ -125,11 +126,6 @@ def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are
                 f"{name} may have the photos' classes: call its columns file and label (they are "
                 f"{listed(table.columns)}), or remove it"
             )
-
-
-def _is_example(name: str) -> bool:
-    """Tell if a table is Kaggle's example of an answer, whose labels are made up."""
-    return "submission" in name.lower()
 
 
 def read_table(name: str, content: bytes) -> Table:
@@ -189,7 +185,7 @@ def labelled_layout(
     if gone := sorted(labels - {row.label for row in chosen}):
         raise UserError(f"class {listed(gone, 3)}: none of its photos can be read: repair or replace them")
     divided = any(row.split for row in chosen)
-    official = [split_named(row.split) for row in chosen] if divided else splits_by_folder(names)
+    official = [split_named(row.split) for row in chosen] if divided else official_splits(names)[1]
     if FREE not in official:
         raise UserError(
             "the tables of labels have no photo of train: correct their column split, or names such as test.csv"

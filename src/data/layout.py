@@ -62,7 +62,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class none of whose files were read.
     """
     shown, which = _examples(names)
-    parts, official = _official_splits(shown)
+    parts, official = official_splits(shown)
     found = _classes(parts)
     if unclear := [name for name, group in zip(shown, found, strict=True) if not group]:
         if any(len(part) > 1 for part in parts):
@@ -85,11 +85,37 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
     return Layout(layout.classes, layout.labels[which], layout.official[which])
 
 
-def splits_by_folder(names: Sequence[str]) -> list[int]:
-    """Return the split of each image by the folders in its name alone."""
-    shown, which = _examples(names)
-    _, official = _official_splits(shown)
-    return [official[index] for index in which]
+def official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
+    """Return the parts of names, without common folders and that of their split, and the split of each.
+
+    A lone `train` beside other classes is a class.
+    """
+    parts = _without_top([name.split("/") for name in names])
+    if all(len(part) > 2 and part[0].lower() == part[1].lower() and _SPLIT.fullmatch(part[0]) for part in parts):
+        parts = [part[1:] for part in parts]  # train/train/cat, as "Extract all" makes
+    if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
+        parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
+    tops = {part[0] if len(part) > 1 else "" for part in parts}
+    matches = {top: match for top in sorted(tops) if (match := _SPLIT.fullmatch(top))}
+    if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
+        matches = {top: match for top, match in matches.items() if not match[1]}
+    split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
+    if strangers := tops - split.keys():
+        if len(set(split.values())) > 1:
+            what = _quoted(sorted(strangers - {""})) or "image files"
+            raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them{_BY_TABLE}")
+        sides: dict[str, dict[int, str]] = {}  # by class and split: train_cats, test_cats
+        for match in filter(None, map(_CLASS_AND_SPLIT.fullmatch, sorted(tops))):
+            name = " ".join(filter(None, match.group(1, 3)))
+            sides.setdefault(name, {})[SPLIT_WORDS[match[2].lower()]] = match[0]
+        for name, folders in sides.items():
+            if len(folders) > 1:
+                remedy = f"name such folders train/{name}, test/{name}{_BY_TABLE}"
+                raise UserError(f"{_quoted(list(folders.values()))} seem to be one class in several splits: {remedy}")
+        return parts, [FREE] * len(parts)
+    if FREE not in split.values():
+        raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one{_BY_TABLE}")
+    return _without_top([part[1:] for part in parts]), [split[part[0]] for part in parts]
 
 
 def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -149,39 +175,6 @@ def _without_top(parts: list[list[str]]) -> list[list[str]]:
     return parts
 
 
-def _official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
-    """Return the parts of names, without common folders and that of their split, and the split of each.
-
-    A lone `train` beside other classes is a class.
-    """
-    parts = _without_top([name.split("/") for name in names])
-    if all(len(part) > 2 and part[0].lower() == part[1].lower() and _SPLIT.fullmatch(part[0]) for part in parts):
-        parts = [part[1:] for part in parts]  # train/train/cat, as "Extract all" makes
-    if all(len(part) > 2 and _SPLIT.fullmatch(part[1]) and not _SPLIT.fullmatch(part[0]) for part in parts):
-        parts = [[part[1], part[0], *part[2:]] for part in parts]  # cat/train/1.jpg
-    tops = {part[0] if len(part) > 1 else "" for part in parts}
-    matches = {top: match for top in sorted(tops) if (match := _SPLIT.fullmatch(top))}
-    if len({match[1] for match in matches.values()}) > 1:  # seg_train, seg_test; not bullet_train, crash_test
-        matches = {top: match for top, match in matches.items() if not match[1]}
-    split = {top: SPLIT_WORDS[match[2].lower()] for top, match in matches.items()}
-    if strangers := tops - split.keys():
-        if len(set(split.values())) > 1:
-            what = _quoted(sorted(strangers - {""})) or "image files"
-            raise UserError(f"beside its folders {_quoted(list(split))} the source has {what}: remove them{_BY_TABLE}")
-        sides: dict[str, dict[int, str]] = {}  # by class and split: train_cats, test_cats
-        for match in filter(None, map(_CLASS_AND_SPLIT.fullmatch, sorted(tops))):
-            name = " ".join(filter(None, match.group(1, 3)))
-            sides.setdefault(name, {})[SPLIT_WORDS[match[2].lower()]] = match[0]
-        for name, folders in sides.items():
-            if len(folders) > 1:
-                remedy = f"name such folders train/{name}, test/{name}{_BY_TABLE}"
-                raise UserError(f"{_quoted(list(folders.values()))} seem to be one class in several splits: {remedy}")
-        return parts, [FREE] * len(parts)
-    if FREE not in split.values():
-        raise UserError(f"the source has {_quoted(list(split))} but no train folder: add one{_BY_TABLE}")
-    return _without_top([part[1:] for part in parts]), [split[part[0]] for part in parts]
-
-
 def _classes(parts: list[list[str]]) -> list[str]:
     """Return the class of each image by its folder, or by its name if no image is in a folder; empty if it has none."""
     if any(len(part) > 1 for part in parts):
@@ -201,8 +194,8 @@ def _check_folders(parts: list[list[str]]) -> None:
         alone = sorted(set(_classes(_without_top(rest))))  # the classes if `top` were the source
         doubtful = _CONTAINER.fullmatch(top) or _SPLIT.fullmatch(top) or (direct and top not in direct)
         if doubtful and len(tops) > 1 < len(alone) and "" not in alone:
-            others = _quoted([other for other in tops if other != top], 3)
-            raise UserError(f"{top!r} holds only {_quoted(alone, 3)} and stands beside {others}: {_EITHER}")
+            beside = _quoted([other for other in tops if other != top], 3)
+            raise UserError(f"{top!r} holds only {_quoted(alone, 3)} and stands beside {beside}: {_EITHER}")
     if all(map(_CONTAINER.fullmatch, tops)):
         raise UserError(
             f"no class can be told from {_quoted(tops, 3)}: put images into one folder for each class, list them in "
@@ -215,7 +208,7 @@ def _check_folders(parts: list[list[str]]) -> None:
     if "" in others or len(others) < 2 or not (in_folders or are_parts(tops)):
         return
     # A folder in every path divides nothing, unless the tops are parts of a set.
-    common = set() if are_parts(tops) else set.intersection(*(set(part[1:-1]) for part in parts))
+    common: set[str] = set() if are_parts(tops) else set.intersection(*(set(part[1:-1]) for part in parts))
     numbered = all(map(_NUMBER.fullmatch, tops))
     holders: dict[str, set[str]] = {}  # the tops that hold what may be a class
     for part, name in zip(parts, names, strict=True):
@@ -240,16 +233,12 @@ def _check_missing(names: Sequence[str], parts: list[list[str]], found: list[str
     known = {folder for name in names for folder in _folders(name)}
     with_classes = {_folders(name)[len(part) - 1] for name, part in zip(names, parts, strict=True) if len(part) > 1}
     with_splits = {parent for parent, _, base in (folder.rpartition("/") for folder in known) if _SPLIT.fullmatch(base)}
-    places: Counter[str] = Counter()
     for other in others:
-        place, _, base = other.rpartition("/")
-        places[place] += bool(base)  # the name of a folder ends in `/`
-    for place, count in places.items():
-        for folder in _folders(f"{place}/"):
+        for folder in _folders(other):
             parent, _, base = folder.rpartition("/")
             beside = parent in with_classes or (parent in with_splits and _SPLIT.fullmatch(base))
             if beside and folder not in known and not is_generated(folder):
-                missing[folder] += count
+                missing[folder] += not other.endswith("/")  # the name of a folder
     if missing:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in missing.items()]
         raise UserError(

