@@ -64,8 +64,8 @@ class Fit(NamedTuple):
 class Decoded(NamedTuple):
     name: str
     pixels: NDArray[np.uint8] | None  # (H, W, C), C = 1 or 3; None: unreadable
-    digest: bytes  # equal for images with equal pixels, grey or RGB
-    content: bytes  # digest of the file, whatever size its image is brought to
+    pixel_digest: bytes  # equal for images with equal pixels, grey or RGB
+    file_digest: bytes
     reason: str  # why it is unreadable, else empty
 
 

@@ -35,7 +35,7 @@ def prepare(data: Data, split: Split) -> Dataset:
             staged = staged._replace(groups=match_groups(staged.names.tolist(), split.groups))
         elif split.groups:
             print("the table of labels has groups: split.groups is not used")
-        equal, near = equal_images(staged.digests), None
+        equal, near = equal_images(staged.pixel_digests), None
         # Known data sets have duplicates that are known.
         searched = split.near_duplicates == "together" and data.name not in PUBLISHED_SETS
         if searched and min(staged.pixels.shape[1:3]) >= SMALLEST:
@@ -80,7 +80,7 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
     validation = 0.0 if VALIDATION in official else split.validation
     test = 0.0 if TEST in official else split.test
-    identities: Iterable[bytes] = map(bytes, staged.contents)
+    identities: Iterable[bytes] = map(bytes, staged.file_digests)
     if staged.groups:  # an image without one has its name for a group, which may change
         known = zip(staged.groups, staged.names, identities, strict=True)
         identities = (content if group == name else group.encode() for group, name, content in known)

@@ -35,7 +35,7 @@ def write_split(
     folder.mkdir()
     shape = staged.pixels.shape[1:]
     histogram = np.zeros((shape[-1], 256), np.int64)
-    shards = by_shard(staged.digests[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
+    shards = by_shard(staged.pixel_digests[ours], max(1, shard_bytes // staged.pixels[0].nbytes))
     step = max(1, _CHUNK_BYTES // staged.pixels[0].nbytes)
     for number, members in enumerate(shards):
         with _new_array(folder / SHARDS.format(number), "|u1", (len(members), *shape)) as file:
@@ -54,7 +54,7 @@ def write_split(
         for start in range(0, len(ours), _ROWS):
             rows = ours[start : start + _ROWS]
             groups = [staged.groups[row] for row in rows] if staged.groups else [None] * len(rows)
-            digests = [each.tobytes().hex() for each in staged.digests[rows]]
+            digests = [each.tobytes().hex() for each in staged.pixel_digests[rows]]
             columns = [staged.names[rows].tolist(), groups, digests, copies[rows].tolist()]
             table.write_batch(pyarrow.record_batch(columns, schema))
     per_class = np.bincount(labels, minlength=len(staged.classes)).tolist()

@@ -30,8 +30,8 @@ class Staged(NamedTuple):
 
     pixels: NDArray[np.uint8]  # (N, H, W, C), a memory map
     names: NDArray[Any]  # (N,), of numpy's StringDType: a few bytes for each, where Python's own take a hundred
-    digests: NDArray[np.uint8]  # (N, 16), equal for images with equal pixels
-    contents: NDArray[np.uint8]  # (N, 16), digests of the files: they stay where `data.image_size` changes the pixels
+    pixel_digests: NDArray[np.uint8]  # (N, 16), equal for images with equal pixels
+    file_digests: NDArray[np.uint8]  # (N, 16), which stay where `data.image_size` changes the pixels
     unreadable: list[str]  # names of files that were left out
     classes: list[str]  # this and what follows as in `Layout`
     labels: NDArray[np.int64]
@@ -73,7 +73,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                     others.append(member.name)
 
     names: list[str] = []
-    digests, contents = bytearray(), bytearray()
+    pixel_digests, file_digests = bytearray(), bytearray()
     sizes: Counter[tuple[int, ...]] = Counter()
     colour = False  # it may come late: in `scratch` all have three channels
     for image in decode_all(photos(), fit, max_pixels):
@@ -81,8 +81,8 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             unreadable.append((image.name, image.reason))
             continue
         names.append(image.name)
-        digests += image.digest
-        contents += image.content
+        pixel_digests += image.pixel_digest
+        file_digests += image.file_digest
         size = image.pixels.shape[:2]
         sizes[size] += 1
         if len(sizes) == 1:  # of several sizes only these are still of interest
@@ -99,9 +99,9 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         for plain in chain.from_iterable(parts):
             pixels = to_pixels(to_image(plain), fit) if fit else plain
             scratch.write(np.ascontiguousarray(pixels).data)
-            digests += digest(pixels)
+            pixel_digests += digest(pixels)
             if fit:
-                contents += digest(plain)
+                file_digests += digest(plain)
         shape, channels = pixels.shape, pixels.shape[-1]
     else:
         _check(data, names, unreadable, sizes)
@@ -119,10 +119,10 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
     scratch.flush()
     mapped = np.memmap(scratch, np.uint8, "r", shape=(len(texts), *shape))[..., :channels]
-    pixel_digests, file_digests = (
-        np.frombuffer(each, np.uint8).reshape(-1, 16) for each in (digests, contents or digests)
+    of_pixels, of_files = (
+        np.frombuffer(each, np.uint8).reshape(-1, 16) for each in (pixel_digests, file_digests or pixel_digests)
     )
-    return Staged(mapped, texts, pixel_digests, file_digests, left_out, *layout)
+    return Staged(mapped, texts, of_pixels, of_files, left_out, *layout)
 
 
 def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[tuple[int, ...]]) -> None:
