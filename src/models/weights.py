@@ -51,7 +51,7 @@ def published(name: str) -> Mapping[str, Tensor]:
             from huggingface_hub import file_exists, try_to_load_from_cache
 
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
-            hub = timm.models.get_pretrained_cfg(name.removeprefix(TIMM)).hf_hub_id
+            hub = getattr(timm.models.get_pretrained_cfg(name.removeprefix(TIMM)), "hf_hub_id", None)
             files = "model.safetensors", "pytorch_model.bin"
             if hub and not any(try_to_load_from_cache(hub, file) for file in files):
                 file_exists(hub, files[0])  # fails at once without a network; timm would try for 50 s

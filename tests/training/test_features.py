@@ -1,6 +1,7 @@
 """A frozen network learns from features, which are computed once and kept, as it would from the images."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,12 @@ def test_after_a_kill_features_are_gone_on_from(trainer: Trainer, monkeypatch: p
     file.unlink()
     seen: list[int] = []
     take = trainer.images["train"].take
-    monkeypatch.setattr(trainer.images["train"], "take", lambda order, size: seen.extend(order) or take(order, size))
+
+    def watched(order: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        seen.extend(order.tolist())
+        return take(order, size)
+
+    monkeypatch.setattr(trainer.images["train"], "take", watched)
     trainer.start(frozen(), SETTINGS, 0)
     assert seen[-44:] == list(range(16, 60))
     assert file.read_bytes() == whole
