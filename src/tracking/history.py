@@ -39,7 +39,7 @@ def states(model_md5: str = "") -> list[State]:
 
 def state_of(commit: str) -> State | None:
     """Return the state of a commit; None where it has no `dvc.lock`, or no model in it."""
-    (text,) = contents([commit], LOCK)
+    text = content(commit, LOCK)
     return state_in(text, commit) if text else None
 
 
@@ -104,6 +104,6 @@ def describe(commit: str) -> str:
     return git("show", "-s", "--date=short", "--format=%h %cd %s", commit).strip()
 
 
-def contents(commits: Iterable[str], path: Path) -> list[bytes | None]:
-    """Return the contents of a file in each of the commits; None where it is missing."""
-    return blobs([f"{commit}:./{path.as_posix()}" for commit in commits])
+def content(commit: str, path: Path) -> bytes | None:
+    """Return the content of a file in a commit; None where it is missing."""
+    return blobs([f"{commit}:./{path.as_posix()}"])[0]

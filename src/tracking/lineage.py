@@ -9,12 +9,12 @@ from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.paths import METRICS, TRAINING
+from src.core.paths import METRICS, MODEL, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.record import COMMIT, short
-from src.tracking.runs import existing_store, registered_run, required_store, run_by_id, runs_of
-from src.tracking.store import tracking_uri
+from src.tracking.runs import registered_run, run_by_id, runs_of
+from src.tracking.store import existing_store, required_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -56,16 +56,15 @@ def trace(name: str) -> Lineage:
         run = registered_run(required_store(), name)
     elif _MD5.fullmatch(name):
         md5, run = name, run_by_id(store, name)
-    else:
-        commit = history.resolve(name)
-        if commit is None:
-            raise UserError(
-                f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS, a commit or experiment"
-            )
+    elif commit := history.resolve(name):
         state = history.state_of(commit)
         if state is None:
             raise UserError(f"{name} has no trained model: its dvc.lock lists none")
         md5 = state.model_md5
+    elif name.endswith(MODEL.suffix):
+        raise UserError(f"{name} is missing: run dvc pull, or dvc repro")
+    else:
+        raise UserError(f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS, a commit or experiment")
     if run is not None:
         md5 = run.data.tags.get("model_md5")
     if md5 is None:  # the run trained none
@@ -126,9 +125,8 @@ def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
         found = dict(run.data.metrics) if run is not None else {}
     else:
         for path, prefix in ((TRAINING, ""), (METRICS, "test/")):
-            (content,) = history.contents([commit], path)
             try:
-                numbers = keys(read_json(content or b"{}"))
+                numbers = keys(read_json(history.content(commit, path) or b"{}"))
             except ValueError as error:
                 yield f"{path} of the commit cannot be read: {error}"
                 continue

@@ -22,8 +22,7 @@ from src.core.git import git
 from src.tracking import history
 from src.tracking.lineage import Lineage
 from src.tracking.record import COMMIT
-from src.tracking.runs import required_store
-from src.tracking.store import artifacts, explained
+from src.tracking.store import artifacts, explained, required_store
 
 
 class RebuildSource(NamedTuple):
@@ -44,8 +43,7 @@ def rebuild_source(lineage: Lineage) -> RebuildSource:
     if lineage.model_md5 is None:
         raise UserError("the run trained no model: there is nothing to rebuild")
     if lineage.commit is not None:
-        (lock,) = history.contents([lineage.commit], paths.LOCK)
-        locked = history.stages(lock or b"")
+        locked = history.stages(history.content(lineage.commit, paths.LOCK) or b"")
         # A later stage may not have run for this model yet; its results are those of another model.
         own = history.stages_of(locked, lineage.model_md5)
         stages = [stage for stage in ("split", "train", "evaluate") if stage in own]

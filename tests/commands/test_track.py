@@ -180,7 +180,7 @@ def test_every_model_has_its_run_and_a_dead_one_is_named(clone: Clone, run_track
     assert clone.tried.run in output
     assert clone.first.run not in output
     store = open_store()
-    tags = {"process": f"{platform.node()} 1 0.00"}
+    tags = {"process": f"{platform.node()}:{Path.cwd()} 1 0.00"}
     dead = store.client.create_run(store.experiment_id, tags=tags).info.run_id
     code, output = run_track("verify")
     assert (code, dead in output, "src.track sync closes them" in output) == (1, True, True)
