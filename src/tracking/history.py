@@ -31,9 +31,7 @@ def states(model_md5: str = "") -> list[State]:
     Of commits, which come newest first, those count that changed `dvc.lock`.
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
-    if git("rev-parse", "--verify", "--quiet", "HEAD"):
-        found += versions(LOCK)
-    read = (state_in(text, commit) for commit, text in found if model_md5.encode() in text)
+    read = (state_in(text, commit) for commit, text in found + versions(LOCK) if model_md5.encode() in text)
     return [state for state in read if state is not None and model_md5 in ("", state.model_md5)]
 
 
