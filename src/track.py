@@ -18,8 +18,8 @@ from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
 from src.core.pool import processor_name
 from src.tracking.history import describe, states
-from src.tracking.lineage import lines, trace
-from src.tracking.rebuild import rebuild, rebuild_source
+from src.tracking.lineage import lines, rebuild_source, trace
+from src.tracking.rebuild import rebuild
 from src.tracking.runs import dead_runs, find_runs
 from src.tracking.store import existing_store
 

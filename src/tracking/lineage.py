@@ -9,7 +9,7 @@ from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.paths import METRICS, MODEL, TRAINING
+from src.core.paths import LOCK, METRICS, MODEL, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.record import COMMIT, short
@@ -39,6 +39,13 @@ class Lineage(NamedTuple):
         """Return the newest run whose code is in this clone: it says from which commit it came, and how it differed."""
         tagged = ((run, run.data.tags.get(COMMIT)) for run in self.runs)
         return next((run for run, commit in tagged if commit and history.resolve(commit)), None)
+
+
+class RebuildSource(NamedTuple):
+    commit: str
+    run_id: str | None  # of the run whose params.yaml and code.diff are applied to the commit
+    stages: Sequence[str]
+    expected: Mapping[str, str]  # MD5 by path
 
 
 def trace(name: str) -> Lineage:
@@ -86,6 +93,22 @@ def trace(name: str) -> Lineage:
     )
 
 
+def rebuild_source(lineage: Lineage) -> RebuildSource:
+    """Return where to begin. Raises `UserError` if neither a commit nor a run says from which code the model came."""
+    if lineage.model_md5 is None:
+        raise UserError("the run trained no model: there is nothing to rebuild")
+    if lineage.commit is not None:
+        locked = history.stages(history.content(lineage.commit, LOCK) or b"")
+        # A later stage may not have run for this model yet; its results are those of another model.
+        own = history.stages_of(locked, lineage.model_md5)
+        stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
+        return RebuildSource(lineage.commit, None, stages, history.outputs(locked, stages))
+    if (run := lineage.origin) is not None:
+        expected = {MODEL.as_posix(): lineage.model_md5}
+        return RebuildSource(run.data.tags[COMMIT], run.info.run_id, ("split", "train"), expected)
+    raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
+
+
 def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     """Yield the lines to show, each with its label; an item of several lines repeats its label."""
     run = next(iter(lineage.runs), None)
@@ -110,12 +133,11 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
-    if lineage.commit is not None:
-        yield "rebuild", f"python -m src.track rebuild {lineage.commit[:12]}"
-    elif (origin := lineage.origin) is not None:
-        yield "rebuild", f"python -m src.track rebuild {origin.info.run_id}"
-    else:
-        yield "rebuild", "cannot be: no commit of this clone has the code, unless git fetch brings it"
+    try:
+        source = rebuild_source(lineage)
+        yield "rebuild", f"python -m src.track rebuild {source.run_id or source.commit[:12]}"
+    except UserError as error:
+        yield "rebuild", str(error)
 
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
