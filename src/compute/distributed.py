@@ -27,8 +27,8 @@ def launch(main: Callable[..., None], processes: int, *arguments: object, less_m
     """Run `main(*arguments)` here, or in so many new processes; in a process that torchrun started, run it here.
 
     `main` must be a function of a module. Exits with the code of the first process that failed, which has said why;
-    `less_memory` is how to need less where that was memory. Raises `UserError` if torchrun started another number of
-    processes: parameters are checked for that number, and alone decide a run.
+    `less_memory` is how to need less where that was memory. Raises `UserError` if torchrun started another number than
+    `processes`, for which the parameters were checked.
     """
     if dist.is_torchelastic_launched() and int(started := os.environ["WORLD_SIZE"]) != processes:
         raise UserError(f"train.processes is {processes}, but torchrun started {started}: set it to {started}")
