@@ -19,7 +19,7 @@ from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
 from src.tracking.record import NOTE, Record, code_tags, read_record
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model, process_tag
 from src.tracking.store import Store, artifacts, explained, open_store
 from src.training.resume import discard_unneeded_states, finished_session
 
@@ -53,7 +53,7 @@ def complete(fresh: str = "") -> Completed:
         run = own[0]
     else:
         with explained(store.uri):
-            tags = {**code_tags(record.code_state), **record.tags}
+            tags = {**code_tags(record.code_state), **record.tags, PROCESS: process_tag()}
             run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
     changed = _complete(store, run, record)
     close_dead(store)

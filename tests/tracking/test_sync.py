@@ -1,5 +1,6 @@
 """The run as a view of files: complete whatever the store has of it already, once, and without double points."""
 
+import getpass
 import json
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_a_run_is_the_same_from_a_live_training_and_from_files_alone(monkeypatch
     assert {"reports/figures/one.png", "params.yaml", "dvc.yaml", "requirements.lock", "digests.json"} <= {
         *expected["files"]
     }
+    assert client.get_run(first.run_id).data.tags["mlflow.user"] == getpass.getuser()
     again = complete()
     assert (again.run_id, again.changed, first.changed) == (first.run_id, False, True)
     assert content(client, first.run_id) == expected
