@@ -35,12 +35,6 @@ def states(model_md5: str = "") -> list[State]:
     return [state for state in read if state is not None and model_md5 in ("", state.model_md5)]
 
 
-def state_of(commit: str) -> State | None:
-    """Return the state of a commit; None where it has no `dvc.lock`, or no model in it."""
-    text = content(commit, LOCK)
-    return state_in(text, commit) if text else None
-
-
 def state_in(text: bytes, commit: str = "") -> State | None:
     """Return the state that a `dvc.lock` holds; None where it lists no trained model."""
     locked = stages(text)

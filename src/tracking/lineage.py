@@ -34,12 +34,6 @@ class Lineage(NamedTuple):
         """Return the oldest commit whose `dvc.lock` holds the model, or the one that was asked for."""
         return next((state.commit for state in reversed(self.states) if state.commit), None)
 
-    @property
-    def origin(self) -> "Run | None":
-        """Return the newest run whose code is in this clone: it says from which commit it came, and how it differed."""
-        tagged = ((run, run.data.tags.get(COMMIT)) for run in self.runs)
-        return next((run for run, commit in tagged if commit and history.resolve(commit)), None)
-
 
 class RebuildSource(NamedTuple):
     commit: str
@@ -64,7 +58,7 @@ def trace(name: str) -> Lineage:
     elif _MD5.fullmatch(name):
         md5, run = name, run_by_id(store, name)
     elif commit := history.resolve(name):
-        state = history.state_of(commit)
+        state = history.state_in(history.content(commit, LOCK) or b"", commit)
         if state is None:
             raise UserError(f"{name} has no trained model: its dvc.lock lists none")
         md5 = state.model_md5
@@ -103,9 +97,10 @@ def rebuild_source(lineage: Lineage) -> RebuildSource:
         own = history.stages_of(locked, lineage.model_md5)
         stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
         return RebuildSource(lineage.commit, None, stages, history.outputs(locked, stages))
-    if (run := lineage.origin) is not None:
-        expected = {MODEL.as_posix(): lineage.model_md5}
-        return RebuildSource(run.data.tags[COMMIT], run.info.run_id, ("split", "train"), expected)
+    for run in lineage.runs:  # the newest whose code is in this clone says from which commit it came
+        if (commit := run.data.tags.get(COMMIT)) and history.resolve(commit):
+            expected = {MODEL.as_posix(): lineage.model_md5}
+            return RebuildSource(commit, run.info.run_id, ("split", "train"), expected)
     raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
 
 
@@ -142,10 +137,10 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
     """Yield the metrics of the commit, or without a commit those of the run; leave out intervals and curves."""
-    found: dict[str, float] = {}
     if commit is None:
         found = dict(run.data.metrics) if run is not None else {}
     else:
+        found = {}
         for path, prefix in ((TRAINING, ""), (METRICS, "test/")):
             try:
                 numbers = keys(read_json(history.content(commit, path) or b"{}"))
