@@ -60,9 +60,9 @@ class Live:
                 sender.wait(patience)
             except subprocess.TimeoutExpired:
                 sender.kill()
+                remedy = ": python -m src.track sync completes the run" if status == "FINISHED" else ""
                 where = without_credentials(tracking_uri())
-                words = "no answer yet: training goes on, python -m src.track sync completes the run"
-                print(f"warning: MLflow at {where}: {words}", file=sys.stderr, flush=True)
+                print(f"warning: MLflow at {where}: no answer yet{remedy}", file=sys.stderr, flush=True)
 
     def _put(self, **entry: Any) -> None:
         line = json.dumps({"time": _now(), **entry}) + "\n"

@@ -68,7 +68,7 @@ def test_a_silent_store_delays_nothing_and_gets_the_run_later(
         assert train() < 2
         (warning,) = capfd.readouterr().err.splitlines()
         assert warning.startswith(f"warning: MLflow at {server.uri}: ")
-        assert warning.endswith(": training goes on, python -m src.track sync completes the run")
+        assert warning.endswith(": no answer yet: python -m src.track sync completes the run")
         with pytest.raises(UserError, match=f"MLflow at {server.uri}: "):
             complete()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
