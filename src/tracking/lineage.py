@@ -99,8 +99,7 @@ def rebuild_source(lineage: Lineage) -> RebuildSource:
         return RebuildSource(lineage.commit, None, stages, history.outputs(locked, stages))
     for run in lineage.runs:  # the newest whose code is in this clone says from which commit it came
         if (commit := run.data.tags.get(COMMIT)) and history.resolve(commit):
-            expected = {MODEL.as_posix(): lineage.model_md5}
-            return RebuildSource(commit, run.info.run_id, ("split", "train"), expected)
+            return RebuildSource(commit, run.info.run_id, ("split", "train"), {MODEL.as_posix(): lineage.model_md5})
     raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
 
 

@@ -44,11 +44,12 @@ def complete(fresh: str = "") -> Completed:
     fresh: as in `read_record`. Raises `UserError` if the store cannot be used, or `dvc.lock` does not hold the model.
     """
     record, store = read_record(fresh), open_store()
-    # The newest run of this model with these parameters, or the one of a training whose end the store did not see.
-    own = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
-    own = [run for run in own if not history.differences(run.data.params, record.params)]
-    if not own and (session := finished_session(record.model_md5)):
-        own = find_runs(store, f"tags.{SESSION} = '{session}'")
+    # The run of the training that has just made the model here, or the newest of this model with these parameters.
+    session = finished_session(record.model_md5)
+    own = find_runs(store, f"tags.{SESSION} = '{session}'") if session else []
+    if not own:
+        found = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
+        own = [run for run in found if not history.differences(run.data.params, record.params)]
     if own:
         run = own[0]
     else:
