@@ -85,10 +85,7 @@ def main() -> None:
         except UserError as error:  # its run was removed for good, or its files were
             reason = str(error)
         if reason is None and not _same_images(version, images):
-            known = any(key.startswith("images.") for key in version.tags)
-            reason = (
-                "other images under the same names" if known else "not promoted from here: nothing tells its images"
-            )
+            reason = "other images under the same names, or it was not promoted from here: nothing tells its images"
         if reason is not None:
             objections.append(f"{rival}, cannot be compared ({reason})")
             _say("against", f"{rival}: cannot be compared, {reason}")

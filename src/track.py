@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
 from src.core.pool import processor_name
-from src.tracking.history import describe, differences, states
-from src.tracking.lineage import lines, trace
-from src.tracking.rebuild import rebuild, rebuild_source
-from src.tracking.record import short
-from src.tracking.runs import dead_runs, existing_store, find_runs
+from src.tracking.history import describe, states
+from src.tracking.lineage import lines, rebuild_source, trace
+from src.tracking.rebuild import rebuild
+from src.tracking.runs import dead_runs, find_runs
+from src.tracking.store import existing_store
 
 _NAMED = 10  # of a kind, before the rest is only counted
 
@@ -57,20 +57,15 @@ def _show(name: str) -> None:
 def _verify() -> bool:
     """Tell if each model in git has its run, and no run is left open. Change nothing."""
     runs = find_runs(existing_store(), everywhere=True)
-    trained = [run for run in runs if "model_md5" in run.data.tags]
-    oldest, matched = {}, set()
-    for state in states():  # newest first: the last one stays
-        oldest[state.model_md5] = state
-        own = (run.data.params for run in trained if run.data.tags["model_md5"] == state.model_md5)
-        if any(not differences(params, short(state.parameters)) for params in own):
-            matched.add(state.model_md5)
+    trained = {run.data.tags["model_md5"]: run for run in runs if "model_md5" in run.data.tags}
+    oldest = {state.model_md5: state for state in states()}  # newest first: the last one stays
     lost = [
         f"{md5} {describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
         for md5, state in oldest.items()
-        if md5 not in matched
+        if md5 not in trained
     ]
     dead = [f"{run.info.run_id} {run.info.run_name}" for run in dead_runs(runs)]
-    strangers = (run for run in trained if run.data.tags["model_md5"] not in oldest)
+    strangers = [run for md5, run in trained.items() if md5 not in oldest]
     print(f"models      {len(oldest)} in dvc.lock's history, {len(lost)} without their run")
     _list("checked out (git checkout, dvc checkout), each gets it by python -m src.track sync", lost)
     print(f"runs        {len(runs)}")

@@ -60,7 +60,6 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
     with pytest.MonkeyPatch.context() as patch:
         clean(patch)
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
         patch.chdir(tmp_path_factory.mktemp("store"))
         open_store()
         return Path("mlflow.db").read_bytes()

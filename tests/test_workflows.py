@@ -216,6 +216,7 @@ class GitLab(BaseHTTPRequestHandler):
 
     def answer(self, content: Any) -> None:
         assert self.headers["PRIVATE-TOKEN"] == "secret"
+        assert self.path == "/user" or self.path.startswith("/projects/1/merge_requests/2/notes")
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(content).encode())
@@ -253,7 +254,8 @@ def test_gitlab_gets_the_same_as_one_note(checkout: Path, monkeypatch: pytest.Mo
                 lines,
                 checkout,
                 CI_API_V4_URL=f"http://127.0.0.1:{server.server_port}",
-                CI_PROJECT_ID="1",
+                CI_PROJECT_ID="3",  # a fork
+                CI_MERGE_REQUEST_PROJECT_ID="1",
                 CI_MERGE_REQUEST_IID="2",
                 CI_PROJECT_URL="https://example.org/us/digits",
                 CI_MERGE_REQUEST_DIFF_BASE_SHA=git(checkout, "rev-parse", "main").strip(),

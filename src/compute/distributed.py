@@ -1,7 +1,7 @@
 """Several processes that train one model together. Every function also serves a single process.
 
-`train.processes: 4` starts four on this machine, `torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train` four on
-each of two.
+`train.processes: 8` starts eight on this machine, unless torchrun has started them: on two machines, four on each, by
+`torchrun --nnodes 2 --nproc-per-node 4 … -m stages.train`.
 """
 
 import logging
@@ -27,8 +27,11 @@ def launch(main: Callable[..., None], processes: int, *arguments: object, less_m
     """Run `main(*arguments)` here, or in so many new processes; in a process that torchrun started, run it here.
 
     `main` must be a function of a module. Exits with the code of the first process that failed, which has said why;
-    `less_memory` is how to need less where that was memory.
+    `less_memory` is how to need less where that was memory. Raises `UserError` if torchrun started another number than
+    `processes`, for which the parameters were checked.
     """
+    if dist.is_torchelastic_launched() and int(started := os.environ["WORLD_SIZE"]) != processes:
+        raise UserError(f"train.processes is {processes}, but torchrun started {started}: set it to {started}")
     if processes == 1 or dist.is_torchelastic_launched():
         main(*arguments)
         return

@@ -17,8 +17,8 @@ from src.core.paths import MODEL
 from src.models import model_file
 from src.models.classifier import Classifier
 from src.models.model_file import ModelSpec
-from src.tracking.runs import logged_model, required_store, run_by_id
-from src.tracking.store import Store, explained
+from src.tracking.runs import logged_model, run_by_id
+from src.tracking.store import Store, explained, required_store
 
 _BATCH_BYTES = 32 * 2**20  # of pixels as uint8; the network makes float32 of them
 

@@ -31,16 +31,8 @@ def states(model_md5: str = "") -> list[State]:
     Of commits, which come newest first, those count that changed `dvc.lock`.
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
-    if git("rev-parse", "--verify", "--quiet", "HEAD"):
-        found += versions(LOCK)
-    read = (state_in(text, commit) for commit, text in found if model_md5.encode() in text)
+    read = (state_in(text, commit) for commit, text in found + versions(LOCK) if model_md5.encode() in text)
     return [state for state in read if state is not None and model_md5 in ("", state.model_md5)]
-
-
-def state_of(commit: str) -> State | None:
-    """Return the state of a commit; None where it has no `dvc.lock`, or no model in it."""
-    (text,) = contents([commit], LOCK)
-    return state_in(text, commit) if text else None
 
 
 def state_in(text: bytes, commit: str = "") -> State | None:
@@ -104,6 +96,6 @@ def describe(commit: str) -> str:
     return git("show", "-s", "--date=short", "--format=%h %cd %s", commit).strip()
 
 
-def contents(commits: Iterable[str], path: Path) -> list[bytes | None]:
-    """Return the contents of a file in each of the commits; None where it is missing."""
-    return blobs([f"{commit}:./{path.as_posix()}" for commit in commits])
+def content(commit: str, path: Path) -> bytes | None:
+    """Return the content of a file in a commit; None where it is missing."""
+    return blobs([f"{commit}:./{path.as_posix()}"])[0]

@@ -9,12 +9,12 @@ from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.paths import METRICS, TRAINING
+from src.core.paths import LOCK, METRICS, MODEL, TRAINING
 from src.tracking import history
 from src.tracking.history import State
 from src.tracking.record import COMMIT, short
-from src.tracking.runs import existing_store, registered_run, required_store, run_by_id, runs_of
-from src.tracking.store import tracking_uri
+from src.tracking.runs import registered_run, run_by_id, runs_of
+from src.tracking.store import existing_store, required_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,11 +34,12 @@ class Lineage(NamedTuple):
         """Return the oldest commit whose `dvc.lock` holds the model, or the one that was asked for."""
         return next((state.commit for state in reversed(self.states) if state.commit), None)
 
-    @property
-    def origin(self) -> "Run | None":
-        """Return the newest run whose code is in this clone: it says from which commit it came, and how it differed."""
-        tagged = ((run, run.data.tags.get(COMMIT)) for run in self.runs)
-        return next((run for run, commit in tagged if commit and history.resolve(commit)), None)
+
+class RebuildSource(NamedTuple):
+    commit: str
+    run_id: str | None  # of the run whose params.yaml and code.diff are applied to the commit
+    stages: Sequence[str]
+    expected: Mapping[str, str]  # MD5 by path
 
 
 def trace(name: str) -> Lineage:
@@ -56,16 +57,15 @@ def trace(name: str) -> Lineage:
         run = registered_run(required_store(), name)
     elif _MD5.fullmatch(name):
         md5, run = name, run_by_id(store, name)
-    else:
-        commit = history.resolve(name)
-        if commit is None:
-            raise UserError(
-                f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS, a commit or experiment"
-            )
-        state = history.state_of(commit)
+    elif commit := history.resolve(name):
+        state = history.state_in(history.content(commit, LOCK) or b"", commit)
         if state is None:
             raise UserError(f"{name} has no trained model: its dvc.lock lists none")
         md5 = state.model_md5
+    elif name.endswith(MODEL.suffix):
+        raise UserError(f"{name} is missing: run dvc pull, or dvc repro")
+    else:
+        raise UserError(f"{name} is not a file, a model's MD5, a run's id, models:/NAME@ALIAS, a commit or experiment")
     if run is not None:
         md5 = run.data.tags.get("model_md5")
     if md5 is None:  # the run trained none
@@ -85,6 +85,22 @@ def trace(name: str) -> Lineage:
         [each for each in states if not history.differences(short(each.parameters), wanted)],
         [each for each in runs if not history.differences(each.data.params, wanted)],
     )
+
+
+def rebuild_source(lineage: Lineage) -> RebuildSource:
+    """Return where to begin. Raises `UserError` if neither a commit nor a run says from which code the model came."""
+    if lineage.model_md5 is None:
+        raise UserError("the run trained no model: there is nothing to rebuild")
+    if lineage.commit is not None:
+        locked = history.stages(history.content(lineage.commit, LOCK) or b"")
+        # A later stage may not have run for this model yet; its results are those of another model.
+        own = history.stages_of(locked, lineage.model_md5)
+        stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
+        return RebuildSource(lineage.commit, None, stages, history.outputs(locked, stages))
+    for run in lineage.runs:  # the newest whose code is in this clone says from which commit it came
+        if (commit := run.data.tags.get(COMMIT)) and history.resolve(commit):
+            return RebuildSource(commit, run.info.run_id, ("split", "train"), {MODEL.as_posix(): lineage.model_md5})
+    raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
 
 
 def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
@@ -111,24 +127,22 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
     yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
-    if lineage.commit is not None:
-        yield "rebuild", f"python -m src.track rebuild {lineage.commit[:12]}"
-    elif (origin := lineage.origin) is not None:
-        yield "rebuild", f"python -m src.track rebuild {origin.info.run_id}"
-    else:
-        yield "rebuild", "cannot be: no commit of this clone has the code, unless git fetch brings it"
+    try:
+        source = rebuild_source(lineage)
+        yield "rebuild", f"python -m src.track rebuild {source.run_id or source.commit[:12]}"
+    except UserError as error:
+        yield "rebuild", str(error)
 
 
 def _metrics(commit: str | None, run: "Run | None") -> Iterator[str]:
     """Yield the metrics of the commit, or without a commit those of the run; leave out intervals and curves."""
-    found: dict[str, float] = {}
     if commit is None:
         found = dict(run.data.metrics) if run is not None else {}
     else:
+        found = {}
         for path, prefix in ((TRAINING, ""), (METRICS, "test/")):
-            (content,) = history.contents([commit], path)
             try:
-                numbers = keys(read_json(content or b"{}"))
+                numbers = keys(read_json(history.content(commit, path) or b"{}"))
             except ValueError as error:
                 yield f"{path} of the commit cannot be read: {error}"
                 continue

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from src.core.addresses import without_credentials
+from src.tracking.runs import process_tag
 from src.tracking.store import tracking_uri
 from src.training.epoch import Epoch
 
@@ -30,7 +31,7 @@ class Live:
     """
 
     def __init__(self, session: str) -> None:
-        command = [sys.executable, "-m", "src.tracking.sender", session, str(_now()), str(os.getpid())]
+        command = [sys.executable, "-m", "src.tracking.sender", session, str(_now()), process_tag()]
         # In a group of its own Ctrl-C does not reach it: it ends with the pipe.
         self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
         assert self._sender.stdin is not None
@@ -59,9 +60,9 @@ class Live:
                 sender.wait(patience)
             except subprocess.TimeoutExpired:
                 sender.kill()
+                remedy = ": python -m src.track sync completes the run" if status == "FINISHED" else ""
                 where = without_credentials(tracking_uri())
-                words = "no answer yet: training goes on, python -m src.track sync completes the run"
-                print(f"warning: MLflow at {where}: {words}", file=sys.stderr, flush=True)
+                print(f"warning: MLflow at {where}: no answer yet{remedy}", file=sys.stderr, flush=True)
 
     def _put(self, **entry: Any) -> None:
         line = json.dumps({"time": _now(), **entry}) + "\n"

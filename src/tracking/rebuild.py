@@ -20,40 +20,14 @@ from src.core import paths
 from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
-from src.tracking.lineage import Lineage
-from src.tracking.record import COMMIT
-from src.tracking.runs import required_store
-from src.tracking.store import artifacts, explained
-
-
-class RebuildSource(NamedTuple):
-    commit: str
-    run_id: str | None  # of the run whose params.yaml and code.diff are applied to the commit
-    stages: Sequence[str]
-    expected: Mapping[str, str]  # MD5 by path
+from src.tracking.lineage import RebuildSource
+from src.tracking.store import artifacts, explained, required_store
 
 
 class Rebuilt(NamedTuple):
     model_md5: str
     differing: Sequence[str]  # outputs that differ from dvc.lock or from git, in the pipeline's order
     answers: Mapping[Path, bytes]  # its tables of predictions for validation and test, by path
-
-
-def rebuild_source(lineage: Lineage) -> RebuildSource:
-    """Return where to begin. Raises `UserError` if neither a commit nor a run says from which code the model came."""
-    if lineage.model_md5 is None:
-        raise UserError("the run trained no model: there is nothing to rebuild")
-    if lineage.commit is not None:
-        (lock,) = history.contents([lineage.commit], paths.LOCK)
-        locked = history.stages(lock or b"")
-        # A later stage may not have run for this model yet; its results are those of another model.
-        own = history.stages_of(locked, lineage.model_md5)
-        stages = [stage for stage in ("split", "train", "evaluate") if stage in own]
-        return RebuildSource(lineage.commit, None, stages, history.outputs(locked, stages))
-    if (run := lineage.origin) is not None:
-        expected = {paths.MODEL.as_posix(): lineage.model_md5}
-        return RebuildSource(run.data.tags[COMMIT], run.info.run_id, ("split", "train"), expected)
-    raise UserError("it cannot be rebuilt: no commit of this clone holds the model, or the code of its runs: git fetch")
 
 
 def rebuild(wanted: RebuildSource) -> Rebuilt:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from src.core import paths
 from src.core.addresses import without_credentials
 from src.core.documents import read_object
@@ -157,10 +159,11 @@ def origin(state: CodeState) -> dict[str, bytes]:
 
 
 def code_tags(state: CodeState) -> dict[str, str]:
-    """Return tags with the commit of the code, and whether the code differed from it."""
+    """Return tags with the user, the commit of the code, and whether the code differed from it."""
     code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[state.modified]
     commit = {} if state.commit == "none" else {COMMIT: state.commit}
-    return {"code": code, **commit, "mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
+    source = {"mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
+    return {"code": code, **commit, **source, "mlflow.user": psutil.Process().username()}
 
 
 def dataset_record(flat: Mapping[str, str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Find runs in a store, which makes nothing there; log what they start from, and close dead ones."""
 
+import os
 import platform
 import re
 import tempfile
@@ -11,8 +12,8 @@ import psutil
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import PARAMS
-from src.tracking.store import Store, artifacts, database, explained, open_store, tracking_uri
+from src.core.paths import PARAMS, main_root
+from src.tracking.store import Store, artifacts, explained
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -23,21 +24,6 @@ PROCESS = "process"  # the tag that names the process that writes the run; a com
 _SAME_START = 2.0  # seconds by which two readings of a process's start may differ: it moves with the clock
 
 
-def existing_store() -> Store | None:
-    """Return the store; None if its database does not exist yet."""
-    place = database(tracking_uri())
-    return None if place is not None and not place.is_file() else open_store()
-
-
-def required_store() -> Store:
-    """Return the store. Raises `UserError` if its database does not exist yet."""
-    store = existing_store()
-    if store is None:
-        uri = without_credentials(tracking_uri())
-        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
-    return store
-
-
 def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False) -> list["Run"]:
     """Return the runs that match, newest first, of the store's experiment or `everywhere`; without a store none."""
     found: list[Run] = []
@@ -45,9 +31,10 @@ def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False)
         return found
     token: str | None = None
     with explained(store.uri):
-        ids = [store.experiment_id]
         if everywhere:
             ids = [experiment.experiment_id for experiment in store.client.search_experiments()]
+        else:
+            ids = [store.experiment_id]
         while token != "":
             page = store.client.search_runs(ids, query, order_by=["attributes.start_time DESC"], page_token=token)
             found += page
@@ -122,25 +109,30 @@ def logged_epochs(store: Store, run_id: str) -> set[int]:
         return {point.step for point in store.client.get_metric_history(run_id, CURVE)}
 
 
-def process_tag(pid: int) -> str:
-    """Return the value of the tag `process`: host, number and start of the process."""
-    return f"{platform.node()} {pid} {psutil.Process(pid).create_time():.2f}"
+def process_tag() -> str:
+    """Return the value of the tag `process` for this process: host and clone, number, start."""
+    return f"{_here()} {os.getpid()} {psutil.Process().create_time():.2f}"
 
 
 def process_ended(tags: Mapping[str, str]) -> bool:
     """Tell if the process that the tag `process` names has ended.
 
     A zombie has ended, and so has a process whose number now belongs to another one. Return False for a process of
-    another host, of which nothing is known here, and without the tag, since such a run is not ours.
+    another host or clone, of which nothing is known here, and without the tag, since such a run is not ours.
     """
     match = re.fullmatch(r"(.*) (\d+) ([\d.]+)", tags.get(PROCESS, ""))
-    if match is None or match[1] != platform.node():
+    if match is None or match[1] != _here():
         return False
     try:
         process = psutil.Process(int(match[2]))
         return abs(process.create_time() - float(match[3])) > _SAME_START or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def _here() -> str:
+    """Name this host and clone: several hosts of a team may have the same name."""
+    return f"{platform.node()}:{main_root()}"
 
 
 def dead_runs(runs: Iterable["Run"]) -> list["Run"]:

@@ -1,8 +1,8 @@
 """Send a training's curves to MLflow while it goes on, as a process of its own: see `src.tracking.live`.
 
-python -m src.tracking.sender SESSION BEGAN PID     reads a JSON object a line: time, metrics with step, tags, status
+python -m src.tracking.sender SESSION BEGAN PROCESS   reads a JSON object a line: time, metrics with step, tags, status
 
-Times are in milliseconds. PID is the process of the training; when it is gone, the run is dead.
+Times are in milliseconds. PROCESS is the training's, as `process_tag` names it; when it is gone, the run is dead.
 """
 
 import json
@@ -16,9 +16,8 @@ from typing import Any
 from src.core.addresses import without_credentials
 from src.core.git import read_code_state
 from src.core.paths import PARAMS
-from src.params import load
 from src.tracking import identity, record
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, process_tag
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs
 from src.tracking.store import explained, open_store
 
 _EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too
@@ -31,20 +30,20 @@ class _Run:
     Usage of the machine is sampled by MLflow's monitor, but not in its own thread, which would warn of every failure.
     """
 
-    def __init__(self, session: str, began: int, pid: int) -> None:
+    def __init__(self, session: str, began: int, process: str) -> None:
         text, code = PARAMS.read_text(encoding="utf-8"), read_code_state()
         flat = identity.parameters(text)
-        self._store = store = open_store(load().data.display_name)
+        self._store = store = open_store()
         found = find_runs(store, f"tags.{SESSION} = '{session}'")
         with explained(store.uri):
             if found:
                 self._id = found[0].info.run_id
+                store.client.set_tag(self._id, PROCESS, process)
                 store.client.update_run(self._id, status="RUNNING")
             else:
-                tags = {**record.code_tags(code), SESSION: session}
+                tags = {**record.code_tags(code), SESSION: session, PROCESS: process}
                 made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
                 self._id = made.info.run_id
-            store.client.set_tag(self._id, PROCESS, process_tag(pid))
         begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(code))
         close_dead(store)
         self._known = logged_epochs(store, self._id)
@@ -78,14 +77,14 @@ class _Run:
                 self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
 
 
-def main(session: str, began: int, pid: int) -> None:
+def main(session: str, began: int, process: str) -> None:
     """Send each batch once, in order. After a failure drop entries for `_SAMPLE` seconds; warn only the first time."""
     warned, failed = False, -_SAMPLE
     run: _Run | None = None
     for batch in _batches():
         if time.monotonic() - failed > _SAMPLE:
             try:
-                run = run or _Run(session, began, pid)
+                run = run or _Run(session, began, process)
                 run.log(batch)
             except Exception as error:  # a dying server fails in many ways, and every one is reported
                 failed = time.monotonic()
@@ -116,4 +115,4 @@ def _batches() -> Iterator[list[dict[str, Any]]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -1,6 +1,6 @@
 """Open the place where runs are kept: `mlflow.db` and `mlartifacts/` in the clone, or what MLFLOW_TRACKING_URI names.
 
-    store = open_store()                           # and its experiment; `UserError` where it cannot be used
+    store = open_store()                           # `UserError` where it cannot be used
     with explained(store.uri):                     # an error of MLflow becomes a `UserError` of one line
         run_id = store.client.create_run(store.experiment_id, run_name="trial 3", tags={}).info.run_id
         store.client.log_batch(run_id, metrics=[…], params=[…], tags=[…])
@@ -17,8 +17,10 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from src.core.addresses import without_credentials
@@ -40,14 +42,54 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+# What to do about answers of a server, by words of MLflow's messages.
+_REMEDIES = {
+    "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "error code 403": "ask the experiment's owner for the right to edit it, or set MLFLOW_EXPERIMENT_NAME to another",
+    "Read timed out": "for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",
+}
 _LOCKED = 5  # seconds for another process to end its transaction
 _ARTIFACTS = "mlartifacts"
 
 
-class Store(NamedTuple):
+@dataclass(frozen=True)
+class Store:
     client: "MlflowClient"
-    experiment_id: str
-    uri: str  # as `tracking_uri` gives it
+    uri: str  # as `tracking_uri` gives it, for a server without the login
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """Return the experiment in which runs are written, and make it where it is missing. Raises `UserError`.
+
+        Its name is MLFLOW_EXPERIMENT_NAME, or the data set's title in `params.yaml`. What only reads must not ask for
+        it: on a server with passwords, who makes an experiment owns it.
+        """
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or load().data.display_name
+        with explained(self.uri):
+            found = self.client.get_experiment_by_name(name) or self._make_experiment(name)
+        if found.lifecycle_stage != "active":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
+        return str(found.experiment_id)
+
+    def _make_experiment(self, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        file = database(self.uri)
+        server = urlsplit(self.uri).scheme in ("http", "https")  # which keeps artifacts itself
+        place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
+        try:
+            made = self.client.create_experiment(name, artifact_location=None if server else place.as_uri())
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process or machine, at the same moment
+                raise
+        else:
+            if file is not None and file.parent.resolve() == main_root():
+                # MLflow writes only absolute locations, but reads relative ones: see `artifacts`.
+                with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:
+                    change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+                    connection.execute(change, (_ARTIFACTS, made))
+        return self.client.get_experiment_by_name(name)
 
 
 def tracking_uri() -> str:
@@ -65,13 +107,8 @@ def database(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def open_store(experiment: str | None = None) -> Store:
-    """Open the store, and make it and the experiment where they are missing. Raises `UserError`.
-
-    experiment: by default the data set's title in `params.yaml`; MLFLOW_EXPERIMENT_NAME goes before both. A lock lets
-    several processes open a new store at once, which MLflow's creation of tables does not stand.
-    """
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment or load().data.display_name
+def open_store() -> Store:
+    """Open the store, and make its database where that is missing. Raises `UserError`."""
     uri = tracking_uri()
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https") and parts.username is not None:
@@ -80,15 +117,30 @@ def open_store(experiment: str | None = None) -> Store:
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
         uri = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     quieten()
-    file = database(uri)
-    if file is None:
-        with explained(uri):
-            return _opened(uri, name, None)
-    from filelock import FileLock
+    with explained(uri):
+        from mlflow import MlflowClient
 
-    with explained(uri), FileLock(f"{file}.lock"):
-        _prepare_database(file)
-        return _opened(uri, name, file)
+        if (file := database(uri)) is not None:
+            from filelock import FileLock
+
+            with FileLock(f"{file}.lock"):  # MLflow's creation of tables does not stand several processes
+                _prepare_database(file)
+        return Store(MlflowClient(tracking_uri=uri), uri)
+
+
+def existing_store() -> Store | None:
+    """Return the store to read from; None if its database does not exist yet."""
+    place = database(tracking_uri())
+    return None if place is not None and not place.is_file() else open_store()
+
+
+def required_store() -> Store:
+    """Return the store to read from. Raises `UserError` if its database does not exist yet."""
+    store = existing_store()
+    if store is None:
+        uri = without_credentials(tracking_uri())
+        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
+    return store
 
 
 @contextmanager
@@ -111,9 +163,12 @@ def explained(uri: str) -> Iterator[None]:
         reason = " ".join(str(found).split()) or type(found).__name__
         if isinstance(found, OSError) and found.strerror:
             reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
-        if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)['\")]*$", reason):
+        if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)(?: \(read timeout=\d+\))?['\")]*$", reason):
             reason = connection[1]  # without pools, retries and the address once more
-        line = without_credentials(f"MLflow at {uri}: {reason[:400]}")
+        remedy = next((f": {words}" for answer, words in _REMEDIES.items() if answer in reason), "")
+        if refusal := re.search(r"error code (\d+) != 200\. Response body: '(.*)'$", reason):
+            reason = f"{refusal[2]} ({refusal[1]})"
+        line = without_credentials(f"MLflow at {uri}: {reason[:400]}{remedy}")
         raise UserError(line) from None
 
 
@@ -141,27 +196,6 @@ def quieten() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
     # It logs 90 lines of statements and traceback of an exception that it raises, too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-
-def _opened(uri: str, name: str, file: Path | None) -> Store:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        server = urlsplit(uri).scheme in ("http", "https")  # which keeps artifacts itself
-        place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
-        made = client.create_experiment(name, artifact_location=None if server else place.as_uri())
-        if file is not None and file.parent.resolve() == main_root():
-            # MLflow writes only absolute locations, but reads relative ones: see `artifacts`.
-            with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:
-                change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
-                connection.execute(change, (_ARTIFACTS, made))
-        return Store(client, made, uri)
-    if found.lifecycle_stage != "active":
-        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
-    return Store(client, str(found.experiment_id), uri)
 
 
 def _prepare_database(file: Path) -> None:

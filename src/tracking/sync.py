@@ -19,7 +19,7 @@ from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
 from src.tracking.record import NOTE, Record, code_tags, read_record
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model
+from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model, process_tag
 from src.tracking.store import Store, artifacts, explained, open_store
 from src.training.resume import discard_unneeded_states, finished_session
 
@@ -44,16 +44,17 @@ def complete(fresh: str = "") -> Completed:
     fresh: as in `read_record`. Raises `UserError` if the store cannot be used, or `dvc.lock` does not hold the model.
     """
     record, store = read_record(fresh), open_store()
-    # The newest run of this model with these parameters, or the one of a training whose end the store did not see.
-    own = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
-    own = [run for run in own if not history.differences(run.data.params, record.params)]
-    if not own and (session := finished_session(record.model_md5)):
-        own = find_runs(store, f"tags.{SESSION} = '{session}'")
+    # The run of the training that has just made the model here, or the newest of this model with these parameters.
+    session = finished_session(record.model_md5)
+    own = find_runs(store, f"tags.{SESSION} = '{session}'") if session else []
+    if not own:
+        found = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
+        own = [run for run in found if not history.differences(run.data.params, record.params)]
     if own:
         run = own[0]
     else:
         with explained(store.uri):
-            tags = {**code_tags(record.code_state), **record.tags}
+            tags = {**code_tags(record.code_state), **record.tags, PROCESS: process_tag()}
             run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
     changed = _complete(store, run, record)
     close_dead(store)

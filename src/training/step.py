@@ -62,11 +62,6 @@ class TrainStep:
         self.average = None if config.ema is None else Average(classifier, config.ema)
         self.kept = classifier if self.average is None else self.average.classifier
 
-        if config.batch_size % (distributed.world_size() * config.accumulate):
-            raise UserError(
-                f"train.batch_size is {config.batch_size}: must be a multiple of {distributed.world_size()} processes "
-                f"times train.accumulate {config.accumulate}"
-            )
         self.batch_size = config.batch_size // distributed.world_size()  # images of a batch that this process computes
         self.part_size = self.batch_size // config.accumulate  # images that are computed at once
         norms = (layer for layer in classifier.modules() if isinstance(layer, _BatchNorm))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from clones import set_params
 from repro import group
-from training_samples import CPU, digits, new_classifier, section, weights
+from training_samples import digits, new_classifier, section, weights
 
 from src.compute import device, distributed
 from src.compute.batches import Batches
@@ -23,7 +23,6 @@ from src.training.epoch import Epoch
 from src.training.loop import train
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-from src.training.step import TrainStep
 
 SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
 
@@ -113,11 +112,13 @@ def test_stopped_after_an_epoch_they_go_on_to_the_same_bits(results: Path) -> No
         assert epochs == 2
 
 
-def test_a_batch_that_cannot_be_divided_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "world_size", lambda: 3)
-    monkeypatch.setattr(distributed, "data_parallel", lambda *_: None)
-    with pytest.raises(UserError, match=r"train\.batch_size is 64: must be a multiple of 3 processes times"):
-        TrainStep(new_classifier(), section(), torch.zeros(10, dtype=torch.int64), CPU)
+def test_torchrun_starts_as_many_as_the_parameters_were_checked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=r"^train\.processes is 1, but torchrun started 3: set it to 3$"):
+        distributed.launch(fail, 1)
+    with pytest.raises(MemoryError):
+        distributed.launch(fail, 3)
 
 
 def fail() -> None:

@@ -99,7 +99,7 @@ def test_stages_that_wait_for_each_other_are_read(repo: Path) -> None:
 
 def test_an_old_commit_that_is_damaged_has_a_lineage_all_the_same(repo: Path) -> None:
     paths.METRICS.write_text("{")
-    state = history.state_of(commit(repo, "damaged metrics"))
+    state = history.state_in(paths.LOCK.read_bytes(), commit(repo, "damaged metrics"))
     assert state is not None
     told = [text for label, text in lines(Lineage(state.model_md5, [state], [])) if label == "metrics"]
     assert any(text.startswith("validation_accuracy 0.") for text in told)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("MLFLOW_TRACKING_URI", found.uri)
         patch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
         patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
-        open_store()
+        assert open_store().experiment_id
     yield found
     found.kill()
 
@@ -67,7 +68,7 @@ def test_a_silent_store_delays_nothing_and_gets_the_run_later(
         assert train() < 2
         (warning,) = capfd.readouterr().err.splitlines()
         assert warning.startswith(f"warning: MLflow at {server.uri}: ")
-        assert warning.endswith(": training goes on, python -m src.track sync completes the run")
+        assert warning.endswith(": no answer yet: python -m src.track sync completes the run")
         with pytest.raises(UserError, match=f"MLflow at {server.uri}: "):
             complete()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
@@ -137,12 +138,23 @@ def test_a_training_that_was_ended_says_so_and_goes_on_in_its_run() -> None:
     assert [step for step, _ in found["curves"]["epoch/train_loss"]] == [*range(1, EPOCHS + 1)]
 
 
+def test_a_training_that_was_killed_before_its_run_was_made_leaves_none_open() -> None:
+    code = "from src.tracking.runs import process_tag; print(process_tag())"
+    gone = subprocess.run([sys.executable, "-Pc", code], capture_output=True, text=True, check=True).stdout.strip()
+    command = [sys.executable, "-Pm", "src.tracking.sender", "session", "0", gone]
+    sender = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert sender.stderr == ""
+    (run,) = runs()
+    assert open_store().client.get_run(run).info.status == "KILLED"
+
+
 def test_a_process_is_gone_when_it_is_dead_a_zombie_or_another_one() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         started = psutil.Process(child.pid).create_time()
-        own = {"process": f"{platform.node()} {child.pid} {started:.2f}"}
+        here = f"{platform.node()}:{Path.cwd()}"
+        own = {"process": f"{here} {child.pid} {started:.2f}"}
         assert not process_ended(own)
-        earlier = {"process": f"{platform.node()} {child.pid} {started - 3600:.2f}"}
+        earlier = {"process": f"{here} {child.pid} {started - 3600:.2f}"}
         assert process_ended(earlier), "its number was given again"
         store = open_store()
         run = store.client.create_run(store.experiment_id, tags=own).info.run_id
@@ -151,6 +163,7 @@ def test_a_process_is_gone_when_it_is_dead_a_zombie_or_another_one() -> None:
         assert process_ended(own), "a zombie"
     assert process_ended(own)
     assert not process_ended({})
-    assert not process_ended({"process": f"elsewhere {child.pid} {started:.2f}"}), "nobody can know"
+    for elsewhere in f"elsewhere:{Path.cwd()}", f"{platform.node()}:/another":
+        assert not process_ended({"process": f"{elsewhere} {child.pid} {started:.2f}"}), "nobody can know"
     close_dead(store)
     assert store.client.get_run(run).info.status == "KILLED"

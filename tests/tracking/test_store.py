@@ -10,12 +10,15 @@ from pathlib import Path
 
 import mounts
 import pytest
+from mlflow.exceptions import MlflowException
 from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tree
 
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import write_json
-from src.tracking.store import artifacts, open_store
+from src.tracking.lineage import trace
+from src.tracking.runs import PROCESS, find_runs, process_tag
+from src.tracking.store import artifacts, explained, open_store
 from src.tracking.sync import complete
 
 pytestmark = pytest.mark.slow
@@ -66,7 +69,56 @@ def test_a_deleted_experiment_is_named_with_the_command_that_restores_it() -> No
     store = open_store()
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {store.experiment_id}"):
-        open_store()
+        assert open_store().experiment_id
+
+
+def test_what_only_reads_makes_no_experiment_which_it_would_own_on_a_server() -> None:
+    with pytest.raises(UserError, match="neither a run's id nor a model"):
+        trace("0" * 32)
+    client = open_store().client
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    with pytest.raises(UserError, match=r"^models/model\.safetensors is missing: run dvc pull, or dvc repro$"):
+        trace(str(paths.MODEL))
+
+
+def test_another_machine_may_make_the_experiment_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = open_store(), open_store()
+    find, calls = second.client.get_experiment_by_name, []
+
+    def too_early(name: str) -> object:
+        calls.append(name)
+        return find(name) if len(calls) > 1 else None
+
+    monkeypatch.setattr(second.client, "get_experiment_by_name", too_early)
+    assert first.experiment_id == second.experiment_id
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 401 != 200. "
+            "Response body: 'You are not authenticated.'",
+            "You are not authenticated. (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        ),
+        (
+            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 403 != 200. "
+            "Response body: 'Permission denied'",
+            "Permission denied (403): ask the experiment's owner for the right to edit it, or set "
+            "MLFLOW_EXPERIMENT_NAME to another",
+        ),
+        (
+            "API request to http://h/api failed with exception HTTPConnectionPool(host='h', port=80): Max retries "
+            "exceeded with url: /api (Caused by ReadTimeoutError(\"HTTPConnectionPool(host='h', port=80): "
+            'Read timed out. (read timeout=10)"))',
+            "Read timed out.: for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",
+        ),
+    ],
+)
+def test_a_refusal_of_the_server_is_told_with_its_remedy(answer: str, line: str) -> None:
+    with pytest.raises(UserError) as caught, explained("http://h"):
+        raise MlflowException(answer)
+    assert str(caught.value) == f"MLflow at http://h: {line}"
 
 
 FORK = """
@@ -101,7 +153,7 @@ def test_two_processes_at_once_on_a_new_store(tree: Path) -> None:
 
 def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_results()
-    open_store()
+    assert open_store().experiment_id
     with closing(sqlite3.connect("mlflow.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         started = time.monotonic()
@@ -113,6 +165,8 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
     full = pytest.raises(UserError, match=r"MLflow at sqlite:.*: No space left on device")
     with mounts.small_disk(tree / "mlartifacts", "4k"), full:
         complete()
+    (run,) = find_runs(open_store())
+    assert run.data.tags[PROCESS] == process_tag(), "were this process gone, the run would be closed"
     assert complete().changed, "all of it, once there is space"
     write_json(paths.METRICS, {"images": 0})
     lock()
@@ -135,5 +189,5 @@ def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://joe:{PASSWORD}@127.0.0.1:9")
     with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused") as caught:
-        open_store()
+        assert open_store().experiment_id
     assert PASSWORD not in str(caught.value)

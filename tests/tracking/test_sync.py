@@ -1,5 +1,6 @@
 """The run as a view of files: complete whatever the store has of it already, once, and without double points."""
 
+import getpass
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from mlflow.entities import Param
 from tracking_samples import EPOCHS, ROOT, epoch, finished, lock, make_results
 
 from src.core import paths
@@ -17,6 +19,7 @@ from src.core.files import digest, write_json
 from src.models.classifier import Probabilities
 from src.models.model_file import load
 from src.tracking.live import live
+from src.tracking.record import read_record
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
@@ -86,6 +89,7 @@ def test_a_run_is_the_same_from_a_live_training_and_from_files_alone(monkeypatch
     assert {"reports/figures/one.png", "params.yaml", "dvc.yaml", "requirements.lock", "digests.json"} <= {
         *expected["files"]
     }
+    assert client.get_run(first.run_id).data.tags["mlflow.user"] == getpass.getuser()
     again = complete()
     assert (again.run_id, again.changed, first.changed) == (first.run_id, False, True)
     assert content(client, first.run_id) == expected
@@ -110,6 +114,19 @@ def test_a_training_whose_end_the_store_did_not_see_is_completed_in_its_own_run(
     assert found["curves"]["epoch/train_loss"] == [(n, round(1 / n, 6)) for n in range(1, EPOCHS + 1)]
     assert "session" not in open_store().client.get_run(live_run).data.tags
     assert not list(Path(".cache/state").glob("*/")), "nobody needs its state any more"
+
+
+def test_who_trains_the_same_at_the_same_time_completes_the_own_run() -> None:
+    with live("session") as run:
+        run.log_epoch(epoch(1))
+        make_results()
+        finished("session")
+        run.log_model_md5(digest(paths.MODEL))
+    (own,) = runs()
+    store, record = open_store(), read_record()
+    colleague = store.client.create_run(store.experiment_id, tags=dict(record.tags)).info.run_id
+    store.client.log_batch(colleague, params=[Param(key, value) for key, value in record.params.items()])
+    assert complete().run_id == own
 
 
 def test_results_that_are_not_those_of_the_model_are_left_out_and_named() -> None:
