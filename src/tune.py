@@ -61,7 +61,7 @@ def main() -> None:
         raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
     from src.search import session
     from src.search.objectives import measure
-    from src.search.worker_pool import WorkerPool
+    from src.search.workers import WorkerPool
 
     measured = functools.partial(measure, params.tune.objectives)
     with WorkerPool(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:

@@ -12,10 +12,10 @@ from optuna.distributions import CategoricalDistribution, distribution_to_json
 from src.core.files import digest
 from src.params import Params, with_values
 from src.search import sampling
-from src.search.messages import Task
 from src.search.objectives import Objective
 from src.search.sampling import Space
 from src.search.space import Values
+from src.search.workers import Task
 from src.tracking import identity
 
 # The code of this folder on which trials depend. The code of training is what `dvc.yaml` lists for the stage train.
@@ -39,10 +39,11 @@ class Plan:
         """Return the parameters by dotted key, and the seed, of a trial with these values of the space."""
         return values, self.params.seed
 
-    def task(self, number: int, values: Values) -> Task:
+    def task(self, values: Values) -> Task:
+        """Return the training of these values. Raises `UserError` if they do not go together."""
         settings, seed = self.training(values)
         params = with_values(self.params, settings)
-        return Task(number, params.model, params.train, seed)
+        return Task(params.model, params.train, seed)
 
 
 @dataclass(frozen=True)

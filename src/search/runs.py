@@ -7,7 +7,6 @@ kept.
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,51 +25,47 @@ _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
 
 class Runs:
-    """Write the runs of a search in a thread, so that no training waits for MLflow."""
+    """Write the runs of a search. The workers train meanwhile: no training waits for MLflow."""
 
     def __init__(self, search: Plan) -> None:
-        self._store: Store | None = None
+        self._search = search
+        self._store: Store | None = None  # opened with the first trial: its import takes seconds
+        self._in_trouble = False
         self._parent = ""
         self._known: set[tuple[str, str]] = set()  # study and number of the trials that have a run
-        self._thread = ThreadPoolExecutor(1, "mlflow")
-        self._writes = [self._thread.submit(self._open, search)]
 
     def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         """Make a child run for each finished trial that has none."""
-        self._writes.append(self._thread.submit(self._add, plan, trials))
-
-    def end(self, status: str, verdict: str, folder: Path | None) -> None:
-        """Close the parent run with a status, a description and the files of a folder; wait for all that is written."""
-        self._writes.append(self._thread.submit(self._end, status, verdict, folder))
-        for write in self._writes:
-            write.result()
-
-    def _open(self, search: Plan) -> None:
-        with self._writing():
-            store = open_store()
-            found = find_runs(store, f"tags.`tune.study` = '{search.name}' and tags.`tune.part` = 'study'")
-            self._parent = found[-1].info.run_id if found else _create(store, search)
-            store.client.update_run(self._parent, status="RUNNING")
-            children = find_runs(store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
-            self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
-            self._store = store
-
-    def _add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
-        for trial in trials:
-            if self._store is not None and (plan.name, str(trial.number)) not in self._known:
-                with self._writing():
-                    _create_child(self._store, self._parent, plan, trial)
-
-    def _end(self, status: str, verdict: str, folder: Path | None) -> None:
-        if self._store is None:
+        new = [trial for trial in trials if (plan.name, str(trial.number)) not in self._known]
+        if self._in_trouble or not new:
             return
         with self._writing():
-            client = self._store.client
-            client.set_tag(self._parent, record.NOTE, verdict)
+            store = self._store or self._open()
+            for trial in new:
+                if (plan.name, str(trial.number)) not in self._known:  # which holds those of earlier commands by now
+                    _create_child(store, self._parent, plan, trial)
+                    self._known.add((plan.name, str(trial.number)))
+
+    def end(self, status: str, verdict: str, folder: Path | None) -> None:
+        """Close the parent run with a status, a description and the files of a folder."""
+        store = self._store
+        if store is None or self._in_trouble:
+            return
+        with self._writing():
+            store.client.set_tag(self._parent, record.NOTE, verdict)
             if folder is not None:
-                location = client.get_run(self._parent).info.artifact_uri
-                artifacts(self._store, location).log_artifacts(str(folder), folder.name)
-            client.set_terminated(self._parent, status)
+                location = store.client.get_run(self._parent).info.artifact_uri
+                artifacts(store, location).log_artifacts(str(folder), folder.name)
+            store.client.set_terminated(self._parent, status)
+
+    def _open(self) -> Store:
+        self._store = store = open_store()
+        found = find_runs(store, f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'")
+        self._parent = found[-1].info.run_id if found else _create(store, self._search)
+        store.client.update_run(self._parent, status="RUNNING")
+        children = find_runs(store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
+        self._known = {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
+        return store
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -78,7 +73,7 @@ class Runs:
             with explained(tracking_uri()):
                 yield
         except UserError as fault:
-            self._store = None
+            self._in_trouble = True
             print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
 
 

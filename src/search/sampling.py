@@ -3,12 +3,15 @@
 import math
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from src.core.errors import UserError
 from src.params import Scalar
@@ -30,25 +33,50 @@ def trial_count(kind: str, space: Space, trials: int) -> int:
     return min(trials, math.prod(len(_values(key, entry)) for key, entry in space.items()))
 
 
-def sampler(kind: str, space: Space, seed: int, place: int) -> BaseSampler:
-    """Return the sampler of a single trial, the one at this place in its study.
+class Sampler(BaseSampler):
+    """Draw every trial by an Optuna sampler of its own, seeded by `seed` and the place of the trial in the study.
 
     Optuna does not store the state of samplers: one for all trials would draw its first values again in every process.
     """
-    own = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        match kind:
-            case "tpe":
-                return TPESampler(seed=own, multivariate=True, constant_liar=True)
-            case "cmaes":
-                return CmaEsSampler(seed=own)
-            case "gp":
-                return GPSampler(seed=own)
-            case "grid":
-                return PartialFixedSampler(_combination(space, seed, place), RandomSampler())
-            case _:
-                return RandomSampler(seed=own)
+
+    def __init__(self, kind: str, space: Space, seed: int, study: Study) -> None:
+        self._kind, self._space, self._seed, self._study = kind, space, seed, study
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        # The argument `study` lacks trials if the pruner is Hyperband. One that was queued again has the values of its
+        # first attempt, and no place of its own.
+        every = self._study.get_trials(deepcopy=False)[: trial.number]
+        place = trial.number - sum("failed_trial" in each.system_attrs for each in every)
+        self._own = self._sampler(place)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._own.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._own.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._own.sample_independent(study, trial, param_name, param_distribution)
+
+    def _sampler(self, place: int) -> BaseSampler:
+        own = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            match self._kind:
+                case "tpe":
+                    return TPESampler(seed=own, multivariate=True, constant_liar=True)
+                case "cmaes":
+                    return CmaEsSampler(seed=own)
+                case "gp":
+                    return GPSampler(seed=own)
+                case "grid":
+                    return PartialFixedSampler(_combination(self._space, self._seed, place), RandomSampler())
+                case _:
+                    return RandomSampler(seed=own)
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:

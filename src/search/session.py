@@ -23,7 +23,7 @@ from src.search.plan import Confirmation, Plan, confirmation, search
 from src.search.runs import Runs
 from src.search.storage import journal, open_storage
 from src.search.trials import Trials
-from src.search.worker_pool import WorkerPool
+from src.search.workers import WorkerPool
 
 
 def find(params: Params, url: str | None, workers: WorkerPool) -> None:
@@ -107,25 +107,18 @@ class Stop:
 
 def _train(plan: Plan, trials: Trials, workers: WorkerPool, stop: Stop, runs: Runs) -> list[FrozenTrial]:
     """Train what is left of the plan's trials and return all that are finished."""
-    known = trials.finished()
-    runs.add(plan, known)
-    if known:
-        print(f"{len(known)} of {plan.count} are known already", flush=True)
-    started, ended = time.monotonic(), 0
-    while not trials.done() and not stop():
-        for task, outcome in workers.train(lambda: None if stop() else trials.next(), trials.stops, trials.tick):
-            trials.finish(task.number, outcome)
-            ended += 1
-            found = trials.finished()
-            new = next((trial for trial in found if trial.number == task.number), None)
-            if new is None:  # another process took it for dead, and runs it again
-                continue
-            runs.add(plan, [new])
-            minutes, rest = divmod(round((time.monotonic() - started) / ended * (plan.count - len(found))), 60)
-            print(f"{_line(plan, new, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
-        if not trials.done() and not stop():  # others run what is left
-            trials.tick()
-            time.sleep(1)
+    ended = trials.finished()
+    if ended:
+        print(f"{len(ended)} of {plan.count} are known already", flush=True)
+    started, known = time.monotonic(), len(ended)
+    for trial in workers.each(lambda worker: trials.run(worker, stop), trials.tick):
+        ended.append(trial)
+        found = trials.finished()
+        pace = (time.monotonic() - started) / (len(ended) - known)
+        minutes, rest = divmod(round(pace * (plan.count - len(found))), 60)
+        print(f"{_line(plan, trial, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
+        runs.add(plan, ended)
+    runs.add(plan, ended)  # also those that an earlier command could not add
     return trials.finished()
 
 

@@ -206,5 +206,5 @@ def test_every_setting_gets_every_seed_but_the_searchs(tmp_path: Path, monkeypat
     assert trainings.count == 10
     given = [tuple(trial.params.values()) for trial in searched(trainings)]
     assert sorted(given) == [(name, seed) for name in settings for seed in (0, 1, 3, 4, 5)]
-    task = trainings.task(0, {"setting": "trial 7", "seed": 3})
+    task = trainings.task({"setting": "trial 7", "seed": 3})
     assert (task.model.dropout, task.train.epochs, task.seed) == (0.2, 3, 3)
