@@ -52,9 +52,10 @@ def main() -> None:
 
         best.apply(params, None if arguments.apply == -1 else arguments.apply)
         return
-    from src.search import space
+    from src.search import sampling, space
 
-    space.distributions(params)  # finds faults before the data are prepared
+    # Finds faults before the data are prepared.
+    sampling.trial_count(params.tune.sampler, space.distributions(params), params.tune.trials)
     if "DVC_STAGE" not in os.environ:  # else DVC has prepared the data, and is locked
         run_split()
     if not read_dataset().splits["validation"].count:

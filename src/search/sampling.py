@@ -17,6 +17,7 @@ from src.core.errors import UserError
 from src.params import Scalar
 
 Space = Mapping[str, BaseDistribution]
+_LARGEST = 1_000_000  # combinations of a grid, whose order is held in memory
 
 
 def trial_count(kind: str, space: Space, trials: int) -> int:
@@ -30,7 +31,9 @@ def trial_count(kind: str, space: Space, trials: int) -> int:
             raise UserError("tune.sampler is cmaes: it needs two or more ranges and no choices: set tpe")
     if kind != "grid":
         return trials
-    return min(trials, math.prod(len(_values(key, entry)) for key, entry in space.items()))
+    if (size := _grid_size(space)) > _LARGEST:
+        raise UserError(f"tune.sampler is grid, with {size:,} combinations: take larger steps, or the sampler random")
+    return min(trials, size)
 
 
 class Sampler(BaseSampler):
@@ -89,22 +92,26 @@ def pruner(kind: str, epochs: int) -> BasePruner:
 
 def _combination(space: Space, seed: int, place: int) -> dict[str, Scalar]:
     """Return one combination of the grid, in an order drawn from the seed, so that the first trials are spread out."""
-    lists = {key: _values(key, entry) for key, entry in space.items()}
-    size = math.prod(map(len, lists.values()))
+    size = _grid_size(space)
     rest = int(np.random.default_rng(seed).permutation(size)[place % size])
-    chosen = {}
-    for key, values in lists.items():
-        rest, index = divmod(rest, len(values))
-        chosen[key] = values[index]
+    chosen: dict[str, Scalar] = {}
+    for key, entry in space.items():
+        rest, index = divmod(rest, _count(key, entry))
+        if isinstance(entry, CategoricalDistribution):
+            chosen[key] = entry.choices[index]
+        else:
+            chosen[key] = round(entry.low + index * entry.step, 12)  # type: ignore[attr-defined]
     return chosen
 
 
-def _values(key: str, entry: BaseDistribution) -> list[Scalar]:
+def _grid_size(space: Space) -> int:
+    return math.prod(_count(key, entry) for key, entry in space.items())
+
+
+def _count(key: str, entry: BaseDistribution) -> int:
+    """Return how many values a key of a grid has. Raises `UserError` for a range without steps."""
     if isinstance(entry, CategoricalDistribution):
-        return list(entry.choices)
-    if isinstance(entry, IntDistribution) and not entry.log:
-        return list(range(entry.low, entry.high + 1, entry.step))
-    if isinstance(entry, FloatDistribution) and entry.step is not None:
-        count = round((entry.high - entry.low) / entry.step) + 1
-        return [round(entry.low + index * entry.step, 12) for index in range(count)]
+        return len(entry.choices)
+    if isinstance(entry, IntDistribution | FloatDistribution) and entry.step is not None and not entry.log:
+        return round((entry.high - entry.low) / entry.step) + 1
     raise UserError(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")
