@@ -46,7 +46,7 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
         runs = Runs(plan)
         status, verdict = "FAILED", ""
         try:
-            found = _train(plan, Trials(storage, plan, shared=url is not None), workers, stop, runs)
+            found = _train(plan, Trials(storage, plan), workers, stop, runs)
             if len(found) < plan.count and not stop.asked:
                 print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
             rows: list[confirm.Confirmed] = []
@@ -62,7 +62,7 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
                     flush=True,
                 )
                 workers.widen(trainings.count)
-                confirmed = Trials(storage, trainings, shared=url is not None)
+                confirmed = Trials(storage, trainings)
                 got = _train(trainings, confirmed, workers, stop, runs)
                 rows = confirm.confirmed(trainings, got) if len(got) == trainings.count else []
             if ranked or not stop.asked:

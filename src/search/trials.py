@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, fail_stale_trials
+from optuna.storages import BaseStorage, JournalStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
@@ -31,10 +31,11 @@ _ENDS = {name: state for state, name in STATES.items()}
 
 
 class Trials:
-    """Run the trials of a plan in one process. shared: other processes may run some of them too."""
+    """Run the trials of a plan in one process."""
 
-    def __init__(self, storage: BaseStorage, plan: Plan, *, shared: bool) -> None:
-        self._storage, self._plan, self._shared = storage, plan, shared
+    def __init__(self, storage: BaseStorage, plan: Plan) -> None:
+        self._storage, self._plan = storage, plan
+        self._shared = not isinstance(storage, JournalStorage)  # other processes may run some of the trials too
         self._study = optuna.create_study(
             storage=storage,
             study_name=plan.name,
@@ -128,7 +129,6 @@ class Trials:
         else:
             outcome = worker.train(task, stops)
         result = {
-            "seed": self._plan.training(trial.params)[1],
             "history": {name: [getattr(epoch, name) for epoch in epochs] for name in CURVES},
             "best_epoch": next((epoch.number for epoch in reversed(epochs) if epoch.best), None),
             "reason": outcome.reason,

@@ -89,11 +89,11 @@ def take(trials: Trials, pause: float = 0.0) -> None:
 def searched(search: Plan, url: str | None = None) -> list[FrozenTrial]:
     """Run a search in the journal or at a URL; return its finished trials."""
     with open_storage(search.name, url) as storage:
-        trials = Trials(storage, search, shared=url is not None)
+        trials = Trials(storage, search)
         take(trials)
         return trials.finished()
 
 
 if __name__ == "__main__":
     with open_storage("sample", sys.argv[1]) as opened:
-        take(Trials(opened, plan(int(sys.argv[2]), sampler="random"), shared=True), float(sys.argv[3]))
+        take(Trials(opened, plan(int(sys.argv[2]), sampler="random")), float(sys.argv[3]))

@@ -93,7 +93,7 @@ def test_the_objective_is_the_best_of_all_epochs() -> None:
 
     for objective, value in {"accuracy": 0.9, "loss": 0.3}.items():
         with open_storage(objective, None) as opened:
-            trials = Trials(opened, plan(1, objective=objective, pruner="none"), shared=False)
+            trials = Trials(opened, plan(1, objective=objective, pruner="none"))
             trial = trials.run(OneWorker(train), never)  # type: ignore[arg-type]
         assert trial is not None
         assert trial.value == value
@@ -103,7 +103,7 @@ def test_the_objective_is_the_best_of_all_epochs() -> None:
 def test_several_workers_run_every_trial_once() -> None:
     search = plan(30, sampler="grid", space=GRID, pruner="none")
     with open_storage(search.name, None) as opened, ThreadPoolExecutor(4) as threads:
-        trials = Trials(opened, search, shared=False)
+        trials = Trials(opened, search)
         list(threads.map(lambda _: take(trials, 0.001), range(4)))
         found = trials.finished()
     assert len(found) == 12
@@ -188,7 +188,7 @@ def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: 
         return Outcome("complete")
 
     with open_storage(search.name, url) as opened:
-        dead = Trials(opened, search, shared=True)
+        dead = Trials(opened, search)
         assert dead.run(OneWorker(sleeps), never) is None  # type: ignore[arg-type]
         assert table(dead.finished()) == table(found)
     assert found[0].number > 0
@@ -238,7 +238,7 @@ def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch:
         both[0].send_signal(signal.SIGKILL)
         search = plan(40, sampler="random")
         with open_storage(search.name, postgresql) as opened:
-            trials = Trials(opened, search, shared=True)
+            trials = Trials(opened, search)
             take(trials, 0.02)
             found = trials.finished()
         assert both[1].wait(timeout=120) == 0
