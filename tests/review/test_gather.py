@@ -200,6 +200,20 @@ def test_corrections_keep_the_verdict(repo: Path, tell: Any) -> None:
     assert "other images under the same names" in json.loads(tell("--json"))["validation"]["obstacle"]
 
 
+def test_after_photos_came_and_went_those_of_both_sides_are_tested(repo: Path, tell: Any) -> None:
+    """They are known by the digests of their pixels."""
+    digests = [f"{number:012x}" for number in range(2_000)]
+    results(repo, VALIDATION.assign(digest=digests), TEST, "first model")
+    commit(repo, "with digests")
+    head = with_flips(VALIDATION, 0, 100).assign(digest=digests, name="renamed " + VALIDATION["name"])
+    head = pandas.concat([head.drop(index=[5, 6, 7]), head.tail(1)]).assign(index=range(1_998))  # one of them twice
+    results(repo, head, TEST, "second model", images="other photos")
+    found = json.loads(tell("--base", "HEAD", "--json"))
+    assert (found["verdict"], found["validation"]["comparison"]["corrected"]) == ("better", "3 images removed")
+    results(repo, head.assign(digest=[f"a{digest}" for digest in head["digest"]]), TEST, "third model", images="others")
+    assert json.loads(tell("--base", "HEAD", "--json"))["validation"]["obstacle"].startswith("other images: 0 of 2,000")
+
+
 def seeds(recipe: str, values: list[float]) -> pandas.DataFrame:
     rows = {"seed": range(len(values)), "recipe": recipe, "validation_accuracy": values, "test_accuracy": values}
     return pandas.DataFrame(rows)
