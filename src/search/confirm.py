@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from src.search.objectives import Objective
-from src.search.plan import Confirmation
+from src.search.plan import Plan
 from src.search.space import Values
 from src.stats.intervals import LEVEL, mean_interval
 
@@ -37,7 +37,7 @@ class Confirmed:
         return None if self.name == "present" else int(self.name.removeprefix("trial "))
 
 
-def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
+def confirmed(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
     """Return the settings, `present` among them, the best mean first."""
     from src.stats.paired import welch  # scipy.stats takes half a second to import
     from src.stats.verdicts import holm

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from optuna.trial import FrozenTrial
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.git import read_code_state
-from src.search.plan import Confirmation, Plan
+from src.search.plan import Plan
 from src.search.trial_results import result, state
 from src.tracking import identity, record
 from src.tracking.runs import begin, find_runs
@@ -25,7 +26,7 @@ _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
 
 class Runs:
-    """Write the runs of a search. The workers train meanwhile: no training waits for MLflow."""
+    """Write the runs of a search, which end with the block. The workers train meanwhile: no training waits."""
 
     def __init__(self, search: Plan) -> None:
         self._search = search
@@ -36,27 +37,31 @@ class Runs:
 
     def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         """Make a child run for each finished trial that has none."""
-        new = [trial for trial in trials if (plan.name, str(trial.number)) not in self._known]
-        if self._in_trouble or not new:
+        if self._in_trouble or not trials:
             return
         with self._writing():
             store = self._store or self._open()
-            for trial in new:
-                if (plan.name, str(trial.number)) not in self._known:  # which holds those of earlier commands by now
+            for trial in trials:
+                if (plan.name, str(trial.number)) not in self._known:
                     _create_child(store, self._parent, plan, trial)
                     self._known.add((plan.name, str(trial.number)))
 
-    def end(self, status: str, verdict: str, folder: Path | None) -> None:
-        """Close the parent run with a status, a description and the files of a folder."""
-        store = self._store
-        if store is None or self._in_trouble:
-            return
-        with self._writing():
-            store.client.set_tag(self._parent, record.NOTE, verdict)
-            if folder is not None:
-                location = store.client.get_run(self._parent).info.artifact_uri
-                artifacts(store, location).log_artifacts(str(folder), folder.name)
-            store.client.set_terminated(self._parent, status)
+    def describe(self, verdict: str, folder: Path) -> None:
+        """Give the parent run a description and the files of a folder."""
+        if self._store and not self._in_trouble:
+            with self._writing():
+                self._store.client.set_tag(self._parent, record.NOTE, verdict)
+                location = self._store.client.get_run(self._parent).info.artifact_uri
+                artifacts(self._store, location).log_artifacts(str(folder), folder.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._store and not self._in_trouble:
+            status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
+            with self._writing():
+                self._store.client.set_terminated(self._parent, status)
 
     def _open(self) -> Store:
         self._store = store = open_store()
@@ -96,7 +101,7 @@ def _create_child(store: Store, parent: str, plan: Plan, trial: FrozenTrial) -> 
     """Make the run of a trial."""
     from mlflow.entities import Metric, Param
 
-    client, part = store.client, "confirmation" if isinstance(plan, Confirmation) else "trial"
+    client, part = store.client, "confirmation" if plan.settings else "trial"
     found, values = result(trial), {}
     if trial.params.keys() >= plan.space.keys():
         settings, seed = plan.training(trial.params)

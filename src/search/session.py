@@ -19,7 +19,7 @@ from src.search import confirm, space, trial_results
 from src.search.best import best_of
 from src.search.page import write_page
 from src.search.pictures import draw_all
-from src.search.plan import Confirmation, Plan, confirmation, search
+from src.search.plan import Plan, confirmation, search
 from src.search.runs import Runs
 from src.search.storage import journal, open_storage
 from src.search.trials import Trials
@@ -43,9 +43,7 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
         reasons += ["latency as an objective"] if "latency" in tune.objectives else []
         if reasons:
             print(f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable")
-        runs = Runs(plan)
-        status, verdict = "FAILED", ""
-        try:
+        with Runs(plan) as runs:
             found = _train(plan, Trials(storage, plan), workers, stop, runs)
             if len(found) < plan.count and not stop.asked:
                 print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
@@ -62,20 +60,13 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
                     flush=True,
                 )
                 workers.widen(trainings.count)
-                confirmed = Trials(storage, trainings)
-                got = _train(trainings, confirmed, workers, stop, runs)
+                got = _train(trainings, Trials(storage, trainings), workers, stop, runs)
                 rows = confirm.confirmed(trainings, got) if len(got) == trainings.count else []
             if ranked or not stop.asked:
-                verdict = _write(plan, found, rows)
-            status = "KILLED" if stop.asked else "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            runs.end(status, verdict, paths.TUNING if verdict else None)
-    if stop.asked:
-        print("stopped; start again to go on where it was")
-        raise KeyboardInterrupt
+                runs.describe(_write(plan, found, rows), paths.TUNING)
+            if stop.asked:
+                print("stopped; start again to go on where it was")
+                raise KeyboardInterrupt
 
 
 class Stop:
@@ -124,7 +115,7 @@ def _train(plan: Plan, trials: Trials, workers: WorkerPool, stop: Stop, runs: Ru
 
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
     """Write how a trial ended, and the best of the finished ones."""
-    searching, objectives = not isinstance(plan, Confirmation), plan.objectives
+    searching, objectives = not plan.settings, plan.objectives
     reason = trial_results.result(trial)["reason"]
     ended = reason or f"{trial_results.state(trial)} after epoch {trial_results.epochs(trial)}"
     text = f"{'trial' if searching else 'training'} {trial.number:3}  {trial_results.in_words(trial, objectives):>9}  "

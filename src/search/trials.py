@@ -39,7 +39,7 @@ class Trials:
         self._study = optuna.create_study(
             storage=storage,
             study_name=plan.name,
-            directions=[objective.direction for objective in plan.objectives],
+            directions=["maximize" if objective.maximize else "minimize" for objective in plan.objectives],
             load_if_exists=True,
             pruner=sampling.pruner(plan.params.tune.pruner, plan.params.train.epochs),
         )
