@@ -38,12 +38,9 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     images, key = split_folder(split), "name"
     if not any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)):
         key = "digest"
-        for side, table in (("base", before), ("head", after)):
-            if key not in table:
-                unknown = (
-                    f"perhaps other images under the same names: the {side}'s {path} lacks digests: dvc repro adds them"
-                )
-                return {**found, "obstacle": obstacle(before, after) or unknown}
+        if not (key in before and key in after):
+            lacking = f"{path} of base or head has no digests, which dvc repro adds"
+            return {**found, "obstacle": f"perhaps other images under the same names: {lacking}"}
         before, after = (table.drop_duplicates(key) for table in (before, after))
     if reason := obstacle(before, after, key):
         return {**found, "obstacle": reason}
@@ -108,6 +105,7 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> t
         (int((pairs["label"] != pairs["label_base"]).sum()), "label", "corrected"),
         (len(base) - len(pairs), "image", gone),
         (len(head) - len(pairs), "image", new),
+        (len({*base["label"]} - {*head["label"]}), "class name", "no longer used"),
     )
     return pairs, ", ".join(f"{count:,} {what}{'s' * (count != 1)} {done}" for count, what, done in counts if count)
 

@@ -48,7 +48,7 @@ class Runs:
 
     def describe(self, verdict: str, folder: Path) -> None:
         """Give the parent run a description and the files of a folder."""
-        if self._store and not self._in_trouble:
+        if self._store:
             with self._writing():
                 self._store.client.set_tag(self._parent, record.NOTE, verdict)
                 location = self._store.client.get_run(self._parent).info.artifact_uri
@@ -58,7 +58,7 @@ class Runs:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._store and not self._in_trouble:
+        if self._store:
             status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
             with self._writing():
                 self._store.client.set_terminated(self._parent, status)
@@ -78,7 +78,7 @@ class Runs:
             with explained(tracking_uri()):
                 yield
         except UserError as fault:
-            self._in_trouble = True
+            self._store, self._in_trouble = None, True
             print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
 
 

@@ -50,7 +50,20 @@ class Sampler(BaseSampler):
         # first attempt, and no place of its own.
         every = self._study.get_trials(deepcopy=False)[: trial.number]
         place = trial.number - sum("failed_trial" in each.system_attrs for each in every)
-        self._own = self._sampler(place)
+        own = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            match self._kind:
+                case "tpe":
+                    self._own: BaseSampler = TPESampler(seed=own, multivariate=True, constant_liar=True)
+                case "cmaes":
+                    self._own = CmaEsSampler(seed=own)
+                case "gp":
+                    self._own = GPSampler(seed=own)
+                case "grid":
+                    self._own = PartialFixedSampler(_combination(self._space, self._seed, place), RandomSampler())
+                case _:
+                    self._own = RandomSampler(seed=own)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._own.infer_relative_search_space(study, trial)
@@ -64,22 +77,6 @@ class Sampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         return self._own.sample_independent(study, trial, param_name, param_distribution)
-
-    def _sampler(self, place: int) -> BaseSampler:
-        own = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            match self._kind:
-                case "tpe":
-                    return TPESampler(seed=own, multivariate=True, constant_liar=True)
-                case "cmaes":
-                    return CmaEsSampler(seed=own)
-                case "gp":
-                    return GPSampler(seed=own)
-                case "grid":
-                    return PartialFixedSampler(_combination(self._space, self._seed, place), RandomSampler())
-                case _:
-                    return RandomSampler(seed=own)
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:
