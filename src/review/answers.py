@@ -37,11 +37,10 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
         return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
     images, key = split_folder(split), "name"
     if not any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)):
-        key = "digest"
-        if not (key in before and key in after):
+        if (sides := by_pixels(before, after)) is None:
             lacking = f"{path} of base or head has no digests, which dvc repro adds"
             return {**found, "obstacle": f"perhaps other images under the same names: {lacking}"}
-        before, after = (table.drop_duplicates(key) for table in (before, after))
+        (before, after), key = sides, "digest"
     if reason := obstacle(before, after, key):
         return {**found, "obstacle": reason}
     comparison = compare(before, after, margin, key)
@@ -71,6 +70,13 @@ def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
         return None
     right = int((answers["label"] == answers["prediction"]).sum())
     return [right / len(answers), *(float(end) for end in wilson(right, len(answers)))]
+
+
+def by_pixels(*sides: pandas.DataFrame) -> list[pandas.DataFrame] | None:
+    """Return tables that have every image once, by the `digest` of its pixels; None if a table has no digests."""
+    if all("digest" in side for side in sides):
+        return [side.drop_duplicates("digest") for side in sides]
+    return None
 
 
 def obstacle(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> str | None:
