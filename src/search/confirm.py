@@ -31,11 +31,6 @@ class Confirmed:
     high: float
     p: float  # by Welch's test against the present settings, with Holm's correction; NaN for these, or without spread
 
-    @property
-    def trial(self) -> int | None:
-        """The number of the trial that had these settings; None for the present ones."""
-        return None if self.name == "present" else int(self.name.removeprefix("trial "))
-
 
 def confirmed(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
     """Return the settings, `present` among them, the best mean first."""
