@@ -4,7 +4,7 @@
     python -m src.promote --force "why"         promote it in spite of all objections, and keep the reason
     python -m src.promote --rollback            the champion before becomes champion again
 
-"Not worse" means: on the same validation images, the lower end of the one-sided 95 % interval of the difference of
+"Not worse" means: on the validation images of both, the lower end of the one-sided 95 % interval of the difference of
 accuracy lies above -report.margin. It must hold against the present champion and against the best one so far; else each
 champion could be a little worse than the one before. If the champion was removed from the registry, the best version
 that remains counts. The code that trained the model must be committed, so that it can be trained again.
@@ -22,7 +22,7 @@ from src.core.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import split_folder
 from src.evaluation import tables
 from src.params import load
-from src.review.answers import obstacle, pair
+from src.review.answers import by_pixels, obstacle, pair
 from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval
@@ -30,7 +30,7 @@ from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
 from src.tracking.store import open_store
 
-# Two models have answered the same images if at least one of these MD5s agrees.
+# Images with equal names are the same if at least one of these MD5s agrees; else those with equal pixels are.
 _IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
 
 
@@ -80,17 +80,19 @@ def main() -> None:
         objections.append(f"{name} has lost its champion, and no version is left to compare with")
     for version, rival in rivals:
         try:
-            before = registry.answers(version)
-            reason = obstacle(before, answers)
+            before, after, key = registry.answers(version), answers, "name"
+            if not _same_images(version, images) and (sides := by_pixels(before, after)):
+                (before, after), key = sides, "digest"
+            reason = obstacle(before, after, key)
         except UserError as error:  # its run was removed for good, or its files were
             reason = str(error)
-        if reason is None and not _same_images(version, images):
+        if reason is None and key == "name" and not _same_images(version, images):
             reason = "other images under the same names, or it was not promoted from here: nothing tells its images"
         if reason is not None:
             objections.append(f"{rival}, cannot be compared ({reason})")
             _say("against", f"{rival}: cannot be compared, {reason}")
             continue
-        objection, finding = _compare(before, answers, rival, margin)
+        objection, finding = _compare(before, after, key, rival, margin)
         _say("against", finding)
         objections += [objection] if objection else []
     if objections and arguments.force is None:
@@ -126,9 +128,9 @@ def _same_images(version: Version, images: Mapping[str, str]) -> bool:
     return any(version.tags.get(key) == md5 for key, md5 in images.items())
 
 
-def _compare(before: DataFrame, after: DataFrame, rival: str, margin: float) -> tuple[str | None, str]:
+def _compare(before: DataFrame, after: DataFrame, key: str, rival: str, margin: float) -> tuple[str | None, str]:
     """Compare two tables of predictions; return the objection to the second, or None, and what was found."""
-    pairs, corrected = pair(before, after)
+    pairs, corrected = pair(before, after, key)
     was, now = (pairs["label"] == pairs[answer] for answer in ("prediction_base", "prediction"))
     broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs)
     low, high = accuracy_interval(broken, fixed, images, EQUIVALENCE_LEVEL)

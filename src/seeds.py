@@ -26,8 +26,7 @@ from src.core.paths import SEEDS
 from src.data.prepared import SPLITS
 from src.evaluation import tables
 from src.params import load
-from src.search.messages import Task
-from src.search.worker_pool import WorkerPool
+from src.search.workers import Outcome, Task, Worker, WorkerPool
 from src.stats.intervals import mean_interval
 from src.tracking import identity
 
@@ -51,17 +50,22 @@ def main() -> None:
     table = tables.read(SEEDS) if SEEDS.exists() else pandas.DataFrame(columns=COLUMNS)
     known = set(table[table["recipe"] == key]["seed"])
     print(f"recipe {key}: {len(known)} seeds known, {arguments.runs} more")
-    new = islice((seed for seed in count() if seed not in known), arguments.runs)
-    tasks = (Task(seed, recipe.model, recipe.train, seed) for seed in new)
+    # Of a list, since the threads of several workers share it.
+    new = iter([*islice((seed for seed in count() if seed not in known), arguments.runs)])
+
+    def train(worker: Worker) -> tuple[int, Outcome] | None:
+        seed = next(new, None)
+        return None if seed is None else (seed, worker.train(Task(recipe.model, recipe.train, seed)))
+
     with WorkerPool(recipe, SPLITS, accuracies, arguments.workers) as workers:
-        for task, outcome in workers.train(lambda: next(tasks, None)):
+        for seed, outcome in workers.each(train):
             if outcome.reason:
-                raise UserError(f"seed {task.seed}: {outcome.reason}")
+                raise UserError(f"seed {seed}: {outcome.reason}")
             validation, test = outcome.measured["validation"], outcome.measured["test"]
-            row = pandas.DataFrame([[task.seed, key, validation, test]], columns=COLUMNS)
+            row = pandas.DataFrame([[seed, key, validation, test]], columns=COLUMNS)
             table = pandas.concat([table, row]) if len(table) else row
             tables.write(SEEDS, table)  # at once, so that nothing is lost when a later run is stopped
-            print(f"seed {task.seed}: validation {_percent(validation)}, test {_percent(test)}", flush=True)
+            print(f"seed {seed}: validation {_percent(validation)}, test {_percent(test)}", flush=True)
     own = table[table["recipe"] == key]
     for split in ("validation", "test"):
         print(f"{split:<11}{summary(own[f'{split}_accuracy'].dropna().to_numpy(dtype=np.float64))}")

@@ -52,16 +52,17 @@ def main() -> None:
 
         best.apply(params, None if arguments.apply == -1 else arguments.apply)
         return
-    from src.search import space
+    from src.search import sampling, space
 
-    space.distributions(params)  # finds faults before the data are prepared
+    # Finds faults before the data are prepared.
+    sampling.trial_count(params.tune.sampler, space.distributions(params), params.tune.trials)
     if "DVC_STAGE" not in os.environ:  # else DVC has prepared the data, and is locked
         run_split()
     if not read_dataset().splits["validation"].count:
         raise UserError("a search chooses by validation images, and there are none: set split.validation above 0")
     from src.search import session
     from src.search.objectives import measure
-    from src.search.worker_pool import WorkerPool
+    from src.search.workers import WorkerPool
 
     measured = functools.partial(measure, params.tune.objectives)
     with WorkerPool(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:

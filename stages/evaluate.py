@@ -11,7 +11,7 @@ from src.compute.batches import Batches
 from src.compute.forward import logits
 from src.core import paths
 from src.core.files import write_arrays
-from src.data.prepared import open_split, read_copies, read_dataset, read_groups, read_names
+from src.data.prepared import open_split, read_copies, read_dataset, read_digests, read_groups, read_names
 from src.evaluation import metric_files, tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure, unseen_accuracy
@@ -40,7 +40,7 @@ def main() -> None:
 
     metrics = measure(outputs, labels) | unseen_accuracy(outputs, labels, read_copies("test")) | augmented
     metrics |= calibrated_metrics(outputs, labels, spec.temperature)
-    table = predictions(outputs, labels, read_names("test"), dataset.classes)
+    table = predictions(outputs, labels, read_names("test"), dataset.classes).assign(digest=read_digests("test"))
     written = {
         paths.PREDICTIONS: kept(table),
         paths.PER_CLASS: per_class(table, dataset.classes),

@@ -131,6 +131,11 @@ def read_names(split: SplitName) -> list[str]:
     return _column(split, "name")
 
 
+def read_digests(split: SplitName) -> list[str]:
+    """Return 12 hexadecimal digits for each image of a split, which are the same for equal pixels."""
+    return [digest[:12] for digest in _column(split, "digest")]
+
+
 def read_groups(split: SplitName) -> list[str] | None:
     """Return the match of `split.groups` for each image of a split; None without groups."""
     groups = _column(split, "group")

@@ -17,7 +17,8 @@ def predictions(
 ) -> pandas.DataFrame:
     """Return a row for each image, from logits (N, K) and labels (N,).
 
-    Columns: `index,name,label,prediction,confidence,label_probability,label_rank`.
+    Columns: `index,name,label,prediction,confidence,label_probability,label_rank`, to which stages add `digest`, by
+    which images are known (see `read_digests`).
     The probabilities are not calibrated, so that models can be compared by them. `label` and `prediction` are names of
     classes; `label_rank` is 1 where the label is the most probable class. Raises `UserError` if a logit is not finite.
     """

@@ -9,7 +9,7 @@ from src.core import files
 from src.core.errors import UserError
 
 # These columns are text, even where it reads "007", "NA" or "1e5".
-_NAMES = ("class", "metric", "name", "label", "prediction", "group", "kind", "direction", "recipe")
+_NAMES = ("class", "metric", "name", "label", "prediction", "group", "kind", "direction", "recipe", "digest")
 
 
 def write(path: Path, table: pandas.DataFrame) -> None:

@@ -75,7 +75,7 @@ def check_space(params: Params) -> None:
         config, _, rest = key.partition(".")
         reason = _SHARED.get(rest) if config == "train" else None
         if config not in SEARCHED or not rest:
-            reason = "only keys of model and train can"
+            reason = "only keys of model and train can, such as train.optimizer.lr"
         if reason:
             raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: {reason}")
     ends = [
@@ -101,7 +101,8 @@ def with_values(params: Params, values: Mapping[str, Scalar]) -> Params:
             if not isinstance(inner, dict):
                 raise UserError(f"{PARAMS}: tune.space: {key} does not exist: {config} holds no keys")
         inner[name] = value
-    return check(raw, f"{PARAMS}: tune.space")
+    names = "".join(f" with {key} {value}" for key, value in values.items() if isinstance(value, str))
+    return check(raw, f"{PARAMS}: tune.space{names}")
 
 
 def check_machine(params: Params) -> None:

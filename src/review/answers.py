@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from src.core.paths import LOCK, PREDICTIONS, RAW, VALIDATION_PREDICTIONS
+from src.core.paths import PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
 from src.evaluation.predictions import is_part
 from src.review.revision import Revision
@@ -25,8 +25,9 @@ _SMALLEST = 5e-7  # a probability that is written as 0.000000 may be as large as
 def compare_split(base: Revision, head: Revision, split: SplitName, margin: float) -> dict[str, Any]:
     """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
 
-    They can be compared if the prepared images or their source have the same digest: photos may be prepared otherwise,
-    and labels corrected. `lacking` is the side without answers.
+    If the prepared images or their source have the same digest, images with equal names are the same, even if they are
+    prepared otherwise. Else those are the same whose pixels have the same digest, whatever their names. `lacking` is
+    the side without answers.
     """
     found = {"comparison": None, "obstacle": None, "lacking": None}
     path = _PATHS[split]
@@ -34,15 +35,15 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     if before is None or after is None:
         lacking = "head" if after is None else "base"
         return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
-    images = split_folder(split)
-    same = any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW))
-    reason = obstacle(before, after)
-    if reason is None and not same:
-        digests = f"neither {images} nor {RAW} has the same digest in {LOCK} on both sides"
-        reason = f"perhaps other images under the same names: {digests}"
-    if reason is not None:
+    images, key = split_folder(split), "name"
+    if not any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)):
+        if (sides := by_pixels(before, after)) is None:
+            lacking = f"{path} of base or head has no digests, which dvc repro adds"
+            return {**found, "obstacle": f"perhaps other images under the same names: {lacking}"}
+        (before, after), key = sides, "digest"
+    if reason := obstacle(before, after, key):
         return {**found, "obstacle": reason}
-    comparison = compare(before, after, margin)
+    comparison = compare(before, after, margin, key)
     if head.has_model_of(base):
         comparison["verdict"] = "equivalent"  # however few images there are
     return {**found, "comparison": comparison}
@@ -71,17 +72,26 @@ def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
     return [right / len(answers), *(float(end) for end in wilson(right, len(answers)))]
 
 
-def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:
+def by_pixels(*sides: pandas.DataFrame) -> list[pandas.DataFrame] | None:
+    """Return tables that have every image once, by the `digest` of its pixels; None if a table has no digests."""
+    if all("digest" in side for side in sides):
+        return [side.drop_duplicates("digest") for side in sides]
+    return None
+
+
+def obstacle(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> str | None:
     """Return why two tables cannot be compared image by image, None if they can.
 
-    Of the images and of their labels, one in ten may differ.
+    One in ten of the labels may differ. key: the column that tells which images are the same, name or digest.
     """
     if not len(base) or not len(head):
         return "there are no images"
-    if not (base["name"].is_unique and head["name"].is_unique):
-        return "several images have the same name"
-    pairs, _ = pair(base, head)
-    if len(pairs) < _ALIKE * (most := max(len(base), len(head))):
+    if not (base[key].is_unique and head[key].is_unique):
+        return f"several images have the same {key}"
+    pairs, _ = pair(base, head, key)
+    # Equal names may be chance: then nearly all must be shared. Equal pixels are not: half of the base's are enough.
+    most, share = (max(len(base), len(head)), _ALIKE) if key == "name" else (len(base), 0.5)
+    if len(pairs) < share * most:
         return f"other images: {len(pairs):,} of {most:,} are shared"
     same = pairs["label"] == pairs["label_base"]
     known = pairs["label"].isin(pandas.concat([base["label"], base["prediction"]]))
@@ -90,23 +100,24 @@ def obstacle(base: pandas.DataFrame, head: pandas.DataFrame) -> str | None:
     return None
 
 
-def pair(base: pandas.DataFrame, head: pandas.DataFrame) -> tuple[pandas.DataFrame, str]:
+def pair(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> tuple[pandas.DataFrame, str]:
     """Return the images of both tables in the head's order, and in words what was corrected in between, or "".
 
     Columns of the base end with `_base`.
     """
-    pairs = head.merge(base, on="name", suffixes=("", "_base"))
+    pairs = head.merge(base, on=key, suffixes=("", "_base"))
     gone, new = ("no longer kept", "newly kept") if is_part(base) or is_part(head) else ("removed", "added")
     counts = (
         (int((pairs["label"] != pairs["label_base"]).sum()), "label", "corrected"),
         (len(base) - len(pairs), "image", gone),
         (len(head) - len(pairs), "image", new),
+        (len({*base["label"]} - {*head["label"]}), "class name", "no longer used"),
     )
     return pairs, ", ".join(f"{count:,} {what}{'s' * (count != 1)} {done}" for count, what, done in counts if count)
 
 
-def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> dict[str, Any]:
-    """Compare the answers to the shared images, by the head's labels. There must be no `obstacle`.
+def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: str = "name") -> dict[str, Any]:
+    """Compare the answers to the shared images, by the head's labels. There must be no `obstacle` with this `key`.
 
     margin: a share of 1. The probability that the base gave to a corrected label is not known: it counts as the head's.
 
@@ -117,7 +128,7 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float) -> di
       gained, most probability;
     - `classes`, `confusions`: those that changed, the largest changes first.
     """
-    pairs, corrected = pair(base, head)
+    pairs, corrected = pair(base, head, key)
     codes, _ = pandas.factorize(np.concatenate([pairs["label"], pairs["prediction_base"], pairs["prediction"]]))
     labels, before, after = np.split(codes, 3)
     was, now = before == labels, after == labels

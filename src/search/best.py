@@ -48,14 +48,14 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
         return found | {"verdict": said + "Each was trained once, and none confirmed with other seeds.", "front": front}
     best = ranked(trials, objectives[0])[0]
     confirmed = bool(rows) and not math.isnan(rows[0].mean)
-    number = rows[0].trial if confirmed else best.number
+    setting = rows[0].name if confirmed else f"trial {best.number}"
     luck = "The best trial was chosen from all by one training each: its value is too good on average. "
     return found | {
         "verdict": verdict(rows, objectives[0]) if rows else luck + "It was not confirmed with other seeds.",
         "best": entry(best),
         "winner": {
-            "setting": rows[0].name if confirmed else f"trial {number}",
-            "model_md5": next((result(trial)["model_md5"] for trial in trials if trial.number == number), None),
+            "setting": setting,
+            "model_md5": next((result(each)["model_md5"] for each in trials if setting == f"trial {each.number}"), None),
             "confirmed": confirmed,
             "values": dict(rows[0].values) if confirmed else best.params,
         },

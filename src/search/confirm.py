@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from src.search.objectives import Objective
-from src.search.plan import Confirmation
+from src.search.plan import Plan
 from src.search.space import Values
 from src.stats.intervals import LEVEL, mean_interval
 
@@ -31,13 +31,8 @@ class Confirmed:
     high: float
     p: float  # by Welch's test against the present settings, with Holm's correction; NaN for these, or without spread
 
-    @property
-    def trial(self) -> int | None:
-        """The number of the trial that had these settings; None for the present ones."""
-        return None if self.name == "present" else int(self.name.removeprefix("trial "))
 
-
-def confirmed(plan: Confirmation, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
+def confirmed(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
     """Return the settings, `present` among them, the best mean first."""
     from src.stats.paired import welch  # scipy.stats takes half a second to import
     from src.stats.verdicts import holm

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optuna.study import StudyDirection
-
 from src.training.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -20,10 +18,6 @@ class Objective:
     @property
     def maximize(self) -> bool:
         return self.name == "accuracy"
-
-    @property
-    def direction(self) -> StudyDirection:
-        return StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
 
     @property
     def key(self) -> str:

@@ -70,7 +70,7 @@ def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) ->
     with drawing(path, 8.0, 0.6 + 0.45 * len(shown), verdict(rows, objective).rstrip("."), caption) as (figure, _):
         axes = figure.subplots()
         for place, row in enumerate(shown):
-            colour = QUIET if row.trial is None else BLUE
+            colour = QUIET if row.name == "present" else BLUE
             axes.plot(row.results, np.full(len(row.results), place), "o", color=colour, alpha=0.45, markersize=5)
             if not np.isnan(row.low):
                 axes.plot([row.low, row.high], [place + 0.22] * 2, "-", color=colour, linewidth=2)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from optuna.distributions import CategoricalDistribution, distribution_to_json
 from src.core.files import digest
 from src.params import Params, with_values
 from src.search import sampling
-from src.search.messages import Task
 from src.search.objectives import Objective
 from src.search.sampling import Space
 from src.search.space import Values
+from src.search.workers import Task
 from src.tracking import identity
 
 # The code of this folder on which trials depend. The code of training is what `dvc.yaml` lists for the stage train.
@@ -24,12 +24,16 @@ _CODE = ("objectives.py", "plan.py", "sampling.py", "space.py", "trials.py", "wo
 
 @dataclass(frozen=True)
 class Plan:
-    """Describe a study. Its name holds a digest of all that its trials depend on."""
+    """Describe a study: a search or, with `settings`, a confirmation, which trains each of them with several seeds.
+
+    Its name holds a digest of all that its trials depend on.
+    """
 
     params: Params  # train.epochs is the number of epochs of a trial; tune names sampler and pruner
     name: str
     count: int
     space: Space
+    settings: Mapping[str, Values] = field(default_factory=dict)  # by name; the space is these names, and seeds
 
     @property
     def objectives(self) -> list[Objective]:
@@ -37,25 +41,15 @@ class Plan:
 
     def training(self, values: Values) -> tuple[Values, int]:
         """Return the parameters by dotted key, and the seed, of a trial with these values of the space."""
-        return values, self.params.seed
+        if not self.settings:
+            return values, self.params.seed
+        return self.settings[str(values["setting"])], int(str(values["seed"]))
 
-    def task(self, number: int, values: Values) -> Task:
+    def task(self, values: Values) -> Task:
+        """Return the training of these values. Raises `UserError` if they do not go together."""
         settings, seed = self.training(values)
         params = with_values(self.params, settings)
-        return Task(number, params.model, params.train, seed)
-
-
-@dataclass(frozen=True)
-class Confirmation(Plan):
-    """Describe a study that trains every setting with every seed."""
-
-    settings: Mapping[str, Values]
-
-    def training(self, values: Values) -> tuple[Values, int]:
-        name, seed = values["setting"], values["seed"]
-        assert isinstance(name, str)
-        assert isinstance(seed, int)
-        return self.settings[name], seed
+        return Task(params.model, params.train, seed)
 
 
 def search(params: Params, space: Space) -> Plan:
@@ -79,7 +73,7 @@ def search(params: Params, space: Space) -> Plan:
     return Plan(with_values(params, {"train.epochs": asked["epochs"]}), name, count, space)
 
 
-def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confirmation:
+def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Plan:
     """Return trainings of the settings, with other seeds than the search's and the epochs of the stage train."""
     wanted = of.params.tune.confirm.seeds
     seeds = [seed for seed in range(wanted + 1) if seed != of.params.seed][:wanted]
@@ -88,4 +82,4 @@ def confirmation(of: Plan, epochs: int, settings: Mapping[str, Values]) -> Confi
     name = f"{of.name}-confirmation-{hashlib.md5(question.encode()).hexdigest()[:8]}"
     space = {"setting": CategoricalDistribution(list(settings)), "seed": CategoricalDistribution(seeds)}
     params = with_values(of.params, {"train.epochs": epochs, "tune.sampler": "grid", "tune.pruner": "none"})
-    return Confirmation(params, name, len(settings) * len(seeds), space, settings)
+    return Plan(params, name, len(settings) * len(seeds), space, settings)

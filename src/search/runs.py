@@ -7,16 +7,16 @@ kept.
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from optuna.trial import FrozenTrial
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.git import read_code_state
-from src.search.plan import Confirmation, Plan
+from src.search.plan import Plan
 from src.search.trial_results import result, state
 from src.tracking import identity, record
 from src.tracking.runs import begin, find_runs
@@ -26,51 +26,51 @@ _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
 
 class Runs:
-    """Write the runs of a search in a thread, so that no training waits for MLflow."""
+    """Write the runs of a search, which end with the block. The workers train meanwhile: no training waits."""
 
     def __init__(self, search: Plan) -> None:
-        self._store: Store | None = None
+        self._search = search
+        self._store: Store | None = None  # opened with the first trial: its import takes seconds
+        self._in_trouble = False
         self._parent = ""
         self._known: set[tuple[str, str]] = set()  # study and number of the trials that have a run
-        self._thread = ThreadPoolExecutor(1, "mlflow")
-        self._writes = [self._thread.submit(self._open, search)]
 
     def add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         """Make a child run for each finished trial that has none."""
-        self._writes.append(self._thread.submit(self._add, plan, trials))
-
-    def end(self, status: str, verdict: str, folder: Path | None) -> None:
-        """Close the parent run with a status, a description and the files of a folder; wait for all that is written."""
-        self._writes.append(self._thread.submit(self._end, status, verdict, folder))
-        for write in self._writes:
-            write.result()
-
-    def _open(self, search: Plan) -> None:
-        with self._writing():
-            store = open_store()
-            found = find_runs(store, f"tags.`tune.study` = '{search.name}' and tags.`tune.part` = 'study'")
-            self._parent = found[-1].info.run_id if found else _create(store, search)
-            store.client.update_run(self._parent, status="RUNNING")
-            children = find_runs(store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
-            self._known |= {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
-            self._store = store
-
-    def _add(self, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
-        for trial in trials:
-            if self._store is not None and (plan.name, str(trial.number)) not in self._known:
-                with self._writing():
-                    _create_child(self._store, self._parent, plan, trial)
-
-    def _end(self, status: str, verdict: str, folder: Path | None) -> None:
-        if self._store is None:
+        if self._in_trouble or not trials:
             return
         with self._writing():
-            client = self._store.client
-            client.set_tag(self._parent, record.NOTE, verdict)
-            if folder is not None:
-                location = client.get_run(self._parent).info.artifact_uri
+            store = self._store or self._open()
+            for trial in trials:
+                if (plan.name, str(trial.number)) not in self._known:
+                    _create_child(store, self._parent, plan, trial)
+                    self._known.add((plan.name, str(trial.number)))
+
+    def describe(self, verdict: str, folder: Path) -> None:
+        """Give the parent run a description and the files of a folder."""
+        if self._store:
+            with self._writing():
+                self._store.client.set_tag(self._parent, record.NOTE, verdict)
+                location = self._store.client.get_run(self._parent).info.artifact_uri
                 artifacts(self._store, location).log_artifacts(str(folder), folder.name)
-            client.set_terminated(self._parent, status)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._store:
+            status = "FINISHED" if kind is None else "KILLED" if kind is KeyboardInterrupt else "FAILED"
+            with self._writing():
+                self._store.client.set_terminated(self._parent, status)
+
+    def _open(self) -> Store:
+        self._store = store = open_store()
+        found = find_runs(store, f"tags.`tune.study` = '{self._search.name}' and tags.`tune.part` = 'study'")
+        self._parent = found[-1].info.run_id if found else _create(store, self._search)
+        store.client.update_run(self._parent, status="RUNNING")
+        children = find_runs(store, f"tags.`mlflow.parentRunId` = '{self._parent}'")
+        self._known = {(run.data.tags["tune.study"], run.data.tags["tune.trial"]) for run in children}
+        return store
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -78,7 +78,7 @@ class Runs:
             with explained(tracking_uri()):
                 yield
         except UserError as fault:
-            self._store = None
+            self._store, self._in_trouble = None, True
             print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
 
 
@@ -101,7 +101,7 @@ def _create_child(store: Store, parent: str, plan: Plan, trial: FrozenTrial) -> 
     """Make the run of a trial."""
     from mlflow.entities import Metric, Param
 
-    client, part = store.client, "confirmation" if isinstance(plan, Confirmation) else "trial"
+    client, part = store.client, "confirmation" if plan.settings else "trial"
     found, values = result(trial), {}
     if trial.params.keys() >= plan.space.keys():
         settings, seed = plan.training(trial.params)

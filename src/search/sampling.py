@@ -3,17 +3,21 @@
 import math
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from src.core.errors import UserError
 from src.params import Scalar
 
 Space = Mapping[str, BaseDistribution]
+_LARGEST = 1_000_000  # combinations of a grid, whose order is held in memory
 
 
 def trial_count(kind: str, space: Space, trials: int) -> int:
@@ -27,28 +31,52 @@ def trial_count(kind: str, space: Space, trials: int) -> int:
             raise UserError("tune.sampler is cmaes: it needs two or more ranges and no choices: set tpe")
     if kind != "grid":
         return trials
-    return min(trials, math.prod(len(_values(key, entry)) for key, entry in space.items()))
+    if (size := _grid_size(space)) > _LARGEST:
+        raise UserError(f"tune.sampler is grid, with {size:,} combinations: take larger steps, or the sampler random")
+    return min(trials, size)
 
 
-def sampler(kind: str, space: Space, seed: int, place: int) -> BaseSampler:
-    """Return the sampler of a single trial, the one at this place in its study.
+class Sampler(BaseSampler):
+    """Draw every trial by an Optuna sampler of its own, seeded by `seed` and the place of the trial in the study.
 
     Optuna does not store the state of samplers: one for all trials would draw its first values again in every process.
     """
-    own = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        match kind:
-            case "tpe":
-                return TPESampler(seed=own, multivariate=True, constant_liar=True)
-            case "cmaes":
-                return CmaEsSampler(seed=own)
-            case "gp":
-                return GPSampler(seed=own)
-            case "grid":
-                return PartialFixedSampler(_combination(space, seed, place), RandomSampler())
-            case _:
-                return RandomSampler(seed=own)
+
+    def __init__(self, kind: str, space: Space, seed: int, study: Study) -> None:
+        self._kind, self._space, self._seed, self._study = kind, space, seed, study
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        # The argument `study` lacks trials if the pruner is Hyperband. One that was queued again has the values of its
+        # first attempt, and no place of its own.
+        every = self._study.get_trials(deepcopy=False)[: trial.number]
+        place = trial.number - sum("failed_trial" in each.system_attrs for each in every)
+        own = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            match self._kind:
+                case "tpe":
+                    self._own: BaseSampler = TPESampler(seed=own, multivariate=True, constant_liar=True)
+                case "cmaes":
+                    self._own = CmaEsSampler(seed=own)
+                case "gp":
+                    self._own = GPSampler(seed=own)
+                case "grid":
+                    self._own = PartialFixedSampler(_combination(self._space, self._seed, place), RandomSampler())
+                case _:
+                    self._own = RandomSampler(seed=own)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._own.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._own.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._own.sample_independent(study, trial, param_name, param_distribution)
 
 
 def pruner(kind: str, epochs: int) -> BasePruner:
@@ -61,22 +89,26 @@ def pruner(kind: str, epochs: int) -> BasePruner:
 
 def _combination(space: Space, seed: int, place: int) -> dict[str, Scalar]:
     """Return one combination of the grid, in an order drawn from the seed, so that the first trials are spread out."""
-    lists = {key: _values(key, entry) for key, entry in space.items()}
-    size = math.prod(map(len, lists.values()))
+    size = _grid_size(space)
     rest = int(np.random.default_rng(seed).permutation(size)[place % size])
-    chosen = {}
-    for key, values in lists.items():
-        rest, index = divmod(rest, len(values))
-        chosen[key] = values[index]
+    chosen: dict[str, Scalar] = {}
+    for key, entry in space.items():
+        rest, index = divmod(rest, _count(key, entry))
+        if isinstance(entry, CategoricalDistribution):
+            chosen[key] = entry.choices[index]
+        else:
+            chosen[key] = round(entry.low + index * entry.step, 12)  # type: ignore[attr-defined]
     return chosen
 
 
-def _values(key: str, entry: BaseDistribution) -> list[Scalar]:
+def _grid_size(space: Space) -> int:
+    return math.prod(_count(key, entry) for key, entry in space.items())
+
+
+def _count(key: str, entry: BaseDistribution) -> int:
+    """Return how many values a key of a grid has. Raises `UserError` for a range without steps."""
     if isinstance(entry, CategoricalDistribution):
-        return list(entry.choices)
-    if isinstance(entry, IntDistribution) and not entry.log:
-        return list(range(entry.low, entry.high + 1, entry.step))
-    if isinstance(entry, FloatDistribution) and entry.step is not None:
-        count = round((entry.high - entry.low) / entry.step) + 1
-        return [round(entry.low + index * entry.step, 12) for index in range(count)]
+        return len(entry.choices)
+    if isinstance(entry, IntDistribution | FloatDistribution) and entry.step is not None and not entry.log:
+        return round((entry.high - entry.low) / entry.step) + 1
     raise UserError(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")

@@ -19,11 +19,11 @@ from src.search import confirm, space, trial_results
 from src.search.best import best_of
 from src.search.page import write_page
 from src.search.pictures import draw_all
-from src.search.plan import Confirmation, Plan, confirmation, search
+from src.search.plan import Plan, confirmation, search
 from src.search.runs import Runs
 from src.search.storage import journal, open_storage
 from src.search.trials import Trials
-from src.search.worker_pool import WorkerPool
+from src.search.workers import WorkerPool
 
 
 def find(params: Params, url: str | None, workers: WorkerPool) -> None:
@@ -43,10 +43,8 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
         reasons += ["latency as an objective"] if "latency" in tune.objectives else []
         if reasons:
             print(f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable")
-        runs = Runs(plan)
-        status, verdict = "FAILED", ""
-        try:
-            found = _train(plan, Trials(storage, plan, shared=url is not None), workers, stop, runs)
+        with Runs(plan) as runs:
+            found = _train(plan, Trials(storage, plan), workers, stop, runs)
             if len(found) < plan.count and not stop.asked:
                 print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
             rows: list[confirm.Confirmed] = []
@@ -62,20 +60,13 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
                     flush=True,
                 )
                 workers.widen(trainings.count)
-                confirmed = Trials(storage, trainings, shared=url is not None)
-                got = _train(trainings, confirmed, workers, stop, runs)
+                got = _train(trainings, Trials(storage, trainings), workers, stop, runs)
                 rows = confirm.confirmed(trainings, got) if len(got) == trainings.count else []
             if ranked or not stop.asked:
-                verdict = _write(plan, found, rows)
-            status = "KILLED" if stop.asked else "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            runs.end(status, verdict, paths.TUNING if verdict else None)
-    if stop.asked:
-        print("stopped; start again to go on where it was")
-        raise KeyboardInterrupt
+                runs.describe(_write(plan, found, rows), paths.TUNING)
+            if stop.asked:
+                print("stopped; start again to go on where it was")
+                raise KeyboardInterrupt
 
 
 class Stop:
@@ -107,31 +98,24 @@ class Stop:
 
 def _train(plan: Plan, trials: Trials, workers: WorkerPool, stop: Stop, runs: Runs) -> list[FrozenTrial]:
     """Train what is left of the plan's trials and return all that are finished."""
-    known = trials.finished()
-    runs.add(plan, known)
-    if known:
-        print(f"{len(known)} of {plan.count} are known already", flush=True)
-    started, ended = time.monotonic(), 0
-    while not trials.done() and not stop():
-        for task, outcome in workers.train(lambda: None if stop() else trials.next(), trials.stops, trials.tick):
-            trials.finish(task.number, outcome)
-            ended += 1
-            found = trials.finished()
-            new = next((trial for trial in found if trial.number == task.number), None)
-            if new is None:  # another process took it for dead, and runs it again
-                continue
-            runs.add(plan, [new])
-            minutes, rest = divmod(round((time.monotonic() - started) / ended * (plan.count - len(found))), 60)
-            print(f"{_line(plan, new, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
-        if not trials.done() and not stop():  # others run what is left
-            trials.tick()
-            time.sleep(1)
+    ended = trials.finished()
+    if ended:
+        print(f"{len(ended)} of {plan.count} are known already", flush=True)
+    started, known = time.monotonic(), len(ended)
+    for trial in workers.each(lambda worker: trials.run(worker, stop), trials.tick):
+        ended.append(trial)
+        found = trials.finished()
+        pace = (time.monotonic() - started) / (len(ended) - known)
+        minutes, rest = divmod(round(pace * (plan.count - len(found))), 60)
+        print(f"{_line(plan, trial, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
+        runs.add(plan, ended)
+    runs.add(plan, ended)  # also those that an earlier command could not add
     return trials.finished()
 
 
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
     """Write how a trial ended, and the best of the finished ones."""
-    searching, objectives = not isinstance(plan, Confirmation), plan.objectives
+    searching, objectives = not plan.settings, plan.objectives
     reason = trial_results.result(trial)["reason"]
     ended = reason or f"{trial_results.state(trial)} after epoch {trial_results.epochs(trial)}"
     text = f"{'trial' if searching else 'training'} {trial.number:3}  {trial_results.in_words(trial, objectives):>9}  "

@@ -21,7 +21,7 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.files import replacing
 from src.core.paths import searches
-from src.search.worker_pool import ATTEMPTS
+from src.search.workers import ATTEMPTS
 
 BEAT = 15  # seconds between two heartbeats of a trial in a database
 GRACE = 60  # seconds without a heartbeat after which others run the trial again

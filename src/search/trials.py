@@ -1,4 +1,4 @@
-"""Ask Optuna for trials, and record their epochs and how they end.
+"""Run the trials of a study: ask Optuna for one, have it trained, and record its epochs and how it ends.
 
 A journal belongs to one process. A trial that was running when the process was killed is run again under its own
 number, so that with one worker the table is the same wherever the search was killed.
@@ -7,49 +7,45 @@ A database is shared by several processes. Each shows by heartbeats that it is a
 dead one again, under new numbers.
 """
 
+import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, fail_stale_trials
+from optuna.storages import BaseStorage, JournalStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
 from src.search import sampling
-from src.search.messages import Outcome, Task
 from src.search.plan import Plan
 from src.search.storage import BEAT
 from src.search.trial_results import STATES
+from src.search.workers import Outcome, Worker
 from src.training.epoch import Epoch
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 _ENDS = {name: state for state, name in STATES.items()}
 
 
-@dataclass
-class _Running:
-    trial: optuna.Trial
-    seed: int
-    epochs: list[Epoch] = field(default_factory=list)
-
-
 class Trials:
-    """Run the trials of a plan in one process. shared: other processes may run some of them too."""
+    """Run the trials of a plan in one process."""
 
-    def __init__(self, storage: BaseStorage, plan: Plan, *, shared: bool) -> None:
-        self._storage, self._plan, self._shared = storage, plan, shared
+    def __init__(self, storage: BaseStorage, plan: Plan) -> None:
+        self._storage, self._plan = storage, plan
+        self._shared = not isinstance(storage, JournalStorage)  # other processes may run some of the trials too
         self._study = optuna.create_study(
             storage=storage,
             study_name=plan.name,
-            directions=[objective.direction for objective in plan.objectives],
+            directions=["maximize" if objective.maximize else "minimize" for objective in plan.objectives],
             load_if_exists=True,
             pruner=sampling.pruner(plan.params.tune.pruner, plan.params.train.epochs),
         )
-        self._running: dict[int, _Running] = {}
+        self._study.sampler = sampling.Sampler(plan.params.tune.sampler, plan.space, plan.params.seed, self._study)
+        self._asking = threading.Lock()
+        self._running: dict[int, optuna.Trial] = {}
         self._beaten = time.monotonic()
         self._seen: set[int] = set()  # trials that other processes run
 
@@ -67,69 +63,29 @@ class Trials:
     def done(self) -> bool:
         return len(self.finished()) == self._plan.count
 
-    def next(self) -> Task | None:
-        """Return the training of the next trial; None if none is left for this process."""
-        trials = self.all()
-        if len(trials) == self._plan.count and all(trial.state != TrialState.WAITING for trial in trials):
-            return None
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
-            asked = self._study.ask()
-        self._beat(asked)
-        number = asked.number
-        every = self._study.get_trials(deepcopy=False)
-        place = number - sum("failed_trial" in trial.system_attrs for trial in every[:number])
-        params, space = self._plan.params, self._plan.space
-        self._study.sampler = sampling.sampler(params.tune.sampler, space, params.seed, place)
-        trial = optuna.Trial(self._study, every[number]._trial_id)
-        values = {key: trial._suggest(key, entry) for key, entry in space.items()}
-        self._running[number] = _Running(trial, self._plan.training(values)[1])
-        try:
-            return self._plan.task(number, values)
-        except UserError as fault:  # of a combination beyond those that were checked before the search
-            self.finish(number, Outcome("failed", reason=str(fault)))
-            return self.next()
+    def run(self, worker: Worker, stop: Callable[[], bool]) -> FrozenTrial | None:
+        """Run the next trial and return it, or None if all are finished or `stop` returns True.
 
-    def stops(self, task: Task, epoch: Epoch) -> bool:
-        """Record an epoch, and return whether the trial ends here."""
-        running = self._running[task.number]
-        running.epochs[epoch.number - 1 :] = [epoch]
-        if len(self._plan.objectives) > 1:
-            return False
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "The reported value is ignored")  # a worker that died reported it
-                running.trial.report(self._plan.objectives[0].of_epoch(epoch), epoch.number)
-            # Not before the epoch at which a worker died: the pruner looks at the latest that was reported.
-            pruned = running.trial.should_prune()
-            return pruned and epoch.number == self._storage.get_trial(running.trial._trial_id).last_step
-        except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
-            return True
-
-    def finish(self, number: int, outcome: Outcome) -> None:
-        """Record how a trial ended, unless another process has run it in the meantime."""
-        running = self._running.pop(number)
-        epochs = running.epochs
-        result = {
-            "seed": running.seed,
-            "history": {name: [getattr(epoch, name) for epoch in epochs] for name in CURVES},
-            "best_epoch": next((epoch.number for epoch in reversed(epochs) if epoch.best), None),
-            "reason": outcome.reason,
-            **outcome.measured,
-        }
-        values: Sequence[float] | None = None
-        if outcome.state == "complete":
-            values = [objective.of_training(epochs, outcome.measured) for objective in self._plan.objectives]
-        with suppress(UpdateFinishedTrialError):
-            running.trial.set_user_attr("result", result)
-            self._study.tell(running.trial, values, _ENDS[outcome.state], skip_if_finished=True)
+        The threads of several workers may call this at once.
+        """
+        while not stop() and not self.done():
+            trial = self._ask()
+            if trial is None:  # others run what is left, and may die
+                time.sleep(1)
+                continue
+            self._train(trial, worker)
+            del self._running[trial.number]
+            for found in self.finished():
+                if found.number == trial.number:  # else another process took it for dead, and runs it again
+                    return found
+        return None
 
     def tick(self) -> None:
         """Send heartbeats, and queue the trials of dead processes again."""
         if self._shared and time.monotonic() - self._beaten > BEAT:
-            for running in self._running.values():
-                self._beat(running.trial)
-            # Optuna never queues a trial again that had no heartbeat, as of a process that died in `next`. So each
+            for running in list(self._running.values()):
+                self._beat(running)
+            # Optuna never queues a trial again that had no heartbeat, as of a process that died in `_ask`. So each
             # trial of another process gets one from here.
             for trial in self.all():
                 if trial.state == TrialState.RUNNING and trial.number not in self._running.keys() | self._seen:
@@ -139,6 +95,51 @@ class Trials:
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 fail_stale_trials(self._study)
             self._beaten = time.monotonic()
+
+    def _ask(self) -> optuna.Trial | None:
+        """Return the next trial with its values, None if none is left for this process."""
+        with self._asking, warnings.catch_warnings():
+            trials = self.all()
+            if len(trials) == self._plan.count and all(trial.state != TrialState.WAITING for trial in trials):
+                return None
+            warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
+            trial = self._study.ask(dict(self._plan.space))
+            self._running[trial.number] = trial
+            self._beat(trial)
+            return trial
+
+    def _train(self, trial: optuna.Trial, worker: Worker) -> None:
+        """Train with the values of a trial, and record how it ended, unless another process has run it meanwhile."""
+        objectives, epochs = self._plan.objectives, list[Epoch]()
+
+        def stops(epoch: Epoch) -> bool:
+            epochs.append(epoch)
+            if len(objectives) > 1:
+                return False
+            try:
+                trial.report(objectives[0].of_epoch(epoch), epoch.number)
+                return trial.should_prune()
+            except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
+                return True
+
+        try:
+            task = self._plan.task(trial.params)
+        except UserError as fault:  # of a combination beyond those that were checked before the search
+            outcome = Outcome("failed", reason=str(fault))
+        else:
+            outcome = worker.train(task, stops)
+        result = {
+            "history": {name: [getattr(epoch, name) for epoch in epochs] for name in CURVES},
+            "best_epoch": next((epoch.number for epoch in reversed(epochs) if epoch.best), None),
+            "reason": outcome.reason,
+            **outcome.measured,
+        }
+        values: Sequence[float] | None = None
+        if outcome.state == "complete":
+            values = [objective.of_training(epochs, outcome.measured) for objective in objectives]
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("result", result)
+            self._study.tell(trial, values, _ENDS[outcome.state], skip_if_finished=True)
 
     def _beat(self, trial: optuna.Trial | FrozenTrial) -> None:
         if self._shared:

@@ -185,6 +185,14 @@ def test_other_images_cannot_be_compared(folder: Path, run: Any) -> None:
     assert "version 3" in run("--force", "its files are gone")
 
 
+def test_of_other_photos_those_with_the_same_pixels_are_compared(folder: Path, run: Any) -> None:
+    known = BASE.assign(digest=[f"{number:012x}" for number in range(len(BASE))])
+    trained(folder, "first", known)
+    run()
+    trained(folder, "second", known.drop(index=[3, 4]).assign(index=range(len(BASE) - 2)), images="fewer photos")
+    assert "2 images removed since" in run()
+
+
 def test_corrected_labels_are_those_of_both(folder: Path, run: Any) -> None:
     trained(folder, "first", BASE)
     run()

@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial
 from src.params import Params
 from src.params.writing import load_recipe
 from src.search import space
-from src.search.messages import Outcome, Task
 from src.search.plan import Plan
 from src.search.sampling import trial_count
 from src.search.storage import open_storage
 from src.search.trials import Trials
+from src.search.workers import Outcome, Task
 from src.training.epoch import Epoch
 
 DIGITS = load_recipe("digits")
@@ -50,7 +50,7 @@ def epochs(task: Task) -> Iterator[Epoch]:
 
 
 class SampleWorkers:
-    """Stand for `WorkerPool`: give results at once, one training after the other."""
+    """Stand for `WorkerPool` and its only worker: give results at once, one training after the other."""
 
     count = 1
 
@@ -60,41 +60,40 @@ class SampleWorkers:
     def widen(self, most: int) -> None:
         pass
 
-    def train(
-        self,
-        next_task: Callable[[], Task | None],
-        stops: Callable[[Task, Epoch], bool],
-        tick: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[Task, Outcome]]:
-        while (task := next_task()) is not None:
-            for each in epochs(task):
-                time.sleep(self._pause)
-                tick()
-                if stops(task, each) and each.number < task.train.epochs:
-                    yield task, Outcome("pruned")
-                    break
-            else:
-                costs = {"parameters": 1000 * task.model.dropout, "latency": 1.0}
-                yield task, Outcome("complete", {"model_md5": f"md5 of {task.number}", **costs})
+    def each(self, work: Callable[[Any], Any], tick: Callable[[], None] = lambda: None) -> Iterator[Any]:
+        self._tick = tick
+        while (result := work(self)) is not None:
+            yield result
+
+    def train(self, task: Task, stops: Callable[[Epoch], bool]) -> Outcome:
+        for each in epochs(task):
+            time.sleep(self._pause)
+            self._tick()
+            if stops(each) and each.number < task.train.epochs:
+                return Outcome("pruned")
+        model = f"md5 of {task.model.dropout} {task.train.optimizer.lr}"
+        return Outcome("complete", {"model_md5": model, "parameters": 1000 * task.model.dropout, "latency": 1.0})
 
 
 def take(trials: Trials, pause: float = 0.0) -> None:
     """Run the trials that are left, as a session does."""
-    while not trials.done():
-        for task, outcome in SampleWorkers(pause).train(trials.next, trials.stops, trials.tick):
-            trials.finish(task.number, outcome)
-        trials.tick()
-        time.sleep(pause)
+
+    def never() -> bool:
+        trials.tick()  # which in a session another thread does
+        return False
+
+    for _ in SampleWorkers(pause).each(lambda worker: trials.run(worker, never), trials.tick):
+        pass
 
 
 def searched(search: Plan, url: str | None = None) -> list[FrozenTrial]:
     """Run a search in the journal or at a URL; return its finished trials."""
     with open_storage(search.name, url) as storage:
-        trials = Trials(storage, search, shared=url is not None)
+        trials = Trials(storage, search)
         take(trials)
         return trials.finished()
 
 
 if __name__ == "__main__":
     with open_storage("sample", sys.argv[1]) as opened:
-        take(Trials(opened, plan(int(sys.argv[2]), sampler="random"), shared=True), float(sys.argv[3]))
+        take(Trials(opened, plan(int(sys.argv[2]), sampler="random")), float(sys.argv[3]))

@@ -7,27 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import UserError
-from src.search.messages import Outcome
+from src.search.workers import Outcome
 from src.training.epoch import Epoch
 
-KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY = 0.1, 0.2, 0.3, 0.4, 0.5
+KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY, FOR_EVER = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6
 
 
-def scripted(_: str | None, __: bool, pipe: Connection, *arguments: Any) -> None:
+def scripted(pipe: Connection, *_: Any) -> None:
     pipe.send("ready")
     while True:
-        task = pipe.recv()
-        dropout = task.model.dropout
-        pipe.send(Epoch(1, 0.1, 0.9, 0.5, 0.5, 1e-3, True, 1.0, 1.0, None, []))
-        pipe.recv()
+        dropout = pipe.recv().model.dropout
+        told = [_epoch(pipe, 1)]
         if dropout == KILLED or (dropout == KILLED_ONCE and not Path("killed").exists()):
             Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        told.append(_epoch(pipe, 2))
+        while dropout == FOR_EVER:
+            _epoch(pipe, 3)
         if dropout == BUG:
             raise RuntimeError("a bug")
         if dropout == FAULT:
             pipe.send(UserError("the data are gone"))
-        pipe.send(Outcome("complete", {"pid": os.getpid()}, out_of_memory=dropout == OUT_OF_MEMORY))
+        measured = {"pid": os.getpid(), "told": told}
+        pipe.send(Outcome("complete", measured, out_of_memory=dropout == OUT_OF_MEMORY))
+
+
+def _epoch(pipe: Connection, number: int) -> bool:
+    pipe.send(Epoch(number, 0.1, 0.9, 0.5, 0.5, 1e-3, True, 1.0, 1.0, None, []))
+    return bool(pipe.recv())
 
 
 def dies_at_once(*_: Any) -> None:

@@ -11,7 +11,7 @@ from tune_samples import plan, searched
 from src.search import best, confirm, page
 from src.search.pictures import draw_all
 from src.search.plan import Plan
-from src.search.trial_results import trials_table
+from src.search.trial_results import result, trials_table
 
 SPACE = {
     "train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -64,7 +64,7 @@ def test_every_picture_is_drawn_and_shown(tmp_path: Path) -> None:
     assert table.columns.tolist() == ["trial", "state", "validation_accuracy", "epochs", *SPACE, "reason"]
     found = best.best_of(search, trials, rows)
     assert found["winner"]["values"] == {"model.dropout": 0.1}
-    assert found["winner"]["model_md5"] == "md5 of 3" or trials[3].state == TrialState.PRUNED
+    assert found["winner"]["model_md5"] == result(trials[3])["model_md5"] or trials[3].state == TrialState.PRUNED
 
 
 def test_a_failed_trial_says_why(tmp_path: Path) -> None:

@@ -115,6 +115,12 @@ def test_a_key_that_cannot_be_searched_is_one_line(key: str, high: float, messag
     assert "\n" not in str(fault.value)
 
 
+def test_choices_of_which_one_needs_other_keys_say_which() -> None:
+    entries = {"train.optimizer.name": {"choices": ["adamw", "sgd"]}}
+    with pytest.raises(UserError, match=r"tune.space with train.optimizer.name sgd: train.optimizer.momentum is miss"):
+        check_space(params(space=entries))
+
+
 def test_a_step_that_a_whole_number_cannot_take_is_found() -> None:
     with pytest.raises(UserError, match=r"train\.batch_size is 24\.5: must be a valid integer"):
         check_space(params(space={"train.batch_size": {"low": 16, "high": 64, "step": 8.5}}))
@@ -123,6 +129,13 @@ def test_a_step_that_a_whole_number_cannot_take_is_found() -> None:
 def test_a_grid_needs_steps() -> None:
     with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
         sampling.trial_count("grid", space.distributions(params()), 10)
+
+
+def test_a_grid_whose_combinations_fill_the_memory_is_refused() -> None:
+    """A list of them all would take minutes, then the memory."""
+    steps = {"train.optimizer.lr": {"low": 1e-9, "high": 1.0, "step": 1e-9}, "train.batch_size": {"low": 1, "high": 64}}
+    with pytest.raises(UserError, match=r"is grid, with 64,000,000,000 combinations: take larger steps"):
+        sampling.trial_count("grid", space.distributions(params(space=steps)), 10)
 
 
 def test_cmaes_needs_ranges() -> None:
@@ -206,5 +219,5 @@ def test_every_setting_gets_every_seed_but_the_searchs(tmp_path: Path, monkeypat
     assert trainings.count == 10
     given = [tuple(trial.params.values()) for trial in searched(trainings)]
     assert sorted(given) == [(name, seed) for name in settings for seed in (0, 1, 3, 4, 5)]
-    task = trainings.task(0, {"setting": "trial 7", "seed": 3})
+    task = trainings.task({"setting": "trial 7", "seed": 3})
     assert (task.model.dropout, task.train.epochs, task.seed) == (0.2, 3, 3)

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
-from tune_samples import epoch, epochs, plan, searched, take
+from tune_samples import SampleWorkers, epoch, plan, searched, take
 
 from src.core.errors import UserError
 from src.search import storage
-from src.search.messages import Outcome
 from src.search.storage import journal, open_storage
 from src.search.trial_results import pareto_front, result
 from src.search.trials import Trials
+from src.search.workers import Outcome, Task
+from src.training.epoch import Epoch
 
 GRID = {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "train.optimizer.lr": {"choices": [1e-3, 1e-2]}}
 
@@ -66,51 +68,46 @@ def test_a_longer_search_goes_on_and_a_shorter_one_shows_its_first_trials() -> N
     assert table(searched(plan(3))) == table(five[:3])
 
 
+class OneWorker(SampleWorkers):
+    """Train by a function."""
+
+    def __init__(self, train: Callable[[Callable[[Epoch], bool]], Outcome]) -> None:
+        super().__init__()
+        self._train = train
+
+    def train(self, task: Task, stops: Callable[[Epoch], bool]) -> Outcome:
+        return self._train(stops)
+
+
+def never() -> bool:
+    return False
+
+
 def test_the_objective_is_the_best_of_all_epochs() -> None:
     """The best accuracy comes before the best loss here, as in a network that becomes too confident."""
+
+    def train(stops: Callable[[Epoch], bool]) -> Outcome:
+        for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.9, 0.7), (0.8, 0.3), (0.7, 0.6)], start=1):
+            assert not stops(epoch(number, accuracy, loss))
+        return Outcome("complete", {"model_md5": "md5"})
+
     for objective, value in {"accuracy": 0.9, "loss": 0.3}.items():
-        search = plan(1, objective=objective, pruner="none")
         with open_storage(objective, None) as opened:
-            trials = Trials(opened, search, shared=False)
-            task = trials.next()
-            assert task is not None
-            for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.9, 0.7), (0.8, 0.3), (0.7, 0.6)], start=1):
-                assert not trials.stops(task, epoch(number, accuracy, loss))
-            trials.finish(task.number, Outcome("complete", {"model_md5": "md5"}))
-            (trial,) = trials.finished()
+            trials = Trials(opened, plan(1, objective=objective, pruner="none"))
+            trial = trials.run(OneWorker(train), never)  # type: ignore[arg-type]
+        assert trial is not None
         assert trial.value == value
         assert result(trial)["history"]["validation_loss"] == [1.0, 0.7, 0.3, 0.6]
 
 
-def test_a_training_that_is_sent_again_is_recorded_once() -> None:
-    search = plan(1, pruner="none")
-    with open_storage(search.name, None) as opened:
-        trials = Trials(opened, search, shared=False)
-        task = trials.next()
-        assert task is not None
-        for count in (4, 9):  # its worker died after four epochs
-            for number, each in enumerate(epochs(task), start=1):
-                if number <= count:
-                    trials.stops(task, each)
-        trials.finish(task.number, Outcome("complete"))
-        (trial,) = trials.finished()
-    assert list(trial.intermediate_values) == list(range(1, 10))
-    assert len(result(trial)["history"]["train_loss"]) == 9
-
-
-def test_a_training_that_is_sent_again_is_not_pruned_before_it_is_where_its_worker_died() -> None:
-    """Though it would be by then, if others have ended meanwhile."""
-    search = plan(6)
-    with open_storage(search.name, None) as opened:
-        trials = Trials(opened, search, shared=False)
-        task, *others = [trials.next() for _ in range(6)]
-        assert task is not None
-        assert not any(trials.stops(task, epoch(number, 0.5)) for number in (1, 2))
-        for other in others:
-            assert other is not None
-            assert not any(trials.stops(other, epoch(number, 0.9)) for number in (1, 2, 3))
-            trials.finish(other.number, Outcome("complete"))
-        assert [trials.stops(task, epoch(number, 0.5)) for number in (1, 2)] == [False, True]
+def test_several_workers_run_every_trial_once() -> None:
+    search = plan(30, sampler="grid", space=GRID, pruner="none")
+    with open_storage(search.name, None) as opened, ThreadPoolExecutor(4) as threads:
+        trials = Trials(opened, search)
+        list(threads.map(lambda _: take(trials, 0.001), range(4)))
+        found = trials.finished()
+    assert len(found) == 12
+    assert table(found) == table(searched(replace(search, name="alone")))
 
 
 def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
@@ -176,16 +173,23 @@ def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(storage, "GRACE", 1)
     monkeypatch.setattr("src.search.trials.BEAT", 0)
     url, search = f"sqlite:///{tmp_path}/study.db", plan(3, sampler="grid", space=GRID, pruner="none")
-    with open_storage(search.name, url) as opened:
-        dead = Trials(opened, search, shared=True)
-        task = dead.next()
-        assert task is not None
+    found: list[FrozenTrial] = []
+
+    def dies(_: Callable[[Epoch], bool]) -> Outcome:
+        raise EOFError
+
+    def sleeps(stops: Callable[[Epoch], bool]) -> Outcome:
         monkeypatch.setattr(dead, "_beat", lambda _: None)
-        assert dead.next() is not None  # of which it died before the first heartbeat
+        with pytest.raises(EOFError):  # of a second trial, before its first heartbeat
+            dead.run(OneWorker(dies), never)  # type: ignore[arg-type]
         time.sleep(2.1)  # the database counts whole seconds
-        found = searched(search, url)
-        assert dead.stops(task, epoch(1, 0.5))
-        dead.finish(task.number, Outcome("complete", {}))
+        found.extend(searched(search, url))
+        assert stops(epoch(1, 0.5))
+        return Outcome("complete")
+
+    with open_storage(search.name, url) as opened:
+        dead = Trials(opened, search)
+        assert dead.run(OneWorker(sleeps), never) is None  # type: ignore[arg-type]
         assert table(dead.finished()) == table(found)
     assert found[0].number > 0
     assert all(trial.state == TrialState.COMPLETE for trial in found)
@@ -234,7 +238,7 @@ def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch:
         both[0].send_signal(signal.SIGKILL)
         search = plan(40, sampler="random")
         with open_storage(search.name, postgresql) as opened:
-            trials = Trials(opened, search, shared=True)
+            trials = Trials(opened, search)
             take(trials, 0.02)
             found = trials.finished()
         assert both[1].wait(timeout=120) == 0

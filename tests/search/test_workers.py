@@ -1,47 +1,96 @@
 """A pool of workers whose process dies, fails or runs out of memory. The trainings are made up."""
 
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tune_samples import DIGITS
-from tune_workers import BUG, FAULT, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
+from tune_workers import BUG, FAULT, FOR_EVER, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
 
 from src.core.errors import UserError
-from src.search import worker_pool
-from src.search.messages import Outcome, Task
-from src.search.worker_pool import ATTEMPTS, WorkerPool
-
-TASKS = [Task(number, DIGITS.model, DIGITS.train.model_copy(update={"epochs": 3}), number) for number in range(3)]
+from src.search import workers
+from src.search.workers import ATTEMPTS, Outcome, Task, Worker, WorkerPool
+from src.training.epoch import Epoch
 
 
-def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[Task, Outcome]]:
-    tasks = iter(
-        task._replace(model=task.model.model_copy(update={"dropout": dropout}))
-        for task, dropout in zip(TASKS, dropouts, strict=False)
-    )
-    with WorkerPool(DIGITS, ("train", "validation"), dict, count) as some:
-        return list(some.train(lambda: next(tasks, None)))
+def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[float, Outcome]]:
+    left = iter(dropouts)
+
+    def work(worker: Worker) -> tuple[float, Outcome] | None:
+        dropout = next(left, None)
+        return None if dropout is None else (dropout, worker.train(task(dropout)))
+
+    with WorkerPool(DIGITS, ("train", "validation"), dict, count) as pool:
+        return list(pool.each(work))
+
+
+def task(dropout: float) -> Task:
+    return Task(DIGITS.model.model_copy(update={"dropout": dropout}), DIGITS.train, 0)
 
 
 @pytest.fixture(autouse=True)
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}{os.pathsep}{Path.cwd() / 'tests/helpers'}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worker_pool, "_work", scripted)
+    monkeypatch.setattr(workers, "_work", scripted)
 
 
-def test_a_training_whose_worker_is_killed_is_sent_again(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_training_whose_worker_is_killed_begins_again(capfd: pytest.CaptureFixture[str]) -> None:
     found = trained([0.0, KILLED_ONCE, 0.0], count=2)
-    assert sorted((task.number, outcome.state) for task, outcome in found) == [(n, "complete") for n in range(3)]
+    assert sorted((dropout, outcome.state) for dropout, outcome in found) == [
+        (dropout, "complete") for dropout in (0.0, 0.0, KILLED_ONCE)
+    ]
     assert capfd.readouterr().err == "warning: a worker died; its training begins again\n"
+
+
+def test_epochs_of_a_training_that_begins_again_are_seen_once() -> None:
+    """So none of them is recorded twice, and none is stopped that was not stopped before."""
+    seen: list[int] = []
+
+    def stops(epoch: Epoch) -> bool:
+        seen.append(epoch.number)
+        return True
+
+    with WorkerPool(DIGITS, ("train", "validation"), dict, 1) as pool:
+        assert [outcome.measured["told"] for outcome in once(pool, KILLED_ONCE, stops)] == [[False, True]]
+    assert seen == [1, 2]
+
+
+def once(pool: WorkerPool, dropout: float, stops: Callable[[Epoch], bool]) -> Iterator[Outcome]:
+    left = iter([dropout])
+    return pool.each(lambda worker: next((worker.train(task(each), stops) for each in left), None))
 
 
 def test_a_training_that_kills_its_workers_fails_in_the_end_and_the_others_go_on() -> None:
     (_, first), (_, second) = trained([KILLED, 0.0])
     assert (first.state, first.reason) == ("failed", f"its worker died {ATTEMPTS} times: killed, perhaps for memory")
     assert second.state == "complete"
+
+
+def test_workers_end_with_the_block_during_a_training() -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt() -> None:
+        if started.wait(0):
+            raise Interrupted
+
+    started = threading.Event()
+
+    def stops(_: Epoch) -> bool:
+        started.set()
+        return threading.Event().wait(0.5)
+
+    pool = WorkerPool(DIGITS, ("train", "validation"), dict, 2)
+    with pytest.raises(Interrupted), pool:
+        list(pool.each(lambda worker: worker.train(task(FOR_EVER), stops), interrupt))
+    for worker in pool._workers:
+        assert worker._process is not None
+        worker._process.join(10)
+        assert worker._process.exitcode == -signal.SIGKILL
 
 
 def test_one_that_ran_out_of_memory_ends_its_process() -> None:
@@ -59,7 +108,7 @@ def test_a_bug_and_what_the_user_can_mend_end_the_search(
 
 
 def test_workers_that_are_killed_at_once_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool, "_work", dies_at_once)
+    monkeypatch.setattr(workers, "_work", dies_at_once)
     with pytest.raises(UserError, match="workers are killed before they can train: use fewer --workers"):
         trained([0.0])
 
@@ -86,6 +135,6 @@ def test_workers_share_the_processors(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     train = DIGITS.train.model_copy(update={"device": device, "threads": threads, "deterministic": True})
     with WorkerPool(DIGITS.model_copy(update={"train": train}), ("train",), dict, count) as some:
-        assert some._params.train.threads == each
+        assert some.params.train.threads == each
         some.widen(50)
         assert some.count == most

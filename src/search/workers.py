@@ -1,0 +1,197 @@
+"""Train in processes of their own, each on a GPU if there are GPUs, and replace those that die.
+
+This process imports no torch. The other end of the pipe is `src.search.worker_process`: it gets a `Task`, sends an
+`Epoch` after every epoch, is told if the training stops there, and at last sends an `Outcome`.
+"""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+from src.compute import portable
+from src.compute.threads import cpu_threads
+from src.core.errors import UserError
+from src.core.pool import processors
+from src.data.prepared import SplitName
+from src.params import Model, Params, Train
+from src.training.epoch import Epoch
+
+ATTEMPTS = 5  # of a training whose processes die: it probably kills them
+FAULT = 1  # exit code of a process with a traceback
+
+Result = TypeVar("Result")
+
+
+class Task(NamedTuple):
+    model: Model
+    train: Train
+    seed: int
+
+
+class Outcome(NamedTuple):
+    """Tell how a training ended, and what was measured after it, or why it failed."""
+
+    state: Literal["complete", "pruned", "failed"]
+    measured: Mapping[str, Any] = {}
+    reason: str = ""
+    out_of_memory: bool = False
+
+
+class Worker:
+    """Train in a process, which starts with the first training."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """Keep the arguments of `_work`, without the pipe."""
+        self._arguments = arguments
+        self._process: SpawnProcess | None = None
+        self._closed = False
+
+    def train(self, task: Task, stops: Callable[[Epoch], bool] = lambda _: False) -> Outcome:
+        """Train to the last epoch, or until `stops` returns True for an epoch.
+
+        If the process dies the training begins again, and `stops` is called from the epoch on that it has not seen.
+        Raises `UserError` if processes cannot work at all, and `EOFError` after `close`.
+        """
+        seen = 0
+        for _ in range(ATTEMPTS):
+            if self._process is None:
+                self._start()
+            assert self._process is not None
+            try:
+                with suppress(BrokenPipeError):  # it is dead: its last message, or the end, can be read
+                    self._pipe.send(task)
+                while not isinstance(message := self._pipe.recv(), Outcome):
+                    if isinstance(message, Exception):
+                        raise message
+                    if isinstance(message, Epoch):
+                        self._pipe.send(message.number > seen and stops(message))
+                        seen = max(seen, message.number)
+                    else:
+                        self._ready = True
+            except (EOFError, ConnectionError):
+                if self._closed:
+                    raise
+            else:
+                if message.out_of_memory:  # its process gives all memory back
+                    self._end()
+                return message
+            self._process.join()
+            if self._process.exitcode == FAULT:
+                raise UserError("a worker failed, as said above; finished trials are kept: start again to go on")
+            self._end()
+            print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
+        if not self._ready:
+            raise UserError("workers are killed before they can train: use fewer --workers")
+        return Outcome("failed", reason=f"its worker died {ATTEMPTS} times: killed, perhaps for memory")
+
+    def close(self) -> None:
+        """Kill the process, at any time and from any thread."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+
+    def _start(self) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._ready = False
+        process = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(theirs, *self._arguments), daemon=True
+        )
+        process.start()
+        theirs.close()  # else the pipe would not end with the process
+        self._process = process
+        if self._closed:  # meanwhile
+            process.kill()
+
+    def _end(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+        self._process = None
+
+
+class WorkerPool:
+    """Hold up to `count` workers, which end with the block.
+
+    measure: called with trainer and training after the last epoch; returns `Outcome.measured`. count: None for
+    `per_gpu` processes on each GPU, or one without GPUs.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        splits: Sequence[SplitName],
+        measure: Callable[..., Mapping[str, Any]],
+        count: int | None = None,
+        per_gpu: int = 1,
+    ) -> None:
+        self.gpus = visible_gpus(params.train)
+        self.count = count or max(1, len(self.gpus) * per_gpu)
+        train = params.train
+        self._fixed = count is not None or self.gpus or train.device not in ("auto", "cpu")
+        if train.threads == "auto":  # which is made for a single process
+            threads = max(1, cpu_threads(train, params.model.name) // self.count)
+            train = train.model_copy(update={"threads": threads})
+        self.params = params.model_copy(update={"train": train})
+        self._arguments = self.params, splits, measure
+        self._workers: list[Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.close()
+
+    def widen(self, most: int) -> None:
+        """Allow up to `most` workers, as processors allow, unless they train on GPUs or the user named a number."""
+        if not self._fixed:
+            threads = cpu_threads(self.params.train, self.params.model.name)
+            self.count = max(self.count, min(most, processors() // threads))
+
+    def each(
+        self, work: Callable[[Worker], Result | None], tick: Callable[[], None] = lambda: None
+    ) -> Iterator[Result]:
+        """Call `work` with every worker, in a thread, until it returns None; yield its other results as they come.
+
+        tick: called about once a second.
+        """
+        for place in range(len(self._workers), self.count):
+            gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
+            self._workers.append(Worker(gpu, self.count == 1, *self._arguments))
+        threads = ThreadPoolExecutor(self.count)
+        running: dict[Future[Result | None], Worker] = {threads.submit(work, each): each for each in self._workers}
+        while running:
+            tick()
+            for done in wait(running, 1, FIRST_COMPLETED).done:
+                worker, result = running.pop(done), done.result()
+                if result is not None:
+                    running[threads.submit(work, worker)] = worker
+                    yield result
+
+
+def visible_gpus(train: Train) -> list[str]:
+    """Return the GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them."""
+    if train.device not in ("auto", "cuda") or (train.deterministic == "portable" and portable.available()):
+        return []
+    import torch  # takes seconds
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _work(pipe: Connection, gpu: str | None, bars: bool, *arguments: Any) -> None:
+    """Become a worker that sees one GPU and shows progress bars or not: torch and tqdm read both when imported."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if not bars:
+        os.environ["TQDM_DISABLE"] = "1"  # those of several workers would write over each other
+    from src.search.worker_process import work
+
+    work(pipe, *arguments)
