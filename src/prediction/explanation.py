@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from src.figures.sheet import Tile, sheet
-from src.figures.style import ending, percent
+from src.figures.style import add_fonts, percent, short
 from src.models.classifier import Classifier
 from src.prediction.model import Model
 from src.prediction.photos import Pixels
@@ -97,17 +97,18 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     most = float(np.abs(loss).max())
     chosen = model.spec.classes[label]
     tiles = [
-        Tile(image, [("", "what the model saw", "")], _INCHES),
-        Tile(laid_over(image, grad_cam(model, image, label)), [("", "Grad-CAM", "")], _INCHES),
-        Tile(laid_over(image, loss / max(most, 1e-12)), [("", "occlusion", "")], _INCHES),
+        Tile(image, ["what the model saw"], _INCHES),
+        Tile(laid_over(image, grad_cam(model, image, label)), ["Grad-CAM"], _INCHES),
+        Tile(laid_over(image, loss / max(most, 1e-12)), ["occlusion"], _INCHES),
     ]
     caption = (
         f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where a square of {side}×{side} pixels is covered "
         f"with the mean colour of the training images, “{chosen}” loses probability (red) or gains it (blue): at most "
         f"{100 * most:.2g} points, the mean over all squares that cover a pixel."
     )
-    title = f"{ending(name, 48)}: {chosen}, {percent(float(probabilities[label]), 1)}"
-    sheet(path, [[[tile] for tile in tiles]], title, caption, image_inches=_INCHES)
+    add_fonts([name, chosen])
+    title = f"{short(name, 48)}: {short(chosen, 48)}, {percent(float(probabilities[label]), 1)}"
+    sheet(path, [[tile] for tile in tiles], title, caption, columns=len(tiles), image_inches=_INCHES)
 
 
 def laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:
