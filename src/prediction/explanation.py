@@ -55,7 +55,7 @@ def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
     """Map (H, W), at most 1, which parts of `image` (H, W, C) speak for class `label`, by the gradient of its logit."""
     classifier = model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
-    pixels = classifier.normalize(torch.from_numpy(image[np.newaxis].copy()).to(model.device))
+    pixels = classifier.normalize(torch.from_numpy(image[np.newaxis]).to(model.device))
     with _LastMap() as last:
         logits = classifier.network(pixels.requires_grad_())  # the weights may be frozen
     (gradient,) = torch.autograd.grad(logits[0, label], last.found)
@@ -77,7 +77,7 @@ def occlusion(model: Model, image: Pixels, label: int) -> tuple[NDArray[np.float
     starts = [{*range(0, length - side, max(1, side // 2)), length - side} for length in (height, width)]
     corners = list(product(*map(sorted, starts)))
     colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
-    uncovered = float(model.probabilities(image[np.newaxis].copy())[0, label])
+    uncovered = float(model.probabilities(image[np.newaxis])[0, label])
     lost, covers = np.zeros((height, width)), np.zeros((height, width))
     for start in range(0, len(corners), model.batch_size):
         part = corners[start : start + model.batch_size]
