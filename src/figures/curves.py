@@ -53,7 +53,6 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10], min_n_ticks=1))
             axes.set_xlim(max(0.5, 1 - 0.03 * len(history)), 1.03 * len(history))
             axes.grid(axis="y")
-            axes.set_axisbelow(True)
             axes.axvline(kept_epoch, color=QUIET, linestyle=":", linewidth=1, zorder=0)
         loss.legend(loc="best")
 
@@ -90,7 +89,6 @@ def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.grid(axis="y")
-        axes.set_axisbelow(True)
         axes.legend(loc="best")
 
 

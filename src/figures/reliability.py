@@ -7,7 +7,7 @@ import pandas
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from src.figures.style import BLUE, FAINT, QUIET, SMALL, VERMILLION, drawing, percent, percent_tick
+from src.figures.style import BLUE, QUIET, SMALL, VERMILLION, drawing, percent, percent_tick
 
 
 def reliability(path: Path, calibration: pandas.DataFrame) -> None:
@@ -57,5 +57,4 @@ def panel(part: SubFigure, calibration: pandas.DataFrame, suffix: str, title: st
     counts.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     counts.xaxis.set_major_formatter(percent_tick)
     for axes in bars, counts:
-        axes.grid(axis="y", color=FAINT)
-        axes.set_axisbelow(True)
+        axes.grid(axis="y")

@@ -47,6 +47,5 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift", steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.grid(axis="y")
-            axes.set_axisbelow(True)
         panels[0].set_ylabel("accuracy")
         panels[0].yaxis.set_major_formatter(percent_tick)
