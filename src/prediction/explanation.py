@@ -102,9 +102,9 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
         Tile(laid_over(image, loss / max(most, 1e-12)), ["occlusion"], _INCHES),
     ]
     caption = (
-        f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where “{chosen}” loses probability (red) or gains it "
-        f"(blue), at most {100 * most:.2g} percentage points, when squares of {side}×{side} pixels are covered with the "
-        "mean colour of the training images; a pixel shows the mean of the squares that cover it."
+        f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where “{chosen}” loses probability (red) or gains "
+        f"it (blue), at most {100 * most:.2g} percentage points, when squares of {side}×{side} pixels are covered with "
+        "the mean colour of the training images; a pixel shows the mean of the squares that cover it."
     )
     add_fonts([name, chosen])
     title = f"{short(name, 48)}: {short(chosen, 48)}, {percent(float(probabilities[label]), 1)}"
