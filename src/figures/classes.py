@@ -10,7 +10,6 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from src.figures.style import (
-    FAINT,
     QUIET,
     SMALL,
     SPLIT_COLOURS,
@@ -116,6 +115,5 @@ def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:
         axes.text(overall, 1.0, note, ha=side, va="bottom", color=QUIET, transform=axes.get_xaxis_transform())
         axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(percent_tick)
-        axes.grid(axis="x", color=FAINT)
-        axes.set_axisbelow(True)
+        axes.grid(axis="x")
         only_bottom(axes)

@@ -53,7 +53,6 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10], min_n_ticks=1))
             axes.set_xlim(max(0.5, 1 - 0.03 * len(history)), 1.03 * len(history))
             axes.grid(axis="y")
-            axes.set_axisbelow(True)
             axes.axvline(kept_epoch, color=QUIET, linestyle=":", linewidth=1, zorder=0)
         loss.legend(loc="best")
 
@@ -81,15 +80,15 @@ def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
             errors = known[f"{split}_error"].clip(lower=_LEAST_ERROR)
             axes.plot(known["step"], errors, _LINES[split], color=SPLIT_COLOURS[split], label=split, linewidth=1.2)
         axes.set_yscale("log")
-        smallest = steps[["train_error", "validation_error"]].min().min()
-        axes.set_ylim(max(_LEAST_ERROR, 0.7 * smallest), 1.05)
-        ticks = [tick for tick in _ERRORS if tick >= axes.get_ylim()[0]]
+        smallest = max(_LEAST_ERROR, steps[["train_error", "validation_error"]].min().min())
+        ticks = [tick for tick in _ERRORS if tick >= max(below for below in _ERRORS[:-1] if below <= smallest)]
+        axes.set_ylim(0.95 * ticks[0], 1.05)
         axes.set_yticks(ticks, [percent_tick(tick) for tick in ticks])
         axes.set_yticks([], minor=True)
         axes.set(xlabel="step", ylabel="error rate")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.grid(axis="y")
-        axes.set_axisbelow(True)
         axes.legend(loc="best")
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.data.prepared import DuplicateSets, Example, LabelledImages, SplitName
 from src.figures.sheet import Tile, sheet, spread
-from src.figures.style import SMALL, SPLIT_COLOURS, drawing, ending, only_bottom, short
+from src.figures.style import SMALL, SPLIT_COLOURS, drawing, only_bottom, short
 
 _COLUMNS = 10
 _INCHES = 0.85
@@ -17,7 +17,7 @@ _MOST_CLASSES = 40
 _MOST_SAMPLED = 100  # classes
 _PREVIEW_COLUMNS = 8
 _PREVIEW_INCHES = 1.1
-_PAIR_INCHES, _PAIR_LETTERS = 1.4, 20
+_PAIR_INCHES = 1.4
 
 
 def samples(
@@ -34,20 +34,15 @@ def samples(
     for label in shown:
         members = np.flatnonzero(labels == label)
         tiles = [Tile(images[index]) for index in members[spread(len(members), each)]]
-        tiles[0] = replace(tiles[0], lines=[("", classes[label], "")], room=min(len(tiles), _COLUMNS) * _INCHES)
+        tiles[0] = replace(tiles[0], lines=[classes[label]], room=min(len(tiles), _COLUMNS) * _INCHES)
         groups.append(tiles)
     chunks = [group[start : start + _COLUMNS] for group in groups for start in range(0, len(group), _COLUMNS)]
     per_row = _COLUMNS // max(map(len, chunks))
-    rows = [chunks[start : start + per_row] for start in range(0, len(chunks), per_row)]
     which = "" if len(shown) == len(classes) else f" of {len(shown)} of the {len(classes)} classes"
     height, width = images.shape[1:3]
-    sheet(
-        path,
-        rows,
-        f"Training images{which}",
-        f"{sum(map(len, groups))} of {len(images):,} images, {width}×{height} pixels, evenly spaced within each class.",
-        image_inches=_INCHES,
-    )
+    count = sum(map(len, groups))
+    caption = f"{count} of {len(images):,} images, {width}×{height} pixels, evenly spaced within each class."
+    sheet(path, chunks, f"Training images{which}", caption, columns=per_row, image_inches=_INCHES)
 
 
 def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], classes: Sequence[str]) -> None:
@@ -82,15 +77,14 @@ def class_distribution(path: Path, counts: Mapping[SplitName, Sequence[int]], cl
 def augmentations(path: Path, images: NDArray[np.uint8]) -> None:
     """Draw images (N, H, W, C): the first as it is, the others as the training's augmentation changed it."""
     tiles = [Tile(image) for image in images]
-    tiles[0] = Tile(images[0], [("", "original", "")], room=_PREVIEW_INCHES)
-    starts = range(0, len(tiles), _PREVIEW_COLUMNS)
-    rows = [[[tile] for tile in tiles[start : start + _PREVIEW_COLUMNS]] for start in starts]
+    tiles[0] = Tile(images[0], ["original"], _PREVIEW_INCHES)
     caption = (
         "One training image, and what the network was given instead of it: every epoch draws anew. What a person could "
         "not name any more, the network should not have to learn."
     )
     title = f"Augmentation: one image, {len(images) - 1} draws"
-    sheet(path, rows, title, caption, image_inches=_PREVIEW_INCHES, gap=0.1, group_gap=0.1)
+    groups = [[tile] for tile in tiles]
+    sheet(path, groups, title, caption, columns=_PREVIEW_COLUMNS, image_inches=_PREVIEW_INCHES, group_gap=0.1)
 
 
 def duplicates(
@@ -101,8 +95,9 @@ def duplicates(
     def tile(example: Example) -> Tile:
         images, labels = splits[example.split]
         of_class = f"{example.split}: ", classes[labels[example.index]], ""
-        return Tile(images[example.index], [of_class, ("", ending(example.name, _PAIR_LETTERS), "")], _PAIR_INCHES)
+        return Tile(images[example.index], [of_class, example.name], _PAIR_INCHES)
 
-    rows = [[[tile(example)] for example in examples if example.split in splits] for examples in found.examples]
+    rows = [[tile(example) for example in examples if example.split in splits] for examples in found.examples]
     caption = f"{found}. Each row is one set. Where the source does not divide it, it is in one split."
-    sheet(path, [row for row in rows if row], f"{kind}: examples", caption, image_inches=_PAIR_INCHES)
+    rows = [row for row in rows if row]
+    sheet(path, rows, f"{kind}: examples", caption, columns=1, image_inches=_PAIR_INCHES, gap=0.25)

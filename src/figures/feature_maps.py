@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.figures.sheet import Tile, sheet, spread
-from src.figures.style import ending
+from src.figures.style import short
 from src.models.inspection import Inspection
 
 Floats = NDArray[np.float32]
@@ -22,20 +22,20 @@ def feature_maps(path: Path, inspection: Inspection) -> None:
     shown = [names[index] for index in spread(len(names), _MOST_LAYERS)]
     room = 2 * _INCHES + 0.05
     image, copy = inspection.images
-    pairs = [[Tile(image, [("", "the image and its shifted copy", "")], room), Tile(copy)]]
+    pairs = [[Tile(image, ["the image and its shifted copy"], room), Tile(copy)]]
     for name in shown:
         first, second = _scaled(inspection.means[name])
         height, width = first.shape
-        line = (f"{names.index(name) + 1}: ", ending(name, 24), f"  {height}×{width}")
+        line = (f"{names.index(name) + 1}: ", name, f"  {height}×{width}")
         pairs.append([Tile(first, [line], room), Tile(second)])
-    rows = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
     which = f"{len(shown)} of {len(names)} convolutions" if len(shown) < len(names) else "every convolution"
     caption = (
         f"The mean over the channels that a convolution puts out, before any activation. {_HOW}, scaled for each pair. "
         "A convolution's answer moves along with the image; where pooling has made the maps small, the shift falls "
         "between two positions and the pattern itself changes."
     )
-    sheet(path, rows, f"Feature maps of {which}: mean of the channels", caption, image_inches=_INCHES, gap=0.05)
+    title = f"Feature maps of {which}: mean of the channels"
+    sheet(path, pairs, title, caption, columns=_PAIRS, image_inches=_INCHES, gap=0.05)
 
 
 def filter_maps(path: Path, inspection: Inspection) -> None:
@@ -43,15 +43,14 @@ def filter_maps(path: Path, inspection: Inspection) -> None:
     channels = inspection.maps.shape[1]
     shown = min(channels, _MOST_FILTERS)
     pairs = [list(map(Tile, _scaled(inspection.maps[:, number]))) for number in range(shown)]
-    rows = [pairs[start : start + _FILTER_PAIRS] for start in range(0, shown, _FILTER_PAIRS)]
     which = f"the first {shown} of {channels} filters" if shown < channels else f"all {channels} filters"
     number = list(inspection.means).index(inspection.chosen) + 1
-    title = f"Feature maps of convolution {number}, {ending(inspection.chosen, 32)}: {which}"
+    title = f"Feature maps of convolution {number}, {short(inspection.chosen, 32)}: {which}"
     caption = (
         f"What each filter of one convolution answers to the same image. {_HOW}, scaled for each pair. Filters that "
         "show the same do the same work; one that stays pale does none."
     )
-    sheet(path, rows, title, caption, image_inches=_FILTER_INCHES, gap=0.05)
+    sheet(path, pairs, title, caption, columns=_FILTER_PAIRS, image_inches=_FILTER_INCHES, gap=0.05)
 
 
 def _scaled(maps: Floats) -> Floats:

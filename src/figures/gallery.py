@@ -5,6 +5,7 @@ Title and caption stand in the function that draws the picture; the page takes b
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,11 +16,12 @@ from src.figures.curves import error_by_step, learning_curves
 from src.figures.data import augmentations, class_distribution, duplicates, samples
 from src.figures.feature_maps import feature_maps, filter_maps
 from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
-from src.figures.layers import layer_table, receptive_fields
 from src.figures.mistakes import confident_mistakes, sample_predictions
 from src.figures.pipeline_results import PipelineResults
+from src.figures.receptive_fields import receptive_fields
 from src.figures.reliability import reliability
 from src.figures.robustness import robustness
+from src.figures.style import add_fonts
 
 Part = Literal["Results", "Training", "Data", "Network"]
 
@@ -34,34 +36,33 @@ def pictures(results: PipelineResults) -> Iterator[Picture]:
     """Yield the pictures for which the results have something to show."""
     options, inspection = results.options, results.inspection
     classes, train, test = results.dataset.classes, results.train, results.test.images
-    if len(results.predictions):
-        draw = partial(confusion_matrix, confusion=results.confusion, classes=classes)
-        yield Picture("Results", "confusion_matrix", draw)
-        if wrong := (results.confusion["label"] != results.confusion["prediction"]).any():
-            draw = partial(
-                largest_confusions, images=test, confusion=results.confusion, predictions=results.predictions
-            )
-            yield Picture("Results", "confusions", draw)
-        yield Picture("Results", "per_class_accuracy", partial(per_class_accuracy, per_class=results.per_class))
+    predictions, confusion = results.predictions, results.confusion
+    if len(predictions):
+        yield Picture("Results", "confusion_matrix", lambda path: confusion_matrix(path, confusion, classes))
+        wrong = (confusion["label"] != confusion["prediction"]).any()
         if wrong:
-            draw = partial(confident_mistakes, images=test, predictions=results.predictions, count=options.mistakes)
-            yield Picture("Results", "mistakes", draw)
-        draw = partial(sample_predictions, images=test, predictions=results.predictions, count=options.samples)
-        yield Picture("Results", "predictions", draw)
+            yield Picture("Results", "confusions", lambda path: largest_confusions(path, test, confusion, predictions))
+        yield Picture("Results", "per_class_accuracy", lambda path: per_class_accuracy(path, results.per_class))
+        if wrong:
+            yield Picture(
+                "Results", "mistakes", lambda path: confident_mistakes(path, test, predictions, options.mistakes)
+            )
+        yield Picture(
+            "Results", "predictions", lambda path: sample_predictions(path, test, predictions, options.samples)
+        )
     if len(results.calibration):
-        yield Picture("Results", "reliability", partial(reliability, calibration=results.calibration))
+        yield Picture("Results", "reliability", lambda path: reliability(path, results.calibration))
     if len(results.robustness):
-        yield Picture("Results", "robustness", partial(robustness, table=results.robustness))
+        yield Picture("Results", "robustness", lambda path: robustness(path, results.robustness))
 
-    draw = partial(learning_curves, history=results.history, kept_epoch=results.training["best_epoch"])
-    yield Picture("Training", "learning_curves", draw)
+    kept = results.training["best_epoch"]
+    yield Picture("Training", "learning_curves", lambda path: learning_curves(path, results.history, kept))
     if len(results.steps):
-        yield Picture("Training", "error_by_step", partial(error_by_step, steps=results.steps))
+        yield Picture("Training", "error_by_step", lambda path: error_by_step(path, results.steps))
 
-    draw = partial(samples, images=train.images, labels=train.labels, classes=classes, count=options.samples)
-    yield Picture("Data", "samples", draw)
+    yield Picture("Data", "samples", lambda path: samples(path, train.images, train.labels, classes, options.samples))
     counts = {split: [results.dataset.splits[split].per_class[name] for name in classes] for split in SPLITS}
-    yield Picture("Data", "class_distribution", partial(class_distribution, counts=counts, classes=classes))
+    yield Picture("Data", "class_distribution", lambda path: class_distribution(path, counts, classes))
     splits: dict[SplitName, LabelledImages] = {"train": results.train, "test": results.test}
     found = results.dataset.duplicates
     for name, kind, sets in ("equal", "Equal images", found.equal), ("nearly_equal", "Nearly equal images", found.near):
@@ -69,12 +70,11 @@ def pictures(results: PipelineResults) -> Iterator[Picture]:
             draw = partial(duplicates, found=sets, splits=splits, classes=classes, kind=kind)
             yield Picture("Data", name, draw)
     if (results.augmented != results.augmented[0]).any():
-        yield Picture("Data", "augmentation", partial(augmentations, images=results.augmented))
+        yield Picture("Data", "augmentation", lambda path: augmentations(path, results.augmented))
 
-    yield Picture("Network", "layers", partial(layer_table, inspection=inspection))
     if any(layer.field for layer in inspection.layers):
-        yield Picture("Network", "receptive_fields", partial(receptive_fields, inspection=inspection))
-    yield Picture("Network", "kernels", partial(kernels, weights=inspection.kernels[0], place="first"))
+        yield Picture("Network", "receptive_fields", lambda path: receptive_fields(path, inspection))
+    yield Picture("Network", "kernels", lambda path: kernels(path, inspection.kernels[0], "first"))
     if len(inspection.kernels) > 1:
         second = inspection.kernels[1]
         draw = partial(kernels_by_channel, weights=second)
@@ -82,13 +82,14 @@ def pictures(results: PipelineResults) -> Iterator[Picture]:
             draw = partial(kernels, weights=second, place="second")
         yield Picture("Network", "second_kernels", draw)
     if (results.snapshots["first"] != results.snapshots["first"][0]).any():  # unless they are frozen
-        yield Picture("Network", "kernels_by_epoch", partial(kernels_by_epoch, snapshots=results.snapshots))
-    yield Picture("Network", "feature_maps", partial(feature_maps, inspection=inspection))
-    yield Picture("Network", "filter_maps", partial(filter_maps, inspection=inspection))
+        yield Picture("Network", "kernels_by_epoch", lambda path: kernels_by_epoch(path, results.snapshots))
+    yield Picture("Network", "feature_maps", lambda path: feature_maps(path, inspection))
+    yield Picture("Network", "filter_maps", lambda path: filter_maps(path, inspection))
 
 
 def draw_all(results: PipelineResults, folder: Path) -> dict[Part, list[Path]]:
     """Write every picture into `folder`, remove all that were there before, and return the files by part."""
+    add_fonts(chain(results.dataset.classes, results.predictions["name"]))
     for stale in folder.glob("*.png"):
         stale.unlink()
     drawn: dict[Part, list[Path]] = {}

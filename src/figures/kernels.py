@@ -25,16 +25,16 @@ def kernels(path: Path, weights: Floats, place: str) -> None:
     shown = weights[:_MOST]
     which = f"The first {_MOST} of {len(weights)}" if len(weights) > _MOST else f"The {len(weights)}"
     tiles = [_tile(kernel, _largest(kernel)) for kernel in shown]
-    rows = [[tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
     colours = "Medium grey is 0; a colour is what the kernel responds to most." if weights.shape[1] == 3 else _NUMBERS
     caption = f"{weights.shape[2]}×{weights.shape[3]} weights each, scaled by the kernel's largest. {colours}"
-    sheet(path, rows, f"{which} kernels of the {place} convolution", caption, image_inches=0.75)
+    title = f"{which} kernels of the {place} convolution"
+    sheet(path, [[tile] for tile in tiles], title, caption, columns=_COLUMNS, image_inches=0.75, group_gap=0.08)
 
 
 def kernels_by_channel(path: Path, weights: Floats) -> None:
     """Draw the kernels (O, I, H, W) of the second convolution: a row for each kernel, a column for each channel."""
     shown = weights[:_MOST_ROWS, :_MOST_CHANNELS]
-    rows = [[[Tile(channel / _largest(kernel)) for channel in kernel]] for kernel in shown]
+    rows = [[Tile(channel / _largest(kernel)) for channel in kernel] for kernel in shown]
     title = (
         f"Kernels of the second convolution: {len(shown)} of {len(weights)} kernels, {shown.shape[1]} of "
         f"{weights.shape[1]} channels"
@@ -43,7 +43,7 @@ def kernels_by_channel(path: Path, weights: Floats) -> None:
         f"A row is one kernel; its columns, {weights.shape[2]}×{weights.shape[3]} weights each, belong to the channels "
         f"that the first convolution hands on. Scaled by the row's largest weight. {_NUMBERS}"
     )
-    sheet(path, rows, title, caption, image_inches=0.42, gap=0.06)
+    sheet(path, rows, title, caption, columns=1, image_inches=0.42, gap=0.06)
 
 
 def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -> None:
@@ -58,7 +58,7 @@ def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -
         # Only the first channel: those of a second convolution are no colours.
         strips.append(_strip(snapshots["second"][chosen, :, :1], "second convolution", epochs))
     empty: list[Tile | None] = [None] * len(epochs)
-    rows = [[group or empty for group in groups] for groups in zip_longest(*strips)]
+    groups = [row or empty for rows in zip_longest(*strips) for row in rows]
     title = f"Kernels from epoch {epochs[0]} to {epochs[-1]}"
     if len(chosen) < len(snapshots["epochs"]):
         title += f", {len(chosen)} of {len(snapshots['epochs'])} moments"
@@ -70,15 +70,15 @@ def kernels_by_epoch(path: Path, snapshots: Mapping[str, NDArray[np.generic]]) -
     most = max(snapshots[name].shape[1] for name in snapshots if name != "epochs")
     if most > _FOLLOWED:
         caption += f" Shown are the first {_FOLLOWED} kernels."
-    sheet(path, rows, title, caption, image_inches=0.52, gap=0.05, group_gap=0.4)
+    sheet(path, groups, title, caption, columns=len(strips), image_inches=0.52, gap=0.05, group_gap=0.4)
 
 
 def _strip(weights: NDArray[np.generic], name: str, epochs: Sequence[int]) -> list[list[Tile | None]]:
     """Make a row of tiles for each of the first kernels in (S, O, C, H, W); lines above the first row name epochs."""
     strip: list[list[Tile | None]] = []
     for evolution in np.asarray(weights, dtype=np.float32)[:, :_FOLLOWED].swapaxes(0, 1):
-        lines = [[("", f"epoch {epoch}" if epoch == epochs[0] else str(epoch), "")] for epoch in epochs]
-        lines[0].insert(0, ("", name, ""))
+        lines = [[f"epoch {epoch}" if epoch == epochs[0] else str(epoch)] for epoch in epochs]
+        lines[0].insert(0, name)
         largest = _largest(evolution)
         above = lines if not strip else [[] for _ in epochs]
         strip.append([_tile(kernel, largest, line) for kernel, line in zip(evolution, above, strict=True)])
@@ -90,11 +90,11 @@ def _largest(weights: Floats) -> float:
     return max(float(np.abs(weights).max()), 1e-12)
 
 
-def _tile(kernel: Floats, largest: float, lines: list[tuple[str, str, str]] | None = None) -> Tile:
+def _tile(kernel: Floats, largest: float, lines: Sequence[str] = ()) -> Tile:
     """Make a tile of a kernel (C, H, W) divided by `largest`: in colour for C = 3, else of its first channel."""
     scaled = kernel / largest
     if len(kernel) == 3:
         image: NDArray[np.generic] = np.rint(127.5 * (1 + scaled.transpose(1, 2, 0))).astype(np.uint8)
     else:
         image = scaled[0]
-    return Tile(image, lines or [], room=2.0)
+    return Tile(image, lines, room=2.0)

@@ -7,11 +7,10 @@ import pandas
 from numpy.typing import NDArray
 
 from src.figures.sheet import Tile, sheet
-from src.figures.style import ending, percent
+from src.figures.style import percent
 
 _COLUMNS = 8
 _INCHES = 1.25
-_LETTERS = 17  # of a file's name, about what fits
 _SEED = 0
 _READ = "Each percentage is the probability that the model gave to the class beside it."
 
@@ -42,9 +41,8 @@ def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title
     tiles = []
     for index, name, label, prediction, confidence, truth in table[columns].itertuples(index=False, name=None):
         right = label == prediction
-        lines = [("✓ " if right else "✗ ", prediction, f"  {percent(confidence)}")]
-        lines += [] if right else [("is ", label, f"  {percent(truth)}")]
-        lines.append(("", ending(name, _LETTERS), ""))
+        lines = [("✓ " if right else "✗ ", prediction, f"  {percent(confidence)}"), name]
+        if not right:
+            lines.insert(1, ("is ", label, f"  {percent(truth)}"))
         tiles.append(Tile(images[index], lines, _INCHES, framed=not right))
-    rows = [[[tile] for tile in tiles[start : start + _COLUMNS]] for start in range(0, len(tiles), _COLUMNS)]
-    sheet(path, rows, title, caption, image_inches=_INCHES, group_gap=0.1)
+    sheet(path, [[tile] for tile in tiles], title, caption, columns=_COLUMNS, image_inches=_INCHES, group_gap=0.1)

@@ -1,7 +1,7 @@
 """Write `reports/index.html`: the whole run on one page that needs no network, no script and no other file."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from src.core.files import write_text
@@ -11,6 +11,7 @@ from src.figures.gallery import Part
 from src.figures.pipeline_results import PipelineResults
 from src.figures.style import percent
 from src.figures.template import templates
+from src.models.inspection import Layer, table
 
 _NAMES = {
     "top5_accuracy": "top-5 accuracy",
@@ -59,7 +60,8 @@ def page(
     shown = ("unseen_accuracy", "macro_f1", "worst_class_accuracy", "loss", "ece")
     cards += [rows[key] for key in shown if key in rows]
     cards.append(("epoch kept", str(training["best_epoch"]), f"of {training['epochs']}"))
-    cards.append(("parameters", f"{training['parameters']:,}", f"{training['size_mib']:g} MiB"))
+    parameters, size = f"{training['parameters']:,}", f"{training['size_mib']:g} MiB"
+    cards.append(("parameters", parameters, size))
 
     template = templates(Path(__file__).parent).get_template("page.html.jinja")
     text = template.render(
@@ -72,6 +74,8 @@ def page(
         metrics=list(rows.values()),
         parts={part: [embed(file) for file in files] for part, files in drawn.items()},
         data=list(data_rows(results.dataset)),
+        layers=list(layer_rows(results.inspection.layers)),
+        size=f"{parameters} parameters, {size}",
         settings=[(group, list(found)) for group, found in groupby(settings.items(), lambda row: row[0].split(".")[0])],
         environment=list(results.environment.items()),
     )
@@ -83,6 +87,14 @@ def _number(key: str, value: float) -> str:
     if key.endswith("images"):
         return f"{value:,.0f}"
     return percent(value, 2) if key.removesuffix("_calibrated").endswith(_SHARES) else f"{value:.4f}"
+
+
+def layer_rows(layers: list[Layer]) -> Iterator[tuple[str, ...]]:
+    """Yield the number of a convolution, name, kind, output, parameters and receptive field of each layer, in words."""
+    numbers = count(1)
+    for name, kind, output, parameters, field in table(layers).itertuples(index=False, name=None):
+        number = str(next(numbers)) if kind.startswith("conv") else ""
+        yield number, name, kind, output, f"{parameters:,}" if parameters else "", field or "?"
 
 
 def data_rows(dataset: Dataset) -> Iterator[tuple[str, str]]:

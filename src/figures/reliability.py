@@ -7,7 +7,7 @@ import pandas
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from src.figures.style import BLUE, FAINT, QUIET, SMALL, VERMILLION, drawing, percent, percent_tick
+from src.figures.style import BLUE, QUIET, SMALL, VERMILLION, drawing, percent, percent_tick
 
 
 def reliability(path: Path, calibration: pandas.DataFrame) -> None:
@@ -21,9 +21,9 @@ def reliability(path: Path, calibration: pandas.DataFrame) -> None:
     for suffix, _ in panels:
         images, accuracy, sure = (calibration[f"{name}{suffix}"] for name in ("images", "accuracy", "confidence"))
         errors.append(float((images * (accuracy - sure).abs()).sum() / max(1, images.sum())))
-    title = f"Reliability: confidence is off by {percent(errors[0], 1)} on average"
+    title = f"Reliability: confidence is off by {100 * errors[0]:.1f} percentage points on average"
     if scaled:
-        title += f", by {percent(errors[1], 1)} after temperature scaling"
+        title += f", by {100 * errors[1]:.1f} after temperature scaling"
     caption = (
         "Test images are sorted into bins by the model's confidence; a bar's blue line is the share of a bin that is "
         "right. On the dashed line 80 % sure means right in 80 %; a bar below it is overconfident, above it too "
@@ -57,5 +57,4 @@ def panel(part: SubFigure, calibration: pandas.DataFrame, suffix: str, title: st
     counts.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     counts.xaxis.set_major_formatter(percent_tick)
     for axes in bars, counts:
-        axes.grid(axis="y", color=FAINT)
-        axes.set_axisbelow(True)
+        axes.grid(axis="y")

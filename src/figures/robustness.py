@@ -34,7 +34,7 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
     with drawing(path, max(6.5, 2.9 * len(kinds)), 3.3, title, caption) as (figure, _):
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
-            name, unit = _KINDS[kind]
+            name, unit = _KINDS.get(kind, (kind, "strength"))
             for direction, curve in table[table["kind"] == kind].groupby("direction", sort=False):
                 colour, marker = _DIRECTIONS[direction]
                 strength = curve["strength"]
@@ -47,6 +47,5 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=kind == "shift", steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.grid(axis="y")
-            axes.set_axisbelow(True)
         panels[0].set_ylabel("accuracy")
         panels[0].yaxis.set_major_formatter(percent_tick)

@@ -22,8 +22,8 @@ class Tile:
     """Hold an image (H, W, C), or (H, W) of numbers in [−1, 1] for a diverging colour map, with lines above it."""
 
     image: NDArray[np.generic]
-    lines: Sequence[tuple[str, str, str]] = ()  # what stands before a name, the name, what stands after it
-    room: float = 0.0  # inches for a line; a longer name is cut
+    lines: Sequence[str | tuple[str, str, str]] = ()  # a name, or what stands before it, the name, what stands after it
+    room: float = 0.0  # inches for a line; a longer name is shortened
     framed: bool = False
     box: tuple[int, int, int, int] | None = None  # first and last row, first and last column, within the image
 
@@ -43,18 +43,20 @@ def canvas(figure: Figure) -> Axes:
 
 def sheet(
     path: Path,
-    rows: Sequence[Sequence[Sequence[Tile | None]]],
+    groups: Sequence[Sequence[Tile | None]],
     title: str,
     caption: str,
     *,
+    columns: int,
     image_inches: float,
     gap: float = 0.08,
     group_gap: float = 0.25,
 ) -> None:
-    """Write `rows` of groups of tiles: tiles of a group are `gap` inches apart, groups `group_gap`.
+    """Write groups of tiles, `columns` groups in a row: tiles of a group are `gap` inches apart, groups `group_gap`.
 
     The lines of a tile begin at its left edge; None leaves a place empty.
     """
+    rows = [groups[start : start + columns] for start in range(0, len(groups), columns)]
     widths = [sum(len(group) * (image_inches + gap) - gap + group_gap for group in row) - group_gap for row in rows]
     width = max(max(widths) + 2 * MARGIN, 6.5)
     # The tiles with the most lines and with the highest image make the height of a row.
@@ -106,5 +108,5 @@ def place(axes: Axes, tile: Tile, x: float, y: float, width: float, height: floa
     for corner, wide, high, line in frames:
         axes.add_artist(Rectangle(corner, wide, high, fill=False, edgecolor=VERMILLION, linewidth=line))
     for number, words in enumerate(reversed(tile.lines)):
-        text = fitting(*words, tile.room)
+        text = fitting(*(("", words, "") if isinstance(words, str) else words), tile.room)
         axes.text(x, y - 0.045 - number * _LINE, text, fontsize=SMALL, va="baseline", ha="left")

@@ -4,17 +4,22 @@ The colours are those of Okabe and Ito ("Color universal design", 2008), which p
 blindness can tell apart. Nothing is said by colour alone.
 """
 
+import logging
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from unicodedata import bidirectional
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.ft2font import FT2Font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 
@@ -28,35 +33,47 @@ DPI = 130
 TITLE, CAPTION, SMALL = 13.0, 9.0, 8.0  # points
 MARGIN = 0.15  # inches around a picture
 
-# DejaVu comes with matplotlib. The others have letters that it lacks, and are used where they are installed.
-_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Noto Sans Devanagari", "Noto Emoji")
+_SETTINGS: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],  # which comes with matplotlib; `add_fonts` adds others
+    "font.size": CAPTION,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5"
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
 
 
-@cache
-def _settings() -> dict[Any, Any]:
-    """Return matplotlib's settings, with the fonts that are installed."""
-    installed = set(fontManager.get_font_names())
-    return {
-        "font.family": ["DejaVu Sans", *(font for font in _FONTS if font in installed)],
-        "font.size": CAPTION,
-        "text.color": INK,
-        "text.parse_math": False,  # a class may be called "$5"
-        "axes.edgecolor": QUIET,
-        "axes.labelcolor": INK,
-        "axes.titlesize": 10.0,
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": False,
-        "grid.color": FAINT,
-        "grid.linewidth": 0.6,
-        "xtick.color": QUIET,
-        "ytick.color": QUIET,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
-        "legend.frameon": False,
-        "lines.linewidth": 1.6,
-    }
+def add_fonts(names: Iterable[str]) -> None:
+    """Take letters of these names that DejaVu lacks from installed fonts, in all pictures that are drawn from now on.
+
+    Print which letters no font has. names: of classes and files.
+    """
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each font without bold letters
+    families = _SETTINGS["font.family"]
+    missing = {ord(letter) for letter in set(chain.from_iterable(names)) if letter.isprintable()}
+    # Those in use first, then fonts without serifs. "Last Resort", of matplotlib, has a box for each letter.
+    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
+    for font in sorted(fonts, key=lambda font: (font.name not in families, "Sans" not in font.name, font.name)):
+        if missing and (has := missing & FT2Font(font.fname, face_index=font.index).get_charmap().keys()):
+            missing -= has
+            if font.name not in families:
+                families.append(font.name)
+    if missing:
+        some = " ".join(map(chr, sorted(missing)[:10]))
+        print(f"no font has {some}: pictures show boxes; install one that does (Debian: fonts-noto)", file=sys.stderr)
 
 
 @contextmanager
@@ -70,8 +87,7 @@ def drawing(
     between them: pages show these rows, and set the words themselves (`figures/embed.py`). The file has no date and no
     version, so that equal input gives equal bytes.
     """
-    with matplotlib.rc_context(_settings()), warnings.catch_warnings():
-        # A letter that no font has is drawn as a box, which says enough.
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         room = width - 2 * MARGIN
         words = {"Title": title, "Description": caption}  # keywords of the PNG specification
@@ -114,18 +130,22 @@ def _wrapped(text: str, room: float, size: float, weight: str = "normal") -> tup
 
 
 def short(name: str, length: int) -> str:
-    """Return a name as one line of at most `length` characters; "…" stands for what is cut."""
+    """Return a name as one line of at most `length` characters; "…" stands for what is cut out of its middle.
+
+    Names of a hierarchy ("Tomato___Late_blight", "train/cat/0017.jpg") differ at the end as often as at the beginning.
+    """
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
-def ending(name: str, length: int) -> str:
-    """Return the last `length` characters of a name whose end says more than its beginning."""
-    return name if len(name) <= length else "…" + name[1 - length :]
+    if len(line) <= length:
+        return line
+    begin, end = length // 2, len(line) - (length - 1) // 2
+    return f"{line[:begin].rstrip()}…{line[end:].lstrip()}"
 
 
 def fitting(before: str, name: str, after: str, width: float) -> str:
-    """Return `before` + `name` + `after`, with the name cut so that all fits into `width` inches of small type."""
+    """Return `before` + `name` + `after`, the name shortened so that all fits into `width` inches of small type."""
+    if any(bidirectional(letter) in ("R", "AL") for letter in name):
+        # Isolate it: as text runs, Arabic and Hebrew letters would turn the order of all that stands around them.
+        before, after = f"\u200e{before}\u2068", f"\u2069{after}"
     for length in range(len(name), 1, -1):
         text = before + short(name, length) + after
         if _inches(text, SMALL) <= width:

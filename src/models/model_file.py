@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -134,6 +134,10 @@ def load(path: Path) -> tuple[Classifier, ModelSpec]:
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            reason = f"{where}: {first['msg']}: perhaps another version of the repository wrote it"
         raise UserError(f"{path} is not a complete model of this repository: {reason}") from None
     return classifier, spec
 

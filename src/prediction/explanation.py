@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from src.figures.sheet import Tile, sheet
-from src.figures.style import ending, percent
+from src.figures.style import add_fonts, percent, short
 from src.models.classifier import Classifier
 from src.prediction.model import Model
 from src.prediction.photos import Pixels
@@ -55,7 +55,7 @@ def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
     """Map (H, W), at most 1, which parts of `image` (H, W, C) speak for class `label`, by the gradient of its logit."""
     classifier = model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
-    pixels = classifier.normalize(torch.from_numpy(image[np.newaxis].copy()).to(model.device))
+    pixels = classifier.normalize(torch.from_numpy(image[np.newaxis]).to(model.device))
     with _LastMap() as last:
         logits = classifier.network(pixels.requires_grad_())  # the weights may be frozen
     (gradient,) = torch.autograd.grad(logits[0, label], last.found)
@@ -77,7 +77,7 @@ def occlusion(model: Model, image: Pixels, label: int) -> tuple[NDArray[np.float
     starts = [{*range(0, length - side, max(1, side // 2)), length - side} for length in (height, width)]
     corners = list(product(*map(sorted, starts)))
     colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
-    uncovered = float(model.probabilities(image[np.newaxis].copy())[0, label])
+    uncovered = float(model.probabilities(image[np.newaxis])[0, label])
     lost, covers = np.zeros((height, width)), np.zeros((height, width))
     for start in range(0, len(corners), model.batch_size):
         part = corners[start : start + model.batch_size]
@@ -97,17 +97,18 @@ def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.f
     most = float(np.abs(loss).max())
     chosen = model.spec.classes[label]
     tiles = [
-        Tile(image, [("", "what the model saw", "")], _INCHES),
-        Tile(laid_over(image, grad_cam(model, image, label)), [("", "Grad-CAM", "")], _INCHES),
-        Tile(laid_over(image, loss / max(most, 1e-12)), [("", "occlusion", "")], _INCHES),
+        Tile(image, ["what the model saw"], _INCHES),
+        Tile(laid_over(image, grad_cam(model, image, label)), ["Grad-CAM"], _INCHES),
+        Tile(laid_over(image, loss / max(most, 1e-12)), ["occlusion"], _INCHES),
     ]
     caption = (
-        f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where a square of {side}×{side} pixels is covered "
-        f"with the mean colour of the training images, “{chosen}” loses probability (red) or gains it (blue): at most "
-        f"{100 * most:.2g} points, the mean over all squares that cover a pixel."
+        f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where “{chosen}” loses probability (red) or gains "
+        f"it (blue), at most {100 * most:.2g} percentage points, when squares of {side}×{side} pixels are covered with "
+        "the mean colour of the training images; a pixel shows the mean of the squares that cover it."
     )
-    title = f"{ending(name, 48)}: {chosen}, {percent(float(probabilities[label]), 1)}"
-    sheet(path, [[[tile] for tile in tiles]], title, caption, image_inches=_INCHES)
+    add_fonts([name, chosen])
+    title = f"{short(name, 48)}: {short(chosen, 48)}, {percent(float(probabilities[label]), 1)}"
+    sheet(path, [[tile] for tile in tiles], title, caption, columns=len(tiles), image_inches=_INCHES)
 
 
 def laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:

@@ -85,8 +85,10 @@ def load(name: str, device: str = "auto") -> Model:
         if model is None:
             raise UserError(f"no run {name} holds a model")
         classifier, spec = _from_store(store, f"models:/{model.model_id}")
-    else:
+    elif name == str(MODEL) or Path(name).is_file():
         classifier, spec = model_file.load(Path(name))
+    else:
+        raise UserError(f"--model {name} is no file: name one, or models:/NAME@champion, or a run's id")
     return Model(spec.probabilities(classifier).to(place).eval(), spec, place)
 
 

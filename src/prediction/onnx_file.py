@@ -25,6 +25,7 @@ _AT_ONCE = 32  # images in a batch of the calibration
 def convert(model: Model) -> bytes:
     """Convert the model, on the CPU, to the content of an ONNX file. Raises `UserError` if torch's exporter cannot."""
     import onnx
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
     if weights >= _MOST_BYTES:
@@ -53,15 +54,8 @@ def convert(model: Model) -> bytes:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"torch {torch.__version__} cannot export {model.spec.model.name} to ONNX: {reason}") from None
     assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # the paths and line numbers of source code, of every node
     proto: onnx.ModelProto = program.model_proto
-    # Remove the paths and line numbers of source code that the exporter stores in every node.
-    graph = proto.graph
-    parts = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    for function in proto.functions:
-        parts += [function, *function.node, *function.value_info]
-    for part in parts:
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
     classes, spec = list(model.spec.classes), model.spec.model_dump()
     text = {"classes": classes, "spec": spec}
     onnx.helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in text.items()})

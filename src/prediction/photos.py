@@ -103,4 +103,4 @@ def prepare(data: bytes, image: ImageFormat) -> Prepared:
         size = header.size
     if pixels.shape[2] > image.channels:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
-    return Prepared(np.broadcast_to(pixels, (*pixels.shape[:2], image.channels)), size)
+    return Prepared(np.repeat(pixels, image.channels // pixels.shape[2], axis=2), size)

@@ -56,12 +56,12 @@ def draw_sheet(review: Mapping[str, Any]) -> bytes | None:
             Tile(images[flip["index"]], (("is ", flip["label"], ""), (words, flip[side], "")), 1.1, which == "broken")
             for flip in found[which][:SHOWN]
         ]
-        rows += [[tiles[start : start + _A_ROW]] for start in range(0, len(tiles), _A_ROW)]
+        rows += [tiles[start : start + _A_ROW] for start in range(0, len(tiles), _A_ROW)]
     counts = f"{len(found['broken']):,} newly wrong, {len(found['fixed']):,} newly right"
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder, "sheet.png")
         caption = "In frames: newly wrong, those first whose label lost most probability. Without: newly right."
-        sheet(picture, rows, counts, caption, image_inches=1.1, gap=0.15)
+        sheet(picture, rows, counts, caption, columns=1, image_inches=1.1, gap=0.15)
         content = io.BytesIO()
         Image.open(picture).convert("RGB").save(content, "webp", quality=80)
     return content.getvalue()

@@ -1,6 +1,7 @@
 """Exported files compute what PyTorch does, and say what they are."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
-from data_samples import png, run_stages, write_files
+from data_samples import encoded, picture, png, run_stages, write_files
 from prediction_samples import make_model
 from torch import nn
 
@@ -21,6 +22,7 @@ from src.prediction import onnx_file
 from src.prediction.model import Model, load
 
 IMAGE = ImageFormat(height=24, width=16, channels=3, resize=None)
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["cat", "dög", "owl"]
 
 
@@ -82,6 +84,21 @@ def test_a_file_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UserError, match="probabilities differ by"):
         export.main()
     assert not ONNX.exists()
+
+
+def test_the_programs_of_the_docs_print_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    make_model(IMAGE, CLASSES)
+    export.main()
+    write_files(Path(), {"photo.jpg": encoded(picture(1, 90).crop((0, 0, 90, 50)), "JPEG", quality=90)})
+    programs = re.findall("```python\n(.*?)```", (ROOT / "docs/models.md").read_text(encoding="utf-8"), re.DOTALL)
+    printed = []
+    for program in programs:
+        capsys.readouterr()
+        exec(program, {})
+        printed.append(capsys.readouterr().out)
+    assert len(printed) == 2
+    assert printed[0] == printed[1]
+    assert re.fullmatch(r"(cat|dög|owl) 0\.\d\d\n", printed[0])
 
 
 class Unsorted(nn.Module):

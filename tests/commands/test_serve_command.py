@@ -48,7 +48,7 @@ def test_the_command_names_its_model_and_ends_by_a_signal() -> None:
         (["--max-mib", "0"], "--max-mib is 0: must be above 0"),
         (["--host", "192.0.2.1"], "192.0.2.1, port 8000: .*: name others by --port and --host"),
         (["--port", "99999"], "--port is 99999: must be 0 to 65535"),
-        (["--model", "nowhere"], "nowhere is missing"),
+        (["--model", "nowhere"], "--model nowhere is no file: name one, or models:/NAME@champion, or a run's id"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,15 @@ def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_p
         load(path)
 
 
+def test_a_model_of_another_version_is_told_by_the_key_that_differs(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    content = spec("cifar_basic").model_dump()
+    del content["model"]["dropout"]
+    save_file({"weight": torch.zeros(3)}, path, metadata={"spec": json.dumps(content)})
+    with pytest.raises(UserError, match=r"repository: model\.dropout: Field required: perhaps another version of the"):
+        load(path)
+
+
 def most_memory() -> int:
     """Return the most bytes of memory that this process has had."""
     unit = 1 if sys.platform == "darwin" else 2**10

@@ -75,7 +75,7 @@ def test_an_explanation_is_the_photo_and_its_map() -> None:
     model = small()
     with served(model) as url:
         found = post(url, png(3, 24), "?explain=true")
-    pixels = np.asarray(picture(3, 24))
+    pixels = np.array(picture(3, 24))
     laid = laid_over(pixels, grad_cam(model, pixels, model.spec.classes.index(found["class"])))
     assert found["explanation"]["class"] == found["class"]
     for name, expected in (("seen", pixels), ("map", laid)):
