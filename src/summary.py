@@ -95,7 +95,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _run() -> Iterator[tuple[str, str]]:
-    from src.tracking.sync import complete  # which imports torch
+    from src.tracking.sync import complete  # which imports MLflow
 
     try:
         run = complete()

@@ -49,9 +49,10 @@ class Batches:
 
     def take(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels in the given order, int64 indices (M,) on the CPU; the last batch may be smaller."""
-        labels = torch.split(self.labels[order.to(self.device)], batch_size)
+        there = order.to(self.device)
+        labels = torch.split(self.labels[there], batch_size)
         if self.on_device is not None:
-            indices = torch.split(order.to(self.device), batch_size)
+            indices = torch.split(there, batch_size)
             yield from ((self.on_device[batch], part) for batch, part in zip(indices, labels, strict=True))
             return
 

@@ -1,6 +1,7 @@
 """Report what the user can repair: one line on the terminal, exit code 2, no traceback."""
 
 import errno
+import gc
 import io
 import os
 import select
@@ -57,6 +58,7 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
     The exit code is 130 after Ctrl-C and 143 after SIGTERM, as shells expect, and 141 if the reader of the output has
     ended. Characters that the output cannot encode, as in names that are not UTF-8, are written as `\\udce9`.
     """
+    gc.set_threshold(20_000)  # looking for garbage is a seventh of importing MLflow, and finds none
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -71,7 +71,7 @@ def trace(name: str) -> Lineage:
     if md5 is None:  # the run trained none
         return Lineage(None, [], [run] if run else [])
 
-    states, runs = history.states(md5), runs_of(store, md5)
+    states, runs = list(history.states(md5)), runs_of(store, md5)
     if state is not None:  # the commit that was asked for comes last, where `Lineage.commit` looks first
         states = [*(each for each in states if each.commit != state.commit), state]
     if run is not None:

@@ -21,7 +21,7 @@ from src.tracking import history
 from src.tracking.record import NOTE, Record, code_tags, read_record
 from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model, process_tag
 from src.tracking.store import Store, artifacts, explained, open_store
-from src.training.resume import discard_unneeded_states, finished_session
+from src.training.states import discard_unneeded_states, finished_session
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

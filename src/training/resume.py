@@ -7,13 +7,12 @@ deletes those before it runs the stage.
 """
 
 import io
-import shutil
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,13 +23,11 @@ from tqdm import tqdm
 
 from src.compute import distributed
 from src.core.files import replacing, write_text
-from src.core.paths import LOCK, states
+from src.core.paths import states
 from src.training.epoch import Epoch, Errors
 from src.training.snapshots import Snapshots
+from src.training.states import FINISHED, discard_unneeded_states
 from src.training.step import TrainStep
-
-_FINISHED = "finished"  # holds the md5 of the model that came out, and the session of the training
-_ABANDONED = 30 * 24 * 3600  # seconds after which a state that nobody resumed is removed
 
 
 @dataclass
@@ -207,24 +204,4 @@ class Resumable:
 
     def finish(self, model_md5: str) -> None:
         """Note the model that came out. The state stays until `dvc.lock` holds it: a kill before loses nothing."""
-        write_text(self.folder / _FINISHED, f"{model_md5} {self.session}")
-
-
-def finished_session(model_md5: str) -> str | None:
-    """Return the session of the training that gave this model, until its state is removed."""
-    for file in states().glob(f"*/{_FINISHED}"):
-        md5, session = file.read_text(encoding="utf-8").split()
-        if md5 == model_md5:
-            return session
-    return None
-
-
-def discard_unneeded_states() -> None:
-    """Remove the states whose model `dvc.lock` holds, and those that nobody resumed for long."""
-    recorded = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
-    for folder in states().glob("*/"):
-        with suppress(FileNotFoundError):  # another process does the same
-            finished = folder / _FINISHED
-            done = finished.is_file() and finished.read_text(encoding="utf-8").split()[0] in recorded
-            if done or time.time() - folder.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(folder)
+        write_text(self.folder / FINISHED, f"{model_md5} {self.session}")

@@ -19,8 +19,9 @@ from src.params import Train
 from src.training import order, reports
 from src.training.epoch import Epoch
 from src.training.loop import train
-from src.training.resume import Progress, Resumable, discard_unneeded_states, finished_session
+from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
+from src.training.states import discard_unneeded_states, finished_session
 from src.training.step import TrainStep
 
 
