@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import f1_score
 
 from benchmarks.verdicts import FEW, coverage
-from src.stats.macro_f1 import class_counts, macro_f1
+from src.stats.macro_f1 import class_counts, macro_f1, total
 from src.stats.paired import accuracy_interval, macro_f1_interval, swap_test, welch
 
 Ints = NDArray[np.intp]
@@ -51,6 +51,16 @@ def answers(images: int, classes: int, seed: int) -> tuple[Ints, Ints, Ints]:
     labels = draw.integers(classes, size=images)
     first, second = (np.where(draw.random(images) < p, labels, draw.integers(classes, size=images)) for p in (0.6, 0.8))
     return labels, first, second
+
+
+def test_macro_f1_is_scikit_learns() -> None:
+    draw = np.random.default_rng(1)
+    labels = draw.integers(6, size=300)
+    predicted = np.where(draw.random(300) < 0.6, labels, draw.integers(7, size=300))  # class 6 has no images
+    sums = total(class_counts(labels, predicted, 8))  # class 7 does not occur at all
+    assert macro_f1(sums)[0] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    halves = [total(class_counts(labels[rows], predicted[rows], 8)) for rows in (slice(150), slice(150, None))]
+    np.testing.assert_array_equal(sum(halves), sums)
 
 
 def test_swapping_answers_is_the_enumeration_of_all_swaps() -> None:

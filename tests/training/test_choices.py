@@ -232,6 +232,13 @@ def test_plateaus_are_torchs(patience: int) -> None:
         assert plateaus(losses, patience) > 2
 
 
+def test_the_rate_of_a_step_is_that_of_its_middle() -> None:
+    schedule = {"name": "linear", "warmup_epochs": 0}
+    epochs = run(new_classifier(), plain(epochs=2, batch_size=32, optimizer=PLAIN_SGD, schedule=schedule), images=64)
+    assert [epoch.lr for epoch in epochs] == pytest.approx([0.1 * (1 - 0.75 / 2), 0.1 * (1 - 1.75 / 2)])
+    assert all(epoch.images_per_second > 64 / epoch.seconds for epoch in epochs), "of the training part"
+
+
 def test_a_plateau_lowers_the_rate_of_a_real_training() -> None:
     still = {"name": "sgd", "lr": 1e-12, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
     schedule = {"name": "plateau", "patience": 1, "factor": 0.1, "warmup_epochs": 0}

@@ -204,16 +204,6 @@ def test_auto_takes_the_precision_of_the_table(monkeypatch: pytest.MonkeyPatch) 
         device.prepare(section(precision="tf32"), "cifar_vgg")
 
 
-def test_streamed_images_give_the_same_bits_as_resident_ones() -> None:
-    results = []
-    for resident in (True, False):
-        classifier = new_classifier()
-        training = Batches(digits(0, 600), CPU.device, resident)
-        list(train(classifier, training, Batches(digits(1000, 1400), CPU.device, resident), section(), 0, CPU))
-        results.append(weights(classifier))
-    assert torch.equal(*results)
-
-
 def test_small_images_are_augmented_several_batches_at_once_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     together, alone = new_classifier(), new_classifier()
     run(together, section(epochs=1))
