@@ -13,6 +13,7 @@ from torchvision.models import get_model_weights
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
+from src.models.inspection import inspect_network
 from src.models.layers import last_layer
 from src.models.model_file import ModelSpec, load, save
 from src.params.networks import check_timm
@@ -178,6 +179,13 @@ def test_a_new_last_layer_starts_nearly_at_zero(name: str) -> None:
     assert not head.bias.any()
     loss = nn.functional.cross_entropy(classifier(pixels(8)), torch.arange(8) % 2)
     assert abs(loss.item() - 0.693) < 0.05
+
+
+def test_a_network_of_timm_is_inspected_layer_by_layer() -> None:
+    found = inspect_network(built(), pixels(1)[0].numpy(), shift=1, layer=1)
+    kinds = [layer.kind for layer in found.layers]
+    assert kinds[:2] == ["conv 3×3, stride 2", "batch norm"]
+    assert sum(layer.parameters for layer in found.layers) == found.parameters
 
 
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights of ../shared are absent")
