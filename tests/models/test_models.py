@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from device_samples import FAMILIES
+from figure_results import dataset
 from network_samples import image_format, model_section
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -177,6 +178,18 @@ def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_p
         path.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is (not a complete model|missing)"):
         load(path)
+
+
+def test_a_model_of_other_images_or_classes_than_those_that_are_prepared_is_told() -> None:
+    prepared = dataset(list(spec().classes), CIFAR, {"test": []})
+    spec().check(prepared)
+    for change, other in (
+        ({"classes": ["a", "b"]}, "32×32×3 images of 2 classes"),
+        ({"image": MNIST}, "28×28×1 images of 3 classes"),
+        ({"classes": ["a", "b", "c"]}, "classes of other names"),
+    ):
+        with pytest.raises(UserError, match=f"was trained on 32×32×3 images of 3 classes, and .* has {other}: run dvc"):
+            spec().check(prepared.model_copy(update=change))
 
 
 def most_memory() -> int:
