@@ -94,4 +94,9 @@ def test_too_few_images_leave_every_class_possible() -> None:
     assert found is not None
     assert found.least["0.95"] == found.least["0.99"] == 0
     assert found.least["0.9"] > 0
+    logits, labels = sample(19, 1.0)  # of which one, and no more, may be lost
+    found = calibrate(logits, labels)
+    assert found is not None
+    own = softmax(logits / (found.temperature or 1.0), axis=1)[np.arange(19), labels]
+    assert own.min() - 1e-6 <= found.least["0.95"] <= own.min()
     assert calibrate(*sample(0, 1.0)) is None
