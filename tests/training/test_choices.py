@@ -85,7 +85,7 @@ def test_optimisers_do_not_import_torchs_compiler() -> None:
 
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
     """With a gradient of 0 only decay acts."""
-    decay = {"name": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": 0.0, "nesterov": False}
+    decay = PLAIN_SGD | {"weight_decay": 0.5}
     for every, chosen in ((True, plain(optimizer=decay)), (False, plain(optimizer=decay, decay_biases=False))):
         network = new_classifier("cifar_vgg")
         optimiser = optimizer(chosen.optimizer, network, chosen.decay_biases)
@@ -240,8 +240,8 @@ def test_the_rate_of_a_step_is_that_of_its_middle() -> None:
 
 
 def test_a_plateau_lowers_the_rate_of_a_real_training() -> None:
-    still = {"name": "sgd", "lr": 1e-12, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
     schedule = {"name": "plateau", "patience": 1, "factor": 0.1, "warmup_epochs": 0}
+    still = PLAIN_SGD | {"lr": 1e-12}
     epochs = run(new_classifier(), plain(epochs=4, optimizer=still, schedule=schedule), images=64)
     losses = [epoch.validation_loss or 0.0 for epoch in epochs]
     expected = [1e-12 * 0.1 ** plateaus(losses[:number], 1) for number in range(4)]
