@@ -89,10 +89,10 @@ def splits(train: str, test: str, below: str = "") -> dict[str, bytes]:
     return class_folders(TWO, f"{train}/{below}") | class_folders(FEW, f"{test}/{below}", 100)
 
 
-def flat(pattern: str, start: int = 0) -> dict[str, bytes]:
+def flat(pattern: str) -> dict[str, bytes]:
     """Ten files for each of two classes; `pattern` has the class and a number."""
     names = [pattern.format(name, number) for name in TWO for number in range(10)]
-    return {name: png(start + number) for number, name in enumerate(names)}
+    return {name: png(number) for number, name in enumerate(names)}
 
 
 def table(rows: dict[str, str], header: str = "file,label") -> bytes:
@@ -119,10 +119,6 @@ def ten(*names: str) -> dict[str, bytes]:
 NO_CLASS = "no class can be told from "
 
 CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
-    "a table of labels that is cut off": (
-        PHOTOS | {"metadata.jsonl": json_lines(LABELS)[:-4]},
-        r"metadata.jsonl is no table that can be read \(.*\): repair or remove it",
-    ),
     "a table of labels with other columns": (
         class_folders(TWO) | {"labels.csv": table(LABELS, "path,kind")},
         "labels.csv has 20 lines, and the columns path, kind: if it",
@@ -269,11 +265,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         ten("train", "test", "extra") | {"labels.csv": table(dict.fromkeys(ten("train", "test", "extra"), "cat"))},
         r"the source has 'extra': remove them, or say each photo's split in labels.csv \(file,label,split\)",
     ),
-    "split column": (
-        PHOTOS | {"labels.csv": table({n: f"{c},{'test' if n[0] == '1' else 'train'}" for n, c in LABELS.items()},
-                                      "file,label,split")},
-        "no train image is left for 'dog'",
-    ),
     "no train in a table": (
         PHOTOS | {"l.csv": table({n: f"{c},test" for n, c in LABELS.items()}, "file,label,split")}, "no photo of train"
     ),
@@ -330,7 +321,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"metadata.jsonl": json.dumps({"file_name": "0.png", "label": ["cat"]}).encode()},
         r"line 1: the label is \['cat'\]: a photo has one class here",
     ),
-    "a line that is too deep": (PHOTOS | {"metadata.jsonl": b"[" * 100_000}, "metadata.jsonl is no table"),
+    "a line that is too deep": (PHOTOS | {"metadata.jsonl": b"[" * 100_000}, "metadata.jsonl is no table .*: repair or"),
     "Unicode text (Excel)": (PHOTOS | {"l.csv": table(LABELS).decode().replace(",", "\t").encode("utf-16")}, DRAWN),
     "lines that end in CR (Excel for Mac)": (PHOTOS | {"l.csv": table(LABELS).replace(b"\n", b"\r")}, DRAWN),
     "a line break in a label": (
@@ -402,6 +393,8 @@ def test_a_class_of_a_flat_folder_or_a_table_that_cannot_be_read_is_named() -> N
     expect(pack_tar(Path("x.tar"), files), r"'bird' \(8 files\) without a photo", skip_unreadable=True)
     files = PHOTOS | {"x.jpg": b"broken", "l.csv": table(LABELS | {"x.jpg": "bird"})}
     expect(pack_tar(Path("x.tar"), files), "class bird: none of its photos can be read", skip_unreadable=True)
+    files = ten("cat/IMG.", "dog/IMG.") | {"cat/DSC.1.jpg": b"broken"}  # whose folder is its class
+    expect(pack_tar(Path("x.tar"), files), DRAWN, skip_unreadable=True)
 
 
 def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,10 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def sample(images: int, temperature: float, classes: int = 10, spread: float = 2.0) -> tuple[Logits, Labels]:
+def sample(images: int, temperature: float) -> tuple[Logits, Labels]:
     """Logits of a network whose true probabilities are softmax(logits / temperature)."""
     draw = np.random.default_rng(1)
-    true = draw.normal(scale=spread, size=(images, classes))
+    true = draw.normal(scale=2, size=(images, 10))
     labels = (true + draw.gumbel(size=true.shape)).argmax(axis=1)  # a draw from softmax(true)
     return (temperature * true).astype(np.float32), labels
 

@@ -52,8 +52,8 @@ def served(model: Model, limits: Limits = Limits()) -> Iterator[str]:  # noqa: B
             thread.join()
 
 
-def small(image: ImageFormat = COLOUR) -> Model:
-    make_model(image, ["cat", "dog"])
+def small() -> Model:
+    make_model(COLOUR, ["cat", "dog"])
     return load(str(MODEL))
 
 

@@ -138,8 +138,8 @@ def test_accumulated_parts_equal_the_whole_batch() -> None:
     torch.testing.assert_close(one_batch(**changes, accumulate=4), whole, atol=1e-6, rtol=1e-4)
 
 
-def loss_of(values: dict[str, Any], labels: Tensor, classes: int = 3) -> Loss:
-    return loss_function(section(loss=values).loss, labels, classes, CPU.device)
+def loss_of(values: dict[str, Any], labels: Tensor) -> Loss:
+    return loss_function(section(loss=values).loss, labels, 3, CPU.device)
 
 
 def test_losses_are_torchs() -> None:
