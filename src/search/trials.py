@@ -33,6 +33,7 @@ _ENDS = {name: state for state, name in STATES.items()}
 @dataclass
 class _Running:
     trial: optuna.Trial
+    seed: int
     epochs: list[Epoch] = field(default_factory=list)
 
 
@@ -82,7 +83,7 @@ class Trials:
         self._study.sampler = sampling.sampler(params.tune.sampler, space, params.seed, place)
         trial = optuna.Trial(self._study, every[number]._trial_id)
         values = {key: trial._suggest(key, entry) for key, entry in space.items()}
-        self._running[number] = _Running(trial)
+        self._running[number] = _Running(trial, self._plan.training(values)[1])
         try:
             return self._plan.task(number, values)
         except UserError as fault:  # of a combination beyond those that were checked before the search
@@ -110,6 +111,7 @@ class Trials:
         running = self._running.pop(number)
         epochs = running.epochs
         result = {
+            "seed": running.seed,
             "history": {name: [getattr(epoch, name) for epoch in epochs] for name in CURVES},
             "best_epoch": next((epoch.number for epoch in reversed(epochs) if epoch.best), None),
             "reason": outcome.reason,

@@ -162,6 +162,18 @@ def test_a_saved_model_gives_the_same_outputs_and_the_same_file(tmp_path: Path) 
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+def test_a_model_of_other_images_or_classes_than_those_that_are_prepared_is_told() -> None:
+    prepared = dataset(list(spec().classes), CIFAR, {"test": []})
+    spec().check(prepared)
+    for change, other in (
+        ({"classes": ["a", "b"]}, "32×32×3 images of 2 classes"),
+        ({"image": MNIST}, "28×28×1 images of 3 classes"),
+        ({"classes": ["a", "b", "c"]}, "classes of other names"),
+    ):
+        with pytest.raises(UserError, match=f"was trained on 32×32×3 images of 3 classes, and .* has {other}: run dvc"):
+            spec().check(prepared.model_copy(update=change))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no spec", "missing"])
 def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
@@ -178,18 +190,6 @@ def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_p
         path.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is (not a complete model|missing)"):
         load(path)
-
-
-def test_a_model_of_other_images_or_classes_than_those_that_are_prepared_is_told() -> None:
-    prepared = dataset(list(spec().classes), CIFAR, {"test": []})
-    spec().check(prepared)
-    for change, other in (
-        ({"classes": ["a", "b"]}, "32×32×3 images of 2 classes"),
-        ({"image": MNIST}, "28×28×1 images of 3 classes"),
-        ({"classes": ["a", "b", "c"]}, "classes of other names"),
-    ):
-        with pytest.raises(UserError, match=f"was trained on 32×32×3 images of 3 classes, and .* has {other}: run dvc"):
-            spec().check(prepared.model_copy(update=change))
 
 
 def most_memory() -> int:

@@ -120,9 +120,12 @@ def test_a_step_that_a_whole_number_cannot_take_is_found() -> None:
         check_space(params(space={"train.batch_size": {"low": 16, "high": 64, "step": 8.5}}))
 
 
-def test_a_grid_needs_steps_and_cmaes_needs_ranges() -> None:
+def test_a_grid_needs_steps() -> None:
     with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
         sampling.trial_count("grid", space.distributions(params()), 10)
+
+
+def test_cmaes_needs_ranges() -> None:
     entries = space.distributions(params(space={"train.batch_size": {"choices": [32, 64]}}))
     with pytest.raises(UserError, match="two or more ranges and no choices"):
         sampling.trial_count("cmaes", entries, 10)
