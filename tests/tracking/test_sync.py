@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from tracking_samples import EPOCHS, epoch, finished, lock, make_results
+from tracking_samples import EPOCHS, ROOT, epoch, finished, lock, make_results
 
 from src.core import paths
 from src.core.errors import UserError
@@ -240,3 +240,4 @@ def test_the_logged_model_gives_the_pipelines_probabilities_in_a_clean_process(
     assert json.loads(Path(open_store().client.download_artifacts(run, "digests.json")).read_text())["model"] == digest(
         paths.MODEL
     )
+    assert tree != ROOT
