@@ -127,10 +127,9 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     """
     known = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(known, kind="stable")  # NaN last
-    ascending = np.nan_to_num(known[order], nan=1.0)
     adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(ascending * np.arange(len(order), 0, -1)))
-    return np.where(np.isnan(known), np.nan, adjusted)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(known[order] * np.arange(len(order), 0, -1)))
+    return adjusted
 
 
 def holm_level(others: Sequence[float]) -> float:

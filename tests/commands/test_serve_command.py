@@ -10,15 +10,15 @@ import pytest
 import requests
 from data_samples import png
 from prediction_samples import make_model
-from serving_samples import COLOUR, post
 
 from src import serve
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import MODEL
+from src.data.prepared import ImageFormat
 
 ROOT = Path(__file__).resolve().parents[2]
-
+COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("root")]
 
@@ -35,7 +35,7 @@ def test_the_command_names_its_model_and_ends_by_a_signal() -> None:
         assert server.stderr is not None
         url = server.stdout.readline().split()[-1]
         assert requests.get(f"{url}/healthz", timeout=10).json()["model"]["md5"] == digest(MODEL)
-        assert post(url, png(1, 24))["resized"] is None
+        assert requests.post(f"{url}/predict", data=png(1, 24), timeout=60).json()["resized"] is None
         session.get(url, timeout=10)  # a connection that stays open delays nothing
         server.send_signal(signal.SIGTERM)
         assert server.wait(10) == 0

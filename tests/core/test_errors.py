@@ -79,6 +79,10 @@ def files(folder: Path) -> dict[str, bytes]:
         (OSError(errno.EROFS, "read-only", "reports/a.csv"), 2, "error: reports/a.csv: the file system is read-only"),
         (PermissionError(errno.EACCES, "denied", "models"), 2, "error: models: permission denied"),
         (RuntimeError("pool does not have a deterministic implementation, but"), 2, "error: pool is not deterministic"),
+        (MemoryError(), 2, "error: out of memory: read less\n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "error: out of memory: read less\n"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 2, "error: out of memory: read less\n"),
+        (RuntimeError("MPS backend out of memory"), 2, "error: out of memory: read less\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
 )
@@ -89,7 +93,7 @@ def test_a_command_ends_with_a_line_and_a_code(
         raise error
 
     with pytest.raises(SystemExit) as left:
-        command(main)
+        command(main, "read less")
     assert left.value.code == code
     assert capsys.readouterr().err.startswith(text)
 

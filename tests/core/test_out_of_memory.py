@@ -1,6 +1,5 @@
-"""Memory that does not suffice is one line that says what to reduce."""
+"""Memory that does not suffice for a training is recognised; `test_errors.py` has the line that says so."""
 
-import errno
 import importlib
 import resource
 import sys
@@ -11,30 +10,8 @@ import pytest
 from training_samples import CPU, digits, new_classifier, section
 
 from src.compute.batches import Batches
-from src.core.errors import command, out_of_memory
+from src.core.errors import out_of_memory
 from src.training.loop import train
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        OSError(errno.ENOMEM, "Cannot allocate memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
-        RuntimeError("MPS backend out of memory"),
-    ],
-)
-def test_memory_that_does_not_suffice_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    def main() -> None:
-        raise error
-
-    with pytest.raises(SystemExit) as left:
-        command(main)
-    assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("error: out of memory: end other programs")
-    with pytest.raises(SystemExit):
-        command(main, "read less")
-    assert capsys.readouterr().err == "error: out of memory: read less\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space")

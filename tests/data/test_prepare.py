@@ -78,9 +78,8 @@ def test_the_first_test_images_become_validation(capsys: pytest.CaptureFixture[s
         run_stages(None, "digits", validation=0.0, validation_from_test=50)
 
 
-@pytest.mark.parametrize("top", ["", "photos/", "a/b/"])
-@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
-def test_class_folders(top: str, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "top"), [("folder", ""), ("folder", "photos/"), ("tar", "a/b/"), ("zip", "")])
+def test_class_folders(kind: str, top: str) -> None:
     files = class_folders({"dog": 10, "cat": 10, "10": 10, "9": 10}, top)
     files |= {f"{top}README.txt": b"x", f"{top}cat/.DS_Store": b"x", f"__MACOSX/{top}cat/._1.png": b"x"}
     if kind == "folder":

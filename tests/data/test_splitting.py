@@ -85,6 +85,14 @@ def test_a_class_with_few_units_has_them_in_train_then_validation_then_test() ->
             assert set(split.tolist()) == wanted
 
 
+def test_a_unit_is_where_its_middle_falls_and_a_part_is_in_proportion() -> None:
+    units = np.repeat(np.arange(3), 4)
+    split = place(0 * units, np.zeros(12, np.int8), units, rank(3)[units], 0.0, 0.55)
+    assert np.bincount(split, minlength=TEST + 1)[TEST] == 8
+    labels = np.repeat([0, 1], [10, 30])
+    assert np.bincount(labels[limit(labels, rank(40), 4)]).tolist() == [1, 3]
+
+
 def test_units_join_through_shared_images() -> None:
     names = np.array([0, 0, 1, 1, 2])
     assert find_units(names, np.array([1, 2, 2, 3, 4])).tolist() == [0, 0, 0, 0, 4]

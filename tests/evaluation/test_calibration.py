@@ -17,10 +17,10 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def sample(images: int, temperature: float, classes: int = 10, spread: float = 2.0) -> tuple[Logits, Labels]:
+def sample(images: int, temperature: float) -> tuple[Logits, Labels]:
     """Logits of a network whose true probabilities are softmax(logits / temperature)."""
     draw = np.random.default_rng(1)
-    true = draw.normal(scale=spread, size=(images, classes))
+    true = draw.normal(scale=2, size=(images, 10))
     labels = (true + draw.gumbel(size=true.shape)).argmax(axis=1)  # a draw from softmax(true)
     return (temperature * true).astype(np.float32), labels
 
@@ -42,6 +42,9 @@ def test_where_no_temperature_is_best_there_is_none(case: str) -> None:
     temperature = fit_temperature(*cases[case])
     assert temperature is None
     assert calibrated_metrics(logits, labels, temperature) == {}
+    if found := calibrate(*cases[case]):  # by the logits as they are
+        own = np.sort(softmax(cases[case][0], axis=1)[np.arange(100), cases[case][1]])
+        assert found.least["0.95"] == pytest.approx(own[4], abs=1e-6), "five of 100 may be lost"
 
 
 def test_scaled_metrics_are_those_of_scaled_logits_and_better() -> None:
@@ -94,4 +97,9 @@ def test_too_few_images_leave_every_class_possible() -> None:
     assert found is not None
     assert found.least["0.95"] == found.least["0.99"] == 0
     assert found.least["0.9"] > 0
+    logits, labels = sample(19, 1.0)  # of which one, and no more, may be lost
+    found = calibrate(logits, labels)
+    assert found is not None
+    own = softmax(logits / (found.temperature or 1.0), axis=1)[np.arange(19), labels]
+    assert own.min() - 1e-6 <= found.least["0.95"] <= own.min()
     assert calibrate(*sample(0, 1.0)) is None

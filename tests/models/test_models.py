@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from device_samples import FAMILIES
+from figure_results import dataset
 from network_samples import image_format, model_section
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -159,6 +160,18 @@ def test_a_saved_model_gives_the_same_outputs_and_the_same_file(tmp_path: Path) 
     assert torch.equal(loaded(images), classifier.eval()(images))
     save(tmp_path / "b.safetensors", loaded, read)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_model_of_other_images_or_classes_than_those_that_are_prepared_is_told() -> None:
+    prepared = dataset(list(spec().classes), CIFAR, {"test": []})
+    spec().check(prepared)
+    for change, other in (
+        ({"classes": ["a", "b"]}, "32×32×3 images of 2 classes"),
+        ({"image": MNIST}, "28×28×1 images of 3 classes"),
+        ({"classes": ["a", "b", "c"]}, "classes of other names"),
+    ):
+        with pytest.raises(UserError, match=f"was trained on 32×32×3 images of 3 classes, and .* has {other}: run dvc"):
+            spec().check(prepared.model_copy(update=change))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no spec", "missing"])

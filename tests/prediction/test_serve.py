@@ -8,7 +8,9 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,49 @@ import numpy as np
 import pytest
 import requests
 import torch
+import uvicorn
 from data_samples import encoded, picture, png, write_files
 from PIL import Image
 from prediction_samples import as_json, make_model, run_predict
-from serving_samples import COLOUR, post, served, small
 
 from src.core.errors import UserError
 from src.core.paths import MODEL
+from src.data.prepared import ImageFormat
 from src.models.model_file import Calibration
 from src.prediction.batching import Batcher
 from src.prediction.explanation import grad_cam, laid_over
-from src.prediction.model import load
-from src.prediction.serving import Limits
+from src.prediction.model import Model, load
+from src.prediction.serving import Limits, application
 
 pytestmark = pytest.mark.usefixtures("root")
+
+COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
+
+
+@contextmanager
+def served(model: Model, limits: Limits = Limits()) -> Iterator[str]:  # noqa: B008
+    """Yield the address of a server of this process."""
+    app = application(model, "photos", "0" * 32, limits)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def small() -> Model:
+    make_model(COLOUR, ["cat", "dog"])
+    return load(str(MODEL))
+
+
+def post(url: str, content: bytes, query: str = "") -> Any:
+    answer = requests.post(f"{url}/predict{query}", data=content, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def test_it_answers_what_predict_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

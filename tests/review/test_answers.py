@@ -14,24 +14,27 @@ MARGIN = 0.01
 def test_flips_classes_and_confusions() -> None:
     labels = np.array([0, 0, 1, 1, 2, 2])
     strength = np.full((6, 3), 0.0)
-    strength[np.arange(6), [0, 0, 1, 2, 2, 0]] = 3.0
+    strength[np.arange(6), [0, 0, 1, 2, 2, 0]] = [3.0, 0.5, 3.0, 3.0, 3.0, 3.0]
     base = table(labels, strength)
     strength[[0, 3]] = [[0, 1, 0], [0, 9, 0]]
-    strength[1] = [0, 5, 0]
+    strength[[1, 5]] = [[0, 5, 0], [0, 0, 1]]
     found = compare(base, table(labels, strength), MARGIN)
-    # The image whose label lost most comes first.
+    # The image whose label lost or gained most comes first.
     assert found["broken"] == [
         {"index": k, "name": f"images/0000{k}.png", "label": "class 0", "base": "class 0", "head": "class 1"}
-        for k in (1, 0)
+        for k in (0, 1)
     ]
-    assert [(f["index"], f["base"], f["head"]) for f in found["fixed"]] == [(3, "class 2", "class 1")]
+    fixed = [(3, "class 2", "class 1"), (5, "class 0", "class 2")]
+    assert [(each["index"], each["base"], each["head"]) for each in found["fixed"]] == fixed
     assert found["classes"] == [
         {"name": "class 0", "base": 1.0, "head": 0.0, "images": 2},
         {"name": "class 1", "base": 0.5, "head": 1.0, "images": 2},
+        {"name": "class 2", "base": 0.5, "head": 1.0, "images": 2},
     ]
     assert found["confusions"] == [
         {"label": "class 0", "prediction": "class 1", "base": 0, "head": 2},
         {"label": "class 1", "prediction": "class 2", "base": 1, "head": 0},
+        {"label": "class 2", "prediction": "class 0", "base": 1, "head": 0},
     ]
 
 
@@ -53,7 +56,10 @@ def test_what_cannot_be_paired_is_refused() -> None:
         (base.head(0), "there are no images"),
     ):
         assert reason in (obstacle(base, head) or "")
-    assert obstacle(base, base) is None
+    for damaged in (base.head(0), base.assign(name="one")):
+        assert obstacle(damaged, base) == obstacle(base, damaged) is not None
+    for head in (base, base.head(36), relabelled(base, 4)):  # one in ten may differ
+        assert obstacle(base, head) is None
 
 
 def relabelled(table: pandas.DataFrame, count: int) -> pandas.DataFrame:

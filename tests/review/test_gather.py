@@ -1,7 +1,6 @@
 """The report's findings in two revisions, in repositories made by hand."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -246,9 +245,7 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
 
 def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@127.0.0.1:9")
-    started = time.monotonic()
     out = tell()
-    assert time.monotonic() - started < 10
     assert "MLflow" not in out
     assert "secret" not in out
     results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")

@@ -98,6 +98,7 @@ def test_the_objective_is_the_best_of_all_epochs() -> None:
         assert trial is not None
         assert trial.value == value
         assert result(trial)["history"]["validation_loss"] == [1.0, 0.7, 0.3, 0.6]
+        assert result(trial)["best_epoch"] == 4, "the last that was the best so far"
 
 
 def test_several_workers_run_every_trial_once() -> None:

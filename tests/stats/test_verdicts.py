@@ -14,10 +14,13 @@ from src.stats.verdicts import (
     ALPHA,
     Judgement,
     holm,
+    holm_level,
     images_for_margin,
     judge,
     power_of_margin,
     smallest_difference,
+    verdict,
+    without_evidence,
 )
 
 MARGIN = 0.01
@@ -74,6 +77,16 @@ def test_holm_by_its_definition() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.001, 0.9]) == pytest.approx([1.0, 0.003, 1.0])
     assert holm([np.nan, 0.001, 0.9]) == pytest.approx([np.nan, 0.003, 1.0], nan_ok=True)
+    for others in ((0.01, 0.04), (0.02, 0.3), (0.2, 0.9)):
+        level = holm_level(others)
+        assert holm([0.999 * level, *others])[0] <= ALPHA < holm([1.001 * level, *others])[0]
+
+
+def test_a_verdict_at_its_limits() -> None:
+    assert (verdict(ALPHA, 1), verdict(1.001 * ALPHA, 1)) == ("better", "no evidence")
+    assert without_evidence((-0.009, 0.009), MARGIN) == "equivalent"
+    for interval in ((-0.02, 0.005), (-0.005, 0.02), (-MARGIN, 0.0), (0.0, MARGIN)):
+        assert without_evidence(interval, MARGIN) == "no evidence"
 
 
 @pytest.mark.parametrize("flips", [0, 7, 8, 21, 150])

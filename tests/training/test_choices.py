@@ -85,7 +85,7 @@ def test_optimisers_do_not_import_torchs_compiler() -> None:
 
 def test_biases_and_norms_can_be_left_out_of_weight_decay() -> None:
     """With a gradient of 0 only decay acts."""
-    decay = {"name": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": 0.0, "nesterov": False}
+    decay = PLAIN_SGD | {"weight_decay": 0.5}
     for every, chosen in ((True, plain(optimizer=decay)), (False, plain(optimizer=decay, decay_biases=False))):
         network = new_classifier("cifar_vgg")
         optimiser = optimizer(chosen.optimizer, network, chosen.decay_biases)
@@ -138,8 +138,8 @@ def test_accumulated_parts_equal_the_whole_batch() -> None:
     torch.testing.assert_close(one_batch(**changes, accumulate=4), whole, atol=1e-6, rtol=1e-4)
 
 
-def loss_of(values: dict[str, Any], labels: Tensor, classes: int = 3) -> Loss:
-    return loss_function(section(loss=values).loss, labels, classes, CPU.device)
+def loss_of(values: dict[str, Any], labels: Tensor) -> Loss:
+    return loss_function(section(loss=values).loss, labels, 3, CPU.device)
 
 
 def test_losses_are_torchs() -> None:
@@ -232,9 +232,16 @@ def test_plateaus_are_torchs(patience: int) -> None:
         assert plateaus(losses, patience) > 2
 
 
+def test_the_rate_of_a_step_is_that_of_its_middle() -> None:
+    schedule = {"name": "linear", "warmup_epochs": 0}
+    epochs = run(new_classifier(), plain(epochs=2, batch_size=32, optimizer=PLAIN_SGD, schedule=schedule), images=64)
+    assert [epoch.lr for epoch in epochs] == pytest.approx([0.1 * (1 - 0.75 / 2), 0.1 * (1 - 1.75 / 2)])
+    assert all(epoch.images_per_second > 64 / epoch.seconds for epoch in epochs), "of the training part"
+
+
 def test_a_plateau_lowers_the_rate_of_a_real_training() -> None:
-    still = {"name": "sgd", "lr": 1e-12, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
     schedule = {"name": "plateau", "patience": 1, "factor": 0.1, "warmup_epochs": 0}
+    still = PLAIN_SGD | {"lr": 1e-12}
     epochs = run(new_classifier(), plain(epochs=4, optimizer=still, schedule=schedule), images=64)
     losses = [epoch.validation_loss or 0.0 for epoch in epochs]
     expected = [1e-12 * 0.1 ** plateaus(losses[:number], 1) for number in range(4)]

@@ -52,20 +52,13 @@ def curves(training: Training) -> NDArray[np.float64]:
     return np.array([[epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy] for epoch in training.epochs])
 
 
-def test_learning_from_features_is_learning_from_the_images(trainer: Trainer) -> None:
-    """Also with dropout before the last layer, which draws the same."""
-    quick = trainer.start(frozen(), SETTINGS, 0)
-    slow = from_images(trainer, frozen(), SETTINGS)
+def test_learning_from_features_is_learning_from_the_images(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with dropout before the last layer, which draws the same; no image goes through the network again."""
+    quick, slow = trainer.start(frozen(), SETTINGS, 0), from_images(trainer, frozen(), SETTINGS)
     np.testing.assert_allclose(curves(quick), curves(slow), rtol=1e-4)
     for name, weight in slow.classifier.state_dict().items():
         torch.testing.assert_close(quick.classifier.state_dict()[name], weight)
     assert quick.classifier.state_dict()["network.fc.1.weight"].abs().max() > 0.01, "it has learned"
-
-
-def test_a_trial_takes_no_image_through_the_network_again(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick, slow = trainer.start(frozen(), SETTINGS, 0), from_images(trainer, frozen(), SETTINGS)
-    for training in (quick, slow):
-        list(training.epochs)
     outputs = logits(quick.classifier, trainer.images["validation"])
     torch.testing.assert_close(logits(quick.learned, quick.validation), outputs)
     monkeypatch.setattr(quick.classifier.network, "forward", lambda images: pytest.fail("an image is seen again"))

@@ -36,11 +36,11 @@ def muon_of(network: nn.Module, *, decay_biases: bool = True, compiled: bool = F
     return found
 
 
-def with_gradients(network: nn.Module, scale: float = 1.0) -> None:
+def with_gradients(network: nn.Module) -> None:
     random = torch.Generator().manual_seed(1)
     for weight in network.parameters():
         if weight.requires_grad:
-            weight.grad = scale * torch.randn(weight.shape, generator=random)
+            weight.grad = torch.randn(weight.shape, generator=random)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +35,15 @@ class Killed(Exception):
 
 
 def trained(
-    chosen: Train, key: str, until: int | None = None, images: int = 320, minutes: float = 10
+    chosen: Train, key: str, minutes: float = 10, logged: Callable[[Epoch], None] = lambda epoch: None
 ) -> tuple[Classifier, Progress, Path]:
-    """Train from where an earlier call with this key stopped, and stop in the epoch after `until`, as if killed."""
+    """Train from where an earlier call with this key stopped."""
     classifier = new_classifier()
-    training, validation = Batches(digits(0, images), CPU.device), Batches(digits(1000, 1200), CPU.device)
+    training, validation = Batches(digits(0, 320), CPU.device), Batches(digits(1000, 1200), CPU.device)
     progress, snapshots = Progress(), Snapshots(classifier.network)
     state = Resumable(key, progress, snapshots, minutes)
-
-    def epochs() -> Iterator[Epoch]:
-        for epoch in train(classifier, training, validation, chosen, 0, CPU, progress):
-            yield epoch
-            if epoch.number == until:
-                raise Killed
-
     with state.alone():
-        state.follow(epochs(), lambda epoch: None)
+        state.follow(train(classifier, training, validation, chosen, 0, CPU, progress), logged)
     snapshots.save(Path(f"{key}.npz"))
     return classifier, progress, Path(f"{key}.npz")
 
@@ -101,6 +94,31 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bits(
     assert reports.steps(progress.epochs).equals(reports.steps(whole.epochs))
     assert reports.summary(progress.epochs, found.network) == reports.summary(whole.epochs, expected.network)
     assert again.read_bytes() == snapshots.read_bytes()
+
+
+def test_killed_between_epochs_it_goes_on_after_the_last_and_logs_all(capsys: pytest.CaptureFixture[str]) -> None:
+    logged: list[int] = []
+
+    def log(epoch: Epoch) -> None:
+        logged.append(epoch.number)
+        if logged == [1, 2]:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(section(epochs=3), "key", logged=log)
+    trained(section(epochs=3), "key", logged=log)
+    assert "going on after epoch 2, the last" in capsys.readouterr().out
+    assert logged == [1, 2, 1, 2, 3]
+
+
+def test_best_is_the_highest_accuracy_and_then_the_lowest_loss() -> None:
+    progress = Progress()
+    for number, (accuracy, loss) in enumerate([(0.5, 1.0), (0.5, 0.9), (0.5, 0.9), (0.4, 0.1), (0.6, 2.0)], start=1):
+        best = progress.is_best(loss, accuracy)
+        progress.add(Epoch(number, 0.1, 0.9, loss, accuracy, 1e-3, best, 1.0, 1.0, None, []))
+    assert [epoch.best for epoch in progress.epochs] == [True, True, False, False, True]
+    assert progress.best_epoch == 5
+    assert progress.is_best(None, None)
 
 
 def left(key: str) -> Path:
