@@ -49,7 +49,10 @@ def _anneal(start: float, end: float, progress: float) -> float:
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """Count how often more than `patience` epochs in a row did not lower the loss; as torch's ReduceLROnPlateau."""
+    """Count how often more than `patience` epochs in a row did not lower the loss.
+
+    As torch's ReduceLROnPlateau with a threshold of 0: every fall counts, however small.
+    """
     found, waited, lowest = 0, 0, math.inf
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1
