@@ -51,8 +51,7 @@ def shortcuts(found: Mapping[str, NDArray[Any]], labels: Indices, units: Indices
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_depth=4, class_weight="balanced", min_samples_leaf=5, random_state=0)
-    split = PredefinedSplit(folds(labels, units))
-    accuracy = {}
+    accuracy, split = {}, PredefinedSplit(folds(labels, units))
     for name, column in found.items():
         numbers = pandas.factorize(column, sort=True)[0] if column.dtype.kind == "U" else column
         predicted = cross_val_predict(tree, numbers[:, None], labels, cv=split)

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
-from src.stats.intervals import Floats
+
+Floats = NDArray[np.float64]
 
 
 def log_probabilities(logits: NDArray[np.floating]) -> Floats:

@@ -36,20 +36,18 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
     """
     images, classes = scores.shape
     predicted = scores.argmax(axis=1)
-    correct = predicted == labels
-    result = _share("accuracy", int(correct.sum()), images)
+    result = _share("accuracy", int((predicted == labels).sum()), images)
     if classes > _TOP:
         first = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]  # of equal scores the lower class, as `argmax`
         result |= _share("top5_accuracy", int((first == labels[:, None]).sum()), images)
-    per_class = np.bincount(labels, minlength=classes)
-    hits = np.bincount(labels[correct], minlength=classes)
-    worst = int(np.nanargmin(hits / np.where(per_class, per_class, np.nan)))
-    result |= _share("worst_class_accuracy", int(hits[worst]), int(per_class[worst]))
+    counts = class_counts(labels, predicted, classes)
+    labelled, _, hits = np.split(total(counts)[0], 3)
+    worst = int(np.nanargmin(hits / np.where(labelled > 0, labelled, np.nan)))
+    result |= _share("worst_class_accuracy", int(hits[worst]), int(labelled[worst]))
 
     def of_sums(sums: Floats) -> Floats:
         return np.column_stack([macro_f1(sums), balanced_accuracy(sums)])
 
-    counts = class_counts(labels, predicted, classes)
     values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(counts), of_sums)
     for name, value, low, high in zip(("macro_f1", "balanced_accuracy"), values, lows, highs, strict=True):
         result |= _with_ends(name, value, min(low, value), max(high, value))
@@ -62,10 +60,9 @@ def of_probabilities(scores: Floats, labels: NDArray[np.int64]) -> dict[str, flo
     - `loss`: mean cross entropy in nats.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
     - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
-      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Luck makes few images of a
-      well calibrated model look miscalibrated, and their resamples more so: their quantiles would not hold the true
-      error. The interval has those errors from which this one could come: if the true gaps of the bins were the seen
-      ones times a share, from 0 to 2, and the luck that of the resamples.
+      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Luck makes it too large, in
+      resamples once more: their quantiles would not hold the true error. The interval has those errors from which this
+      one could come: of gaps that are the seen ones times a share, 0 to 2, with the luck of the resamples.
 
     Resamples hold no mistake that was not seen: where few images or none are wrong, the upper ends are too low.
     """

@@ -18,15 +18,15 @@ def class_counts(labels: NDArray[np.integer], predicted: NDArray[np.integer], cl
 def add_two(counts: csr_array) -> csr_array:
     """Add to the counts (N, 3K) an image that is right and one that is wrong, both spread evenly over the classes.
 
-    Resamples of images that are all right are all right, too: a bootstrap would say that nothing else is possible. With
-    these two, its intervals hold the truth about as often as they say, even where a class has few images. (Two of each
+    Of images that are all right every resample is all right, too, as if nothing else were possible. With these two, the
+    intervals of a bootstrap hold the truth about as often as they say, even where a class has few images. (Two of each
     kind do the same for a normal interval of an accuracy: A. Agresti and B. A. Coull, "Approximate is better than
     'exact' for interval estimation of binomial proportions", The American Statistician 52 (1998).)
     """
-    labelled, _, _ = np.split(total(counts), 3, axis=1)
-    shares = (labelled > 0) / (labelled > 0).sum()  # of the classes that occur among labels
-    right, wrong = np.hstack([shares, shares, shares]), np.hstack([shares, shares, 0 * shares])
-    return csr_array(vstack([counts, csr_array(right), csr_array(wrong)]))
+    occurs = np.split(total(counts), 3, axis=1)[0] > 0
+    share = occurs / occurs.sum()
+    added = np.block([[share, share, share], [share, share, 0 * share]])
+    return csr_array(vstack([counts, csr_array(added)]))
 
 
 def total(features: csr_array) -> Floats:

@@ -49,10 +49,7 @@ def _anneal(start: float, end: float, progress: float) -> float:
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """Count how often more than `patience` epochs in a row did not lower the loss.
-
-    As torch's ReduceLROnPlateau with a threshold of 0: every fall counts, however small.
-    """
+    """Count how often more than `patience` epochs in a row brought no lower loss, as ReduceLROnPlateau(threshold=0)."""
     found, waited, lowest = 0, 0, math.inf
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1
