@@ -112,8 +112,7 @@ def macro_f1_interval(
     all_labels = np.concatenate([labels, right, right, right, right])
 
     def influence(predicted: NDArray[np.intp]) -> Floats:
-        # An F1 is 2·hits / size, where size = labelled + mentioned: its slope is 2 / size for a hit, and
-        # −2·hits / size² for a label or a mention.
+        # F1 = 2·hits / size, size = labelled + mentioned: +2 / size for a hit, −2·hits / size² for a label or mention.
         counts = class_counts(all_labels, predicted, classes + 1)
         labelled, mentioned, hits = np.asarray(weights @ counts).reshape(3, -1)
         size = labelled + mentioned

@@ -82,8 +82,7 @@ def draw(
     shift = torch.randint(-farthest, farthest + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves the draws of the others as they are.
     seeds = torch.randint(2**63 - 1, (8,), generator=generator).tolist()
-    generators = (Generator().manual_seed(seed) for seed in seeds)
-    upside, affine, colours, noisy, erasing, mixes, cropping, choosing = generators
+    upside, affine, colours, noisy, erasing, mixes, cropping, choosing = (Generator().manual_seed(s) for s in seeds)
 
     turned = torch.rand(count, generator=upside) < 0.5
     angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
