@@ -99,7 +99,7 @@ def main() -> None:
         first=first,
         table=AUDIT / table,
         confused=confused(labels, probabilities, dataset.classes),
-        shortcuts=shortcuts(properties(samples, round(recipe.data.max_gib * 2**30)), samples.labels),
+        shortcuts=shortcuts(properties(samples, round(recipe.data.max_gib * 2**30)), samples.labels, samples.units),
     )
     counts = found["action"].value_counts()
     print(f"compared     {judge}")

@@ -49,13 +49,28 @@ def pixel_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([each.numpy().ravel() for each in small])
 
 
+def folds(labels: Indices, units: Indices) -> Indices:
+    """Divide images at random into up to `FOLDS` parts with equal shares of each class; return the part of each (N,).
+
+    labels: (N,); units: (N,), equal for images that belong together and are in one part.
+    """
+    rarest = np.argsort(np.bincount(labels)[labels], kind="stable")  # a unit counts for the rarest of its classes
+    members, first = np.unique(units[rarest], return_index=True)
+    class_of = labels[rarest[first]]
+    order = np.random.default_rng(0).permutation(len(members))
+    order = order[np.argsort(class_of[order], kind="stable")]
+    part = np.empty(len(members), np.int64)
+    part[order] = np.arange(len(members)) % min(FOLDS, len(members))
+    return part[np.searchsorted(members, units)]
+
+
 def out_of_fold(
     features: NDArray[np.float32], labels: Indices, units: Indices, classes: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Return the probabilities (N, K) of logistic regression, for each image by a model of the other folds.
+    """Return the probabilities (N, K) of logistic regression, for each image by a model of the other `folds`.
 
-    features: (N, F); labels: (N,); units: (N,), equal for images that belong together and are in one fold. In two folds
-    an image's wrong label could be learned from its copy.
+    features: (N, F); labels: (N,); units: (N,), equal for images that belong together. In two folds an image's wrong
+    label could be learned from its copy.
 
     The regularisation decides how many wrong labels a model learns by heart. The one with the least log loss over the
     folds is chosen, since accuracy does not show it. Raises `UserError` if a class has a single image or group.
@@ -64,16 +79,8 @@ def out_of_fold(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rarest = np.argsort(np.bincount(labels)[labels], kind="stable")  # a unit counts for the rarest of its classes
-    members, first = np.unique(units[rarest], return_index=True)
-    class_of = labels[rarest[first]]
-    order = np.random.default_rng(0).permutation(len(members))
-    order = order[np.argsort(class_of[order], kind="stable")]  # by class, so that each fold gets equal shares
-    fold_of = np.empty(len(members), np.int64)
-    folds = min(FOLDS, len(members))
-    fold_of[order] = np.arange(len(members)) % folds
-    fold = fold_of[np.searchsorted(members, units)]
-    in_folds = np.bincount(np.unique(labels * folds + fold) // folds, minlength=len(classes))
+    fold = folds(labels, units)
+    in_folds = np.bincount(np.unique(labels * FOLDS + fold) // FOLDS, minlength=len(classes))
     if in_folds.min() < 2:  # some model would know nothing of it
         rare = classes[int(in_folds.argmin())]
         raise UserError(f"class {rare!r} has less than two different images, or groups of images: add some")
@@ -81,7 +88,7 @@ def out_of_fold(
     best: NDArray[np.float64] = np.empty(0)
     for strength in _STRENGTHS:
         probabilities = np.zeros((len(labels), len(classes)))
-        for held_out in (fold == number for number in range(folds)):
+        for held_out in (fold == number for number in range(fold.max() + 1)):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, tol=1e-3))
             model.fit(features[~held_out], labels[~held_out])
             probabilities[np.ix_(held_out, model.classes_)] = model.predict_proba(features[held_out])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.auditing.probabilities import FOLDS
+from src.auditing.probabilities import folds
 from src.auditing.samples import Samples
 from src.data.images import open_image
 from src.data.source import source_files
@@ -40,19 +40,20 @@ def properties(samples: Samples, max_bytes: int) -> dict[str, NDArray[Any]]:
     return {heading: column for heading, column in found.items() if len(np.unique(column)) > 1}
 
 
-def shortcuts(found: Mapping[str, NDArray[Any]], labels: Indices) -> list[tuple[str, float]]:
+def shortcuts(found: Mapping[str, NDArray[Any]], labels: Indices, units: Indices) -> list[tuple[str, float]]:
     """Return the balanced accuracy with which each property alone predicts the class, the best first.
 
-    It is that of small trees, on images that they have not learned from. By chance it is 1 / number of classes.
+    It is that of small trees, for each image by one of the other folds. By chance it is 1 / number of classes. units:
+    (N,), equal for images that belong together: in two folds, whose image it is would tell its class.
     """
     from sklearn.metrics import balanced_accuracy_score
-    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_depth=4, class_weight="balanced", min_samples_leaf=5, random_state=0)
-    folds = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=0)
-    accuracy = {}
+    accuracy, split = {}, PredefinedSplit(folds(labels, units))
     for name, column in found.items():
         numbers = pandas.factorize(column, sort=True)[0] if column.dtype.kind == "U" else column
-        accuracy[name] = balanced_accuracy_score(labels, cross_val_predict(tree, numbers[:, None], labels, cv=folds))
+        predicted = cross_val_predict(tree, numbers[:, None], labels, cv=split)
+        accuracy[name] = balanced_accuracy_score(labels, predicted)
     return sorted(accuracy.items(), key=lambda each: -each[1])

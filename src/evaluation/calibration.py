@@ -15,7 +15,6 @@ from src.models.model_file import Calibration, ModelSpec
 
 COVERAGES = ("0.8", "0.9", "0.95", "0.99")
 COLDEST, HOTTEST = 0.01, 100.0
-_HALVINGS = 50  # of the range of log T, 9.2: to 1e-14
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float | None:
@@ -37,7 +36,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     low, high = np.log(COLDEST), np.log(HOTTEST)
     if slope(COLDEST) <= 0 or slope(HOTTEST) >= 0:
         return None
-    for _ in range(_HALVINGS):
+    for _ in range(50):  # halvings of a range of 9.2, to 1e-14
         middle = (low + high) / 2
         low, high = (middle, high) if slope(np.exp(middle)) > 0 else (low, middle)
     return round(float(np.exp((low + high) / 2)), 6)

@@ -70,10 +70,8 @@ def accuracy_columns(
 def _confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
     """Return counts (K, K), rows by label, columns by prediction."""
     place = {name: index for index, name in enumerate(classes)}
-    labels, predicted = ([place[name] for name in predictions[column]] for column in ("label", "prediction"))
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(counts, (np.array(labels, dtype=np.int64), np.array(predicted, dtype=np.int64)), 1)
-    return counts
+    labels, predicted = (predictions[column].map(place).to_numpy(np.int64) for column in ("label", "prediction"))
+    return np.bincount(len(classes) * labels + predicted, minlength=len(classes) ** 2).reshape(len(classes), -1)
 
 
 def _positive(counts: NDArray[np.integer] | int) -> NDArray[np.float64]:

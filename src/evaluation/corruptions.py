@@ -50,11 +50,6 @@ def draw_uniform(images: Tensor, numbers: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.stack(drawn)).to(images.device)
 
 
-def gaussian(images: Tensor, noise: Tensor, std: float) -> Tensor:
-    """Add `std` times the noise of `draw_normal`; `std` is in units of pixels in [0, 1]."""
-    return (images + 255 * std * noise).clamp(0, 255)
-
-
 def salt_pepper(images: Tensor, noise: Tensor, share: float) -> Tensor:
     """Make the `share` of the pixels that the noise of `draw_uniform` chooses black or white.
 
@@ -64,12 +59,13 @@ def salt_pepper(images: Tensor, noise: Tensor, share: float) -> Tensor:
     return peppered.masked_fill(noise >= 1 - share / 2, 255)
 
 
-def attack(images: Tensor, signs: Tensor, epsilon: float) -> Tensor:
-    """Move every pixel by `epsilon`, in units of pixels in [0, 1], along `signs`: the fast gradient sign method.
+def add(images: Tensor, change: Tensor, strength: float) -> Tensor:
+    """Add `strength`, for pixels in [0, 1], times the noise of `draw_normal`, or the signs of `gradient_signs`.
 
-    Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015, arXiv 1412.6572.
+    The latter is the fast gradient sign method of Goodfellow, Shlens and Szegedy, "Explaining and harnessing
+    adversarial examples", ICLR 2015, arXiv 1412.6572.
     """
-    return (images + 255 * epsilon * signs).clamp(0, 255)
+    return (images + 255 * strength * change).clamp(0, 255)
 
 
 def gradient_signs(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Turn logits, a network's outputs, into log-probabilities, and scores into ranks."""
+"""Turn logits, a network's outputs, into log-probabilities."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,3 @@ def log_probabilities(logits: NDArray[np.floating]) -> Floats:
     shifted -= shifted.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
-
-
-def ranks(scores: Floats, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rank (N,) of each image's label among its scores (N, K): 1 = most probable.
-
-    Among equal scores the lower class comes first, as with `argmax`, so rank 1 always means a right prediction.
-    """
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    before = np.arange(scores.shape[1]) < labels[:, None]
-    ahead = (scores > own) | ((scores == own) & before)
-    rank: NDArray[np.int64] = 1 + ahead.sum(axis=1, dtype=np.int64)
-    return rank

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
-from src.evaluation.logits import log_probabilities, ranks
+from src.evaluation.logits import log_probabilities
 from src.stats.intervals import Floats, bootstrap, wilson
-from src.stats.macro_f1 import balanced_accuracy, class_counts, macro_f1, total
+from src.stats.macro_f1 import add_two, balanced_accuracy, class_counts, macro_f1, total
 
 ECE_BINS = 15
 _TOP = 5
@@ -16,64 +16,85 @@ _DECIMALS = 6  # below what an image more or less changes, and short enough to r
 def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float | int]:
     """Measure logits (N, K) against labels (N,), each metric with its 95 % interval as `…_ci_low`, `…_ci_high`.
 
-    Intervals of `accuracy`, `top5_accuracy` (only with more than five classes) and `worst_class_accuracy` are
-    Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
-    The others are percentile bootstraps over images:
-
-    - `balanced_accuracy`: mean accuracy of the classes, each of which counts the same however many images it has.
-    - `loss`: mean cross entropy in nats.
-    - `macro_f1`: mean F1 of the classes that occur among labels or predictions. A handful of images per class pull its
-      interval down, since a resample misses some of them.
-    - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
-      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Luck makes few images of a
-      well calibrated model look miscalibrated, and their resamples more so: their quantiles would not hold the true
-      error. The interval has those errors from which this one could come: if the true gaps of the bins were the seen
-      ones times a share, from 0 to 2, and the luck that of the resamples.
-    - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
-
     Without images return `images: 0` alone. Raises `UserError` if a logit is not finite.
     """
     if not len(labels):
         return {"images": 0}
-    images, classes = logits.shape
-    each = np.arange(images)
     scores = log_probabilities(logits)
+    return {"images": len(labels)} | _of_answers(scores, labels) | of_probabilities(scores, labels)
+
+
+def _of_answers(scores: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+    """Measure how often the most probable class, or one of the first five, is the label.
+
+    Intervals of `accuracy`, `top5_accuracy` (only with more than five classes) and `worst_class_accuracy` are
+    Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
+    The others are percentile bootstraps over the images and two more (`add_two`):
+
+    - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
+    - `balanced_accuracy`: mean accuracy of the classes, each of which counts the same however many images it has.
+    """
+    images, classes = scores.shape
+    predicted = scores.argmax(axis=1)
+    result = _share("accuracy", int((predicted == labels).sum()), images)
+    if classes > _TOP:
+        first = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]  # of equal scores the lower class, as `argmax`
+        result |= _share("top5_accuracy", int((first == labels[:, None]).sum()), images)
+    counts = class_counts(labels, predicted, classes)
+    labelled, _, hits = np.split(total(counts)[0], 3)
+    worst = int(np.nanargmin(hits / np.where(labelled > 0, labelled, np.nan)))
+    result |= _share("worst_class_accuracy", int(hits[worst]), int(labelled[worst]))
+
+    def of_sums(sums: Floats) -> Floats:
+        return np.column_stack([macro_f1(sums), balanced_accuracy(sums)])
+
+    values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(counts), of_sums)
+    for name, value, low, high in zip(("macro_f1", "balanced_accuracy"), values, lows, highs, strict=True):
+        result |= _with_ends(name, value, min(low, value), max(high, value))
+    return result
+
+
+def of_probabilities(scores: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+    """Measure log-probabilities (N, K), N above 0, against labels (N,), with 95 % bootstrap intervals over images.
+
+    - `loss`: mean cross entropy in nats.
+    - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
+    - `ece`: expected calibration error, mean |accuracy − confidence| over 15 equal-width bins of confidence, weighted
+      by their images (Guo et al., "On calibration of modern neural networks", ICML 2017). Luck makes it too large, in
+      resamples once more: their quantiles would not hold the true error. The interval has those errors from which this
+      one could come: of gaps that are the seen ones times a share, 0 to 2, with the luck of the resamples.
+
+    Resamples hold no mistake that was not seen: where few images or none are wrong, the upper ends are too low.
+    """
+    images = len(labels)
+    each = np.arange(images)
     probabilities, predicted = np.exp(scores), scores.argmax(axis=1)
     confidence = probabilities[each, predicted]
-    correct = predicted == labels
-    result: dict[str, float | int] = {"images": images} | _share("accuracy", int(correct.sum()), images)
-    if classes > _TOP:
-        result |= _share("top5_accuracy", int((ranks(scores, labels) <= _TOP).sum()), images)
-    per_class = np.bincount(labels, minlength=classes)
-    hits = np.bincount(labels[correct], minlength=classes)
-    worst = int(np.nanargmin(hits / np.where(per_class, per_class, np.nan)))
-    result |= _share("worst_class_accuracy", int(hits[worst]), int(per_class[worst]))
 
-    # What each image adds to the sums that the other metrics are made of, (N, 2 + 15 + 3K): loss, Brier score,
-    # correct − confidence in the column of its bin, and the counts by class.
+    # What each image adds to sums (N, 2 + 15): loss, Brier score, and correct − confidence in the column of its bin.
     loss = -scores[each, labels]
     brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
-    bins = csr_array((correct - confidence, confidence_bins(confidence), np.arange(images + 1)), (images, ECE_BINS))
-    parts = [csr_array(np.stack([loss, brier], axis=1)), bins, class_counts(labels, predicted, classes)]
-    features = csr_array(hstack(parts))
-    sums = total(features)
-    gaps = sums[:, 2 : 2 + ECE_BINS] / images
-    ece = float(np.abs(gaps).sum())
+    gap = (predicted == labels) - confidence
+    bins = csr_array((gap, confidence_bins(confidence), np.arange(images + 1)), (images, ECE_BINS))
+    features = csr_array(hstack([csr_array(np.stack([loss, brier], axis=1)), bins]))
+    means = total(features) / images
+    gaps = means[:, 2:]
     shares = np.linspace(0, 2, 41)
 
-    def from_sums(sums: Floats) -> Floats:
-        """Return loss, Brier score, macro F1, balanced accuracy, and the ECE at each of `shares`, (R, 4 + 41)."""
-        luck = sums[:, 2 : 2 + ECE_BINS] / images - gaps
-        errors = [np.abs(share * gaps + luck).sum(axis=1) for share in shares]
-        counts = sums[:, 2 + ECE_BINS :]
-        return np.column_stack([sums[:, :2] / images, macro_f1(counts), balanced_accuracy(counts), *errors])
+    def of_sums(sums: Floats) -> Floats:
+        """Return loss, Brier score, and the ECE at each of `shares`, (R, 2 + 41)."""
+        luck = sums[:, 2:] / images - gaps
+        return np.column_stack([sums[:, :2] / images, *(np.abs(share * gaps + luck).sum(axis=1) for share in shares)])
 
-    values, (lows, highs) = from_sums(sums)[0], bootstrap(features, from_sums)
-    for k, name in enumerate(("loss", "brier", "macro_f1", "balanced_accuracy")):
-        result |= _with_ends(name, values[k], lows[k], highs[k])
+    lows, highs = bootstrap(features, of_sums)
+    ece = float(np.abs(gaps).sum())
     # Smaller gaps would hardly ever give so large an error, larger ones hardly ever so small a one.
-    least, most = (np.interp(ece, np.maximum.accumulate(ends[4:]), shares) for ends in (highs, lows))
-    return result | _with_ends("ece", ece, min(least, 1) * ece, max(most, 1) * ece)
+    least, most = (np.interp(ece, np.maximum.accumulate(ends[2:]), shares) for ends in (highs, lows))
+    return (
+        _with_ends("loss", means[0, 0], lows[0], highs[0])
+        | _with_ends("brier", means[0, 1], lows[1], highs[1])
+        | _with_ends("ece", ece, min(least, 1) * ece, max(most, 1) * ece)
+    )
 
 
 def unseen_accuracy(
@@ -89,12 +110,12 @@ def unseen_accuracy(
     return {"unseen_images": len(correct)} | _share("unseen_accuracy", int(correct.sum()), len(correct))
 
 
-def _share(name: str, successes: int, trials: int) -> dict[str, float | int]:
+def _share(name: str, successes: int, trials: int) -> dict[str, float]:
     low, high = wilson(successes, trials)
     return _with_ends(name, successes / trials, float(low), float(high))
 
 
-def _with_ends(name: str, value: float, low: float, high: float) -> dict[str, float | int]:
+def _with_ends(name: str, value: float, low: float, high: float) -> dict[str, float]:
     found = {name: value, f"{name}_ci_low": low, f"{name}_ci_high": high}
     return {key: round(float(number), _DECIMALS) for key, number in found.items()}
 

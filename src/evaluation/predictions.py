@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from src.evaluation.logits import log_probabilities, ranks
+from src.evaluation.logits import log_probabilities
 
 MOST = 200_000  # rows that git keeps, about 15 MB: GitHub refuses files of 100 MB
 
@@ -17,10 +17,9 @@ def predictions(
 ) -> pandas.DataFrame:
     """Return a row for each image, from logits (N, K) and labels (N,).
 
-    Columns: `index,name,label,prediction,confidence,label_probability,label_rank`, to which stages add `digest`, by
-    which images are known (see `read_digests`).
-    The probabilities are not calibrated, so that models can be compared by them. `label` and `prediction` are names of
-    classes; `label_rank` is 1 where the label is the most probable class. Raises `UserError` if a logit is not finite.
+    Columns: `index,name,label,prediction,confidence,label_probability`, to which stages add `digest`, by which images
+    are known (see `read_digests`). `label` and `prediction` are names of classes. The probabilities are not calibrated,
+    so that models can be compared by them. Raises `UserError` if a logit is not finite.
     """
     # Without images, the logits' own shape does not tell the number of classes.
     scores = log_probabilities(logits.reshape(len(labels), len(classes)))
@@ -34,7 +33,6 @@ def predictions(
             "prediction": [classes[label] for label in predicted],
             "confidence": np.exp(scores[each, predicted]),
             "label_probability": np.exp(scores[each, labels]),
-            "label_rank": ranks(scores, labels),
         }
     )
 

@@ -5,7 +5,7 @@ import pandas
 from numpy.typing import NDArray
 
 from src.evaluation.logits import log_probabilities
-from src.evaluation.metrics import ECE_BINS, confidence_bins, measure
+from src.evaluation.metrics import ECE_BINS, confidence_bins, of_probabilities
 
 _MEASURED = ("images", "confidence", "accuracy")
 
@@ -15,15 +15,14 @@ def calibrated_metrics(
 ) -> dict[str, float | int]:
     """Return `temperature`, and loss, Brier score and ECE of logits / temperature, as `…_calibrated` with intervals.
 
-    They are computed as in `measure`. Return nothing without a temperature or without images.
+    Return nothing without a temperature or without images.
     """
     if temperature is None or not len(labels):
         return {}
     result: dict[str, float | int] = {"temperature": temperature}
-    for key, value in measure(logits / temperature, labels).items():
+    for key, value in of_probabilities(log_probabilities(logits / temperature), labels).items():
         name, *end = key.partition("_ci_")
-        if name in ("loss", "brier", "ece"):
-            result["".join([f"{name}_calibrated", *end])] = value
+        result["".join([f"{name}_calibrated", *end])] = value
     return result
 
 

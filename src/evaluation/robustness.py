@@ -72,7 +72,7 @@ def corrupt(
     if config.noise:
         noise = corruptions.draw_normal(images, numbers)
         for std in config.noise:
-            yield Point("gaussian", std), corruptions.gaussian(images, noise, std)
+            yield Point("gaussian", std), corruptions.add(images, noise, std)
     if config.salt_pepper:
         noise = corruptions.draw_uniform(images, numbers)
         for share in config.salt_pepper:
@@ -80,7 +80,7 @@ def corrupt(
     if config.fgsm:
         signs = corruptions.gradient_signs(classifier, images, labels)
         for epsilon in config.fgsm:
-            yield Point("fgsm", epsilon), corruptions.attack(images, signs, epsilon)
+            yield Point("fgsm", epsilon), corruptions.add(images, signs, epsilon)
 
 
 def _table(correct: Mapping[Point, int], images: int) -> pandas.DataFrame:

@@ -14,8 +14,7 @@ _NAMES = ("class", "metric", "name", "label", "prediction", "group", "kind", "di
 
 def write(path: Path, table: pandas.DataFrame) -> None:
     """Write numbers with 6 decimals, NaN as an empty field, Unix line ends, and names quoted where they must be."""
-    text: str = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-    files.write_text(path, text)
+    files.write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def read(path: Path, *columns: str) -> pandas.DataFrame:

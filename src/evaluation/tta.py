@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from src import params
@@ -53,17 +54,8 @@ def copies(images: Tensor, config: params.Evaluate) -> Iterator[tuple[Tensor, fl
     pixels = config.tta_shift if config.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
         if config.tta == "flip_diagonal":
-            framed = _framed(unmoved)
+            framed = F.pad(unmoved.permute(0, 3, 1, 2).float(), (1, 1, 1, 1), mode="reflect").permute(0, 2, 3, 1)
             yield from ((unmoved, 1 / 4), (framed[:, :-2, :-2], 1 / 8), (framed[:, 2:, 2:], 1 / 8))
         else:
             moved = [shift(unmoved, direction, step) for direction in DIRECTIONS for step in range(1, pixels + 1)]
             yield from ((copy, 1 / (2 + 8 * pixels)) for copy in (unmoved, *moved))
-
-
-def _framed(images: Tensor) -> Tensor:
-    """Add a pixel on each side that repeats the second pixel from the edge (N, H + 2, W + 2, C)."""
-    for axis in (1, 2):
-        last = images.shape[axis] - 1
-        positions = torch.arange(-1, last + 2, device=images.device)
-        images = images.index_select(axis, last - (last - positions.abs()).abs())
-    return images

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-_AT_ONCE = 2_000_000  # drawn numbers, 16 MB; counts and sums take as much
+AT_ONCE = 2_000_000  # random numbers, 16 MB; counts and sums take as much
 
 
 def wilson(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
@@ -65,7 +65,7 @@ def bootstrap(
     observations = features.shape[0]
     draw = np.random.default_rng(0)
     transposed = features.T.tocsr()  # (F, N)
-    at_once = max(1, _AT_ONCE // max(features.shape))
+    at_once = max(1, AT_ONCE // max(features.shape))
     values = []
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from scipy.sparse import csr_array
 
-from src.stats.intervals import LEVEL, Floats
+from src.stats.intervals import AT_ONCE, LEVEL, Floats
 from src.stats.macro_f1 import class_counts, macro_f1, total
 
 FEW = 10  # with fewer images of a class the interval of macro F1 is too narrow
 SWAPS = 10_000
-_AT_ONCE = 2_000_000  # draws, 16 MB; sums take a few times that
 
 
 def mcnemar(broken: int, fixed: int) -> float:
@@ -82,7 +81,7 @@ def swap_test(first: csr_array, second: csr_array, statistic: Callable[[Floats],
     draw = np.random.default_rng(0)
     images = change.shape[0]
     transposed = change.T.tocsr()  # (F, images that differ)
-    at_once = max(1, _AT_ONCE // max(change.shape))
+    at_once = max(1, AT_ONCE // max(change.shape))
     extreme = np.ones(len(observed))
     for done in range(0, swaps, at_once):
         rows = min(at_once, swaps - done)
@@ -113,6 +112,7 @@ def macro_f1_interval(
     all_labels = np.concatenate([labels, right, right, right, right])
 
     def influence(predicted: NDArray[np.intp]) -> Floats:
+        # F1 = 2·hits / size, size = labelled + mentioned: +2 / size for a hit, −2·hits / size² for a label or mention.
         counts = class_counts(all_labels, predicted, classes + 1)
         labelled, mentioned, hits = np.asarray(weights @ counts).reshape(3, -1)
         size = labelled + mentioned
@@ -123,9 +123,9 @@ def macro_f1_interval(
         )
         return np.asarray(counts @ np.concatenate([per_mention, per_mention, per_hit]))
 
-    pull = influence(np.concatenate([first, right, right, wrong, wrong]))
-    push = influence(np.concatenate([second, right, wrong, right, wrong]))
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * float(np.sqrt((weights * (push - pull) ** 2).sum()))
+    of_first = influence(np.concatenate([first, right, right, wrong, wrong]))
+    of_second = influence(np.concatenate([second, right, wrong, right, wrong]))
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * float(np.sqrt((weights * (of_second - of_first) ** 2).sum()))
     before, after = (macro_f1(total(class_counts(labels, each, classes))).item() for each in (first, second))
     difference = after - before
     return max(-1, difference - half), min(1, difference + half)

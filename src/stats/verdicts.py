@@ -164,10 +164,7 @@ def power_of_margin(share: float, images: int, margin: float) -> float:
     z = float(stats.norm.ppf((1 + EQUIVALENCE_LEVEL) / 2))
     few, many = stats.binom.interval(1 - 1e-9, images, share)
     flips = np.arange(few, many + 1)
-    low, high = (
-        np.full(len(flips), -1.0),
-        flips + 1,
-    )  # by bisection: with `low` broken images it is shown, with `high` not
+    low, high = np.full(len(flips), -1.0), flips + 1  # with `low` broken images it is shown, with `high` it is not
     while (high - low > 1).any():
         middle = np.floor((low + high) / 2)
         shown = accuracy_score(middle, flips - middle, images, -margin) > z

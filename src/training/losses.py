@@ -19,10 +19,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def loss_function(config: params.Loss, labels: Tensor, classes: int, device: torch.device) -> Loss:
     """Return a function of float32 logits (N, K) and int64 labels (N,) that gives the loss of each image (N,).
 
-    labels: all training labels (M,), from which `balanced` class weights are computed: M / (K · images of the class),
-    so that all classes count alike and the mean weight of an image is 1; a class without images counts as if it had
-    one. Weighted losses are divided by the number of images, not by the sum of their weights, so that what an image
-    contributes does not depend on its batch. Raises `UserError` if there are not as many class weights as classes.
+    labels: all training labels (M,), from which `balanced` class weights are computed: M / (C · images of the class),
+    where C classes have images, so that these count alike and the mean weight of an image is 1. Weighted losses are
+    divided by the number of images, not by the sum of their weights, so that what an image contributes does not depend
+    on its batch. Raises `UserError` if there are not as many class weights as classes.
     """
     if isinstance(config, Unweighted):
         return _ONE_HOT[config.name]
@@ -35,8 +35,8 @@ def loss_function(config: params.Loss, labels: Tensor, classes: int, device: tor
             )
         weights = torch.tensor(config.class_weights, dtype=torch.float32, device=device)
     elif config.class_weights == "balanced":
-        counts = torch.bincount(labels.cpu(), minlength=classes).clamp(min=1)
-        weights = (len(labels) / (classes * counts)).to(device, torch.float32)
+        counts = torch.bincount(labels.cpu(), minlength=classes)
+        weights = (len(labels) / ((counts > 0).sum() * counts.clamp(min=1))).to(device, torch.float32)
     if config.name == "multi_margin":
         return lambda logits, labels: F.multi_margin_loss(logits, labels, weight=weights, reduction="none")
     # Szegedy et al., 2016 (arXiv 1512.00567): label smoothing. NLL of the log-softmax is cross entropy without it.

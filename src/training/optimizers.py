@@ -14,18 +14,12 @@ from src.models.layers import last_layer
 from src.training.muon import MuonAnd
 
 _CLASSES: dict[str, type[Optimizer]] = {
-    "sgd": optim.SGD,
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "nadam": optim.NAdam,
-    "radam": optim.RAdam,
-    "adamax": optim.Adamax,
-    "adagrad": optim.Adagrad,
-    "adadelta": optim.Adadelta,
-    "rmsprop": optim.RMSprop,
-    "rprop": optim.Rprop,
-    "asgd": optim.ASGD,
-}
+    kind.__name__.lower(): kind
+    for kind in (
+        optim.SGD, optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.Adagrad, optim.Adadelta,
+        optim.RMSprop, optim.Rprop, optim.ASGD,
+    )
+}  # fmt: skip
 # torch warns where an optimiser could be recorded and is not, which is so in the steps before a recording.
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
 _LEVELS = 8  # steps of the learning rate from the first to the last layer; each adds an operation to every step

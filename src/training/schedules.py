@@ -16,8 +16,8 @@ def lr_factor(config: params.Schedule, moment: float, epochs: int, losses: Seque
     moment: how many epochs have been trained, with the fraction of the present one; losses: the validation losses of
     the epochs before, which only `plateau` uses. The warm-up rises linearly from 0 (Goyal et al., 2017, arXiv
     1706.02677). Cosine: Loshchilov & Hutter, 2017 (arXiv 1608.03983), without restarts, over the epochs after the
-    warm-up, as is linear. One cycle: Smith & Topin, 2018 (arXiv 1708.07120), as torch's OneCycleLR, the warm-up being
-    its rise. The others change only between epochs.
+    warm-up, as is linear. One cycle: Smith & Topin, 2018 (arXiv 1708.07120), as torch's OneCycleLR without its cycle of
+    momentum, the warm-up being the rise. The others change only between epochs.
     """
     progress = (moment - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
     if config.name == "one_cycle":
@@ -49,7 +49,7 @@ def _anneal(start: float, end: float, progress: float) -> float:
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """Count how often more than `patience` epochs in a row did not lower the loss; as torch's ReduceLROnPlateau."""
+    """Count how often more than `patience` epochs in a row brought no lower loss, as ReduceLROnPlateau(threshold=0)."""
     found, waited, lowest = 0, 0, math.inf
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1

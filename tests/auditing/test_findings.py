@@ -87,7 +87,7 @@ def test_four_images_are_judged_too() -> None:
     points, labels = features(4)[0], np.arange(4) % 2
     probabilities = out_of_fold(points, labels, np.arange(4), CLASSES[:2])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert dict(shortcuts({"noise": points[:, 0]}, labels))["noise"] <= 1
+    assert dict(shortcuts({"noise": points[:, 0]}, labels, np.arange(4)))["noise"] <= 1
 
 
 def test_a_photo_encoded_again_is_in_the_unit_of_the_first_where_split_puts_them_together(root: Path) -> None:
@@ -152,11 +152,20 @@ def test_brightness_size_and_format_that_tell_the_class_are_shortcuts(root: Path
     pack_tar(root / "data/raw/photos.tar", {**files, "readme.txt": b"no image"})
     found = properties(samples(images.astype(np.uint8), labels, list(files)), 2**20)
     assert set(found) == {"brightness", "contrast", "image size", "file format", "file size"}, "others never vary"
-    accuracy = dict(shortcuts(found, labels))
+    accuracy = dict(shortcuts(found, labels, np.arange(60)))
     assert min(accuracy[name] for name in ("brightness", "image size", "file format", "file size")) > 0.95
     assert list(accuracy.values()) == sorted(accuracy.values(), reverse=True)
     random = {"noise": np.random.default_rng(3).normal(size=60)}
-    assert dict(shortcuts(random, labels))["noise"] < 0.75
+    assert dict(shortcuts(random, labels, np.arange(60)))["noise"] < 0.75
     assert set(properties(samples(images.astype(np.uint8), labels, ["other.jpg"] * 60), 2**20)) == {
         "brightness", "contrast",
     }  # fmt: skip
+
+
+def test_what_tells_the_patient_is_no_shortcut_to_the_class() -> None:
+    """Each of twenty patients has a brightness of its own, and one class."""
+    patient = np.arange(200) // 10
+    labels = np.random.default_rng(0).permutation(np.arange(20) % 2)[patient]
+    brightness = {"brightness": patient + np.random.default_rng(1).normal(scale=0.1, size=200)}
+    assert dict(shortcuts(brightness, labels, np.arange(200)))["brightness"] > 0.8
+    assert dict(shortcuts(brightness, labels, patient))["brightness"] < 0.6

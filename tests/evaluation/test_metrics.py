@@ -13,7 +13,6 @@ from sklearn import metrics as sklearn
 from src.core.errors import UserError
 from src.evaluation import tables
 from src.evaluation.classes import confusion, per_class, per_group
-from src.evaluation.logits import ranks
 from src.evaluation.metrics import measure, unseen_accuracy
 from src.evaluation.predictions import kept, predictions
 from src.stats.intervals import bootstrap, wilson
@@ -118,6 +117,26 @@ def test_the_interval_of_the_calibration_error_holds_the_true_one(
     assert all(each["ece_ci_low"] <= each["ece"] <= each["ece_ci_high"] for each in found)
 
 
+@pytest.mark.parametrize(("images", "rare", "right"), [(20, 0.5, 0.995), (200, 0.05, 0.95), (200, 0.3, 0.8)])
+def test_intervals_of_macro_f1_and_balanced_accuracy_hold_the_truth(
+    images: int, rare: float, right: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all images are right, too, or all of a class of ten: nothing else is possible says a plain bootstrap."""
+    monkeypatch.setattr("src.evaluation.metrics.bootstrap", partial(bootstrap, resamples=300))
+    draw = np.random.default_rng(0)
+
+    shares = np.array([1 - rare, rare])
+    predicted = shares * right + (1 - shares) * (1 - right)
+    true = {"macro_f1": (2 * shares * right / (shares + predicted)).mean(), "balanced_accuracy": right}
+    held = dict.fromkeys(true, 0)
+    for _ in range(100):
+        labels = (draw.random(images) < rare).astype(np.int64)
+        found = measure(np.eye(2)[np.where(draw.random(images) < right, labels, 1 - labels)], labels)
+        for name in held:
+            held[name] += found[f"{name}_ci_low"] <= true[name] <= found[f"{name}_ci_high"]
+    assert min(held.values()) >= 90
+
+
 def _ends(result: dict[str, float | int], name: str) -> list[float]:
     return [result[f"{name}_ci_low"], result[f"{name}_ci_high"]]
 
@@ -129,7 +148,7 @@ def test_no_images(shape: tuple[int, int], tmp_path: Path) -> None:
     assert measure(logits, labels) == {"images": 0}
     table = predictions(logits, labels, [], classes)
     tables.write(tmp_path / "p.csv", table)
-    assert (tmp_path / "p.csv").read_text() == "index,name,label,prediction,confidence,label_probability,label_rank\n"
+    assert (tmp_path / "p.csv").read_text() == "index,name,label,prediction,confidence,label_probability\n"
     assert len(tables.read(tmp_path / "p.csv")) == 0
     assert per_class(table, classes)["images"].tolist() == [0] * 10
     assert len(confusion(table, classes)) == 0
@@ -142,19 +161,19 @@ def test_outputs_that_are_not_numbers_are_a_fault() -> None:
         measure(logits, labels)
 
 
-def test_ranks_break_ties_as_argmax_does() -> None:
-    scores = np.array([[1.0, 3.0, 3.0, 0.0]] * 4)
-    assert ranks(scores, np.array([0, 1, 2, 3])).tolist() == [3, 1, 2, 4]
+def test_of_equal_scores_the_lower_class_comes_first() -> None:
+    result = measure(np.zeros((7, 7)), np.arange(7))
+    assert (result["accuracy"], result["top5_accuracy"]) == pytest.approx((1 / 7, 5 / 7), abs=1e-6)
 
 
 def test_predictions_table() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
     table = predictions(np.log(probabilities), np.array([1, 2]), ["a.png", "b.png"], ["cat", "dog", "emu"])
-    columns = ["index", "name", "label", "prediction", "confidence", "label_probability", "label_rank"]
+    columns = ["index", "name", "label", "prediction", "confidence", "label_probability"]
     assert table.columns.tolist() == columns
     first, second = table.itertuples(index=False, name=None)
-    assert first == (0, "a.png", "dog", "cat", pytest.approx(0.7), pytest.approx(0.2), 2)
-    assert second == (1, "b.png", "emu", "emu", pytest.approx(0.5), pytest.approx(0.5), 1)
+    assert first == (0, "a.png", "dog", "cat", pytest.approx(0.7), pytest.approx(0.2))
+    assert second == (1, "b.png", "emu", "emu", pytest.approx(0.5), pytest.approx(0.5))
 
 
 def test_of_many_predictions_two_commits_keep_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +201,6 @@ def test_names_survive_the_file(tmp_path: Path) -> None:
     again = tables.read(tmp_path / "p.csv")
     for column in ("name", "label", "prediction"):
         assert again[column].tolist() == table[column].tolist()
-    assert again["label_rank"].tolist() == table["label_rank"].tolist()
     np.testing.assert_allclose(again["confidence"], table["confidence"], atol=5e-7)
     with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:  # by another reader
         assert [row["name"] for row in csv.DictReader(file)] == names

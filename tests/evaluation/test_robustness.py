@@ -1,4 +1,4 @@
-"""Disturbances against plain numpy and known gradients; the curves against a loop over single images."""
+"""Corruptions against plain numpy and known gradients; the curves against a loop over single images."""
 
 from typing import Any
 
@@ -52,8 +52,8 @@ def test_who_is_sure_of_everything_can_be_attacked_too() -> None:
     images = torch.tensor([[[[200], [200]], [[0], [0]]]], dtype=torch.uint8)
     signs = corruptions.gradient_signs(sure, images, torch.tensor([0]))
     assert signs.flatten().tolist() == [-1, -1, 1, 0]
-    assert corruptions.attack(images, signs, 0.1).flatten().tolist() == [174.5, 174.5, 25.5, 0]
-    assert corruptions.attack(images, signs, 1.0).flatten().tolist() == [0, 0, 255, 0]
+    assert corruptions.add(images, signs, 0.1).flatten().tolist() == [174.5, 174.5, 25.5, 0]
+    assert corruptions.add(images, signs, 1.0).flatten().tolist() == [0, 0, 255, 0]
 
 
 def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: str, strength: float) -> int:

@@ -20,7 +20,7 @@ from stages import evaluate
 
 RECIPE = recipe("digits")
 TABLES = {
-    paths.PREDICTIONS: "index,name,label,prediction,confidence,label_probability,label_rank,digest",
+    paths.PREDICTIONS: "index,name,label,prediction,confidence,label_probability,digest",
     paths.CONFUSION: "label,prediction,count",
     paths.GROUPS: "group,images,correct,accuracy,ci_low,ci_high",
     paths.ROBUSTNESS: "kind,strength,direction,images,correct,accuracy,ci_low,ci_high",

@@ -176,8 +176,11 @@ def test_class_weights_of_another_number_are_one_line() -> None:
 
 
 def test_balanced_weights_bear_a_class_without_images() -> None:
-    balanced = loss_of({"name": "nll", "class_weights": "balanced"}, torch.tensor([0, 0, 1]))
-    assert balanced(torch.zeros(1, 3), torch.tensor([2])).isfinite().all()
+    labels = torch.tensor([0, 0, 0, 1])
+    balanced, plain = (loss_of({"name": "nll", "class_weights": each}, labels) for each in ("balanced", None))
+    logits = torch.zeros(4, 3)
+    torch.testing.assert_close(balanced(logits, labels) / plain(logits, labels), torch.tensor([2, 2, 2, 6]) / 3)
+    assert balanced(logits[:1], torch.tensor([2])).isfinite().all()
 
 
 SCHEDULES: list[tuple[dict[str, Any], list[float]]] = [

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
 from itertools import repeat
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -15,8 +15,7 @@ from src.training.augment import colour, geometry, mixing, noise, policy, rectan
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 
-@dataclass(frozen=True)
-class AugmentParams:
+class AugmentParams(NamedTuple):
     """Hold what was drawn for N images; None where the operator is off. Drawn on the CPU: the same for every device."""
 
     flip: Tensor  # bool (N, 2): up–down, left–right
@@ -45,15 +44,12 @@ class AugmentParams:
 
     def split(self, batch_size: int) -> Iterator["AugmentParams"]:
         """Yield the same parameters in batches."""
-        columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self._columns())
+        columns = (repeat(None) if column is None else torch.split(column, batch_size) for column in self)
         return (AugmentParams(*batch) for batch in zip(*columns, strict=False))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "AugmentParams":
-        changed = (None if column is None else change(column) for column in self._columns())
+        changed = (None if column is None else change(column) for column in self)
         return AugmentParams(*changed)  # type: ignore[arg-type]
-
-    def _columns(self) -> list[Tensor | None]:
-        return [getattr(self, field.name) for field in fields(self)]
 
 
 def alternating(order: Tensor, images: int, seed: int, epoch: int) -> Tensor:
@@ -86,8 +82,7 @@ def draw(
     shift = torch.randint(-farthest, farthest + 1, (count, 2), generator=generator)
     # A generator for each group of operators: switching one on leaves the draws of the others as they are.
     seeds = torch.randint(2**63 - 1, (8,), generator=generator).tolist()
-    generators = (Generator().manual_seed(seed) for seed in seeds)
-    upside, affine, colours, noisy, erasing, mixes, cropping, choosing = generators
+    upside, affine, colours, noisy, erasing, mixes, cropping, choosing = (Generator().manual_seed(s) for s in seeds)
 
     turned = torch.rand(count, generator=upside) < 0.5
     angle, scale = uniform[0] * math.radians(augment.rotate), 1 + uniform[1] * augment.scale
