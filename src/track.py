@@ -6,8 +6,8 @@
     python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
 `sync` also closes this clone's runs that are RUNNING though their process is gone, as KILLED. `verify` ends with exit
-code 1 if there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or another recipe
-an accuracy that differs by more than luck.
+code 1 if there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or
+another recipe an accuracy that differs by more than luck.
 """
 
 import argparse
