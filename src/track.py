@@ -5,9 +5,9 @@
     python -m src.track sync                            # complete the run of the model in models/
     python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
-`sync` also closes runs that are RUNNING though their process is gone, as KILLED. `verify` ends with exit code 1 if
-there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or another recipe
-an accuracy that differs by more than luck.
+`sync` also closes this clone's runs that are RUNNING though their process is gone, as KILLED. `verify` ends with exit
+code 1 if there are such runs, or a model has no run. `rebuild` does so if a portable recipe gives other bits, or
+another recipe an accuracy that differs by more than luck.
 """
 
 import argparse
