@@ -48,8 +48,10 @@ def draw_sheet(review: Mapping[str, Any]) -> bytes | None:
     from PIL import Image
 
     from src.figures.sheet import Tile, sheet
+    from src.figures.style import add_fonts
 
     images = open_split("validation").images
+    add_fonts(flip[key] for which in ("broken", "fixed") for flip in found[which] for key in ("label", "head", "base"))
     rows = []
     for which, side, words in (("broken", "head", "taken for "), ("fixed", "base", "was taken for ")):
         tiles = [
