@@ -85,7 +85,7 @@ def test_swapping_answers_is_the_enumeration_of_all_swaps(monkeypatch: pytest.Mo
     exact = float(np.mean(as_extreme))
     assert 0.02 < exact < 0.5
     assert p == pytest.approx(exact, abs=4 * (exact / 40_000) ** 0.5)
-    monkeypatch.setattr(paired, "_AT_ONCE", 100_000)
+    monkeypatch.setattr(paired, "AT_ONCE", 100_000)
     assert swap_test(before, after, lambda sums: macro_f1(sums)[:, None], swaps=40_000) == [p], "in several parts"
 
 
