@@ -26,7 +26,8 @@ from src.core.paths import SEEDS
 from src.data.prepared import SPLITS
 from src.evaluation import tables
 from src.params import load
-from src.search.workers import Outcome, Task, Worker, WorkerPool
+from src.search.messages import Outcome, Task
+from src.search.workers import Worker, WorkerPool
 from src.stats.intervals import mean_interval
 from src.tracking import identity
 

@@ -55,7 +55,9 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
         "best": entry(best),
         "winner": {
             "setting": setting,
-            "model_md5": next((result(one)["model_md5"] for one in trials if setting == f"trial {one.number}"), None),
+            "model_md5": next(
+                (result(each)["model_md5"] for each in trials if setting == f"trial {each.number}"), None
+            ),
             "confirmed": confirmed,
             "values": dict(rows[0].values) if confirmed else best.params,
         },

@@ -12,10 +12,10 @@ from optuna.distributions import CategoricalDistribution, distribution_to_json
 from src.core.files import digest
 from src.params import Params, with_values
 from src.search import sampling
+from src.search.messages import Task
 from src.search.objectives import Objective
 from src.search.sampling import Space
 from src.search.space import Values
-from src.search.workers import Task
 from src.tracking import identity
 
 # The code of this folder on which trials depend. The code of training is what `dvc.yaml` lists for the stage train.

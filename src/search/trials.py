@@ -20,10 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
 from src.search import sampling
+from src.search.messages import Outcome
 from src.search.plan import Plan
 from src.search.storage import BEAT
 from src.search.trial_results import STATES
-from src.search.workers import Outcome, Worker
+from src.search.workers import Worker
 from src.training.epoch import Epoch
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from src.core.errors import UserError, known_cause, out_of_memory
 from src.data.prepared import SplitName
 from src.params import Params
-from src.search.workers import Outcome, Task
+from src.search.messages import Outcome, Task
 from src.training.trainer import LESS_MEMORY, Trainer, Training
 
 _DEVICE_LOST = 3  # exit code

@@ -12,35 +12,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from src.compute import portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 from src.core.pool import processors
 from src.data.prepared import SplitName
-from src.params import Model, Params, Train
+from src.params import Params, Train
+from src.search.messages import Outcome, Task
 from src.training.epoch import Epoch
 
 ATTEMPTS = 5  # of a training whose processes die: it probably kills them
 FAULT = 1  # exit code of a process with a traceback
 
 Result = TypeVar("Result")
-
-
-class Task(NamedTuple):
-    model: Model
-    train: Train
-    seed: int
-
-
-class Outcome(NamedTuple):
-    """Tell how a training ended, and what was measured after it, or why it failed."""
-
-    state: Literal["complete", "pruned", "failed"]
-    measured: Mapping[str, Any] = {}
-    reason: str = ""
-    out_of_memory: bool = False
 
 
 class Worker:

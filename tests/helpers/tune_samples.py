@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial
 from src.params import Params
 from src.params.writing import load_recipe
 from src.search import space
+from src.search.messages import Outcome, Task
 from src.search.plan import Plan
 from src.search.sampling import trial_count
 from src.search.storage import open_storage
 from src.search.trials import Trials
-from src.search.workers import Outcome, Task
 from src.training.epoch import Epoch
 
 DIGITS = load_recipe("digits")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import UserError
-from src.search.workers import Outcome
+from src.search.messages import Outcome
 from src.training.epoch import Epoch
 
 KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY, FOR_EVER = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6

@@ -21,10 +21,10 @@ from tune_samples import SampleWorkers, epoch, plan, searched, take
 
 from src.core.errors import UserError
 from src.search import storage
+from src.search.messages import Outcome, Task
 from src.search.storage import journal, open_storage
 from src.search.trial_results import pareto_front, result
 from src.search.trials import Trials
-from src.search.workers import Outcome, Task
 from src.training.epoch import Epoch
 
 GRID = {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "train.optimizer.lr": {"choices": [1e-3, 1e-2]}}

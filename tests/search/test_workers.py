@@ -12,7 +12,8 @@ from tune_workers import BUG, FAULT, FOR_EVER, KILLED, KILLED_ONCE, OUT_OF_MEMOR
 
 from src.core.errors import UserError
 from src.search import workers
-from src.search.workers import ATTEMPTS, Outcome, Task, Worker, WorkerPool
+from src.search.messages import Outcome, Task
+from src.search.workers import ATTEMPTS, Worker, WorkerPool
 from src.training.epoch import Epoch
 
 
