@@ -26,7 +26,6 @@ from tqdm import tqdm
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
 from src.data.layout import counted
-from src.prediction.explanation import explain
 from src.prediction.model import Model, load
 from src.prediction.photos import find, read
 from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row
@@ -110,6 +109,8 @@ def classified(
                     counts["classified"] += 1
                     counts["adapted"] += image.resize is None and photo.prepared.size != (image.width, image.height)
                     if maps:
+                        from src.prediction.explanation import explain  # which imports matplotlib
+
                         inside = _absolute(photo.path).relative_to(root)
                         name = inside.as_posix() if inside.parts else photo.path.name
                         explain(

@@ -153,6 +153,7 @@ UNNEEDED = {
     "stages.download": LIGHT,
     "stages.split": LIGHT,
     "src.tracking.sync": LIGHT,  # `make repro` ends with it, even where nothing was to be done
+    "src.predict": {"torchvision", "pandas", "mlflow", "sklearn", "matplotlib"},
     "stages.train": {"torchvision", "mlflow", "sklearn", "matplotlib"},
     "stages.evaluate": {"torchvision", "mlflow", "sklearn", "matplotlib"},
     "stages.visualize": {"torchvision", "mlflow", "sklearn"},

@@ -52,8 +52,7 @@ class Batches:
         there = order.to(self.device)
         labels = torch.split(self.labels[there], batch_size)
         if self.on_device is not None:
-            indices = torch.split(there, batch_size)
-            yield from ((self.on_device[batch], part) for batch, part in zip(indices, labels, strict=True))
+            yield from zip((self.on_device[part] for part in torch.split(there, batch_size)), labels, strict=True)
             return
 
         def read(indices: Tensor) -> Tensor:

@@ -34,7 +34,12 @@ class RecordedStep:
     def __call__(self, work: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
         if self._warmed < WARM:
             self._warmed += 1
-            return self._beside(work, inputs)
+            present = torch.cuda.current_stream()
+            self._stream.wait_stream(present)
+            with torch.cuda.stream(self._stream):  # that of the recording, as torch's notes on CUDA graphs ask for
+                outputs = work(*inputs)
+            present.wait_stream(self._stream)
+            return outputs
         if self._graph is None:
             self._graph, self._inputs = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
             # CUDA ends a recording during which another graph is destroyed, as Python's collector may do at any moment.
@@ -55,12 +60,3 @@ class RecordedStep:
             kept.copy_(given)
         self._graph.replay()
         return self._outputs
-
-    def _beside(self, work: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Run the work on the stream of the recording, as torch's notes on CUDA graphs ask for before one."""
-        present = torch.cuda.current_stream()
-        self._stream.wait_stream(present)
-        with torch.cuda.stream(self._stream):
-            outputs = work(*inputs)
-        present.wait_stream(self._stream)
-        return outputs
