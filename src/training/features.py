@@ -66,6 +66,8 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
                 batches = _features(classifier, images, torch.arange(done * size, len(images)))
                 for batch in tqdm(batches, f"features of {split}", unit=" batches", leave=False, disable=None):
                     file.write(batch.cpu().numpy().tobytes())
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(path)
         path.touch()
         for other in path.parent.glob("*-*"):
