@@ -26,6 +26,7 @@ _DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error),
     *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
+_DEFLATE64 = 9  # a compression that zipfile does not know
 
 
 class Member(NamedTuple):
@@ -103,6 +104,10 @@ class _Header(tarfile.TarInfo):
 def _zip(path: Path, called: str) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
+            if info.flag_bits & 1:
+                raise UserError(f"{called} is encrypted: pack it without a password")
+            if info.compress_type == _DEFLATE64:
+                raise UserError(f"{called} is compressed as by Explorer above 2 GB: pack it by 7-Zip, or as .tar")
             plain = info.is_dir() or stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
             yield _zip_name(info, called), info.file_size, partial(archive.read, info) if plain else None
 

@@ -1,8 +1,9 @@
-"""Find what differs between two revisions besides the answers: metrics, parameters, data, code, environment.
+"""Find what differs between two revisions besides the answers: metrics, parameters, data, code, packages, environment.
 
 A change has the `name` of a value, and the value as text in `base` and in `head`, None where it is missing.
 """
 
+import re
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from src.core.addresses import without_credentials
 from src.core.documents import yaml_lines
-from src.core.paths import DATASET, ENVIRONMENT, PARAMS, PIPELINE, RAW
+from src.core.paths import DATASET, ENVIRONMENT, PARAMS, PIPELINE, RAW, REQUIREMENTS
 from src.data.prepared import SPLITS, split_folder
 from src.review.revision import Revision, git, texts
 from src.tracking.identity import flatten
@@ -76,6 +77,12 @@ def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
 def environment(base: Revision, head: Revision) -> Changes:
     """Return what differs of the device, precision, threads and versions with which both were trained."""
     return _differing(*(flatten(each.json(ENVIRONMENT)) for each in (base, head)))
+
+
+def packages(base: Revision, head: Revision) -> Changes:
+    """Return the versions in `requirements.lock` that differ."""
+    pinned = (dict(re.findall(r"^([\w.\-]+)==([^\s;\\]+)", each.text(REQUIREMENTS), re.M)) for each in (base, head))
+    return _differing(*pinned)
 
 
 def data(base: Revision, head: Revision) -> Changes:

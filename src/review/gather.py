@@ -55,6 +55,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
         "parameters": changes.parameters(base, head),
         "data": changes.data(base, head),
         "code": changes.code(base, head),
+        "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
         # A run may leave every answer as it was.
         "factors": factors(base, head, steps(since, head, LOCK)[head.recipe], margin),

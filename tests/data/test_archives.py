@@ -62,9 +62,7 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes | str) -> Non
         contents(tmp_path / "x")
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"), [(8, 1, "encrypted, password"), (10, 9, "compression .* not supp")]
-)
+@pytest.mark.parametrize(("field", "value", "message"), [(8, 1, "encrypted"), (10, 9, "compressed as by Explorer")])
 def test_a_password_and_the_compression_of_large_zips_of_windows_are_named(
     tmp_path: Path, field: int, value: int, message: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Metrics, parameters, data and code that differ, in repositories made by hand."""
+"""Metrics, parameters, data, code and packages that differ, in repositories made by hand."""
 
 import shutil
 from pathlib import Path
@@ -26,10 +26,12 @@ def test_a_metric_has_an_arrow_and_no_verdict(repo: Path) -> None:
     assert found["epochs"] == {"name": "epochs", "base": "3", "head": None}
 
 
-def test_parameters_data_and_environment(repo: Path) -> None:
+def test_parameters_data_packages_and_environment(repo: Path) -> None:
     substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.1")
     substitute(repo / "params.yaml", "name: digits", "source: http://joe:secret@example.org/a.zip")
     results(repo, VALIDATION, TEST, "first model", images="other photos", environment="2.15.0")
+    substitute(repo / "requirements.lock", "torch==2.14.1", "torch==2.15.0")
+    substitute(repo / "requirements.lock", "numpy==2.3.0\n", "")
     sides = at("HEAD"), working_tree()
     assert changes.parameters(*sides) == [
         {"name": "data.name", "base": "digits", "head": None, "line": None},
@@ -42,6 +44,10 @@ def test_parameters_data_and_environment(repo: Path) -> None:
         "data/prepared/validation",
         "data/prepared/test",
     }
+    assert changes.packages(*sides) == [
+        {"name": "torch", "base": "2.14.1", "head": "2.15.0"},
+        {"name": "numpy", "base": "2.3.0", "head": None},
+    ]
     assert changes.environment(*sides) == [{"name": "torch", "base": "2.14.1", "head": "2.15.0"}]
 
 

@@ -26,7 +26,7 @@ def test_nothing_changed(repo: Path, tell: Any) -> None:
     assert "WARNING" not in out
     found = json.loads(tell("--json"))
     assert (found["verdict"], found["failure"], found["judged"]) == ("equivalent", None, 1)
-    assert not any(found[key] for key in ("metrics", "parameters", "data", "code", "environment"))
+    assert not any(found[key] for key in ("metrics", "parameters", "data", "code", "packages", "environment"))
 
 
 def test_a_worse_model(repo: Path, tell: Any) -> None:
