@@ -17,7 +17,7 @@ from src.compute.batches import Batches
 from src.compute.device import AUGMENTED_VALUES, Compute
 from src.compute.forward import logits
 from src.core.errors import UserError
-from src.core.pool import map_ahead, processors
+from src.core.pool import map_ahead
 from src.models.airbench import fit_whitening
 from src.models.classifier import Classifier
 from src.training import augment
@@ -112,17 +112,11 @@ def train_epoch(
     sums = done.sums.to(compute.device)
     step, images_seen = done.steps, done.images
 
-    def augment_group(group: tuple[tuple[Tensor, Tensor], augment.AugmentParams]) -> tuple[Tensor, Target]:
-        (images, labels), group_params = group
-        images, mix = augment.apply(config.augment, images, group_params)
-        return images, Target.of(labels, mix)
-
     def augmented(order: Tensor, augment_params: augment.AugmentParams) -> Iterator[tuple[Tensor, Target]]:
         groups = zip(training.take(order, size * together), augment_params.split(size * together), strict=True)
-        # Where a processor is idle, it augments the next group meanwhile.
-        idle = compute.device.type == "cpu" and config.augment.changes and torch.get_num_threads() < processors()
-        for images, target in map_ahead(augment_group, groups, threads=1) if idle else map(augment_group, groups):
-            yield from zip(torch.split(images, size), target.split(size), strict=True)
+        for (images, labels), group_params in groups:
+            images, mix = augment.apply(config.augment, images, group_params)
+            yield from zip(torch.split(images, size), Target.of(labels, mix).split(size), strict=True)
 
     with tqdm(
         total=len(training), initial=images_seen, desc=f"epoch {done.number}/{config.epochs}", unit=" images",

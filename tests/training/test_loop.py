@@ -15,7 +15,7 @@ from src.compute.batches import Batches
 from src.core.errors import UserError
 from src.data.prepared import LabelledImages
 from src.models.classifier import Classifier
-from src.training import loop, reports
+from src.training import reports
 from src.training.augment import Mix
 from src.training.loop import measure, train
 from src.training.losses import Target, loss_function
@@ -38,18 +38,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     assert torch.equal(weights(first), weights(again))
     assert not torch.equal(weights(first), weights(other))
     assert reports.history(histories[0]).equals(reports.history(histories[1]))
-
-
-def test_augmenting_beside_the_training_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    augmenting = section(augment=NO_AUGMENT | {"flip": True, "rotate": 12, "noise": 0.1}, threads=1)
-    found = []
-    for idle in (0, 1):
-        monkeypatch.setattr(loop, "processors", lambda idle=idle: torch.get_num_threads() + idle)
-        monkeypatch.setattr(loop, "AUGMENTED_VALUES", {"cpu": 3 * augmenting.batch_size * 64})  # many groups
-        classifier = new_classifier()
-        run(classifier, augmenting)
-        found.append(weights(classifier))
-    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("shards", [[1000], [400, 250, 150, 100, 60, 40]], ids=str)
