@@ -31,7 +31,7 @@ def opened(recipe: str, place: Place) -> Problem:
     """Take the recipe with its images, with noise where the pack does not have them; few on a processor."""
     if not real(recipe, place):
         photos = writing.load_recipe(recipe).data.name == "image_folder"
-        count = 32 if place.small else 1024 if photos else 20_000
+        count = 32 if place.small else 2048 if photos else 20_000
         return synthetic(recipe, count, 32 if place.small and photos else None)
     known = problem(recipe, place.pack)
     if not place.small:

@@ -5,6 +5,7 @@ Otherwise the GPU waits for the host where networks are small: a launch takes mi
 
 import gc
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class RecordedStep:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = _stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warmed = 0
         self._inputs: tuple[Tensor, ...] = ()
@@ -60,3 +61,9 @@ class RecordedStep:
             kept.copy_(given)
         self._graph.replay()
         return self._outputs
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all recordings on a device: torch keeps memory of cuBLAS (64 MiB) for each that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

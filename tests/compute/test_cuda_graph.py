@@ -1,6 +1,7 @@
 """Recording a step, with what needs a GPU replaced: what a recording must not meet, and what is said where it fails."""
 
 import gc
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from unittest.mock import MagicMock
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.compute import cuda_graph
 from src.compute.cuda_graph import WARM, RecordedStep
 from src.core.errors import UserError
 
@@ -22,12 +24,14 @@ class Recording(AbstractContextManager[None]):
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedStep:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedStep]:
+    cuda_graph._stream.cache_clear()
     for name in ("Stream", "CUDAGraph", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, MagicMock())
     monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: Recording())
-    return RecordedStep(torch.device("cuda"))
+    yield RecordedStep(torch.device("cuda"))
+    cuda_graph._stream.cache_clear()
 
 
 def test_python_collects_no_garbage_meanwhile(recorded: RecordedStep) -> None:
@@ -43,6 +47,13 @@ def test_python_collects_no_garbage_meanwhile(recorded: RecordedStep) -> None:
     assert collecting == [*[True] * WARM, False]
     assert gc.isenabled()
     assert last.item() == 1
+
+
+def test_all_trainings_of_a_process_record_on_one_stream(recorded: RecordedStep) -> None:
+    """A process of a search would otherwise lose memory with each trial."""
+    for step in (recorded, RecordedStep(torch.device("cuda"))):
+        step(lambda numbers: (numbers,), torch.zeros(1))
+    assert torch.cuda.Stream.call_count == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
