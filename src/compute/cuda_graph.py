@@ -65,5 +65,5 @@ class RecordedStep:
 
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of all recordings on a device: torch keeps memory of cuBLAS (64 MiB) for each that it has seen."""
+    """Return the stream of all recordings on a device: for every stream that it has seen torch keeps 64 MiB of cuBLAS."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
