@@ -65,5 +65,5 @@ class RecordedStep:
 
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of all recordings on a device: for every stream that it has seen torch keeps 64 MiB of cuBLAS."""
+    """Return the stream of all recordings on a device: of every stream that it has seen torch keeps 64 MiB."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
