@@ -151,7 +151,7 @@ def open_image(data: bytes) -> Image.Image:
     except ImportError:
         raise Unreadable("HEIC: make env EXTRA=heic installs its decoder, or convert it to JPEG") from None
     pillow_heif.options.THUMBNAILS = False  # a small copy within the file, which would be taken for the photo
-    photo: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))
+    photo: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return photo
 
 
