@@ -12,6 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src import params
 from src.compute import distributed
+from src.compute.compiler import compiled
 from src.compute.cuda_graph import RecordedStep
 from src.compute.device import Compute
 from src.core.errors import UserError
@@ -74,10 +75,7 @@ class TrainStep:
         forward = self.exchanging or self.classifier
         if config.compile:
             # Sizes may be constants: all batches have the same one but the last, for which it compiles once more.
-            # Without `deterministic` the compiler chooses by timing among kernels whose sums differ in the last bits,
-            # even where torch's mode for deterministic algorithms is on.
-            options: dict[str, Any] = {"deterministic": bool(config.deterministic)}
-            self.forward = torch.compile(forward, dynamic=False, options=options)
+            self.forward = compiled(forward, dynamic=False)
         else:
             self.forward = forward
         # Not where processes exchange gradients, nor in float16, where the host looks at the gradients of each step.
