@@ -79,7 +79,7 @@ def speed(place: Place, _: str) -> Iterator[dict[str, Any]]:
 def once(known: Problem, section: Train, target: Target | None, seed: int, *, whole: bool = False) -> dict[str, Any]:
     """Train until the held-out images show the target, or to the recipe's end; seconds are those of training alone.
 
-    The first epoch's contain the recording of a step and, compiled, what torch traces again for every training.
+    The first epoch's contain the recording of a step.
     """
     compute = prepare(section, known.params.model.name)
     training, held_out = (Batches(data, compute.device) for data in (known.training, known.evaluation))
