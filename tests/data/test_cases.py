@@ -282,9 +282,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"l.csv": table({n: f"{c},test" for n, c in LABELS.items()}, "file,label,split")}, "no photo of train"
     ),
     "a line without a file": (PHOTOS | {"l.csv": table(LABELS | {"": "cat"})}, "line 22: file or label is empty"),
-    "numbers and labels beside class folders": (
-        class_folders(TWO) | {"x.csv": table(LABELS, "id,label")}, "x.csv has 20 lines, and the columns id, label: if"
-    ),
+    "labels of other files beside class folders": (class_folders(TWO) | {"x.csv": table(LABELS, "id,label")}, DRAWN),
     "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
                       "has the split 'x', by its table or file: write train"),
     "a lost file (marco-c/autowebcompat#140)": (
