@@ -79,14 +79,15 @@ def main() -> None:
     if not rivals and registry.registered() is not None:
         objections.append(f"{name} has lost its champion, and no version is left to compare with")
     for version, rival in rivals:
+        same, key = _same_images(version, images), "name"
         try:
-            before, after, key = registry.answers(version), answers, "name"
-            if not _same_images(version, images) and (sides := by_pixels(before, after)):
+            before, after = registry.answers(version), answers
+            if not same and (sides := by_pixels(before, after)):
                 (before, after), key = sides, "digest"
             reason = obstacle(before, after, key)
         except UserError as error:  # its run was removed for good, or its files were
             reason = str(error)
-        if reason is None and key == "name" and not _same_images(version, images):
+        if reason is None and key == "name" and not same:
             reason = "other images under the same names, or it was not promoted from here: nothing tells its images"
         if reason is not None:
             objections.append(f"{rival}, cannot be compared ({reason})")

@@ -1,4 +1,4 @@
-"""How much of an image each layer of the network sees."""
+"""Receptive fields: the part of an image that each layer of the network sees."""
 
 from itertools import groupby
 from pathlib import Path
@@ -45,9 +45,4 @@ def seen(image: NDArray[np.uint8], layer: Layer) -> Tile:
     inside[box[0] : box[1] + 1, box[2] : box[3] + 1] = True
     pale = np.where(inside, image, 255 - (255 - image) // 3).astype(np.uint8)
     size = "×".join(map(str, layer.field.size))
-    return Tile(
-        pale,
-        [layer.name, layer.kind.partition(",")[0], size],
-        _INCHES,
-        box=box,
-    )
+    return Tile(pale, [layer.name, layer.kind.partition(",")[0], size], _INCHES, box=box)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Muon, Optimizer
 from torch.optim._muon import muon
 
-from src.compute.compiler import compiled as compiled_by_torch
+from src.compute import compiler
 
 
 class MuonAnd(Optimizer):
@@ -40,7 +40,7 @@ class MuonAnd(Optimizer):
         # Its learning rate is 1, since it reads it on the host, where a recorded step has its own on the device.
         self.settings = Muon([torch.zeros(1, 1)], 1.0, weight_decay=0.0, **settings).defaults | {"has_complex": False}
         self.norm_first = norm_first
-        self.learn = compiled_by_torch(_learn) if compiled else _learn
+        self.learn = compiler.compiled(_learn) if compiled else _learn
         self.hidden: dict[str, Any] = {"params": list(hidden), "lr": lr, "weight_decay": weight_decay}
         super().__init__(self._groups(), {})
 
