@@ -18,7 +18,6 @@ from src.compute.device import AUGMENTED_VALUES, Compute
 from src.compute.forward import logits
 from src.core.errors import UserError
 from src.core.pool import map_ahead
-from src.models.airbench import fit_whitening
 from src.models.classifier import Classifier
 from src.training import augment
 from src.training.epoch import Epoch, Errors
@@ -27,6 +26,7 @@ from src.training.order import Segment, draw_segments, segment_seeds
 from src.training.resume import Progress
 from src.training.schedules import lr_factor
 from src.training.step import TrainStep
+from src.training.whitening import fit_whitening
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     Raises `UserError` when the loss is no longer finite.
     """
     augment.check(config.augment, training.image_shape)
-    fit_whitening(classifier, training.images)
+    fit_whitening(compute.place(classifier), training)
     train_step = TrainStep(classifier, config, training.labels, compute)
     progress = progress or Progress()
     progress.start(train_step)

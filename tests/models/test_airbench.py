@@ -9,9 +9,10 @@ from training_samples import CPU, section
 
 from src.compute.batches import Batches
 from src.data.prepared import LabelledImages
-from src.models.airbench import fit_whitening, whitening_layer
+from src.models.airbench import whitening_layer
 from src.models.classifier import Classifier
 from src.training.loop import train
+from src.training.whitening import fit_whitening
 
 
 def airbench() -> Classifier:
@@ -24,6 +25,10 @@ def smooth_images(count: int) -> NDArray[np.uint8]:
     mixed = noise[:, 1:, 1:] + noise[:, :-1, 1:] + noise[:, 1:, :-1] + noise.mean(axis=3, keepdims=True)[:, 1:, 1:]
     images: NDArray[np.uint8] = np.clip(128 + 30 * mixed, 0, 255).astype(np.uint8)
     return images
+
+
+def batches(images: NDArray[np.uint8]) -> Batches:
+    return Batches(LabelledImages(images, np.arange(len(images)) % 10), CPU.device)
 
 
 def layer_of(classifier: Classifier) -> nn.Conv2d:
@@ -43,7 +48,7 @@ def test_the_network_has_the_published_size() -> None:
 
 def test_whitened_patches_have_the_second_moments_of_white_noise() -> None:
     classifier, images = airbench(), smooth_images(64)
-    fit_whitening(classifier, images)
+    fit_whitening(classifier, batches(images))
     layer = layer_of(classifier)
     with torch.no_grad():
         bias = layer.bias[None, :, None, None]  # type: ignore[index]
@@ -59,9 +64,9 @@ def test_whitened_patches_have_the_second_moments_of_white_noise() -> None:
 def test_training_whitens_by_its_images_and_keeps_the_weights() -> None:
     images = smooth_images(16)
     expected = airbench()
-    fit_whitening(expected, images)
+    fit_whitening(expected, batches(images))
     classifier = airbench()
-    data = Batches(LabelledImages(images, np.arange(16) % 10), CPU.device)
+    data = batches(images)
     assert len(list(train(classifier, data, data, section(epochs=1, batch_size=8), 0, CPU))) == 1
     assert torch.equal(layer_of(classifier).weight, layer_of(expected).weight)
     assert not torch.equal(layer_of(classifier).bias, layer_of(expected).bias)  # type: ignore[arg-type]
