@@ -6,6 +6,7 @@ ones.
 
 import warnings
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,14 @@ def mcnemar(broken: int, fixed: int) -> float:
     return float(stats.binomtest(fixed, broken + fixed).pvalue) if broken + fixed else 1.0
 
 
-def accuracy_score(broken: Floats | int, fixed: Floats | int, images: int, delta: float) -> Floats:
-    """Return Tango's score statistic, elementwise: standard normal if `delta` is the true difference of accuracy."""
+def accuracy_score(broken: int, fixed: int, images: int, delta: float) -> float:
+    """Return Tango's score statistic: standard normal if `delta` is the true difference of accuracy."""
     # The most likely share of broken images, given delta, solves a quadratic equation.
     b = -fixed - broken + (2 * images - fixed + broken) * delta
     c = -broken * delta * (1 - delta)
-    share = (np.sqrt(np.maximum(b**2 - 8 * images * c, 0)) - b) / (4 * images)
+    share = (sqrt(max(b**2 - 8 * images * c, 0)) - b) / (4 * images)
     variance = images * (2 * share + delta * (1 - delta))
-    return np.asarray((fixed - broken - images * delta) / np.sqrt(np.maximum(variance, 1e-300)))
+    return (fixed - broken - images * delta) / sqrt(max(variance, 1e-300))
 
 
 def accuracy_interval(broken: int, fixed: int, images: int, level: float = LEVEL) -> tuple[float, float]:
@@ -49,7 +50,7 @@ def accuracy_interval(broken: int, fixed: int, images: int, level: float = LEVEL
 
     def end(sign: int) -> float:
         def above_zero_where_accepted(delta: float) -> float:
-            return sign * float(accuracy_score(broken, fixed, images, delta)) + z
+            return sign * accuracy_score(broken, fixed, images, delta) + z
 
         if sign * difference == 1:
             return difference
