@@ -1,9 +1,7 @@
 """End a program with the DVC that started it, and at the signals by which schedulers end jobs."""
 
-import ctypes
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +10,6 @@ from types import FrameType
 
 GRACE = 10  # seconds in which an ended program closes its run; then the kernel ends it, whatever it does
 _LOOK = 0.5  # seconds between two looks at the process that started us
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Ended(KeyboardInterrupt):
@@ -52,35 +49,16 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def end_with_dvc() -> None:
-    """End this process, where DVC started it, with SIGTERM as soon as DVC is gone. Raise `Ended` if it is already.
+    """End this process, where DVC started it, with SIGTERM as soon as DVC is gone.
 
-    DVC leaves its stages running when it is killed: an orphan would write beside those of the next `dvc repro`. On
-    Linux the kernel itself sends the signal when the parent dies; elsewhere the parent is looked at. Until a program
-    handles signals, Ctrl-C ends it without a traceback: one of its imports would help nobody.
+    DVC leaves its stages running when it is killed: an orphan would write beside those of the next `dvc repro`. Until a
+    program handles signals, Ctrl-C ends it without a traceback: one of its imports would help nobody.
     """
     if "DVC_STAGE" not in os.environ:
         return
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if _adopted(parent):
-        raise Ended(signal.SIGTERM)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_follow, args=(parent,), name="follow parent", daemon=True).start()
-
-
-def _adopted(parent: int) -> bool:
-    """Tell if DVC died so early that `parent` is not DVC, but the process that took over its children.
-
-    DVC is in the same session as its stages; only torchrun starts processes in sessions of their own. Where a container
-    has one session for everything, this cannot be told.
-    """
-    session = os.getsid(0)
-    try:
-        return session not in (os.getpid(), os.getsid(parent))
-    except OSError:  # that one is gone, too
-        return True
+    threading.Thread(target=_follow, args=(os.getppid(),), name="follow parent", daemon=True).start()
 
 
 def _follow(parent: int) -> None:
