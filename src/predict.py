@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
-from src.data.layout import counted
+from src.core.words import counted
 from src.prediction.model import Model, load
 from src.prediction.photos import find, read
 from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row

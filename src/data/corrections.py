@@ -18,8 +18,8 @@ import numpy as np
 
 from src.core.errors import UserError
 from src.core.paths import CORRECTIONS
+from src.core.words import counted, listed
 from src.data.labels import read_table
-from src.data.layout import counted, listed
 from src.data.splitting import Indices
 from src.data.staging import Staged
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.core.words import counted
 from src.data.images import to_image
-from src.data.layout import counted
 from src.data.prepared import SPLITS, DuplicateSets, Example
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices
 

@@ -19,15 +19,8 @@ from typing import Any, NamedTuple
 
 from src.core.documents import read_json
 from src.core.errors import UserError
-from src.data.layout import (
-    SPLIT_WORDS,
-    Layout,
-    counted,
-    listed,
-    number_classes,
-    official_splits,
-    split_named,
-)
+from src.core.words import counted, listed
+from src.data.layout import SPLIT_WORDS, Layout, number_classes, official_splits, split_named
 from src.data.splitting import FREE
 
 TABLES = (".csv", ".tsv", ".jsonl")

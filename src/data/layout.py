@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
+from src.core.words import counted, listed
 from src.data.images import SUFFIXES
 from src.data.splitting import FREE, TEST, VALIDATION
 
@@ -264,20 +265,10 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if odd % 2 else piece for odd, piece in enumerate(pieces)], name  # `1` and `01` differ
 
 
-def listed(items: Sequence[str], most: int = 10) -> str:
-    """Join the first items, and say how many more there are."""
-    return ", ".join(items[:most]) + (f" and {len(items) - most:,} more" if len(items) > most else "")
-
-
 def in_folders(names: Iterable[str]) -> str:
     """Return how many files lie in which folders: `'cat' (3), '.' (1)`."""
     places = Counter(name.rpartition("/")[0] or "." for name in names)
     return listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
-
-
-def counted(number: int, thing: str) -> str:
-    """Return `2 images`, `1 image`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _quoted(names: Sequence[str], most: int = 10) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from src.core.paths import DATASET
-from src.data.layout import counted, in_folders, is_generated, listed
+from src.core.words import counted, listed
+from src.data.layout import in_folders, is_generated
 from src.data.prepared import Dataset
 
 _MOST_CLASSES = 40

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
+from src.core.words import counted, listed
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
 from src.data.known import PUBLISHED_SETS
-from src.data.layout import counted, listed
 from src.data.overview import print_overview
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.shards import write_split

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
+from src.core.words import counted
 
 SplitName = Literal["train", "validation", "test"]
 DAMAGED = "remove it and run dvc repro, which brings it back"  # from DVC's cache, else from the source
@@ -59,7 +60,7 @@ class DuplicateSets(_Record):
     def __str__(self) -> str:
         if not self.sets:
             return "none"
-        sets = f"{self.images:,} images in {self.sets:,} set{'' if self.sets == 1 else 's'}"
+        sets = f"{self.images:,} images in {counted(self.sets, 'set')}"
         words = [f"{sets}, {self.conflicting:,} of them with different labels"]
         words += [f"{n:,} {split} images are among those of train" for split, n in self.beside_train.items() if n]
         return "; ".join(words)

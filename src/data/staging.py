@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
+from src.core.words import counted, listed
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
 from src.data.known import PUBLISHED_SETS, published_file, published_files, read_published_files
 from src.data.labels import TABLES, Row, check_unused, labelled_layout, read_labels
-from src.data.layout import are_parts, counted, in_folders, is_generated, listed, read_layout
+from src.data.layout import are_parts, in_folders, is_generated, read_layout
 from src.data.overview import print_left_out
 from src.data.source import source_files
 from src.params import Data
