@@ -1,13 +1,12 @@
 """Turn text into checked parameters. Each mistake becomes a line that names file, key, value and what is allowed."""
 
-import difflib
 import math
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,7 +14,6 @@ from pydantic_core import ErrorDetails
 from src.core.documents import NotYaml, read_yaml
 from src.core.errors import UserError
 from src.core.paths import DEFAULTS, PARAMS, main_root
-from src.params.fields import Config
 from src.params.networks import TIMM, check_timm
 from src.params.schema import Choices, Params, Scalar
 
@@ -141,22 +139,15 @@ def device_named(name: str) -> "torch.device":
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
-    details = [(detail, *_locate(detail, raw)) for detail in error.errors(include_url=False)]
-    suggested = {_nearest(keys, raw) for detail, keys, _ in details if detail["type"] == "extra_forbidden"}
     lines: dict[str, str] = {}
-    for detail, keys, value in details:
+    for detail in error.errors(include_url=False):
+        keys, value = _locate(detail, raw)
         key = ".".join(keys)
         key = key if key.isprintable() else repr(key)
         kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").replace(" after validation", "")
         message = re.sub("^(Input|String|List|Dictionary) should", "must", message)
         if kind == "missing":
-            if f"did you mean {key}?" in suggested:
-                continue  # one mistake, not two
             line = f"{key} is missing: {DEFAULTS} shows what it may be"
-        elif kind == "extra_forbidden":
-            line = f"unknown key {key}: {_nearest(keys, raw)}"
-        elif kind == "invalid_key":
-            line = f"{detail['loc'][-1]} is no key: a key must be text"
         elif kind == "union_tag_invalid":
             line = f"{key}.name is {value.get('name')!r}: must be one of {detail['ctx']['expected_tags']}"
         elif kind == "union_tag_not_found":
@@ -186,36 +177,3 @@ def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:
         if inside or (detail["type"] == "missing" and part == detail["loc"][-1]):
             keys.append(str(part))
     return keys, value
-
-
-def _nearest(keys: Sequence[str], raw: dict[str, Any]) -> str:
-    """Say which key an unknown one may have meant. keys: those that lead to it, and itself, which may hold dots."""
-    *parents, name = keys
-    configs: list[type[Config]] = [Params]
-    value: Any = raw
-    for parent in parents:
-        config = _best(configs, value)
-        value = value[parent]
-        if parent in config.model_fields:  # else it is a key of tune.space
-            configs = list(_configs(config.model_fields[parent].annotation))
-    allowed = list(_best(configs, value).model_fields)
-    close = difflib.get_close_matches(name, allowed, n=1)
-    prefix = "".join(f"{parent}." for parent in parents)
-    return f"did you mean {prefix}{close[0]}?" if close else f"allowed here: {', '.join(allowed)}"
-
-
-def _configs(annotation: Any) -> Iterator[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _configs(argument)
-
-
-def _best(configs: Sequence[type[Config]], value: dict[str, Any]) -> type[Config]:
-    """Return the config that the map `value` was meant to be: the one of its `name`, or with most of its keys."""
-
-    def likeness(config: type[Config]) -> tuple[bool, int]:
-        names = get_args(config.model_fields["name"].annotation) if "name" in config.model_fields else ()
-        return value.get("name") in names, len(config.model_fields.keys() & value.keys())
-
-    return max(configs, key=likeness)

@@ -62,7 +62,7 @@ def ranged(**entry: Any) -> dict[str, Any]:
         (ranged(low=0, high=0.5, step=1), "step must be at most high - low"),
         (
             ranged(low=0, hihg=0.5),
-            "unknown key tune.space.model.dropout.hihg: did you mean tune.space.model.dropout.high?",
+            "tune.space.model.dropout: unknown key 'hihg': did you mean high?",
         ),
         (ranged(low=0), "tune.space.model.dropout.high is missing"),
         (ranged(choices=[1, 1.0]), "choices must differ"),
@@ -102,7 +102,7 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
     ("key", "high", "message"),
     [
         ("model.dropout", 1.5, "params.yaml: tune.space: model.dropout is 1.5: must be less than 1"),
-        ("train.optimiser.lr", 0.5, "unknown key train.optimiser: did you mean train.optimizer?"),
+        ("train.optimiser.lr", 0.5, "train: unknown key 'optimiser': did you mean optimizer?"),
         ("model.name.lr", 0.5, "model.name.lr does not exist: name holds no keys"),
         ("split.validation", 0.5, "split.validation cannot be searched: only keys of model and train can"),
         ("train.threads", 2, "train.threads cannot be searched: all trials share it"),
