@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from src.core.paths import METRICS, VALIDATION_PREDICTIONS
@@ -24,14 +23,15 @@ def newest_run(base: Revision, recipe: str) -> Revision:
     return next((run for run in runs if run.recipe == recipe), base)
 
 
-def steps(since: Revision, head: Revision, path: Path) -> dict[str, list[Revision]]:
-    """Return the commits between `since` and the head that changed a file, by recipe.
+def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
+    """Return the commits between `since` and the head that have new answers to the validation images, by recipe.
 
     They are the last ten of each recipe, oldest first. The head's recipe comes first.
     """
     way = f"{since.commit}..{head.commit or 'HEAD'}"
     found: dict[str, list[Revision]] = {head.recipe: []}
-    for line in texts(git("log", "-z", "--reverse", "--format=%H %s", way, "--", path.as_posix())):
+    answers = VALIDATION_PREDICTIONS.as_posix()
+    for line in texts(git("log", "-z", "--reverse", "--format=%H %s", way, "--", answers)):
         commit, _, subject = line.partition(" ")
         step = Revision(f"{commit[:9]} {subject}", commit, tolerant=True)
         found.setdefault(step.recipe, []).append(step)

@@ -6,14 +6,13 @@ import numpy as np
 import pandas
 
 from src.core.errors import UserError
-from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS, VALIDATION_PREDICTIONS
+from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS
 from src.data.prepared import split_folder
 from src.params import parse
 from src.params.schema import Report
 from src.review import changes
 from src.review.answers import compare_split
 from src.review.commits import compare_runs, newest_run, steps
-from src.review.factors import factors
 from src.review.gate import closed, failure
 from src.review.revision import Revision, locks, recorded
 from src.review.server import find_run
@@ -41,7 +40,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
     # Another recipe on other images is no measure of this one.
     first_run = not validation["comparison"] and "" not in (base.recipe, head.recipe) and base.recipe != head.recipe
     seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
-    ran = steps(since, head, VALIDATION_PREDICTIONS)
+    ran = steps(since, head)
     by_recipe = {
         recipe: list(compare_runs(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
         for recipe, runs in ran.items()
@@ -57,8 +56,6 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
         "code": changes.code(base, head),
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
-        # A run may leave every answer as it was.
-        "factors": factors(base, head, steps(since, head, LOCK)[head.recipe], margin),
         # Each commit once: recipes without an earlier run share their base.
         "commits": sorted(
             {run["name"]: run for runs in by_recipe.values() for run in runs}.values(),
@@ -68,7 +65,7 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
     }
     if first_run:
         cost_of_head = [each | {"base": None} for each in differing["cost"]]
-        differing |= {"cost": cost_of_head, "curves": {}, "metrics": [], "environment": [], "factors": None}
+        differing |= {"cost": cost_of_head, "curves": {}, "metrics": [], "environment": []}
     # Last, since a side also names the files that were found damaged above.
     sides = {"base": _side(base, base), "head": _side(head, since)}
     lacking = validation["obstacle"] if validation["lacking"] == "head" else None

@@ -31,10 +31,9 @@ def test_each_commit_with_new_answers_is_held_against_the_base(repo: Path, tell:
     assert row in text
     assert ")` |  | 79.85 % (78.04 to 81.55) |  |" in text, "the base's own"
     assert "a&#32;higher&#32;rate&#32;&#124;" in text, "a subject is text, never a cell"
-    assert "at once" not in text
 
 
-def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) -> None:
+def test_a_run_with_other_images_is_held_against_the_commit_before(repo: Path, tell: Any) -> None:
     git(repo, "checkout", "-qb", "feature")
     results(repo, answered(1_500, 0.8, seed=3), TEST, "second model", images="other photos")
     commit(repo, "other photos")
@@ -47,45 +46,9 @@ def test_data_and_code_at_once_want_a_run_of_one_of_them(repo: Path, tell: Any) 
     table = text.partition("### Commits")[2]
     assert "| data | 79.33 % (77.21 to 81.31) | perhaps other images under the same names: " in table
     assert "| data, code | 89.07 % (87.39 to 90.55) | Better, +9.73 points against the commit before |" in table
-    assert "at once" not in text
-    assert "| old code | 79.85 % (78.04 to 81.55); test 80.40 % | 79.33 % (77.21 to 81.31); test 80.40 % |" in text
-    assert "| new code | not run | 89.07 % (87.39 to 90.55); test 80.40 % |" in text
-    assert "- New data with the old code: perhaps other images under the same names: " in text
-    assert "\n\n**New code with the new data: Better, +9.73 points**\n\n" in text
-    assert "- New code with the new data: Better, +9.73 points\n" in text
-    assert "- Not run: the old data with the new code (" in text
     git(repo, "reset", "-q", "--soft", "main")
     commit(repo, "both")
-    text = tell()
-    assert "Data and code (or parameters) were changed at once." in text
-    assert "### Commits" in text, "where nothing is paired, even of one commit"
-    assert "### Data or code" not in text
-
-
-def test_all_four_runs_tell_data_from_parameters(repo: Path, tell: Any) -> None:
-    """New photos to train on, which leave validation as it is; a rate; and both."""
-    params, both = (repo / "params.yaml").read_text(), with_flips(VALIDATION, 0, 150)
-    git(repo, "checkout", "-qb", "feature")
-    for name, seed, rate, answers in (
-        ("new rate", 0, 0.1, VALIDATION),  # a run with the answers of the commit before is one, too
-        ("new data", 1, 0.01, with_flips(VALIDATION, 0, 50)),
-        ("neither that nor that", 2, 0.01, VALIDATION),
-        ("both", 1, 0.1, both),
-    ):
-        changed = params.replace("split:\n  seed: 0", f"split:\n  seed: {seed}").replace("lr: 0.01", f"lr: {rate}")
-        write(repo / "params.yaml", changed)
-        results(repo, answers, TEST, name)
-        commit(repo, name)
-    found = json.loads(tell("--json"))["factors"]
-    (_, new_data), (new_code, _) = found["runs"]
-    assert (new_data["name"][10:], new_code["name"][10:]) == ("new data", "new rate")
-    assert [(each["name"], each["comparison"]["verdict"]) for each in found["moves"]] == [
-        ("New data with the old code", "better"),
-        ("New code with the old data", "equivalent"),
-        ("New data with the new code", "better"),
-        ("New code with the new data", "better"),
-    ]
-    assert "Not run" not in tell()
+    assert "### Commits" in tell(), "where nothing is paired, even of one commit"
 
 
 def of_recipe(repo: Path, name: str, answers: pandas.DataFrame, model: str, rate: float = 0.01) -> str:
@@ -152,7 +115,6 @@ def test_the_first_run_of_a_recipe_is_measured_by_nothing_of_another(repo: Path,
     assert "Cost: 94,154 parameters, unknown MiB.\n" in text
     assert not any(found[key] for key in ("annotations", "curves", "metrics", "environment", "spent", "seeds"))
     assert "two trained models" not in text
-    assert "at once" not in text
     rows = [line.split(" ")[1:4:2] for line in text.partition("### Commits")[2].splitlines() if line.startswith("| `")]
     assert rows == [["`photos`", f"`{photos}"], ["`digits`", "`main"], ["`digits`", f"`{digits}"]]
     assert base in text
