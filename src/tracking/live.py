@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from src.core.addresses import without_credentials
-from src.tracking.runs import process_tag
 from src.tracking.store import tracking_uri
 from src.training.epoch import Epoch
 
@@ -31,7 +30,7 @@ class Live:
     """
 
     def __init__(self, session: str) -> None:
-        command = [sys.executable, "-m", "src.tracking.sender", session, str(_now()), process_tag()]
+        command = [sys.executable, "-m", "src.tracking.sender", session, str(_now())]
         # In a group of its own Ctrl-C does not reach it: it ends with the pipe.
         self._sender = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
         assert self._sender.stdin is not None

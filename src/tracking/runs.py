@@ -1,18 +1,14 @@
-"""Find runs in a store, which makes nothing there; log what they start from, and close dead ones."""
+"""Find runs in a store, which makes nothing there; log what they start from."""
 
-import os
-import platform
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import PARAMS, main_root
+from src.core.paths import PARAMS
 from src.tracking.store import Store, artifacts, explained
 
 if TYPE_CHECKING:
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
 
 CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that this one stands for all
 SESSION = "session"  # the tag by which a training that goes on finds its run; a complete run has it no more
-PROCESS = "process"  # the tag that names the process that writes the run; a complete run has it no more
-_SAME_START = 2.0  # seconds by which two readings of a process's start may differ: it moves with the clock
 
 
 def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False) -> list["Run"]:
@@ -107,43 +101,3 @@ def logged_epochs(store: Store, run_id: str) -> set[int]:
     """Return the epochs that the curves of the run have."""
     with explained(store.uri):
         return {point.step for point in store.client.get_metric_history(run_id, CURVE)}
-
-
-def process_tag() -> str:
-    """Return the value of the tag `process` for this process: host and clone, number, start."""
-    return f"{_here()} {os.getpid()} {psutil.Process().create_time():.2f}"
-
-
-def process_ended(tags: Mapping[str, str]) -> bool:
-    """Tell if the process that the tag `process` names has ended.
-
-    A zombie has ended, and so has a process whose number now belongs to another one. Return False for a process of
-    another host or clone, of which nothing is known here, and without the tag, since such a run is not ours.
-    """
-    match = re.fullmatch(r"(.*) (\d+) ([\d.]+)", tags.get(PROCESS, ""))
-    if match is None or match[1] != _here():
-        return False
-    try:
-        process = psutil.Process(int(match[2]))
-        return abs(process.create_time() - float(match[3])) > _SAME_START or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _here() -> str:
-    """Name this host and clone: several hosts of a team may have the same name."""
-    return f"{platform.node()}:{main_root()}"
-
-
-def dead_runs(runs: Iterable["Run"]) -> list["Run"]:
-    """Return the runs that MLflow shows as RUNNING though their process on this host is gone."""
-    return [run for run in runs if run.info.status == "RUNNING" and process_ended(run.data.tags)]
-
-
-def close_dead(store: Store) -> None:
-    """Close the experiment's dead runs as KILLED, at the time of their last point."""
-    for run in dead_runs(find_runs(store, "attributes.status = 'RUNNING'")):
-        with explained(store.uri):
-            points = store.client.get_metric_history(run.info.run_id, CURVE)
-            end = max([run.info.start_time, *(point.timestamp for point in points)])
-            store.client.set_terminated(run.info.run_id, "KILLED", end)

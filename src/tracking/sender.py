@@ -1,8 +1,8 @@
 """Send a training's curves to MLflow while it goes on, as a process of its own: see `src.tracking.live`.
 
-python -m src.tracking.sender SESSION BEGAN PROCESS   reads a JSON object a line: time, metrics with step, tags, status
+python -m src.tracking.sender SESSION BEGAN   reads a JSON object a line: time, metrics with step, tags, status
 
-Times are in milliseconds. PROCESS is the training's, as `process_tag` names it; when it is gone, the run is dead.
+Times are in milliseconds. Where the lines end without a status, the training was killed, and so is its run.
 """
 
 import json
@@ -17,7 +17,7 @@ from src.core.addresses import without_credentials
 from src.core.git import read_code_state
 from src.core.paths import PARAMS
 from src.tracking import identity, record
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs
+from src.tracking.runs import SESSION, begin, find_runs, logged_epochs
 from src.tracking.store import explained, open_store
 
 _EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too
@@ -25,12 +25,12 @@ _SAMPLE = 10.0  # seconds between two samples of memory, processors and GPUs; al
 
 
 class _Run:
-    """Continue the run of a session, or make it; then close dead runs.
+    """Continue the run of a session, or make it.
 
     Usage of the machine is sampled by MLflow's monitor, but not in its own thread, which would warn of every failure.
     """
 
-    def __init__(self, session: str, began: int, process: str) -> None:
+    def __init__(self, session: str, began: int) -> None:
         text, code = PARAMS.read_text(encoding="utf-8"), read_code_state()
         flat = identity.parameters(text)
         self._store = store = open_store()
@@ -38,14 +38,12 @@ class _Run:
         with explained(store.uri):
             if found:
                 self._id = found[0].info.run_id
-                store.client.set_tag(self._id, PROCESS, process)
                 store.client.update_run(self._id, status="RUNNING")
             else:
-                tags = {**record.code_tags(code), SESSION: session, PROCESS: process}
+                tags = {**record.code_tags(code), SESSION: session}
                 made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
                 self._id = made.info.run_id
         begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(code))
-        close_dead(store)
         self._known = logged_epochs(store, self._id)
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -77,14 +75,14 @@ class _Run:
                 self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
 
 
-def main(session: str, began: int, process: str) -> None:
+def main(session: str, began: int) -> None:
     """Send each batch once, in order. After a failure drop entries for `_SAMPLE` seconds; warn only the first time."""
     warned, failed = False, -_SAMPLE
     run: _Run | None = None
     for batch in _batches():
         if time.monotonic() - failed > _SAMPLE:
             try:
-                run = run or _Run(session, began, process)
+                run = run or _Run(session, began)
                 run.log(batch)
             except Exception as error:  # a dying server fails in many ways, and every one is reported
                 failed = time.monotonic()
@@ -104,9 +102,7 @@ def _batches() -> Iterator[list[dict[str, Any]]]:
     while True:
         if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:
             read = os.read(sys.stdin.fileno(), 2**20)
-            if not read:  # the training was killed
-                return
-            text += read
+            text += read or json.dumps({"status": "KILLED", "time": time.time_ns() // 1_000_000}).encode() + b"\n"
             if time.monotonic() < due and b'"status"' not in text:
                 continue
         *lines, text = text.split(b"\n")
@@ -115,4 +111,4 @@ def _batches() -> Iterator[list[dict[str, Any]]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -19,7 +19,7 @@ from src.core.files import write_json
 from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
 from src.tracking.record import NOTE, Record, code_tags, read_record
-from src.tracking.runs import PROCESS, SESSION, begin, close_dead, find_runs, logged_epochs, logged_model, process_tag
+from src.tracking.runs import SESSION, begin, find_runs, logged_epochs, logged_model
 from src.tracking.store import Store, artifacts, explained, open_store
 from src.training.states import discard_unneeded_states, finished_session
 
@@ -54,10 +54,9 @@ def complete(fresh: str = "") -> Completed:
         run = own[0]
     else:
         with explained(store.uri):
-            tags = {**code_tags(record.code_state), **record.tags, PROCESS: process_tag()}
+            tags = {**code_tags(record.code_state), **record.tags}
             run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
     changed = _complete(store, run, record)
-    close_dead(store)
     discard_unneeded_states()
     missing = record.missing if changed else ()
     return Completed(run.info.run_id, run.info.run_name, run.info.experiment_id, store.uri, changed, missing)
@@ -124,6 +123,6 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
         repository.log_artifact(str(Path(folder, "new", _DIGESTS)))
         if run.info.status != "FINISHED":
             client.set_terminated(run_id, "FINISHED")
-        for key in {SESSION, PROCESS} & run.data.tags.keys():
-            client.delete_tag(run_id, key)
+        if SESSION in run.data.tags:
+            client.delete_tag(run_id, SESSION)
     return True
