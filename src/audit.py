@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--weights", help="file of that network's weights (default: as in params.yaml, or timm's)")
     parser.add_argument("--test", action="store_true", help="audit the test images, into test.html and test.csv")
     arguments = parser.parse_args()
+    from sklearn.metrics import balanced_accuracy_score  # which takes a second
+
     recipe, dataset = load(), read_dataset()
     model = recipe.model if recipe.model.weights != "none" else None
     if arguments.backbone:
@@ -79,8 +81,8 @@ def main() -> None:
     page, table = ("test.html", "test.csv") if arguments.test else ("index.html", "suggestions.csv")
     tables.write(AUDIT / table, found)
 
-    right = probabilities.argmax(axis=1) == samples.labels
-    predicted = right[asked].mean()
+    # As a mean of the classes: else to call every image of a rare class wrong would count for little.
+    predicted = balanced_accuracy_score(samples.labels[asked], probabilities[asked].argmax(axis=1))
     wrong = wrong_labels(samples.labels[new], probabilities[new]) if predicted >= _TRUSTED else None
     doubtful = found[found["reason"] != STRANGE]
     first = min(max(wrong or 0, (doubtful["action"] == "drop").sum()), len(doubtful))  # at least all copies
@@ -103,7 +105,7 @@ def main() -> None:
     )
     counts = found["action"].value_counts()
     print(f"compared     {judge}")
-    print(f"predicted    {predicted:.2%} of {len(labels):,} labels, each by a model that has not seen it")
+    print(f"predicted    {predicted:.2%} of {len(labels):,} labels, mean of classes, by models that have not seen them")
     if wrong is None:
         print("wrong        no estimate: it predicts so few that most doubts are its own mistakes")
     else:

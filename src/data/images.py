@@ -42,6 +42,7 @@ MAX_PIXELS = 50_000_000  # of a photo to predict; `data.max_megapixels` says it 
 BYTES_PER_PIXEL = 8  # in a file, at most: four channels of 16 bits
 MAX_FILE_BYTES = BYTES_PER_PIXEL * MAX_PIXELS
 _LARGE_PIXELS = 4_000_000
+_PHOTOMETRIC = 262  # the tag of TIFF that says what 0 means
 _one_large_image = threading.Lock()  # large images are decoded one at a time, or memory would grow with the threads
 _WORKERS = min(16, processors())  # more would only wait for the one thread that reads and writes
 _TASK_FILES, _TASK_BYTES = 16, 256 * 2**10  # of a thread; one for each file of 1 KiB would cost more than decoding it
@@ -83,8 +84,7 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
 
     def decoded(name: str, content: bytes) -> Decoded:
         try:
-            if PurePosixPath(name).suffix.lower() in CAMERA_RAW:
-                raise Unreadable("raw data of a camera: export it as JPEG")
+            refuse_raw(name)
             pixels = decode(content, fit, max_pixels)
         except Unreadable as reason:
             return Decoded(name, None, b"", b"", str(reason))
@@ -95,6 +95,12 @@ def decode_all(files: Iterator[tuple[str, bytes]], fit: Fit | None, max_pixels: 
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which we do not use
         for images in map_ahead(lambda task: [decoded(*file) for file in task], tasks(), _WORKERS):
             yield from images
+
+
+def refuse_raw(name: str) -> None:
+    """Raise `Unreadable` for a camera's raw data, of which only the small picture within would be read."""
+    if PurePosixPath(name).suffix.lower() in CAMERA_RAW:
+        raise Unreadable("raw data of a camera: export it as JPEG")
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
@@ -165,6 +171,8 @@ def to_pixels(image: Image.Image, fit: Fit | None) -> NDArray[np.uint8]:
     target = (fit.width, fit.height) if fit else image.size
     if fit and image.size != target:
         if fit.resize == "pad":
+            if min(image.size) * min(target[0] / image.width, target[1] / image.height) < 0.5:
+                raise Unreadable(f"{image.width}×{image.height} pixels are too narrow to be padded")
             image = ImageOps.pad(image, target, Image.Resampling.BILINEAR)
         elif fit.resize == "crop":
             image = ImageOps.fit(image, target, Image.Resampling.BILINEAR)
@@ -184,6 +192,8 @@ def _plain(image: Image.Image) -> Image.Image:
         raise Unreadable("32 bits per pixel: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.uint32)
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+            wide = 65535 - wide  # 0 is white there, which Pillow heeds in 8 bits alone
         wide *= 255  # in place: an image may have hundreds of MiB
         wide += 32767
         wide //= 65535

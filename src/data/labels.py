@@ -66,6 +66,13 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
+        spellings = [column.strip().lower() for column in table.columns]
+        if twice := [column for column in chain(*_COLUMNS) if spellings.count(column) > 1]:
+            raise UserError(f"{name} has more than one column {twice[0]}: keep one")
+        for column in table.columns:
+            words = (str(record.get(column)).strip().lower() for _, record in records)
+            if column not in chosen and records and all(word in SPLIT_WORDS for word in words):
+                raise UserError(f"{name}: the column {column!r} names splits: call it split, or remove it")
         named: set[str] = set()
         split_of_all = split_in(name) if split_by_name else ""
         for number, record in records:
@@ -77,14 +84,19 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             values = [record.get(column) for column in chosen]
             if isinstance(values[1], list | dict):
                 raise UserError(f"{place}: the label is {values[1]!r}: {ONE_CLASS}")
-            file, label, group, split = ("" if value is None else str(value).strip() for value in values)
+            file, label, group, split = (
+                "" if value is None or value != value else str(value).strip()
+                for value in values  # NaN
+            )
+            if label.startswith("[") and label.endswith("]"):
+                raise UserError(f"{place}: the label is {label}: {ONE_CLASS}")
             if not file or not label or not label.isprintable():
                 raise UserError(f"{place}: file or label is empty or cannot be printed: correct or remove the line")
             row = Row(label, group, split if chosen[3] else split_of_all)
             path = _path(name, file)
             named.add(path)
             if rows.setdefault(path, row) != row:
-                raise UserError(f"{place}: {path!r} has other values in another line or table: keep one")
+                raise UserError(f"{place}: {path!r} has other values elsewhere: keep one, or name its folder too")
         used[name] = len(named)
         del tables[name]
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
@@ -166,8 +178,8 @@ def labelled_layout(
     if lost := [path for path in rows if path not in known]:
         raise UserError(
             f"the table of labels names {counted(len(lost), 'file')} that the source does not hold, or more than once: "
-            f"{listed(lost, 3)}: write names as it does, such as {photos[0]!r}, from the table's folder on, or remove "
-            "the lines"
+            f"{listed(lost, 3)}: write names as it does, such as {photos[0]!r}, from the table's folder on (or move "
+            "the table to the top), or remove the lines"
         )
     if bare := [name for name in names if name not in row_of]:
         raise UserError(

@@ -202,11 +202,16 @@ def _check_folders(parts: list[list[str]]) -> None:
             f"no class can be told from {_quoted(tops, 3)}: put images into one folder for each class, list them in "
             "labels.csv (file,label), or rename the folders if they are the classes"
         )
+    for part in parts:
+        if also := (set(part[1:-1]) & below.keys()) - {part[0]}:
+            raise UserError(f"{part[0]!r} holds a folder {min(also)!r}, and another class has that name: {_EITHER}")
     inner = _without_top([part[1:] for part in parts])
     names = _classes(inner)
     others = sorted(set(names) - below.keys())  # cat/cat.1.jpg tells the same twice
     in_folders = len(inner[0]) > 1
     if "" in others or len(others) < 2 or not (in_folders or are_parts(tops)):
+        beside_photos = {part[1] for part in parts if len(part) > 2 and part[0] in direct} - below.keys()
+        _print_within(sorted(folder for folder in beside_photos if not _SESSION.fullmatch(folder)))
         return
     # A folder in every path divides nothing, unless the tops are parts of a set.
     common: set[str] = set() if are_parts(tops) else set.intersection(*(set(part[1:-1]) for part in parts))
@@ -219,9 +224,14 @@ def _check_folders(parts: list[list[str]]) -> None:
     if shared := sorted(folder for folder, held in holders.items() if len(held) > 1):
         raise UserError(f"several of the folders {_quoted(tops, 3)} hold {_quoted(shared, 3)}: {_EITHER}")
     if in_folders:
+        _print_within(others)
+
+
+def _print_within(folders: Sequence[str]) -> None:
+    if folders:
         print(
-            f"below the class folders lie {counted(len(others), 'folder')} ({_quoted(others, 3)}), which are "
-            "no classes: if they are, move them to the top"
+            f"below the class folders lie {counted(len(folders), 'folder')} ({_quoted(folders, 3)}), taken for no "
+            "classes: if they are, move them to the top"
         )
 
 

@@ -40,6 +40,8 @@ def prepare(data: Data, split: Split) -> Dataset:
         searched = split.near_duplicates == "together" and data.name not in PUBLISHED_SETS
         if searched and min(staged.pixels.shape[1:3]) >= SMALLEST:
             near = near_duplicates(staged.pixels, equal)
+        elif searched:
+            print(f"nearly equal images are not looked for below {SMALLEST} pixels: see split.groups")
         groups = staged.groups
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))

@@ -1,7 +1,8 @@
 """Read the files of `data/raw` one by one: those in archives, and rows of Parquet files as photos with their labels.
 
 Hugging Face stores data sets as Parquet: an image's bytes in `image.bytes`, its class in `label`, by number where the
-file's metadata names the classes, and the split in the name of the file or of its folder.
+file's metadata names the classes, and the split in the name of the file or of its folder. As in a table of labels,
+columns `group` and `split` count too.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from src.data.labels import ONE_CLASS, Row, split_in
 from src.data.layout import is_generated
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")
+_OPTIONAL = ("group", "split")
 _ROWS = 64  # that are read at a time: photos may have megabytes
 
 
@@ -65,13 +67,14 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
             classes = dict(enumerate(info["features"][label]["names"]))  # -1 is Hugging Face's number for none
         except (KeyError, TypeError):
             classes = None  # without names the numbers are the classes
-        batches = file.iter_batches(_ROWS, columns=[image, label])
+        batches = file.iter_batches(_ROWS, columns=[image, label, *(set(_OPTIONAL) & set(schema.names))])
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
             name = row[label] if classes is None else classes.get(row[label])
-            if not isinstance(content, bytes) or name is None or not str(name).strip():
+            if not isinstance(content, bytes) or name is None or name != name or not str(name).strip():  # NaN
                 lacks = f"row {number:,} has no bytes in {image}, or no class in {label}"
                 raise UserError(f"{member.name}: {lacks}: remove it, or the file")
             kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
             place = f"{member.name.rpartition('.')[0]}/{number:07d}.{kind}"
-            yield Member(place, len(content), partial(bytes, content)), Row(str(name).strip(), "", split)
+            group, own = (str(row[key]).strip() if row.get(key) is not None else "" for key in _OPTIONAL)
+            yield Member(place, len(content), partial(bytes, content)), Row(str(name).strip(), group, own or split)

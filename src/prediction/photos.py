@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.core.pool import map_ahead, processors
-from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image, open_image
+from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image, open_image, refuse_raw
+from src.data.layout import is_generated
 from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
@@ -46,13 +47,13 @@ class Photo(NamedTuple):
 
 
 def find(paths: Iterable[Path]) -> Iterator[Found]:
-    """Yield files as named, and all files below folders in the order of their names, but hidden ones.
+    """Yield files as named, and all files below folders by name, but hidden ones and what systems make.
 
     Links to folders are not followed. The names of one folder at a time are held, about 0.2 KiB each.
     """
 
     def seen(names: Iterable[str]) -> list[str]:
-        return sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+        return sorted(name for name in names if not name.startswith(".") and not is_generated(name))
 
     for path in paths:
         if not path.is_dir():
@@ -83,6 +84,7 @@ def read_photo(file: Found, image: ImageFormat) -> Photo:
         if not file.path.is_file() or file.path.stat().st_size > MAX_FILE_BYTES:
             reason = f"more than {MAX_FILE_BYTES // 2**20} MiB" if file.path.is_file() else "not a file"
             return Photo(file.path, None, reason if by_name else "")
+        refuse_raw(file.path.name)
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
             return Photo(file.path, None)

@@ -89,6 +89,22 @@ def test_a_judge_that_predicts_few_labels_estimates_nothing(
     assert "About the first" not in page
 
 
+def test_a_rare_class_that_is_not_told_from_the_others_is_not_called_wrong(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    files = {f"{name}/{number}.png": encoded(Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)))
+             for name, count in {"often": 150, "rare": 10}.items() for number in range(count)}  # fmt: skip
+    write_files(root / "data/images", files)
+    (root / "params.yaml").write_text(DIGITS, encoding="utf-8")
+    set_params(root, {"data.name": "image_folder"})
+    run_stages(None, validation=0.2, test=0.2)
+    run(monkeypatch)
+    out = capsys.readouterr().out
+    assert "wrong        no estimate" in out
+    assert "sed -n" not in out
+
+
 def test_test_images_are_opened_and_written_of_on_demand_alone(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.move(photos / "data/prepared/test", photos / "kept")
     run(monkeypatch)

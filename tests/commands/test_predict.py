@@ -120,6 +120,8 @@ def test_what_cannot_be_read_is_told_and_skipped(
             "b/notes.txt": b"not a photo",
             "b/unnamed": photo(3),
             ".hidden/c.jpg": photo(4),
+            "raw.dng": encoded(picture(5), "TIFF"),
+            "@eaDir/c.jpg/SYNOPHOTO_THUMB_M.jpg": photo(4),
             "z.png": b"",
         },
     )
@@ -127,10 +129,11 @@ def test_what_cannot_be_read_is_told_and_skipped(
     assert run_predict(monkeypatch, folder, "--format", "json") == 1
     output = capsys.readouterr()
     assert [Path(row["file"]).name for row in as_json(output.out)] == ["a.jpg", "unnamed"]
-    empty, broken, counts = output.err.splitlines()
+    raw, empty, broken, counts = output.err.splitlines()
     assert broken.startswith(f"unreadable: {folder}/b/broken.jpg: ")
     assert empty.startswith(f"unreadable: {folder}/z.png: ")
-    assert counts == "2 classified, 2 unreadable, 1 ignored"
+    assert raw == f"unreadable: {folder}/raw.dng: raw data of a camera: export it as JPEG"
+    assert counts == "2 classified, 3 unreadable, 1 ignored"
     # Named by the user, everything is tried.
     assert run_predict(monkeypatch, folder / "b/notes.txt", folder / "a.jpg") == 1
     assert "notes.txt: not an image" in capsys.readouterr().err

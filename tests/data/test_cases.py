@@ -193,6 +193,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "albums in class folders": (ten("cat/2023 May", "cat/2023 June", "dog/2023 May"),
                                 {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
     "classes in dated folders": (ten("2023-05-01/cat", "2023-05-01/dog", "2023-05-02/cat"), "hold 'cat': either may b"),
+    "a class in the folder of another": (ten("cat", "dog", "dog/cat"), "'dog' holds a folder 'cat', and another class"),
     "years in class folders": (ten("cat/2022", "cat/2023", "dog/2023"), {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
     "frames of videos": (ten("run/a.", "run/b.", "walk/a."), {"run": [12, 4, 4], "walk": [6, 2, 2]}),
     "CUB-200-2011": (ten("CUB/images/1.A", "CUB/images/2.B", "segmentations/1.A", "segmentations/2.B"),
@@ -314,9 +315,22 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         {"cat": [5, 1, 4], "dog": [5, 1, 4]},
     ),
     "tables that disagree on a split": (
-        PHOTOS | {"val.csv": table(LABELS), "test.csv": table({"0.png": "cat"})}, "values in another line or table"
+        PHOTOS | {"val.csv": table(LABELS), "test.csv": table({"0.png": "cat"})}, "has other values elsewhere"
     ),
     "one table, called like a split": (PHOTOS | {"val.csv": table(LABELS)}, DRAWN),
+    "lists of labels in CSV": (
+        PHOTOS | {"l.csv": table(LABELS | {"0.png": "['cat']"})}, r"the label is \['cat'\]: a photo has one class here"
+    ),
+    "two columns of labels": (
+        PHOTOS | {"l.csv": table({n: f"{c},1" for n, c in LABELS.items()}, "file,label,Label")}, "more than one column"
+    ),
+    "splits in a column of another name": (
+        PHOTOS | {"l.csv": table({n: f"{c},train" for n, c in LABELS.items()}, "file,label,subset")},
+        "l.csv: the column 'subset' names splits: call it split",
+    ),
+    "no number for a label": (
+        PHOTOS | {"l.jsonl": json_lines(LABELS).replace(b'"cat"', b"NaN", 1)}, "line 1: file or label is empty"
+    ),
     "a class made of others": (
         PHOTOS | {"l.csv": table({n: ("hot", "dog", "hot dog", '"cat, big"')[k // 5] for k, n in enumerate(PHOTOS)})},
         {"cat, big": [3, 1, 1], "dog": [3, 1, 1], "hot": [3, 1, 1], "hot dog": [3, 1, 1]},
@@ -393,13 +407,15 @@ def test_a_test_set_that_cannot_be_read_is_named(name: str, lost: str) -> None:
         (["background/Latin/1", "background/Greek/2", "evaluation/Manga/1"], "3 folders ('Greek', 'Latin', 'Manga')"),
         (["cat/2021", "dog/2021"], ""),
         (["cat/cat.", "dog/dog."], ""),
+        (["dog", "dog/puppy", "cat"], "1 folder ('puppy')"),
+        (["dog", "dog/2021", "cat"], ""),
     ],
 )
 def test_folders_below_classes_are_shown(folders: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = run_stages(pack_tar(Path("x.tar"), ten(*folders)))
     assert dataset.classes == sorted({folder.partition("/")[0] for folder in folders})
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("below the class folders")]
-    line = f"below the class folders lie {shown}, which are no classes: if they are, move them to the top"
+    line = f"below the class folders lie {shown}, taken for no classes: if they are, move them to the top"
     assert lines == ([line] if shown else [])
 
 

@@ -1,5 +1,6 @@
 """One image of every kind, good and bad."""
 
+import struct
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
@@ -54,6 +55,13 @@ def test_16_bit_grey_is_scaled_not_clipped(kind: str) -> None:
     assert decode(encoded(Image.fromarray(wide), kind), None).ravel().tolist() == [0, 1, 128, 255]
 
 
+def test_16_bit_grey_whose_0_is_white_is_turned_round() -> None:
+    data = encoded(Image.fromarray(np.array([[0, 65535]], np.uint16)), "TIFF")
+    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation
+    data = data.replace(tag + struct.pack("<I", 1), tag + struct.pack("<I", 0))
+    assert decode(data, None).ravel().tolist() == [255, 0]
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_32_bits_are_refused(dtype: type) -> None:
     with pytest.raises(Unreadable, match="32 bits"):
@@ -89,6 +97,12 @@ def test_resize_keeps_the_middle_in_the_middle(resize: Resize) -> None:
     if resize == "pad":  # a quarter above and below is black
         assert small[[0, 3, 12, 15]].max() == 0
         assert small[4:12, 9:].min() == 255
+
+
+def test_what_is_too_narrow_to_be_padded_is_told_rather_than_black() -> None:
+    with pytest.raises(Unreadable, match="10×1500 pixels are too narrow to be padded"):
+        decode(encoded(Image.new("L", (10, 1500), 255)), Fit(64, 64, "pad"))
+    assert decode(encoded(Image.new("L", (12, 1500), 255)), Fit(64, 64, "pad")).max() == 255
 
 
 def test_enlarging_works_and_small_jpeg_scaling_is_close() -> None:

@@ -10,7 +10,7 @@ import pytest
 from data_samples import check_promises, encoded, pack_tar, picture, png, run_stages
 
 from src.core.errors import UserError
-from src.data.prepared import SPLITS, read_names
+from src.data.prepared import SPLITS, read_groups, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -71,6 +71,20 @@ def test_no_name_of_a_class_is_taken_for_a_path() -> None:
     )
 
 
+def test_columns_for_group_and_split_count() -> None:
+    numbers = range(48)
+    columns = {
+        "image": [png(number) for number in numbers],
+        "label": ["cat" if number % 2 else "dog" for number in numbers],
+        "group": [f"patient {number // 4}" for number in numbers],
+        "split": ["test" if number >= 36 else "train" for number in numbers],
+    }
+    dataset = run_stages(pack_tar(Path("x.tar"), {"photos.parquet": written(columns)}))
+    assert dataset.splits["test"].count == 12
+    assert len({*(read_groups("test") or ())}) == 3
+    assert not {*(read_groups("train") or ())} & {*(read_groups("validation") or ())}
+
+
 def test_two_configurations_of_a_data_set_are_not_mixed() -> None:
     files = {f"{name}/train-00000-of-00001.parquet": table(range(40)) for name in ("full", "small")}
     with pytest.raises(UserError, match="'full' and 'small' both hold Parquet files of train: give one of them alone"):
@@ -99,6 +113,7 @@ def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
         (written({"image": [{"path": "a.jpg"}], "label": [0]}), "row 0 has no bytes in image"),
         (table(range(4), huggingface="{"), "train.parquet is truncated or damaged"),
         (table(range(4), labels=["a", "", "b", "a"]), "row 1 has no bytes in image, or no class in label"),
+        (table(range(4), labels=[0.0, float("nan"), 1.0, 1.0]), "row 1 has no bytes in image, or no class in label"),
         (table(range(4), labels=[[0], [1], [0, 1], [1]]), "label is list.*: a photo has one class here"),
         (
             table(range(4), labels=[{"x": number} for number in range(4)]),
