@@ -5,18 +5,15 @@ YAML is read as version 1.2 by the library that DVC uses, so that both see the s
 
 import json
 from collections.abc import Iterator
-from itertools import chain
-from math import inf
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode
 
 from src.core.errors import UserError
-
-_MOST_REPEATED = 1_000_000  # characters to which aliases may expand a shorter text
 
 
 class NotYaml(ValueError):
@@ -30,33 +27,19 @@ class NotYaml(ValueError):
 def read_yaml(text: str | bytes) -> Any:
     """Return the content of the text.
 
-    Raise `NotYaml` if it is not valid, has tags of Python objects, or has aliases that contain themselves or expand it
-    to far more than its own length.
+    Raise `NotYaml` if it is not valid, has tags of Python objects, or has aliases: a few lines of them can repeat each
+    other until they fill the memory.
     """
     try:
         yaml = YAML(typ="safe", pure=True)
-        node = yaml.compose(text)
-        if node is None:
-            return None
-        if _characters(node, {}) > max(_MOST_REPEATED, 2 * len(text) + 1):
-            raise ValueError(f"its aliases hold themselves, or make more than {_MOST_REPEATED:,} characters of it")
-        return yaml.constructor.construct_document(node)
+        if "*" in str(text) and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("it has an alias (*name): write its value in full")
+        return yaml.load(text)
     except MarkedYAMLError as error:
         place = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise NotYaml(str(error.problem), place) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise NotYaml(" ".join(str(error).split())) from None
-
-
-def _characters(node: Node, counted: dict[Node, float]) -> float:
-    """Count the characters of all values in a node, plus one for each value; what aliases repeat counts every time."""
-    if isinstance(node, ScalarNode):
-        return 1 + len(node.value)
-    if node not in counted:
-        counted[node] = inf  # stays infinite if the node contains itself
-        parts = chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
-        counted[node] = 1 + sum(_characters(part, counted) for part in parts)
-    return counted[node]
 
 
 def yaml_lines(text: str) -> dict[str, int]:
