@@ -55,7 +55,7 @@ def _suggest() -> None:
     for key, present, value, why in rows:
         print(f"  {key:18} {text(value) if value == present else f'{text(present)} → {text(value)}':14} {why}")
     changes = " ".join(f"-S {key}={text(value)}" for key, present, value, _ in rows if value != present)
-    print(f"dvc exp run {changes}" if changes else "params.yaml has these settings")
+    print(f"to try it: dvc exp run {changes}" if changes else "params.yaml has these settings")
 
 
 def _edited() -> bool:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from src.core.dvc import run_split
 from src.core.errors import UserError, command
 from src.core.paths import SEEDS
+from src.core.words import counted
 from src.data.prepared import SPLITS
 from src.evaluation import tables
 from src.params import load
@@ -83,7 +84,7 @@ def accuracies(trainer: "Trainer", training: "Training") -> dict[str, float | No
 def summary(accuracies: NDArray[np.float64]) -> str:
     """Return mean, standard deviation between seeds, and the 95 % interval of the mean (Student's t, within 0 to 1)."""
     if len(accuracies) < 2:
-        return f"{len(accuracies)} seeds: a spread needs two"
+        return f"{counted(len(accuracies), 'seed')}: a spread needs two"
     low, high = np.clip(mean_interval(accuracies), 0, 1)
     spread = accuracies.std(ddof=1)
     return (

@@ -14,6 +14,7 @@ from src.core.documents import read_object
 from src.core.errors import UserError, command
 from src.core.git import read_code_state
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, TRAINING, main_root
+from src.core.words import counted
 from src.evaluation import metric_files
 from src.tracking.store import database
 
@@ -23,7 +24,7 @@ _NAMED = 3  # changed numbers that are named; the others are counted
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     last = ""
-    for label, text in _rows():
+    for label, text in list(_rows()):  # nothing is printed if a file is missing
         print(f"{'' if label == last else label:<20}{text}", flush=True)
         last = label
 
@@ -35,8 +36,8 @@ def _rows() -> Iterator[tuple[str, str]]:
     yield "computed on", _computed()
     for line in _changes():
         yield "since the commit", line
-    if FIGURES.is_dir():
-        yield "figures", f"{len(list(FIGURES.glob('*.png')))} pictures in {FIGURES}/"
+    if figures := list(FIGURES.glob("*.png")):
+        yield "figures", f"{counted(len(figures), 'picture')} in {FIGURES}/"
     yield from _run()
 
 

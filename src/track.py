@@ -65,7 +65,7 @@ def _verify() -> bool:
     ]
     strangers = [run for md5, run in trained.items() if md5 not in oldest]
     print(f"models      {len(oldest)} in dvc.lock's history, {len(lost)} without their run")
-    _list("checked out (git checkout, dvc checkout), each gets it by python -m src.track sync", lost)
+    _list("to give one its run: git checkout COMMIT && dvc checkout && python -m src.track sync", lost)
     print(f"runs        {len(runs)}")
     _list("their model is in no dvc.lock", [f"{run.info.run_id} {run.info.run_name}" for run in strangers])
     return not lost
@@ -114,7 +114,7 @@ def _rebuild(name: str) -> bool:
     committed = at(wanted.commit)
     # Luck can explain a difference only if the models differ, and the recipe does not promise equal bits; it is judged
     # by committed results, which only a commit has.
-    if not same and wanted.run_id is None and committed.params["train"]["deterministic"] != "portable":
+    if not same and wanted.run_id is None and committed.params.get("train", {}).get("deterministic") != "portable":
         compared = list(findings(committed, found.answers))
         for each in compared:
             print(f"{each.what} {each.text}")

@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument(
         "--trials", type=int, help="number of trials, with those of earlier runs (instead of tune.trials)"
     )
-    parser.add_argument("--timeout", help="begin no trial after this time: 90s, 30m, 2h (instead of tune.timeout)")
+    parser.add_argument(
+        "--timeout", help="begin no trial after this time: 90s, 30m, 2h (instead of tune.timeout); confirmation follows"
+    )
     parser.add_argument("--workers", type=int, help="processes that train on this machine (default: one for each GPU)")
     parser.add_argument("--per-gpu", type=int, default=1, help="processes that share a GPU (default: 1)")
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of a journal in .cache/searches")

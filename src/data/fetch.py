@@ -33,13 +33,14 @@ def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int,
     with FileLock(f"{path}.lock"), files.naming(path, part):
         if path.is_file() and _agrees(path, checksum):
             return
-        reasons: dict[str, str] = {}
+        reasons: dict[str, str] = {}  # the last of each mirror
         left = list(urls)
         for wait in WAITS:
             time.sleep(wait)
             for url in list(left):
                 # Without a checksum nothing tells if a part belongs to the file that the server has now.
                 start = part.stat().st_size if checksum and part.is_file() else 0
+                before = reasons.get(url)
                 try:
                     _download(url, part, start, max_bytes)
                     if _agrees(part, checksum):
@@ -50,7 +51,8 @@ def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int,
                     reasons[url], again = "the file there has another checksum", start > 0
                 except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                     reasons[url], again = _reason(error)
-                print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
+                if reasons[url] != before:
+                    print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
                 if not again:
                     left.remove(url)
             if not left:

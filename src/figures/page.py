@@ -22,6 +22,8 @@ _NAMES = {
     "loss": "cross entropy (nats)",
     "ece": "calibration error (ECE)",
     "brier": "Brier score",
+    "tta_accuracy": "accuracy with test-time augmentation",
+    "tta_loss": "cross entropy with test-time augmentation",
 }
 _SHARES = ("accuracy", "f1", "ece")  # what a metric's name ends with that is a share of 1
 

@@ -146,6 +146,8 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
         key = key if key.isprintable() else repr(key)
         kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").replace(" after validation", "")
         message = re.sub("^(Input|String|List|Dictionary) should", "must", message)
+        message = re.sub("True|False", lambda word: word[0].lower(), message)  # as YAML writes them
+        shown = "empty" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         if kind == "missing":
             line = f"{key} is missing: {DEFAULTS} shows what it may be"
         elif kind == "union_tag_invalid":
@@ -153,15 +155,15 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
         elif kind == "union_tag_not_found":
             line = f"{key}.name is missing: {DEFAULTS} shows what it may be"
         elif kind == "string_pattern_mismatch":
-            line = f"{key} is {value!r}: {DEFAULTS} shows what it may be"
+            line = f"{key} is {shown}: {DEFAULTS} shows what it may be"
         elif kind in ("model_type", "model_attributes_type"):
-            line = f"{key} is {value!r}: must hold keys, as in {DEFAULTS}"
+            line = f"{key} is {shown}: must hold keys, as in {DEFAULTS}"
         elif isinstance(value, dict) and kind == "value_error":
             line = f"{key}: {message}" if key else message
         elif key in lines:  # the value may be of several types
             line = f"{lines[key]} or {message.removeprefix('must be ')}"
         else:
-            line = f"{key} is {value!r}: {message}"
+            line = f"{key} is {shown}: {message}"
         lines[key] = line
     return lines.values()
 

@@ -136,7 +136,12 @@ def application(model: Model, name: str, md5: str, limits: Limits) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def misspelt(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return JSONResponse({"error": f"{first['loc'][-1]} is {first['input']}: {first['msg']}"}, 400)
+        name = first["loc"][-1]
+        if name not in Asked.model_fields:
+            told = f"there is no parameter {name}: use {', '.join(Asked.model_fields)}"
+        else:
+            told = f"{name} is {first['input']}: {first['msg'].replace('Input should', 'it must')}"
+        return JSONResponse({"error": told}, 400)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:

@@ -29,7 +29,7 @@ def images_are_here(revision: Revision) -> bool:
 def write_sheet(review: Mapping[str, Any], base: Revision, head: Revision) -> Path:
     """Write the sheet, and remove those of other models. Raises `UserError` if there is nothing to draw."""
     if not images_are_here(head):
-        raise UserError(f"{DATASET} is not the one that was validated on: run dvc checkout, then again")
+        raise UserError(f"{DATASET} is missing, or not the one that was validated on: run dvc pull, or dvc repro")
     if not (content := draw_sheet(review)):
         raise UserError("no image of validation changed sides: there is nothing to draw")
     path = sheet_path(base, head)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from src.core.errors import UserError
 from src.core.paths import PREDICTIONS
 from src.evaluation import tables
 from src.evaluation.predictions import is_part
@@ -32,7 +33,10 @@ def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Findi
     paired 95 % interval of the difference must hold 0. Log loss is not tested: rounding can move every answer a little
     in the same direction, which a paired test would find.
     """
-    seeds = seed_accuracies(committed)
+    try:
+        seeds = seed_accuracies(committed)
+    except UserError:  # the present code cannot read a recipe of then, which its answers do not need
+        seeds = None
     for path, content in again.items():
         split = "test" if path == PREDICTIONS else "validation"
         name = f"{split}_accuracy"

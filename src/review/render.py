@@ -100,7 +100,7 @@ def title(review: Mapping[str, Any]) -> str:
     others = "".join(f"; {other['recipe']}: {other['failure']}" for other in review["others"] if other["failure"])
     if review["verdict"] and review["same_model"] and review["head"]["numbers_stale"]:
         return _cut(f"Not run (the numbers are the base's){others}")
-    return _cut(f"{verdict}{' (the same model)' * review['same_model']}{', by stale numbers' * stale}{others}")
+    return _cut(f"{verdict}{' (the same model)' * review['same_model']}{', since numbers are stale' * stale}{others}")
 
 
 def _cut(text: str) -> str:

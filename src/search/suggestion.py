@@ -73,7 +73,7 @@ def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
     if max(counts) >= _UNEVEN * min(counts):
         why = f"{max(counts):,} images of the largest class, {min(counts):,} of the least"
         yield "train.sampling", train.sampling, "balanced", why
-    yield "model.name", model.name, model.name, f"with model.normalize imagenet others to try: {'; '.join(larger)}"
+    yield "model.name", model.name, model.name, f"others to try, with model.normalize imagenet: {'; '.join(larger)}"
 
 
 def _published(name: str) -> tuple[int, float]:

@@ -78,13 +78,26 @@ def trace(name: str) -> Lineage:
         runs = [run, *(each for each in runs if each.info.run_id != run.info.run_id)]
     if not states and not runs:
         raise UserError(f"{name} is neither a run's id nor a model that dvc.lock's history or a run holds")
-    # Equal models may come of different parameters; those of the run or commit that was asked for count.
-    wanted = runs[0].data.params if run is not None or not states else short((state or states[0]).parameters)
+    # Equal models may come of different parameters and data; those of the run or commit that was asked for count.
+    if run is not None or not states:
+        wanted, data = runs[0].data.params, _data_of(runs[0])
+    else:
+        wanted, data = short((state or states[0]).parameters), (state or states[0]).data_md5 or ""
     return Lineage(
         md5,
-        [each for each in states if not history.differences(short(each.parameters), wanted)],
+        [
+            each
+            for each in states
+            if not history.differences(short(each.parameters), wanted) and (each.data_md5 or "").startswith(data)
+        ],
         [each for each in runs if not history.differences(each.data.params, wanted)],
     )
+
+
+def _data_of(run: "Run | None") -> str:
+    """Return the first digits of the MD5 of the data set that a run has logged, empty without one."""
+    logged = run.inputs.dataset_inputs if run and run.inputs else []
+    return logged[0].dataset.digest if logged else ""
 
 
 def rebuild_source(lineage: Lineage) -> RebuildSource:
@@ -109,8 +122,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     state = next(reversed(lineage.states), None)
     tags: Mapping[str, str] = run.data.tags if run else {}
     yield "model", lineage.model_md5 or "none: the run trained no model"
-    logged = run.inputs.dataset_inputs if run and run.inputs else []
-    yield "data", (state.data_md5 if state else None) or (logged[0].dataset.digest if logged else "unknown")
+    yield "data", (state.data_md5 if state else None) or _data_of(run) or "unknown"
     if lineage.commit is not None:
         others = sum(bool(each.commit) for each in lineage.states) - 1
         yield "commit", history.describe(lineage.commit) + (f" (and {others} more)" if others else "")

@@ -149,7 +149,7 @@ class Resumable:
             if unfinished.segments:
                 print(f"going on in epoch {unfinished.number}, after {unfinished.images:,} images")
             elif unfinished.number > 1:
-                print(f"going on after epoch {unfinished.number - 1}, the last that an interrupted training finished")
+                print(f"going on after epoch {unfinished.number - 1}, which an interrupted training had finished")
             yield
         finally:
             lock.release()

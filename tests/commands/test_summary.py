@@ -52,7 +52,7 @@ def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert "98.33 %  (95 % interval 96.41 to 99.23 %, 360 images)" in out
     assert "98.61 %  (epoch 37 of 40)" in out
     assert "commit" not in out
-    assert f"1 pictures in {FIGURES}/" in out
+    assert f"1 picture in {FIGURES}/" in out
     assert f"{LOCK} does not hold {MODEL}" in out
 
 

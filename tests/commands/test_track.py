@@ -154,6 +154,13 @@ def test_a_commit_of_the_same_model_with_other_parameters_is_not_the_runs(clone:
     assert "later" not in shown["commit"][0]
     assert shown["rebuild"][0].endswith(clone.second.commit[:12])
     assert "sync makes one" in items(run_track("show", "HEAD")[1])["run"][0]
+    # Nor is one with other data.
+    data = digest(clone.root / "data/prepared/dataset.json")
+    (clone.root / "dvc.lock").write_text(text.replace(data, data[::-1]))
+    git(clone.root, "commit", "-q", "--amend", "-am", "other data")
+    shown = items(run_track("show", clone.second.run)[1])
+    assert (shown["data"], shown["commit"][0][:7]) == ([data], clone.second.commit[:7])
+    assert items(run_track("show", "HEAD")[1])["data"] == [data[::-1]]
     git(clone.root, "reset", "-q", "--hard", "HEAD~1")
 
 

@@ -105,7 +105,7 @@ def test_numbers_settings_data_and_environment_are_said(hostile: tuple[str, list
     words = Elements(hostile[0]).text.replace("\N{NO-BREAK SPACE}", " ")
     assert f"net{HOSTILE}" in words, "names are text"
     assert "test accuracy" in words
-    assert "tta accuracy" in words
+    assert "accuracy with test-time augmentation" in words
     assert "calibration error (ECE), calibrated3.75 %" in words
     assert "robustness images1,234\n" in words
     assert "optimizer.lr" in words

@@ -24,7 +24,7 @@ def changed(old: str, new: str) -> Params:
         ("  epochs: ", "  epoch: ", "train: unknown key 'epoch': did you mean epochs?"),
         ("data:", "data: null\nother:", "params.yaml: unknown key 'other': allowed here: seed, data, split, "),
         ("data:", "null: 1\ndata:", "params.yaml: unknown key None: allowed here: seed, "),
-        ("    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n", "", "train.optimizer is None: must hold keys"),
+        ("    name: adam\n    lr: 4.0e-3\n    weight_decay: 1.0e-4\n", "", "train.optimizer is empty: must hold keys"),
         ("  epochs: ", "  # ", "train.epochs is missing: recipes/default.yaml shows what it may be"),
         ("lr: 4.0e-3", "lr: -1", "train.optimizer.lr is -1: must be greater than 0"),
         ("lr: 4.0e-3", "lr: fast", "train.optimizer.lr is 'fast': must be a valid number"),

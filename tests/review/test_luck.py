@@ -48,6 +48,14 @@ def test_three_seeds_say_it_better(repo: Path) -> None:
         assert beyond(with_flips(VALIDATION, *flips)) == differing * ["validation accuracy"]
 
 
+def test_seeds_of_a_recipe_that_the_present_code_cannot_read_tell_nothing(repo: Path) -> None:
+    rows = {"seed": range(3), "recipe": "0", "validation_accuracy": 0.8, "test_accuracy": 0.8}
+    write(repo / "reports/seeds.csv", pandas.DataFrame(rows))
+    (repo / "params.yaml").write_text("seed: 1\n", encoding="utf-8")
+    commit(repo, "an older schema")
+    assert beyond(with_flips(VALIDATION, 12, 8)) == []
+
+
 def test_a_committed_number_must_be_that_of_its_answers(repo: Path) -> None:
     results(repo, VALIDATION, TEST, "first model")
     write(repo / "reports/metrics.json", {"images": len(TEST), "accuracy": 0.99})

@@ -105,7 +105,7 @@ def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: A
     assert "> [!WARNING]\n>\n> `the working tree`: its figures are stale, its numbers are not" in out
     assert "\n>\n> Trained in another environment" in out
     assert ": `torch` `2.14.1` → `2.15.0`.\n" in out
-    assert "by stale numbers" not in out
+    assert "since numbers are stale" not in out
     write(repo / "src/models/net.py", "layers = 2\n")
     out = tell()
     assert "## Not run (the numbers are the base's)\n" in out
@@ -237,7 +237,7 @@ def test_the_images_that_changed_sides_where_they_are_the_locked_ones(repo: Path
     write(repo / "data/prepared/dataset.json", {"name": "other images"})
     assert "img" not in Page(tell("--html")).tags
     assert "![" not in tell()
-    with pytest.raises(UserError, match="not the one that was validated on: run dvc checkout"):
+    with pytest.raises(UserError, match="missing, or not the one that was validated on: run dvc pull"):
         tell("--sheet")
 
 
