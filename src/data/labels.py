@@ -66,8 +66,8 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
-        spellings = [column.strip().lower() for column in table.columns]
-        if twice := [column for column in chain(*_COLUMNS) if spellings.count(column) > 1]:
+        spelled = Counter(column.strip().lower() for column in table.columns)
+        if twice := [column for column in chosen if column and spelled[column.strip().lower()] > 1]:
             raise UserError(f"{name} has more than one column {twice[0]}: keep one")
         for column in table.columns:
             words = (str(record.get(column)).strip().lower() for _, record in records)
@@ -82,13 +82,11 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if any(record.pop(None, ())):
                 raise UserError(f"{place}: more values than columns: put what has a comma in quotes")
             values = [record.get(column) for column in chosen]
-            if isinstance(values[1], list | dict):
-                raise UserError(f"{place}: the label is {values[1]!r}: {ONE_CLASS}")
+            missing = [value is None or value != value for value in values]  # NaN differs from itself
             file, label, group, split = (
-                "" if value is None or value != value else str(value).strip()
-                for value in values  # NaN
+                "" if none else str(value).strip() for none, value in zip(missing, values, strict=True)
             )
-            if label.startswith("[") and label.endswith("]"):
+            if isinstance(values[1], list | dict) or re.fullmatch(r"\[.*\]", label):
                 raise UserError(f"{place}: the label is {label}: {ONE_CLASS}")
             if not file or not label or not label.isprintable():
                 raise UserError(f"{place}: file or label is empty or cannot be printed: correct or remove the line")

@@ -26,7 +26,10 @@ def test_what_is_prepared_is_counted_and_steps_are_timed(root: Path, monkeypatch
     assert found["train.batch_size"][1:] == (16, "264 images train: 17 steps an epoch")
     assert found["train.sampling"] == ("all", "balanced", "240 images of the largest class, 24 of the least")
     assert found["data.image_size"] == (224, 224, "what resnet18 was pretrained with")
-    assert re.search(r"others to try: mobilenet_v3_small \(67\.7 % on ImageNet\) in \d+ s$", found["model.name"][2])
+    assert re.search(
+        r"others to try, with model.normalize imagenet: mobilenet_v3_small \(67\.7 % on ImageNet\) in \d+ s$",
+        found["model.name"][2],
+    )
     assert found["model.freeze"][:2] == (True, True)
     assert re.match(r"features first: \d+ s for 352 photos, then", found["model.freeze"][2])
     with pytest.raises(UserError, match="cifar_vgg is not pretrained"):

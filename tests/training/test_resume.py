@@ -107,7 +107,7 @@ def test_killed_between_epochs_it_goes_on_after_the_last_and_logs_all(capsys: py
     with pytest.raises(Killed):
         trained(section(epochs=3), "key", logged=log)
     trained(section(epochs=3), "key", logged=log)
-    assert "going on after epoch 2, the last" in capsys.readouterr().out
+    assert "going on after epoch 2, which" in capsys.readouterr().out
     assert logged == [1, 2, 1, 2, 3]
 
 
