@@ -5,8 +5,10 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -51,13 +53,12 @@ def haswell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set other values from outside, and restore the environment after the test."""
-    for name in SETTINGS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "AVX512F")
-    for name, value in ELSEWHERE.items():
-        monkeypatch.setenv(name, value)
+def _environment() -> Iterator[None]:
+    """Set other values from outside; restore the whole environment, which later tests' programs would inherit."""
+    with patch.dict(os.environ, ELSEWHERE | {"NPY_DISABLE_CPU_FEATURES": "AVX512F"}):
+        for name in SETTINGS.keys() - ELSEWHERE.keys():
+            os.environ.pop(name, None)
+        yield
 
 
 def seen() -> dict[str, str]:
