@@ -221,7 +221,7 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
                 axes.set_xticks(range(len(choices)), [text(choice) for choice in choices])
             elif entry.log:  # type: ignore[attr-defined]
                 axes.set_xscale("log")
-                narrow = x.max() < 30 * x.min()  # with powers of ten alone it might have one number
+                narrow = x.max() < 60 * x.min()  # with powers of ten alone it might have one number
                 axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=5))
                 axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
                 axes.xaxis.set_minor_formatter(NullFormatter())
