@@ -70,7 +70,8 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
             raise UserError(f"{_quoted(unclear)} lies beside the class folders: move it into one or remove it")
         raise UserError(
             f"no class can be told for {_quoted(unclear)}: put images into one folder for each class, list them in "
-            "labels.csv with the columns file and label, or name them class.number.jpg: with one number, without dates"
+            "labels.csv with the columns file and label (a table of another kind: save it as CSV), or name them "
+            "class.number.jpg: with one number, without dates"
         )
     if classes is None:
         if len(parts[0]) > 1:

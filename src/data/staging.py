@@ -140,7 +140,10 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
     if not names:
         known = data.name in PUBLISHED_SETS
         also = f" and none of its own files ({listed(published_files(data.name))})" if known else ""
-        raise UserError(f"the source holds no images that can be read{also}: put images into one folder for each class")
+        raise UserError(
+            f"the source holds no images that can be read{also}: put images into one folder for each class "
+            "(Parquet: with columns called image and label)"
+        )
     if len(sizes) > 1:
         common = ", ".join(f"{width}×{height} ({count:,})" for (height, width), count in sizes.most_common(5))
         raise UserError(
