@@ -87,7 +87,7 @@ def template(folder: Path, streamed: bool = False) -> Path:
     if streamed:
         substitute(folder / "params.yaml", "shard_mib: 256 ", "shard_mib: 0.006 ")
         substitute(folder / "params.yaml", "save_minutes: 10 ", "save_minutes: 1.0e-6 ")
-        substitute(folder / "src/training/loop.py", "= 2**28, 2**17", "= 2**28, 128")
+        substitute(folder / "src/training/order.py", "= 2**28, 2**17", "= 2**28, 128")
         substitute(folder / "src/compute/batches.py", "RESIDENT_SHARE = 0.5", "RESIDENT_SHARE = 0.0")
     return committed(folder)
 
