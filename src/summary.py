@@ -24,15 +24,16 @@ _NAMED = 3  # changed numbers that are named; the others are counted
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     last = ""
-    for label, text in list(_rows()):  # nothing is printed if a file is missing
+    for label, text in _rows():
         print(f"{'' if label == last else label:<20}{text}", flush=True)
         last = label
 
 
 def _rows() -> Iterator[tuple[str, str]]:
     """Yield labels and texts. What imports slow packages comes last."""
-    yield "test accuracy", metric_files.accuracy_sentence(metric_files.read())
-    yield "validation accuracy", _validation(read_object(TRAINING))
+    metrics, training = metric_files.read(), read_object(TRAINING)  # before a line of what may be an earlier run
+    yield "test accuracy", metric_files.accuracy_sentence(metrics)
+    yield "validation accuracy", _validation(training)
     yield "computed on", _computed()
     for line in _changes():
         yield "since the commit", line

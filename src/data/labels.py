@@ -55,7 +55,8 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             continue
         try:
             table = read_table(name, content)
-            columns = {column.strip().lower(): column for column in table.columns}
+            spelled = [column.strip().lower() for column in table.columns]
+            columns = dict(zip(spelled, table.columns, strict=True))
             chosen = [
                 next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS
             ]
@@ -66,8 +67,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
-        spelled = Counter(column.strip().lower() for column in table.columns)
-        if twice := [column for column in chosen if column and spelled[column.strip().lower()] > 1]:
+        if twice := [column for column in chosen if column and spelled.count(column.strip().lower()) > 1]:
             raise UserError(f"{name} has more than one column {twice[0]}: keep one")
         for column in table.columns:
             words = (str(record.get(column)).strip().lower() for _, record in records)
@@ -82,10 +82,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if any(record.pop(None, ())):
                 raise UserError(f"{place}: more values than columns: put what has a comma in quotes")
             values = [record.get(column) for column in chosen]
-            missing = [value is None or value != value for value in values]  # NaN differs from itself
-            file, label, group, split = (
-                "" if none else str(value).strip() for none, value in zip(missing, values, strict=True)
-            )
+            file, label, group, split = map(cell, values)
             if isinstance(values[1], list | dict) or re.fullmatch(r"\[.*\]", label):
                 raise UserError(f"{place}: the label is {label}: {ONE_CLASS}")
             if not file or not label or not label.isprintable():
@@ -102,6 +99,11 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
         sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
         print(f"labels of {listed(sources, 5)}{rest}")
+
+
+def cell(value: Any) -> str:
+    """Return a table's value as text, empty where it is missing: None, or NaN, which differs from itself."""
+    return "" if value is None or value != value else str(value).strip()
 
 
 def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are_classes: bool) -> None:

@@ -14,7 +14,7 @@ from src.core.documents import read_json
 from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, damage_reported, is_archive, members, too_large
-from src.data.labels import ONE_CLASS, Row, split_in
+from src.data.labels import ONE_CLASS, Row, cell, split_in
 from src.data.layout import is_generated
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")
@@ -70,11 +70,11 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
         batches = file.iter_batches(_ROWS, columns=[image, label, *(set(_OPTIONAL) & set(schema.names))])
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
-            name = row[label] if classes is None else classes.get(row[label])
-            if not isinstance(content, bytes) or name is None or name != name or not str(name).strip():  # NaN
+            name = cell(row[label] if classes is None else classes.get(row[label]))
+            if not isinstance(content, bytes) or not name:
                 lacks = f"row {number:,} has no bytes in {image}, or no class in {label}"
                 raise UserError(f"{member.name}: {lacks}: remove it, or the file")
             kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
             place = f"{member.name.rpartition('.')[0]}/{number:07d}.{kind}"
-            group, own = (str(row[key]).strip() if row.get(key) is not None else "" for key in _OPTIONAL)
-            yield Member(place, len(content), partial(bytes, content)), Row(str(name).strip(), group, own or split)
+            group, own = (cell(row.get(key)) for key in _OPTIONAL)
+            yield Member(place, len(content), partial(bytes, content)), Row(name, group, own or split)

@@ -84,22 +84,23 @@ def read_photo(file: Found, image: ImageFormat) -> Photo:
         if not file.path.is_file() or file.path.stat().st_size > MAX_FILE_BYTES:
             reason = f"more than {MAX_FILE_BYTES // 2**20} MiB" if file.path.is_file() else "not a file"
             return Photo(file.path, None, reason if by_name else "")
-        refuse_raw(file.path.name)
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
             return Photo(file.path, None)
-        return Photo(file.path, prepare(data, image))
+        return Photo(file.path, prepare(data, image, file.path.name))
     except Unreadable as reason:
         return Photo(file.path, None, str(reason))
     except OSError as error:
         return Photo(file.path, None, error.strerror or str(error))
 
 
-def prepare(data: bytes, image: ImageFormat) -> Prepared:
+def prepare(data: bytes, image: ImageFormat, name: str) -> Prepared:
     """Decode a photo and bring it to the model's format, as the training images were.
 
-    If those had the model's size already, the photo is cropped and scaled. Raises `Unreadable`.
+    If those had the model's size already, the photo is cropped and scaled. name: of its file, or empty. Raises
+    `Unreadable`.
     """
+    refuse_raw(name)
     pixels = decode(data, Fit(image.height, image.width, image.resize or "crop"))
     with open_image(data) as header:
         size = header.size

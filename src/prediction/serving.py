@@ -183,7 +183,7 @@ async def receive(request: Request, most_bytes: int) -> list[Upload]:
 def decoded(upload: Upload, image: ImageFormat) -> Prepared:
     """Decode a photo. Raises `HTTPException` if it cannot be read."""
     try:
-        return prepare(upload.content, image)
+        return prepare(upload.content, image, upload.name)
     except Unreadable as reason:
         raise HTTPException(400, f"{upload.name or 'the photo'} cannot be read: {reason}") from None
 

@@ -33,10 +33,11 @@ def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Findi
     paired 95 % interval of the difference must hold 0. Log loss is not tested: rounding can move every answer a little
     in the same direction, which a paired test would find.
     """
+    seeds = None
     try:
         seeds = seed_accuracies(committed)
-    except UserError:  # the present code cannot read a recipe of then, which its answers do not need
-        seeds = None
+    except UserError as fault:  # its answers do not need a recipe of then that the present code cannot read
+        yield Finding("seeds", f"tell nothing: {fault}", True)
     for path, content in again.items():
         split = "test" if path == PREDICTIONS else "validation"
         name = f"{split}_accuracy"

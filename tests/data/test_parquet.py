@@ -85,6 +85,15 @@ def test_columns_for_group_and_split_count() -> None:
     assert not {*(read_groups("train") or ())} & {*(read_groups("validation") or ())}
 
 
+def test_a_number_that_is_missing_is_no_group() -> None:
+    groups = [float("nan") if number < 20 else 1.0 for number in range(40)]
+    columns = {"image": [png(n) for n in range(40)], "label": [n % 2 for n in range(40)], "group": groups}
+    run_stages(pack_tar(Path("x.tar"), {"photos.parquet": written(columns)}))
+    parts = [{*(read_groups(split) or ())} for split in SPLITS]
+    assert sum("1.0" in part for part in parts) == 1
+    assert not any("nan" in part for part in parts)
+
+
 def test_two_configurations_of_a_data_set_are_not_mixed() -> None:
     files = {f"{name}/train-00000-of-00001.parquet": table(range(40)) for name in ("full", "small")}
     with pytest.raises(UserError, match="'full' and 'small' both hold Parquet files of train: give one of them alone"):

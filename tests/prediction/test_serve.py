@@ -143,6 +143,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("another field", {"files": {"photo": png(1, 24)}}, 400, "files called file"),
     ("no file", {"files": {"file": (None, "text")}}, 400, "files called file"),
     ("many files", {"files": [("file", (f"{n}", b"x")) for n in range(99)]}, 400, "Too many files"),
+    ("raw", {"files": [("file", ("a.DNG", png(1, 24)))]}, 400, "a.DNG cannot be read: raw data of a camera"),
     (
         "one is bad",
         {"files": [("file", ("a.png", png(1, 24))), ("file", ("b.png", b"x"))]},
