@@ -94,10 +94,10 @@ def read_photo(file: Found, image: ImageFormat) -> Photo:
         return Photo(file.path, None, error.strerror or str(error))
 
 
-def prepare(data: bytes, image: ImageFormat, name: str) -> Prepared:
+def prepare(data: bytes, image: ImageFormat, name: str = "") -> Prepared:
     """Decode a photo and bring it to the model's format, as the training images were.
 
-    If those had the model's size already, the photo is cropped and scaled. name: of its file, or empty. Raises
+    If those had the model's size already, the photo is cropped and scaled. name: of its file, if known. Raises
     `Unreadable`.
     """
     refuse_raw(name)
