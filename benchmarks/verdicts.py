@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 
 from benchmarks.common import FOLDER, hardware, keep, versions
-from src.stats.intervals import mean_interval
-from src.stats.paired import accuracy_interval, macro_f1_interval
+from src.stats.groups import design_effect
+from src.stats.intervals import mean_interval, wilson
+from src.stats.paired import accuracy_interval, macro_f1_interval, score_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin, judge
 
 RESULTS = FOLDER / "verdicts.json"
@@ -61,14 +62,37 @@ def pair(draw: np.random.Generator, images: int, flips: Flips) -> Pair:
 def falsely_found(pairs: int, images: int = IMAGES) -> int:
     """Count those called better or worse of so many pairs without a difference: answers swapped at random."""
     draw = np.random.default_rng(1)
-    labels, (one, other), (loss, other_loss) = pair(draw, images, MANY)
-    found = 0
-    for _ in range(pairs):
-        swapped = draw.random(images) < 0.5
-        predicted = np.where(swapped, other, one), np.where(swapped, one, other)
-        losses = np.where(swapped, other_loss, loss), np.where(swapped, loss, other_loss)
-        found += judge(labels, predicted, losses, MARGIN).verdict in ("better", "worse")
-    return found
+    answers = pair(draw, images, MANY)
+    swapped = (swap(answers, draw.random(images) < 0.5) for _ in range(pairs))
+    return sum(judge(*each, MARGIN).verdict in ("better", "worse") for each in swapped)
+
+
+def swap(answers: Pair, swapped: NDArray[np.bool_]) -> Pair:
+    """Exchange the answers of two models to some images (N,)."""
+    labels, (one, other), (loss, other_loss) = answers
+    predicted = np.where(swapped, other, one), np.where(swapped, one, other)
+    return Pair(labels, predicted, (np.where(swapped, other_loss, loss), np.where(swapped, loss, other_loss)))
+
+
+def in_groups(count: int, samples: int) -> dict[str, list[float]]:
+    """Return how often intervals of an accuracy hold it, and how often equally good models are called better or worse.
+
+    Both first by groups, of which there are `count` of 20 images, then as if images were independent. Accuracies of
+    groups are drawn from Beta(3, 1). Of models, one of which is right on more images, the answers to whole groups are
+    swapped at random.
+    """
+    draw = np.random.default_rng(6)
+    names = np.repeat([str(number) for number in range(count)], 20)
+    held, found = np.zeros(2), np.zeros(2)
+    answers = pair(draw, len(names), Flips(0.02, 0.10, 0.60))
+    for _ in range(samples):
+        right = (draw.random((count, 20)) < draw.beta(3, 1, size=(count, 1))).ravel()
+        swapped = swap(answers, np.repeat(draw.random(count) < 0.5, 20))
+        for k, groups in enumerate((names, None)):
+            low, high = wilson(right.sum(), len(right), design_effect(right, groups))
+            held[k] += low <= 0.75 <= high
+            found[k] += judge(*swapped, MARGIN, groups).verdict in ("better", "worse")
+    return {"interval holds": (held / samples).round(3).tolist(), "found": (found / samples).round(3).tolist()}
 
 
 def truly_found(pairs: int) -> int:
@@ -87,7 +111,7 @@ def coverage(images: int, flips: Flips, samples: int) -> list[float]:
         was, now = one == labels, other == labels
         intervals = np.array(
             [
-                accuracy_interval(int((was & ~now).sum()), int((now & ~was).sum()), images),
+                accuracy_interval(was, now),
                 mean_interval(other_loss - loss),
                 macro_f1_interval(labels, one, other),
             ]
@@ -100,7 +124,7 @@ def shown(share: float, samples: int) -> tuple[int, float]:
     """Return how many images `src.promote` asks for, where this share changes sides, and how often they do."""
     images = images_for_margin(round(10_000 * share), 10_000, MARGIN)
     flips = np.random.default_rng(4).multinomial(images, [share / 2, share / 2, 1 - share], size=samples).tolist()
-    passed = sum(accuracy_interval(b, f, images, EQUIVALENCE_LEVEL)[0] > -MARGIN for b, f, _ in flips)
+    passed = sum(score_interval(b, f, images, EQUIVALENCE_LEVEL)[0] > -MARGIN for b, f, _ in flips)
     return images, round(passed / samples, 3)
 
 
@@ -114,6 +138,7 @@ def main() -> None:
             name: {images: coverage(images, flips, SAMPLES) for images in (50, 100, 359, 1_000, 5_000)}
             for name, flips in (("15 % change sides", MANY), ("3 % change sides", FEW))
         },
+        "groups": {count: in_groups(count, PAIRS) for count in (10, 30, 100)},
         "power": {f"{100 * share:g} %": shown(share, SAMPLES) for share in (0.002, 0.005, 0.01, 0.03, 0.15)},
         "hardware": hardware(),
         "versions": versions("numpy", "scipy", "pandas"),

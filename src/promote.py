@@ -13,6 +13,7 @@ that remains counts. The code that trained the model must be committed, so that 
 import argparse
 import re
 from collections.abc import Mapping
+from math import ceil
 
 from pandas import DataFrame
 
@@ -25,6 +26,7 @@ from src.params import load
 from src.review.answers import by_pixels, obstacle, pair
 from src.review.revision import Revision, at, locks, recorded, working_tree
 from src.review.stale import leads_to, stale
+from src.stats.groups import design_effect
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
@@ -132,9 +134,9 @@ def _same_images(version: Version, images: Mapping[str, str]) -> bool:
 def _compare(before: DataFrame, after: DataFrame, key: str, rival: str, margin: float) -> tuple[str | None, str]:
     """Compare two tables of predictions; return the objection to the second, or None, and what was found."""
     pairs, corrected = pair(before, after, key)
-    was, now = (pairs["label"] == pairs[answer] for answer in ("prediction_base", "prediction"))
-    broken, fixed, images = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs)
-    low, high = accuracy_interval(broken, fixed, images, EQUIVALENCE_LEVEL)
+    was, now = ((pairs["label"] == pairs[answer]).to_numpy() for answer in ("prediction_base", "prediction"))
+    broken, fixed, images, groups = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs), pairs.get("group")
+    low, high = accuracy_interval(was, now, groups, EQUIVALENCE_LEVEL)
     finding = (
         f"{rival}: {100 * (fixed - broken) / images:+.2f} points on {images:,} images ({broken:,} newly wrong, "
         f"{fixed:,} newly right), surely above {100 * low:+.2f} (one-sided 95 %)"
@@ -146,7 +148,8 @@ def _compare(before: DataFrame, after: DataFrame, key: str, rival: str, margin: 
     if high < 0:  # which src.report tests more strictly, among other numbers
         change = f"{100 * (fixed - broken) / images:+.2f} points, surely below {100 * high:+.2f} (one-sided 95 %)"
         return f"worse than {rival}: {change}; the margin is {100 * margin:g}", finding
-    enough = images_for_margin(broken + fixed, images, margin)
+    effect = design_effect(now.astype(int) - was, groups, EQUIVALENCE_LEVEL)
+    enough = ceil(images_for_margin(broken + fixed, images, margin) * effect)
     if images < enough:
         told = f"{images:,} validation images are too few to tell, about {enough:,} would do in 4 of 5 cases"
         return f"{told}: {limit}", finding

@@ -11,7 +11,7 @@ from src.compute.batches import Batches
 from src.compute.forward import logits
 from src.core import paths
 from src.core.files import write_arrays
-from src.data.prepared import open_split, read_copies, read_dataset, read_digests, read_groups, read_names
+from src.data.prepared import open_split, read_copies, read_dataset, read_identity, read_names
 from src.evaluation import metric_files, tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure, unseen_accuracy
@@ -36,16 +36,18 @@ def main() -> None:
     # The attack needs gradients, for which a training batch is known to leave memory enough.
     batch_size = min(params.train.batch_size, device.evaluation_batch(test.device, test.image_shape))
     curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
-    augmented = tta_metrics(classifier, test, params.evaluate)
 
-    metrics = measure(outputs, labels) | unseen_accuracy(outputs, labels, read_copies("test")) | augmented
-    metrics |= calibrated_metrics(outputs, labels, spec.temperature)
-    table = predictions(outputs, labels, read_names("test"), dataset.classes).assign(digest=read_digests("test"))
+    identity = read_identity("test")
+    groups = identity.get("group")
+    metrics = measure(outputs, labels, groups) | unseen_accuracy(outputs, labels, read_copies("test"), groups)
+    metrics |= tta_metrics(classifier, test, params.evaluate, groups)
+    metrics |= calibrated_metrics(outputs, labels, spec.temperature, groups)
+    table = predictions(outputs, labels, read_names("test"), dataset.classes).assign(**identity)
     written = {
         paths.PREDICTIONS: kept(table),
         paths.PER_CLASS: per_class(table, dataset.classes),
         paths.CONFUSION: confusion(table, dataset.classes),
-        paths.GROUPS: per_group(table, read_groups("test")),
+        paths.GROUPS: per_group(table),
         paths.CALIBRATION: reliability(outputs, labels, spec.temperature),
         paths.ROBUSTNESS: curves,
     }

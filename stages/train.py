@@ -9,7 +9,7 @@ from src.compute.forward import latency, logits
 from src.compute.threads import cpu_threads
 from src.core import paths
 from src.core.files import check_writable, digest, write_arrays
-from src.data.prepared import read_digests, read_names
+from src.data.prepared import read_identity, read_names
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated
 from src.evaluation.predictions import kept, predictions
@@ -61,7 +61,7 @@ def work() -> None:
             write_arrays(paths.AUGMENTATION, images=shown)
             reports.write(progress.epochs, classifier.network, environment)
             table = predictions(outputs, labels, names, trainer.dataset.classes)
-            tables.write(paths.VALIDATION_PREDICTIONS, kept(table.assign(digest=read_digests("validation"))))
+            tables.write(paths.VALIDATION_PREDICTIONS, kept(table.assign(**read_identity("validation"))))
 
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)

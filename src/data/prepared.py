@@ -132,15 +132,14 @@ def read_names(split: SplitName) -> list[str]:
     return _column(split, "name")
 
 
-def read_digests(split: SplitName) -> list[str]:
-    """Return 12 hexadecimal digits for each image of a split, which are the same for equal pixels."""
-    return [digest[:12] for digest in _column(split, "digest")]
+def read_identity(split: SplitName) -> dict[str, list[str]]:
+    """Return by what the images of a split are known, beside their names: `digest` and, if there are groups, `group`.
 
-
-def read_groups(split: SplitName) -> list[str] | None:
-    """Return the match of `split.groups` for each image of a split; None without groups."""
+    A digest is 12 hexadecimal digits, which are the same for equal pixels.
+    """
     groups = _column(split, "group")
-    return None if None in groups else groups
+    known = {"digest": [digest[:12] for digest in _column(split, "digest")]}
+    return known | {"group": groups} if groups and None not in groups else known
 
 
 def read_copies(split: SplitName) -> NDArray[np.bool_]:

@@ -4,23 +4,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from src.stats.groups import design_effect
 from src.stats.intervals import wilson
 
 
 def per_class(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.DataFrame:
-    """Return `class`, `accuracy_columns`, `precision` and `f1`, one row per class, from `label` and `prediction`.
+    """Return `class`, `accuracy_columns`, `precision` and `f1`, one row per class, from a table of predictions.
 
     `accuracy` is the share of the class's images that were recognised, which retrieval calls recall. The precision of a
     class that was never predicted is NaN.
     """
     counts = _confusion(predictions, classes)
     images, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
+    effects = {
+        name: design_effect(own["label"] == own["prediction"], own.get("group"))
+        for name, own in predictions.groupby("label")
+    }
     return pandas.DataFrame(
         {
             "class": list(classes),
-            **accuracy_columns(correct, images),
+            **accuracy_columns(correct, images, [effects.get(name, 1.0) for name in classes]),
             "precision": correct / _positive(predicted),
             "f1": 2 * correct / _positive(images + predicted),
         }
@@ -44,25 +49,25 @@ def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
     )
 
 
-def per_group(predictions: pandas.DataFrame, groups: Sequence[str] | None) -> pandas.DataFrame:
-    """Return `group` and `accuracy_columns`, one row for each group in alphabetical order.
+def per_group(predictions: pandas.DataFrame) -> pandas.DataFrame:
+    """Return `group` and `accuracy_columns`, one row for each group (a patient, a scene) in alphabetical order.
 
-    groups: the group (a patient, a scene) of each row of the predictions, or None without groups, which gives no rows.
+    The intervals are of more images of the same group. Without the column `group` there are no rows.
     """
-    names, places = np.unique(np.array(groups or [], dtype=object), return_inverse=True)
+    names, places = np.unique(np.array(predictions.get("group", []), dtype=object), return_inverse=True)
     right = (predictions["label"] == predictions["prediction"]).to_numpy()[: len(places)]
     images, correct = np.bincount(places, minlength=len(names)), np.bincount(places[right], minlength=len(names))
     return pandas.DataFrame({"group": names, **accuracy_columns(correct, images)})
 
 
 def accuracy_columns(
-    correct: NDArray[np.integer], images: NDArray[np.integer] | int
+    correct: NDArray[np.integer], images: NDArray[np.integer] | int, effects: ArrayLike = 1.0
 ) -> dict[str, NDArray[np.generic] | int]:
     """Return `images,correct,accuracy`, and the ends of the 95 % Wilson interval of accuracy, `ci_low,ci_high`.
 
-    They are those of each of N subsets. Accuracy and interval are NaN where there are no images.
+    They are those of each of N subsets, with their design effects. Accuracy and interval are NaN without images.
     """
-    low, high = wilson(correct, images)
+    low, high = wilson(correct, images, effects)
     accuracy = correct / _positive(images)
     return {"images": images, "correct": correct, "accuracy": accuracy, "ci_low": low, "ci_high": high}
 

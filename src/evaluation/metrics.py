@@ -1,10 +1,13 @@
 """From logits and labels to the numbers of `reports/metrics.json`."""
 
+from itertools import compress
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 from src.evaluation.logits import log_probabilities
+from src.stats.groups import Groups, design_effect, sum_by_group
 from src.stats.intervals import Floats, bootstrap, wilson
 from src.stats.macro_f1 import add_two, balanced_accuracy, class_counts, macro_f1, total
 
@@ -13,49 +16,53 @@ _TOP = 5
 _DECIMALS = 6  # below what an image more or less changes, and short enough to read in a diff
 
 
-def measure(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float | int]:
+def measure(logits: NDArray[np.floating], labels: NDArray[np.int64], groups: Groups = None) -> dict[str, float | int]:
     """Measure logits (N, K) against labels (N,), each metric with its 95 % interval as `…_ci_low`, `…_ci_high`.
 
-    Without images return `images: 0` alone. Raises `UserError` if a logit is not finite.
+    groups: those of the images (N,), which alone count as independent; None if each image does. Without
+    images return `images: 0` alone. Raises `UserError` if a logit is not finite.
     """
     if not len(labels):
         return {"images": 0}
     scores = log_probabilities(logits)
-    return {"images": len(labels)} | _of_answers(scores, labels) | of_probabilities(scores, labels)
+    return {"images": len(labels)} | _of_answers(scores, labels, groups) | of_probabilities(scores, labels, groups)
 
 
-def _of_answers(scores: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> dict[str, float]:
     """Measure how often the most probable class, or one of the first five, is the label.
 
     Intervals of `accuracy`, `top5_accuracy` (only with more than five classes) and `worst_class_accuracy` are
     Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
-    The others are percentile bootstraps over the images and two more (`add_two`):
+    The others are percentile bootstraps over the images, or groups, and two more images (`add_two`):
 
     - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
     - `balanced_accuracy`: mean accuracy of the classes, each of which counts the same however many images it has.
     """
-    images, classes = scores.shape
+    classes = scores.shape[1]
     predicted = scores.argmax(axis=1)
-    result = _share("accuracy", int((predicted == labels).sum()), images)
+    correct = predicted == labels
+    result = _share("accuracy", correct, groups)
     if classes > _TOP:
         first = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]  # of equal scores the lower class, as `argmax`
-        result |= _share("top5_accuracy", int((first == labels[:, None]).sum()), images)
+        result |= _share("top5_accuracy", (first == labels[:, None]).any(axis=1), groups)
     counts = class_counts(labels, predicted, classes)
     labelled, _, hits = np.split(total(counts)[0], 3)
     worst = int(np.nanargmin(hits / np.where(labelled > 0, labelled, np.nan)))
-    result |= _share("worst_class_accuracy", int(hits[worst]), int(labelled[worst]))
+    result |= _share("worst_class_accuracy", *_chosen(correct, groups, labels == worst))
 
     def of_sums(sums: Floats) -> Floats:
         return np.column_stack([macro_f1(sums), balanced_accuracy(sums)])
 
-    values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(counts), of_sums)
+    values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(sum_by_group(counts, groups)), of_sums)
     for name, value, low, high in zip(("macro_f1", "balanced_accuracy"), values, lows, highs, strict=True):
         result |= _with_ends(name, value, min(low, value), max(high, value))
     return result
 
 
-def of_probabilities(scores: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+def of_probabilities(scores: Floats, labels: NDArray[np.int64], groups: Groups = None) -> dict[str, float]:
     """Measure log-probabilities (N, K), N above 0, against labels (N,), with 95 % bootstrap intervals over images.
+
+    groups: as of `measure`; with them over groups.
 
     - `loss`: mean cross entropy in nats.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
@@ -71,22 +78,24 @@ def of_probabilities(scores: Floats, labels: NDArray[np.int64]) -> dict[str, flo
     probabilities, predicted = np.exp(scores), scores.argmax(axis=1)
     confidence = probabilities[each, predicted]
 
-    # What each image adds to sums (N, 2 + 15): loss, Brier score, and correct − confidence in the column of its bin.
+    # What each image adds to sums (N, 1 + 2 + 15): itself, loss, Brier score, and correct − confidence in the column of
+    # its bin.
     loss = -scores[each, labels]
     brier = (probabilities**2).sum(axis=1) - 2 * probabilities[each, labels] + 1
     gap = (predicted == labels) - confidence
     bins = csr_array((gap, confidence_bins(confidence), np.arange(images + 1)), (images, ECE_BINS))
-    features = csr_array(hstack([csr_array(np.stack([loss, brier], axis=1)), bins]))
-    means = total(features) / images
+    features = csr_array(hstack([csr_array(np.stack([np.ones(images), loss, brier], axis=1)), bins]))
+    means = total(features)[:, 1:] / images
     gaps = means[:, 2:]
     shares = np.linspace(0, 2, 41)
 
     def of_sums(sums: Floats) -> Floats:
         """Return loss, Brier score, and the ECE at each of `shares`, (R, 2 + 41)."""
-        luck = sums[:, 2:] / images - gaps
-        return np.column_stack([sums[:, :2] / images, *(np.abs(share * gaps + luck).sum(axis=1) for share in shares)])
+        drawn = sums[:, 1:] / sums[:, :1]
+        luck = drawn[:, 2:] - gaps
+        return np.column_stack([drawn[:, :2], *(np.abs(share * gaps + luck).sum(axis=1) for share in shares)])
 
-    lows, highs = bootstrap(features, of_sums)
+    lows, highs = bootstrap(sum_by_group(features, groups), of_sums)
     ece = float(np.abs(gaps).sum())
     # Smaller gaps would hardly ever give so large an error, larger ones hardly ever so small a one.
     least, most = (np.interp(ece, np.maximum.accumulate(ends[2:]), shares) for ends in (highs, lows))
@@ -98,7 +107,7 @@ def of_probabilities(scores: Floats, labels: NDArray[np.int64]) -> dict[str, flo
 
 
 def unseen_accuracy(
-    logits: NDArray[np.floating], labels: NDArray[np.int64], copies: NDArray[np.bool_]
+    logits: NDArray[np.floating], labels: NDArray[np.int64], copies: NDArray[np.bool_], groups: Groups = None
 ) -> dict[str, float | int]:
     """Measure the accuracy on the images that are no `copies` (N,) of training images, as `unseen_accuracy`.
 
@@ -106,13 +115,18 @@ def unseen_accuracy(
     """
     if copies.all() or not copies.any():
         return {}
-    correct = (logits.argmax(axis=1) == labels)[~copies]
-    return {"unseen_images": len(correct)} | _share("unseen_accuracy", int(correct.sum()), len(correct))
+    correct, kept = _chosen(logits.argmax(axis=1) == labels, groups, ~copies)
+    return {"unseen_images": len(correct)} | _share("unseen_accuracy", correct, kept)
 
 
-def _share(name: str, successes: int, trials: int) -> dict[str, float]:
-    low, high = wilson(successes, trials)
-    return _with_ends(name, successes / trials, float(low), float(high))
+def _chosen(correct: NDArray[np.bool_], groups: Groups, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Groups]:
+    """Return answers and groups of the chosen images."""
+    return correct[chosen], None if groups is None else list(compress(groups, chosen))
+
+
+def _share(name: str, correct: NDArray[np.bool_], groups: Groups) -> dict[str, float]:
+    low, high = wilson(correct.sum(), len(correct), design_effect(correct, groups))
+    return _with_ends(name, correct.mean(), float(low), float(high))
 
 
 def _with_ends(name: str, value: float, low: float, high: float) -> dict[str, float]:

@@ -17,9 +17,9 @@ def predictions(
 ) -> pandas.DataFrame:
     """Return a row for each image, from logits (N, K) and labels (N,).
 
-    Columns: `index,name,label,prediction,confidence,label_probability`, to which stages add `digest`, by which images
-    are known (see `read_digests`). `label` and `prediction` are names of classes. The probabilities are not calibrated,
-    so that models can be compared by them. Raises `UserError` if a logit is not finite.
+    Columns: `index,name,label,prediction,confidence,label_probability`, to which stages add those of `read_identity`.
+    `label` and `prediction` are names of classes. The probabilities are not calibrated, so that models can be compared
+    by them. Raises `UserError` if a logit is not finite.
     """
     # Without images, the logits' own shape does not tell the number of classes.
     scores = log_probabilities(logits.reshape(len(labels), len(classes)))

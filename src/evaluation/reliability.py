@@ -6,21 +6,22 @@ from numpy.typing import NDArray
 
 from src.evaluation.logits import log_probabilities
 from src.evaluation.metrics import ECE_BINS, confidence_bins, of_probabilities
+from src.stats.groups import Groups
 
 _MEASURED = ("images", "confidence", "accuracy")
 
 
 def calibrated_metrics(
-    logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None
+    logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float | None, groups: Groups = None
 ) -> dict[str, float | int]:
     """Return `temperature`, and loss, Brier score and ECE of logits / temperature, as `…_calibrated` with intervals.
 
-    Return nothing without a temperature or without images.
+    groups: as of `measure`. Return nothing without a temperature or without images.
     """
     if temperature is None or not len(labels):
         return {}
     result: dict[str, float | int] = {"temperature": temperature}
-    for key, value in of_probabilities(log_probabilities(logits / temperature), labels).items():
+    for key, value in of_probabilities(log_probabilities(logits / temperature), labels, groups).items():
         name, *end = key.partition("_ci_")
         result["".join([f"{name}_calibrated", *end])] = value
     return result

@@ -13,17 +13,20 @@ from src.compute.device import evaluation_batch, full_precision
 from src.evaluation.corruptions import DIRECTIONS, shift
 from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
+from src.stats.groups import Groups
 
 
-def tta_metrics(classifier: Classifier, images: Batches, config: params.Evaluate) -> dict[str, float | int]:
+def tta_metrics(
+    classifier: Classifier, images: Batches, config: params.Evaluate, groups: Groups = None
+) -> dict[str, float | int]:
     """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
 
-    Return nothing if `evaluate.tta` is none, or without images.
+    groups: as of `measure`. Return nothing if `evaluate.tta` is none, or without images.
     """
     if config.tta == "none" or not len(images):
         return {}
     scores = log_mean_probabilities(classifier, images, config).cpu().numpy()
-    result = measure(scores, images.labels.cpu().numpy())
+    result = measure(scores, images.labels.cpu().numpy(), groups)
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
 

@@ -14,6 +14,7 @@ from src.core.paths import PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import SplitName, split_folder
 from src.evaluation.predictions import is_part
 from src.review.revision import Revision
+from src.stats.groups import design_effect
 from src.stats.intervals import Floats, wilson
 from src.stats.verdicts import judge
 
@@ -68,8 +69,9 @@ def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
     answers = read_answers(revision, _PATHS[split])
     if answers is None or not len(answers):
         return None
-    right = int((answers["label"] == answers["prediction"]).sum())
-    return [right / len(answers), *(float(end) for end in wilson(right, len(answers)))]
+    right = (answers["label"] == answers["prediction"]).to_numpy()
+    effect = design_effect(right, answers.get("group"))
+    return [right.mean(), *(float(end) for end in wilson(right.sum(), len(right), effect))]
 
 
 def by_pixels(*sides: pandas.DataFrame) -> list[pandas.DataFrame] | None:
@@ -135,13 +137,14 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: 
     answers = pairs[["index", "name", "label"]].assign(base=pairs["prediction_base"], head=pairs["prediction"])
     probability = pairs["label_probability"]
     probability_before = pairs["label_probability_base"].where(pairs["label"] == pairs["label_base"], probability)
+    losses = log_loss(probability_before), log_loss(probability)
     order = np.argsort((probability - probability_before).to_numpy(), kind="stable")
     right = answers[["label"]].assign(base=was, head=now).groupby("label")
     classes = right.mean().assign(images=right.size()).rename_axis("name").reset_index()
     counts = {side: answers.value_counts(["label", side]) for side in ("base", "head")}
     confusions = pandas.DataFrame(counts).fillna(0).astype(int).rename_axis(["label", "prediction"]).reset_index()
     return {
-        **asdict(judge(labels, (before, after), (log_loss(probability_before), log_loss(probability)), margin)),
+        **asdict(judge(labels, (before, after), losses, margin, pairs.get("group"))),
         "corrected": corrected,
         "part": is_part(base) or is_part(head),
         "broken": _rows(answers.iloc[order[(was & ~now)[order]]]),

@@ -61,8 +61,7 @@ def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Findi
             text += f"; two seeds differ by at most {100 * reach:.2f} points (95 %, from {len(values)})"
             yield Finding(f"{split} accuracy", text, abs(now - was) <= reach)
         else:
-            broken, fixed = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-            low, high = accuracy_interval(broken, fixed, len(before))
+            low, high = accuracy_interval(right[0], right[1], after.get("group"))
             lucky = low <= 0 <= high
             text += f"; 95 % interval of the difference {100 * low:+.2f} to {100 * high:+.2f} points"
             text += "" if lucky else ": if seeds differ as much, python -m src.seeds --runs 3 shows it"

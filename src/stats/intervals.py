@@ -14,9 +14,10 @@ RESAMPLES = 10_000
 AT_ONCE = 2_000_000  # random numbers, 16 MB; counts and sums take as much
 
 
-def wilson(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
+def wilson(successes: ArrayLike, trials: ArrayLike, effect: ArrayLike = 1.0) -> tuple[Floats, Floats]:
     """Return the ends of Wilson's 95 % score interval of a proportion, elementwise; NaN where there were no trials.
 
+    effect: so many trials tell as much as one that is independent (`groups.design_effect`).
     Unlike the textbook's p ± z·√(p(1−p)/n), it keeps its level for few trials and near 0 and 1, and stays in [0, 1].
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); recommended
     by Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", Statistical Science 16 (2001).
@@ -24,6 +25,7 @@ def wilson(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
     n = np.asarray(trials, dtype=np.float64)
     n = np.where(n > 0, n, np.nan)
     p = np.asarray(successes, dtype=np.float64) / n
+    n = n / np.asarray(effect, dtype=np.float64)
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -31,11 +33,14 @@ def wilson(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
     return np.where(p == 0, 0.0, centre - half), np.where(p == 1, 1.0, centre + half)
 
 
-def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Return Student's t interval of the mean of at least two independent values (N,), such as one of each seed."""
+def mean_interval(values: Floats, level: float = LEVEL, effect: float = 1.0) -> tuple[float, float]:
+    """Return Student's t interval of the mean of at least two values (N,), such as one of each seed.
+
+    effect: as of `wilson`.
+    """
     from scipy.stats import t  # takes half a second
 
-    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) * np.sqrt(effect / len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -54,8 +59,8 @@ def bootstrap(
 ) -> tuple[Floats, Floats]:
     """Return 95 % percentile bootstrap intervals, low (M,) and high (M,).
 
-    features: what each of N observations adds to F sums (N, F). statistic: turns sums (R, F) of R resamples into M
-    values of each (R, M).
+    features: what each of N independent observations adds to F sums (N, F). statistic: turns sums (R, F) of R resamples
+    into M values of each (R, M).
 
     A resample is a row of counts, how often each observation was drawn. So the sums of many resamples are one sparse
     product, and many statistics share it: 10,000 resamples of 10,000 images take about 2 s on one core.

@@ -1,7 +1,7 @@
 """Test and estimate differences: of two models that answered the same images, and of two means.
 
 A difference is always second minus first. Only the first model is right on `broken` images, only the second on `fixed`
-ones.
+ones. `groups` are those of the images, which alone count as independent (`src.stats.groups`).
 """
 
 import warnings
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from scipy.sparse import csr_array
 
+from src.stats.groups import Groups, design_effect
 from src.stats.intervals import AT_ONCE, LEVEL, Floats
 from src.stats.macro_f1 import class_counts, macro_f1, total
 
@@ -28,7 +29,7 @@ def mcnemar(broken: int, fixed: int) -> float:
     return float(stats.binomtest(fixed, broken + fixed).pvalue) if broken + fixed else 1.0
 
 
-def accuracy_score(broken: int, fixed: int, images: int, delta: float) -> float:
+def accuracy_score(broken: float, fixed: float, images: float, delta: float) -> float:
     """Return Tango's score statistic: standard normal if `delta` is the true difference of accuracy."""
     # The most likely share of broken images, given delta, solves a quadratic equation.
     b = -fixed - broken + (2 * images - fixed + broken) * delta
@@ -38,7 +39,15 @@ def accuracy_score(broken: int, fixed: int, images: int, delta: float) -> float:
     return (fixed - broken - images * delta) / sqrt(max(variance, 1e-300))
 
 
-def accuracy_interval(broken: int, fixed: int, images: int, level: float = LEVEL) -> tuple[float, float]:
+def accuracy_interval(
+    was: NDArray[np.bool_], now: NDArray[np.bool_], groups: Groups = None, level: float = LEVEL
+) -> tuple[float, float]:
+    """Return the interval of the difference of two accuracies, of models that `was` and `now` right (N,)."""
+    effect = design_effect(now.astype(int) - was, groups, level)
+    return score_interval((was & ~now).sum() / effect, (now & ~was).sum() / effect, len(was) / effect, level)
+
+
+def score_interval(broken: float, fixed: float, images: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the score interval of the difference of two accuracies: the differences that the score test accepts.
 
     Unlike the textbook's, it is not empty if no image changed sides, and keeps its level for few images.
@@ -63,12 +72,12 @@ def accuracy_interval(broken: int, fixed: int, images: int, level: float = LEVEL
 def swap_test(first: csr_array, second: csr_array, statistic: Callable[[Floats], Floats], swaps: int = SWAPS) -> Floats:
     """Return two-sided p-values (M,) of the hypothesis that both models answer alike, by random swaps.
 
-    first, second: what each model's answer to each of N images adds to F sums (N, F). statistic: turns sums (R, F) into
-    M values of each (R, M).
+    first, second: what each model's answer to each of N images, or its answers to each of N groups of images, add to F
+    sums (N, F). statistic: turns sums (R, F) into M values of each (R, M).
 
-    Each swap exchanges the two answers of every image with probability ½. p is the share of swaps whose difference is
-    at least as large as the real one. The real one counts as a swap, so that p is never 0 (B. Phipson and G. K. Smyth,
-    "Permutation p-values should never be zero", 2010). Images with equal answers change nothing and are left out.
+    Each swap exchanges the two answers of every image, or group, with probability ½. p is the share of swaps whose
+    difference is at least as large as the real one. The real one counts as a swap, so that p is never 0 (B. Phipson and
+    G. K. Smyth, "Permutation p-values should never be zero", 2010). Equal answers change nothing and are left out.
 
     E. W. Noreen, "Computer-intensive methods for testing hypotheses" (1989), approximate randomization.
     """
@@ -95,12 +104,13 @@ def swap_test(first: csr_array, second: csr_array, statistic: Callable[[Floats],
 
 
 def macro_f1_interval(
-    labels: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp]
+    labels: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp], groups: Groups = None
 ) -> tuple[float, float]:
     """Return a 95 % interval of the difference of macro F1 of two models' predictions (N,) of the same labels (N,).
 
     It is normal, with the standard error of the infinitesimal jackknife: the influence of each image on the difference,
-    squared and summed (B. Efron, "The jackknife, the bootstrap and other resampling plans" (1982), chapter 6).
+    squared and summed (B. Efron, "The jackknife, the bootstrap and other resampling plans" (1982), chapter 6), and the
+    design effect of these influences.
 
     The error would be zero if no image changed sides. So four images are added for it, spread over the classes as the
     labels are: both models right, broken, fixed, both wrong. (For accuracies two are enough: A. Agresti and Y. Min,
@@ -126,7 +136,9 @@ def macro_f1_interval(
 
     of_first = influence(np.concatenate([first, right, right, wrong, wrong]))
     of_second = influence(np.concatenate([second, right, wrong, right, wrong]))
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * float(np.sqrt((weights * (of_second - of_first) ** 2).sum()))
+    change = of_second - of_first
+    variance = (weights * change**2).sum() * design_effect(change[: len(labels)], groups)
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * float(np.sqrt(variance))
     before, after = (macro_f1(total(class_counts(labels, each, classes))).item() for each in (first, second))
     difference = after - before
     return max(-1, difference - half), min(1, difference + half)

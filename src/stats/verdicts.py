@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.sparse import csr_array, hstack
 
+from src.stats.groups import Groups, design_effect, sum_by_group
 from src.stats.intervals import LEVEL, Floats, mean_interval
 from src.stats.macro_f1 import class_counts, macro_f1, total
 from src.stats.paired import accuracy_interval, macro_f1_interval, mcnemar, swap_test
@@ -41,6 +42,7 @@ class Judgement:
     """Hold the verdict on two models, and what it rests on."""
 
     images: int
+    groups: int | None  # None where each image counts as independent
     rarest: int  # images of the rarest label
     verdict: Verdict
     differences: tuple[Difference, ...]  # accuracy, log loss, macro F1
@@ -51,9 +53,11 @@ class Judgement:
 
 def judge(
     labels: NDArray[np.intp], predicted: tuple[NDArray[np.intp], NDArray[np.intp]], losses: tuple[Floats, Floats],
-    margin: float,
+    margin: float, groups: Groups = None,
 ) -> Judgement:  # fmt: skip
     """Judge the predictions (N,) and losses (N,) of two models; `margin` is a share of 1.
+
+    groups: those of the images (N,), which alone count as independent; None if each image does.
 
     The verdict is worse if accuracy, log loss or macro F1 is significantly worse (5 %, Holm over the three). Else it is
     better if one of them is significantly better. Else it is equivalent if the 90 % interval of the difference of
@@ -61,23 +65,24 @@ def judge(
     """
     images, classes = len(labels), int(max(labels.max(), *(each.max() for each in predicted))) + 1
     was, now = (each == labels for each in predicted)
-    broken, fixed = int((was & ~now).sum()), int((now & ~was).sum())
     first, second = (
         csr_array(hstack([csr_array(loss[:, None]), class_counts(labels, answers, classes)]))
         for loss, answers in zip(losses, predicted, strict=True)
     )
 
     def statistic(sums: Floats) -> Floats:
-        return np.column_stack([sums[:, 0] / images, macro_f1(sums[:, 1:])])
+        hits = sums[:, -classes:].sum(axis=1)
+        return np.column_stack([hits / images, sums[:, 0] / images, macro_f1(sums[:, 1:])])
 
-    p_values = [mcnemar(broken, fixed), *swap_test(first, second, statistic).tolist()]
-    base, head = (
-        [float(right.mean()), *statistic(total(each))[0].tolist()] for right, each in ((was, first), (now, second))
-    )
+    p_values = swap_test(sum_by_group(first, groups), sum_by_group(second, groups), statistic).tolist()
+    if groups is None:  # then it can be computed exactly
+        p_values[0] = mcnemar(int((was & ~now).sum()), int((now & ~was).sum()))
+    base, head = (statistic(total(each))[0].tolist() for each in (first, second))
+    gain = losses[1] - losses[0]
     intervals = (
-        accuracy_interval(broken, fixed, images),
-        mean_interval(losses[1] - losses[0]) if images > 1 else (None, None),
-        macro_f1_interval(labels, *predicted),
+        accuracy_interval(was, now, groups),
+        mean_interval(gain, effect=design_effect(gain, groups)) if images > 1 else (None, None),
+        macro_f1_interval(labels, *predicted, groups),
     )
     adjusted = holm(p_values).tolist()
     differences = tuple(
@@ -95,16 +100,19 @@ def judge(
         for k, (name, sign) in enumerate([("accuracy", 1), ("log loss", -1), ("macro F1", 1)])
     )
     found = {each.verdict for each in differences}
-    equivalence = accuracy_interval(broken, fixed, images, EQUIVALENCE_LEVEL)
+    equivalence = accuracy_interval(was, now, groups, EQUIVALENCE_LEVEL)
+    effect = design_effect(now.astype(int) - was, groups)
+    flips = round((was != now).sum() / effect)
     undecided = without_evidence(equivalence, margin)
     return Judgement(
         images=images,
+        groups=None if groups is None else len({*groups}),
         rarest=int(np.unique(labels, return_counts=True)[1].min()),
         verdict="worse" if "worse" in found else "better" if "better" in found else undecided,
         differences=differences,
         equivalence=equivalence,
         margin=margin,
-        smallest=smallest_difference(broken + fixed, images, holm_level(p_values[1:])),
+        smallest=smallest_difference(flips, round(images / effect), holm_level(p_values[1:])),
     )
 
 

@@ -18,7 +18,7 @@ from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, pictu
 from src.core.errors import UserError
 from src.core.paths import IMAGES, PREPARED
 from src.data.labels import check_unused, read_labels
-from src.data.prepared import SPLITS, Dataset, read_groups, read_names
+from src.data.prepared import SPLITS, Dataset, read_identity, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -458,7 +458,7 @@ def test_groups_of_a_table_stay_together() -> None:
     }
     files = PHOTOS | {"labels.csv": table(rows, "file,label,group")}
     run_stages(pack_tar(Path("x.tar"), files))
-    groups = [set(read_groups(split) or []) for split in SPLITS]
+    groups = [set(read_identity(split).get("group") or []) for split in SPLITS]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 9 + 2, "who has no group is one alone"
 
 

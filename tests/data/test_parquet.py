@@ -10,7 +10,7 @@ import pytest
 from data_samples import check_promises, encoded, pack_tar, picture, png, run_stages
 
 from src.core.errors import UserError
-from src.data.prepared import SPLITS, read_groups, read_names
+from src.data.prepared import SPLITS, read_identity, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -81,15 +81,15 @@ def test_columns_for_group_and_split_count() -> None:
     }
     dataset = run_stages(pack_tar(Path("x.tar"), {"photos.parquet": written(columns)}))
     assert dataset.splits["test"].count == 12
-    assert len({*(read_groups("test") or ())}) == 3
-    assert not {*(read_groups("train") or ())} & {*(read_groups("validation") or ())}
+    assert len({*(read_identity("test").get("group") or ())}) == 3
+    assert not {*(read_identity("train").get("group") or ())} & {*(read_identity("validation").get("group") or ())}
 
 
 def test_a_number_that_is_missing_is_no_group() -> None:
     groups = [float("nan") if number < 20 else 1.0 for number in range(40)]
     columns = {"image": [png(n) for n in range(40)], "label": [n % 2 for n in range(40)], "group": groups}
     run_stages(pack_tar(Path("x.tar"), {"photos.parquet": written(columns)}))
-    parts = [{*(read_groups(split) or ())} for split in SPLITS]
+    parts = [{*(read_identity(split).get("group") or ())} for split in SPLITS]
     assert sum("1.0" in part for part in parts) == 1
     assert not any("nan" in part for part in parts)
 

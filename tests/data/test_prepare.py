@@ -26,7 +26,7 @@ from src.core.errors import UserError
 from src.data.archives import members
 from src.data.known import PUBLISHED_SETS
 from src.data.layout import read_layout
-from src.data.prepared import SPLITS, open_split, read_copies, read_groups, read_names
+from src.data.prepared import SPLITS, open_split, read_copies, read_identity, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -249,7 +249,7 @@ def test_groups_stay_together(capsys: pytest.CaptureFixture[str]) -> None:
     run_stages(pack_tar(Path("x.tar"), files | {"cat/x.png": png(1)}), groups=r"/(p\d+)_")
     found: dict[str, set[str]] = {}
     for name in SPLITS:
-        groups = read_groups(name)
+        groups = read_identity(name).get("group")
         assert groups is not None
         for group in groups:
             found.setdefault(group, set()).add(name)

@@ -243,7 +243,8 @@ def test_groups_are_those_of_a_loop(tmp_path: Path) -> None:
     classes = [f"class {label}" for label in range(6)]
     table = predictions(logits, labels, [""] * 200, classes)
     groups = [["NA", "007", "жук", "b"][number % 4] for number in range(200)]
-    result = per_group(table, groups)
+    assert per_group(table).empty
+    result = per_group(table.assign(group=groups))
     assert result.columns.tolist() == ["group", "images", "correct", "accuracy", "ci_low", "ci_high"]
     assert result["group"].tolist() == ["007", "NA", "b", "жук"]
     for row in result.to_dict("records"):

@@ -98,6 +98,14 @@ def test_no_evidence_and_equivalent(repo: Path, tell: Any) -> None:
     assert " | < 0.001 | < 0.001 | ▼ worse |" in out
 
 
+def test_what_two_of_forty_patients_lose_is_no_evidence(repo: Path, tell: Any) -> None:
+    patients = [f"patient {number // 50}" for number in range(2_000)]
+    results(repo, with_flips(VALIDATION, 80, 0).assign(group=patients), TEST, "second model")
+    out = tell()
+    assert "80 newly wrong, 0 newly right of 2,000): no evidence of a difference" in out
+    assert "2,000 images in 40 groups, which alone count as independent: 80 newly wrong" in out
+
+
 def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: Any) -> None:
     results(repo, VALIDATION, TEST, "first model", environment="2.15.0")
     write(repo / "src/figures.py", "colour = 2\n")

@@ -65,7 +65,8 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
     assert {"tta_loss_ci_low", "shift_3_accuracy", "fgsm_0.005_accuracy"} <= numbers.keys()
     assert numbers["accuracy_ci_low"] < numbers["accuracy"] < numbers["accuracy_ci_high"]
     for file, header in TABLES.items():
-        assert file.read_text(encoding="utf-8").splitlines()[0] == header
+        expected = header + ",group" * (file == paths.PREDICTIONS)
+        assert file.read_text(encoding="utf-8").splitlines()[0] == expected
     groups, curves = tables.read(paths.GROUPS), tables.read(paths.ROBUSTNESS)
     assert groups["images"].sum() == metrics["images"] == numbers["robustness_images"]
     assert groups["correct"].sum() == round(metrics["accuracy"] * metrics["images"])

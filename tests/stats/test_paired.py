@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from benchmarks.verdicts import FEW, coverage
 from src.stats import paired
 from src.stats.macro_f1 import class_counts, macro_f1, total
-from src.stats.paired import accuracy_interval, macro_f1_interval, mcnemar, swap_test, welch
+from src.stats.paired import macro_f1_interval, mcnemar, score_interval, swap_test, welch
 
 Ints = NDArray[np.intp]
 
@@ -30,21 +30,21 @@ def score(broken: int, fixed: int, images: int, delta: float) -> float:
 
 
 @pytest.mark.parametrize(("broken", "fixed", "images"), [(12, 20, 359), (1, 0, 50), (2, 12, 50), (300, 350, 10_000)])
-def test_the_ends_of_the_accuracy_interval_are_where_the_score_test_just_rejects(
+def test_the_ends_of_the_score_interval_are_where_the_score_test_just_rejects(
     broken: int, fixed: int, images: int
 ) -> None:
-    low, high = accuracy_interval(broken, fixed, images, 0.95)
+    low, high = score_interval(broken, fixed, images, 0.95)
     assert low < (fixed - broken) / images < high
     assert score(broken, fixed, images, low) == pytest.approx(1.959964, abs=1e-4)
     assert score(broken, fixed, images, high) == pytest.approx(-1.959964, abs=1e-4)
-    assert accuracy_interval(fixed, broken, images) == pytest.approx((-high, -low))
+    assert score_interval(fixed, broken, images) == pytest.approx((-high, -low))
 
 
-def test_the_accuracy_interval_without_flips_is_not_empty_and_ends_inside() -> None:
+def test_the_score_interval_without_flips_is_not_empty_and_ends_inside() -> None:
     z = stats.norm.ppf(0.95)
-    assert accuracy_interval(0, 0, 359, 0.9)[1] == pytest.approx(z**2 / (359 + z**2))
-    assert accuracy_interval(5, 0, 5)[0] == -1
-    assert accuracy_interval(0, 5, 5)[1] == 1
+    assert score_interval(0, 0, 359, 0.9)[1] == pytest.approx(z**2 / (359 + z**2))
+    assert score_interval(5, 0, 5)[0] == -1
+    assert score_interval(0, 5, 5)[1] == 1
 
 
 def answers(images: int, classes: int, seed: int) -> tuple[Ints, Ints, Ints]:
