@@ -24,12 +24,13 @@ from src.data.prepared import split_folder
 from src.evaluation import tables
 from src.params import load
 from src.review.answers import by_pixels, obstacle, pair
-from src.review.revision import Revision, at, locks, recorded, working_tree
+from src.review.revision import Revision, at, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.groups import design_effect
 from src.stats.paired import accuracy_interval
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
+from src.tracking.history import states
 from src.tracking.store import open_store
 
 # Images with equal names are the same if at least one of these MD5s agrees; else those with equal pixels are.
@@ -115,7 +116,7 @@ def main() -> None:
 
 def _commit(model_md5: str) -> str | None:
     """Return a commit whose `dvc.lock` and code can make the model again, or None."""
-    holders = (commit for commit, lock in locks().items() if recorded(lock, "train", MODEL) == model_md5)
+    holders = [state.commit for state in states(model_md5) if state.commit]
     for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
         try:
             old = leads_to(stale(revision), MODEL, revision.pipeline)

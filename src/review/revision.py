@@ -14,7 +14,7 @@ import pandas
 from src.core.documents import keys, read_json, read_yaml
 from src.core.dvc import read_lock, read_pipeline
 from src.core.errors import UserError
-from src.core.git import blobs, versions
+from src.core.git import blobs
 from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
 
@@ -183,23 +183,6 @@ def merge_base(first: Revision, second: Revision) -> Revision:
             f"{first.name} and {second.name} have no commit in common: git fetch --unshallow, or use --exact"
         ) from None
     return first if commit == first.commit else Revision(f"{commit[:9]}, the merge base", commit)
-
-
-def locks() -> dict[str, str]:
-    """Return every `dvc.lock` of git's history, on any branch, by its commit, newest first."""
-    return {commit: text.decode(errors="replace") for commit, text in versions(LOCK)}
-
-
-def recorded(lock: str, stage: str, path: Path) -> str | None:
-    """Return the MD5 that the text of a `dvc.lock` has for a dependency or output of a stage, None if it has none.
-
-    A YAML reader would take 50 ms for each file of a long history. DVC writes all with the same layout.
-    """
-    block = re.search(rf"^  {re.escape(stage)}:\n((?:    .*\n?)*)", lock, re.MULTILINE)
-    if block is None:
-        return None
-    md5 = re.search(rf"- path: {re.escape(path.as_posix())}\n(?:      .*\n)*?      md5: (\S+)", block[1])
-    return md5[1] if md5 else None
 
 
 def texts(output: bytes) -> list[str]:
