@@ -23,6 +23,10 @@ def _refuse_user_files(event: str, arguments: tuple[Any, ...]) -> None:
 
 sys.addaudithook(_refuse_user_files)
 
+# What DVC and users set around the tests: one that needs such a variable sets it.
+for _name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_"))]:
+    del os.environ[_name]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests: a long one that begins last leaves the other cores idle."""
@@ -54,12 +58,9 @@ def finished(forked: "Forked", tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return the `mlflow.db` of a store without our runs, which MLflow takes seconds to make."""
-    from tracking_samples import clean
-
     from src.tracking.store import open_store
 
     with pytest.MonkeyPatch.context() as patch:
-        clean(patch)
         patch.chdir(tmp_path_factory.mktemp("store"))
         open_store()
         return Path("mlflow.db").read_bytes()
@@ -79,7 +80,6 @@ def _settings_of_torch() -> Iterator[None]:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter an empty folder, to which all paths of the repository are then relative."""
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -95,13 +95,11 @@ def deterministic() -> None:
 @pytest.fixture
 def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter a clone as training left it, with a store without runs."""
-    from tracking_samples import clean, make_tree
+    from tracking_samples import enter_tree
 
-    clean(monkeypatch)
-    make_tree(tmp_path / "clone")
-    monkeypatch.chdir(tmp_path / "clone")
+    root = enter_tree(tmp_path / "clone", monkeypatch)
     Path("mlflow.db").write_bytes(empty_store)
-    return tmp_path / "clone"
+    return root
 
 
 @pytest.fixture
@@ -109,8 +107,6 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter a repository made by hand: a base revision with results on `main`, and a clean working tree."""
     from answer_tables import TEST, VALIDATION, commit, repository, results
 
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(repository(tmp_path))
     results(tmp_path, VALIDATION, TEST, "first model")
     commit(tmp_path, "base")

@@ -26,8 +26,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def folder(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(repository(tmp_path))
     (tmp_path / "params.yaml").write_text(DIGITS, encoding="utf-8")
     (tmp_path / "mlflow.db").write_bytes(empty_store)

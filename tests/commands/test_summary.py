@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clones import git
-from tracking_samples import clean, lock, make_results, make_tree
+from tracking_samples import enter_tree, lock, make_results
 
 from src import summary
 from src.core.paths import ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, TRAINING
@@ -29,8 +29,6 @@ def write(path: Path, value: Any) -> None:
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["summary"])
-    clean(monkeypatch)
-    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     write(METRICS, ACCURACY)
     write(MEASURED, INTERVAL)
     write(TRAINING, CHOSEN)
@@ -105,8 +103,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
 def test_the_run_is_completed_and_named(
     tmp_path: Path, empty_store: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_tree(tmp_path / "clone")
-    monkeypatch.chdir(tmp_path / "clone")
+    enter_tree(tmp_path / "clone", monkeypatch)
     Path("mlflow.db").write_bytes(empty_store)
     make_results()
     write(METRICS, ACCURACY)

@@ -78,8 +78,6 @@ def runs(store: Store) -> list[Run]:
 @pytest.fixture(autouse=True)
 def _inside(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clone.root)
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
 
 
 Track = Callable[..., tuple[int, str]]

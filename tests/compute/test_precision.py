@@ -14,7 +14,7 @@ from clones import set_params
 from data_samples import run_stages
 from evaluation_samples import linear_classifier
 from evaluation_samples import section as evaluate_section
-from tracking_samples import clean, make_tree
+from tracking_samples import enter_tree
 from training_samples import CPU, digits, section
 
 import stages.evaluate
@@ -47,11 +47,8 @@ BFLOAT16 = Compute(torch.device("cpu"), torch.bfloat16)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Train digits for three epochs in bfloat16, and evaluate, in a tree that is the current folder."""
-    root = tmp_path_factory.mktemp("bfloat16")
-    make_tree(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        clean(patch)
+        root = enter_tree(tmp_path_factory.mktemp("bfloat16"), patch)
         run_stages(None, "digits")
         changes = {"precision": "bfloat16", "deterministic": True, "threads": 1, "epochs": 3}
         set_params(root, {f"train.{key}": value for key, value in changes.items()})

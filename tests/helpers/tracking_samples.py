@@ -40,8 +40,11 @@ STAGES = {
 }
 
 
-def make_tree(root: Path) -> None:
-    """Write what tracking reads of a repository before a training, small: parameters with a secret, data, code."""
+def enter_tree(root: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Enter a new folder with what tracking reads before a training, small: parameters with a secret, data, code.
+
+    Programs that a test starts there find our code, and the end of a training waits for the store.
+    """
     (root / DATASET).parent.mkdir(parents=True)
     (root / DATASET).write_text(json.dumps(DATA), encoding="utf-8")
     (root / "stages").mkdir()
@@ -59,14 +62,10 @@ def make_tree(root: Path) -> None:
     source = f"https://joe:{PASSWORD}@example.org/mnist.tar?token={PASSWORD}"
     text = RECIPE.replace("name: digits", "name: mnist").replace("source: ", f"source: {source}")
     (root / "params.yaml").write_text(text, encoding="utf-8")
-
-
-def clean(patch: pytest.MonkeyPatch) -> None:
-    """Forget what DVC and users set around tests, and let programs that a test starts in a small tree find the code."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE"):
-        patch.delenv(name, raising=False)
-    patch.setenv("PYTHONPATH", str(ROOT))  # for what a test starts in a tree without our code
+    patch.chdir(root)
+    patch.setenv("PYTHONPATH", str(ROOT))
     patch.setattr("src.tracking.live._PATIENCE", 60.0)
+    return root
 
 
 def epoch(number: int) -> Epoch:

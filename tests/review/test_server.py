@@ -37,8 +37,6 @@ def test_a_login_is_sent_as_mlflow_does(
     login: str, variables: dict[str, str], sent: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Asked, "who", [])
-    for name in ("TOKEN", "USERNAME", "PASSWORD"):
-        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), Asked) as server:
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         for name, value in (

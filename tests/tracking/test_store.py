@@ -11,7 +11,7 @@ from pathlib import Path
 import mounts
 import pytest
 from mlflow.exceptions import MlflowException
-from tracking_samples import PASSWORD, ROOT, clean, lock, make_results, make_tree
+from tracking_samples import PASSWORD, ROOT, enter_tree, lock, make_results
 
 from src.core import paths
 from src.core.errors import UserError
@@ -26,10 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    clean(monkeypatch)
-    root = tmp_path / "a clone é"
-    make_tree(root)
-    monkeypatch.chdir(root)
+    root = enter_tree(tmp_path / "a clone é", monkeypatch)
     Path("mlflow.db").write_bytes(empty_store)
     return root
 
