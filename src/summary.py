@@ -14,11 +14,9 @@ from src.core.documents import read_object
 from src.core.errors import UserError, command
 from src.core.git import read_code_state
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, TRAINING, main_root
-from src.core.words import counted
+from src.core.words import counted, listed
 from src.evaluation import metric_files
 from src.tracking.store import database
-
-_NAMED = 3  # changed numbers that are named; the others are counted
 
 
 def main() -> None:
@@ -73,7 +71,7 @@ def _changes() -> Iterator[str]:
     if not before.numbers or not lines:
         yield "the numbers are the committed ones" if before.numbers else "no numbers are committed yet"
         return
-    yield ", ".join(lines[:_NAMED]) + (f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else "")
+    yield listed(lines, most=3)
     inputs = {
         "params.yaml": before.params != now.params,
         "code": code.modified == "true",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 
 from src.core.paths import PREDICTIONS, RAW, VALIDATION_PREDICTIONS
+from src.core.words import counted
 from src.data.prepared import SplitName, split_folder
 from src.evaluation.predictions import is_part
 from src.review.revision import Revision
@@ -115,7 +116,7 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> t
         (len(head) - len(pairs), "image", new),
         (len({*base["label"]} - {*head["label"]}), "class name", "no longer used"),
     )
-    return pairs, ", ".join(f"{count:,} {what}{'s' * (count != 1)} {done}" for count, what, done in counts if count)
+    return pairs, ", ".join(f"{counted(count, what)} {done}" for count, what, done in counts if count)
 
 
 def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: str = "name") -> dict[str, Any]:

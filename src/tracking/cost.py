@@ -16,6 +16,7 @@ from src.core.documents import read_object
 from src.core.files import write_json
 from src.core.paths import costs
 from src.core.pool import processor_name
+from src.core.words import counted
 from src.training.epoch import Epoch
 
 
@@ -37,7 +38,7 @@ def write(model_md5: str, environment: Mapping[str, Any], epochs: Sequence[Epoch
         threads, processor = environment["threads"], processor_name()
         times = f"{processes} × " if processes > 1 else ""
         own = "" if device == "cpu" else f"{device} and "
-        machine = f"{times}{own}{threads} thread{'s' * (threads != 1)} of {processor}" if processor else ""
+        machine = f"{times}{own}{counted(threads, 'thread')} of {processor}" if processor else ""
         memory = _peak_memory_gib()
     seconds = sum(epoch.seconds for epoch in epochs)
     numbers = {"training_seconds": seconds, "peak_memory_gib": memory, "latency_ms": latency}
