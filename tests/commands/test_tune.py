@@ -4,12 +4,8 @@ The tests of this file run in order: each goes on from where the one before it l
 """
 
 import json
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +15,7 @@ import pandas
 import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
+from repro import Repro
 
 from src import tune
 from src.core.errors import UserError
@@ -41,23 +38,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         substitute(folder / "params.yaml", old, new)
     return committed(folder)
-
-
-def search(clone: Path, *arguments: str, until: str) -> "subprocess.Popen[str]":
-    """Start a search, and return it once a line of its output matches `until`."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.tune", *arguments], cwd=clone, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"},
-    )  # fmt: skip
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if re.search(until, line):
-            return process
-    raise AssertionError("".join(seen))
 
 
 @pytest.fixture
@@ -83,12 +63,12 @@ def test_a_search_that_was_stopped_finds_what_it_would_have_found(clone: Path) -
     expected = [(clone / "reports/tuning" / name).read_bytes() for name in TABLES]
     shutil.rmtree(clone / ".cache/searches")
 
-    process = search(clone, until=r"^trial ")
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 130
-    assert "stopping after the running trials" in output
-    assert "stopped; start again to go on where it was" in output
+    stopped = Repro(clone, command=SEARCH)
+    assert stopped.prints("^trial "), stopped.output
+    stopped.process.send_signal(signal.SIGINT)
+    assert stopped.process.wait(timeout=120) == 130
+    assert "stopping after the running trials" in stopped.output
+    assert "stopped; start again to go on where it was" in stopped.output
     output = call(clone, *SEARCH)
     assert "are known already" in output
     assert [(clone / "reports/tuning" / name).read_bytes() for name in TABLES] == expected
@@ -178,15 +158,15 @@ def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, a
 
 def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
     substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
-    process = search(clone, until="^search ")
-    while not psutil.Process(process.pid).children():
+    search = Repro(clone, command=SEARCH)
+    assert search.prints("^search "), search.output
+    while not psutil.Process(search.process.pid).children():
         time.sleep(0.1)
     time.sleep(1)
     for _ in range(2):
-        process.send_signal(signal.SIGINT)
+        search.process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130
-    assert "error: interrupted" in output
-    assert "Traceback" not in output
+    assert search.process.wait(timeout=60) == 130
+    assert "error: interrupted" in search.output
+    assert "Traceback" not in search.output
     git(clone, "checkout", "-q", "params.yaml")

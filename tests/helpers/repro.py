@@ -39,8 +39,11 @@ class Repro:
 
     def reach(self, moment: str) -> bool:
         """Wait for one of MOMENTS. False where the process ended before."""
-        sign = EPOCH if moment == "epochs" else re.compile("" if moment == "start" else f"Running stage '{moment}'")
-        while not sign.search(self.output):
+        return self.prints({"start": "", "epochs": EPOCH.pattern}.get(moment, f"Running stage '{moment}'"))
+
+    def prints(self, pattern: str) -> bool:
+        """Wait until the output matches. False where the process ended before."""
+        while not re.search(pattern, self.output, re.MULTILINE):
             if self.process.poll() is not None:
                 return False
             time.sleep(0.01)
