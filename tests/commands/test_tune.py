@@ -156,7 +156,7 @@ def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, a
     git(clone, "checkout", "-q", "params.yaml")
 
 
-def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
+def test_ctrl_c_twice_stops_at_once_with_its_worker(clone: Path) -> None:
     substitute(clone / "params.yaml", "epochs: 3  ", "epochs: 5000")
     search = Repro(clone, command=SEARCH)
     assert search.prints("^search "), search.output
@@ -167,6 +167,7 @@ def test_ctrl_c_twice_stops_at_once(clone: Path) -> None:
         search.process.send_signal(signal.SIGINT)
         time.sleep(0.5)
     assert search.process.wait(timeout=60) == 130
+    search.gone()
     assert "error: interrupted" in search.output
     assert "Traceback" not in search.output
     git(clone, "checkout", "-q", "params.yaml")

@@ -10,7 +10,7 @@ from src.core.errors import UserError
 from src.search.messages import Outcome
 from src.training.epoch import Epoch
 
-KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY, FOR_EVER = 0.1, 0.2, 0.3, 0.4, 0.5, 0.6
+KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY = 0.1, 0.2, 0.3, 0.4, 0.5
 
 
 def scripted(pipe: Connection, *_: Any) -> None:
@@ -22,8 +22,6 @@ def scripted(pipe: Connection, *_: Any) -> None:
             Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         told.append(_epoch(pipe, 2))
-        while dropout == FOR_EVER:
-            _epoch(pipe, 3)
         if dropout == BUG:
             raise RuntimeError("a bug")
         if dropout == FAULT:

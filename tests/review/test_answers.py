@@ -89,16 +89,6 @@ def test_corrected_labels_are_those_of_both_sides() -> None:
     assert loss["head"] == pytest.approx(losses[1].mean())
 
 
-def test_photos_that_were_moved_are_known_by_their_digests() -> None:
-    base = answered(400, 0.8, seed=1).assign(digest=[f"{number:012x}" for number in range(400)])
-    head = relabelled(with_flips(base, 4, 10), 2).assign(name="elsewhere/" + base["name"]).drop([7, 20])
-    assert obstacle(base, head) == "other images: 0 of 400 are shared"
-    assert obstacle(base, head, "digest") is None
-    found = compare(base, head, MARGIN, "digest")
-    assert found["corrected"] == "2 labels corrected, 2 images removed"
-    assert all(flip["name"].startswith("elsewhere/") for flip in found["broken"])
-
-
 def test_images_that_left_or_came_are_not_compared() -> None:
     base = answered(400, 0.8, seed=1)
     moved = answered(3, 0.0, seed=5).assign(name=["moved 1", "moved 2", "moved 3"])

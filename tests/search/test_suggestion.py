@@ -12,7 +12,7 @@ from src.search import suggestion
 from src.search.suggestion import suggest
 
 
-def config(name: str = "resnet18", weights: str = "default") -> Params:
+def config(name: str = "mobilenet_v3_small", weights: str = "default") -> Params:
     params = writing.load_recipe("own-images")
     model = params.model.model_copy(update={"name": name, "weights": weights, "normalize": "half"})
     return params.model_copy(update={"model": model})
@@ -25,7 +25,7 @@ def test_what_is_prepared_is_counted_and_steps_are_timed(root: Path, monkeypatch
     found = {key: (present, value, why) for key, present, value, why in suggest(config())}
     assert found["train.batch_size"][1:] == (16, "264 images train: 17 steps an epoch")
     assert found["train.sampling"] == ("all", "balanced", "240 images of the largest class, 24 of the least")
-    assert found["data.image_size"] == (224, 224, "what resnet18 was pretrained with")
+    assert found["data.image_size"] == (224, 224, "what mobilenet_v3_small was pretrained with")
     assert re.search(
         r"others to try, with model.normalize imagenet: mobilenet_v3_small \(67\.7 % on ImageNet\) in \d+ s$",
         found["model.name"][2],

@@ -120,10 +120,9 @@ def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
     assert set(reasons.values()) == {""}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_several_objectives_give_a_pareto_front(sampler: str) -> None:
+def test_several_objectives_give_a_pareto_front() -> None:
     several = {"objective": ["accuracy", "parameters"], "pruner": "none", "confirm": {"best": 0, "seeds": 5}}
-    search = plan(14, sampler=sampler, **several)
+    search = plan(14, **several)
     trials = searched(search)
     front = pareto_front(trials, search.objectives)
     assert {trial.number for trial in front} < set(range(14))
@@ -133,9 +132,7 @@ def test_several_objectives_give_a_pareto_front(sampler: str) -> None:
     assert table(searched(search)) == table(trials)
 
 
-@pytest.mark.parametrize(
-    "damage", [b'{"op_code": 4, "wor\n', b"\0" * 40 + b"\n", b'{"no": "type"}\n', b'{"op_code": 99}\n', b"7\n"]
-)
+@pytest.mark.parametrize("damage", [b'{"op_code": 4, "wor\n', b'{"op_code": 99}\n', b"7\n"])
 def test_a_damaged_journal_is_one_line_that_names_the_file(damage: bytes) -> None:
     search = plan(2)
     searched(search)

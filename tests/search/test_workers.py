@@ -1,14 +1,12 @@
 """A pool of workers whose process dies, fails or runs out of memory. The trainings are made up."""
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tune_samples import DIGITS
-from tune_workers import BUG, FAULT, FOR_EVER, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
+from tune_workers import BUG, FAULT, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
 
 from src.core.errors import UserError
 from src.search import workers
@@ -69,29 +67,6 @@ def test_a_training_that_kills_its_workers_fails_in_the_end_and_the_others_go_on
     (_, first), (_, second) = trained([KILLED, 0.0])
     assert (first.state, first.reason) == ("failed", f"its worker died {ATTEMPTS} times: killed, perhaps for memory")
     assert second.state == "complete"
-
-
-def test_workers_end_with_the_block_during_a_training() -> None:
-    class Interrupted(Exception):
-        pass
-
-    def interrupt() -> None:
-        if started.wait(0):
-            raise Interrupted
-
-    started = threading.Event()
-
-    def stops(_: Epoch) -> bool:
-        started.set()
-        return threading.Event().wait(0.5)
-
-    pool = WorkerPool(DIGITS, ("train", "validation"), dict, 2)
-    with pytest.raises(Interrupted), pool:
-        list(pool.each(lambda worker: worker.train(task(FOR_EVER), stops), interrupt))
-    for worker in pool._workers:
-        assert worker._process is not None
-        worker._process.join(10)
-        assert worker._process.exitcode == -signal.SIGKILL
 
 
 def test_one_that_ran_out_of_memory_ends_its_process() -> None:
