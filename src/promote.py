@@ -75,28 +75,20 @@ def main() -> None:
     comparable = [version for version in line if _same_images(version, images)]
     latest = champion or (line[-1] if line else None)
     best = max(comparable, key=lambda version: float(version.tags[ACCURACY]), default=latest)
-    rivals = [] if champion is None else [(champion, f"version {champion.number}, the champion")]
-    if best is not None and best.number != (champion and champion.number) and best.model_md5 != model_md5:
-        rivals.append((best, f"version {best.number}, the best champion so far"))
+    rivals = [(champion, "the champion")] if champion else []
+    if best and best != champion and best.model_md5 != model_md5:
+        rivals.append((best, "the best champion so far"))
     objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
     if not rivals and registry.registered() is not None:
         objections.append(f"{name} has lost its champion, and no version is left to compare with")
-    for version, rival in rivals:
-        same, key = _same_images(version, images), "name"
+    for version, title in rivals:
+        rival = f"version {version.number}, {title}"
         try:
-            before, after = registry.answers(version), answers
-            if not same and (sides := by_pixels(before, after)):
-                (before, after), key = sides, "digest"
-            reason = obstacle(before, after, key)
-        except UserError as error:  # its run was removed for good, or its files were
-            reason = str(error)
-        if reason is None and key == "name" and not same:
-            reason = "other images under the same names, or it was not promoted from here: nothing tells its images"
-        if reason is not None:
-            objections.append(f"{rival}, cannot be compared ({reason})")
-            _say("against", f"{rival}: cannot be compared, {reason}")
-            continue
-        objection, finding = _compare(before, after, key, rival, margin)
+            pairs, corrected = _pairs(registry.answers(version), answers, _same_images(version, images))
+            objection, finding = _compare(pairs, rival, margin)
+            finding += f"; {corrected} since" if corrected else ""
+        except UserError as error:  # it has other images, or its run or its files were removed for good
+            objection, finding = f"{rival}, cannot be compared ({error})", f"{rival}: cannot be compared, {error}"
         _say("against", finding)
         objections += [objection] if objection else []
     if objections and arguments.force is None:
@@ -132,16 +124,29 @@ def _same_images(version: Version, images: Mapping[str, str]) -> bool:
     return any(version.tags.get(key) == md5 for key, md5 in images.items())
 
 
-def _compare(before: DataFrame, after: DataFrame, key: str, rival: str, margin: float) -> tuple[str | None, str]:
-    """Compare two tables of predictions; return the objection to the second, or None, and what was found."""
-    pairs, corrected = pair(before, after, key)
+def _pairs(before: DataFrame, after: DataFrame, same: bool) -> tuple[DataFrame, str]:
+    """Return the images of both tables of predictions, and in words what was corrected: see `pair`.
+
+    same: equal names mean equal images; else only equal pixels do. Raises `UserError` if they cannot be compared.
+    """
+    key = "name"
+    if not same and (sides := by_pixels(before, after)):
+        (before, after), key = sides, "digest"
+    if reason := obstacle(before, after, key):
+        raise UserError(reason)
+    if not same and key == "name":
+        raise UserError("other images under the same names, or it was not promoted from here: nothing tells its images")
+    return pair(before, after, key)
+
+
+def _compare(pairs: DataFrame, rival: str, margin: float) -> tuple[str | None, str]:
+    """Compare the predictions of two models; return the objection to the second, or None, and what was found."""
     was, now = ((pairs["label"] == pairs[answer]).to_numpy() for answer in ("prediction_base", "prediction"))
     broken, fixed, images, groups = int((was & ~now).sum()), int((now & ~was).sum()), len(pairs), pairs.get("group")
     low, high = accuracy_interval(was, now, groups, EQUIVALENCE_LEVEL)
     finding = (
         f"{rival}: {100 * (fixed - broken) / images:+.2f} points on {images:,} images ({broken:,} newly wrong, "
         f"{fixed:,} newly right), surely above {100 * low:+.2f} (one-sided 95 %)"
-        f"{f'; {corrected} since' if corrected else ''}"
     )
     if low > -margin:
         return None, finding
