@@ -88,7 +88,7 @@ def _create(store: Store, search: Plan) -> str:
     tags = {"tune.study": search.name, "tune.part": "study", **record.code_tags(code), **_SOURCE}
     name = f"search {search.name}"
     run_id = str(store.client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id)
-    settings = identity.flatten(params.model_dump(include={"seed", "data", "split", "model", "train"}))
+    settings = identity.flatten(params.model_dump(include=identity.SECTIONS))
     fixed = {key: without_credentials(value) for key, value in settings.items() if key not in search.space}
     asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
     space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}

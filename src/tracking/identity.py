@@ -13,7 +13,7 @@ from src.core.paths import DATASET, PIPELINE
 from src.params import Params
 
 # The sections that download, split and train read, as `dvc.lock` records them: what can change a model.
-_SECTIONS = ("seed", "data", "split", "model", "train")
+SECTIONS = {"seed", "data", "split", "model", "train"}
 
 
 def parameters(text: str | bytes) -> dict[str, str]:
@@ -22,7 +22,7 @@ def parameters(text: str | bytes) -> dict[str, str]:
     They are the same that `dvc.lock` records, read as DVC reads them, so that both spell 0 and 0.0 alike.
     """
     raw = keys(read_yaml(text))
-    flat = flatten({section: raw[section] for section in _SECTIONS if section in raw})
+    flat = flatten({section: value for section, value in raw.items() if section in SECTIONS})
     return {key: without_credentials(value) for key, value in flat.items()}
 
 

@@ -134,7 +134,7 @@ def run_name(flat: Mapping[str, str], text: str) -> str:
     recipe = re.match(r"# ([\w-]+):", text)
     differing = []
     if recipe and recipe[1] in names():
-        usual = identity.flatten(load_recipe(recipe[1]).model_dump(include={"seed", "data", "split", "model", "train"}))
+        usual = identity.flatten(load_recipe(recipe[1]).model_dump(include=identity.SECTIONS))
         for key in history.differences(flat, usual):
             if key in flat and key not in ("data.title", "data.sha256", "model.name"):
                 differing.append(f"{key.removeprefix('train.').removeprefix('model.')}={flat[key]}")
