@@ -6,6 +6,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.core.errors import UserError
+from src.core.paths import PARAMS
 from src.params import Choices, Params, Range, Scalar, check_space, with_values
 
 Values = Mapping[str, Scalar]
@@ -14,15 +15,18 @@ Values = Mapping[str, Scalar]
 def distributions(params: Params) -> dict[str, BaseDistribution]:
     """Return the distribution of every key. Raises `UserError` if a key or a combination of values is not allowed."""
     check_space(params)
+    present(params)
     return {key: _distribution(params, key, entry) for key, entry in params.tune.space.items()}
 
 
 def present(params: Params) -> dict[str, Scalar]:
-    """Return the present values of the keys of the space."""
+    """Return the present values of the keys of the space, with which the best are compared. Raises `UserError`."""
     found: dict[str, Scalar] = {}
     for key in params.tune.space:
         value: Any = params.model_dump()
         for name in key.split("."):
+            if name not in value:
+                raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: the present settings lack it")
             value = value[name]
         found[key] = value
     return found

@@ -14,7 +14,7 @@ from scipy.stats import ttest_ind
 from tune_samples import params, plan, searched
 
 from src.core.errors import UserError
-from src.params import Params, check, check_space, parse, writing
+from src.params import Params, check, parse, writing
 from src.search import confirm, sampling, space
 from src.search.objectives import Objective
 from src.search.plan import confirmation
@@ -111,8 +111,18 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
 )
 def test_a_key_that_cannot_be_searched_is_one_line(key: str, entry: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as fault:
-        check_space(params(space={key: entry}))
+        space.distributions(params(space={key: entry}))
     assert "\n" not in str(fault.value)
+
+
+def test_a_key_that_only_other_optimisers_have_cannot_be_searched() -> None:
+    """The best settings are compared with the present ones."""
+    entries = {
+        "train.optimizer.name": {"choices": ["rmsprop", "muon"]},
+        "train.optimizer.momentum": {"low": 0.5, "high": 0.9},
+    }
+    with pytest.raises(UserError, match=r"train\.optimizer\.momentum cannot be searched: the present settings lack it"):
+        space.distributions(params(space=entries))
 
 
 def test_a_grid_needs_steps() -> None:
