@@ -1,27 +1,10 @@
-"""An MLflow server that is asked without MLflow; `tests/tracking/test_live.py` asks a real one."""
+"""The login with which an MLflow server is asked without MLflow; `tests/tracking/test_live.py` asks a real one."""
 
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, ClassVar
+from urllib.request import Request
 
 import pytest
 
-from src.review.server import find_run
-
-
-class Asked(BaseHTTPRequestHandler):
-    """Answers nothing that is of use, and keeps who asked."""
-
-    who: ClassVar[list[str | None]] = []
-
-    def do_POST(self) -> None:
-        self.who.append(self.headers["Authorization"])
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"not JSON")
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+from src.review import server
 
 
 @pytest.mark.parametrize(
@@ -36,13 +19,16 @@ class Asked(BaseHTTPRequestHandler):
 def test_a_login_is_sent_as_mlflow_does(
     login: str, variables: dict[str, str], sent: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Asked, "who", [])
-    with ThreadingHTTPServer(("127.0.0.1", 0), Asked) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        for name, value in (
-            variables | {"MLFLOW_TRACKING_URI": f"http://{login}127.0.0.1:{server.server_port}"}
-        ).items():
-            monkeypatch.setenv(name, value)
-        assert find_run("abc") == {}
-        server.shutdown()
-    assert Asked.who == [sent]
+    asked: list[Request] = []
+
+    def urlopen(request: Request, timeout: float) -> None:
+        asked.append(request)
+        raise OSError
+
+    monkeypatch.setattr(server, "urlopen", urlopen)
+    for name, value in {"MLFLOW_TRACKING_URI": f"http://{login}host", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert server.find_run("abc") == {}
+    (request,) = asked
+    assert request.full_url == "http://host/api/2.0/mlflow/experiments/search"
+    assert request.get_header("Authorization") == sent
