@@ -65,9 +65,9 @@ def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
     return table
 
 
-def accuracy(revision: Revision, split: SplitName) -> list[float] | None:
+def validation_accuracy(revision: Revision) -> list[float] | None:
     """Return the share of right answers and the ends of its 95 % interval, None without answers."""
-    answers = read_answers(revision, _PATHS[split])
+    answers = read_answers(revision, VALIDATION_PREDICTIONS)
     if answers is None or not len(answers):
         return None
     right = (answers["label"] == answers["prediction"]).to_numpy()

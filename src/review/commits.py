@@ -6,7 +6,7 @@ from typing import Any
 
 from src.core.paths import METRICS, VALIDATION_PREDICTIONS
 from src.review import changes
-from src.review.answers import accuracy, compare_split
+from src.review.answers import compare_split, validation_accuracy
 from src.review.gate import failure
 from src.review.revision import Revision, git, texts
 from src.review.stale import leads_to, stale
@@ -44,7 +44,7 @@ def compare_runs(base: Revision, runs: Sequence[Revision], since: Revision, marg
     A run that has other images than the base is compared with the run before it, and is marked as `previous`.
     """
     for previous, each in pairwise((base, base, *runs)):
-        if (found := accuracy(each, "validation")) is None:
+        if (found := validation_accuracy(each)) is None:
             continue
         against, with_base = compare_split(base, each, "validation", margin), True
         if against["obstacle"] and previous is not base:

@@ -19,12 +19,13 @@ def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[s
     """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
 
     since: an earlier revision. A stage that made its numbers is stale too if it is gone from `dvc.yaml`, and no other
-    one has its outputs.
+    one has its outputs. By default, nothing is gone.
 
     Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
     that a stage read with the one that another stage wrote.
     """
-    if since is not None and not revision.pipeline:
+    since = since or revision
+    if not revision.pipeline:
         return {PIPELINE.as_posix(): ["it has no stages"]}
     found: dict[str, list[str]] = {}
     made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
@@ -56,10 +57,9 @@ def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[s
             elif hashlib.md5(contents[result]).hexdigest() != made[result.as_posix()]:
                 reasons.append(f"{result} is not the one that it wrote")
     outputs = {path for stage in revision.pipeline.values() for path in written(stage)}
-    before = {} if since is None else since.pipeline
-    for name, stage in before.items():
+    for name, stage in since.pipeline.items():
         gone = name not in revision.pipeline and not outputs.issuperset(written(stage))
-        if gone and leads_to([name], METRICS, before):
+        if gone and leads_to([name], METRICS, since.pipeline):
             found[name] = [f"{PIPELINE} has it no more"]
     return {name: why for name, why in found.items() if why}
 
