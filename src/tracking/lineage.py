@@ -79,19 +79,17 @@ def trace(name: str) -> Lineage:
     if not states and not runs:
         raise UserError(f"{name} is neither a run's id nor a model that dvc.lock's history or a run holds")
     # Equal models may come of different parameters and data; those of the run or commit that was asked for count.
-    if run is not None or not states:
-        wanted, data = runs[0].data.params, _data_of(runs[0])
+    if run is None and states:
+        asked = state or states[0]
+        wanted, data = short(asked.parameters), asked.data_md5 or ""
     else:
-        wanted, data = short((state or states[0]).parameters), (state or states[0]).data_md5 or ""
-    return Lineage(
-        md5,
-        [
-            each
-            for each in states
-            if not history.differences(short(each.parameters), wanted) and (each.data_md5 or "").startswith(data)
-        ],
-        [each for each in runs if not history.differences(each.data.params, wanted)],
-    )
+        wanted, data = runs[0].data.params, _data_of(runs[0])
+
+    def same(parameters: Mapping[str, str]) -> bool:
+        return not history.differences(parameters, wanted)
+
+    states = [each for each in states if same(short(each.parameters)) and (each.data_md5 or "").startswith(data)]
+    return Lineage(md5, states, [each for each in runs if same(each.data.params)])
 
 
 def _data_of(run: "Run | None") -> str:
