@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from clones import git
 from mlflow.entities import Param
 from tracking_samples import EPOCHS, ROOT, epoch, finished, lock, make_results
 
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tree")]
-
-
-def git(*arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def content(client: "MlflowClient", run_id: str) -> dict[str, Any]:
@@ -181,30 +177,31 @@ def test_the_patch_leads_from_the_commit_to_the_code_that_ran(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(".gitignore").write_text("*.db*\nmlartifacts/\n.cache\n")
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-q", "-m", "start")
+    git(tree, "init", "-q")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-q", "-m", "start")
     Path("src/net.py").write_text("layers = 2\n")
     Path("src/new.py").write_text("added = True\n")
     train()
     client = open_store().client
     first = complete()
     tags = client.get_run(first.run_id).data.tags
-    assert (tags["code"], tags["mlflow.source.git.commit"]) == ("changed: code.diff", git("rev-parse", "HEAD").strip())
+    start = git(tree, "rev-parse", "HEAD").strip()
+    assert (tags["code"], tags["mlflow.source.git.commit"]) == ("changed: code.diff", start)
     patch = Path(client.download_artifacts(first.run_id, "code.diff")).resolve()
-    git("clone", "-q", str(tree), str(tmp_path / "again"))
-    git("-C", str(tmp_path / "again"), "apply", str(patch))
+    git(tree, "clone", "-q", str(tree), str(tmp_path / "again"))
+    git(tmp_path / "again", "apply", str(patch))
     assert (tmp_path / "again/src/net.py").read_text() == "layers = 2\n"
     assert (tmp_path / "again/src/new.py").read_text() == "added = True\n"
     assert not (tmp_path / "again/reports").exists(), "results are not code"
-    assert not git("diff", "--cached"), "the index is left alone"
+    assert not git(tree, "diff", "--cached"), "the index is left alone"
 
-    git("add", "-A")
-    git("commit", "-q", "-m", "results")
+    git(tree, "add", "-A")
+    git(tree, "commit", "-q", "-m", "results")
     Path("src/net.py").write_text("layers = 3\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///fresh.db")
     run = open_store().client.get_run(complete().run_id)
-    assert run.data.tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD").strip()
+    assert run.data.tags["mlflow.source.git.commit"] == git(tree, "rev-parse", "HEAD").strip()
     assert run.data.tags["code"] == "as committed", "the code at hand is another one"
 
 
