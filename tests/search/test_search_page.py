@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
 from tune_samples import plan, searched
 
+from src.core.paths import TUNING
 from src.search import best, confirm, page
 from src.search.pictures import draw_all
 from src.search.plan import Plan
@@ -22,9 +23,8 @@ SEVERAL = {"objective": ["accuracy", "parameters"], "pruner": "none", "confirm":
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setattr(page, "TUNING", tmp_path)
+def elsewhere(root: Path) -> None:
+    TUNING.mkdir(parents=True)
 
 
 def confirmed(name: str, values: list[float], p: float) -> confirm.Confirmed:
@@ -32,34 +32,31 @@ def confirmed(name: str, values: list[float], p: float) -> confirm.Confirmed:
     return confirm.Confirmed(name, {"model.dropout": 0.1}, group, float(group.mean()), 0.89, 0.99, p)
 
 
-def shown(
-    search: Plan, trials: list[FrozenTrial], rows: list[confirm.Confirmed], folder: Path
-) -> tuple[list[str], str]:
+def shown(search: Plan, trials: list[FrozenTrial], rows: list[confirm.Confirmed]) -> tuple[list[str], str]:
     """Return the names of the pictures, and the page."""
-    drawn = draw_all(folder, search, trials, rows)
+    drawn = draw_all(TUNING, search, trials, rows)
     page.write_page(search, trials, rows, best.best_of(search, trials, rows)["verdict"], drawn)
-    text = (folder / "index.html").read_text(encoding="utf-8")
+    text = (TUNING / "index.html").read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == len(drawn)
     return [path.stem for path in drawn], text.replace("\xa0", " ")
 
 
-def test_every_picture_is_drawn_and_shown(tmp_path: Path) -> None:
+def test_every_picture_is_drawn_and_shown(root: Path) -> None:
     search = plan(16, space=SPACE)
     trials = searched(search)
     rows = [confirmed("trial 3", [0.95, 0.96, 0.94], 0.01), confirmed("present", [0.9, 0.91, 0.92], np.nan)]
-    names, text = shown(search, trials, rows, tmp_path)
+    names, text = shown(search, trials, rows)
     assert names == ["confirmation", "history", "intermediate_values", "importance", "slice"]
     assert "<b>95.00 %</b><span>validation accuracy, mean of 3 other seeds</span><p>trial 3: dropout 0.1</p>" in text
     assert "{low: 0.0001, high: 0.1, log: true}" in text
     assert "why trials failed" not in text
     assert "Trial 3 is better than the present settings by 4.00 percentage points" in text
     pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    with Image.open(tmp_path / "intermediate_values.png") as picture:
+    with Image.open(TUNING / "intermediate_values.png") as picture:
         assert picture.info["Title"] == f"Every trial by epoch: {pruned} of 16 were stopped early"
-    again = tmp_path / "again"
-    again.mkdir()
-    for path in draw_all(again, search, trials, rows):
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), "git keeps them: equal results, equal bytes"
+    (root / "again").mkdir()
+    for path in draw_all(root / "again", search, trials, rows):
+        assert path.read_bytes() == (TUNING / path.name).read_bytes(), "git keeps them: equal results, equal bytes"
     table = trials_table(trials, search)
     assert table.columns.tolist() == ["trial", "state", "validation_accuracy", "epochs", *SPACE, "reason"]
     found = best.best_of(search, trials, rows)
@@ -67,17 +64,17 @@ def test_every_picture_is_drawn_and_shown(tmp_path: Path) -> None:
     assert found["winner"]["model_md5"] == result(trials[3])["model_md5"] or trials[3].state == TrialState.PRUNED
 
 
-def test_a_failed_trial_says_why(tmp_path: Path) -> None:
+def test_a_failed_trial_says_why() -> None:
     search = plan(1)
     failed = create_trial(state=TrialState.FAIL, user_attrs={"result": {"reason": "no <room>", "history": {}}})
     failed.number = 1
-    assert "no &lt;room&gt;" in shown(search, [*searched(search), failed], [], tmp_path)[1]
+    assert "no &lt;room&gt;" in shown(search, [*searched(search), failed], [])[1]
 
 
-def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
+def test_several_objectives_are_shown_as_their_front() -> None:
     search = plan(8, **SEVERAL)
     trials = searched(search)
-    names, text = shown(search, trials, [], tmp_path)
+    names, text = shown(search, trials, [])
     assert names[0] == "pareto_front"
     assert "Pareto front: trials " in text
     found = best.best_of(search, trials, [])
@@ -87,6 +84,6 @@ def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
     )
 
 
-def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too(tmp_path: Path) -> None:
+def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too() -> None:
     search = plan(4, space={"train.augment.flip": {"choices": [True, False]}}, sampler="random", pruner="none")
-    assert shown(search, searched(search), [], tmp_path)[0] == ["history", "intermediate_values", "slice"]
+    assert shown(search, searched(search), [])[0] == ["history", "intermediate_values", "slice"]

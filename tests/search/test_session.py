@@ -7,15 +7,14 @@ import pytest
 from tune_samples import SampleWorkers, params
 
 from src.core.errors import UserError
+from src.core.paths import TRIALS
 from src.params import Params
 from src.search.session import Stop, find
 from src.tracking import identity
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+def elsewhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "data_digest", lambda: "data")
     monkeypatch.setattr(identity, "code_digest", lambda: "code")
 
@@ -25,13 +24,13 @@ def search(found: Params) -> None:
 
 
 def test_a_search_whose_time_is_up_says_so_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = count()
     monkeypatch.setattr(Stop, "__call__", lambda stop: stop.late is not None and next(asked) not in (1, 2, 3))
     with pytest.raises(UserError, match="no trial was finished: the time was too short"):
         search(params(timeout="1h"))
-    assert not (tmp_path / "reports/tuning/trials.csv").exists()
+    assert not TRIALS.exists()
     search(params(timeout="1h"))
     said = capsys.readouterr().out
     assert "the time is up: 3 of 30 trials; start again to go on\nconfirming the best 3 and the present" in said

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -204,8 +203,8 @@ def test_without_spread_nothing_is_tested_and_failed_trainings_are_left_out() ->
     assert rows[-1].name == "trial 2"
 
 
-def test_every_setting_gets_every_seed_but_the_searchs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+@pytest.mark.usefixtures("root")
+def test_every_setting_gets_every_seed_but_the_searchs() -> None:
     search = plan(1)
     raised = replace(search, params=Params.model_validate(search.params.model_dump() | {"seed": 2}))
     settings = {"present": {"model.dropout": 0.1}, "trial 7": {"model.dropout": 0.2}}

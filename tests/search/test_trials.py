@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clones import ROOT
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from tune_samples import SampleWorkers, epoch, plan, searched, take
@@ -27,12 +28,9 @@ from src.search.trial_results import pareto_front, result
 from src.search.trials import Trials
 from src.training.epoch import Epoch
 
+pytestmark = pytest.mark.usefixtures("root")
+
 GRID = {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}, "train.optimizer.lr": {"choices": [1e-3, 1e-2]}}
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
 
 def table(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
@@ -229,8 +227,8 @@ def postgresql() -> Iterator[str]:
 def test_on_postgresql_no_trial_is_lost_or_doubled(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes start at once on a database without tables; one is killed during a trial."""
     monkeypatch.setattr(storage, "GRACE", 3)
-    command = [sys.executable, "tests/helpers/tune_samples.py", postgresql, "40", "0.02"]
-    both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": "."}) for _ in range(2)]
+    command = [sys.executable, str(ROOT / "tests/helpers/tune_samples.py"), postgresql, "40", "0.02"]
+    both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) for _ in range(2)]
     try:
         time.sleep(6)
         both[0].send_signal(signal.SIGKILL)
