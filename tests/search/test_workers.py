@@ -1,7 +1,7 @@
 """A pool of workers whose process dies, fails or runs out of memory. The trainings are made up."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,14 @@ from src.search.workers import ATTEMPTS, Worker, WorkerPool
 from src.training.epoch import Epoch
 
 
-def trained(dropouts: Sequence[float], count: int = 1) -> list[tuple[float, Outcome]]:
+def trained(
+    dropouts: Sequence[float], count: int = 1, stops: Callable[[Epoch], bool] = lambda _: False
+) -> list[tuple[float, Outcome]]:
     left = iter(dropouts)
 
     def work(worker: Worker) -> tuple[float, Outcome] | None:
         dropout = next(left, None)
-        return None if dropout is None else (dropout, worker.train(task(dropout)))
+        return None if dropout is None else (dropout, worker.train(task(dropout), stops))
 
     with WorkerPool(DIGITS, ("train", "validation"), dict, count) as pool:
         return list(pool.each(work))
@@ -53,14 +55,9 @@ def test_epochs_of_a_training_that_begins_again_are_seen_once() -> None:
         seen.append(epoch.number)
         return True
 
-    with WorkerPool(DIGITS, ("train", "validation"), dict, 1) as pool:
-        assert [outcome.measured["told"] for outcome in once(pool, KILLED_ONCE, stops)] == [[False, True]]
+    ((_, outcome),) = trained([KILLED_ONCE], stops=stops)
+    assert outcome.measured["told"] == [False, True]
     assert seen == [1, 2]
-
-
-def once(pool: WorkerPool, dropout: float, stops: Callable[[Epoch], bool]) -> Iterator[Outcome]:
-    left = iter([dropout])
-    return pool.each(lambda worker: next((worker.train(task(each), stops) for each in left), None))
 
 
 def test_a_training_that_kills_its_workers_fails_in_the_end_and_the_others_go_on() -> None:
