@@ -23,7 +23,7 @@ def _refuse_user_files(event: str, arguments: tuple[Any, ...]) -> None:
 
 sys.addaudithook(_refuse_user_files)
 
-# What DVC and users set around the tests: one that needs such a variable sets it.
+# Tests do not see what DVC or a user has set; one that needs such a variable sets it.
 for _name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_"))]:
     del os.environ[_name]
 
