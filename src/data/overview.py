@@ -1,6 +1,5 @@
 """Print what was understood of the source: classes and splits with their counts, and what was left out."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -27,15 +26,6 @@ def print_left_out(names: Sequence[str]) -> None:
         print(f"left out {counted(len(files), 'file')} {repr(kind)[1:-1]}: {in_folders(files)}")
 
 
-def _spelling(name: str) -> str:
-    """Return a class's name without case, blanks, width of letters, and with one way to write a number."""
-    plain = unicodedata.normalize("NFKC", name).replace("\u200b", "").strip().casefold()
-    try:
-        return str(float(plain))
-    except ValueError:
-        return plain
-
-
 def print_overview(record: Dataset) -> None:
     """Print how many images each class has in each split, and which of them are duplicates."""
     image, duplicates = record.image, record.duplicates
@@ -50,8 +40,8 @@ def print_overview(record: Dataset) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for name, *counts in rows:
         print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
-    spellings = Counter(map(_spelling, record.classes))
-    if alike := [repr(name) for name in record.classes if spellings[_spelling(name)] > 1]:
+    spellings = Counter(name.strip().casefold() for name in record.classes)
+    if alike := [repr(name) for name in record.classes if spellings[name.strip().casefold()] > 1]:
         print(f"{listed(alike)} are written nearly alike: if they are one class, give them one name")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")

@@ -135,7 +135,7 @@ def _pack(folder: Path, target: Path, max_bytes: int) -> list[Path]:
 
     Which one a file is in follows from its name, so that a new one changes one of them.
     """
-    files = [(name, path, path.stat().st_size) for name, path in sorted(_walk(folder, folder, (folder.resolve(),)))]
+    files = [(name, path, path.stat().st_size) for name, path in sorted(_walk(folder, folder))]
     total = sum(size for *_, size in files)
     if total > max_bytes:
         raise too_large(str(folder), max_bytes)
@@ -154,8 +154,8 @@ def _pack(folder: Path, target: Path, max_bytes: int) -> list[Path]:
     return copies
 
 
-def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-    """Yield name in `root` and path of every regular file, also behind links; `above` are the real folders above."""
+def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name in `root` and path of every regular file below `folder`, also behind links."""
     if folder != root and not _visible(folder):  # a class whose photos were forgotten
         raise UserError(f"{folder} is an empty folder: put photos there, or remove it")
     for path in folder.iterdir():
@@ -166,12 +166,9 @@ def _walk(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[s
         if path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link that leads nowhere: remove it")
         if path.is_dir():
-            real = path.resolve()
-            if real in above:
-                raise UserError(f"{path} is a link to a folder that holds it: remove it")
             if path.is_symlink() and root == IMAGES:
                 raise UserError(f"{path} is a link, behind which DVC would not notice new photos: put its folder there")
-            yield from _walk(root, path, (*above, real))
+            yield from _walk(root, path)
         elif path.is_file():
             yield path.relative_to(root).as_posix(), path
 

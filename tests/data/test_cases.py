@@ -519,13 +519,6 @@ def test_a_linked_class_folder_is_refused_where_dvc_would_miss_its_photos() -> N
     expect(IMAGES.rename("outside"), DRAWN)
 
 
-def test_a_link_in_a_circle_is_named() -> None:
-    write_files(Path("photos"), class_folders(TWO))
-    Path("photos/cat/up").symlink_to("..")
-    with pytest.raises(UserError, match="photos/cat/up is a link to a folder that holds it: remove it"):
-        run_stages("photos")
-
-
 def test_what_was_understood_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     files = splits("train", "test") | {"train/cat/@eaDir/0.png/THUMB.jpg": b"x", "train/cat/notes.txt": b"x"}
     run_stages(pack_tar(Path("x.tar"), files | {"README": b"x", "train/dog/a.txt": b"x"}))
