@@ -55,8 +55,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             continue
         try:
             table = read_table(name, content)
-            spelled = [column.strip().lower() for column in table.columns]
-            columns = dict(zip(spelled, table.columns, strict=True))
+            columns = {column.strip().lower(): column for column in table.columns}
             chosen = [
                 next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS
             ]
@@ -67,8 +66,6 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
-        if twice := [column for column in chosen if column and spelled.count(column.strip().lower()) > 1]:
-            raise UserError(f"{name} has more than one column {twice[0]}: keep one")
         for column in table.columns:
             words = (str(record.get(column)).strip().lower() for _, record in records)
             if column not in chosen and records and all(word in SPLIT_WORDS for word in words):

@@ -208,30 +208,22 @@ def _check_folders(parts: list[list[str]]) -> None:
             raise UserError(f"{part[0]!r} holds a folder {min(also)!r}, and another class has that name: {_EITHER}")
     inner = _without_top([part[1:] for part in parts])
     names = _classes(inner)
-    others = sorted(set(names) - below.keys())  # cat/cat.1.jpg tells the same twice
-    in_folders = len(inner[0]) > 1
-    if "" in others or len(others) < 2 or not (in_folders or are_parts(tops)):
-        beside_photos = {part[1] for part in parts if len(part) > 2 and part[0] in direct} - below.keys()
-        _print_within(sorted(folder for folder in beside_photos if not _SESSION.fullmatch(folder)))
-        return
-    # A folder in every path divides nothing, unless the tops are parts of a set.
-    common: set[str] = set() if are_parts(tops) else set.intersection(*(set(part[1:-1]) for part in parts))
-    numbered = all(map(_NUMBER.fullmatch, tops))
-    holders: dict[str, set[str]] = {}  # the tops that hold what may be a class
-    for part, name in zip(parts, names, strict=True):
-        for folder in {name, *part[1:-1]} - below.keys() - common:
-            if not _SESSION.fullmatch(folder) and (numbered or not _NUMBER.fullmatch(folder)):
-                holders.setdefault(folder, set()).add(part[0])
-    if shared := sorted(folder for folder, held in holders.items() if len(held) > 1):
-        raise UserError(f"several of the folders {_quoted(tops, 3)} hold {_quoted(shared, 3)}: {_EITHER}")
-    if in_folders:
-        _print_within(others)
-
-
-def _print_within(folders: Sequence[str]) -> None:
-    if folders:
+    others = set(names) - below.keys()  # cat/cat.1.jpg tells the same twice
+    common = set.intersection(*(set(part[1:-1]) for part in parts))  # folders in every path, which divide nothing
+    if len(others) > 1 and "" not in others and (len(inner[0]) > 1 or are_parts(tops)):
+        numbered = all(map(_NUMBER.fullmatch, tops))
+        known = below.keys() if are_parts(tops) else below.keys() | common
+        holders: dict[str, set[str]] = {}  # the tops that hold what may be a class
+        for part, name in zip(parts, names, strict=True):
+            for folder in {name, *part[1:-1]} - known:
+                if not _SESSION.fullmatch(folder) and (numbered or not _NUMBER.fullmatch(folder)):
+                    holders.setdefault(folder, set()).add(part[0])
+        if shared := sorted(folder for folder, held in holders.items() if len(held) > 1):
+            raise UserError(f"several of the folders {_quoted(tops, 3)} hold {_quoted(shared, 3)}: {_EITHER}")
+    within = {part[0] for part in inner if len(part) > 1} - below.keys() - common
+    if shown := sorted(folder for folder in within if not _SESSION.fullmatch(folder)):
         print(
-            f"below the class folders lie {counted(len(folders), 'folder')} ({_quoted(folders, 3)}), taken for no "
+            f"below the class folders lie {counted(len(shown), 'folder')} ({_quoted(shown, 3)}), taken for no "
             "classes: if they are, move them to the top"
         )
 

@@ -321,9 +321,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "lists of labels in CSV": (
         PHOTOS | {"l.csv": table(LABELS | {"0.png": "['cat']"})}, r"the label is \['cat'\]: a photo has one class here"
     ),
-    "two columns of labels": (
-        PHOTOS | {"l.csv": table({n: f"{c},1" for n, c in LABELS.items()}, "file,label,Label")}, "more than one column"
-    ),
     "splits in a column of another name": (
         PHOTOS | {"l.csv": table({n: f"{c},train" for n, c in LABELS.items()}, "file,label,subset")},
         "l.csv: the column 'subset' names splits: call it split",
