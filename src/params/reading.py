@@ -147,6 +147,8 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
         kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").replace(" after validation", "")
         message = re.sub("^(Input|String|List|Dictionary) should", "must", message)
         message = re.sub("True|False", lambda word: word[0].lower(), message)  # as YAML writes them
+        if kind in ("model_type", "model_attributes_type"):
+            message = f"must hold keys, as in {DEFAULTS}"
         shown = "empty" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         if kind == "missing":
             line = f"{key} is missing: {DEFAULTS} shows what it may be"
@@ -156,16 +158,15 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
             line = f"{key}.name is missing: {DEFAULTS} shows what it may be"
         elif kind == "string_pattern_mismatch":
             line = f"{key} is {shown}: {DEFAULTS} shows what it may be"
-        elif kind in ("model_type", "model_attributes_type"):
-            line = f"{key} is {shown}: must hold keys, as in {DEFAULTS}"
         elif isinstance(value, dict) and kind == "value_error":
             line = f"{key}: {message}" if key else message
         elif key in lines:  # the value may be of several types
-            line = f"{lines[key]} or {message.removeprefix('must be ')}"
+            line = f"{lines[key]} or {re.sub('^must (be )?', '', message)}"
         else:
             line = f"{key} is {shown}: {message}"
         lines[key] = line
-    return lines.values()
+    # Where a part of a value is at fault, the value need not be of another type.
+    return [line for key, line in lines.items() if not any(other.startswith(f"{key}.") for other in lines)]
 
 
 def _locate(detail: ErrorDetails, raw: Any) -> tuple[list[str], Any]:

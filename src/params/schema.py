@@ -77,11 +77,7 @@ class Constants(Config):
         return self
 
 
-Normalize = Annotated[
-    Annotated[Literal["dataset", "imagenet", "half", "none", "backbone"], Tag("name")]
-    | Annotated[Constants, Tag("constants")],
-    Discriminator(lambda value: "constants" if isinstance(value, dict | Constants) else "name"),
-]
+Normalize = Literal["dataset", "imagenet", "half", "none", "backbone"] | Constants
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
 
@@ -94,10 +90,7 @@ def _network_name(value: Any) -> Any:
     return value
 
 
-Freeze = Annotated[
-    Annotated[bool, Tag("all")] | Annotated[Literal["batch_norm"], Tag("batch norm")],
-    Discriminator(lambda value: "batch norm" if isinstance(value, str) else "all"),
-]
+Freeze = bool | Literal["batch_norm"]
 
 
 class Model(Config):
@@ -192,10 +185,7 @@ def _kind(value: Any) -> str:
     return "choices" if isinstance(value, Choices) or (isinstance(value, dict) and "choices" in value) else "range"
 
 
-Dimension = Annotated[
-    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
-    Discriminator(_kind),
-]
+Dimension = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -228,10 +218,7 @@ class Tune(Config):
     timeout: Annotated[str, AfterValidator(_duration)] | None
     sampler: Literal["tpe", "random", "grid", "cmaes", "gp"]
     pruner: Literal["median", "hyperband", "none"]
-    objective: Annotated[
-        Annotated[Literal["accuracy", "loss"], Tag("one")] | Annotated[_Objectives, Tag("several")],
-        Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
-    ]
+    objective: Literal["accuracy", "loss"] | _Objectives
     epochs: Count | None
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     confirm: Confirm

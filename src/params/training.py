@@ -1,16 +1,12 @@
 """The map `train` of `params.yaml`: loss, optimiser, schedule, augmentation, and the settings of the computation."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from src.params.fields import Ascending, Config, Count, CountOrZero, Fraction, NotNegative, Positive, Share
 
-ClassWeights = Annotated[
-    Annotated[Literal["balanced"] | None, Tag("name")] | Annotated[list[Positive], Field(min_length=1), Tag("numbers")],
-    Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
-]
+ClassWeights = Literal["balanced"] | Annotated[list[Positive], Field(min_length=1)] | None
 
 
 class CrossEntropy(Config):
@@ -158,16 +154,7 @@ class Rand(Config):
     magnitude: Fraction  # of the greatest strength
 
 
-def _known_policy(value: Any) -> Any:
-    if value not in (None, "trivial") and not isinstance(value, Mapping):
-        raise ValueError("must be empty, trivial, or {name: rand, operations: 2, magnitude: 0.3}")
-    return value
-
-
-Policy = Annotated[
-    Annotated[Literal["trivial"], Tag("trivial")] | Annotated[Rand, Tag("rand")],
-    Discriminator(lambda value: "trivial" if value == "trivial" else "rand"),
-]
+Policy = Literal["trivial"] | Rand
 
 
 class Augment(Config):
@@ -188,7 +175,7 @@ class Augment(Config):
     saturation: NotNegative
     hue: Annotated[float, Field(ge=0, le=0.5)]
     grey: Fraction
-    policy: Annotated[Policy | None, BeforeValidator(_known_policy)]
+    policy: Policy | None
     noise: Fraction
     salt_pepper: Fraction
     erase: Fraction
@@ -215,19 +202,13 @@ class Augment(Config):
 Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more
 
 
-Threads = Annotated[
-    Annotated[Literal["auto"], Tag("name")] | Annotated[Processors, Tag("number")],
-    Discriminator(lambda value: "name" if isinstance(value, str) else "number"),
-]
-
-
 class Train(Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     deterministic: Literal[True, "portable", False]
     compile: bool
     cuda_graph: bool
-    threads: Threads
+    threads: Literal["auto"] | Processors
     processes: Processors
     epochs: Count
     patience: Count | None

@@ -52,7 +52,17 @@ def changed(old: str, new: str) -> Params:
         ),
         ("freeze: false", "freeze: true", "model: freeze: without pretrained weights there is nothing to keep"),
         ("crop: 0.125", "crop: 4", "train.augment.crop is 4: must be a share of the shorter side, at most 0.5: 4 of"),
-        ("policy: ", "policy: trivail", "train.augment.policy is 'trivail': must be empty, trivial, or {name: rand, "),
+        (
+            "policy: ",
+            "policy: trivail",
+            "train.augment.policy is 'trivail': must be 'trivial' or hold keys, as in",
+        ),
+        (
+            "policy: ",
+            "policy: {name: rand, operations: 0, magnitude: 1} ",
+            "train.augment.policy.operations is 0: mu",
+        ),
+        ("threads: auto", "threads: 0", "train.threads is 0: must be 'auto' or greater than or equal to 1"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:
