@@ -74,15 +74,13 @@ def correct(staged: Staged) -> tuple[Staged, Indices | None]:
     named = [(each.file, each.line) for each in corrections]
     named += [(each.value, each.line) for each in corrections if each.action == "same_as"]
     wanted = {name for name, _ in named}
-    # Blanks at the ends count for nothing, neither here nor in a line.
-    stripped = ((number, name.strip()) for number, name in enumerate(staged.names))
-    index = {name: number for number, name in stripped if name in wanted}
+    index = {name: number for number, name in enumerate(staged.names) if name in wanted}
     if gone := [f"{name!r} (line {line})" for name, line in named if name not in index]:
         raise UserError(
             f"{CORRECTIONS}: the source has no image {listed(gone)}: name it as data/prepared and src.audit do, or "
             "remove the line"
         )
-    label = {name.strip(): number for number, name in enumerate(staged.classes)}
+    label = {name: number for number, name in enumerate(staged.classes)}
     decided: dict[str, tuple[str, str]] = {}
     for line, file, action, value in corrections:
         place = f"{CORRECTIONS}, line {line}"

@@ -123,7 +123,7 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
         with _one_large_image if held > _LARGE_PIXELS else nullcontext():
             ImageOps.exif_transpose(image, in_place=True)
             return to_pixels(_plain(image), fit)
-    except (Unreadable, MemoryError):
+    except Unreadable:
         raise
     except UnidentifiedImageError:
         if data.startswith(b"version https://git-lfs"):
@@ -137,8 +137,6 @@ def is_image(data: bytes) -> bool:
     """Tell if the content starts like an image of one of `FORMATS`, or HEIC; it may still be damaged."""
     try:
         open_image(data)
-    except MemoryError:
-        raise
     except Exception:  # as in `decode`
         return _is_heic(data)
     return True

@@ -54,13 +54,6 @@ def test_labels_are_corrected_and_images_left_out(capsys: pytest.CaptureFixture[
     assert len([name for name in after if after[name][0] != before[name][0]]) <= 4, "the others stay where they were"
 
 
-def test_blanks_at_the_ends_of_names_count_for_nothing() -> None:
-    write_files(Path("data/images"), class_folders({"owl ": 20}, start=40))
-    corrections("cat/3.png,relabel,owl ,", 'cat/4.png , relabel,"owl"')
-    run_stages(None)
-    assert {run for _, run in (places()[f"cat/{number}.png"] for number in (3, 4))} == {2}
-
-
 def test_images_of_one_scene_stay_on_one_split() -> None:
     scenes = [[f"cat/{number}.png" for number in range(first, first + 4)] for first in range(0, 20, 4)]
     run_stages(None)

@@ -129,17 +129,6 @@ def test_grey_stays_one_channel_unless_one_image_is_colour() -> None:
     assert dataset.image.channels == 3
 
 
-def test_memory_that_does_not_suffice_is_no_unreadable_photo(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decoder(*_: object, **__: object) -> None:
-        raise MemoryError
-
-    source = pack_tar(Path("x.tar"), class_folders(TWO) | {"README": b"x"})
-    for patched, name in ((Image.Image, "resize"), (Image, "open")):
-        monkeypatch.setattr(patched, name, decoder)
-        with pytest.raises(MemoryError):
-            run_stages(source, image_size=4, skip_unreadable=True)
-
-
 def test_known_data_sets_are_not_searched_for_nearly_equal_images() -> None:
     classes = dict.fromkeys(PUBLISHED_SETS["cifar10"].classes, 5)
     source = pack_tar(Path("x.tar"), class_folders(classes, size=32))
