@@ -53,7 +53,7 @@ def find(paths: Iterable[Path]) -> Iterator[Found]:
     """
 
     def seen(names: Iterable[str]) -> list[str]:
-        return sorted(name for name in names if not name.startswith(".") and not is_generated(name))
+        return sorted(name for name in names if not is_generated(name))
 
     for path in paths:
         if not path.is_dir():

@@ -14,7 +14,6 @@ from data_samples import (
     data_params,
     digests,
     pack_tar,
-    pack_zip,
     png,
     run_stages,
     split_params,
@@ -49,12 +48,10 @@ def test_bad_sources_are_found_by_download() -> None:
     Path("cut.tar.gz").write_bytes(archive[:-100])
     pack_tar(Path("empty.tar"), {})
     pack_tar(Path("outside.tar"), {"../x.png": png(0)})
-    pack_zip(Path("absolute.zip"), {"/x.png": png(0)})
     for source, message in {
         "cut.tar.gz": "data.source cut.tar.gz is truncated or damaged",
         "empty.tar": "data.source empty.tar is an empty archive",
         "outside.tar": "data.source outside.tar: .* leads outside",
-        "absolute.zip": "data.source absolute.zip: .* leads outside",
     }.items():
         with pytest.raises(UserError, match=message):
             run_stages(source)
