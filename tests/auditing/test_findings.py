@@ -83,13 +83,6 @@ def samples(images: NDArray[np.uint8], labels: NDArray[np.int64], names: list[st
     return Samples(images, labels, names, np.repeat("train", len(names)), same=numbers, units=numbers)
 
 
-def test_four_images_are_judged_too() -> None:
-    points, labels = features(4)[0], np.arange(4) % 2
-    probabilities = out_of_fold(points, labels, np.arange(4), CLASSES[:2])
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert dict(shortcuts({"noise": points[:, 0]}, labels, np.arange(4)))["noise"] <= 1
-
-
 def test_a_photo_encoded_again_is_in_the_unit_of_the_first_where_split_puts_them_together(root: Path) -> None:
     files: dict[str, bytes] = {}
     for number in range(12):
@@ -104,22 +97,15 @@ def test_a_photo_encoded_again_is_in_the_unit_of_the_first_where_split_puts_them
     assert len(set(together({"train": open_split("train")}, near=False).units)) == 24
 
 
-def test_of_copies_with_different_labels_the_less_probable_is_to_drop() -> None:
-    """Two equal images, then two nearly equal ones; of the third pair the labels agree."""
+def test_of_nearly_equal_images_with_different_labels_the_less_probable_is_to_drop() -> None:
     points, labels = features(12)
-    images = np.repeat(np.arange(12, dtype=np.uint8), 3).reshape(12, 1, 1, 3)
-    images[1], labels[:6] = images[0], [0, 1, 2, 0, 1, 1]
-    same = np.array([0, 0, 2, 2, 4, 4, *range(6, 12)])
+    images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+    names, same = [f"{number}.png" for number in range(12)], np.array([0, 0, *range(2, 12)])
     probabilities = np.full((12, 3), 0.05) + 0.85 * np.eye(3)[labels]
-    probabilities[:4] = [0.2, 0.7, 0.1], [0.2, 0.7, 0.1], [0.2, 0.0, 0.8], [0.3, 0.0, 0.7]
-    names = [f"{number}.png" for number in range(12)]
+    probabilities[:2] = [0.2, 0.7, 0.1]
     found = suggest(samples(images, labels, names)._replace(same=same), points, probabilities, CLASSES)
-    assert found.head(2).to_numpy().tolist() == [
-        ["0.png", "drop", "", "equal to 1.png, labelled bee"],
-        ["3.png", "drop", "", "nearly equal to 2.png, labelled cow"],
-    ]
+    assert found.iloc[0].tolist() == ["0.png", "drop", "", "nearly equal to 1.png, labelled bee"]
     assert found["file"].is_unique
-    assert not {"1.png", "2.png", "4.png", "5.png"} & {*found["file"]}
 
 
 def test_suggestions_are_corrections_and_strangers_come_last() -> None:

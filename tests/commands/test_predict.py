@@ -98,11 +98,8 @@ def test_what_remains_possible_at_a_coverage(
     assert sorted(table["possible"][0].split("|")) == ["08", "cat", "dog"]
 
 
-def test_an_unknown_coverage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_coverage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path / "photos", {"0.jpg": photo(0)})
-    make_model(COLOUR, ["cat", "dog", "08"], calibration=Calibration(temperature=None, least={"0.9": 0.2, "0.95": 0.1}))
-    with pytest.raises(UserError, match=r"coverage is 0\.5: the model knows 0\.9, 0\.95"):
-        run_predict(monkeypatch, "photos", "--coverage", "0.5")
     make_model(COLOUR, ["cat", "dog", "08"])
     with pytest.raises(UserError, match="the model knows no coverage: it was trained without validation images"):
         run_predict(monkeypatch, "photos", "--coverage", "0.9")
