@@ -24,22 +24,7 @@ class Unweighted(Config):
     name: Literal["bce", "mse", "l1"]
 
 
-def _refuse(name: str, reason: str) -> BeforeValidator:
-    """Refuse a name that torch has, with the reason, instead of a list of the others."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, dict) and value.get("name") == name:
-            raise ValueError(f"{name} {reason}")
-        return value
-
-    return BeforeValidator(check)
-
-
-Loss = Annotated[
-    CrossEntropy | Weighted | Unweighted,
-    Field(discriminator="name"),
-    _refuse("nll2d", "needs a label for every pixel; here an image has one: use nll"),
-]
+Loss = Annotated[CrossEntropy | Weighted | Unweighted, Field(discriminator="name")]
 
 
 class Plain(Config):
@@ -96,11 +81,7 @@ class Lbfgs(Config):
     iterations: Count  # at most, on every batch
 
 
-Optimizer = Annotated[
-    Plain | Momentum | Sgd | MuonSgd | Rprop | Lbfgs,
-    Field(discriminator="name"),
-    _refuse("sparse_adam", "takes only sparse gradients, of embeddings; these networks have none: use adam"),
-]
+Optimizer = Annotated[Plain | Momentum | Sgd | MuonSgd | Rprop | Lbfgs, Field(discriminator="name")]
 
 
 class Warm(Config):

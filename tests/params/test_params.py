@@ -41,9 +41,7 @@ def changed(old: str, new: str) -> Params:
         ("source: ", "source: photos.zip", "source must be null with the data set digits"),
         ("sha256: ", f"sha256: {'a' * 64}", "data: sha256 pins source, which is null"),
         ("- 0.005\n", "- 0.5\n", "evaluate.robustness.fgsm is [0.5, 0.02, 0.05, 0.1]: must ascend"),
-        ("name: adam\n", "name: sparse_adam\n", "train.optimizer: sparse_adam takes only sparse gradients"),
         ("name: adam\n", "name: rprop\n", "train.optimizer: unknown key 'weight_decay': allowed here: name, lr"),
-        ("name: cross_entropy", "name: nll2d", "train.loss: nll2d needs a label for every pixel"),
         ("name: cross_entropy", "name: bce", "train.loss: unknown key 'label_smoothing': allowed here: name"),
         (
             "  accumulate: 1",
