@@ -46,7 +46,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
     Print which tables are used. Raise `UserError` naming the line that lacks a value, or contradicts another line, and
     a damaged table called `labels` or `metadata`.
     """
-    used: dict[str, int] = {}
+    used: list[str] = []
     ignored: list[str] = []
     split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
     for name, content in list(tables.items()):
@@ -70,7 +70,6 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             words = (str(record.get(column)).strip().lower() for _, record in records)
             if column not in chosen and records and all(word in SPLIT_WORDS for word in words):
                 raise UserError(f"{name}: the column {column!r} names splits: call it split, or remove it")
-        named: set[str] = set()
         split_of_all = split_in(name) if split_by_name else ""
         for number, record in records:
             place = f"{name}, line {number}"
@@ -86,16 +85,14 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
                 raise UserError(f"{place}: file or label is empty or cannot be printed: correct or remove the line")
             row = Row(label, group, split if chosen[3] else split_of_all)
             path = _path(name, file)
-            named.add(path)
             if rows.setdefault(path, row) != row:
                 raise UserError(f"{place}: {path!r} has other values elsewhere: keep one, or name its folder too")
-        used[name] = len(named)
+        used.append(f"{name!r} ({counted(len(records), 'photo')})")
         del tables[name]
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
     if used:
-        sources = [f"{name!r} ({counted(count, 'photo')})" for name, count in used.items()]
         rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
-        print(f"labels of {listed(sources, 5)}{rest}")
+        print(f"labels of {listed(used, 5)}{rest}")
 
 
 def cell(value: Any) -> str:
