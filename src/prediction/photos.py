@@ -28,7 +28,6 @@ class Found(NamedTuple):
 
     path: Path
     named: bool  # by the user, so that it must be an image; in a folder other files are ignored
-    fault: str = ""  # why a folder cannot be listed
 
 
 class Prepared(NamedTuple):
@@ -59,13 +58,13 @@ def find(paths: Iterable[Path]) -> Iterator[Found]:
         if not path.is_dir():
             yield Found(path, named=True)
             continue
-        faults: list[OSError] = []
-        for folder, folders, files in os.walk(path, onerror=faults.append):
+        unlisted: list[OSError] = []  # folders
+        for folder, folders, files in os.walk(path, onerror=unlisted.append):
             folders[:] = seen(folders)
             for name in seen(files):
                 yield Found(Path(folder, name), named=False)
-        for error in faults:
-            yield Found(Path(error.filename), named=True, fault=error.strerror or str(error))
+        for error in unlisted:
+            yield Found(Path(error.filename), named=True)
 
 
 def read(files: Iterable[Found], image: ImageFormat, ahead: int) -> Iterator[Photo]:
@@ -77,12 +76,11 @@ def read(files: Iterable[Found], image: ImageFormat, ahead: int) -> Iterator[Pho
 
 def read_photo(file: Found, image: ImageFormat) -> Photo:
     """Read a file, and decode it if it is an image."""
-    if file.fault:
-        return Photo(file.path, None, file.fault)
     by_name = file.named or file.path.suffix.lower() in SUFFIXES
     try:
         if not file.path.is_file() or file.path.stat().st_size > MAX_FILE_BYTES:
-            reason = f"more than {MAX_FILE_BYTES // 2**20} MiB" if file.path.is_file() else "not a file"
+            large = f"more than {MAX_FILE_BYTES // 2**20} MiB"
+            reason = large if file.path.is_file() else "neither a file nor a folder that can be listed"
             return Photo(file.path, None, reason if by_name else "")
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
