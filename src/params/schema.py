@@ -77,8 +77,6 @@ class Constants(Config):
         return self
 
 
-Normalize = Literal["dataset", "imagenet", "half", "none", "backbone"] | Constants
-
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
 
 
@@ -90,16 +88,13 @@ def _network_name(value: Any) -> Any:
     return value
 
 
-Freeze = bool | Literal["batch_norm"]
-
-
 class Model(Config):
     name: Annotated[str, BeforeValidator(_network_name)]
     weights: Annotated[str, Field(min_length=1)]
-    freeze: Freeze
+    freeze: bool | Literal["batch_norm"]
     activation: Activation | None
     dropout: Share
-    normalize: Normalize
+    normalize: Literal["dataset", "imagenet", "half", "none", "backbone"] | Constants
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
