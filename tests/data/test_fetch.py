@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.script: list[str] = []  # half | nothing | stall (half-way) | slow | complete (no Range) | 500 | a URL
+        self.script: list[str] = []  # half | nothing | stall (half-way) | complete (no Range) | 500 | a URL
         self.ranges: list[str | None] = []  # that were asked for
         self.content = CONTENT
 
@@ -60,7 +60,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pieces = {"half": 1, "stall": 1, "nothing": 0}.get(act, 2)
         for piece in (body[: len(body) // 2], body[len(body) // 2 :])[:pieces]:
             self.wfile.write(piece)
-            time.sleep(0.2 if act == "slow" else 0)
         time.sleep(1 if act == "stall" else 0)
 
     def log_message(self, *_: object) -> None:
