@@ -2,7 +2,6 @@
 
     python -m benchmarks.loops                                       the five systems, on a processor, one thread
     python -m benchmarks.loops --systems mnist cifar10-vgg --threads 2
-    python -m benchmarks.loops --choices                             and what `train.precision: auto` picks here
 
 The floor is forward, backward and optimiser on one resident batch (`benchmarks.contenders.learn`). The loops take turns
 of about `--seconds`, in an order that is reversed every round; ours and the floor run in every precision. `--threads`
@@ -19,11 +18,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks import choices, contenders
+from benchmarks import contenders
 from benchmarks.common import DATA, FOLDER, command_line, hardware, keep, summary, versions
 from benchmarks.contenders import Turn
 from benchmarks.problems import SYSTEMS, Problem, problem
-from src.compute.device import capability
 from src.core.errors import command
 from src.params import Train
 
@@ -48,9 +46,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn, about; at least one step")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the archives")
-    parser.add_argument("--choices", action="store_true", help="write what `train.precision: auto` picks on this CPU")
     arguments = parser.parse_args()
-    speeds = {}
     for name in arguments.systems:
         known = problem(name, arguments.data)
         section = known.params.train.model_copy(update={"device": "cpu", "threads": arguments.threads})
@@ -68,18 +64,8 @@ def main() -> None:
             "rows": rows,
         }
         keep(RESULTS, result, same=("system", "device", "threads"))
-        speeds[name] = {precision: median(rows, precision) for precision in PRECISIONS}
         for loop, row in rows.items():
             print(f"{name:<14} {loop:<24} {row.get('failed') or row['images_per_second']['median']}", flush=True)
-    if arguments.choices:
-        able = {"capability": capability(torch.device("cpu")), "hardware": hardware(), "versions": versions("torch")}
-        print(choices.write(able, speeds))
-
-
-def median(rows: Mapping[str, Any], precision: str) -> float | None:
-    """Find the images per second of our eager loop in a precision; None where they were not measured."""
-    spread = rows.get(f"ours, {precision}", {}).get("images_per_second")
-    return None if spread is None else spread["median"]
 
 
 def contestants(

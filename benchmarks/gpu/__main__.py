@@ -4,7 +4,6 @@
     python3 -m benchmarks.gpu run --minutes 9 --out FOLDER              there: FOLDER/gpu.json, rewritten as parts end
     python -m benchmarks.gpu run --device cpu --minutes 2 --out FOLDER  the same parts, small, on a processor
     python -m benchmarks.gpu keep FOLDER/gpu.json                       here: to benchmarks/gpu.json and README.md
-    python -m benchmarks.gpu choices FOLDER/gpu.json                    here: what train.precision: auto picks there
 
 `pack` takes wheels of the versions in requirements.lock, and the archives in the folder `--data`. `run` needs torch,
 torchvision, pandas, scipy, scikit-learn, safetensors, psutil, filelock and tqdm to be there, and pytest with
@@ -51,8 +50,7 @@ def main() -> None:
     running.add_argument("--out", type=Path, required=True, help="folder of gpu.json")
     names = [part.name for part in PARTS]
     running.add_argument("--parts", nargs="+", choices=names, default=names, metavar="PART", help=", ".join(names))
-    for name, words in {"keep": "add results to the page", "choices": "write the table of precisions"}.items():
-        commands.add_parser(name, help=words).add_argument("file", type=Path)
+    commands.add_parser("keep", help="add results to the page").add_argument("file", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "pack":
         print(pack.pack(pack.PACK, arguments.data))
@@ -61,7 +59,7 @@ def main() -> None:
     else:
         from benchmarks.gpu import results
 
-        print({"keep": results.keep, "choices": results.choose}[arguments.command](arguments.file))
+        print(results.keep(arguments.file))
 
 
 def run(device: str, minutes: float, out: Path, names: list[str]) -> None:

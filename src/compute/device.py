@@ -18,7 +18,7 @@ from src.compute import distributed, portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 
-# The fastest precision by capability and network, as `python -m benchmarks.loops --choices` measured and wrote it.
+# The precision by capability and network: the finest one than which none is a tenth faster (`benchmarks/README.md`).
 CHOICES = Path(__file__).with_name("choices.json")
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from gpu_parts import part
 
-from benchmarks import choices
 from benchmarks.gpu import __main__ as call
-from benchmarks.gpu import machine, results, runner
+from benchmarks.gpu import machine, runner
 from benchmarks.gpu.runner import DONE, FAILED, STOPPED, Place
 
 pytestmark = pytest.mark.slow
@@ -105,24 +104,3 @@ def test_a_test_that_fails_is_known_at_once(tmp_path: Path) -> None:
     assert next(part) == {"passed": 1, "failed": 1, "skipped": 1, "failing": failing}
     with pytest.raises(RuntimeError, match="exit code 1"):
         next(part)
-
-
-def test_the_choices_of_a_gpu_are_written_from_its_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not reached keeps its choice."""
-    monkeypatch.setattr(choices, "RESULTS", tmp_path / "choices.json")
-    monkeypatch.setattr(choices, "CHOICES", tmp_path / "table.json")
-    (tmp_path / "table.json").write_text(
-        json.dumps({"cpu": {"others": "float32"}, "cuda bfloat16": {"mnist_convnet": "tf32"}})
-    )
-    rates = {"float32": 100.0, "tf32": 105.0, "bfloat16": 120.0}
-    rows = {f"ours, {name}": {"images_per_second": {"median": rate}} for name, rate in rates.items()}
-    machine = {"device": "NVIDIA H100", "capability": "cuda bfloat16", "hardware": "16 cores", "versions": {}}
-    loops = {f"loops {system}": {"state": DONE, "found": rows} for system in choices.NETWORKS if system != "mnist"}
-    file = tmp_path / "gpu.json"
-    file.write_text(json.dumps({"parts": {"device": {"state": DONE, "found": machine}, **loops}}))
-    results.choose(file)
-    expected = dict.fromkeys(choices.NETWORKS.values(), "bfloat16") | {"mnist_convnet": "tf32"}
-    assert json.loads((tmp_path / "table.json").read_text()) == {
-        "cpu": {"others": "float32"},
-        "cuda bfloat16": expected,
-    }
