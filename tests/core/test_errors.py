@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from clones import linked
 from forked import CHECKING, Forked
 from mounts import fill, small_disk
@@ -81,7 +82,6 @@ def files(folder: Path) -> dict[str, bytes]:
         (RuntimeError("pool does not have a deterministic implementation, but"), 2, "error: pool is not deterministic"),
         (MemoryError(), 2, "error: out of memory: read less\n"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "error: out of memory: read less\n"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 2, "error: out of memory: read less\n"),
         (RuntimeError("MPS backend out of memory"), 2, "error: out of memory: read less\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
@@ -96,6 +96,15 @@ def test_a_command_ends_with_a_line_and_a_code(
         command(main, "read less")
     assert left.value.code == code
     assert capsys.readouterr().err.startswith(text)
+
+
+def test_memory_that_torch_cannot_have_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        torch.empty(2**50, dtype=torch.uint8)
+
+    with pytest.raises(SystemExit):
+        command(main, "read less")
+    assert capsys.readouterr().err == "error: out of memory: read less\n"
 
 
 @pytest.mark.parametrize(
