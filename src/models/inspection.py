@@ -60,26 +60,25 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
     means: dict[str, Floats] = {}
     maps: dict[str, Floats] = {}
 
-    def look(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if name in ran or not isinstance(output, Tensor):
-                return
-            ran[name] = module, inputs[0].shape, output.shape
-            if isinstance(module, nn.Conv2d):
-                if len(means) < 2:
-                    kernels.append(module.weight.numpy(force=True))
-                means[name] = output.mean(dim=1).numpy()
-                if len(means) == layer:
-                    maps[name] = output.numpy()
-
-        return hook
-
-    leaves = [
-        (name, module)
+    names = {
+        module: name
         for name, module in network.named_modules()
         if not list(module.children()) or isinstance(module, _BatchNorm)  # timm's hold their activation
-    ]
-    hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
+    }
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        name = names[module]
+        if name in ran or not isinstance(output, Tensor):
+            return
+        ran[name] = module, inputs[0].shape, output.shape
+        if isinstance(module, nn.Conv2d):
+            if len(means) < 2:
+                kernels.append(module.weight.numpy(force=True))
+            means[name] = output.mean(dim=1).numpy()
+            if len(means) == layer:
+                maps[name] = output.numpy()
+
+    hooks = [module.register_forward_hook(look) for module in names]
     try:
         classifier(torch.from_numpy(images))
     finally:

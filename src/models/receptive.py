@@ -8,6 +8,7 @@ of its field; how much of it matters depends on the weights (Luo et al., NeurIPS
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -90,9 +91,9 @@ class _Walk(fx.Interpreter):
             if any(each.step == (0, 0) for each in known):
                 field = all_of_it
             elif len({each.step for each in known}) == 1:
-                rows, columns = zip(*(each.low for each in known), strict=True)
-                last_rows, last_columns = zip(*(each.high for each in known), strict=True)
-                field = Field((min(rows), min(columns)), (max(last_rows), max(last_columns)), known[0].step)
+                low = np.min([each.low for each in known], axis=0)
+                high = np.max([each.high for each in known], axis=0)
+                field = Field(_pair(low), _pair(high), known[0].step)
 
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, _WINDOWS):
@@ -115,15 +116,12 @@ class _Walk(fx.Interpreter):
 
 def _widened(field: Field, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Field:
     """Return the field of a unit whose window covers units of `field`."""
-    reach = [d * (k - 1) for d, k in zip(_pair(dilation), _pair(kernel), strict=True)]
-    before = _pair(padding) if padding not in ("same", "valid") else [r // 2 if padding == "same" else 0 for r in reach]
-    low, high, step = (
-        [value - pad * jump for value, pad, jump in zip(field.low, before, field.step, strict=True)],
-        [v + (r - pad) * jump for v, r, pad, jump in zip(field.high, reach, before, field.step, strict=True)],
-        [jump * by for jump, by in zip(field.step, _pair(stride), strict=True)],
-    )
-    return Field((low[0], low[1]), (high[0], high[1]), (step[0], step[1]))
+    low, high, step = map(np.array, field)
+    reach = np.multiply(dilation, np.subtract(kernel, 1))  # of one number, or of one for each axis
+    before = {"same": reach // 2, "valid": 0}[padding] if isinstance(padding, str) else np.array(padding)
+    return Field(_pair(low - before * step), _pair(high + (reach - before) * step), _pair(step * stride))
 
 
 def _pair(value: Any) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    height, width = np.broadcast_to(value, 2).tolist()
+    return height, width
