@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,32 +44,33 @@ def optimizer(
     of each group of weights. It must be 1 for `lbfgs` and Muon, which have no such groups.
     compiled: by torch.compile where that is faster, which is Muon alone.
     """
-    settings = config.model_dump(exclude={"name"})
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    on_gpu = next(network.parameters()).is_cuda
     if config.name == "lbfgs":
         # A fixed length of the step would be wrong at first: the line search finds it.
-        weights = [weight for weight in network.parameters() if weight.requires_grad]
         return optim.LBFGS(weights, lr=config.lr, max_iter=config.iterations, line_search_fn="strong_wolfe")
     if config.name == "muon":
         # Biases, norms and the last layer by AdamW, as Muon's authors advise. One learning rate serves both, since
         # Muon's steps are scaled to the size of AdamW's (Liu et al., 2025, arXiv 2502.16982).
-        lr, decay, hidden = config.lr, config.weight_decay, _hidden(network)
-        on_device = next(network.parameters()).is_cuda
-        groups = _groups(network, decay_biases, hidden)
-        adamw = optim.AdamW(groups, lr, weight_decay=decay, fused=True, capturable=on_device)
+        lr, decay = config.lr, config.weight_decay
+        hidden, others = _hidden_and_others(network)
+        adamw = optim.AdamW(_groups(others, decay_biases), lr, weight_decay=decay, fused=True, capturable=on_gpu)
         scaling: dict[str, Any] = {"momentum": config.momentum, "adjust_lr_fn": "match_rms_adamw"}
         return MuonAnd(hidden, adamw, lr, decay, compiled=compiled, **scaling)
     if isinstance(config, params.MuonSgd):
-        groups = _sgd_groups(config, network, decay_biases)
+        hidden, others = _hidden_and_others(network)
+        groups = _sgd_groups(config, network, others, decay_biases)
         sgd = optim.SGD(groups, config.lr, config.sgd_momentum, nesterov=True, fused=True)
-        hidden, shape = _hidden(network), {"momentum": config.momentum, "ns_steps": config.newton_schulz}
+        shape = {"momentum": config.momentum, "ns_steps": config.newton_schulz}
         return MuonAnd(hidden, sgd, config.lr, 0.0, norm_first=True, compiled=compiled, **shape)
+    settings = config.model_dump(exclude={"name"})
     if config.name in _FUSED:
         settings["fused"] = True
-    if config.name in ("adam", "adamw", "asgd", "nadam") and next(network.parameters()).is_cuda:
+    if config.name in ("adam", "adamw", "asgd", "nadam") and on_gpu:
         # A recorded step (`src.compute.cuda_graph`) counts on the device. Some of what ASGD counts lies there anyway,
         # and of what NAdam counts once it is restored: the host would wait for it at each step.
         settings["capturable"] = True
-    groups = _groups(network, decay_biases)
+    groups = _groups(weights, decay_biases)
     if first_layer_lr < 1:
         groups = [part for group in groups for part in _by_layer(group, network, first_layer_lr)]
     return _eager(_CLASSES[config.name])(groups, **settings)
@@ -105,22 +107,21 @@ def set_rates(optimiser: Optimizer, lr: float) -> None:
             group["lr"] = rate
 
 
-def decayed(network: nn.Module, decay_biases: bool) -> list[Tensor]:
-    """Return the trainable weights that penalties apply to: all, or only those of more than one axis.
+def is_decayed(weight: Tensor, decay_biases: bool) -> bool:
+    """Tell if penalties apply to a weight: to all, or only to those of more than one axis.
 
     Biases, and the scales and offsets of normalisation layers, have one axis.
     """
-    return [weight for weight in network.parameters() if weight.requires_grad and (decay_biases or weight.ndim > 1)]
+    return decay_biases or weight.ndim > 1
 
 
-def _groups(network: nn.Module, decay_biases: bool, without: list[Tensor] | None = None) -> list[dict[str, Any]]:
-    """Group the trainable weights, but for those in `without`: one group with weight decay, one with none."""
-    excluded = {id(weight) for weight in without or ()}
-    penalised = {id(weight) for weight in decayed(network, decay_biases)}
-    weights = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in excluded]
+def _groups(weights: Sequence[Tensor], decay_biases: bool, **settings: float) -> list[dict[str, Any]]:
+    """Divide weights into a group with weight decay and one with none, as far as there are such weights."""
+    decayed = [weight for weight in weights if is_decayed(weight, decay_biases)]
+    others = [weight for weight in weights if not is_decayed(weight, decay_biases)]
     groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in weights if id(weight) in penalised]},
-        {"params": [weight for weight in weights if id(weight) not in penalised], "weight_decay": 0.0},
+        {**settings, "params": decayed},
+        {**settings, "params": others, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -129,42 +130,42 @@ def _by_layer(group: dict[str, Any], network: nn.Module, first_layer_lr: float) 
     """Divide a group by learning rate, which follows from the place of each weight's layer in the network."""
     layers = [layer for layer in network.modules() if any(True for _ in layer.parameters(recurse=False))]
     parts: dict[float, list[Tensor]] = {}
-    chosen = {id(weight) for weight in group["params"]}
+    left = set(group["params"])
     for number, layer in enumerate(layers):
         # From 0 at the last layer to 1 at the first. A single layer is the last one.
         below = round(_LEVELS * (len(layers) - 1 - number) / max(1, len(layers) - 1)) / _LEVELS
-        weights = [weight for weight in layer.parameters(recurse=False) if id(weight) in chosen]
-        chosen -= {id(weight) for weight in weights}  # one that several layers share is learned once
+        weights = [weight for weight in layer.parameters(recurse=False) if weight in left]
+        left -= set(weights)  # one that several layers share is learned once
         parts.setdefault(first_layer_lr**below, []).extend(weights)
     return [group | {"params": weights, "lr_scale": scale} for scale, weights in parts.items() if weights]
 
 
-def _sgd_groups(config: params.MuonSgd, network: nn.Module, decay_biases: bool) -> list[dict[str, Any]]:
-    """Group all weights but Muon's by rate: those of a whitening layer, biases and norms, and the last layer's.
+def _sgd_groups(
+    config: params.MuonSgd, network: nn.Module, weights: list[Tensor], decay_biases: bool
+) -> list[dict[str, Any]]:
+    """Group the weights that are not Muon's by rate: those of a whitening layer, biases and norms, the last layer's.
 
     In a step at the full rate, SGD takes the share `weight_decay` of a weight away, whatever that rate is.
     """
-    penalised = {id(weight) for weight in decayed(network, decay_biases)}
     head = last_layer(network)[1].weight
-    first = whitening_layer(network)
-    early = [] if first is None else list(first.parameters())
-    excluded = {id(weight) for weight in (*_hidden(network), *early, head)}
-    others = [weight for weight in network.parameters() if id(weight) not in excluded]
-    groups: list[dict[str, Any]] = []
-    for weights, lr, share in (
-        (early, config.bias_lr, config.whitening_share),
-        (others, config.bias_lr, 1.0),
-        ([head], config.head_lr, 1.0),
+    layer = whitening_layer(network)
+    whitening = set() if layer is None else set(layer.parameters())
+    groups = []
+    for chosen, lr, share in (
+        ([weight for weight in weights if weight in whitening], config.bias_lr, config.whitening_share),
+        ([weight for weight in weights if weight not in whitening | {head}], config.bias_lr, 1.0),
+        ([weight for weight in weights if weight is head], config.head_lr, 1.0),
     ):
-        for decay in (True, False):
-            chosen = [weight for weight in weights if weight.requires_grad and (id(weight) in penalised) == decay]
-            rates = {"lr": lr, "peak": lr, "muon_peak": config.lr, "share": share}
-            groups.append({"params": chosen, "weight_decay": config.weight_decay / lr if decay else 0.0} | rates)
-    return [group for group in groups if group["params"]]
+        rates = {"lr": lr, "peak": lr, "muon_peak": config.lr, "share": share}
+        groups += _groups(chosen, decay_biases, weight_decay=config.weight_decay / lr, **rates)
+    return groups
 
 
-def _hidden(network: nn.Module) -> list[Tensor]:
-    """Return the trainable weights of the linear and convolutional layers but the last."""
+def _hidden_and_others(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the trainable weights of the linear and convolutional layers but the last, and all others."""
     last = last_layer(network)[1]
     layers = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
-    return [layer.weight for layer in layers if layer is not last and layer.weight.requires_grad]
+    matrices = {layer.weight for layer in layers if layer is not last}
+    weights: list[Tensor] = [weight for weight in network.parameters() if weight.requires_grad]
+    hidden = [weight for weight in weights if weight in matrices]
+    return hidden, [weight for weight in weights if weight not in matrices]

@@ -19,7 +19,7 @@ from src.core.errors import UserError
 from src.models.classifier import Classifier
 from src.models.layers import is_frozen, last_layer
 from src.training.losses import Target, loss_function
-from src.training.optimizers import RECORDABLE, decayed, optimizer, place_rates, set_rates
+from src.training.optimizers import RECORDABLE, is_decayed, optimizer, place_rates, set_rates
 
 
 class Average:
@@ -161,7 +161,8 @@ class TrainStep:
 
         penalty: Tensor | float = 0.0
         if self.config.l1_penalty:  # weight decay, the L2 penalty, is the optimiser's
-            sizes = [weight.abs().sum() for weight in decayed(self.classifier, self.config.decay_biases)]
+            learned = [weight for weight in self.weights if weight.requires_grad]
+            sizes = [weight.abs().sum() for weight in learned if is_decayed(weight, self.config.decay_biases)]
             penalty = self.config.l1_penalty * torch.stack(sizes).sum()
             penalty.backward()  # type: ignore[no-untyped-call]
             penalty = penalty.detach()
