@@ -14,9 +14,9 @@ import pytest
 from clones import committed, copy_of_the_repository
 from data_samples import class_folders, mnist_files, pack_tar, png
 from forked import Forked
-from ruamel.yaml import YAML
 
 from benchmarks import report
+from src.core.dvc import read_pipeline, written
 from src.data.known import PUBLISHED_SETS
 from src.params import writing
 
@@ -58,21 +58,12 @@ def archive(dataset: str, folder: Path) -> Path:
     return pack_tar(folder / "images.tar", files)
 
 
-def outputs(clone: Path) -> dict[str, list[Path]]:
-    """What `dvc.yaml` says that each stage writes."""
-    stages = YAML(typ="safe", pure=True).load(clone / "dvc.yaml")["stages"]
-    found: dict[str, list[Path]] = {}
-    for name, stage in stages.items():
-        entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
-        found[name] = [clone / (entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
-    return found
-
-
 def repro(clone: Path, forked: Forked, drawn: bool) -> None:
     """As `dvc repro --force`: the outputs of a stage are removed before it runs, and must be there afterwards."""
-    for stage, paths in outputs(clone).items():
+    for stage, entry in read_pipeline((clone / "dvc.yaml").read_bytes()).items():
         if stage == "visualize" and not drawn:
             continue
+        paths = [clone / path for path in written(entry)]
         for path in paths:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         forked.run(clone, f"stages.{stage}")

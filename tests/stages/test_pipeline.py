@@ -14,10 +14,10 @@ import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
 from mlflow.entities import Run
 from repro import Repro
-from ruamel.yaml import YAML
 from scipy import stats
 from sklearn.metrics import f1_score
 
+from src.core.dvc import read_pipeline, written
 from src.core.files import digest
 from src.params import load
 from src.tracking import identity
@@ -53,8 +53,8 @@ def logged_model(run: Run) -> str:
 
 def outputs(clone: Path) -> list[Path]:
     """List the files of the stages' `outs`, which DVC keeps; a folder's too."""
-    stages = YAML(typ="safe", pure=True).load(clone / "dvc.yaml")["stages"].values()
-    paths = [clone / out for stage in stages for out in stage["outs"]]
+    stages = read_pipeline((clone / "dvc.yaml").read_bytes()).values()
+    paths = [clone / path for stage in stages for path in written(stage, "outs")]
     return [file for path in paths for file in ([path] if path.is_file() else path.iterdir())]
 
 
