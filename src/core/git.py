@@ -75,9 +75,7 @@ def blobs(names: Sequence[str]) -> list[bytes | None]:
     for name in names:
         end = output.find(b"\n", at)
         if end < 0:
-            if git("config", "--get-regexp", r"^remote\..*\.promisor$"):  # git asks for what it lacks, one by one
-                raise UserError(f"this clone is partial, and git cannot fetch {name} now: connect to its remote")
-            raise UserError(f"git cat-file ends before {name}: run git fsck")
+            raise UserError(f"git cannot read {name}: run git fsck; a partial clone needs its remote to be reached")
         header, at = output[at:end].split(), end + 1
         if header[-1] == b"missing":
             found.append(None)
