@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from clones import set_params
+from clones import set_params, substitute
 from data_samples import class_folders, write_files
 from forked import Forked
 
@@ -22,7 +22,6 @@ DOWNLOAD, SPLIT, TRAIN, VISUALIZE = (f"stages.{name}" for name in ("download", "
 CHECK = "src.params"
 TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train/images-00000.npy", PREPARED / "train/labels.npy"
 TWO = class_folders({"cat": 8, "dog": 8})
-CONFLICT = "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n"
 KEPT = ("data/raw", "data/prepared", "models", "reports")
 
 Harm = Callable[[Path], object]
@@ -39,29 +38,8 @@ def both(*harms: Harm) -> Harm:
     return lambda folder: [harm(folder) for harm in harms]
 
 
-def key(**values: Any) -> Harm:
-    """Set keys of params.yaml, by their name alone: the first one of that name; what is no value of it, too."""
-
-    def harm(folder: Path) -> None:
-        file = folder / "params.yaml"
-        text = file.read_text(encoding="utf-8")
-        for name, value in values.items():
-            text, found = re.subn(rf"(?m)^( *){name}:[^#\n]*", rf"\g<1>{name}: {value} ", text, count=1)
-            assert found, name
-        file.write_text(text, encoding="utf-8")
-
-    return harm
-
-
-def replaced(old: str, new: str) -> Harm:
-    """Put another text into params.yaml."""
-
-    def harm(folder: Path) -> None:
-        text = (folder / "params.yaml").read_text(encoding="utf-8")
-        assert old in text
-        (folder / "params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return harm
+def conflict(folder: Path) -> None:
+    substitute(folder / "params.yaml", "seed: 0 ", "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n")
 
 
 def content(name: str | Path, data: bytes | str) -> Harm:
@@ -90,28 +68,25 @@ def photos(files: dict[str, bytes], **values: Any) -> Harm:
     def harm(folder: Path) -> None:
         (folder / "photos").mkdir()
         write_files(folder / "photos", files)
-        set_params(folder, {f"data.{name}": value for name, value in ({"source": "photos"} | values).items()})
+        data = {"name": "image_folder", "source": "photos"} | values
+        set_params(folder, {f"data.{name}": value for name, value in data.items()})
 
-    return both(key(name="image_folder"), harm)
+    return harm
 
 
 def link(name: str, target: str) -> Harm:
     return both(photos(TWO), lambda folder: (folder / name).symlink_to(target))
 
 
-def split(harm: Harm, message: str) -> Case:
-    return Case(harm, SPLIT, message, DOWNLOAD)
-
-
 CASES = {
     # params.yaml as a file
     "missing": Case(removed("params.yaml"), CHECK, "params.yaml is missing"),
     "not UTF-8": Case(content("params.yaml", "seed: 0 # Schlüssel".encode("latin-1")), CHECK, "not UTF-8"),
-    "a merge conflict": Case(replaced("seed: 0 ", CONFLICT), DOWNLOAD, "line 6"),
+    "a merge conflict": Case(conflict, DOWNLOAD, "line 6"),
     # photos and sources
     "a wrong path": Case(photos(TWO, source="photso"), DOWNLOAD, "photso does not exist"),
     "an empty folder": Case(photos({}), DOWNLOAD, "empty folder"),
-    "too many pixels": split(photos(TWO, max_megapixels=0.00003), "raise data.max_megapixels"),
+    "too many pixels": Case(photos(TWO, max_megapixels=0.00003), SPLIT, "raise data.max_megapixels", DOWNLOAD),
     "a broken link": Case(link("photos/cat/x.png", "nothing"), DOWNLOAD, "leads nowhere"),
     "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in or holds data/raw"),
     "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "is no folder, no .parquet and no complete archive"),
@@ -123,7 +98,9 @@ CASES = {
     "no metrics": Case(removed("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
     "models is a file": Case(both(removed("models"), content("models", "")), TRAIN, "models"),
     "another folder": Case(removed("src"), CHECK, "commands run from the repository's root"),
-    "an image that is not there": Case(key(image=99999), VISUALIZE, "visualize.image is 99999"),
+    "an image that is not there": Case(
+        lambda folder: set_params(folder, {"visualize.image": 99999}), VISUALIZE, "visualize.image is 99999"
+    ),
     # odd, and accepted
     "a link to a photo": Case(link("photos/dog/x.png", "../cat/0.png"), DOWNLOAD, ""),
     "a fifo": Case(both(photos(TWO), lambda folder: os.mkfifo(folder / "photos/cat/pipe.png")), DOWNLOAD, ""),
