@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas
 import pytest
-import torch
 from data_samples import run_stages
 
 from src.compute import device
@@ -15,10 +14,9 @@ from src.core import paths
 from src.evaluation import metric_files, tables
 from src.models.model_file import ModelSpec, save
 from src.params import load
-from src.params.writing import recipe
+from src.params.writing import changed, recipe
 from stages import evaluate
 
-RECIPE = recipe("digits")
 TABLES = {
     paths.PREDICTIONS: "index,name,label,prediction,confidence,label_probability,digest",
     paths.CONFUSION: "label,prediction,count",
@@ -35,20 +33,13 @@ Evaluated = Callable[..., dict[str, float | int]]
 def evaluated(root: Path) -> Evaluated:
     """Run the stage on an untrained network, and give `metrics.json`."""
 
-    def run(*changes: tuple[str, str], **split: Any) -> dict[str, float | int]:
-        text = RECIPE
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new, 1)
-        Path("params.yaml").write_text(text, encoding="utf-8")
+    def run(tta: str = "none", **split: Any) -> dict[str, float | int]:
+        Path("params.yaml").write_text(changed(recipe("digits"), {"evaluate.tta": tta}), encoding="utf-8")
         dataset = run_stages(None, "digits", **split)
         params = load()
         device.prepare(params.train, "cifar_basic")
-        torch.manual_seed(0)
-        spec = ModelSpec(
-            model=params.model, classes=dataset.classes, image=dataset.image, mean=dataset.mean, std=dataset.std
-        )
-        save(paths.MODEL, spec.build(), spec)
+        spec = ModelSpec.of(params.model, dataset)
+        save(paths.MODEL, spec.build(0), spec)
         evaluate.main()
         metrics: dict[str, float | int] = json.loads(paths.METRICS.read_text())
         return metrics
@@ -57,7 +48,7 @@ def evaluated(root: Path) -> Evaluated:
 
 
 def test_everything_is_written(evaluated: Evaluated) -> None:
-    metrics = evaluated(("tta: none", "tta: flip_shift"), groups=r"\d(?=\d$)")
+    metrics = evaluated("flip_shift", groups=r"\d(?=\d$)")
     assert {"accuracy", "tta_accuracy"} <= metrics.keys()
     assert len(metrics) < 20, "what dvc metrics diff lists is short"
     numbers = metric_files.read()
@@ -75,7 +66,7 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
 
 
 def test_without_test_images_the_numbers_say_so(evaluated: Evaluated) -> None:
-    assert evaluated(("tta: none", "tta: flip"), test=0.0) == metric_files.read() == {"images": 0}
+    assert evaluated("flip", test=0.0) == metric_files.read() == {"images": 0}
     for file, header in TABLES.items():
         assert file.read_text(encoding="utf-8") == f"{header}\n"
 
