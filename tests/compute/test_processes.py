@@ -14,7 +14,7 @@ import pytest
 import torch
 from clones import set_params
 from repro import group
-from training_samples import digits, new_classifier, section, weights
+from training_samples import SGD, digits, new_classifier, section, weights
 
 from src.compute import device, distributed
 from src.compute.batches import Batches
@@ -23,9 +23,6 @@ from src.training.epoch import Epoch
 from src.training.loop import train
 from src.training.resume import Progress, Resumable
 from src.training.snapshots import Snapshots
-
-SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
-
 
 pytestmark = pytest.mark.slow
 

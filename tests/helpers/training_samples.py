@@ -19,6 +19,8 @@ from src.training.epoch import Epoch
 from src.training.loop import train
 
 CPU = Compute(torch.device("cpu"), None)
+SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
+PLAIN_SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 
 
 def section(**changes: Any) -> params.Train:

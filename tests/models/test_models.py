@@ -210,14 +210,12 @@ def most_memory() -> int:
 @pytest.mark.parametrize(
     "change",
     [
-        {"image": {"height": 10**6, "width": 10**6, "channels": 3, "resize": None}},  # weights of 64 TB
-        {"image": {"height": 4096, "width": 4096, "channels": 3, "resize": None}},  # of 32 GiB
+        {"image": {"height": 4096, "width": 4096, "channels": 3, "resize": None}},  # weights of 32 GiB
         {"image": {"height": 32, "width": 32, "channels": 0, "resize": None}, "mean": [], "std": []},
         {"image": {"height": 2, "width": 2, "channels": 3, "resize": None}},
         {"std": [0.2, 0.2]},
         {"mean": [0.5, 0.5, "NaN"]},
         {"classes": []},
-        {"classes": ["x"] * 10**6},
         {"model": {"name": "vit_h_14", "weights": "none", "freeze": False, "activation": None, "dropout": 0.1,
                    "normalize": "half"}},
     ],

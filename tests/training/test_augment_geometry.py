@@ -48,9 +48,8 @@ def test_what_comes_in_with_a_shift_may_be_the_mirrored_image() -> None:
 
 @pytest.mark.parametrize(
     ("share", "size", "pixels"),
-    [(0.125, (8, 8), 1), (0.125, (32, 32), 4), (0.125, (64, 96), 8), (0.0625, (32, 32), 2), (0.07, (28, 28), 2),
-     (0.035, (28, 28), 1), (0.5, (9, 7), 4), (0.5, (1, 1), 0)],
-)  # fmt: skip
+    [(0.125, (32, 32), 4), (0.125, (64, 96), 8), (0.035, (28, 28), 1), (0.5, (9, 7), 4), (0.5, (1, 1), 0)],
+)
 def test_an_image_is_shifted_by_a_share_of_its_shorter_side(share: float, size: tuple[int, int], pixels: int) -> None:
     assert geometry.most_shift(settings(crop=share), size) == pixels
 

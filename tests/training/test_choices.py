@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
 from torch import Tensor, nn
-from training_samples import CPU, digits, new_classifier, run, section, weights
+from training_samples import CPU, PLAIN_SGD, SGD, digits, new_classifier, run, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
@@ -30,8 +30,6 @@ def _deterministic() -> None:
     device.prepare(section(), "cifar_basic")
 
 
-SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}
-PLAIN_SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 RATES = {
     "adam": 2e-3, "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-2, "adamax": 5e-3, "adagrad": 2e-2, "adadelta": 1.0,
     "asgd": 0.2,
@@ -149,25 +147,19 @@ def test_losses_are_torchs() -> None:
     given = torch.tensor([1.0, 2.0, 4.0])
     balanced = torch.tensor([8 / 15, 8 / 6, 8 / 3])
     probabilities = logits.softmax(dim=1)
-    expected = {
-        ("nll", None): F.nll_loss(logits.log_softmax(dim=1), labels),
-        # 8 images whose balanced weights add up to 8: torch's own division by the sum of weights is ours.
-        ("nll", "balanced"): F.nll_loss(logits.log_softmax(dim=1), labels, weight=balanced),
-        ("multi_margin", (1.0, 2.0, 4.0)): F.multi_margin_loss(logits, labels, weight=given),
-    }
-    for (name, class_weights), value in expected.items():
-        chosen = list(class_weights) if isinstance(class_weights, tuple) else class_weights
-        losses = loss_of({"name": name, "class_weights": chosen}, labels)(logits, labels)
-        torch.testing.assert_close(losses.mean(), value)
-    for name, value in {
-        "bce": nn.BCEWithLogitsLoss()(logits, one_hot),
-        "mse": ((probabilities - one_hot) ** 2).mean(),
-        "l1": 2 / 3 * (1 - probabilities.gather(1, labels[:, None])).mean(),
-    }.items():
-        torch.testing.assert_close(loss_of({"name": name}, labels)(logits, labels).mean(), value)
     smooth = {"name": "cross_entropy", "label_smoothing": 0.3, "class_weights": None}
-    soft = 0.7 * one_hot + 0.1
-    torch.testing.assert_close(loss_of(smooth, labels)(logits, labels).mean(), F.cross_entropy(logits, soft))
+    cases: list[tuple[dict[str, Any], Tensor]] = [
+        ({"name": "nll", "class_weights": None}, F.nll_loss(logits.log_softmax(dim=1), labels)),
+        # 8 images whose balanced weights add up to 8: torch's own division by the sum of weights is ours.
+        ({"name": "nll", "class_weights": "balanced"}, F.nll_loss(logits.log_softmax(dim=1), labels, weight=balanced)),
+        ({"name": "multi_margin", "class_weights": [1, 2, 4]}, F.multi_margin_loss(logits, labels, weight=given)),
+        (smooth, F.cross_entropy(logits, 0.7 * one_hot + 0.1)),
+        ({"name": "bce"}, nn.BCEWithLogitsLoss()(logits, one_hot)),
+        ({"name": "mse"}, ((probabilities - one_hot) ** 2).mean()),
+        ({"name": "l1"}, 2 / 3 * (1 - probabilities.gather(1, labels[:, None])).mean()),
+    ]
+    for values, expected in cases:
+        torch.testing.assert_close(loss_of(values, labels)(logits, labels).mean(), expected)
 
 
 def test_class_weights_of_another_number_are_one_line() -> None:

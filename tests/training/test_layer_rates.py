@@ -5,18 +5,16 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from training_samples import CPU, digits, new_classifier, section
+from training_samples import CPU, PLAIN_SGD, digits, new_classifier, section
 
 from src.training.losses import Target
 from src.training.optimizers import optimizer
 from src.training.step import TrainStep
 
-SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
-
 
 def rates(network: nn.Module, first_layer_lr: float, decay_biases: bool = True) -> dict[str, float]:
     """Return what the learning rate of each weight is multiplied by, in the order of the network."""
-    groups = optimizer(section(optimizer=SGD).optimizer, network, decay_biases, first_layer_lr).param_groups
+    groups = optimizer(section(optimizer=PLAIN_SGD).optimizer, network, decay_biases, first_layer_lr).param_groups
     found = {id(weight): group.get("lr_scale", 1.0) for group in groups for weight in group["params"]}
     return {name: found[id(weight)] for name, weight in network.named_parameters()}
 
@@ -45,7 +43,7 @@ def test_a_step_changes_each_layer_by_its_rate() -> None:
         before = {name: weight.detach().clone() for name, weight in classifier.named_parameters()}
         data = digits(0, 64)
         labels = torch.from_numpy(data.labels)
-        train_step = TrainStep(classifier, section(optimizer=SGD, first_layer_lr=share), labels, CPU)
+        train_step = TrainStep(classifier, section(optimizer=PLAIN_SGD, first_layer_lr=share), labels, CPU)
         train_step.step(torch.from_numpy(data.images), Target(labels), 0.1, 1)
         changes[share] = {name: weight.detach() - before[name] for name, weight in classifier.named_parameters()}
     expected = rates(new_classifier(), 0.1)

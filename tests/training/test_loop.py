@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
-from training_samples import CPU, digits, new_classifier, run, section, weights
+from training_samples import CPU, PLAIN_SGD, digits, new_classifier, run, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
@@ -23,7 +23,6 @@ from src.training.muon import MuonAnd
 from src.training.order import balanced, segment_seeds, shuffled
 from src.training.step import TrainStep
 
-SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 STILL = {"name": "adam", "lr": 1e-12, "weight_decay": 0.0}
 
 
@@ -84,7 +83,7 @@ def test_the_best_weights_are_kept_as_a_copy() -> None:
     classifier = new_classifier()
     states, accuracies = [], []
     training, validation = Batches(digits(0, 600), CPU.device), Batches(digits(1000, 1400), CPU.device)
-    wild = section(epochs=5, optimizer=SGD | {"lr": 0.3, "momentum": 0.9})
+    wild = section(epochs=5, optimizer=PLAIN_SGD | {"lr": 0.3, "momentum": 0.9})
     for epoch in train(classifier, training, validation, wild, 0, CPU):
         states.append(copy.deepcopy(classifier.state_dict()))
         accuracies.append(epoch.validation_accuracy or 0.0)
@@ -143,7 +142,7 @@ def test_a_diverging_loss_stops_with_one_line() -> None:
         UserError,
         match=r"training loss became (nan|inf) in epoch 1, with a learning rate of 1e\+20 .*: reduce train",
     ):
-        run(new_classifier(), section(optimizer=SGD | {"lr": 1e20}))
+        run(new_classifier(), section(optimizer=PLAIN_SGD | {"lr": 1e20}))
 
 
 @pytest.mark.parametrize(("values", "batch_size"), [(STILL, 50), ({"name": "lbfgs", "lr": 1.0, "iterations": 2}, 120)])
@@ -160,7 +159,7 @@ def test_training_loss_and_accuracy_are_those_before_each_step(values: dict[str,
 def test_float16_trains_although_its_smallest_gradients_vanish() -> None:
     """Gradients are scaled up, and down again before penalties and clipping: a step equals that in float32."""
     single, half = new_classifier("mnist_convnet", 0.0), new_classifier("mnist_convnet", 0.0)
-    wanted = section(epochs=1, augment=NO_AUGMENT, clip_gradient=0.1, l1_penalty=1e-6, optimizer=SGD)
+    wanted = section(epochs=1, augment=NO_AUGMENT, clip_gradient=0.1, l1_penalty=1e-6, optimizer=PLAIN_SGD)
     run(single, wanted, images=64)
     compute = device.prepare(section(precision="float16"), "mnist_convnet")
     list(train(half, Batches(digits(0, 64), CPU.device), Batches(digits(0, 0), CPU.device), wanted, 0, compute))

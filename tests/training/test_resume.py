@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_samples import CPU, digits, new_classifier, section, weights
+from training_samples import CPU, SGD, digits, new_classifier, section, weights
 
 from src.compute import device
 from src.compute.batches import Batches
@@ -53,7 +53,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "balanced": {"sampling": "balanced", "augment": section().augment.model_dump() | {"policy": "trivial"}},
     "adam and a plateau": {"schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0}},
     "average": {"ema": 0.9, "clip_gradient": 1.0, "record_every": 3},
-    "sgd": {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True}},
+    "sgd": {"optimizer": SGD},
     "rprop": {"optimizer": {"name": "rprop", "lr": 1e-3}},
     "muon": {"optimizer": ADAM | {"name": "muon", "momentum": 0.9}},
     "lbfgs": {"optimizer": {"name": "lbfgs", "lr": 0.5, "iterations": 2}},
