@@ -3,7 +3,6 @@
 python -m benchmarks.report
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,8 +34,7 @@ def render() -> str:
         "thousands": "{:,}".format,
     }
     found = {file.stem: kept(file) for file in FOLDER.glob("*.json")}
-    picked = json.loads(CHOICES.read_text(encoding="utf-8"))
-    return environment.get_template(TEMPLATE).render(**found, picked=picked)
+    return environment.get_template(TEMPLATE).render(**found, picked=CHOICES)
 
 
 def percent(values: Sequence[float]) -> str:

@@ -1,13 +1,11 @@
 """The device and precision of a run: a function of what the device can do, never of a timing."""
 
 import ctypes
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -18,8 +16,13 @@ from src.compute import distributed, portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 
-# The precision by capability and network: the finest one than which none is a tenth faster (`benchmarks/README.md`).
-CHOICES = Path(__file__).with_name("choices.json")
+# What `train.precision: auto` is, by capability and network: the finest precision than which none is a tenth faster
+# (`benchmarks/README.md`). It is float32 with every other capability.
+CHOICES = {
+    "cpu amx": {"fashion_net": "float32", "mnist_convnet": "float32", "others": "bfloat16"},
+    "cpu avx512_bf16": {"fashion_net": "float32", "others": "bfloat16"},
+    "cuda bfloat16": {"mnist_convnet": "float32", "others": "bfloat16"},
+}
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -84,7 +87,7 @@ def prepare(train: params.Train, network: str) -> Compute:
     able = capability(device)
     precision: str = train.precision
     if precision == "auto":
-        networks = json.loads(CHOICES.read_text(encoding="utf-8"))[able]
+        networks = CHOICES.get(able, {"others": "float32"})
         precision = networks.get(network, networks["others"])
     if precision == "tf32" and device.type != "cuda":
         raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
@@ -134,7 +137,7 @@ def evaluation_batch(device: torch.device, image_shape: tuple[int, int, int]) ->
 
 
 def capability(device: torch.device) -> str:
-    """Return the name in `choices.json` for what the device can do."""
+    """Return the name in `CHOICES` for what the device can do."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
