@@ -3,14 +3,18 @@
 python -m benchmarks.report
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.common import FOLDER, kept
+from benchmarks.common import FOLDER, keep, kept
+from benchmarks.gpu.runner import NOT_REACHED, RUNNING
 from src.compute.device import CHOICES
+from src.core.errors import UserError
 
 README, TEMPLATE, GPU = FOLDER / "README.md", "page.md.jinja", FOLDER / "gpu.json"
 
@@ -35,6 +39,27 @@ def render() -> str:
     }
     found = {file.stem: kept(file) for file in FOLDER.glob("*.json")}
     return environment.get_template(TEMPLATE).render(**found, picked=CHOICES)
+
+
+def keep_gpu(file: Path) -> str:
+    """Add what `python -m benchmarks.gpu run` wrote to what the GPU measured before, part by part, and write the page.
+
+    Return what was added. Raises `UserError` where it was no GPU.
+    """
+    try:
+        parts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["parts"]
+        machine = {key: parts["device"]["found"][key] for key in ("device", "capability", "hardware", "versions")}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is not what python -m benchmarks.gpu run has written: name its gpu.json") from None
+    if not machine["capability"].startswith("cuda"):
+        raise UserError(f"{file} holds no results of a GPU, but of {machine['device']}")
+    reached = {name: one for name, one in parts.items() if one["state"] not in (NOT_REACHED, RUNNING)}
+    before: dict[str, Any] = next(
+        (entry["parts"] for entry in kept(GPU) if entry["hardware"] == machine["hardware"]), {}
+    )
+    keep(GPU, {**machine, "parts": before | reached}, same=())
+    main()
+    return f"{machine['device']}: {', '.join(reached)} in {GPU} and {README}"
 
 
 def percent(values: Sequence[float]) -> str:

@@ -57,9 +57,9 @@ def main() -> None:
     elif arguments.command == "run":
         run(arguments.device, arguments.minutes, arguments.out, arguments.parts)
     else:
-        from benchmarks.gpu import results
+        from benchmarks import report
 
-        print(results.keep(arguments.file))
+        print(report.keep_gpu(arguments.file))
 
 
 def run(device: str, minutes: float, out: Path, names: list[str]) -> None:
