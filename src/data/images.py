@@ -123,7 +123,7 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
         with _one_large_image if held > _LARGE_PIXELS else nullcontext():
             ImageOps.exif_transpose(image, in_place=True)
             return to_pixels(_plain(image), fit)
-    except Unreadable:
+    except (Unreadable, MemoryError):  # a photo is not left out because memory is short
         raise
     except UnidentifiedImageError:
         if data.startswith(b"version https://git-lfs"):
