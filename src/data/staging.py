@@ -23,7 +23,7 @@ from src.data.overview import print_left_out
 from src.data.source import source_files
 from src.params import Data
 
-_ARCHIVES = {".zip", ".tar", ".tgz", ".txz", ".7z", ".rar"}
+_ARCHIVE = re.compile(r"\.(?:zip|7z|rar|tgz|txz|tar(?:\.(?:gz|xz|bz2|zst))?)$", re.IGNORECASE)
 
 
 class Staged(NamedTuple):
@@ -60,7 +60,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
                 published[key] = member.read()
             elif member.name.endswith("/") or is_generated(member.name):
                 others.append(member.name)
-            elif suffix in _ARCHIVES or (suffix not in SUFFIXES and re.search(r"\.tar\.\w+$", member.name.lower())):
+            elif _ARCHIVE.search(member.name):
                 raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
             elif suffix in TABLES:
                 tables[member.name] = member.read()
