@@ -128,6 +128,8 @@ def decode(data: bytes, fit: Fit | None, max_pixels: int = MAX_PIXELS) -> NDArra
     except UnidentifiedImageError:
         if data.startswith(b"version https://git-lfs"):
             raise Unreadable("a pointer of Git LFS: run git lfs pull") from None
+        if not data:
+            raise Unreadable("an empty file") from None
         raise Unreadable("not an image, or a format that is not read") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise Unreadable(str(error) or type(error).__name__) from None

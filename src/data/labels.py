@@ -91,7 +91,10 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
         del tables[name]
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
     if used:
-        rest = f"; not used: columns {listed([repr(column) for column in ignored])}" if ignored else ""
+        rest = ""
+        if ignored:
+            rest = f"; not used: columns {listed([repr(column) for column in ignored])}"
+            rest += "" if chosen[2] else " (one of patients or scenes: call it group, to keep them in one split)"
         print(f"labels of {listed(used, 5)}{rest}")
 
 
@@ -104,7 +107,7 @@ def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are
     """Raise `UserError` if one of the tables, none of which is used, may hold the classes of the photos.
 
     Such a table is called `labels`, or has a line for each of at least half of the photos: it has their names, with or
-    without folders and ending. Where the folders are classes, it also has a column for the class.
+    without folders and ending. Where folders are classes and it has no column for them, print that it is not used.
     """
     paths = ({photo, *("/".join(photo.split("/")[-depth:]) for depth in (1, 2))} for photo in photos)
     counts = Counter(name for path in chain.from_iterable(paths) for name in (path, path.rpartition(".")[0]))
@@ -113,17 +116,21 @@ def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are
         try:
             table = read_table(name, content)
             columns = {column.strip().lower() for column in table.columns}
-            found = PurePosixPath(name).stem.lower() == "labels"
-            if not found and _EXAMPLE not in name.lower() and (not folders_are_classes or columns & {*_COLUMNS[1]}):
-                # Record by record: HAM10000's have a column for each pixel.
-                lines = sum(not known.isdisjoint(map(str, record.values())) for _, record in table.records)
-                found = 2 * lines >= len(photos)
+            called = PurePosixPath(name).stem.lower()
+            # Record by record: HAM10000's have a column for each pixel.
+            lines = sum(not known.isdisjoint(map(str, record.values())) for _, record in table.records)
         except (TypeError, ValueError, csv.Error):
             continue
-        if found:
+        names_photos = 2 * lines >= len(photos) and _EXAMPLE not in called
+        if called == "labels" or (names_photos and (not folders_are_classes or columns & {*_COLUMNS[1]})):
             raise UserError(
-                f"{name} may have the photos' classes: call its columns file and label (they are "
-                f"{listed(table.columns)}), or remove it"
+                f"{name} may have the photos' classes: give it a column file, and a column label with the class's name "
+                f"(its columns are {listed(table.columns)}), or remove it"
+            )
+        if names_photos:
+            print(
+                f"{name} names the photos, but is not used: folders are the classes (to use it instead, give it a "
+                f"column file, and a column label with the class's name: its columns are {listed(table.columns)})"
             )
 
 

@@ -71,7 +71,7 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
         raise UserError(
             f"no class can be told for {_quoted(unclear)}: put images into one folder for each class, list them in "
             "labels.csv with the columns file and label (a table of another kind: save it as CSV), or name them "
-            "class.number.jpg: with one number, without dates"
+            "class.number.jpg: with one number, without dates; take those without a class out, for src.predict"
         )
     if classes is None:
         if len(parts[0]) > 1:
@@ -80,7 +80,8 @@ def read_layout(names: Sequence[str], classes: Sequence[str] | None, others: Seq
         if strangers := sorted(set(found) - trained):  # its folders may be no classes
             raise UserError(
                 f"the source's validation or test folder has {_quoted(strangers, 3)}, which its train folder "
-                f"({_quoted(sorted(trained), 3)}) lacks: give all the same class folders"
+                f"({_quoted(sorted(trained), 3)}) lacks: give all the same class folders, or take images "
+                "without a class out, for src.predict"
             )
     _check_missing(shown, parts, found, others)
     layout = number_classes(found, official, classes)

@@ -105,7 +105,8 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
                 raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
             raise UserError(
                 f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (equal and nearly equal ones and "
-                "groups stay together), or change split, data.limit or data/corrections.csv"
+                "groups stay together), or change split, data.limit or data/corrections.csv; if these are no classes, "
+                "images were named in another way: list them in labels.csv (file,label)"
             )
     return where
 

@@ -5,7 +5,7 @@ file's metadata names the classes, and the split in the name of the file or of i
 columns `group` and `split` count too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
@@ -14,6 +14,7 @@ from src.core.documents import read_json
 from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, damage_reported, is_archive, members, too_large
+from src.data.images import SUFFIXES
 from src.data.labels import ONE_CLASS, Row, cell, split_in
 from src.data.layout import is_generated
 
@@ -47,9 +48,10 @@ def source_files(max_bytes: int) -> Iterator[tuple[Member, Row | None]]:
 
 
 def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
-    """Yield each row as `file/number.jpg`, with its label; a file without both columns as it is.
+    """Yield each row as `file/name.jpg`, with its label; a file without both columns as it is.
 
-    Raise `UserError` if the file is damaged, or has a row without image or class.
+    The names are those of `image.path` where each row has its own; else they are numbers, which change once a row is
+    removed. Raise `UserError` if the file is damaged, or has a row without image or class.
     """
     import pyarrow.parquet
 
@@ -68,6 +70,10 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
         except (KeyError, TypeError):
             classes = None  # without names the numbers are the classes
         batches = file.iter_batches(_ROWS, columns=[image, label, *(set(_OPTIONAL) & set(schema.names))])
+        stored = schema.field(image).type
+        has_path = pyarrow.types.is_struct(stored) and stored.get_field_index("path") >= 0
+        paths = file.read([f"{image}.path"])[image].to_pylist() if has_path else []
+        names = _file_names(path["path"] for path in paths)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
             name = cell(row[label] if classes is None else classes.get(row[label]))
@@ -75,6 +81,14 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
                 lacks = f"row {number:,} has no bytes in {image}, or no class in {label}"
                 raise UserError(f"{member.name}: {lacks}: remove it, or the file")
             kind = "png" if content.startswith(b"\x89PNG") else "jpg"  # or another: its content decides
-            place = f"{member.name.rpartition('.')[0]}/{number:07d}.{kind}"
+            file_name = names[number] if names else f"{number:07d}.{kind}"
+            place = f"{member.name.rpartition('.')[0]}/{file_name}"
             group, own = (cell(row.get(key)) for key in _OPTIONAL)
             yield Member(place, len(content), partial(bytes, content)), Row(name, group, own or split)
+
+
+def _file_names(paths: Iterable[str | None]) -> list[str]:
+    """Return the file name in each row's path, or nothing unless every row has one of its own."""
+    names = [PurePosixPath(path or "").name for path in paths]
+    images = all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names)
+    return names if images and len({*names}) == len(names) else []

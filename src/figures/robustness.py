@@ -28,8 +28,7 @@ def robustness(path: Path, table: pandas.DataFrame) -> None:
     title = "Robustness: accuracy on changed test images"
     caption = (
         "Every panel starts at the unchanged test images (dashed) and goes on to stronger changes; bands are 95 % "
-        "Wilson intervals. FGSM moves every pixel, in [0, 1], by ε in the direction that harms the model most. A "
-        "network that has learned what the classes look like falls slowly."
+        "Wilson intervals. FGSM moves every pixel, in [0, 1], by ε in the direction that harms the model most."
     )
     with drawing(path, max(6.5, 2.9 * len(kinds)), 3.3, title, caption) as (figure, _):
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]

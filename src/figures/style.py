@@ -73,7 +73,11 @@ def add_fonts(names: Iterable[str]) -> None:
                 families.append(font.name)
     if missing:
         some = " ".join(map(chr, sorted(missing)[:10]))
-        print(f"no font has {some}: pictures show boxes; install one that does (Debian: fonts-noto)", file=sys.stderr)
+        print(
+            f"no font has {some}: pictures show boxes; install one that does (Debian: fonts-noto-cjk, fonts-noto; no "
+            "picture has colour emoji)",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

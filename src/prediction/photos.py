@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from src.core.pool import map_ahead, processors
 from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image, open_image, refuse_raw
@@ -20,6 +20,7 @@ from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
 
+_TURNED = (5, 6, 7, 8)  # EXIF's orientations in which width and height change places
 _WORKERS = min(4, processors())  # Pillow decodes outside of Python's lock
 
 
@@ -101,7 +102,8 @@ def prepare(data: bytes, image: ImageFormat, name: str = "") -> Prepared:
     refuse_raw(name)
     pixels = decode(data, Fit(image.height, image.width, image.resize or "crop"))
     with open_image(data) as header:
-        size = header.size
+        turned = header.getexif().get(ExifTags.Base.Orientation) in _TURNED
+        size = header.size[::-1] if turned else header.size
     if pixels.shape[2] > image.channels:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
     return Prepared(np.repeat(pixels, image.channels // pixels.shape[2], axis=2), size)

@@ -173,7 +173,7 @@ async def receive(request: Request, most_bytes: int) -> list[Upload]:
                 uploads = [Upload("", await request.body())]
     except TimeoutError:
         raise HTTPException(408, f"the photo did not come within {MOST_SECONDS:g} seconds") from None
-    if not uploads or not all(upload.content for upload in uploads):
+    if not any(upload.content for upload in uploads):
         raise HTTPException(
             400, "no photo came: send JPEG or PNG bytes as the body, or a form with one or more files called file"
         )

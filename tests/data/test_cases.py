@@ -127,7 +127,7 @@ NO_CLASS = "no class can be told from "
 CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "a table of labels with other columns": (
         class_folders(TWO) | {"labels.csv": table(LABELS, "path,kind")},
-        r"labels.csv may have the photos' classes: call its columns file and label \(they are path, kind\), or re",
+        r"labels.csv may have the photos' classes: give it .* \(its columns are path, kind\), or re",
     ),
     # Splits by folders
     "capitals, years, and images of each side": (splits("Train2017", "TEST_images"), GIVEN),
@@ -278,7 +278,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "HAM10000, with columns of its own": (
         {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
-        r"HAM10000_metadata.csv may have the photos' classes: .* \(they are image_id, dx\)",
+        r"HAM10000_metadata.csv may have the photos' classes: .* \(its columns are image_id, dx\)",
     ),
     "measurements beside numbered classes": (
         ten("1", "2") | {"weather.csv": table({str(day): "20.5" for day in range(40)}, "day,temperature")},
@@ -287,7 +287,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "one column for each class (Roboflow)": (
         {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
         | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
-        r"train/_classes.csv may have the photos' classes: .* \(they are filename, cat, dog\)",
+        r"train/_classes.csv may have the photos' classes: .* \(its columns are filename, cat, dog\)",
     ),
     "sample_submission.csv (Kaggle)": (
         PHOTOS | {"train.csv": table(LABELS), "sample_submission.csv": table(dict.fromkeys(PHOTOS, "cat"))}, DRAWN
@@ -415,8 +415,15 @@ def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) 
     }
     run_stages(pack_tar(Path("x.tar"), files))
     out = capsys.readouterr().out
-    assert "labels of 'labels.csv' (20 photos); not used: columns 'width', 'set'\n" in out
+    assert "labels of 'labels.csv' (20 photos); not used: columns 'width', 'set' (one of patients" in out
     assert "left out 1 file .csv: '.' (1)\n" in out
+
+
+def test_a_table_that_folders_outdo_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    files = ten("north", "south")
+    species = dict.fromkeys(files, "cat,4")
+    run_stages(pack_tar(Path("x.tar"), files | {"notes.csv": table(species, "filepath,species,count")}))
+    assert "notes.csv names the photos, but is not used: folders are the classes" in capsys.readouterr().out
 
 
 def test_tables_of_pixels_take_little_memory() -> None:

@@ -1,6 +1,8 @@
 """Parquet files as Hugging Face writes them are read like photos with a table of labels."""
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,14 @@ def written(columns: Any) -> bytes:
 
 
 def table(
-    numbers: range, labels: list[Any] | None = None, names: list[str] | None = None, huggingface: str = ""
+    numbers: range,
+    labels: list[Any] | None = None,
+    names: list[str] | None = None,
+    huggingface: str = "",
+    paths: Sequence[str | None] = (None,) * 99,
 ) -> bytes:
     """An image for each number, labelled 0 and 1 in turn, or as said."""
-    images = [{"bytes": png(number), "path": None} for number in numbers]
+    images = [{"bytes": png(number), "path": path} for number, path in zip(numbers, paths, strict=False)]
     columns = pyarrow.table({"image": images, "label": labels or [number % 2 for number in numbers]})
     if names:
         features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
@@ -46,6 +52,14 @@ def test_splits_are_in_the_names_of_files_and_classes_in_the_metadata() -> None:
     assert dataset.classes == ["cat/tiger", "dog"]
     assert {name: split.count for name, split in dataset.splits.items()} == {"train": 48, "validation": 12, "test": 20}
     assert read_names("test")[0].startswith("set/data/test/")
+
+
+def test_photos_have_the_names_of_their_paths_where_these_tell_all_apart() -> None:
+    paths = [f"x/{number}.png" for number in range(30)]
+    for given, expected in ((paths, "all/29.png"), ([*paths[1:], "y/1.png"], "all/0000029.png")):
+        Path("all.parquet").write_bytes(table(range(30), paths=given))
+        run_stages("all.parquet")
+        assert expected in chain.from_iterable(map(read_names, SPLITS))
 
 
 def test_one_file_is_a_source_of_its_own_and_folders_name_splits_too() -> None:

@@ -20,7 +20,7 @@ import requests
 import torch
 import uvicorn
 from data_samples import encoded, picture, png, write_files
-from PIL import Image
+from PIL import ExifTags, Image
 from prediction_samples import as_json, make_model, run_predict
 
 from src.core.errors import UserError
@@ -78,6 +78,14 @@ def test_it_answers_what_predict_prints(monkeypatch: pytest.MonkeyPatch, capsys:
     assert found["resized"] == {"from": [40, 30], "to": [24, 24], "by": "crop"}
     assert found["model"] == {"name": "photos", "md5": "0" * 32}
     assert best["probabilities"] == {found["class"]: found["probability"]}
+
+
+def test_the_size_of_a_photo_that_was_turned_is_as_it_is_shown() -> None:
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    photo = encoded(picture(1, 40).crop((0, 0, 40, 30)), "JPEG", exif=turned)
+    with served(small()) as url:
+        assert post(url, photo)["resized"]["from"] == [30, 40]
 
 
 def test_what_is_possible_at_a_coverage_is_listed() -> None:
@@ -144,6 +152,12 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("no file", {"files": {"file": (None, "text")}}, 400, "files called file"),
     ("many files", {"files": [("file", (f"{n}", b"x")) for n in range(99)]}, 400, "Too many files"),
     ("raw", {"files": [("file", ("a.DNG", png(1, 24)))]}, 400, "a.DNG cannot be read: raw data of a camera"),
+    (
+        "one is empty",
+        {"files": [("file", ("a.png", png(1, 24))), ("file", ("b.png", b""))]},
+        400,
+        "b.png cannot be read: an empty file",
+    ),
     (
         "one is bad",
         {"files": [("file", ("a.png", png(1, 24))), ("file", ("b.png", b"x"))]},
