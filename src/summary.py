@@ -4,6 +4,7 @@ python -m src.summary
 """
 
 import argparse
+import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from src.core.addresses import without_credentials
 from src.core.documents import read_object
 from src.core.errors import UserError, command
 from src.core.git import read_code_state
-from src.core.paths import DATASET, ENVIRONMENT, FIGURES, TRAINING, main_root
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, PER_CLASS, TRAINING, main_root
 from src.core.words import counted, listed
 from src.evaluation import metric_files
 from src.tracking.store import database
@@ -31,6 +32,10 @@ def _rows() -> Iterator[tuple[str, str]]:
     """Yield labels and texts. What imports slow packages comes last."""
     metrics, training = metric_files.read(), read_object(TRAINING)  # before a line of what may be an earlier run
     yield "test accuracy", metric_files.accuracy_sentence(metrics)
+    if metrics["images"]:
+        name, share = _largest_class()
+        if metrics["accuracy_ci_low"] <= share:
+            yield "test accuracy", f"which may be luck: always answering {name!r} reaches {100 * share:.2f} %"
     yield "validation accuracy", _validation(training)
     yield "computed on", _computed()
     for line in _changes():
@@ -38,6 +43,14 @@ def _rows() -> Iterator[tuple[str, str]]:
     if figures := list(FIGURES.glob("*.png")):
         yield "figures", f"{counted(len(figures), 'picture')} in {FIGURES}/"
     yield from _run()
+
+
+def _largest_class() -> tuple[str, float]:
+    """Return the class that most test images have, and their share."""
+    with PER_CLASS.open(encoding="utf-8", newline="") as file:
+        images = {row["class"]: int(row["images"]) for row in csv.DictReader(file)}
+    name = max(images, key=lambda each: images[each])
+    return name, images[name] / sum(images.values())
 
 
 def _validation(training: Mapping[str, Any]) -> str:

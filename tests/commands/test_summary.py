@@ -10,7 +10,7 @@ from clones import git
 from tracking_samples import enter_tree, lock, make_results
 
 from src import summary
-from src.core.paths import ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, TRAINING
+from src.core.paths import ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, PER_CLASS, TRAINING
 from src.params.writing import recipe
 from src.tracking.store import open_store
 
@@ -31,6 +31,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["summary"])
     write(METRICS, ACCURACY)
     write(MEASURED, INTERVAL)
+    write(PER_CLASS, "class,images\ncat,180\ndog,180\n")
     write(TRAINING, CHOSEN)
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
     write(PARAMS, "seed: 0\n")
@@ -52,6 +53,12 @@ def test_without_git_and_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert "commit" not in out
     assert f"1 picture in {FIGURES}/" in out
     assert f"{LOCK} does not hold {MODEL}" in out
+
+
+def test_a_model_that_may_be_no_better_than_one_answer_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "luck" not in lines(capsys)
+    write(PER_CLASS, "class,images\nbenign,350\nmalignant,10\n")
+    assert "which may be luck: always answering 'benign' reaches 97.22 %" in lines(capsys)
 
 
 def test_where_it_was_computed_and_why_not_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +115,7 @@ def test_the_run_is_completed_and_named(
     make_results()
     write(METRICS, ACCURACY)
     write(MEASURED, INTERVAL)
+    write(PER_CLASS, "class,images\ncat,180\ndog,180\n")
     write(TRAINING, CHOSEN)
     lock()
     out = lines(capsys)
