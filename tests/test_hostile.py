@@ -71,8 +71,9 @@ def test_no_secret_of_an_address_is_shown(tmp_path: Path, forked: Forked) -> Non
             f"src.tune --trials 1 --storage postgresql://{login}:9/x{query}": 2,
         }.items():
             # As a stage, a search leaves the data to DVC, whose lock has the parameters as they are.
-            stage = {"DVC_STAGE": "tune"} if "tune" in command else {}
-            shown += forked.run(clone, command, code, MLFLOW_TRACKING_URI=refused, NO_PROXY="127.0.0.1", **stage)
+            variables = {"MLFLOW_TRACKING_URI": refused, "NO_PROXY": "127.0.0.1"}
+            variables |= {"DVC_STAGE": "tune"} if "tune" in command else {}
+            shown += forked.run(clone, command, code, live=True, **variables)
         server.shutdown()
     assert SECRET not in shown, next(line for line in shown.splitlines() if SECRET in line)
     written = [path for path in clone.rglob("*") if path.is_file() and not path.is_symlink() and path != params]

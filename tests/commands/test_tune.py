@@ -15,6 +15,7 @@ import pandas
 import psutil
 import pytest
 from clones import call, committed, copy_of_the_repository, git, substitute
+from forked import Forked
 from repro import Repro
 
 from src import tune
@@ -58,7 +59,7 @@ def trials(clone: Path) -> pandas.DataFrame:
 
 
 def test_a_search_that_was_stopped_finds_what_it_would_have_found(clone: Path) -> None:
-    output = call(clone, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", *SEARCH)
+    output = call(clone, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", "python", "-m", "src.tune")
     assert output.count("warning: the next search adds the trials to MLflow: ") == 1
     expected = [(clone / "reports/tuning" / name).read_bytes() for name in TABLES]
     shutil.rmtree(clone / ".cache/searches")
@@ -132,7 +133,9 @@ def test_the_stage_goes_on_with_the_search(clone: Path) -> None:
     git(clone, "checkout", "-q", "params.yaml")
 
 
-def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, apply: Callable[..., str]) -> None:
+def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(
+    clone: Path, forked: Forked, apply: Callable[..., str]
+) -> None:
     """Two workers train, and some trials fail."""
     substitute(clone / "params.yaml", "{low: 1.0e-4, high: 1.0e-1, log: true}", "{choices: [1.0e-3, 1.0e+30]}")
     substitute(clone / "params.yaml", "objective: accuracy ", "objective: [accuracy, latency, parameters] ")
@@ -140,7 +143,7 @@ def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(clone: Path, a
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
     names = "model.name: {choices: [cifar_basic, mnist_convnet]}"
     substitute(clone / "params.yaml", "model.dropout: {low: 0.0, high: 0.5}", names)
-    output = call(clone, *SEARCH, "--workers", "2")
+    output = forked.run(clone, "src.tune --workers 2")
     assert "with 2 workers and latency as an objective, the next search may find other trials" in output
     table = trials(clone)
     assert table["trial"].tolist() == list(range(6))

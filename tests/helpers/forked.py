@@ -15,11 +15,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+from unittest.mock import Mock
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("download", "split", "train", "evaluate", "visualize")
 CHECKING = ("src.params", *(f"stages.{name}" for name in STAGES))  # each of them checks the whole of params.yaml
-LIMIT = 120  # seconds of one command
+LIMIT = 500  # seconds of one command
 
 
 def prepare(*modules: str) -> None:
@@ -36,24 +37,26 @@ def prepare(*modules: str) -> None:
     gc.freeze()  # or every child would copy what it looks through
 
 
-def run(folder: Path, line: str, environment: Mapping[str, str]) -> tuple[int, str]:
+def run(folder: Path, line: str, environment: Mapping[str, str], live: bool) -> tuple[int, str]:
     """Return exit code and output of `python -m <line>` in the folder."""
     module, *arguments = line.split()
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if not child:
-            _become(folder, [module, *arguments], environment, output.fileno())
+            _become(folder, [module, *arguments], environment, live, output.fileno())
         _, status = os.waitpid(child, 0)
         output.seek(0)
         return os.waitstatus_to_exitcode(status), output.read().decode(errors="replace")
 
 
-def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], output: int) -> None:
+def _become(folder: Path, words: Sequence[str], environment: Mapping[str, str], live: bool, output: int) -> None:
     code = 1
     try:
         import stages
         from src.core.errors import command
 
+        if not live:
+            importlib.import_module("src.tracking.live").Live = Mock()  # type: ignore[attr-defined]
         signal.alarm(LIMIT)
         for number in (1, 2):
             os.dup2(output, number)
@@ -90,11 +93,14 @@ class Forked:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def run(self, folder: Path, line: str, expected: int = 0, **environment: str) -> str:
-        """Return the output of `python -m <line>` in the folder, which must end with the expected exit code."""
+    def run(self, folder: Path, line: str, expected: int = 0, live: bool = False, **environment: str) -> str:
+        """Return the output of `python -m <line>` in the folder, which must end with the expected exit code.
+
+        live: a training is shown in MLflow while it goes on, by a process that takes two seconds to import it.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([str(folder), line, environment]), file=self._process.stdin, flush=True)
+        print(json.dumps([str(folder), line, environment, live]), file=self._process.stdin, flush=True)
         code, output = json.loads(self._process.stdout.readline())
         assert code == expected, output
         return str(output)
@@ -104,8 +110,8 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     prepare(*CHECKING)
     for request in sys.stdin:
-        folder, line, environment = json.loads(request)
-        print(json.dumps(run(Path(folder), line, environment)), flush=True)
+        folder, line, environment, live = json.loads(request)
+        print(json.dumps(run(Path(folder), line, environment, live)), flush=True)
     sys.stdout.flush()
     os._exit(0)  # a clean end would tell of leaks in what torch imports
 
