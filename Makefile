@@ -19,7 +19,7 @@ test: $(EXTRAS)  ## set up with all extras, run every test; the last lines say w
 	@$(RUN) python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(EXTRAS)  ## check style and types
-	@$(RUN) ruff check . && ruff format --check . && mypy
+	@$(RUN) ruff check . && ruff format --check . && mypy -n auto
 
 audit: $(READY)  ## look up known vulnerabilities of the locked packages, if the database can be reached
 	@$(RUN) python .ci/audit.py
