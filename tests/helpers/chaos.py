@@ -1,7 +1,7 @@
 """Kill real pipeline runs at random moments, in all stages, and compare what comes out with an undisturbed run.
 
-    PYTHONPATH=.:tests/helpers python tests/chaos/chaos.py --kills 40 --seed 0
-    PYTHONPATH=.:tests/helpers python tests/chaos/chaos.py --kills 20 --streamed     random steps, from shards
+    PYTHONPATH=. python tests/helpers/chaos.py --kills 40 --seed 0
+    PYTHONPATH=. python tests/helpers/chaos.py --kills 20 --streamed     random steps, from shards
 
 Nothing is repaired by hand: after each kill `dvc repro` is started again. If it refuses what the kill left, it is
 repaired as `make repro` does first (`python -m src.recover`), and counted. A row is printed for each kind of kill, as
@@ -30,7 +30,6 @@ from repro import Repro, printed_epochs, runs
 
 EPOCHS = 8
 MOMENTS = ["start", "download", "split", "train", "epochs", "evaluate", "visualize"]  # DVC's start, stages, first epoch
-STAGE = {"start": "download", "epochs": "train"}  # of a moment that is not called like it
 AFTERWARDS = 1.15  # of a stage's time: until DVC has recorded it
 RESULTS = ("dvc.lock", "models/*", "reports/**/*", "data/prepared/*")
 
@@ -96,12 +95,11 @@ def prepare(source: Path, folder: Path) -> Path:
     return Path(shutil.copytree(source, folder / "clone", symlinks=True))
 
 
-def undisturbed(source: Path, folder: Path, last: str = MOMENTS[-1]) -> Undisturbed:
-    """Run the folder's clone to the end of the moment `last`."""
+def undisturbed(source: Path, folder: Path) -> Undisturbed:
     clone = prepare(source, folder)
-    run = Repro(clone, STAGE.get(last, last))
+    run = Repro(clone)
     reached = []
-    for moment in MOMENTS[: MOMENTS.index(last) + 1]:
+    for moment in MOMENTS:
         assert run.reach(moment), run.output
         reached.append((moment, time.monotonic()))
     assert run.process.wait() == 0, run.output
@@ -112,20 +110,16 @@ def undisturbed(source: Path, folder: Path, last: str = MOMENTS[-1]) -> Undistur
 
 
 def series(
-    clone: Path,
-    plan: Sequence[tuple[str, str, float]],
-    rows: dict[str, Row],
-    refused: list[str],
-    last: str = MOMENTS[-1],
+    clone: Path, plan: Sequence[tuple[str, str, float]], rows: dict[str, Row], refused: list[str], *targets: str
 ) -> Iterator[str]:
-    """Run the clone's pipeline to the end of the moment `last` through the planned kills; yield what went wrong.
+    """Run the clone's pipeline, or these stages of it, through the planned kills to its end; yield what went wrong.
 
     plan: moment, kind of kill and seconds after the moment. `refused` gets what plain `dvc repro` refused after a kill.
     """
     trained: list[int] = []  # epochs
     last_kill = Row()
     for moment, kind, delay in [*plan, ("end", "", 0.0), ("end", "", 0.0)]:
-        run = Repro(clone, STAGE.get(last, last))
+        run = Repro(clone, *targets)
         if run.reach(moment):
             time.sleep(delay)
         last_kill.within += "going on in epoch" in run.output
@@ -145,6 +139,8 @@ def series(
         if again := set(epochs).intersection(trained):
             yield f"epochs {again} were trained again:\n{run.output}"
         trained += epochs
+        if moment == "end" and not run.process.returncode:
+            break
     if run.process.returncode:
         yield f"dvc repro failed for good:\n{run.output}"
     call(clone, sys.executable, "-m", "src.track", "sync")  # the run that is complete closes those that were killed
