@@ -20,7 +20,7 @@ from src.stats.paired import accuracy_interval, macro_f1_interval, score_interva
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin, judge
 
 RESULTS = FOLDER / "verdicts.json"
-IMAGES, CLASSES, PAIRS, SAMPLES = 10_000, 10, 1_000, 2_000
+IMAGES, CLASSES, PAIRS, SAMPLES, IN_GROUPS = 10_000, 10, 1_000, 2_000, 500
 MARGIN = 0.01
 
 
@@ -138,7 +138,7 @@ def main() -> None:
             name: {images: coverage(images, flips, SAMPLES) for images in (50, 100, 359, 1_000, 5_000)}
             for name, flips in (("15 % change sides", MANY), ("3 % change sides", FEW))
         },
-        "groups": {count: in_groups(count, PAIRS) for count in (10, 30, 100)},
+        "groups": {count: in_groups(count, IN_GROUPS) for count in (10, 30, 100)},
         "power": {f"{100 * share:g} %": shown(share, SAMPLES) for share in (0.002, 0.005, 0.01, 0.03, 0.15)},
         "hardware": hardware(),
         "versions": versions("numpy", "scipy", "pandas"),

@@ -56,7 +56,7 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
                 trainings = confirmation(plan, params.train.epochs, settings)
                 print(
                     f"confirming the best {len(best)} and the present settings: {trainings.count} trainings of "
-                    f"{params.train.epochs} epochs, with other seeds",
+                    f"{params.train.epochs} epochs, with other seeds (tune.confirm.best: 0 leaves them out)",
                     flush=True,
                 )
                 workers.widen(trainings.count)
