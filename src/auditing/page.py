@@ -12,10 +12,9 @@ from PIL import Image
 
 from src.auditing.findings import STRANGE
 from src.auditing.samples import Samples
-from src.core.files import write_text
 from src.data.images import to_image
 from src.data.prepared import Dataset
-from src.figures.template import templates
+from src.figures.template import render_page
 
 _SHOWN = {"labels": 120, "strangers": 40}  # suggestions on the page; the table has all
 _SIDE = 144  # pixels of the longer side of a picture
@@ -48,13 +47,8 @@ def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.Dat
                 for members in sets.examples
             ]
             copies.append((kind, str(sets), examples))
-    text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
-        suggestions=suggestions,
-        copies=copies,
-        chance=1 / len(dataset.classes),
-        **facts,
-    )  # fmt: skip
-    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
+    chance = 1 / len(dataset.classes)
+    render_page(path, Path(__file__).parent, suggestions=suggestions, copies=copies, chance=chance, **facts)
 
 
 def embedded(image: NDArray[np.uint8]) -> str:

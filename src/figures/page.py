@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
 
-from src.core.files import write_text
 from src.data.prepared import Dataset
 from src.figures.embed import embed
 from src.figures.gallery import Part
 from src.figures.pipeline_results import PipelineResults
 from src.figures.style import percent
-from src.figures.template import templates
+from src.figures.template import render_page
 from src.models.inspection import Layer, table
 
 _NAMES = {
@@ -65,8 +64,9 @@ def page(
     parameters, size = f"{training['parameters']:,}", f"{training['size_mib']:g} MiB"
     cards.append(("parameters", parameters, size))
 
-    template = templates(Path(__file__).parent).get_template("page.html.jinja")
-    text = template.render(
+    render_page(
+        path,
+        Path(__file__).parent,
         name=settings["data.name"] if settings["data.title"] == "null" else settings["data.title"],
         network=settings["model.name"],
         classes=len(results.dataset.classes),
@@ -81,7 +81,6 @@ def page(
         settings=[(group, list(found)) for group, found in groupby(settings.items(), lambda row: row[0].split(".")[0])],
         environment=list(results.environment.items()),
     )
-    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def _number(key: str, value: float) -> str:

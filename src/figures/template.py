@@ -1,8 +1,17 @@
 """Load templates of pages, which escape foreign text and refuse undefined names."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from src.core.files import write_text
+
+
+def render_page(path: Path, folder: Path, **values: Any) -> None:
+    """Write the page that the folder's `page.html.jinja` makes of the values. No line breaks before a %."""
+    text = templates(folder).get_template("page.html.jinja").render(values)
+    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def templates(folder: Path) -> Environment:

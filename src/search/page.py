@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from src.core.files import write_text
 from src.core.paths import TUNING
 from src.figures import embed
-from src.figures.template import templates
+from src.figures.template import render_page
 from src.search.confirm import COVERS, Confirmed
 from src.search.plan import Plan
 from src.search.trial_results import count_states, describe, epochs, pareto_front, ranked, result
@@ -36,7 +35,9 @@ def write_page(
     def words(value: float) -> str:
         return "" if np.isnan(value) else objectives[0].words(value)
 
-    text = templates(Path(__file__).parent).get_template("page.html.jinja").render(
+    render_page(
+        TUNING / "index.html",
+        Path(__file__).parent,
         name=plan.name,
         count=len(trials),
         space=list(plan.space),
@@ -69,5 +70,4 @@ def write_page(
         settings=flatten({key: getattr(tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
         | {key: entry.words() for key, entry in tune.space.items()},
-    )  # fmt: skip
-    write_text(TUNING / "index.html", text.replace(" %", "\N{NO-BREAK SPACE}%"))
+    )
