@@ -1,8 +1,9 @@
 """Read labels from tables beside the photos: CSV, or the `metadata.jsonl` of Hugging Face's imagefolder.
 
 A table of labels is known by its columns: `file` (or `file_name`, `filename`, `image`) and `label` (or `class`). Files
-are named from the table's folder on, or by their name alone where it is the only one; with or without their ending.
-`group` and `split` are optional; without a column for it, the name of the table gives the split: `test.csv`.
+are named from the table's folder on, or by their name alone where it is the only one; with or without their ending, and
+with or without a folder that all lines begin with. `group` and `split` are optional; without a column for it, the name
+of the table gives the split: `test.csv`.
 """
 
 import codecs
@@ -175,6 +176,11 @@ def labelled_layout(
         raise UserError(f"{listed(several, 3)} as labels: {ONE_CLASS}")
     photos = [*names, *unreadable]
     row_of = _named(photos, rows)
+    if len({*row_of.values()}) < len(rows):
+        shorter = _without_common_folder(rows)
+        found = _named(photos, shorter)
+        if len({*found.values()}) == len(rows):
+            rows, row_of = shorter, found
     known = set(row_of.values())
     if lost := [path for path in rows if path not in known]:
         raise UserError(
@@ -204,7 +210,13 @@ def labelled_layout(
 def _path(table: str, file: str) -> str:
     """Return the path in the source that a table's line means."""
     folder = table[: table.rfind("/") + 1]
-    return posixpath.normpath(folder + unicodedata.normalize("NFC", file).replace("\\", "/"))
+    return posixpath.normpath(folder + unicodedata.normalize("NFC", file).replace("\\", "/").lstrip("/"))
+
+
+def _without_common_folder(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Return rows by their paths without the folder that all are in, such as `/home/anna/set/` of another machine."""
+    common = posixpath.commonpath([posixpath.dirname(path) for path in rows])
+    return {posixpath.relpath(path, common or "."): row for path, row in rows.items()}
 
 
 def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:

@@ -275,6 +275,14 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"l.csv": table({Path(name).stem: label for name, label in LABELS.items()})},
         DRAWN,
     ),
+    "paths of another machine": (
+        PHOTOS | {"l.csv": table({f"/home/anna/set/{name}": label for name, label in LABELS.items()})}, DRAWN
+    ),
+    "paths of another system": (
+        {f"photos/{name}": photo for name, photo in PHOTOS.items()}
+        | {"photos/l.csv": table({rf"C:\set\photos\{name}": label for name, label in LABELS.items()})},
+        DRAWN,
+    ),
     "HAM10000, with columns of its own": (
         {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
