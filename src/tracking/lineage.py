@@ -9,8 +9,9 @@ from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.paths import LOCK, METRICS, MODEL, TRAINING
-from src.tracking import history
+from src.core.paths import DEFAULTS, LOCK, METRICS, MODEL, TRAINING, main_root
+from src.core.words import counted
+from src.tracking import history, identity
 from src.tracking.history import State
 from src.tracking.record import COMMIT, short
 from src.tracking.runs import registered_run, run_by_id, runs_of
@@ -136,7 +137,10 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
         yield "code", f"{commit[:7]}, {tags.get('code')}"
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
-    yield from (("parameters", f"{key}: {parameters[key]}") for key in sorted(parameters))
+    usual = identity.parameters((main_root() / DEFAULTS).read_bytes())
+    differing = [key for key in sorted(parameters) if usual.get(key) != parameters[key]]
+    yield "parameters", f"{counted(len(differing), 'value')} unlike {DEFAULTS}"
+    yield from (("parameters", f"{key}: {parameters[key]}") for key in differing)
     try:
         source = rebuild_source(lineage)
         yield "rebuild", f"python -m src.track rebuild {source.run_id or source.commit[:12]}"
