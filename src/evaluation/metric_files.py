@@ -15,6 +15,7 @@ from src.core.documents import read_object
 from src.core.errors import UserError
 from src.core.files import write_json, write_text
 from src.core.paths import MEASURED, METRICS
+from src.core.words import counted
 
 _ENDS = ("_ci_low", "_ci_high")
 
@@ -53,9 +54,14 @@ def read() -> dict[str, Any]:
     return metrics
 
 
-def accuracy_sentence(metrics: Mapping[str, float]) -> str:
+def accuracy_sentence(metrics: Mapping[str, Any]) -> str:
     """Write the test accuracy of what `read` returns: `98.33 %  (95 % interval 96.41 to 99.23 %, 360 images)`."""
     if not metrics["images"]:
         return "none: there are no test images"
     value, low, high = (100 * metrics[f"accuracy{end}"] for end in ("", *_ENDS))
-    return f"{value:.2f} %  (95 % interval {low:.2f} to {high:.2f} %, {metrics['images']:,} images)"
+    return f"{value:.2f} %  (95 % interval {low:.2f} to {high:.2f} %, {metrics['images']:,} images{in_groups(metrics)})"
+
+
+def in_groups(metrics: Mapping[str, Any]) -> str:
+    """Write ` in 8 groups` where the test images come in groups, which alone count as independent."""
+    return f" in {counted(metrics['groups'], 'group')}" if "groups" in metrics else ""

@@ -19,13 +19,14 @@ _DECIMALS = 6  # below what an image more or less changes, and short enough to r
 def measure(logits: NDArray[np.floating], labels: NDArray[np.int64], groups: Groups = None) -> dict[str, float | int]:
     """Measure logits (N, K) against labels (N,), each metric with its 95 % interval as `…_ci_low`, `…_ci_high`.
 
-    groups: those of the images (N,), which alone count as independent; None if each image does. Without
-    images return `images: 0` alone. Raises `UserError` if a logit is not finite.
+    groups: those of the images (N,), which alone count as independent; None if each image does. Their number is
+    returned, too. Without images return `images: 0` alone. Raises `UserError` if a logit is not finite.
     """
     if not len(labels):
         return {"images": 0}
     scores = log_probabilities(logits)
-    return {"images": len(labels)} | _of_answers(scores, labels, groups) | of_probabilities(scores, labels, groups)
+    counts = {"images": len(labels)} | ({} if groups is None else {"groups": len({*groups})})
+    return counts | _of_answers(scores, labels, groups) | of_probabilities(scores, labels, groups)
 
 
 def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> dict[str, float]:

@@ -5,6 +5,7 @@ from itertools import count, groupby
 from pathlib import Path
 
 from src.data.prepared import Dataset
+from src.evaluation.metric_files import in_groups
 from src.figures.embed import embed
 from src.figures.gallery import Part
 from src.figures.pipeline_results import PipelineResults
@@ -48,7 +49,10 @@ def page(
     validation = training["validation_accuracy"]
     cards = []
     if metrics["images"]:
-        name, sure = "test accuracy", f"of {metrics['images']:,} test images are right; 95 % interval: "
+        name, sure = (
+            "test accuracy",
+            f"of {metrics['images']:,} test images{in_groups(metrics)} are right; 95 % interval: ",
+        )
         headline = rows["accuracy"][1], name, sure + rows["accuracy"][2]
         if validation is not None:
             cards.append(("validation accuracy", percent(validation, 2), "chose the weights"))
@@ -85,7 +89,7 @@ def page(
 
 def _number(key: str, value: float) -> str:
     """Write the value of a metric, or an end of its interval."""
-    if key.endswith("images"):
+    if key.endswith(("images", "groups")):
         return f"{value:,.0f}"
     return percent(value, 2) if key.removesuffix("_calibrated").endswith(_SHARES) else f"{value:.4f}"
 

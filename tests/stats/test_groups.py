@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from src.evaluation.metric_files import accuracy_sentence
 from src.evaluation.metrics import measure
 from src.stats.groups import design_effect, sum_by_group
 from src.stats.intervals import wilson
@@ -37,6 +38,9 @@ def test_metrics_of_copies_in_groups_have_the_intervals_of_the_images() -> None:
     groups = np.repeat([f"{number:03}" for number in range(300)], COPIES)
     once, copied = measure(logits, labels), (np.repeat(logits, COPIES, axis=0), np.repeat(labels, COPIES))
     found, naive = measure(*copied, groups), measure(*copied)
+    assert (found["images"], found["groups"]) == (1500, 300)
+    assert "groups" not in naive
+    assert " 1,500 images in 300 groups)" in accuracy_sentence(found)
     for name in ("accuracy", "worst_class_accuracy", "macro_f1", "balanced_accuracy", "loss", "brier", "ece"):
         for end in ("", "_ci_low", "_ci_high"):
             assert found[name + end] == pytest.approx(once[name + end], abs=0.004), name + end
