@@ -95,12 +95,13 @@ def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def title(review: Mapping[str, Any]) -> str:
     """Return the verdict in a few words."""
-    stale = review["base"]["numbers_stale"] or review["head"]["numbers_stale"]
+    stale = " and ".join(f"the {side}'s" for side in ("base", "head") if review[side]["numbers_stale"])
+    warning = f"; {stale} numbers are stale" if stale else ""
     verdict = _TITLES.get(review["verdict"], "First run of this recipe" if review["first_run"] else "Not comparable")
     others = "".join(f"; {other['recipe']}: {other['failure']}" for other in review["others"] if other["failure"])
     if review["verdict"] and review["same_model"] and review["head"]["numbers_stale"]:
         return _cut(f"Not run (the numbers are the base's){others}")
-    return _cut(f"{verdict}{' (the same model)' * review['same_model']}{', since numbers are stale' * stale}{others}")
+    return _cut(f"{verdict}{' (the same model)' * review['same_model']}{warning}{others}")
 
 
 def _cut(text: str) -> str:

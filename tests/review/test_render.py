@@ -113,13 +113,22 @@ def test_stale_numbers_and_another_environment_are_warned_of(repo: Path, tell: A
     assert "> [!WARNING]\n>\n> `the working tree`: its figures are stale, its numbers are not" in out
     assert "\n>\n> Trained in another environment" in out
     assert ": `torch` `2.14.1` → `2.15.0`.\n" in out
-    assert "since numbers are stale" not in out
+    assert "numbers are stale" not in out
     write(repo / "src/models/net.py", "layers = 2\n")
     out = tell()
     assert "## Not run (the numbers are the base's)\n" in out
     assert (
         "its numbers are stale: dvc.lock does not match `train` (`src/models`), `visualize` (`src/figures.py`)." in out
     )
+    (repo / "reports/validation_predictions.csv").unlink()
+    assert "## Not comparable (the same model); the head's numbers are stale\n" in tell()
+    commit(repo, "without running")
+    results(repo, with_flips(VALIDATION, 100, 0), TEST, "second model")
+    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.1")
+    found = json.loads(tell("--base", "HEAD", "--json"))
+    assert found["title"] == "Not comparable; the base's and the head's numbers are stale"
+    assert found["title"] == found["annotations"][0]["title"]
+    assert "## Worse; the head's numbers are stale\n" in tell("--base", "HEAD^")
 
 
 STRANGE = [
