@@ -45,7 +45,7 @@ def test_a_worse_model(repo: Path, tell: Any) -> None:
     accuracy = found["validation"]["comparison"]["differences"][0]
     assert f"{accuracy['adjusted']:.3f}" != f"{accuracy['p']:.3f}"
     headline = "Validation accuracy 98.05 → 95.82 % (−2.23; 9 newly wrong, 1 newly right of 359): worse"
-    assert second == f"**{headline}, p = {accuracy['adjusted']:.3f}**"
+    assert second == f"**{headline}, p = {accuracy['adjusted']:.3f} (Holm)**"
     # A difference that is called worse is at least the smallest one that could be significant.
     assert "The smallest difference of accuracy that could be significant here is 2.23 points." in out
     assert "| accuracy | 98.05 % | 95.82 % | −2.23 points | " in out
@@ -94,7 +94,7 @@ def test_no_evidence_and_equivalent(repo: Path, tell: Any) -> None:
     assert "and the accuracies may differ by more than 1 point: the 90 % interval of the difference is " in out
     results(repo, with_flips(VALIDATION, 100, 0), TEST, "fourth model")
     out = tell()
-    assert ": worse, p < 0.001**" in out
+    assert ": worse, p < 0.001 (Holm)**" in out
     assert " | < 0.001 | < 0.001 | ▼ worse |" in out
 
 
