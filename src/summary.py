@@ -1,4 +1,4 @@
-"""Print in a few lines what the last run of the pipeline reached, and complete its run in MLflow.
+"""Print in a few lines what the last run of the pipeline reached and what is stale since; complete its run in MLflow.
 
 python -m src.summary
 """
@@ -13,7 +13,7 @@ from src.compute import portable
 from src.core.addresses import without_credentials
 from src.core.documents import read_object
 from src.core.errors import UserError, command
-from src.core.git import read_code_state
+from src.core.git import CodeState, read_code_state
 from src.core.paths import DATASET, ENVIRONMENT, FIGURES, PER_CLASS, TRAINING, main_root
 from src.core.words import counted, listed
 from src.evaluation import metric_files
@@ -38,8 +38,12 @@ def _rows() -> Iterator[tuple[str, str]]:
             yield "test accuracy", f"which may be luck: always answering {name!r} reaches {100 * share:.2f} %"
     yield "validation accuracy", _validation(training)
     yield "computed on", _computed()
-    for line in _changes():
-        yield "since the commit", line
+    code = read_code_state()
+    if code.commit != "none":
+        if stages := _stale():
+            yield "stale", f"{stages}: run dvc repro"
+        for line in _changes(code):
+            yield "since the commit", line
     if figures := list(FIGURES.glob("*.png")):
         yield "figures", f"{counted(len(figures), 'picture')} in {FIGURES}/"
     yield from _run()
@@ -68,11 +72,17 @@ def _computed() -> str:
     return f"{where}{reason if portable.wanted() else ''}"
 
 
-def _changes() -> Iterator[str]:
-    """Yield how the numbers differ from the committed ones, and why; nothing without git or a commit."""
-    code = read_code_state()
-    if code.commit == "none":
-        return
+def _stale() -> str:
+    """Return the stages that were not run since what they use changed, and what that is; "" if all are up to date."""
+    from src.review.revision import working_tree  # which imports pandas
+    from src.review.stale import stale
+
+    stages = stale(working_tree()).items()
+    return listed([f"{stage} ({listed(reasons, most=3)})" for stage, reasons in stages], most=3)
+
+
+def _changes(code: CodeState) -> Iterator[str]:
+    """Yield how the numbers differ from the committed ones, and why."""
     from src.review.revision import Revision, working_tree  # which imports pandas
 
     before, now = Revision("the commit", code.commit, tolerant=True), working_tree()

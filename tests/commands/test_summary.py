@@ -35,7 +35,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(TRAINING, CHOSEN)
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
     write(PARAMS, "seed: 0\n")
-    write(Path("dvc.yaml"), "stages: {}\n")
+    write(Path("dvc.yaml"), "stages: {train: {cmd: x, params: [seed]}}\n")
+    write(LOCK, "stages: {train: {cmd: x, params: {params.yaml: {seed: 0}}}}\n")
     write(Path("src/net.py"), "layers = 1\n")
     write(FIGURES / "one.png", "")
     write(MODEL, "weights")
@@ -97,10 +98,14 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.15.0"})
     assert f"{ENVIRONMENT} explains it: torch 2.14.1 → 2.15.0" in lines(capsys)
     write(PARAMS, "seed: 0  # a comment\n")
-    assert "explains it" in lines(capsys)
+    out = lines(capsys)
+    assert "explains it" in out
+    assert "stale" not in out
     write(PARAMS, "seed: 1\n")
     write(Path("src/net.py"), "layers = 2\n")
-    assert "what differs: params.yaml, code" in lines(capsys)
+    out = lines(capsys)
+    assert "what differs: params.yaml, code" in out
+    assert re.search(r"(?m)^stale +train \(params.yaml: seed\): run dvc repro$", out)
     write(METRICS, "{")
     git(here, "commit", "-qam", "damaged")
     write(METRICS, ACCURACY)
