@@ -9,6 +9,7 @@ from training_samples import digits
 
 from src import params
 from src.models.classifier import Classifier, Normalize
+from src.params.writing import load_recipe
 
 
 def linear_classifier() -> Classifier:
@@ -24,5 +25,6 @@ def linear_classifier() -> Classifier:
 
 def section(tta: str = "none", tta_shift: int = 1, **robustness: Any) -> params.Evaluate:
     """Return the config `evaluate`, with only the given corruptions."""
-    off: dict[str, Any] = {"images": None, "shifts": 0, "noise": [], "salt_pepper": [], "fgsm": []}
+    usual = load_recipe("digits").evaluate.robustness.model_dump(exclude={"images"})
+    off: dict[str, Any] = {"images": None, **{key: type(value)() for key, value in usual.items()}}  # [], or 0 shifts
     return params.Evaluate.model_validate({"tta": tta, "tta_shift": tta_shift, "robustness": off | robustness})
