@@ -14,10 +14,12 @@ TURNS = torch.tensor([-0.5, -0.13, 0.0, 0.3])
 
 
 def factors(**columns: Tensor) -> Tensor:
-    """Return factors (4, 5) that change nothing but what the named columns say."""
+    """Return factors of four images that change nothing but what the named columns say."""
     names = ("brightness", "contrast", "saturation", "hue", "grey")
-    still = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0, "grey": 0.0}
-    return torch.stack([columns.get(name, torch.full((4,), still[name])) for name in names], dim=1)
+    still = colour.draw_factors(settings(), 4, torch.Generator())
+    for name, values in columns.items():
+        still[:, names.index(name)] = values
+    return still
 
 
 @pytest.mark.parametrize(
