@@ -5,21 +5,18 @@ python -m src.recover
 `make repro` runs it first. DVC writes its files in place, so a kill may leave one half-written. `.dvc/tmp/rwlock`,
 which says what DVC's processes read and write, is then removed. `dvc.lock` becomes the committed one, and the broken
 one is kept in `.dvc/tmp`; DVC's cache still has the outputs of stages that are missing in it. A `dvc.lock` in which git
-left conflicts stays as it is.
+left conflicts stays as it is, and is named.
 """
 
 import argparse
 import json
 import os
-import re
 from pathlib import Path
 
 from src.core.errors import UserError, command
 from src.core.files import write_text
-from src.core.git import git
+from src.core.git import CONFLICTS, git, has_conflicts
 from src.core.paths import IMAGES, LOCKS, RWLOCK
-
-_CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
 
 
 def main() -> None:
@@ -28,6 +25,8 @@ def main() -> None:
         RWLOCK.unlink()
         print(f"{RWLOCK} was half-written: removed")
     for path in LOCKS:
+        if path.exists() and has_conflicts(path.read_bytes()):
+            raise UserError(f"{path} {': '.join(CONFLICTS)}")
         if path.exists() and not _readable(path):
             kept = RWLOCK.with_name(f"{'-'.join(path.parts)}.broken")
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +46,7 @@ def main() -> None:
 
 
 def _readable(path: Path) -> bool:
-    """Tell if DVC can read one of its own files, or if git left conflicts in it."""
+    """Tell if DVC can read one of its own files."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml
@@ -56,7 +55,7 @@ def _readable(path: Path) -> bool:
         content = path.read_bytes()
         if path == RWLOCK:
             json.loads(content)
-        elif not _CONFLICT.search(content):
+        else:
             strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
     except (DvcException, ValueError):
         return False

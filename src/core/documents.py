@@ -14,6 +14,7 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode
 
 from src.core.errors import UserError
+from src.core.git import diagnosis
 
 
 class NotYaml(ValueError):
@@ -81,8 +82,15 @@ def read_object(path: Path, remedy: str = "run dvc repro") -> dict[str, Any]:
     Raise `UserError`, which ends with the `remedy`, if the file is missing or damaged.
     """
     try:
-        return keys(read_json(path.read_bytes()))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {remedy}") from None
+    try:
+        return keys(read_json(content))
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): {remedy}") from None
+        raise damaged(path, content, error, remedy) from None
+
+
+def damaged(path: Path, content: bytes, error: object, remedy: str = "run dvc repro") -> UserError:
+    """Return the error of a file whose content cannot be read."""
+    return UserError(f"{path} {': '.join(diagnosis(content, f'is damaged ({error})', remedy))}")

@@ -3,6 +3,7 @@
 Without git nothing fails; less is known.
 """
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,12 @@ _CODE = ("src", "stages", "dvc.yaml", "pyproject.toml", "requirements.lock")
 
 # `git apply` takes such a patch, whatever the user's configuration of git says.
 _PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+
+_CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)  # as git marks it
+CONFLICTS = (
+    "has conflicts that git left",
+    "settle params.yaml and code, then git checkout --theirs '*dvc.lock' reports && dvc repro (docs/machines.md)",
+)
 
 
 class CodeState(NamedTuple):
@@ -49,6 +56,16 @@ def git(*arguments: str) -> str:
     except FileNotFoundError:
         return ""
     return output.decode("utf-8", errors="surrogateescape")
+
+
+def has_conflicts(content: bytes) -> bool:
+    """Tell if git left conflicts in the content of a file."""
+    return _CONFLICT.search(content) is not None
+
+
+def diagnosis(content: bytes, problem: str, remedy: str) -> tuple[str, str]:
+    """Return why results cannot be read and what to do: what is given, unless git left conflicts in the content."""
+    return CONFLICTS if has_conflicts(content) else (problem, remedy)
 
 
 def versions(path: Path) -> list[tuple[str, bytes]]:

@@ -11,8 +11,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from src.core.documents import read_object
-from src.core.errors import UserError
+from src.core.documents import damaged, read_object
 from src.core.files import write_json, write_text
 from src.core.paths import MEASURED, METRICS
 from src.core.words import counted
@@ -41,16 +40,16 @@ def read() -> dict[str, Any]:
     metrics = read_object(METRICS)
     if not metrics.get("images"):
         return metrics
-    with MEASURED.open(encoding="utf-8", newline="") as file:
-        try:
-            for row in csv.DictReader(file):
-                for end, number in zip(("", *_ENDS), (row["value"], row["low"], row["high"]), strict=True):
-                    if number:
-                        metrics.setdefault(f"{row['metric']}{end}", float(number))
-        except (csv.Error, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{MEASURED} is damaged ({error!r}): run dvc repro") from None
+    content = MEASURED.read_bytes()
+    try:
+        for row in csv.DictReader(io.StringIO(content.decode(), newline="")):
+            for end, number in zip(("", *_ENDS), (row["value"], row["low"], row["high"]), strict=True):
+                if number != "":
+                    metrics.setdefault(f"{row['metric']}{end}", float(number))
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise damaged(MEASURED, content, repr(error)) from None
     if "accuracy_ci_low" not in metrics:
-        raise UserError(f"{MEASURED} is damaged (it has no accuracy): run dvc repro")
+        raise damaged(MEASURED, content, "it has no accuracy")
     return metrics
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas
 
 from src.core import files
-from src.core.errors import UserError
+from src.core.documents import damaged
+from src.core.git import has_conflicts
 
 # These columns are text, even where it reads "007", "NA" or "1e5".
 _NAMES = ("class", "metric", "name", "label", "prediction", "group", "kind", "direction", "recipe", "digest")
@@ -22,16 +23,17 @@ def read(path: Path, *columns: str) -> pandas.DataFrame:
 
     Raise `UserError` if it is damaged or lacks one of the `columns`.
     """
+    content = path.read_bytes()
     try:
-        return parse(path.read_bytes(), *columns)
+        return parse(content, *columns)
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): run dvc repro") from None
+        raise damaged(path, content, error) from None
 
 
 def parse(content: bytes, *columns: str) -> pandas.DataFrame:
     """Read a file's content as `read` does. Raise `ValueError` if it is not a table with those columns."""
-    if b"\n<<<<<<< " in content:
-        raise ValueError("git left conflicts in it")
+    if has_conflicts(content):
+        raise ValueError("it has conflicts that git left")
     try:
         header = pandas.read_csv(io.BytesIO(content), nrows=0).columns
         table = pandas.read_csv(

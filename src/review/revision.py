@@ -14,7 +14,7 @@ import pandas
 from src.core.documents import keys, read_json, read_yaml
 from src.core.dvc import read_lock, read_pipeline
 from src.core.errors import UserError
-from src.core.git import blobs
+from src.core.git import blobs, diagnosis
 from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
 
@@ -76,7 +76,7 @@ class Revision:
         try:
             return parse(content)
         except ValueError as error:
-            self.refuse(path, f"{fault} ({error})", remedy)
+            self.refuse(path, *diagnosis(content, f"{fault} ({error})", remedy))
             return missing
 
     def json(self, path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from src.core.documents import read_object
 from src.core.dvc import output_digest, read_pipeline, written
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.git import CodeState, read_code_state
+from src.core.git import CodeState, diagnosis, read_code_state
 from src.data.prepared import read_dataset
 from src.evaluation import metric_files
 from src.params.writing import load_recipe, names
@@ -58,7 +58,8 @@ def read_record(fresh: str = "") -> Record:
     lock = paths.LOCK.read_bytes() if paths.LOCK.is_file() else b""
     state = history.state_in(lock)
     if state is None or state.model_md5 != md5:
-        raise UserError(f"{paths.LOCK} does not hold {paths.MODEL}: run dvc checkout, or dvc repro")
+        reason = diagnosis(lock, f"does not hold {paths.MODEL}", "run dvc checkout, or dvc repro")
+        raise UserError(f"{paths.LOCK} {': '.join(reason)}")
     locked, flat = history.stages(lock), state.parameters
     own = [stage for stage in history.stages_of(locked, md5) if stage != fresh]
     expected = history.outputs(locked, own)

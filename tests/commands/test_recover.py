@@ -41,21 +41,21 @@ def _clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        GOOD,
-        "schema: '2.0'\n",
-        f"{GOOD}<<<<<<< ours\n=======\n>>>>>>> theirs\n",
-    ],
-    ids=["complete", "no stages", "in conflict"],
-)
-def test_what_dvc_can_read_or_git_left_to_its_user_is_left_alone(content: str) -> None:
+@pytest.mark.parametrize("content", [GOOD, "schema: '2.0'\n"], ids=["complete", "no stages"])
+def test_what_dvc_can_read_is_left_alone(content: str) -> None:
     LOCK.write_text(content, encoding="utf-8")
     RWLOCK.write_text("{}", encoding="utf-8")
     recover.main()
     assert LOCK.read_text(encoding="utf-8") == content
     assert RWLOCK.exists()
+
+
+def test_a_lock_in_which_git_left_conflicts_is_named_and_left_to_its_user() -> None:
+    content = f"{GOOD}<<<<<<< ours\n=======\n>>>>>>> theirs\n"
+    LOCK.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"^dvc\.lock has conflicts that git left: .*git checkout --theirs "):
+        recover.main()
+    assert LOCK.read_text(encoding="utf-8") == content
 
 
 CUT = [GOOD[: GOOD.rindex(end) + len(end)] for end in ("cmd:", "      size:", "deps:\n", "params.yaml:\n", "    has")]

@@ -10,6 +10,7 @@ from clones import git
 from tracking_samples import enter_tree, lock, make_results
 
 from src import summary
+from src.core.errors import UserError
 from src.core.paths import ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, PER_CLASS, TRAINING
 from src.params.writing import recipe
 from src.tracking.store import open_store
@@ -76,6 +77,12 @@ def test_without_test_or_validation_images(capsys: pytest.CaptureFixture[str]) -
     out = lines(capsys)
     assert "there are no test images" in out
     assert "there are no validation images" in out
+
+
+def test_measured_numbers_in_conflict(capsys: pytest.CaptureFixture[str]) -> None:
+    write(MEASURED, f"{INTERVAL}<<<<<<< HEAD\n")
+    with pytest.raises(UserError, match=rf"^{MEASURED} has conflicts that git left: .*git checkout --theirs "):
+        lines(capsys)
 
 
 def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,9 @@ def test_a_file_that_is_no_object_is_reported_with_its_name(tmp_path: Path, cont
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"metrics\.json is damaged \(.*({message}).*\): ask them$"):
         read_object(path, "ask them")
+    path.write_bytes(content + b"\n<<<<<<< HEAD\n")
+    with pytest.raises(UserError, match=r"metrics\.json has conflicts that git left: .*git checkout --theirs "):
+        read_object(path, "ask them")
     path.write_bytes(b'{"a": 1}')
     assert read_object(path) == {"a": 1}
 
