@@ -63,11 +63,12 @@ def _verify() -> bool:
         for md5, state in oldest.items()
         if md5 not in trained
     ]
-    strangers = [run for md5, run in trained.items() if md5 not in oldest]
+    strangers = [f"{run.info.run_id} {run.info.run_name}" for md5, run in trained.items() if md5 not in oldest]
     print(f"models      {len(oldest)} in dvc.lock's history, {len(lost)} without their run")
-    _list("to give one its run: git checkout COMMIT && dvc checkout && python -m src.track sync", lost)
+    lacking = "python -m src.track rebuild COMMIT first, where DVC's cache lacks its model"
+    _list(f"to give one its run: git checkout COMMIT && dvc checkout && python -m src.track sync; {lacking}", lost)
     print(f"runs        {len(runs)}")
-    _list("their model is in no dvc.lock", [f"{run.info.run_id} {run.info.run_name}" for run in strangers])
+    _list("their model is in no branch's or tag's dvc.lock", strangers)
     return not lost
 
 

@@ -128,7 +128,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     elif lineage.states:
         yield "commit", "not yet: dvc.lock of the working tree holds it"
     else:
-        yield "commit", "none: no dvc.lock holds this model with these parameters"
+        yield "commit", "none: no branch's or tag's dvc.lock holds this model with these parameters"
     for each in lineage.runs:
         yield "run", f"{each.info.run_name} ({each.info.run_id}) {each.info.status}"
     if run is None:

@@ -132,7 +132,7 @@ def test_a_model_is_traced_from_its_file_digest_run_or_commit(clone: Clone, run_
 
 def test_what_was_only_tried_is_found_by_its_run_and_by_its_name(clone: Clone, run_track: Track) -> None:
     shown = items(run_track("show", clone.tried.run)[1])
-    assert shown["commit"] == ["none: no dvc.lock holds this model with these parameters"]
+    assert shown["commit"] == ["none: no branch's or tag's dvc.lock holds this model with these parameters"]
     assert shown["code"] == [f"{clone.second.commit[:7]}, changed: code.diff"]
     assert "model.dropout: 0.1" in shown["parameters"]
     assert shown["rebuild"] == [f"python -m src.track rebuild {clone.tried.run}"]
@@ -180,7 +180,7 @@ def test_every_model_has_its_run(clone: Clone, run_track: Track) -> None:
     code, output = run_track("verify")
     assert code == 0
     assert "2 in dvc.lock's history, 0 without their run" in output
-    assert "1: their model is in no dvc.lock" in output
+    assert "1: their model is in no branch's or tag's dvc.lock" in output
     assert clone.tried.run in output
     assert clone.first.run not in output
 
@@ -253,6 +253,7 @@ def test_a_model_without_a_run_gets_one(clone: Clone, run_track: Track, monkeypa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///another.db")
     code, output = run_track("verify")
     assert (code, "2 without their run" in output) == (1, True)
+    assert "&& python -m src.track sync; python -m src.track rebuild COMMIT first, where" in output
     assert "sync makes one" in run_track("show", "HEAD")[1]
     assert not (clone.root / "another.db").exists(), "looking makes no store"
 
