@@ -42,8 +42,10 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# What to do about answers of a server, by words of MLflow's messages.
+# What to do about answers of a server, or about none, by words of MLflow's messages.
 _REMEDIES = {
+    "Connection refused": "start it, or unset MLFLOW_TRACKING_URI",
+    "Failed to resolve": "correct or unset MLFLOW_TRACKING_URI",
     "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "error code 403": "ask the experiment's owner for the right to edit it, or set MLFLOW_EXPERIMENT_NAME to another",
     "Read timed out": "for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",

@@ -184,6 +184,6 @@ def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://joe:{PASSWORD}@127.0.0.1:9")
-    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused") as caught:
+    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused: start it, or") as caught:
         assert open_store().experiment_id
     assert PASSWORD not in str(caught.value)
