@@ -63,7 +63,7 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
 def of_probabilities(scores: Floats, labels: NDArray[np.int64], groups: Groups = None) -> dict[str, float]:
     """Measure log-probabilities (N, K), N above 0, against labels (N,), with 95 % bootstrap intervals over images.
 
-    groups: as of `measure`; with them over groups.
+    groups: as of `measure`; the bootstrap is then over groups.
 
     - `loss`: mean cross entropy in nats.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).

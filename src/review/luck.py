@@ -64,5 +64,5 @@ def findings(committed: Revision, again: Mapping[Path, bytes]) -> Iterator[Findi
             low, high = accuracy_interval(right[0], right[1], after.get("group"))
             lucky = low <= 0 <= high
             text += f"; 95 % interval of the difference {100 * low:+.2f} to {100 * high:+.2f} points"
-            text += "" if lucky else ": if seeds differ as much, python -m src.seeds --runs 3 shows it"
+            text += "" if lucky else ": if seeds differ as much, python -m src.seeds --runs 5 shows it"
             yield Finding(f"{split} accuracy", text, lucky)
