@@ -138,6 +138,7 @@ def main() -> None:
             name: {images: coverage(images, flips, SAMPLES) for images in (50, 100, 359, 1_000, 5_000)}
             for name, flips in (("15 % change sides", MANY), ("3 % change sides", FEW))
         },
+        "samples_in_groups": IN_GROUPS,
         "groups": {count: in_groups(count, IN_GROUPS) for count in (10, 30, 100)},
         "power": {f"{100 * share:g} %": shown(share, SAMPLES) for share in (0.002, 0.005, 0.01, 0.03, 0.15)},
         "hardware": hardware(),
