@@ -1,4 +1,4 @@
-"""Download files over http(s): each mirror five times, resumed after a break, checked, kept for good.
+"""Download files over http(s): mirrors in turn, five times, resumed after a break, checked, kept for good.
 
 Files are kept in `.cache/downloads`, where a later run finds them without network and where a user may put them.
 """
@@ -18,7 +18,7 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect to each address of a host, and without a byte
-WAITS = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each try of a mirror
+WAITS = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each round of the mirrors
 
 
 def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int, remedy: str) -> None:
@@ -33,12 +33,14 @@ def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int,
     with FileLock(f"{path}.lock"), files.naming(path, part):
         if path.is_file() and _agrees(path, checksum):
             return
-        said = []  # of each mirror
-        for url in urls:
-            for wait in WAITS:
-                time.sleep(wait)
+        reasons: dict[str, str] = {}  # the last of each mirror
+        left = list(urls)
+        for wait in WAITS:
+            time.sleep(wait)
+            for url in list(left):
                 # Without a checksum nothing tells if a part belongs to the file that the server has now.
                 start = part.stat().st_size if checksum and part.is_file() else 0
+                before = reasons.get(url)
                 try:
                     _download(url, part, start, max_bytes)
                     if _agrees(part, checksum):
@@ -46,14 +48,17 @@ def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int,
                         return
                     part.unlink()
                     # The part that was there may have been at fault.
-                    reason, again = "the file there has another checksum", start > 0
+                    reasons[url], again = "the file there has another checksum", start > 0
                 except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                    reason, again = _reason(error)
-                print(f"mirror {without_credentials(url)}: {reason}", file=sys.stderr, flush=True)
+                    reasons[url], again = _reason(error)
+                if reasons[url] != before:
+                    print(f"mirror {without_credentials(url)}: {reasons[url]}", file=sys.stderr, flush=True)
                 if not again:
-                    break
-            said.append(f"{without_credentials(url)}: {reason}")
-        raise UserError(f"cannot download ({'; '.join(said)}): {remedy}")
+                    left.remove(url)
+            if not left:
+                break
+        said = "; ".join(f"{without_credentials(url)}: {reason}" for url, reason in reasons.items())
+        raise UserError(f"cannot download ({said}): {remedy}")
 
 
 def _agrees(path: Path, checksum: str | None) -> bool:
