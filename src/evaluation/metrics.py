@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 from src.evaluation.logits import log_probabilities
-from src.stats.groups import Groups, design_effect, sum_by_group
+from src.stats.groups import Groups, design_effect, sum_by_group, widened
 from src.stats.intervals import Floats, bootstrap, wilson
 from src.stats.macro_f1 import add_two, balanced_accuracy, class_counts, macro_f1, total
 
@@ -42,21 +42,21 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
     classes = scores.shape[1]
     predicted = scores.argmax(axis=1)
     correct = predicted == labels
-    result = _share("accuracy", correct, groups)
+    result = _share_of("accuracy", correct, groups)
     if classes > _TOP:
         first = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]  # of equal scores the lower class, as `argmax`
-        result |= _share("top5_accuracy", (first == labels[:, None]).any(axis=1), groups)
+        result |= _share_of("top5_accuracy", (first == labels[:, None]).any(axis=1), groups)
     counts = class_counts(labels, predicted, classes)
     labelled, _, hits = np.split(total(counts)[0], 3)
     worst = int(np.nanargmin(hits / np.where(labelled > 0, labelled, np.nan)))
-    result |= _share("worst_class_accuracy", *_chosen(correct, groups, labels == worst))
+    result |= _share_of("worst_class_accuracy", correct, groups, labels == worst)
 
     def of_sums(sums: Floats) -> Floats:
         return np.column_stack([macro_f1(sums), balanced_accuracy(sums)])
 
     values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(sum_by_group(counts, groups)), of_sums)
     for name, value, low, high in zip(("macro_f1", "balanced_accuracy"), values, lows, highs, strict=True):
-        result |= _with_ends(name, value, min(low, value), max(high, value))
+        result |= _with_ends(name, value, *widened(min(low, value), value, max(high, value), groups), most=1)
     return result
 
 
@@ -97,13 +97,13 @@ def of_probabilities(scores: Floats, labels: NDArray[np.int64], groups: Groups =
         return np.column_stack([drawn[:, :2], *(np.abs(share * gaps + luck).sum(axis=1) for share in shares)])
 
     lows, highs = bootstrap(sum_by_group(features, groups), of_sums)
-    ece = float(np.abs(gaps).sum())
+    loss_mean, brier_mean, ece = float(means[0, 0]), float(means[0, 1]), float(np.abs(gaps).sum())
     # Smaller gaps would hardly ever give so large an error, larger ones hardly ever so small a one.
     least, most = (np.interp(ece, np.maximum.accumulate(ends[2:]), shares) for ends in (highs, lows))
     return (
-        _with_ends("loss", means[0, 0], lows[0], highs[0])
-        | _with_ends("brier", means[0, 1], lows[1], highs[1])
-        | _with_ends("ece", ece, min(least, 1) * ece, max(most, 1) * ece)
+        _with_ends("loss", loss_mean, *widened(lows[0], loss_mean, highs[0], groups))
+        | _with_ends("brier", brier_mean, *widened(lows[1], brier_mean, highs[1], groups), most=2)
+        | _with_ends("ece", ece, *widened(min(least, 1) * ece, ece, max(most, 1) * ece, groups), most=1)
     )
 
 
@@ -116,22 +116,25 @@ def unseen_accuracy(
     """
     if copies.all() or not copies.any():
         return {}
-    correct, kept = _chosen(logits.argmax(axis=1) == labels, groups, ~copies)
-    return {"unseen_images": len(correct)} | _share("unseen_accuracy", correct, kept)
+    correct = logits.argmax(axis=1) == labels
+    return {"unseen_images": int((~copies).sum())} | _share_of("unseen_accuracy", correct, groups, ~copies)
 
 
-def _chosen(correct: NDArray[np.bool_], groups: Groups, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Groups]:
-    """Return answers and groups of the chosen images."""
-    return correct[chosen], None if groups is None else list(compress(groups, chosen))
-
-
-def _share(name: str, correct: NDArray[np.bool_], groups: Groups) -> dict[str, float]:
+def _share_of(
+    name: str, correct: NDArray[np.bool_], groups: Groups, chosen: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """Return the share of correct answers (N,), of all or of the chosen images, with Wilson's interval."""
+    if chosen is not None:
+        correct, groups = correct[chosen], None if groups is None else list(compress(groups, chosen))
     low, high = wilson(correct.sum(), len(correct), design_effect(correct, groups))
     return _with_ends(name, correct.mean(), float(low), float(high))
 
 
-def _with_ends(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    found = {name: value, f"{name}_ci_low": low, f"{name}_ci_high": high}
+def _with_ends(name: str, value: float, low: float, high: float, most: float = np.inf) -> dict[str, float]:
+    """Return a value, which lies from 0 to `most`, and the ends of its interval unless they are infinite."""
+    found = {name: value}
+    if np.isfinite(low) and np.isfinite(high):
+        found |= {f"{name}_ci_low": max(low, 0), f"{name}_ci_high": min(high, most)}
     return {key: round(float(number), _DECIMALS) for key, number in found.items()}
 
 

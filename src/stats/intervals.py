@@ -17,7 +17,7 @@ AT_ONCE = 2_000_000  # random numbers, 16 MB; counts and sums take as much
 def wilson(successes: ArrayLike, trials: ArrayLike, effect: ArrayLike = 1.0) -> tuple[Floats, Floats]:
     """Return the ends of Wilson's 95 % score interval of a proportion, elementwise; NaN where there were no trials.
 
-    effect: so many trials tell as much as one that is independent (`groups.design_effect`).
+    effect: the design effect, where trials are not independent (`groups.design_effect`).
     Unlike the textbook's p ± z·√(p(1−p)/n), it keeps its level for few trials and near 0 and 1, and stays in [0, 1].
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); recommended
     by Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", Statistical Science 16 (2001).
@@ -33,14 +33,11 @@ def wilson(successes: ArrayLike, trials: ArrayLike, effect: ArrayLike = 1.0) -> 
     return np.where(p == 0, 0.0, centre - half), np.where(p == 1, 1.0, centre + half)
 
 
-def mean_interval(values: Floats, level: float = LEVEL, effect: float = 1.0) -> tuple[float, float]:
-    """Return Student's t interval of the mean of at least two values (N,), such as one of each seed.
-
-    effect: as of `wilson`.
-    """
+def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """Return Student's t interval of the mean of at least two independent values (N,), such as one of each seed."""
     from scipy.stats import t  # takes half a second
 
-    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) * np.sqrt(effect / len(values))
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 

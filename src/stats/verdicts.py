@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.sparse import csr_array, hstack
 
-from src.stats.groups import Groups, design_effect, sum_by_group
-from src.stats.intervals import LEVEL, Floats, mean_interval
+from src.stats.groups import Groups, design_effect, mean_interval, sum_by_group
+from src.stats.intervals import LEVEL, Floats
 from src.stats.macro_f1 import class_counts, macro_f1, total
 from src.stats.paired import accuracy_interval, macro_f1_interval, mcnemar, swap_test
 
@@ -78,10 +78,9 @@ def judge(
     if groups is None:  # then it can be computed exactly
         p_values[0] = mcnemar(int((was & ~now).sum()), int((now & ~was).sum()))
     base, head = (statistic(total(each))[0].tolist() for each in (first, second))
-    gain = losses[1] - losses[0]
     intervals = (
         accuracy_interval(was, now, groups),
-        mean_interval(gain, effect=design_effect(gain, groups)) if images > 1 else (None, None),
+        mean_interval(losses[1] - losses[0], groups) if images > 1 else (None, None),
         macro_f1_interval(labels, *predicted, groups),
     )
     adjusted = holm(p_values).tolist()
@@ -101,18 +100,21 @@ def judge(
     )
     found = {each.verdict for each in differences}
     equivalence = accuracy_interval(was, now, groups, EQUIVALENCE_LEVEL)
-    effect = design_effect(now.astype(int) - was, groups)
-    flips = round((was != now).sum() / effect)
+    effect, level = design_effect(now.astype(int) - was, groups), holm_level(p_values[1:])
+    count = None if groups is None else len({*groups})
+    smallest = None
+    if count is None or 2 ** (1 - count) <= level:  # of all ways to swap the groups' answers, two are as extreme
+        smallest = smallest_difference(round((was != now).sum() / effect), round(images / effect), level)
     undecided = without_evidence(equivalence, margin)
     return Judgement(
         images=images,
-        groups=None if groups is None else len({*groups}),
+        groups=count,
         rarest=int(np.unique(labels, return_counts=True)[1].min()),
         verdict="worse" if "worse" in found else "better" if "better" in found else undecided,
         differences=differences,
         equivalence=equivalence,
         margin=margin,
-        smallest=smallest_difference(flips, round(images / effect), holm_level(p_values[1:])),
+        smallest=smallest,
     )
 
 

@@ -5,16 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 from data_samples import run_stages
 
 from src.compute import device
 from src.core import paths
+from src.data.prepared import open_split, read_identity
 from src.evaluation import metric_files, tables
+from src.evaluation.metrics import measure
 from src.models.model_file import ModelSpec, save
 from src.params import load
 from src.params.writing import changed, recipe
+from src.stats.intervals import wilson
 from stages import evaluate
 
 TABLES = {
@@ -48,7 +52,7 @@ def evaluated(root: Path) -> Evaluated:
 
 
 def test_everything_is_written(evaluated: Evaluated) -> None:
-    metrics = evaluated("flip_shift", groups=r"\d(?=\d$)")
+    metrics = evaluated("flip_shift", groups=r"\d\d(?=\d$)")
     assert {"accuracy", "tta_accuracy"} <= metrics.keys()
     assert len(metrics) < 20, "what dvc metrics diff lists is short"
     numbers = metric_files.read()
@@ -56,8 +60,16 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
     assert {"tta_loss_ci_low", "shift_3_accuracy", "fgsm_0.005_accuracy"} <= numbers.keys()
     assert numbers["accuracy_ci_low"] < numbers["accuracy"] < numbers["accuracy_ci_high"]
     for file, header in TABLES.items():
-        expected = header + ",group" * (file == paths.PREDICTIONS)
-        assert file.read_text(encoding="utf-8").splitlines()[0] == expected
+        assert file.read_text(encoding="utf-8").splitlines()[0] == header + ",group" * (file == paths.PREDICTIONS)
+    # Groups alone count as independent, in every interval but those of robustness and of the groups themselves.
+    own = read_identity("test")["group"]
+    expected = measure(np.load(paths.LOGITS)["logits"], open_split("test").labels, own)
+    assert expected.items() <= numbers.items()
+    assert expected["groups"] == len({*own}) < metrics["images"]
+    alone = wilson(round(numbers["tta_accuracy"] * len(own)), len(own))
+    assert numbers["tta_accuracy_ci_high"] > alone[1] + 0.001
+    by_class = tables.read(paths.PER_CLASS)
+    assert (by_class["ci_high"] > wilson(by_class["correct"], by_class["images"])[1] + 0.001).any()
     groups, curves = tables.read(paths.GROUPS), tables.read(paths.ROBUSTNESS)
     assert groups["images"].sum() == metrics["images"] == numbers["robustness_images"]
     assert groups["correct"].sum() == round(metrics["accuracy"] * metrics["images"])

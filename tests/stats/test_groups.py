@@ -28,7 +28,8 @@ def test_copies_of_an_image_tell_as_much_as_one() -> None:
     copies = np.repeat([str(number) for number in range(400)], COPIES)
     assert design_effect(np.repeat(values, COPIES), copies) == pytest.approx(COPIES, rel=0.02)
     assert design_effect(np.ones(40), ["one"] * 40) == 40
-    assert design_effect(np.ones(40), ["one", "two"] * 20) > 10  # whose variance is hardly known
+    assert design_effect(np.arange(40), ["one", "two"] * 20) > 10  # whose variance is hardly known
+    assert design_effect(np.ones(400), np.repeat([str(number) for number in range(40)], 10)) > 10  # nothing tells apart
 
 
 def test_metrics_of_copies_in_groups_have_the_intervals_of_the_images() -> None:
@@ -67,11 +68,12 @@ def test_the_verdict_on_copies_in_groups_is_that_on_the_images() -> None:
     assert judge(again[0], (again[1], again[2]), (again[3], again[4]), 0.01).verdict == "worse"  # by luck of the losses
 
 
-def test_intervals_hold_the_truth_where_groups_differ() -> None:
+@pytest.mark.parametrize("sizes", [[20] * 40, [180, 5, 5, 5, 5], [100] + [2] * 50], ids=["equal", "one large", "scene"])
+def test_intervals_hold_the_truth_where_groups_differ(sizes: list[int]) -> None:
     draw, held, narrow = np.random.default_rng(3), 0.0, 0.0
-    patients = np.repeat([str(number) for number in range(40)], 20)
+    patients = np.repeat([str(number) for number in range(len(sizes))], sizes)
     for _ in range(300):
-        right = (draw.random((40, 20)) < draw.beta(3, 1, size=(40, 1))).ravel()  # 75 % on average
+        right = draw.random(len(patients)) < np.repeat(draw.beta(3, 1, size=len(sizes)), sizes)  # 75 % on average
         low, high = wilson(right.sum(), len(right), design_effect(right, patients))
         held += float(low < 0.75 < high)
         low, high = wilson(right.sum(), len(right))
@@ -89,3 +91,13 @@ def test_too_few_groups_show_no_difference() -> None:
     labels = np.zeros(200, dtype=int)
     found = judge(labels, ((~was).astype(int), (~now).astype(int)), (was + 0.7, was + 0.7 - 0.5 * now), 0.01, groups)
     assert found.verdict == "no evidence"  # of 8 ways to swap three groups, 2 are as extreme
+    assert found.smallest is None
+    same = judge(labels, (labels, labels), (was + 0.1, was + 0.1), 0.01, groups)
+    assert same.verdict == "no evidence"  # three groups cannot show that models are equivalent
+
+
+def test_one_group_has_no_interval_of_its_loss() -> None:
+    labels = np.arange(6) % 2
+    found = measure(2.0 * np.eye(2)[labels], labels, ["one"] * 6)
+    assert found["accuracy_ci_low"] < 0.3
+    assert "loss_ci_low" not in found
