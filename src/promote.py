@@ -13,6 +13,7 @@ that remains counts. The code that trained the model must be committed, so that 
 import argparse
 import re
 from collections.abc import Mapping
+from itertools import chain
 from math import ceil
 
 from pandas import DataFrame
@@ -108,8 +109,8 @@ def main() -> None:
 
 def _commit(model_md5: str) -> str | None:
     """Return a commit whose `dvc.lock` and code can make the model again, or None."""
-    holders = [state.commit for state in states(model_md5) if state.commit]
-    for revision in (at("HEAD"), *(Revision(commit[:9], commit) for commit in holders)):
+    holders = (Revision(state.commit[:9], state.commit) for state in states(model_md5) if state.commit)
+    for revision in chain([at("HEAD")], holders):
         try:
             old = leads_to(stale(revision), MODEL, revision.pipeline)
         except UserError:  # it cannot be read, so nobody could train again from it

@@ -4,7 +4,6 @@ python -m src.summary
 """
 
 import argparse
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,10 @@ def _rows() -> Iterator[tuple[str, str]]:
 
 def _largest_class() -> tuple[str, float]:
     """Return the class that most test images have, and their share."""
-    with PER_CLASS.open(encoding="utf-8", newline="") as file:
-        images = {row["class"]: int(row["images"]) for row in csv.DictReader(file)}
-    name = max(images, key=lambda each: images[each])
-    return name, images[name] / sum(images.values())
+    from src.evaluation import tables  # which imports pandas
+
+    images = tables.read(PER_CLASS, "class", "images").set_index("class")["images"]
+    return str(images.idxmax()), float(images.max() / images.sum())
 
 
 def _validation(training: Mapping[str, Any]) -> str:

@@ -139,7 +139,7 @@ def is_image(data: bytes) -> bool:
     """Tell if the content starts like an image of one of `FORMATS`, or HEIC; it may still be damaged."""
     try:
         open_image(data)
-    except Exception:  # as in `decode`
+    except Exception:  # as Pillow raises nearly anything
         return _is_heic(data)
     return True
 

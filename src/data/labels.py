@@ -1,9 +1,9 @@
 """Read labels from tables beside the photos: CSV, or the `metadata.jsonl` of Hugging Face's imagefolder.
 
 A table of labels is known by its columns: `file` (or `file_name`, `filename`, `image`) and `label` (or `class`). Files
-are named from the table's folder on, or by their name alone where it is the only one; with or without their ending, and
-with or without a folder that all lines begin with. `group` and `split` are optional; without a column for it, the name
-of the table gives the split: `test.csv`.
+are named from the table's folder on, or by their name alone where it is the only one; with or without their ending.
+Absolute names of another machine count from the folder on that all are in. `group` and `split` are optional; without a
+column for it, the name of the table gives the split: `test.csv`.
 """
 
 import codecs
@@ -49,6 +49,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
     """
     used: list[str] = []
     ignored: list[str] = []
+    grouped = False
     split_by_name = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
     for name, content in list(tables.items()):
         called = PurePosixPath(name).stem.lower()
@@ -56,7 +57,8 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             continue
         try:
             table = read_table(name, content)
-            columns = {column.strip().lower(): column for column in table.columns}
+            spelled = [column.strip().lower() for column in table.columns]
+            columns = dict(zip(spelled, table.columns, strict=True))
             chosen = [
                 next((columns[spelling] for spelling in known if spelling in columns), None) for known in _COLUMNS
             ]
@@ -67,6 +69,8 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             if called in ("labels", "metadata"):
                 raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
             continue
+        if twice := [column for column in chosen if column and spelled.count(column.strip().lower()) > 1]:
+            raise UserError(f"{name} has more than one column {twice[0]}: keep one")
         for column in table.columns:
             words = (str(record.get(column)).strip().lower() for _, record in records)
             if column not in chosen and records and all(word in SPLIT_WORDS for word in words):
@@ -88,6 +92,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
             path = _path(name, file)
             if rows.setdefault(path, row) != row:
                 raise UserError(f"{place}: {path!r} has other values elsewhere: keep one, or name its folder too")
+        grouped = grouped or chosen[2] is not None
         used.append(f"{name!r} ({counted(len(records), 'photo')})")
         del tables[name]
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
@@ -95,7 +100,7 @@ def read_labels(tables: dict[str, bytes], rows: dict[str, Row]) -> None:
         rest = ""
         if ignored:
             rest = f"; not used: columns {listed([repr(column) for column in ignored])}"
-            rest += "" if chosen[2] else " (one of patients or scenes: call it group, to keep them in one split)"
+            rest += "" if grouped else " (one of patients or scenes: call it group, to keep them in one split)"
         print(f"labels of {listed(used, 5)}{rest}")
 
 
@@ -118,11 +123,13 @@ def check_unused(tables: Mapping[str, bytes], photos: Sequence[str], folders_are
             table = read_table(name, content)
             columns = {column.strip().lower() for column in table.columns}
             called = PurePosixPath(name).stem.lower()
-            # Record by record: HAM10000's have a column for each pixel.
-            lines = sum(not known.isdisjoint(map(str, record.values())) for _, record in table.records)
+            lines = 0
+            if called != "labels" and _EXAMPLE not in called:
+                # Record by record: HAM10000's have a column for each pixel.
+                lines = sum(not known.isdisjoint(map(str, record.values())) for _, record in table.records)
         except (TypeError, ValueError, csv.Error):
             continue
-        names_photos = 2 * lines >= len(photos) and _EXAMPLE not in called
+        names_photos = 2 * lines >= len(photos)
         if called == "labels" or (names_photos and (not folders_are_classes or columns & {*_COLUMNS[1]})):
             raise UserError(
                 f"{name} may have the photos' classes: give it a column file, and a column label with the class's name "
@@ -175,12 +182,12 @@ def labelled_layout(
     if several := [repr(label) for label, parts in parts_of.items() if len(parts) > 1 and labels.issuperset(parts)]:
         raise UserError(f"{listed(several, 3)} as labels: {ONE_CLASS}")
     photos = [*names, *unreadable]
+    if all(
+        path.startswith("/") for path in rows
+    ):  # names of another machine: what they have in common says nothing here
+        common = posixpath.commonpath([posixpath.dirname(path) for path in rows])
+        rows = {posixpath.relpath(path, common): row for path, row in rows.items()}
     row_of = _named(photos, rows)
-    if len({*row_of.values()}) < len(rows):
-        shorter = _without_common_folder(rows)
-        found = _named(photos, shorter)
-        if len({*found.values()}) == len(rows):
-            rows, row_of = shorter, found
     known = set(row_of.values())
     if lost := [path for path in rows if path not in known]:
         raise UserError(
@@ -208,15 +215,10 @@ def labelled_layout(
 
 
 def _path(table: str, file: str) -> str:
-    """Return the path in the source that a table's line means."""
-    folder = table[: table.rfind("/") + 1]
-    return posixpath.normpath(folder + unicodedata.normalize("NFC", file).replace("\\", "/").lstrip("/"))
-
-
-def _without_common_folder(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Return rows by their paths without the folder that all are in, such as `/home/anna/set/` of another machine."""
-    common = posixpath.commonpath([posixpath.dirname(path) for path in rows])
-    return {posixpath.relpath(path, common or "."): row for path, row in rows.items()}
+    """Return the path in the source that a table's line means, or an absolute path as it is: `/home/x`, `/C:/x`."""
+    folder, file = table[: table.rfind("/") + 1], unicodedata.normalize("NFC", file).replace("\\", "/")
+    absolute = file.startswith("/") or re.match("[A-Za-z]:/", file)
+    return posixpath.normpath(f"/{file.lstrip('/')}" if absolute else folder + file)
 
 
 def _named(photos: Iterable[str], paths: Container[str]) -> dict[str, str]:

@@ -73,7 +73,7 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
         stored = schema.field(image).type
         has_path = pyarrow.types.is_struct(stored) and stored.get_field_index("path") >= 0
         paths = file.read([f"{image}.path"])[image].to_pylist() if has_path else []
-        names = _file_names(path["path"] for path in paths)
+        names = _file_names((path or {}).get("path") for path in paths)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
             name = cell(row[label] if classes is None else classes.get(row[label]))
@@ -87,8 +87,8 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
             yield Member(place, len(content), partial(bytes, content)), Row(name, group, own or split)
 
 
-def _file_names(paths: Iterable[str | None]) -> list[str]:
+def _file_names(paths: Iterable[object]) -> list[str]:
     """Return the file name in each row's path, or nothing unless every row has one of its own."""
-    names = [PurePosixPath(path or "").name for path in paths]
+    names = [PurePosixPath(path).name if isinstance(path, str) else "" for path in paths]
     images = all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names)
     return names if images and len({*names}) == len(names) else []

@@ -115,6 +115,15 @@ def test_many_small_steps_down_end_at_the_best_champion(folder: Path, run: Any) 
     assert "version 2" not in str(refused.value)
 
 
+def test_what_a_few_patients_lose_may_be_more(folder: Path, run: Any) -> None:
+    grouped = BASE.assign(group=[f"patient {number // 50}" for number in range(len(BASE))])
+    trained(folder, "best", grouped)
+    run()
+    trained(folder, "a little worse", with_flips(grouped, 10, 0))
+    with pytest.raises(UserError, match="validation images are too few to tell"):
+        run()
+
+
 def test_without_a_champion_the_best_that_is_left_is_what_counts(folder: Path, run: Any) -> None:
     """Removed in MLflow's pages, the alias or a version: no worse model slips in."""
     trained(folder, "best", BASE)

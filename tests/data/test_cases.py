@@ -275,6 +275,13 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         PHOTOS | {"l.csv": table({Path(name).stem: label for name, label in LABELS.items()})},
         DRAWN,
     ),
+    "two columns of a name": (
+        PHOTOS | {"l.csv": table({name: f"{label},x" for name, label in LABELS.items()}, "file,label,Label")},
+        "l.csv has more than one column [lL]abel: keep one",
+    ),
+    "a damaged labels.csv of other columns": (
+        class_folders(TWO) | {"labels.csv": b'id,kind\n1,2\n"3,4'}, "labels.csv may have the photos' classes"
+    ),
     "paths of another machine": (
         PHOTOS | {"l.csv": table({f"/home/anna/set/{name}": label for name, label in LABELS.items()})}, DRAWN
     ),

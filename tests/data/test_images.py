@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from data_samples import encoded, picture
+from data_samples import encoded, picture, png
 from PIL import Image
 
 from src.data.images import Fit, Resize, Unreadable, decode, is_image
@@ -53,6 +53,15 @@ def test_grey_stays_grey_colour_is_rgb_and_transparency_is_laid_on_white(data: b
 def test_16_bit_grey_is_scaled_not_clipped(kind: str) -> None:
     wide = np.array([[0, 256, 32768, 65535]], np.uint16)
     assert decode(encoded(Image.fromarray(wide), kind), None).ravel().tolist() == [0, 1, 128, 255]
+
+
+def test_a_photo_is_not_unreadable_because_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", short)
+    with pytest.raises(MemoryError):
+        decode(png(0), None)
 
 
 def test_16_bit_grey_whose_0_is_white_is_turned_round() -> None:

@@ -132,6 +132,10 @@ def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
         (table(range(4), labels=[0, 1, None, 1]), "row 2 has no bytes in image, or no class in label"),
         (table(range(4), labels=[0, 1, -1, 1], names=["cat", "dog"]), "row 2 has no bytes in image, or no class"),
         (written({"image": [{"path": "a.jpg"}], "label": [0]}), "row 0 has no bytes in image"),
+        (
+            written({"image": [{"bytes": png(0), "path": "a.png"}, None], "label": [0, 1]}),
+            "row 1 has no bytes in image",
+        ),
         (table(range(4), huggingface="{"), "train.parquet is truncated or damaged"),
         (table(range(4), labels=[0.0, float("nan"), 1.0, 1.0]), "row 1 has no bytes in image, or no class in label"),
         (table(range(4), labels=[[0], [1], [0, 1], [1]]), "label is list.*: a photo has one class here"),

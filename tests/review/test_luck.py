@@ -33,6 +33,12 @@ def test_pairs_of_answers_say_what_luck_is(repo: Path) -> None:
     assert beyond(VALIDATION.assign(label_probability=VALIDATION["label_probability"] * 0.999)) == []
 
 
+def test_two_of_forty_patients_are_luck(repo: Path) -> None:
+    patients = [f"patient {number // 50}" for number in range(len(VALIDATION))]
+    assert beyond(with_flips(VALIDATION, 60, 0)) == ["validation accuracy"]
+    assert beyond(with_flips(VALIDATION, 60, 0).assign(group=patients)) == []
+
+
 def test_three_seeds_say_it_better(repo: Path) -> None:
     (repo / "params.yaml").write_text(DIGITS, encoding="utf-8")
     lock(repo)
