@@ -9,7 +9,7 @@ from src.core.addresses import without_credentials
 from src.core.documents import keys, read_json
 from src.core.errors import UserError
 from src.core.files import digest
-from src.core.paths import DEFAULTS, LOCK, METRICS, MODEL, TRAINING, main_root
+from src.core.paths import DEFAULTS, LOCK, METRICS, MODEL, TRAINING
 from src.core.words import counted
 from src.tracking import history, identity
 from src.tracking.history import State
@@ -137,7 +137,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
         yield "code", f"{commit[:7]}, {tags.get('code')}"
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
-    usual = identity.parameters((main_root() / DEFAULTS).read_bytes())
+    usual = identity.parameters((Path(__file__).parents[2] / DEFAULTS).read_bytes())
     differing = [key for key in sorted(parameters) if usual.get(key) != parameters[key]]
     yield "parameters", f"{counted(len(differing), 'value')} unlike {DEFAULTS}"
     yield from (("parameters", f"{key}: {parameters[key]}") for key in differing)
