@@ -27,8 +27,7 @@ from src.params import load
 from src.review.answers import by_pixels, obstacle, pair
 from src.review.revision import Revision, at, working_tree
 from src.review.stale import leads_to, stale
-from src.stats.groups import design_effect
-from src.stats.paired import accuracy_interval
+from src.stats.paired import accuracy_interval, change_effect
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
 from src.tracking.history import states
@@ -155,7 +154,7 @@ def _compare(pairs: DataFrame, rival: str, margin: float) -> tuple[str | None, s
     if high < 0:  # which src.report tests more strictly, among other numbers
         change = f"{100 * (fixed - broken) / images:+.2f} points, surely below {100 * high:+.2f} (one-sided 95 %)"
         return f"worse than {rival}: {change}; the margin is {100 * margin:g}", finding
-    effect = design_effect(now.astype(int) - was, groups, EQUIVALENCE_LEVEL)
+    effect = change_effect(was, now, groups, EQUIVALENCE_LEVEL)
     enough = ceil(images_for_margin(broken + fixed, images, margin) * effect)
     if images < enough:
         told = f"{images:,} validation images are too few to tell, about {enough:,} would do in 4 of 5 cases"

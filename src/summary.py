@@ -6,7 +6,7 @@ python -m src.summary
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.compute import portable
 from src.core.addresses import without_credentials
@@ -17,6 +17,9 @@ from src.core.paths import DATASET, ENVIRONMENT, FIGURES, PER_CLASS, TRAINING, m
 from src.core.words import counted, listed
 from src.evaluation import metric_files
 from src.tracking.store import database
+
+if TYPE_CHECKING:
+    from src.review.revision import Revision
 
 
 def main() -> None:
@@ -39,9 +42,12 @@ def _rows() -> Iterator[tuple[str, str]]:
     yield "computed on", _computed()
     code = read_code_state()
     if code.commit != "none":
-        if stages := _stale():
+        from src.review.revision import working_tree  # which imports pandas
+
+        now = working_tree()
+        if stages := _stale(now):
             yield "stale", f"{stages}: run dvc repro"
-        for line in _changes(code):
+        for line in _changes(code, now):
             yield "since the commit", line
     if figures := list(FIGURES.glob("*.png")):
         yield "figures", f"{counted(len(figures), 'picture')} in {FIGURES}/"
@@ -71,20 +77,19 @@ def _computed() -> str:
     return f"{where}{reason if portable.wanted() else ''}"
 
 
-def _stale() -> str:
+def _stale(now: "Revision") -> str:
     """Return the stages that were not run since what they use changed, and what that is; "" if all are up to date."""
-    from src.review.revision import working_tree  # which imports pandas
     from src.review.stale import stale
 
-    stages = stale(working_tree()).items()
+    stages = stale(now).items()
     return listed([f"{stage} ({listed(reasons, most=3)})" for stage, reasons in stages], most=3)
 
 
-def _changes(code: CodeState) -> Iterator[str]:
+def _changes(code: CodeState, now: "Revision") -> Iterator[str]:
     """Yield how the numbers differ from the committed ones, and why."""
-    from src.review.revision import Revision, working_tree  # which imports pandas
+    from src.review.revision import Revision
 
-    before, now = Revision("the commit", code.commit, tolerant=True), working_tree()
+    before = Revision("the commit", code.commit, tolerant=True)
     lines = _differences(before.numbers, now.numbers)
     for path, reason in before.damaged.items():
         yield f"the committed {path} {reason}: commit the present one"

@@ -16,8 +16,8 @@ from src.compute import distributed, portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 
-# What `train.precision: auto` is, by capability and network: the finest precision than which none is a tenth faster
-# (`benchmarks/README.md`). It is float32 with every other capability.
+# What `train.precision: auto` is, by capability and network: a coarser precision only where it was measured to be at
+# least a tenth faster (`benchmarks/README.md`). With every other capability it is float32.
 CHOICES = {
     "cpu amx": {"fashion_net": "float32", "mnist_convnet": "float32", "others": "bfloat16"},
     "cpu avx512_bf16": {"fashion_net": "float32", "others": "bfloat16"},

@@ -182,9 +182,7 @@ def labelled_layout(
     if several := [repr(label) for label, parts in parts_of.items() if len(parts) > 1 and labels.issuperset(parts)]:
         raise UserError(f"{listed(several, 3)} as labels: {ONE_CLASS}")
     photos = [*names, *unreadable]
-    if all(
-        path.startswith("/") for path in rows
-    ):  # names of another machine: what they have in common says nothing here
+    if all(path.startswith("/") for path in rows):
         common = posixpath.commonpath([posixpath.dirname(path) for path in rows])
         rows = {posixpath.relpath(path, common): row for path, row in rows.items()}
     row_of = _named(photos, rows)

@@ -133,7 +133,7 @@ def read_names(split: SplitName) -> list[str]:
 
 
 def read_identity(split: SplitName) -> dict[str, list[str]]:
-    """Return by what the images of a split are known, beside their names: `digest` and, if there are groups, `group`.
+    """Return what identifies the images of a split beside their names: `digest` and, if there are groups, `group`.
 
     A digest is 12 hexadecimal digits, which are the same for equal pixels.
     """

@@ -52,7 +52,7 @@ def confusion(predictions: pandas.DataFrame, classes: Sequence[str]) -> pandas.D
 def per_group(predictions: pandas.DataFrame) -> pandas.DataFrame:
     """Return `group` and `accuracy_columns`, one row for each group (a patient, a scene) in alphabetical order.
 
-    The intervals are of more images of the same group. Without the column `group` there are no rows.
+    An interval is for further images of that group. Without the column `group` there are no rows.
     """
     names, places = np.unique(np.array(predictions.get("group", []), dtype=object), return_inverse=True)
     right = (predictions["label"] == predictions["prediction"]).to_numpy()[: len(places)]

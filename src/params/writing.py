@@ -27,6 +27,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in (_FOLDER / RECIPES).glob("*.yaml") if path.name != DEFAULTS.name)
 
 
+def defaults() -> str:
+    """Return the text of `recipes/default.yaml`."""
+    return (_FOLDER / DEFAULTS).read_text(encoding="utf-8")
+
+
 def header(name: str) -> str:
     """Return the comment at the top of a recipe, which says what it is, what it reaches, and how long it takes."""
     lines = _text(name).splitlines()
@@ -40,7 +45,7 @@ def recipe(name: str, report: Mapping[str, Any] | None = None) -> str:
     report: values for the section `report`, which belongs to a team and not to a recipe. Raises `UserError` where there
     is no such recipe, or the result is not valid.
     """
-    whole = _read((_FOLDER / DEFAULTS).read_text(encoding="utf-8"))
+    whole = _read(defaults())
     _merge(whole, (_read(_text(name)) or {}) | {"report": report or {}}, "")
     body = _written(whole)
     text = header(name) + body[body.index("\n\n") :]

@@ -15,15 +15,16 @@ Values = Mapping[str, Scalar]
 def distributions(params: Params) -> dict[str, BaseDistribution]:
     """Return the distribution of every key. Raises `UserError` if a key or a combination of values is not allowed."""
     check_space(params)
-    present(params)
+    present(params)  # raises where a key has no present value, which is compared in the end
     return {key: _distribution(params, key, entry) for key, entry in params.tune.space.items()}
 
 
 def present(params: Params) -> dict[str, Scalar]:
     """Return the present values of the keys of the space, with which the best are compared. Raises `UserError`."""
     found: dict[str, Scalar] = {}
+    settings = params.model_dump()
     for key in params.tune.space:
-        value: Any = params.model_dump()
+        value: Any = settings
         for name in key.split("."):
             if name not in value:
                 raise UserError(f"{PARAMS}: tune.space: {key} cannot be searched: the present settings lack it")

@@ -43,10 +43,10 @@ def design_effect(values: ArrayLike, groups: Groups, level: float = LEVEL) -> fl
         return 1.0
     places = _places(groups)
     share = np.bincount(places) / len(values)
-    rest = values - values.mean()
-    alone = float((rest**2).sum())
     if (count := len(share)) == 1:
         return float(len(values))
+    rest = values - values.mean()
+    alone = float((rest**2).sum())
     sums = np.bincount(places, rest) / (1 - share)
     effect = (1 - 1 / count) * float((sums**2).sum()) / alone if alone > 0 else len(values) * float((share**2).sum())
     return min(float(len(values)), max(1.0, effect) * _student(share, level) ** 2)
@@ -68,9 +68,8 @@ def mean_interval(values: Floats, groups: Groups) -> tuple[float, float]:
     """Return the 95 % interval of the mean of values (N,), of which there are at least two."""
     if groups is None:
         return intervals.mean_interval(values)
-    half = (
-        NormalDist().inv_cdf((1 + LEVEL) / 2) * values.std(ddof=1) * sqrt(design_effect(values, groups) / len(values))
-    )
+    error = values.std(ddof=1) * sqrt(design_effect(values, groups) / len(values))
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
     return float(values.mean() - half), float(values.mean() + half)
 
 

@@ -18,6 +18,7 @@ def wilson(successes: ArrayLike, trials: ArrayLike, effect: ArrayLike = 1.0) -> 
     """Return the ends of Wilson's 95 % score interval of a proportion, elementwise; NaN where there were no trials.
 
     effect: the design effect, where trials are not independent (`groups.design_effect`).
+
     Unlike the textbook's p ± z·√(p(1−p)/n), it keeps its level for few trials and near 0 and 1, and stays in [0, 1].
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); recommended
     by Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", Statistical Science 16 (2001).

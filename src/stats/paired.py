@@ -43,8 +43,13 @@ def accuracy_interval(
     was: NDArray[np.bool_], now: NDArray[np.bool_], groups: Groups = None, level: float = LEVEL
 ) -> tuple[float, float]:
     """Return the interval of the difference of two accuracies, of models that `was` and `now` right (N,)."""
-    effect = design_effect(now.astype(int) - was, groups, level)
+    effect = change_effect(was, now, groups, level)
     return score_interval((was & ~now).sum() / effect, (now & ~was).sum() / effect, len(was) / effect, level)
+
+
+def change_effect(was: NDArray[np.bool_], now: NDArray[np.bool_], groups: Groups = None, level: float = LEVEL) -> float:
+    """Return the design effect on the difference of two accuracies, of models that `was` and `now` right (N,)."""
+    return design_effect(now.astype(int) - was, groups, level)
 
 
 def score_interval(broken: float, fixed: float, images: float, level: float = LEVEL) -> tuple[float, float]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.sparse import csr_array, hstack
 
-from src.stats.groups import Groups, design_effect, mean_interval, sum_by_group
+from src.stats.groups import Groups, mean_interval, sum_by_group
 from src.stats.intervals import LEVEL, Floats
 from src.stats.macro_f1 import class_counts, macro_f1, total
-from src.stats.paired import accuracy_interval, macro_f1_interval, mcnemar, swap_test
+from src.stats.paired import accuracy_interval, change_effect, macro_f1_interval, mcnemar, swap_test
 
 ALPHA = 1 - LEVEL
 EQUIVALENCE_LEVEL = 0.9  # an interval at this level is two one-sided tests at 5 %
@@ -100,7 +100,7 @@ def judge(
     )
     found = {each.verdict for each in differences}
     equivalence = accuracy_interval(was, now, groups, EQUIVALENCE_LEVEL)
-    effect, level = design_effect(now.astype(int) - was, groups), holm_level(p_values[1:])
+    effect, level = change_effect(was, now, groups), holm_level(p_values[1:])
     count = None if groups is None else len({*groups})
     smallest = None
     if count is None or 2 ** (1 - count) <= level:  # of all ways to swap the groups' answers, two are as extreme

@@ -11,6 +11,7 @@ from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import DEFAULTS, LOCK, METRICS, MODEL, TRAINING
 from src.core.words import counted
+from src.params.writing import defaults
 from src.tracking import history, identity
 from src.tracking.history import State
 from src.tracking.record import COMMIT, short
@@ -137,7 +138,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
         yield "code", f"{commit[:7]}, {tags.get('code')}"
     yield from (("metrics", text) for text in _metrics(lineage.commit, run))
     parameters = state.parameters if state else (run.data.params if run else {})
-    usual = identity.parameters((Path(__file__).parents[2] / DEFAULTS).read_bytes())
+    usual = identity.parameters(defaults())
     differing = [key for key in sorted(parameters) if usual.get(key) != parameters[key]]
     yield "parameters", f"{counted(len(differing), 'value')} unlike {DEFAULTS}"
     yield from (("parameters", f"{key}: {parameters[key]}") for key in differing)
