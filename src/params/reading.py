@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from src.core.documents import NotYaml, read_yaml
 from src.core.errors import UserError
+from src.core.git import CONFLICTS, has_conflicts
 from src.core.paths import DEFAULTS, PARAMS, main_root
 from src.params.networks import TIMM, check_timm
 from src.params.schema import Choices, Params, Scalar
@@ -48,6 +49,8 @@ def parse(text: str, file: str) -> Params:
     try:
         raw = read_yaml(text)
     except NotYaml as error:
+        if has_conflicts(text.encode()):
+            raise UserError(f"{file}{error.place} {': '.join(CONFLICTS)}") from None
         raise UserError(f"{file}{error.place}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{file}: must hold keys such as 'seed:' and 'data:'; see {DEFAULTS}")
@@ -160,7 +163,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
             line = f"{key} is {shown}: {DEFAULTS} shows what it may be"
         elif isinstance(value, dict) and kind == "value_error":
             line = f"{key}: {message}" if key else message
-        elif key in lines:  # the value may be of several types
+        elif key in lines and not isinstance(value, list):  # the value may be of several types, unless it is a list
             line = f"{lines[key]} or {re.sub('^must (be )?', '', message)}"
         else:
             line = f"{key} is {shown}: {message}"

@@ -124,6 +124,12 @@ def test_what_is_no_mapping_is_a_fault(text: str) -> None:
         parse(text, "params.yaml")
 
 
+def test_conflicts_of_a_merge_are_called_so() -> None:
+    text = DIGITS.replace("seed: 0 ", "<<<<<<< HEAD\nseed: 1\n=======\nseed: 0\n>>>>>>> other\n#", 1)
+    with pytest.raises(UserError, match=r"^params\.yaml line \d+ has conflicts that git left: settle params\.yaml"):
+        parse(text, "params.yaml")
+
+
 def test_a_number_without_a_dot_is_the_number_it_looks_like() -> None:
     """YAML 1.1 readers take `1e-3` for text. DVC's reader, which writes dvc.lock, must agree with ours."""
     from dvc.utils.serialize import parse_yaml

@@ -67,6 +67,7 @@ def ranged(**entry: Any) -> dict[str, Any]:
         (SEVERAL | {"pruner": "median"}, "tune: pruner must be none with several objectives"),
         (SEVERAL | {"sampler": "cmaes"}, "tune: sampler must not be cmaes"),
         ({"objective": ["accuracy", "speed"]}, "tune.objective.1 is 'speed': must be 'accuracy', 'loss', 'latency' or"),
+        ({"objective": ["loss", "loss"]}, "tune.objective is ['loss', 'loss']: choices must differ"),
         ({"objective": "speed"}, "tune.objective is 'speed': must be 'accuracy' or 'loss'"),
     ],
     ids=lambda value: str(value)[:50],
