@@ -40,7 +40,7 @@ def main() -> None:
     identity = read_identity("test")
     groups = identity.get("group")
     metrics = measure(outputs, labels, groups) | unseen_accuracy(outputs, labels, read_copies("test"), groups)
-    metrics |= tta_metrics(classifier, test, params.evaluate, groups)
+    metrics |= tta_metrics(classifier, test, params.evaluate, compute, groups)
     metrics |= calibrated_metrics(outputs, labels, spec.temperature, groups)
     table = predictions(outputs, labels, read_names("test"), dataset.classes).assign(**identity)
     written = {

@@ -100,7 +100,7 @@ def once(known: Problem, section: Train, target: Target | None, seed: int, *, wh
                 break
         if whole and epoch.number == section.epochs:  # the last weights: when `train` ends come the best ones
             began = now()
-            metrics = tta_metrics(classifier, held_out, known.params.evaluate)
+            metrics = tta_metrics(classifier, held_out, known.params.evaluate, compute)
             augmented = {"accuracy_tta": metrics["tta_accuracy"], "seconds_of_tta": round(now() - began, 4)}
     return {
         "seed": seed,

@@ -41,7 +41,10 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """Hold the device, and the precision of training; evaluation and prediction are always in float32."""
+    """Hold the device, and the precision of training and of test-time augmentation.
+
+    All else that evaluates or predicts computes in float32.
+    """
 
     device: torch.device
     autocast: torch.dtype | None  # None for float32 throughout, or for tf32
@@ -57,7 +60,7 @@ class Compute:
         return ", ".join(filter(None, (str(self.device), self.precision, self.note)))
 
     def autocasting(self) -> torch.autocast:
-        """Return the context in which the forward passes of training run."""
+        """Return the context in which forward passes have the precision of training."""
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
     def place(self, network: Module) -> Module:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import evaluation_batch, full_precision
+from src.compute.device import Compute, evaluation_batch
 from src.evaluation.corruptions import DIRECTIONS, shift
 from src.evaluation.metrics import measure
 from src.models.classifier import Classifier
@@ -17,7 +17,7 @@ from src.stats.groups import Groups
 
 
 def tta_metrics(
-    classifier: Classifier, images: Batches, config: params.Evaluate, groups: Groups = None
+    classifier: Classifier, images: Batches, config: params.Evaluate, compute: Compute, groups: Groups = None
 ) -> dict[str, float | int]:
     """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
 
@@ -25,24 +25,27 @@ def tta_metrics(
     """
     if config.tta == "none" or not len(images):
         return {}
-    scores = log_mean_probabilities(classifier, images, config).cpu().numpy()
+    scores = log_mean_probabilities(classifier, images, config, compute).cpu().numpy()
     result = measure(scores, images.labels.cpu().numpy(), groups)
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
 
 @torch.no_grad()
-@full_precision()
-def log_mean_probabilities(classifier: Classifier, images: Batches, config: params.Evaluate) -> Tensor:
+def log_mean_probabilities(
+    classifier: Classifier, images: Batches, config: params.Evaluate, compute: Compute
+) -> Tensor:
     """Return the logarithm of the copies' weighted mean class probabilities: float32 (N, K), in the images' order.
 
-    They are summed as logarithms, so that no probability becomes 0.
+    They are summed as logarithms, so that no probability becomes 0. The passes have the precision of training, since
+    there are many: no other number is measured so.
     """
     classifier.eval()
     batch_size = evaluation_batch(images.device, images.image_shape)
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
-        weighted = copies(batch, config)
-        scores = [classifier(copy).log_softmax(dim=1) + math.log(weight) for copy, weight in weighted]
+        with compute.autocasting():
+            outputs = [(classifier(copy), weight) for copy, weight in copies(batch, config)]
+        scores = [logits.float().log_softmax(dim=1) + math.log(weight) for logits, weight in outputs]
         batches.append(torch.stack(scores).logsumexp(dim=0))
     return torch.cat(batches)
 

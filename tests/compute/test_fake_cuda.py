@@ -123,5 +123,5 @@ def test_evaluation_computes_where_the_images_are() -> None:
         FLOAT32.place(classifier)
         stored = Batches(data, CUDA)
         curves = robustness(classifier, stored, wanted.robustness, 8)
-        assert tta_metrics(classifier, stored, wanted)["tta_accuracy"] == 1  # of outputs and labels that are 0
+        assert tta_metrics(classifier, stored, wanted, FLOAT32)["tta_accuracy"] == 1  # of outputs and labels that are 0
     assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}

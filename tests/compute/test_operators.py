@@ -81,7 +81,7 @@ def test_evaluation() -> None:
     wanted = evaluation("flip_shift", 1, shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
     with Log() as log:
         robustness(CPU.place(classifier), stored, wanted.robustness, 8)
-        tta_metrics(classifier, stored, wanted)
+        tta_metrics(classifier, stored, wanted, CPU)
     assert "convolution_backward" in log.names
     assert not log.names & OPERATORS
 

@@ -1,4 +1,7 @@
-"""Training may compute in bfloat16 or tf32, but reported numbers are those of the saved weights in float32."""
+"""Training may compute in bfloat16 or tf32, but reported numbers are those of the saved weights in float32.
+
+Those of test-time augmentation alone have the precision of training.
+"""
 
 import json
 import platform
@@ -92,17 +95,28 @@ class Spy(Classifier):
         return super().forward(images)
 
 
-def test_nothing_that_is_measured_uses_tf32(training_in_tf32: Compute) -> None:
+def test_only_test_time_augmentation_is_measured_in_tf32(training_in_tf32: Compute) -> None:
     base = linear_classifier()
     spy = Spy(base.network, base.normalize)
     spy.seen = []
     images, wanted = Batches(digits(0, 20), CPU.device), evaluate_section("flip", noise=[0.1], fgsm=[0.1])
     logits(spy, images)
-    log_mean_probabilities(spy, images, wanted)
     robustness(spy, images, wanted.robustness, 20)
-    assert len(spy.seen) == 1 + 2 + 4  # plain; flip; plain, noise, gradient and attack
-    assert set(spy.seen) == {(False, False)}
+    assert spy.seen == [(False, False)] * (1 + 4)  # plain; plain, noise, gradient and attack
     assert tf32() == (True, True), "training goes on in it"
+    log_mean_probabilities(spy, images, wanted, training_in_tf32)
+    assert spy.seen[5:] == [(True, True)] * 2
+
+
+def test_test_time_augmentation_computes_as_training_and_adds_up_in_float32() -> None:
+    classifier, images = linear_classifier(), Batches(digits(0, 200), CPU.device)
+    exact, coarse = (
+        log_mean_probabilities(classifier, images, evaluate_section("flip"), Compute(CPU.device, precision))
+        for precision in (None, torch.bfloat16)
+    )
+    assert coarse.dtype == torch.float32
+    assert 1e-4 < (coarse - exact).abs().max() < 0.1
+    torch.testing.assert_close(coarse.exp().sum(dim=1), torch.ones(200))  # of bfloat16 it would be off by 1e-3
 
 
 def test_the_capability_of_a_cpu_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_probabilities_are_the_mean_over_the_copies(kind: str, shifts: int, coun
     wanted = section(kind, max(shifts, 1))
     assert len(list(copies(torch.from_numpy(data.images), wanted))) == count
     expected = mean_by_hand(classifier, data, shifts)
-    result = log_mean_probabilities(classifier, Batches(data, CPU.device), wanted).double().exp().numpy()
+    result = log_mean_probabilities(classifier, Batches(data, CPU.device), wanted, CPU).double().exp().numpy()
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
@@ -55,13 +55,13 @@ def test_diagonal_copies_mirror_the_edge_and_weigh_half_of_the_unmoved() -> None
             for copy, weight in ((start, 0.25), (framed[:, :8, :8], 0.125), (framed[:, 2:, 2:], 0.125)):
                 outputs = classifier(torch.from_numpy(np.ascontiguousarray(copy)))
                 expected += weight * outputs.double().softmax(dim=1).numpy()
-    result = log_mean_probabilities(classifier, Batches(data, CPU.device), section("flip_diagonal")).double().exp()
+    result = log_mean_probabilities(classifier, Batches(data, CPU.device), section("flip_diagonal"), CPU).double().exp()
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
 
 
 def test_metrics_are_those_of_the_mean() -> None:
     data, classifier = digits(0, 200), linear_classifier()
-    result = tta_metrics(classifier, Batches(data, CPU.device), section("flip_shift", 1))
+    result = tta_metrics(classifier, Batches(data, CPU.device), section("flip_shift", 1), CPU)
     expected = mean_by_hand(classifier, data, 1)
     right = int((expected.argmax(axis=1) == data.labels).sum())
     assert list(result) == [f"tta_{name}{end}" for name in ("accuracy", "loss") for end in ("", "_ci_low", "_ci_high")]
@@ -74,4 +74,4 @@ def test_metrics_are_those_of_the_mean() -> None:
 
 @pytest.mark.parametrize(("kind", "count"), [("none", 20), ("flip_shift", 0)])
 def test_switched_off_or_without_images_it_says_nothing(kind: str, count: int) -> None:
-    assert tta_metrics(new_classifier().eval(), Batches(digits(0, count), CPU.device), section(kind)) == {}
+    assert tta_metrics(new_classifier().eval(), Batches(digits(0, count), CPU.device), section(kind), CPU) == {}
