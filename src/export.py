@@ -23,6 +23,7 @@ from src.core.files import replacing
 from src.core.paths import MODEL, ONNX
 from src.prediction.exported import BATCHES, compare, export
 from src.prediction.model import load
+from src.stats.groups import design_effect
 from src.stats.intervals import wilson
 
 OUTPUTS = {"onnx": ONNX, "pt2": ONNX.with_suffix(".pt2"), "onnx-int8": ONNX.with_suffix(".int8.onnx")}
@@ -50,12 +51,13 @@ def main() -> None:
 
     weights = sum(tensor.nbytes for tensor in model.module.state_dict().values())
     sizes = {"PyTorch": weights, arguments.format: len(content)}
-    measured, count = compare({"PyTorch": model.probabilities, arguments.format: run}, model.spec)
+    measured, groups = compare({"PyTorch": model.probabilities, arguments.format: run}, model.spec)
+    count = len(measured["PyTorch"].right)
     header = ["", "MiB", f"right of {count:,} validation images", *(f"ms for {batch}" for batch in BATCHES)]
     rows = [header, ["---"] * len(header)]
     for name, (right, milliseconds) in measured.items():
-        low, high = wilson(right, count)
-        share = f"{100 * right / count:.2f} % ({100 * low:.2f}–{100 * high:.2f})" if count else "none"
+        low, high = wilson(sum(right), count, design_effect(right, groups))
+        share = f"{100 * sum(right) / count:.2f} % ({100 * low:.2f}–{100 * high:.2f})" if count else "none"
         rows.append([name, f"{sizes[name] / 2**20:.2f}", share, *(f"{each:.2f}" for each in milliseconds)])
     for row in rows:
         print(f"| {' | '.join(row)} |")

@@ -35,10 +35,10 @@ def main() -> None:
     outputs, labels = logits(classifier, test).cpu().numpy(), test.labels.cpu().numpy()
     # The attack needs gradients, for which a training batch is known to leave memory enough.
     batch_size = min(params.train.batch_size, device.evaluation_batch(test.device, test.image_shape))
-    curves = robustness(classifier, test, params.evaluate.robustness, batch_size)
-
     identity = read_identity("test")
     groups = identity.get("group")
+    curves = robustness(classifier, test, params.evaluate.robustness, batch_size, groups)
+
     metrics = measure(outputs, labels, groups) | unseen_accuracy(outputs, labels, read_copies("test"), groups)
     metrics |= tta_metrics(classifier, test, params.evaluate, compute, groups)
     metrics |= calibrated_metrics(outputs, labels, spec.temperature, groups)

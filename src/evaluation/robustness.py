@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from src import params
@@ -14,6 +15,7 @@ from src.compute.device import full_precision
 from src.evaluation import corruptions
 from src.evaluation.classes import accuracy_columns
 from src.models.classifier import Classifier
+from src.stats.groups import Groups, design_effect
 
 
 class Point(NamedTuple):
@@ -29,23 +31,26 @@ _UNCHANGED = Point("", 0)
 
 @torch.no_grad()
 @full_precision()
-def robustness(classifier: Classifier, images: Batches, config: params.Robustness, batch_size: int) -> pandas.DataFrame:
+def robustness(
+    classifier: Classifier, images: Batches, config: params.Robustness, batch_size: int, groups: Groups = None
+) -> pandas.DataFrame:
     """Return `kind,strength,direction,images,correct,accuracy,ci_low,ci_high`, a row for each point of each curve.
 
     All points are measured on the same images: at most `config.images`, drawn by a fixed seed, so that a larger number
-    includes the images of a smaller one. Intervals are Wilson's. `batch_size` changes memory and no result.
+    includes the images of a smaller one. Intervals are Wilson's; groups: those of the images (N,), which alone count as
+    independent. `batch_size` changes memory and no result.
     """
     if not len(images):
-        return _table({}, 0)
+        return _table({}, None)
     classifier.eval()
     order = np.random.default_rng(corruptions.SEED).permutation(len(images))
     chosen = torch.from_numpy(np.sort(order[: config.images]))
-    correct: dict[Point, Tensor] = {}
+    right: dict[Point, list[Tensor]] = {}
     for numbers, (batch, labels) in zip(torch.split(chosen, batch_size), images.take(chosen, batch_size), strict=True):
         for point, corrupted in corrupt(classifier, batch, labels, numbers.tolist(), config):
-            right = (classifier(corrupted).argmax(dim=1) == labels).sum()
-            correct[point] = correct[point] + right if point in correct else right
-    return _table({point: int(count) for point, count in correct.items()}, len(chosen))
+            right.setdefault(point, []).append(classifier(corrupted).argmax(dim=1) == labels)
+    answers = {point: torch.cat(batches).cpu().numpy() for point, batches in right.items()}
+    return _table(answers, None if groups is None else np.array(groups, dtype=object)[chosen.numpy()].tolist())
 
 
 def headline(curves: pandas.DataFrame) -> dict[str, float | int]:
@@ -83,19 +88,21 @@ def corrupt(
             yield Point("fgsm", epsilon), corruptions.add(images, signs, epsilon)
 
 
-def _table(correct: Mapping[Point, int], images: int) -> pandas.DataFrame:
-    """Return the table of correct answers by point; each curve begins with a row of strength 0."""
-    counts: dict[Point, int] = {}
-    for point, count in correct.items():
+def _table(right: Mapping[Point, NDArray[np.bool_]], groups: Groups) -> pandas.DataFrame:
+    """Return the table of which images (N,) are right at each point; each curve begins with a row of strength 0."""
+    rows: dict[Point, NDArray[np.bool_]] = {}
+    for point, answers in right.items():
         if point != _UNCHANGED:
-            counts.setdefault(point._replace(strength=0), correct[_UNCHANGED])
-            counts[point] = count
-    hits = np.array(list(counts.values()), dtype=np.int64)
+            rows.setdefault(point._replace(strength=0), right[_UNCHANGED])
+            rows[point] = answers
+    images = np.array([len(answers) for answers in rows.values()], dtype=np.int64)
+    correct = np.array([answers.sum() for answers in rows.values()], dtype=np.int64)
+    effects = [design_effect(answers, groups) for answers in rows.values()]
     return pandas.DataFrame(
         {
-            "kind": [point.kind for point in counts],
-            "strength": np.array([point.strength for point in counts], dtype=np.float64),
-            "direction": [point.direction for point in counts],
-            **accuracy_columns(hits, images),
+            "kind": [point.kind for point in rows],
+            "strength": np.array([point.strength for point in rows], dtype=np.float64),
+            "direction": [point.direction for point in rows],
+            **accuracy_columns(correct, images, effects),
         }
     )

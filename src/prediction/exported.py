@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from src.core.errors import UserError
 from src.core.paths import DATASET
-from src.data.prepared import open_split, read_dataset
+from src.data.prepared import open_split, read_dataset, read_identity
 from src.models.model_file import ModelSpec
 from src.prediction import onnx_file
 from src.prediction.model import Model
+from src.stats.groups import Groups
 
 Format = Literal["onnx", "pt2", "onnx-int8"]
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (N, H, W, C) → class probabilities (N, K)
@@ -70,16 +71,16 @@ def export(model: Model, form: Format) -> tuple[bytes, Run, float]:
 
 
 class Measured(NamedTuple):
-    """Hold how many images of validation are right, and how long a batch takes."""
+    """Hold which images of validation are right, and how long a batch takes."""
 
-    right: int
+    right: list[bool]  # empty if data/prepared does not hold the model's images
     milliseconds: list[float]  # median for each of `BATCHES`
 
 
-def compare(runs: Mapping[str, Run], spec: ModelSpec) -> tuple[dict[str, Measured], int]:
-    """Measure the runs in turns; return also the number of validation images, 0 if those here are not the model's."""
-    measured = {name: Measured(0, []) for name in runs}
-    count = 0
+def compare(runs: Mapping[str, Run], spec: ModelSpec) -> tuple[dict[str, Measured], Groups]:
+    """Measure the runs in turns; return also the groups of the validation images, if they have some."""
+    measured = {name: Measured([], []) for name in runs}
+    groups: Groups = None
     if _prepared(spec):
         validation = open_split("validation")
         count = min(_MEASURED, len(validation.labels))
@@ -87,8 +88,9 @@ def compare(runs: Mapping[str, Run], spec: ModelSpec) -> tuple[dict[str, Measure
             part = slice(start, min(count, start + max(BATCHES)))
             images, labels = np.array(validation.images[part]), validation.labels[part]
             for name, run in runs.items():
-                right = int((run(images).argmax(axis=1) == labels).sum())
-                measured[name] = measured[name]._replace(right=measured[name].right + right)
+                measured[name].right.extend((run(images).argmax(axis=1) == labels).tolist())
+        if of_all := read_identity("validation").get("group"):
+            groups = of_all[:count]
     for batch in BATCHES:
         images = np.random.default_rng(0).integers(0, 256, (batch, *_shape(spec)), np.uint8)
         seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -99,7 +101,7 @@ def compare(runs: Mapping[str, Run], spec: ModelSpec) -> tuple[dict[str, Measure
                 seconds[name].append(time.perf_counter() - started)
         for name in runs:
             measured[name].milliseconds.append(1000 * statistics.median(seconds[name][1:]))  # the first one warms up
-    return measured, count
+    return measured, groups
 
 
 def _shape(spec: ModelSpec) -> tuple[int, int, int]:

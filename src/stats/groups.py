@@ -9,6 +9,7 @@ from math import inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
+import pandas
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
@@ -75,7 +76,7 @@ def mean_interval(values: Floats, groups: Groups) -> tuple[float, float]:
 
 def _places(groups: Collection[str]) -> NDArray[np.intp]:
     """Return the number of each image's group (N,)."""
-    return np.unique(np.array(list(groups), dtype=object), return_inverse=True)[1]
+    return pandas.factorize(np.array(list(groups), dtype=object))[0]
 
 
 def _student(share: Floats, level: float) -> float:

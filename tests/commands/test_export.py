@@ -132,14 +132,17 @@ def test_integers_of_8_bits_are_as_right_and_a_quarter_of_the_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {f"{kind}/{n}.png": png(100 * n + k, 24) for k, kind in enumerate(CLASSES) for n in range(60)}
-    run_stages(write_files(tmp_path / "photos", files), image_size=24)
+    run_stages(write_files(tmp_path / "photos", files), image_size=24, groups=r"(\d)\.png")
     dataset = read_dataset()
     classifier = make_model(dataset.image, dataset.classes)
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
     export.main()
     validation = open_split("validation")
-    assert f"right of {len(validation.labels)} validation images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"right of {len(validation.labels)} validation images" in printed
+    low, high = map(float, re.findall(r" % \((.+)–(.+)\) ", printed)[0])
+    assert high - low > 60, "of few groups; of as many independent images it would be 30 points"
     file = Path("models/model.int8.onnx")
     assert file.stat().st_size < 0.3 * MODEL.stat().st_size
     graph = onnx.load(file).graph

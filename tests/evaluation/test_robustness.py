@@ -92,6 +92,17 @@ def test_every_row_is_what_a_loop_over_images_counts() -> None:
         assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(expected, 60)))
 
 
+def test_groups_alone_count_as_independent() -> None:
+    images, labels = digits(0, 60)
+    copies = LabelledImages(np.repeat(images, 5, axis=0), np.repeat(labels, 5))
+    groups = np.repeat([f"{number}" for number in range(60)], 5).tolist()
+    wanted = section(shifts=1).robustness  # unlike noise, it is the same for all copies
+    once = curves(LabelledImages(images, labels), linear_classifier(), shifts=1)
+    found = robustness(linear_classifier(), Batches(copies, CPU.device), wanted, 128, groups)
+    assert found["accuracy"].tolist() == once["accuracy"].tolist()
+    np.testing.assert_allclose(found[["ci_low", "ci_high"]], once[["ci_low", "ci_high"]], atol=0.01)
+
+
 def test_headline_numbers() -> None:
     table = curves(digits(0, 60), linear_classifier(), **EVERYTHING)
     result = headline(table)

@@ -61,7 +61,7 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
     assert numbers["accuracy_ci_low"] < numbers["accuracy"] < numbers["accuracy_ci_high"]
     for file, header in TABLES.items():
         assert file.read_text(encoding="utf-8").splitlines()[0] == header + ",group" * (file == paths.PREDICTIONS)
-    # Groups alone count as independent, in every interval but those of robustness and of the groups themselves.
+    # Groups alone count as independent, in every interval but those of the groups themselves.
     own = read_identity("test")["group"]
     expected = measure(np.load(paths.LOGITS)["logits"], open_split("test").labels, own)
     assert expected.items() <= numbers.items()
@@ -71,6 +71,7 @@ def test_everything_is_written(evaluated: Evaluated) -> None:
     by_class = tables.read(paths.PER_CLASS)
     assert (by_class["ci_high"] > wilson(by_class["correct"], by_class["images"])[1] + 0.001).any()
     groups, curves = tables.read(paths.GROUPS), tables.read(paths.ROBUSTNESS)
+    assert (curves["ci_high"] > wilson(curves["correct"], curves["images"])[1] + 0.001).any()
     assert groups["images"].sum() == metrics["images"] == numbers["robustness_images"]
     assert groups["correct"].sum() == round(metrics["accuracy"] * metrics["images"])
     assert (curves.loc[curves["strength"] == 0, "accuracy"] == metrics["accuracy"]).all()
