@@ -1,6 +1,6 @@
 """Ask git from which commit the code comes and how it differs, and for files as commits have them.
 
-Without git nothing fails; less is known.
+Without git nothing fails, and less is known, but for what asks by `checked_git`.
 """
 
 import re
@@ -56,6 +56,18 @@ def git(*arguments: str) -> str:
     except FileNotFoundError:
         return ""
     return output.decode("utf-8", errors="surrogateescape")
+
+
+def checked_git(*arguments: str) -> bytes:
+    """Return what git prints. Raises `UserError` with git's own reason if it refuses."""
+    try:
+        run = subprocess.run(["git", "--no-optional-locks", *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise UserError("git is not installed: revisions cannot be read") from None
+    if run.returncode:
+        reason = run.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"git {arguments[0]}: {reason[0] if reason else 'it refuses'}")
+    return run.stdout
 
 
 def has_conflicts(content: bytes) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 
 from src.core.addresses import without_credentials
 from src.core.documents import yaml_lines
+from src.core.git import checked_git
 from src.core.paths import DATASET, ENVIRONMENT, PARAMS, PIPELINE, RAW, REQUIREMENTS
 from src.data.prepared import SPLITS, split_folder
-from src.review.revision import Revision, git, texts
+from src.review.revision import Revision, texts
 from src.tracking.identity import flatten
 
 _CODE = ("src", "stages", PIPELINE.as_posix())
@@ -109,11 +110,11 @@ def code(base: Revision, head: Revision) -> Changes:
     ends = [revision.commit for revision in (base, head) if revision.commit]
     options = ("--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
     lines = {}
-    for row in texts(git("diff", *options, *ends, "--", *_CODE)):
+    for row in texts(checked_git("diff", *options, *ends, "--", *_CODE)):
         *counts, name = row.split("\t", 2)
         lines[name] = [None if count == "-" else int(count) for count in counts]
     if head.commit is None:
-        untracked = texts(git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE))
+        untracked = texts(checked_git("ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE))
         for path in filter(Path.is_file, map(Path, untracked)):  # an editor's lock is a link to nowhere
             lines[str(path)] = [len(path.read_bytes().splitlines()), 0]
     changes: Changes = []

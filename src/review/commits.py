@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from src.core.git import checked_git
 from src.core.paths import METRICS, VALIDATION_PREDICTIONS
 from src.review import changes
 from src.review.answers import compare_split, validation_accuracy
 from src.review.gate import failure
-from src.review.revision import Revision, git, texts
+from src.review.revision import Revision, texts
 from src.review.stale import leads_to, stale
 
 _MOST = 10  # runs of a recipe
@@ -18,7 +19,9 @@ def newest_run(base: Revision, recipe: str) -> Revision:
     """Return the newest commit, from the base backwards, that holds a run of a recipe; the base if there is none."""
     if recipe in ("", base.recipe):
         return base
-    commits = git("log", "--format=%H", str(base.commit), "--", VALIDATION_PREDICTIONS.as_posix()).decode().split()
+    commits = (
+        checked_git("log", "--format=%H", str(base.commit), "--", VALIDATION_PREDICTIONS.as_posix()).decode().split()
+    )
     runs = (Revision(f"{commit[:9]}, the last run of {recipe}", commit, tolerant=True) for commit in commits)
     return next((run for run in runs if run.recipe == recipe), base)
 
@@ -31,7 +34,7 @@ def steps(since: Revision, head: Revision) -> dict[str, list[Revision]]:
     way = f"{since.commit}..{head.commit or 'HEAD'}"
     found: dict[str, list[Revision]] = {head.recipe: []}
     answers = VALIDATION_PREDICTIONS.as_posix()
-    for line in texts(git("log", "-z", "--reverse", "--format=%H %s", way, "--", answers)):
+    for line in texts(checked_git("log", "-z", "--reverse", "--format=%H %s", way, "--", answers)):
         commit, _, subject = line.partition(" ")
         step = Revision(f"{commit[:9]} {subject}", commit, tolerant=True)
         found.setdefault(step.recipe, []).append(step)

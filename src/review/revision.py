@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,24 +13,12 @@ import pandas
 from src.core.documents import keys, read_json, read_yaml
 from src.core.dvc import read_lock, read_pipeline
 from src.core.errors import UserError
-from src.core.git import blobs, diagnosis
+from src.core.git import blobs, checked_git, diagnosis
 from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
 
 Parsed = TypeVar("Parsed")
 _NUMBERS = {"index", "label_probability", "epoch", "value", "validation_accuracy", "test_accuracy"}  # columns of tables
-
-
-def git(*arguments: str) -> bytes:
-    """Return what git prints. Raises `UserError` with git's own reason if it refuses."""
-    try:
-        run = subprocess.run(["git", "--no-optional-locks", *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        raise UserError("git is not installed: revisions cannot be read") from None
-    if run.returncode:
-        reason = run.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"git {arguments[0]}: {reason[0] if reason else 'it refuses'}")
-    return run.stdout
 
 
 @dataclass(frozen=True)
@@ -54,10 +41,12 @@ class Revision:
         if not names:
             return []
         if self.commit is None:
-            output = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names)
+            output = checked_git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names)
             return sorted({path for path in map(Path, texts(output)) if path.is_file()})
         # ls-tree takes plain paths only.
-        output = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *(path.as_posix() for path in paths))
+        output = checked_git(
+            "ls-tree", "-r", "-z", "--name-only", self.commit, "--", *(path.as_posix() for path in paths)
+        )
         return sorted(map(Path, texts(output)))
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
@@ -160,14 +149,14 @@ def _inside(paths: Iterable[Path]) -> list[Path]:
 
 def working_tree() -> Revision:
     """Return the working tree. Raises `UserError` outside of a repository."""
-    git("rev-parse", "--git-dir")
+    checked_git("rev-parse", "--git-dir")
     return Revision("the working tree", None)
 
 
 def at(name: str) -> Revision:
     """Return the commit that `name` stands for. Raises `UserError` if there is none."""
     try:
-        commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
+        commit = checked_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
     except UserError:
         raise UserError(f"git knows no commit {name!r}: fetch it, or name another") from None
     return Revision(commit[:9] if commit.startswith(name) else f"{name} ({commit[:9]})", commit)
@@ -177,7 +166,7 @@ def merge_base(first: Revision, second: Revision) -> Revision:
     """Return the newest commit that both build on. Raises `UserError` if there is none."""
     ends = [revision.commit or "HEAD" for revision in (first, second)]
     try:
-        commit = git("merge-base", *ends).decode().strip()
+        commit = checked_git("merge-base", *ends).decode().strip()
     except UserError:
         raise UserError(
             f"{first.name} and {second.name} have no commit in common: git fetch --unshallow, or use --exact"
