@@ -65,6 +65,7 @@ def run(
     Raises `UserError` where `dvc repro` fails.
     """
     stages: dict[str, tuple[float, float]] = {}
+    began: dict[int, float] = {}  # when a process was first seen: what the system says is rounded to seconds
     with tempfile.TemporaryDirectory() as temporary:
         clone = cloned(Path(temporary, "clone"), recipe, changes)
         for name in ("all, by dvc repro", "again, nothing to do"):
@@ -75,7 +76,8 @@ def run(
                     for child in psutil.Process(process.pid).children(recursive=True):
                         if stage := re.search(r"stages\.(\w+)", " ".join(child.cmdline())):
                             peak = stages.get(stage[1], (0.0, 0.0))[1]
-                            seconds = time.time() - child.create_time()
+                            now = time.perf_counter()
+                            seconds = now - began.setdefault(child.pid, now)
                             stages[stage[1]] = (seconds, max(peak, anonymous_mib(child.pid)))
                 time.sleep(EVERY)
             if process.returncode:

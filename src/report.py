@@ -9,9 +9,9 @@
 
 The report reads only what git tracks, and the cost of both trainings where this clone or an MLflow server knows it.
 
-The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model is worse on
-validation, if the head has no answers, or if its numbers are not those of its parameters and code. With `no-evidence`
-the exit code is also 1 if the model is neither better nor equivalent.
+The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model, or that of
+another recipe of the change, is worse on validation, or if the numbers are not those of its parameters and code, or the
+head has no answers. With `no-evidence` the exit code is also 1 if a model is neither better nor equivalent.
 """
 
 import argparse

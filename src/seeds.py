@@ -41,7 +41,7 @@ COLUMNS = ["seed", "recipe", "validation_accuracy", "test_accuracy"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="how many more seeds to train (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes that train (default: one for each GPU)")
+    parser.add_argument("--workers", type=int, help="processes that train (default: one for each GPU, or one)")
     arguments = parser.parse_args()
     for name, value in {"--runs": arguments.runs, "--workers": arguments.workers}.items():
         if value is not None and value < 1:

@@ -5,9 +5,9 @@
     curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
 
 `POST /predict` takes a photo of any size as its body, or a form with one or more files called `file`. It answers with
-JSON: classes and their probabilities. `?top=3` limits the classes, `?coverage=0.95` lists those that are possible, and
-`?explain=true` adds a picture of what the decision rests on. `GET /metrics` is for Prometheus. Ctrl-C ends the server.
-With CUDA_VISIBLE_DEVICES set to an empty text the processor computes.
+JSON: the five most probable classes and their probabilities. `?top=3` asks for so many, `?coverage=0.95` lists those
+that are possible, and `?explain=true` adds a picture of what the decision rests on. `GET /metrics` is for Prometheus.
+Ctrl-C ends the server. With CUDA_VISIBLE_DEVICES set to an empty text the processor computes.
 """
 
 import argparse

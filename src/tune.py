@@ -33,7 +33,11 @@ def main() -> None:
     parser.add_argument(
         "--timeout", help="begin no trial after this time: 90s, 30m, 2h (instead of tune.timeout); confirmation follows"
     )
-    parser.add_argument("--workers", type=int, help="processes that train on this machine (default: one for each GPU)")
+    parser.add_argument(
+        "--workers", type=int,
+        help="processes that train on this machine (default: one for each GPU; without GPUs one for the search, and as "
+        "many as the processors allow for its confirmation)",
+    )  # fmt: skip
     parser.add_argument("--per-gpu", type=int, default=1, help="processes that share a GPU (default: 1)")
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of a journal in .cache/searches")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Ask git from which commit the code comes and how it differs, and for files as commits have them.
 
-Without git nothing fails, and less is known, but for what asks by `checked_git`.
+Without git less is known, and nothing fails but what asks by `checked_git`.
 """
 
 import re

@@ -1,4 +1,9 @@
-"""python -m src.params        check the whole file"""
+"""Check `params.yaml`: its keys and values, those that must agree, and the space of a search.
+
+    python -m src.params
+
+Then check that this machine has the network, the weights and the device that it names.
+"""
 
 import argparse
 
@@ -7,7 +12,9 @@ from src.params import check_machine, check_space, load
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        "python -m src.params", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     params = load()
     check_space(params)
     check_machine(params)

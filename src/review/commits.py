@@ -19,9 +19,8 @@ def newest_run(base: Revision, recipe: str) -> Revision:
     """Return the newest commit, from the base backwards, that holds a run of a recipe; the base if there is none."""
     if recipe in ("", base.recipe):
         return base
-    commits = (
-        checked_git("log", "--format=%H", str(base.commit), "--", VALIDATION_PREDICTIONS.as_posix()).decode().split()
-    )
+    log = checked_git("log", "--format=%H", str(base.commit), "--", VALIDATION_PREDICTIONS.as_posix())
+    commits = log.decode().split()
     runs = (Revision(f"{commit[:9]}, the last run of {recipe}", commit, tolerant=True) for commit in commits)
     return next((run for run in runs if run.recipe == recipe), base)
 

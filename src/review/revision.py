@@ -43,10 +43,8 @@ class Revision:
         if self.commit is None:
             output = checked_git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *names)
             return sorted({path for path in map(Path, texts(output)) if path.is_file()})
-        # ls-tree takes plain paths only.
-        output = checked_git(
-            "ls-tree", "-r", "-z", "--name-only", self.commit, "--", *(path.as_posix() for path in paths)
-        )
+        plain = [path.as_posix() for path in paths]  # ls-tree takes no others
+        output = checked_git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *plain)
         return sorted(map(Path, texts(output)))
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
