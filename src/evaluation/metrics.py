@@ -42,14 +42,14 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
     classes = scores.shape[1]
     predicted = scores.argmax(axis=1)
     correct = predicted == labels
-    result = _share_of("accuracy", correct, groups)
+    result = share_of("accuracy", correct, groups)
     if classes > _TOP:
         first = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]  # of equal scores the lower class, as `argmax`
-        result |= _share_of("top5_accuracy", (first == labels[:, None]).any(axis=1), groups)
+        result |= share_of("top5_accuracy", (first == labels[:, None]).any(axis=1), groups)
     counts = class_counts(labels, predicted, classes)
     labelled, _, hits = np.split(total(counts)[0], 3)
     worst = int(np.nanargmin(hits / np.where(labelled > 0, labelled, np.nan)))
-    result |= _share_of("worst_class_accuracy", correct, groups, labels == worst)
+    result |= share_of("worst_class_accuracy", correct, groups, labels == worst)
 
     def of_sums(sums: Floats) -> Floats:
         return np.column_stack([macro_f1(sums), balanced_accuracy(sums)])
@@ -117,10 +117,10 @@ def unseen_accuracy(
     if copies.all() or not copies.any():
         return {}
     correct = logits.argmax(axis=1) == labels
-    return {"unseen_images": int((~copies).sum())} | _share_of("unseen_accuracy", correct, groups, ~copies)
+    return {"unseen_images": int((~copies).sum())} | share_of("unseen_accuracy", correct, groups, ~copies)
 
 
-def _share_of(
+def share_of(
     name: str, correct: NDArray[np.bool_], groups: Groups, chosen: NDArray[np.bool_] | None = None
 ) -> dict[str, float]:
     """Return the share of correct answers (N,), of all or of the chosen images, with Wilson's interval."""

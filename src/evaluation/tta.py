@@ -11,7 +11,8 @@ from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute, evaluation_batch
 from src.evaluation.corruptions import DIRECTIONS, shift
-from src.evaluation.metrics import measure
+from src.evaluation.logits import log_probabilities
+from src.evaluation.metrics import of_probabilities, share_of
 from src.models.classifier import Classifier
 from src.stats.groups import Groups
 
@@ -19,14 +20,15 @@ from src.stats.groups import Groups
 def tta_metrics(
     classifier: Classifier, images: Batches, config: params.Evaluate, compute: Compute, groups: Groups = None
 ) -> dict[str, float | int]:
-    """Return `tta_accuracy` and `tta_loss` with their intervals, computed as in `measure`.
+    """Return `tta_accuracy` and `tta_loss` with their intervals, which are those of `measure`.
 
     groups: as of `measure`. Return nothing if `evaluate.tta` is none, or without images.
     """
     if config.tta == "none" or not len(images):
         return {}
-    scores = log_mean_probabilities(classifier, images, config, compute).cpu().numpy()
-    result = measure(scores, images.labels.cpu().numpy(), groups)
+    scores = log_probabilities(log_mean_probabilities(classifier, images, config, compute).cpu().numpy())
+    labels = images.labels.cpu().numpy()
+    result = share_of("accuracy", scores.argmax(axis=1) == labels, groups) | of_probabilities(scores, labels, groups)
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
 
