@@ -19,8 +19,8 @@ from src.core.git import read_code_state
 from src.search.plan import Plan
 from src.search.trial_results import result, state
 from src.tracking import identity, record
-from src.tracking.runs import begin, find_runs
-from src.tracking.store import Store, artifacts, explained, open_store, tracking_uri
+from src.tracking.runs import find_runs, log_start
+from src.tracking.store import Store, open_store
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
@@ -52,7 +52,7 @@ class Runs:
             with self._writing():
                 self._store.client.set_tag(self._parent, record.NOTE, verdict)
                 location = self._store.client.get_run(self._parent).info.artifact_uri
-                artifacts(self._store, location).log_artifacts(str(folder), folder.name)
+                self._store.artifacts(location).log_artifacts(str(folder), folder.name)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +75,7 @@ class Runs:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with explained(tracking_uri()):
-                yield
+            yield
         except UserError as fault:
             self._store, self._in_trouble = None, True
             print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
@@ -85,15 +84,19 @@ class Runs:
 def _create(store: Store, search: Plan) -> str:
     """Make the parent run; return its id."""
     code, params = read_code_state(), search.params
-    tags = {"tune.study": search.name, "tune.part": "study", **record.code_tags(code), **_SOURCE}
-    name = f"search {search.name}"
-    run_id = str(store.client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id)
     settings = identity.flatten(params.model_dump(include=identity.SECTIONS))
     fixed = {key: without_credentials(value) for key, value in settings.items() if key not in search.space}
     asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
     space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
-    every = record.short(fixed | asked | space)
-    begin(store, run_id, every, record.dataset_record(settings), record.origin(code))
+    start = record.Start(
+        name=f"search {search.name}",
+        params=record.short(fixed | asked | space),
+        tags={**record.code_tags(code), **_SOURCE, "tune.study": search.name, "tune.part": "study"},
+        dataset=record.dataset_record(settings),
+        files=record.origin(code),
+    )
+    run_id = str(store.client.create_run(store.experiment_id, tags=start.tags, run_name=start.name).info.run_id)
+    log_start(store, run_id, start)
     return run_id
 
 

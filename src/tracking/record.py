@@ -29,21 +29,34 @@ _NAME = 100  # characters of a run's name
 _ROBUSTNESS = re.compile(r"robustness_(images)|([a-z_]+_[\d.e-]+_accuracy)")  # among the metrics
 
 
+class Start(NamedTuple):
+    """Hold what a run starts from, which is known before a network is trained."""
+
+    name: str
+    params: Mapping[str, str]
+    tags: dict[str, str]
+    dataset: Mapping[str, str] | None  # the fields of MLflow's `Dataset`
+    files: Mapping[str, bytes]  # contents of parameters and code, by path in the run
+
+
 class Record(NamedTuple):
-    """Hold a run as files have it. Keys of `files` and `origin` are paths in the run."""
+    """Hold a run as files have it."""
 
     model_md5: str
-    name: str
-    code_state: CodeState
-    params: Mapping[str, str]
+    start: Start
     tags: Mapping[str, str]
     metrics: Mapping[str, float]  # of the kept weights
     curves: Mapping[int, Mapping[str, float]]  # by epoch
-    dataset: Mapping[str, str] | None  # the fields of MLflow's `Dataset`
-    origin: Mapping[str, bytes]  # parameters and code; a run that has them from the start of training keeps those
-    files: Mapping[str, Path]  # results
+    files: Mapping[str, Path]  # results, by path in the run
     digests: Mapping[str, Any]  # of model, data, parameters, code and files; and the run's description
     missing: Sequence[Path]  # results that the run lacks, since they are not here or belong to another model
+
+
+def read_start() -> Start:
+    """Read what a training starts from that begins now."""
+    text, code = paths.PARAMS.read_text(encoding="utf-8"), read_code_state()
+    flat = identity.parameters(text)
+    return Start(run_name(flat, text), short(flat), code_tags(code), dataset_record(flat), origin(code))
 
 
 def read_record(fresh: str = "") -> Record:
@@ -104,9 +117,13 @@ def read_record(fresh: str = "") -> Record:
     rows = tables.read(paths.HISTORY, "epoch").to_dict("records") if paths.HISTORY in present else []
     return Record(
         model_md5=md5,
-        name=run_name(flat, text),
-        code_state=code_state,
-        params=short(flat),
+        start=Start(
+            name=run_name(flat, text),
+            params=short(flat),
+            tags=code_tags(code_state),
+            dataset=dataset_record(flat) if paths.DATASET not in missing else None,
+            files=origin(code_state) if paths.PARAMS not in missing else {},
+        ),
         tags={"model_md5": md5, **machine, **{key: str(value) for key, value in environment.items()}},
         metrics={key: float(value) for key, value in metrics.items() if isinstance(value, int | float)},
         curves={  # validation is absent where there were no images
@@ -115,8 +132,6 @@ def read_record(fresh: str = "") -> Record:
             }
             for row in rows
         },
-        dataset=dataset_record(flat) if paths.DATASET not in missing else None,
-        origin=origin(code_state) if paths.PARAMS not in missing else {},
         files=files,
         digests={
             "model": md5,

@@ -14,11 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from src.core.addresses import without_credentials
-from src.core.git import read_code_state
-from src.core.paths import PARAMS
-from src.tracking import identity, record
-from src.tracking.runs import SESSION, begin, find_runs, logged_epochs
-from src.tracking.store import explained, open_store
+from src.tracking.record import read_start
+from src.tracking.runs import SESSION, find_runs, log_start, logged_epochs
+from src.tracking.store import open_store
 
 _EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too
 _SAMPLE = 10.0  # seconds between two samples of memory, processors and GPUs; also the pause after a failure
@@ -31,19 +29,15 @@ class _Run:
     """
 
     def __init__(self, session: str, began: int) -> None:
-        text, code = PARAMS.read_text(encoding="utf-8"), read_code_state()
-        flat = identity.parameters(text)
         self._store = store = open_store()
-        found = find_runs(store, f"tags.{SESSION} = '{session}'")
-        with explained(store.uri):
-            if found:
-                self._id = found[0].info.run_id
-                store.client.update_run(self._id, status="RUNNING")
-            else:
-                tags = {**record.code_tags(code), SESSION: session}
-                made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
-                self._id = made.info.run_id
-        begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(code))
+        start, found = read_start(), find_runs(store, f"tags.{SESSION} = '{session}'")
+        if found:
+            self._id = found[0].info.run_id
+            store.client.update_run(self._id, status="RUNNING")
+        else:
+            tags = {**start.tags, SESSION: session}
+            self._id = store.client.create_run(store.experiment_id, began, tags, start.name).info.run_id
+        log_start(store, self._id, start)
         self._known = logged_epochs(store, self._id)
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -68,11 +62,10 @@ class _Run:
             for kind in self._monitor.monitors:
                 kind.clear_metrics()
         tags = [RunTag(key, value) for entry in batch for key, value in entry.get("tags", {}).items()]
-        with explained(self._store.uri):
-            if metrics or tags:
-                self._store.client.log_batch(self._id, metrics, tags=tags)
-            if batch and "status" in batch[-1]:
-                self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
+        if metrics or tags:
+            self._store.client.log_batch(self._id, metrics, tags=tags)
+        if batch and "status" in batch[-1]:
+            self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
 
 
 def main(session: str, began: int) -> None:

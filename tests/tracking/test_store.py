@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.core.files import write_json
 from src.tracking.lineage import trace
 from src.tracking.runs import find_runs
-from src.tracking.store import artifacts, explained, open_store
+from src.tracking.store import explained, open_store
 from src.tracking.sync import complete
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_a_clone_that_was_moved_or_copied_has_its_artifacts_at_once(
     """As `mlflow ui` there reads them: nothing of ours runs in between."""
     store = open_store()
     info = store.client.create_run(store.experiment_id).info
-    run, files = info.run_id, artifacts(store, info.artifact_uri)
+    run, files = info.run_id, store.artifacts(info.artifact_uri)
     files.log_artifact("dvc.yaml", "reports")
     files.log_artifacts("src", "code")
     tree.rename(tmp_path / "moved 100%")
@@ -156,7 +156,7 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
         started = time.monotonic()
         with pytest.raises(UserError, match=r"MLflow at sqlite:///.*mlflow\.db: database is locked"):
             complete()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 40
         other.rollback()
     (tree / "mlartifacts").mkdir()
     full = pytest.raises(UserError, match=r"MLflow at sqlite:.*: No space left on device")
