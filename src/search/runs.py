@@ -18,8 +18,9 @@ from src.core.errors import UserError
 from src.core.git import read_code_state
 from src.search.plan import Plan
 from src.search.trial_results import result, state
-from src.tracking import identity, record
-from src.tracking.runs import find_runs, log_start
+from src.tracking import identity
+from src.tracking.runs import NOTE, find_runs
+from src.tracking.start import Start, code_tags, dataset_record, log_start, short, source_files
 from src.tracking.store import Store, open_store
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
@@ -50,7 +51,7 @@ class Runs:
         """Give the parent run a description and the files of a folder."""
         if self._store:
             with self._writing():
-                self._store.client.set_tag(self._parent, record.NOTE, verdict)
+                self._store.client.set_tag(self._parent, NOTE, verdict)
                 location = self._store.client.get_run(self._parent).info.artifact_uri
                 self._store.artifacts(location).log_artifacts(str(folder), folder.name)
 
@@ -88,12 +89,12 @@ def _create(store: Store, search: Plan) -> str:
     fixed = {key: without_credentials(value) for key, value in settings.items() if key not in search.space}
     asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
     space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
-    start = record.Start(
+    start = Start(
         name=f"search {search.name}",
-        params=record.short(fixed | asked | space),
-        tags={**record.code_tags(code), **_SOURCE, "tune.study": search.name, "tune.part": "study"},
-        dataset=record.dataset_record(settings),
-        files=record.origin(code),
+        params=short(fixed | asked | space),
+        tags={**code_tags(code), **_SOURCE, "tune.study": search.name, "tune.part": "study"},
+        dataset=dataset_record(settings),
+        files=source_files(code),
     )
     run_id = str(store.client.create_run(store.experiment_id, tags=start.tags, run_name=start.name).info.run_id)
     log_start(store, run_id, start)

@@ -14,8 +14,8 @@ from src.core.words import counted
 from src.params.writing import defaults
 from src.tracking import history, identity
 from src.tracking.history import State
-from src.tracking.record import COMMIT, short
 from src.tracking.runs import registered_run, run_by_id, runs_of
+from src.tracking.start import COMMIT, short
 from src.tracking.store import open_store, tracking_uri
 
 if TYPE_CHECKING:

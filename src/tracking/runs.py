@@ -1,20 +1,17 @@
-"""Find runs in a store, which makes nothing there; log what they start from."""
+"""Find runs in a store, which makes nothing there, and what they have logged."""
 
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.paths import PARAMS
-from src.tracking.record import Start
 from src.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that this one stands for all
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 SESSION = "session"  # the tag by which a training that goes on finds its run; a complete run has it no more
 
 
@@ -55,25 +52,6 @@ def registered_run(store: Store, uri: str) -> "Run":
     if run is None:
         raise UserError(f"{uri}: the run that it came from is gone from {without_credentials(store.uri)}")
     return run
-
-
-def log_start(store: Store, run_id: str, start: Start) -> None:
-    """Log what a run starts from, as far as it lacks it: parameters, data set and files."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-
-    run = store.client.get_run(run_id)
-    if absent := [Param(key, value) for key, value in start.params.items() if key not in run.data.params]:
-        store.client.log_batch(run_id, params=absent)
-    if start.dataset and not (run.inputs and run.inputs.dataset_inputs):
-        tags = [InputTag("mlflow.data.context", "training")]
-        store.client.log_inputs(run_id, [DatasetInput(Dataset(**start.dataset), tags)])
-    repository = store.artifacts(run.info.artifact_uri)
-    if PARAMS.name in {file.path for file in repository.list_artifacts()}:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for name in sorted(start.files, key=PARAMS.name.__eq__):  # the parameters last: where they are, all are
-            Path(folder, name).write_bytes(start.files[name])
-            repository.log_artifact(str(Path(folder, name)))
 
 
 def logged_model(store: Store, run: "Run") -> "LoggedModel | None":

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from src.core.addresses import without_credentials
-from src.tracking.record import read_start
-from src.tracking.runs import SESSION, find_runs, log_start, logged_epochs
+from src.tracking.runs import SESSION, find_runs, logged_epochs
+from src.tracking.start import log_start, read_start
 from src.tracking.store import open_store
 
 _EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from src.core.errors import UserError
 from src.core.files import write_json
 from src.tracking import history
-from src.tracking.record import NOTE, Record, read_record
-from src.tracking.runs import SESSION, find_runs, log_start, logged_epochs, logged_model
+from src.tracking.record import Record, read_record
+from src.tracking.runs import NOTE, SESSION, find_runs, logged_epochs, logged_model
+from src.tracking.start import log_start
 from src.tracking.store import Store, open_store
 from src.training.states import discard_unneeded_states, finished_session
 
@@ -104,7 +105,7 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
         ]
         tags = dict(record.tags)
         if run.data.tags.get(NOTE, "") == known["note"]:  # a user has not written another one
-            tags[NOTE] = record.digests["note"]
+            tags[NOTE] = record.note
         client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
 
         for name, file in record.files.items():
