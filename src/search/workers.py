@@ -1,8 +1,8 @@
 """Train in processes of their own, each on a GPU if there are GPUs, and replace those that die.
 
-This process imports no torch. At the other end of the pipe, `src.search.worker_process` sends None once it can train, or
-why it cannot. Then it gets a `Task`, sends an `Epoch` after every epoch, is told if the training stops there, and at last
-sends an `Outcome`.
+This process imports no torch. At the other end of a pipe, `src.search.worker_process` sends None once it can train, or
+why it cannot. Then it gets a `Task`, sends an `Epoch` after every epoch, is told if the training stops there, and sends
+an `Outcome` at its end.
 """
 
 import multiprocessing
@@ -66,9 +66,10 @@ class Worker:
                 self._end()
                 print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
             else:
-                if message.out_of_memory:  # its process gives all memory back
+                outcome: Outcome = message
+                if outcome.out_of_memory:  # its process gives all memory back
                     self._end()
-                return message
+                return outcome
         if not ready:
             raise UserError("workers are killed before they can train: use fewer --workers")
         return Outcome("failed", reason=f"its worker died {ATTEMPTS} times: killed, perhaps for memory")

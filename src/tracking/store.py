@@ -161,26 +161,32 @@ def explained(uri: str) -> Iterator[None]:
     It has no credentials, and the original exception, whose traceback may have them, is dropped.
     """
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
-        # A database's own error says more than what SQLAlchemy and MLflow wrap around it.
-        cause: BaseException | None = error
-        while cause is not None and not (isinstance(cause, DBAPIError) and cause.orig):
-            cause = cause.__cause__ or cause.__context__
-        found = cause.orig if isinstance(cause, DBAPIError) and cause.orig else error
+        found = database_error(error)
         reason = " ".join(str(found).split()) or type(found).__name__
         if isinstance(found, OSError) and found.strerror:
             reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
-        if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)(?: \(read timeout=\d+\))?['\")]*$", reason):
-            reason = connection[1]  # without pools, retries and the address once more
+        if "(Caused by " in reason:  # what follows is without pools, retries and the address once more
+            reason = re.sub(r"""['"]\)+$""", "", reason.rpartition(": ")[2])
         remedy = next((f": {words}" for answer, words in _REMEDIES.items() if answer in reason), "")
-        if refusal := re.search(r"error code (\d+) != 200\. Response body: '(.*)'$", reason):
-            reason = f"{refusal[2]} ({refusal[1]})"
         line = without_credentials(f"MLflow at {uri}: {reason[:400]}{remedy}")
         raise UserError(line) from None
+
+
+def database_error(error: BaseException) -> BaseException:
+    """Return a database's own error, if any: it says more than what SQLAlchemy, MLflow and Optuna wrap around it."""
+    from sqlalchemy.exc import DBAPIError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DBAPIError) and cause.orig:
+            return cause.orig
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def quieten() -> None:
