@@ -198,6 +198,7 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it warns of a store that is away
     # It logs 90 lines of statements and traceback of an exception that it raises, too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
