@@ -18,9 +18,10 @@ from src.core.errors import UserError
 from src.core.git import read_code_state
 from src.search.plan import Plan
 from src.search.trial_results import result, state
-from src.tracking import identity, record
-from src.tracking.runs import begin, find_runs
-from src.tracking.store import Store, artifacts, explained, open_store, tracking_uri
+from src.tracking import identity
+from src.tracking.runs import NOTE, find_runs
+from src.tracking.start import Start, code_tags, dataset_record, log_start, short, source_files
+from src.tracking.store import Store, open_store
 
 _SOURCE = {"mlflow.source.name": "src/tune.py", "mlflow.source.type": "LOCAL"}
 
@@ -50,9 +51,9 @@ class Runs:
         """Give the parent run a description and the files of a folder."""
         if self._store:
             with self._writing():
-                self._store.client.set_tag(self._parent, record.NOTE, verdict)
+                self._store.client.set_tag(self._parent, NOTE, verdict)
                 location = self._store.client.get_run(self._parent).info.artifact_uri
-                artifacts(self._store, location).log_artifacts(str(folder), folder.name)
+                self._store.artifacts(location).log_artifacts(str(folder), folder.name)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +76,7 @@ class Runs:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with explained(tracking_uri()):
-                yield
+            yield
         except UserError as fault:
             self._store, self._in_trouble = None, True
             print(f"warning: the next search adds the trials to MLflow: {fault}", file=sys.stderr, flush=True)
@@ -85,15 +85,19 @@ class Runs:
 def _create(store: Store, search: Plan) -> str:
     """Make the parent run; return its id."""
     code, params = read_code_state(), search.params
-    tags = {"tune.study": search.name, "tune.part": "study", **record.code_tags(code), **_SOURCE}
-    name = f"search {search.name}"
-    run_id = str(store.client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id)
     settings = identity.flatten(params.model_dump(include=identity.SECTIONS))
     fixed = {key: without_credentials(value) for key, value in settings.items() if key not in search.space}
     asked = {f"tune.{key}": identity.text(getattr(params.tune, key)) for key in ("sampler", "pruner", "objective")}
     space = {f"tune.space.{key}": entry.words() for key, entry in params.tune.space.items()}
-    every = record.short(fixed | asked | space)
-    begin(store, run_id, every, record.dataset_record(settings), record.origin(code))
+    start = Start(
+        name=f"search {search.name}",
+        params=short(fixed | asked | space),
+        tags={**code_tags(code), **_SOURCE, "tune.study": search.name, "tune.part": "study"},
+        dataset=dataset_record(settings),
+        files=source_files(code),
+    )
+    run_id = str(store.client.create_run(store.experiment_id, tags=start.tags, run_name=start.name).info.run_id)
+    log_start(store, run_id, start)
     return run_id
 
 

@@ -5,8 +5,10 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from src.core import paths
@@ -44,25 +46,12 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
         if reasons:
             print(f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable")
         with Runs(plan) as runs:
-            found = _train(plan, Trials(storage, plan), workers, stop, runs)
+            session = Session(storage, workers, stop, runs)
+            found = session.train(plan)
             if len(found) < plan.count and not stop.asked:
                 print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
-            rows: list[confirm.Confirmed] = []
-            present, ranked = space.present(params), trial_results.ranked(found, plan.objectives[0])
-            best = [trial for trial in ranked if trial.params != present][: tune.confirm.best]
-            if best and not stop.asked:
-                stop.late = None  # only the search has a time limit
-                settings = {"present": present, **{f"trial {trial.number}": trial.params for trial in best}}
-                trainings = confirmation(plan, params.train.epochs, settings)
-                print(
-                    f"confirming the best {len(best)} and the present settings: {trainings.count} trainings of "
-                    f"{params.train.epochs} epochs, with other seeds (tune.confirm.best: 0 leaves them out)",
-                    flush=True,
-                )
-                workers.widen(trainings.count)
-                got = _train(trainings, Trials(storage, trainings), workers, stop, runs)
-                rows = confirm.confirmed(trainings, got) if len(got) == trainings.count else []
-            if ranked or not stop.asked:
+            rows = [] if stop.asked else session.confirm_best(plan, found, params)
+            if trial_results.ranked(found, plan.objectives[0]) or not stop.asked:
                 runs.describe(_write(plan, found, rows), paths.TUNING)
             if stop.asked:
                 print("stopped; start again to go on where it was")
@@ -96,21 +85,49 @@ class Stop:
         os.write(2, b"\nstopping after the running trials; Ctrl-C again: at once\n")
 
 
-def _train(plan: Plan, trials: Trials, workers: WorkerPool, stop: Stop, runs: Runs) -> list[FrozenTrial]:
-    """Train what is left of the plan's trials and return all that are finished."""
-    ended = trials.finished()
-    if ended:
-        print(f"{len(ended)} of {plan.count} are known already", flush=True)
-    started, known = time.monotonic(), len(ended)
-    for trial in workers.each(lambda worker: trials.run(worker, stop), trials.tick):
-        ended.append(trial)
-        found = trials.finished()
-        pace = (time.monotonic() - started) / (len(ended) - known)
-        minutes, rest = divmod(round(pace * (plan.count - len(found))), 60)
-        print(f"{_line(plan, trial, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
-        runs.add(plan, ended)
-    runs.add(plan, ended)  # also those that an earlier command could not add
-    return trials.finished()
+@dataclass(frozen=True)
+class Session:
+    """Train what is planned, and show it in the terminal and in MLflow."""
+
+    storage: BaseStorage
+    workers: WorkerPool
+    stop: Stop
+    runs: Runs
+
+    def train(self, plan: Plan) -> list[FrozenTrial]:
+        """Train what is left of the plan's trials and return all that are finished."""
+        trials = Trials(self.storage, plan)
+        ended = trials.finished()
+        if ended:
+            print(f"{len(ended)} of {plan.count} are known already", flush=True)
+        started, known = time.monotonic(), len(ended)
+        for trial in self.workers.each(lambda worker: trials.run(worker, self.stop), trials.tick):
+            ended.append(trial)
+            found = trials.finished()
+            pace = (time.monotonic() - started) / (len(ended) - known)
+            minutes, rest = divmod(round(pace * (plan.count - len(found))), 60)
+            print(f"{_line(plan, trial, found)}  {len(found)}/{plan.count}, {minutes} min {rest} s left", flush=True)
+            self.runs.add(plan, ended)
+        self.runs.add(plan, ended)  # also those that an earlier command could not add
+        return trials.finished()
+
+    def confirm_best(self, plan: Plan, found: Sequence[FrozenTrial], params: Params) -> list[confirm.Confirmed]:
+        """Train the best settings and the present ones with other seeds; compare them if that comes to its end."""
+        present, ranked = space.present(params), trial_results.ranked(found, plan.objectives[0])
+        best = [trial for trial in ranked if trial.params != present][: params.tune.confirm.best]
+        if not best:
+            return []
+        self.stop.late = None  # only the search has a time limit
+        settings = {"present": present, **{f"trial {trial.number}": trial.params for trial in best}}
+        trainings = confirmation(plan, params.train.epochs, settings)
+        print(
+            f"confirming the best {len(best)} and the present settings: {trainings.count} trainings of "
+            f"{params.train.epochs} epochs, with other seeds (tune.confirm.best: 0 leaves them out)",
+            flush=True,
+        )
+        self.workers.widen(trainings.count)
+        trained = self.train(trainings)
+        return confirm.confirmed(trainings, trained) if len(trained) == trainings.count else []
 
 
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:

@@ -22,6 +22,7 @@ from src.core.errors import UserError
 from src.core.files import replacing
 from src.core.paths import searches
 from src.search.workers import ATTEMPTS
+from src.tracking.store import database_error
 
 BEAT = 15  # seconds between two heartbeats of a trial in a database
 GRACE = 60  # seconds without a heartbeat after which others run the trial again
@@ -60,16 +61,9 @@ def open_storage(name: str, url: str | None) -> Iterator[BaseStorage]:
 def _journal(file: Path) -> BaseStorage:
     # Instead of Optuna's own lock, a file that a killed process leaves behind: `open_storage` has locked the journal.
     backend = JournalFileBackend(str(file), threading.Lock())  # type: ignore[arg-type]
-    # A kill or a full disk leaves half a record at the end, which Optuna would never read past.
-    lines = file.read_bytes().splitlines(keepends=True)
-    lines = [line for line in lines if line.endswith(b"\n")]
     try:
-        records = [json.loads(line) for line in lines]
-        ended = {record["trial_id"] for record in records if "trial_id" in record and record.get("state") in _ENDED}
-        # A trial that was running keeps its first record alone, without values: these are drawn and trained again.
-        kept = [line for line, record in zip(lines, records, strict=True) if record.get("trial_id") in {None, *ended}]
         with replacing(file) as temporary:
-            temporary.write_bytes(b"".join(kept))
+            temporary.write_bytes(_without_unfinished(file.read_bytes()))
         storage = JournalStorage(backend)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):  # Optuna's, of records that are damaged
         raise UserError(f"{file} is damaged: move it away, and the search begins anew") from None
@@ -77,6 +71,20 @@ def _journal(file: Path) -> BaseStorage:
         for trial in storage.get_all_trials(study._study_id, states=[TrialState.RUNNING]):
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
     return storage
+
+
+def _without_unfinished(journal: bytes) -> bytes:
+    """Return a journal without what a kill left: half a record, and the values and epochs of trials that were running.
+
+    Optuna would never read past half a record. Of a running trial the first record stays; all else is drawn and trained
+    again. Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` if records are damaged.
+    """
+    lines = [line for line in journal.splitlines(keepends=True) if line.endswith(b"\n")]
+    records = [json.loads(line) for line in lines]
+    ended = {record["trial_id"] for record in records if "trial_id" in record and record.get("state") in _ENDED}
+    return b"".join(
+        line for line, record in zip(lines, records, strict=True) if record.get("trial_id") in {None, *ended}
+    )
 
 
 def _database(url: str) -> BaseStorage:
@@ -123,11 +131,7 @@ def _explained(url: str) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, ImportError) as error:
-        cause: BaseException = error
-        while (inner := getattr(cause, "orig", None) or cause.__cause__) is not None:
-            cause = inner
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        reason = without_credentials(lines[0])[:300]
-        raise UserError(
-            f"the search's storage {without_credentials(url)}: {reason}; finished trials are kept"
-        ) from None
+        found = database_error(error)
+        reason = (str(found).strip() or type(found).__name__).splitlines()[0][:300]
+        line = without_credentials(f"the search's storage {url}: {reason}; finished trials are kept")
+        raise UserError(line) from None

@@ -20,7 +20,7 @@ def state(trial: FrozenTrial) -> str:
 
 
 def result(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return what `Trials.finish` recorded, or only a reason if the machines of the trial died."""
+    """Return what `Trials` recorded, or only a reason if the machines of the trial died."""
     found: Mapping[str, Any] = trial.user_attrs.get("result", {"reason": "its machines died", "history": {}})
     return found
 

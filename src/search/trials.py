@@ -46,9 +46,9 @@ class Trials:
         )
         self._study.sampler = sampling.Sampler(plan.params.tune.sampler, plan.space, plan.params.seed, self._study)
         self._asking = threading.Lock()
-        self._running: dict[int, optuna.Trial] = {}
+        self._own: set[int] = set()  # numbers of the trials that this process has run
+        self._seen: set[int] = set()  # and of those that were running at a heartbeat
         self._beaten = time.monotonic()
-        self._seen: set[int] = set()  # trials that other processes run
 
     def all(self) -> list[FrozenTrial]:
         """Return the plan's trials, up to its count. One that was queued again replaces the first attempt."""
@@ -75,7 +75,6 @@ class Trials:
                 time.sleep(1)
                 continue
             self._train(trial, worker)
-            del self._running[trial.number]
             for found in self.finished():
                 if found.number == trial.number:  # else another process took it for dead, and runs it again
                     return found
@@ -83,19 +82,18 @@ class Trials:
 
     def tick(self) -> None:
         """Send heartbeats, and queue the trials of dead processes again."""
-        if self._shared and time.monotonic() - self._beaten > BEAT:
-            for running in list(self._running.values()):
-                self._beat(running)
-            # Optuna never queues a trial again that had no heartbeat, as of a process that died in `_ask`. So each
-            # trial of another process gets one from here.
-            for trial in self.all():
-                if trial.state == TrialState.RUNNING and trial.number not in self._running.keys() | self._seen:
-                    self._beat(trial)
-                    self._seen.add(trial.number)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                fail_stale_trials(self._study)
-            self._beaten = time.monotonic()
+        if not self._shared or time.monotonic() - self._beaten < BEAT:
+            return
+        for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            # Optuna never queues a trial again that had no heartbeat. So each trial of another process gets one from
+            # here, since that process may have died before the first.
+            if trial.number in self._own or trial.number not in self._seen:
+                self._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+            self._seen.add(trial.number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(self._study)
+        self._beaten = time.monotonic()
 
     def _ask(self) -> optuna.Trial | None:
         """Return the next trial with its values, None if none is left for this process."""
@@ -105,8 +103,7 @@ class Trials:
                 return None
             warnings.filterwarnings("ignore", "Heartbeat of storage")  # only `Study.optimize` beats by itself
             trial = self._study.ask(dict(self._plan.space))
-            self._running[trial.number] = trial
-            self._beat(trial)
+            self._own.add(trial.number)
             return trial
 
     def _train(self, trial: optuna.Trial, worker: Worker) -> None:
@@ -141,7 +138,3 @@ class Trials:
         with suppress(UpdateFinishedTrialError):
             trial.set_user_attr("result", result)
             self._study.tell(trial, values, _ENDS[outcome.state], skip_if_finished=True)
-
-    def _beat(self, trial: optuna.Trial | FrozenTrial) -> None:
-        if self._shared:
-            self._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]

@@ -38,7 +38,7 @@ def work(
         except (UserError, OSError) as fault:
             pipe.send(fault)
             return
-        pipe.send("ready")
+        pipe.send(None)
         while True:
             task = pipe.recv()
             pipe.send(_train(trainer, task, pipe, measure))

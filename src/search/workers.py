@@ -1,7 +1,8 @@
 """Train in processes of their own, each on a GPU if there are GPUs, and replace those that die.
 
-This process imports no torch. The other end of the pipe is `src.search.worker_process`: it gets a `Task`, sends an
-`Epoch` after every epoch, is told if the training stops there, and at last sends an `Outcome`.
+This process imports no torch. At the other end of a pipe, `src.search.worker_process` sends None once it can train, or
+why it cannot. Then it gets a `Task`, sends an `Epoch` after every epoch, is told if the training stops there, and sends
+an `Outcome` at its end.
 """
 
 import multiprocessing
@@ -9,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Self, TypeVar
@@ -25,6 +25,7 @@ from src.training.epoch import Epoch
 
 ATTEMPTS = 5  # of a training whose processes die: it probably kills them
 FAULT = 1  # exit code of a process with a traceback
+_FAILED = "a worker failed, as said above; finished trials are kept: start again to go on"
 
 Result = TypeVar("Result")
 
@@ -46,33 +47,30 @@ class Worker:
         """
         seen = 0
         for _ in range(ATTEMPTS):
-            if self._process is None:
-                self._start()
-            assert self._process is not None
+            ready = False
             try:
-                with suppress(BrokenPipeError):  # it is dead: its last message, or the end, can be read
-                    self._pipe.send(task)
-                while not isinstance(message := self._pipe.recv(), Outcome):
-                    if isinstance(message, Exception):
-                        raise message
-                    if isinstance(message, Epoch):
-                        self._pipe.send(message.number > seen and stops(message))
-                        seen = max(seen, message.number)
-                    else:
-                        self._ready = True
-            except (EOFError, ConnectionError):
+                if self._process is None:
+                    self._start()
+                ready = True
+                self._pipe.send(task)
+                while isinstance(message := self._pipe.recv(), Epoch):
+                    self._pipe.send(message.number > seen and stops(message))
+                    seen = max(seen, message.number)
+            except (EOFError, ConnectionError):  # the process died
                 if self._closed:
                     raise
+                assert self._process is not None
+                self._process.join()
+                if self._process.exitcode == FAULT:
+                    raise UserError(_FAILED) from None
+                self._end()
+                print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
             else:
-                if message.out_of_memory:  # its process gives all memory back
+                outcome: Outcome = message
+                if outcome.out_of_memory:  # its process gives all memory back
                     self._end()
-                return message
-            self._process.join()
-            if self._process.exitcode == FAULT:
-                raise UserError("a worker failed, as said above; finished trials are kept: start again to go on")
-            self._end()
-            print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
-        if not self._ready:
+                return outcome
+        if not ready:
             raise UserError("workers are killed before they can train: use fewer --workers")
         return Outcome("failed", reason=f"its worker died {ATTEMPTS} times: killed, perhaps for memory")
 
@@ -83,8 +81,8 @@ class Worker:
             self._process.kill()
 
     def _start(self) -> None:
+        """Start the process and wait until it can train. Raises what it says if it cannot."""
         self._pipe, theirs = multiprocessing.Pipe()
-        self._ready = False
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(theirs, *self._arguments), daemon=True
         )
@@ -93,6 +91,8 @@ class Worker:
         self._process = process
         if self._closed:  # meanwhile
             process.kill()
+        if fault := self._pipe.recv():
+            raise fault
 
     def _end(self) -> None:
         assert self._process is not None

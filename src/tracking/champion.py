@@ -16,7 +16,7 @@ from src.core.errors import UserError
 from src.core.paths import VALIDATION_PREDICTIONS
 from src.evaluation import tables
 from src.tracking.runs import logged_model, runs_of
-from src.tracking.store import Store, artifacts, explained
+from src.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import RegisteredModel
@@ -45,8 +45,7 @@ class Registry:
 
     def registered(self) -> "RegisteredModel | None":
         """Return MLflow's entry for the name, which stays even if all versions are deleted."""
-        with explained(self._store.uri):
-            return next(iter(self._store.client.search_registered_models(f"name = '{self.name}'")), None)
+        return next(iter(self._store.client.search_registered_models(f"name = '{self.name}'")), None)
 
     def champion(self) -> Version | None:
         entry = self.registered()
@@ -59,10 +58,9 @@ class Registry:
 
     def answers(self, version: Version) -> pandas.DataFrame:
         """Return the predictions of the version's model for its validation images."""
-        with tempfile.TemporaryDirectory() as folder, explained(self._store.uri):
-            location = self._store.client.get_run(version.run_id).info.artifact_uri
-            copy = artifacts(self._store, location).download_artifacts(VALIDATION_PREDICTIONS.as_posix(), folder)
-            return tables.read(Path(copy))
+        files = self._store.artifacts(self._store.client.get_run(version.run_id).info.artifact_uri)
+        with tempfile.TemporaryDirectory() as folder:
+            return tables.read(Path(files.download_artifacts(VALIDATION_PREDICTIONS.as_posix(), folder)))
 
     def promote(self, model_md5: str, tags: Mapping[str, str], against: Version | None) -> Version:
         """Make the model the champion, as the newest run that trained it has logged it.
@@ -81,12 +79,10 @@ class Registry:
             raise UserError(f"the champion of {self.name} changed meanwhile ({now} has the title now): promote again")
         client, run_id, model_id = self._store.client, model.source_run_id or "", model.model_id
         tags = {**tags, "model_md5": model_md5}
-        known = self.registered()
-        with explained(self._store.uri):
-            if known is None:
-                client.create_registered_model(self.name)
-            made = client.create_model_version(self.name, f"models:/{model_id}", run_id, tags, model_id=model_id)
-            client.set_registered_model_alias(self.name, ALIAS, str(made.version))
+        if self.registered() is None:
+            client.create_registered_model(self.name)
+        made = client.create_model_version(self.name, f"models:/{model_id}", run_id, tags, model_id=model_id)
+        client.set_registered_model_alias(self.name, ALIAS, str(made.version))
         return Version(int(made.version), run_id, tags)
 
     def rollback(self) -> tuple[Version, Version]:
@@ -102,15 +98,13 @@ class Registry:
             raise UserError(
                 f"version {present.number} of {self.name} is the first champion: there is none to go back to"
             )
-        with explained(self._store.uri):
-            self._store.client.set_registered_model_alias(self.name, ALIAS, str(before[-1].number))
-            self._store.client.set_model_version_tag(self.name, str(present.number), _ROLLED_BACK, "true")
+        self._store.client.set_registered_model_alias(self.name, ALIAS, str(before[-1].number))
+        self._store.client.set_model_version_tag(self.name, str(present.number), _ROLLED_BACK, "true")
         return present, before[-1]
 
     def _versions(self) -> list[Version]:
         """Return all versions, sorted by number."""
-        with explained(self._store.uri):
-            found = self._store.client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
+        found = self._store.client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
         return sorted(
             (Version(int(each.version), each.run_id or "", dict(each.tags)) for each in found),
             key=lambda version: version.number,

@@ -6,6 +6,7 @@ Beside the graph lies `model.safetensors`, which `src.predict` loads.
 import copy
 import json
 import shutil
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -15,11 +16,22 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
-from src.core.paths import MODEL
-from src.tracking.store import Store, artifacts, quieten
+from src.core.paths import AUGMENTATION, MODEL
+from src.models.model_file import load
+from src.tracking.store import Store, quieten
 
 # What it takes to load the model and predict. MLflow's own search for it takes 8 s and finds packages in vain.
 _REQUIREMENTS = ("mlflow", "numpy", "torch")
+
+
+def log_model(store: Store, run_id: str) -> str:
+    """Export the model in `models/`, log it as an output of the run, and return its id."""
+    with np.load(AUGMENTATION, allow_pickle=False) as shown:
+        example = shown["images"][:2]  # a training image, and what augmentation made of it
+    classifier, spec = load(MODEL)
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(Path(folder, "model"), spec.probabilities(classifier), example, MODEL)
+        return send_model(store, run_id, Path(folder, "model"))
 
 
 def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> None:
@@ -79,7 +91,7 @@ def send_model(store: Store, run_id: str, folder: Path) -> str:
     model.artifact_path, model.run_id = logged.artifact_location, run_id
     model.model_uuid = model.model_id = logged.model_id
     model.save(folder / "MLmodel")
-    artifacts(store, logged.artifact_location).log_artifacts(str(folder))
+    store.artifacts(logged.artifact_location).log_artifacts(str(folder))
     if run.outputs is None or logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)

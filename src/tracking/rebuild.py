@@ -21,7 +21,7 @@ from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
 from src.tracking.lineage import RebuildSource
-from src.tracking.store import artifacts, explained, required_store
+from src.tracking.store import open_store
 
 
 class Rebuilt(NamedTuple):
@@ -54,9 +54,9 @@ def rebuild(wanted: RebuildSource) -> Rebuilt:
         hooks = ("-c", "core.hooksPath=/dev/null")
         run("git", *hooks, "worktree", "add", "--quiet", "--detach", str(folder), wanted.commit, cwd=root)
         if wanted.run_id:  # with its own parameters and changes of code
-            store = required_store()
-            with tempfile.TemporaryDirectory() as temporary, explained(store.uri):
-                files = artifacts(store, store.client.get_run(wanted.run_id).info.artifact_uri)
+            store = open_store()
+            with tempfile.TemporaryDirectory() as temporary:
+                files = store.artifacts(store.client.get_run(wanted.run_id).info.artifact_uri)
                 shutil.copy(files.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)
                 if "code.diff" in {file.path for file in files.list_artifacts()}:
                     run("git", "apply", "--whitespace=nowarn", files.download_artifacts("code.diff", temporary))

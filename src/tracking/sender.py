@@ -14,41 +14,31 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from src.core.addresses import without_credentials
-from src.core.git import read_code_state
-from src.core.paths import PARAMS
-from src.tracking import identity, record
-from src.tracking.runs import SESSION, begin, find_runs, logged_epochs
-from src.tracking.store import explained, open_store
+from src.tracking.runs import SESSION, find_runs, logged_epochs
+from src.tracking.start import log_start, read_start
+from src.tracking.store import open_store
 
 _EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too
-_SAMPLE = 10.0  # seconds between two samples of memory, processors and GPUs; also the pause after a failure
+_PAUSE = 10.0  # seconds after a failure until the next attempt
 
 
 class _Run:
-    """Continue the run of a session, or make it.
-
-    Usage of the machine is sampled by MLflow's monitor, but not in its own thread, which would warn of every failure.
-    """
+    """Continue the run of a session, or make it. MLflow samples memory, processors and GPUs, in a thread of its own."""
 
     def __init__(self, session: str, began: int) -> None:
-        text, code = PARAMS.read_text(encoding="utf-8"), read_code_state()
-        flat = identity.parameters(text)
         self._store = store = open_store()
-        found = find_runs(store, f"tags.{SESSION} = '{session}'")
-        with explained(store.uri):
-            if found:
-                self._id = found[0].info.run_id
-                store.client.update_run(self._id, status="RUNNING")
-            else:
-                tags = {**record.code_tags(code), SESSION: session}
-                made = store.client.create_run(store.experiment_id, began, tags, record.run_name(flat, text))
-                self._id = made.info.run_id
-        begin(store, self._id, record.short(flat), record.dataset_record(flat), record.origin(code))
+        start, found = read_start(), find_runs(store, f"tags.{SESSION} = '{session}'")
+        if found:
+            self._id = found[0].info.run_id
+            store.client.update_run(self._id, status="RUNNING")
+        else:
+            tags = {**start.tags, SESSION: session}
+            self._id = store.client.create_run(store.experiment_id, began, tags, start.name).info.run_id
+        log_start(store, self._id, start)
         self._known = logged_epochs(store, self._id)
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        self._monitor: Any = SystemMetricsMonitor(self._id, tracking_uri=store.uri)  # type: ignore[no-untyped-call]
-        self._began, self._sampled = began, 0
+        SystemMetricsMonitor(self._id, resume_logging=True, tracking_uri=store.uri).start()  # type: ignore[no-untyped-call]
 
     def log(self, batch: Sequence[dict[str, Any]]) -> None:
         from mlflow.entities import Metric, RunTag
@@ -59,28 +49,19 @@ class _Run:
             if entry.get("step") not in self._known
             for key, value in entry.get("metrics", {}).items()
         ]
-        now = time.time_ns() // 1_000_000
-        if now - self._sampled >= 1000 * _SAMPLE:
-            self._sampled = now
-            self._monitor.collect_metrics()
-            sample, second = self._monitor.aggregate_metrics(), (now - self._began) // 1000
-            metrics += [Metric(f"system/{key}", value, now, second) for key, value in sample.items()]
-            for kind in self._monitor.monitors:
-                kind.clear_metrics()
         tags = [RunTag(key, value) for entry in batch for key, value in entry.get("tags", {}).items()]
-        with explained(self._store.uri):
-            if metrics or tags:
-                self._store.client.log_batch(self._id, metrics, tags=tags)
-            if batch and "status" in batch[-1]:
-                self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
+        if metrics or tags:
+            self._store.client.log_batch(self._id, metrics, tags=tags)
+        if batch and "status" in batch[-1]:
+            self._store.client.set_terminated(self._id, batch[-1]["status"], batch[-1]["time"])
 
 
 def main(session: str, began: int) -> None:
-    """Send each batch once, in order. After a failure drop entries for `_SAMPLE` seconds; warn only the first time."""
-    warned, failed = False, -_SAMPLE
+    """Send each batch once, in order. After a failure drop entries for `_PAUSE` seconds; warn only the first time."""
+    warned, failed = False, -_PAUSE
     run: _Run | None = None
     for batch in _batches():
-        if time.monotonic() - failed > _SAMPLE:
+        if time.monotonic() - failed > _PAUSE:
             try:
                 run = run or _Run(session, began)
                 run.log(batch)

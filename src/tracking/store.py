@@ -1,35 +1,28 @@
 """Open the place where runs are kept: `mlflow.db` and `mlartifacts/` in the clone, or what MLFLOW_TRACKING_URI names.
 
-    store = open_store()                           # `UserError` where it cannot be used
-    with explained(store.uri):                     # an error of MLflow becomes a `UserError` of one line
-        run_id = store.client.create_run(store.experiment_id, run_name="trial 3", tags={}).info.run_id
-        store.client.log_batch(run_id, metrics=[…], params=[…], tags=[…])
-        artifacts(store, location).log_artifacts("reports/tuning", "tuning")     # the run's files
+    store = open_store()
+    run = store.client.create_run(store.experiment_id, run_name="trial 3")
+    store.client.log_batch(run.info.run_id, metrics=[…], params=[…], tags=[…])
+    store.artifacts(run.info.artifact_uri).log_artifacts("reports/tuning", "tuning")
 
-`src.tracking.runs` finds runs.
+Whatever these raise is a `UserError` of one line. `src.tracking.runs` finds runs and begins them.
 """
 
 import logging
 import os
 import re
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.paths import main_root
 from src.params import load
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 # By MLflow's defaults a program hangs for four minutes if its server is gone. With these, a refused connection or an
 # error of the server fails after 1 s, a silent server after 20 s. A user's own settings come first.
@@ -50,14 +43,46 @@ _REMEDIES = {
     "error code 403": "ask the experiment's owner for the right to edit it, or set MLFLOW_EXPERIMENT_NAME to another",
     "Read timed out": "for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",
 }
-_LOCKED = 5  # seconds for another process to end its transaction
 _ARTIFACTS = "mlartifacts"
 
 
-@dataclass(frozen=True)
+class _Explained:
+    """Stand for an object of MLflow; what its methods raise becomes a `UserError` (see `explained`)."""
+
+    def __init__(self, original: object, uri: str) -> None:
+        self._original, self._uri = original, uri
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._original, name)
+
+        @wraps(method)
+        def call(*arguments: Any, **named: Any) -> Any:
+            with explained(self._uri):
+                return method(*arguments, **named)
+
+        return call
+
+
 class Store:
-    client: "MlflowClient"
-    uri: str  # as `tracking_uri` gives it, for a server without the login
+    """Hold MLflow's client of a store, and give access to the files of runs and models in it."""
+
+    def __init__(self, uri: str) -> None:
+        from mlflow import MlflowClient
+
+        self.uri = uri  # as `tracking_uri` gives it, for a server without the login
+        self.client = cast(MlflowClient, _Explained(MlflowClient(tracking_uri=uri), uri))
+
+    def artifacts(self, location: str) -> Any:
+        """Return MLflow's `ArtifactRepository` for the files of a run or a model at this location.
+
+        A location without a scheme is relative to the clone's root, where `mlflow ui` is started, so that a clone that
+        was moved or copied finds its artifacts. Temporary experiments, in other folders, use the same.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if not urlsplit(location).scheme:
+            location = (main_root() / location).as_uri()
+        return _Explained(get_artifact_repository(location, tracking_uri=self.uri), self.uri)
 
     @cached_property
     def experiment_id(self) -> str:
@@ -67,30 +92,27 @@ class Store:
         it: on a server with passwords, who makes an experiment owns it.
         """
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or load().data.display_name
-        with explained(self.uri):
-            found = self.client.get_experiment_by_name(name) or self._make_experiment(name)
+        found = self.client.get_experiment_by_name(name) or self._make_experiment(name)
         if found.lifecycle_stage != "active":
             restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
             raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
         return str(found.experiment_id)
 
     def _make_experiment(self, name: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
         file = database(self.uri)
         server = urlsplit(self.uri).scheme in ("http", "https")  # which keeps artifacts itself
         place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
         try:
             made = self.client.create_experiment(name, artifact_location=None if server else place.as_uri())
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process or machine, at the same moment
-                raise
-        else:
-            if file is not None and file.parent.resolve() == main_root():
-                # MLflow writes only absolute locations, but reads relative ones: see `artifacts`.
-                with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection, connection:
-                    change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
-                    connection.execute(change, (_ARTIFACTS, made))
+        except UserError:
+            if found := self.client.get_experiment_by_name(name):  # another machine made it at the same moment
+                return found
+            raise
+        if file is not None and file.parent.resolve() == main_root():
+            # MLflow writes only absolute locations, but reads relative ones: see `artifacts`.
+            with explained(self.uri), closing(sqlite3.connect(file)) as connection, connection:
+                change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+                connection.execute(change, (_ARTIFACTS, made))
         return self.client.get_experiment_by_name(name)
 
 
@@ -99,9 +121,12 @@ def tracking_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if (file := database(uri)) is None:
         return uri
-    path = str(main_root() / file)
+    return _address(main_root() / file)
+
+
+def _address(file: Path) -> str:
     # These characters have a meaning in an address; a relative path leaves out folders above that contain them.
-    return f"sqlite:///{os.path.relpath(path) if {*'?#%'} & {*path} else path}"
+    return f"sqlite:///{os.path.relpath(file) if {*'?#%'} & {*str(file)} else file}"
 
 
 def database(uri: str) -> Path | None:
@@ -120,29 +145,13 @@ def open_store() -> Store:
         uri = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     quieten()
     with explained(uri):
-        from mlflow import MlflowClient
-
         if (file := database(uri)) is not None:
             from filelock import FileLock
 
             with FileLock(f"{file}.lock"):  # MLflow's creation of tables does not stand several processes
-                _prepare_database(file)
-        return Store(MlflowClient(tracking_uri=uri), uri)
-
-
-def existing_store() -> Store | None:
-    """Return the store to read from; None if its database does not exist yet."""
-    place = database(tracking_uri())
-    return None if place is not None and not place.is_file() else open_store()
-
-
-def required_store() -> Store:
-    """Return the store to read from. Raises `UserError` if its database does not exist yet."""
-    store = existing_store()
-    if store is None:
-        uri = without_credentials(tracking_uri())
-        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
-    return store
+                if not file.is_file():
+                    _make_database(file)
+        return Store(uri)
 
 
 @contextmanager
@@ -152,39 +161,32 @@ def explained(uri: str) -> Iterator[None]:
     It has no credentials, and the original exception, whose traceback may have them, is dropped.
     """
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
-        # A database's own error says more than what SQLAlchemy and MLflow wrap around it.
-        cause: BaseException | None = error
-        while cause is not None and not (isinstance(cause, DBAPIError) and cause.orig):
-            cause = cause.__cause__ or cause.__context__
-        found = cause.orig if isinstance(cause, DBAPIError) and cause.orig else error
+        found = database_error(error)
         reason = " ".join(str(found).split()) or type(found).__name__
         if isinstance(found, OSError) and found.strerror:
             reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
-        if connection := re.search(r"\(Caused by .*(?:: |\(['\"])(.+?)(?: \(read timeout=\d+\))?['\")]*$", reason):
-            reason = connection[1]  # without pools, retries and the address once more
+        if "(Caused by " in reason:  # what follows is without pools, retries and the address once more
+            reason = re.sub(r"""['"]\)+$""", "", reason.rpartition(": ")[2])
         remedy = next((f": {words}" for answer, words in _REMEDIES.items() if answer in reason), "")
-        if refusal := re.search(r"error code (\d+) != 200\. Response body: '(.*)'$", reason):
-            reason = f"{refusal[2]} ({refusal[1]})"
         line = without_credentials(f"MLflow at {uri}: {reason[:400]}{remedy}")
         raise UserError(line) from None
 
 
-def artifacts(store: Store, location: str) -> Any:
-    """Return MLflow's `ArtifactRepository` for the files of a run or a model at this location.
+def database_error(error: BaseException) -> BaseException:
+    """Return a database's own error, if any: it says more than what SQLAlchemy, MLflow and Optuna wrap around it."""
+    from sqlalchemy.exc import DBAPIError
 
-    A location without a scheme is relative to the clone's root, where `mlflow ui` is started, so that a clone that was
-    moved or copied finds its artifacts. Temporary experiments, in other folders, use the same.
-    """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    if not urlsplit(location).scheme:
-        location = (main_root() / location).as_uri()
-    return get_artifact_repository(location, tracking_uri=store.uri)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DBAPIError) and cause.orig:
+            return cause.orig
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def quieten() -> None:
@@ -196,26 +198,16 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it warns of a store that is away
     # It logs 90 lines of statements and traceback of an exception that it raises, too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def _prepare_database(file: Path) -> None:
-    """Make a missing SQLite store, completely or not at all: MLflow never opens one that lacks some of its tables.
-
-    Raises `sqlite3.Error` where an existing one is locked or read-only; MLflow would try for a minute.
-    """
-    if file.is_file() and file.stat().st_size:
-        with closing(sqlite3.connect(file, timeout=_LOCKED)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-        return
+def _make_database(file: Path) -> None:
+    """Make a SQLite store, completely or not at all: MLflow cannot open one that lacks some of its tables."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    prefix = f"{file.name}.new-"
-    for left in file.parent.glob(f"{prefix}*"):
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=file.parent) as folder:
-        new = Path(os.path.relpath(folder), file.name)  # folders above may have characters that an address must not
-        SqlAlchemyStore(f"sqlite:///{new}", _ARTIFACTS).engine.dispose()  # type: ignore[no-untyped-call]
-        new.replace(file)
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)  # of a process that was killed
+    SqlAlchemyStore(_address(new), _ARTIFACTS).engine.dispose()  # type: ignore[no-untyped-call]
+    new.replace(file)

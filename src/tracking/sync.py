@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from src.core.errors import UserError
 from src.core.files import write_json
-from src.core.paths import AUGMENTATION, MODEL
 from src.tracking import history
-from src.tracking.record import NOTE, Record, code_tags, read_record
-from src.tracking.runs import SESSION, begin, find_runs, logged_epochs, logged_model
-from src.tracking.store import Store, artifacts, explained, open_store
+from src.tracking.record import Record, read_record
+from src.tracking.runs import NOTE, SESSION, find_runs, logged_epochs, logged_model
+from src.tracking.start import log_start
+from src.tracking.store import Store, open_store
 from src.training.states import discard_unneeded_states, finished_session
 
 if TYPE_CHECKING:
@@ -49,13 +47,12 @@ def complete(fresh: str = "") -> Completed:
     own = find_runs(store, f"tags.{SESSION} = '{session}'") if session else []
     if not own:
         found = find_runs(store, f"tags.model_md5 = '{record.model_md5}'")
-        own = [run for run in found if not history.differences(run.data.params, record.params)]
+        own = [run for run in found if not history.differences(run.data.params, record.start.params)]
     if own:
         run = own[0]
     else:
-        with explained(store.uri):
-            tags = {**code_tags(record.code_state), **record.tags}
-            run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.name)
+        tags = {**record.start.tags, **record.tags}
+        run = store.client.create_run(store.experiment_id, tags=tags, run_name=record.start.name)
     changed = _complete(store, run, record)
     discard_unneeded_states()
     missing = record.missing if changed else ()
@@ -75,8 +72,8 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
     from mlflow.entities import Metric, RunTag
 
     client, run_id = store.client, run.info.run_id
-    with explained(store.uri), tempfile.TemporaryDirectory() as folder:
-        repository = artifacts(store, run.info.artifact_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        repository = store.artifacts(run.info.artifact_uri)
         model = logged_model(store, run)
         known: dict[str, Any] = {"files": {}, "note": ""}
         if _DIGESTS in {file.path for file in repository.list_artifacts()}:
@@ -84,19 +81,14 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
             lacks = any(key.startswith("cost/") and key not in run.data.metrics for key in record.metrics)
             if known == record.digests and run.info.status == "FINISHED" and model and not lacks:
                 return False
-        begin(store, run_id, record.params, record.dataset, record.origin)
+        log_start(store, run_id, record.start)
 
         if model:
             model_id = model.model_id
         else:
-            from src.models.model_file import load
-            from src.tracking.model import export_model, send_model
+            from src.tracking.model import log_model  # imports torch
 
-            with np.load(AUGMENTATION, allow_pickle=False) as shown:
-                example = shown["images"][:2]  # a training image, and what augmentation made of it
-            classifier, spec = load(MODEL)
-            export_model(Path(folder, "model"), spec.probabilities(classifier), example, MODEL)
-            model_id = send_model(store, run_id, Path(folder, "model"))
+            model_id = log_model(store, run_id)
 
         now = time.time_ns() // 1_000_000
         steps = logged_epochs(store, run_id)
@@ -113,7 +105,7 @@ def _complete(store: Store, run: "Run", record: Record) -> bool:
         ]
         tags = dict(record.tags)
         if run.data.tags.get(NOTE, "") == known["note"]:  # a user has not written another one
-            tags[NOTE] = record.digests["note"]
+            tags[NOTE] = record.note
         client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
 
         for name, file in record.files.items():

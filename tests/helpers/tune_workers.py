@@ -10,11 +10,11 @@ from src.core.errors import UserError
 from src.search.messages import Outcome
 from src.training.epoch import Epoch
 
-KILLED, KILLED_ONCE, BUG, FAULT, OUT_OF_MEMORY = 0.1, 0.2, 0.3, 0.4, 0.5
+KILLED, KILLED_ONCE, BUG, OUT_OF_MEMORY = 0.1, 0.2, 0.3, 0.4
 
 
 def scripted(pipe: Connection, *_: Any) -> None:
-    pipe.send("ready")
+    pipe.send(None)
     while True:
         dropout = pipe.recv().model.dropout
         told = [_epoch(pipe, 1)]
@@ -24,8 +24,6 @@ def scripted(pipe: Connection, *_: Any) -> None:
         told.append(_epoch(pipe, 2))
         if dropout == BUG:
             raise RuntimeError("a bug")
-        if dropout == FAULT:
-            pipe.send(UserError("the data are gone"))
         measured = {"pid": os.getpid(), "told": told}
         pipe.send(Outcome("complete", measured, out_of_memory=dropout == OUT_OF_MEMORY))
 
@@ -33,6 +31,10 @@ def scripted(pipe: Connection, *_: Any) -> None:
 def _epoch(pipe: Connection, number: int) -> bool:
     pipe.send(Epoch(number, 0.1, 0.9, 0.5, 0.5, 1e-3, True, 1.0, 1.0, None, []))
     return bool(pipe.recv())
+
+
+def has_no_data(pipe: Connection, *_: Any) -> None:
+    pipe.send(UserError("the data are gone"))
 
 
 def dies_at_once(*_: Any) -> None:

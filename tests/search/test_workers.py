@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tune_samples import DIGITS
-from tune_workers import BUG, FAULT, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, scripted
+from tune_workers import BUG, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, has_no_data, scripted
 
 from src.core.errors import UserError
 from src.search import workers
@@ -71,13 +71,15 @@ def test_one_that_ran_out_of_memory_ends_its_process() -> None:
     assert pids[0] == pids[1] != pids[2]
 
 
-@pytest.mark.parametrize(("dropout", "message"), [(BUG, "a worker failed, as said"), (FAULT, "the data are gone")])
 def test_a_bug_and_what_the_user_can_mend_end_the_search(
-    dropout: float, message: str, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match=message):
-        trained([dropout])
-    assert ("RuntimeError: a bug" in capfd.readouterr().err) == (dropout == BUG)
+    with pytest.raises(UserError, match="a worker failed, as said above"):
+        trained([BUG])
+    assert "RuntimeError: a bug" in capfd.readouterr().err
+    monkeypatch.setattr(workers, "_work", has_no_data)
+    with pytest.raises(UserError, match="the data are gone"):
+        trained([0.0])
 
 
 def test_workers_that_are_killed_at_once_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_who_trains_the_same_at_the_same_time_completes_the_own_run() -> None:
     (own,) = runs()
     store, record = open_store(), read_record()
     colleague = store.client.create_run(store.experiment_id, tags=dict(record.tags)).info.run_id
-    store.client.log_batch(colleague, params=[Param(key, value) for key, value in record.params.items()])
+    store.client.log_batch(colleague, params=[Param(key, value) for key, value in record.start.params.items()])
     assert complete().run_id == own
 
 
