@@ -3,6 +3,7 @@
 The layout is that of DVC's own writer (ruamel.yaml's round trip), so that `dvc exp run -S` changes one line of a diff.
 """
 
+import re
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -30,6 +31,12 @@ def names() -> list[str]:
 def defaults() -> str:
     """Return the text of `recipes/default.yaml`."""
     return (_FOLDER / DEFAULTS).read_text(encoding="utf-8")
+
+
+def recipe_of(text: str) -> str:
+    """Return the name of the recipe that a `params.yaml` was written from, by its first line; "" if it names none."""
+    match = re.match(r"# ([\w-]+):", text, re.ASCII)
+    return match[1] if match else ""
 
 
 def header(name: str) -> str:

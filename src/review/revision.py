@@ -1,7 +1,6 @@
 """Read the files that git tracks, at a commit or in the working tree: no data, DVC remote or network is needed."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from src.core.errors import UserError
 from src.core.git import blobs, checked_git, diagnosis
 from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
+from src.params.writing import recipe_of
 
 Parsed = TypeVar("Parsed")
 _NUMBERS = {"index", "label_probability", "epoch", "value", "validation_accuracy", "test_accuracy"}  # columns of tables
@@ -94,9 +94,8 @@ class Revision:
 
     @cached_property
     def recipe(self) -> str:
-        """Return the recipe's name, which is in the first line of `params.yaml`; "" if there is none."""
-        match = re.match(r"# ([\w-]+):", self.text(PARAMS), re.ASCII)
-        return match[1] if match else ""
+        """Return the name of the recipe that `params.yaml` was written from, "" if it names none."""
+        return recipe_of(self.text(PARAMS))
 
     @cached_property
     def params(self) -> dict[str, Any]:

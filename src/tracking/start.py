@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from src.core import paths
 from src.core.addresses import without_credentials
 from src.core.git import CodeState, read_code_state
 from src.data.prepared import read_dataset
-from src.params.writing import load_recipe, names
+from src.params.writing import load_recipe, names, recipe_of
 from src.tracking import history, identity
 from src.tracking.store import Store
 
@@ -60,11 +59,10 @@ def log_start(store: Store, run_id: str, start: Start) -> None:
 
 
 def run_name(flat: Mapping[str, str], text: str) -> str:
-    """Name a run by DVC's experiment, if any, its network and what differs from the recipe in line 1 of `text`."""
-    recipe = re.match(r"# ([\w-]+):", text)
+    """Name a run by DVC's experiment, if any, its network and what differs from the recipe of the text."""
     differing = []
-    if recipe and recipe[1] in names():
-        usual = identity.flatten(load_recipe(recipe[1]).model_dump(include=identity.SECTIONS))
+    if (recipe := recipe_of(text)) in names():
+        usual = identity.flatten(load_recipe(recipe).model_dump(include=identity.SECTIONS))
         for key in history.differences(flat, usual):
             if key in flat and key not in ("data.title", "data.sha256", "model.name"):
                 differing.append(f"{key.removeprefix('train.').removeprefix('model.')}={flat[key]}")
