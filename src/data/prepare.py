@@ -69,25 +69,24 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             "labels.csv (file,label)"
         )
     official = staged.official.copy()
-    tests = np.flatnonzero(official == TEST)
     if wanted := split.validation_from_test:
+        tests = np.flatnonzero(official == TEST)
         if wanted >= len(tests):
             few = f"only {len(tests):,} test images of its own: lower it, or set it to 0"
             raise UserError(f"split.validation_from_test is {wanted:,}, but {data.name} has {few}")
-        if (official == VALIDATION).any():
-            raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
         official[tests[:wanted]] = VALIDATION
-    for which, share in ((TEST, split.test), (VALIDATION, split.validation)):
+    shares = {VALIDATION: split.validation, TEST: split.test}
+    expected = [TRAIN, *(which for which, share in shares.items() if share or which in official)]
+    for which, share in shares.items():
         if share and which in official:
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
-    validation = 0.0 if VALIDATION in official else split.validation
-    test = 0.0 if TEST in official else split.test
+            shares[which] = 0.0
     identities: Iterable[bytes] = map(bytes, staged.file_digests)
     if staged.groups:  # an image without one has its name for a group, which may change
         known = zip(staged.groups, staged.names, identities, strict=True)
         identities = (content if group == name else group.encode() for group, name, content in known)
     rank = ranks(identities, split.seed)
-    where = place(staged.labels, official, units, rank, validation, test)
+    where = place(staged.labels, official, units, rank, shares[VALIDATION], shares[TEST])
     train = int((where == TRAIN).sum())
     if data.limit is not None and data.limit < train:
         if data.limit < classes:
@@ -96,16 +95,15 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             indices = np.flatnonzero(where == which)
             kept = round(len(indices) * data.limit / train)
             where[np.delete(indices, limit(staged.labels[indices], rank[indices], kept))] = -1
-    for which, share in ((TRAIN, 1), (VALIDATION, split.validation), (TEST, split.test)):
+    images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+    for which in expected:
         found = np.bincount(staged.labels[where == which], minlength=classes)
-        if (share or which in official) and not found.all():
-            images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+        if not found.all():
             lacking = [f"{staged.classes[i]!r} ({counted(images[i], 'image')})" for i in np.flatnonzero(found == 0)]
-            if which != TRAIN and which in official:
-                raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
             raise UserError(
-                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (equal and nearly equal ones and "
-                "groups stay together), or change split, data.limit or data/corrections.csv; if these are no classes, "
+                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (the source's own splits are "
+                "kept; equal and nearly equal ones and groups stay together), or change split, data.limit or "
+                "data/corrections.csv; take those without a class out, for src.predict; if these are no classes, "
                 "images were named in another way: list them in labels.csv (file,label)"
             )
     return where
