@@ -16,7 +16,9 @@ from src.core.paths import RAW
 from src.data.archives import Member, damage_reported, is_archive, members, too_large
 from src.data.images import SUFFIXES
 from src.data.labels import ONE_CLASS, Row, cell, split_in
-from src.data.layout import is_generated
+from src.data.layout import is_generated, split_named
+from src.data.prepared import SPLITS
+from src.data.splitting import FREE
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")
 _OPTIONAL = ("group", "split")
@@ -30,7 +32,7 @@ def source_files(max_bytes: int) -> Iterator[tuple[Member, Row | None]]:
     than `max_bytes`.
     """
     unpacked = 0  # from all Parquet files
-    places: dict[str, str] = {}  # the folder of each split of theirs: another holds another configuration of the set
+    places: dict[int, str] = {}  # the folder of each split of theirs: another holds another configuration of the set
     for path in sorted(RAW.iterdir()):
         single = Member(path.name, path.stat().st_size, path.read_bytes)
         for member in members(path, max_bytes, str(path)) if is_archive(path, str(path)) else [single]:
@@ -38,16 +40,16 @@ def source_files(max_bytes: int) -> Iterator[tuple[Member, Row | None]]:
                 yield member, None
                 continue
             split, folder = split_in(member.name), str(PurePosixPath(member.name).parent)
-            if split and places.setdefault(split, folder) != folder:
-                both = f"{places[split]!r} and {folder!r} both hold Parquet files of {split}"
+            if split is not None and places.setdefault(split, folder) != folder:
+                both = f"{places[split]!r} and {folder!r} both hold Parquet files of {SPLITS[split]}"
                 raise UserError(f"{both}: give one of them alone as the source")
-            for photo, row in _rows(member, split):
+            for photo, row in _rows(member, split or FREE):
                 if (unpacked := unpacked + photo.size) > max_bytes:
                     raise too_large(member.name, max_bytes)
                 yield photo, row
 
 
-def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
+def _rows(member: Member, split: int) -> Iterator[tuple[Member, Row | None]]:
     """Yield each row as `file/name.jpg`, with its label; a file without both columns as it is.
 
     The names are those of `image.path` where each row has its own; else they are numbers, which change once a row is
@@ -84,7 +86,8 @@ def _rows(member: Member, split: str) -> Iterator[tuple[Member, Row | None]]:
             file_name = names[number] if names else f"{number:07d}.{kind}"
             place = f"{member.name.rpartition('.')[0]}/{file_name}"
             group, own = (cell(row.get(key)) for key in _OPTIONAL)
-            yield Member(place, len(content), partial(bytes, content)), Row(name, group, own or split)
+            labels = Row(name, group, split_named(own, place) if own else split)
+            yield Member(place, len(content), partial(bytes, content)), labels
 
 
 def _file_names(paths: Iterable[object]) -> list[str]:
