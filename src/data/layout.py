@@ -175,8 +175,8 @@ def _check_empty_folders(photos: Sequence[str], others: Sequence[str]) -> None:
     for name in others:
         for parent, base in _folders(name):
             beside = filled.get(parent, set())
-            splits = all(map(_SPLIT.fullmatch, beside))
-            expected = _SPLIT.fullmatch(base) if splits else len(beside) > 1
+            splits = all(_split_in(other) is not None for other in beside)
+            expected = _split_in(base) is not None if splits else len(beside) > 1
             if beside and expected and base not in beside and not is_generated(base):
                 empty[f"{parent}{base}"] += not name.endswith("/")  # the name of a folder
     if empty:
@@ -229,10 +229,15 @@ def without_unreadable(layout: Layout, readable: int) -> Layout:
 
 def split_named(name: str, place: str) -> int:
     """Return the split that is called `name`. Raise `UserError`, which names the `place`, if it is none."""
-    match = _SPLIT.fullmatch(name)
-    if match is None or match[1] or match[3]:
+    if (split := _split_in(name)) is None:
         raise UserError(f"{place}: the split is {name!r}: write train, validation or test")
-    return SPLIT_WORDS[match[2].lower()]
+    return split
+
+
+def _split_in(name: str) -> int | None:
+    """Return the split that a name such as `test` or `seg_test` says; None if it says none, or more (`test_cats`)."""
+    match = _SPLIT.fullmatch(name)
+    return SPLIT_WORDS[match[2].lower()] if match and not match[3] else None
 
 
 def is_generated(name: str) -> bool:

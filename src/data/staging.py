@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.core.words import counted, listed
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
-from src.data.known import PUBLISHED_SETS, published_file, published_files, read_published_files
+from src.data.known import (
+    PUBLISHED_SETS,
+    PublishedImages,
+    published_file,
+    published_files,
+    read_published_files,
+)
 from src.data.labels import TABLES, Row, labelled_layout, read_labels
 from src.data.layout import in_folders, is_generated, read_layout, without_unreadable
 from src.data.overview import print_left_out
@@ -43,47 +49,11 @@ class Staged(NamedTuple):
 def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
-    max_bytes = round(data.max_gib * 2**30)
-    if data.name in PUBLISHED_SETS and (files := _published_files(data.name, max_bytes)):
-        return _stage_published(data.name, files, fit, max_bytes, scratch)
-    return _stage_photos(data, fit, max_bytes, scratch)
-
-
-def _published_files(dataset: str, max_bytes: int) -> dict[str, bytes]:
-    """Return the published files of a data set that the source holds. Raise `UserError` if it holds images too."""
-    files: dict[str, bytes] = {}
-    images: list[str] = []
-    for member, _ in source_files(max_bytes):
-        if key := published_file(dataset, member.name):
-            files[key] = member.read()
-        elif PurePosixPath(member.name).suffix.lower() in SUFFIXES:
-            images.append(member.name)
-    if files and images:
-        raise UserError(f"the source holds both {dataset}'s own files and images ({images[0]!r}): keep one kind")
-    return files
-
-
-def _stage_published(
-    dataset: str, files: dict[str, bytes], fit: Fit | None, max_bytes: int, scratch: IO[bytes]
-) -> Staged:
-    """Write the images of a data set's published `files` into `scratch`."""
-    parts, names, layout = read_published_files(dataset, files, max_bytes)
-    pixel_digests, file_digests = bytearray(), bytearray()
-    for image in chain.from_iterable(parts):
-        pixels = to_pixels(to_image(image), fit) if fit else image
-        scratch.write(np.ascontiguousarray(pixels).data)
-        pixel_digests += digest(pixels)
-        file_digests += digest(image)
-    mapped = _mapped(scratch, (len(names), *pixels.shape))
-    return Staged(mapped, names, _rows(pixel_digests), _rows(file_digests), [], *layout)
-
-
-def _stage_photos(data: Data, fit: Fit | None, max_bytes: int, scratch: IO[bytes]) -> Staged:
-    """Decode the photos of the source into `scratch`, and read their labels from tables or folders."""
-    max_pixels = round(data.max_megapixels * 1_000_000)
+    max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
+    published: dict[str, bytes] = {}  # the files of a known data set
     tables: dict[str, bytes] = {}
     rows: dict[str, Row] = {}  # labels by the path of a photo
-    others: list[str] = []  # neither photos nor tables; and folders, which end in `/`
+    others: list[str] = []  # none of these, and no photo; and folders, which end in `/`
     unreadable: list[tuple[str, str]] = []  # name, reason
 
     def photos() -> Iterator[tuple[str, bytes]]:
@@ -91,7 +61,9 @@ def _stage_photos(data: Data, fit: Fit | None, max_bytes: int, scratch: IO[bytes
             name, suffix = member.name, PurePosixPath(member.name).suffix.lower()
             if row:
                 rows[name] = row
-            if name.endswith("/") or is_generated(name):
+            if key := published_file(data.name, name):
+                published[key] = member.read()
+            elif name.endswith("/") or is_generated(name):
                 others.append(name)
             elif _ARCHIVE.search(name):
                 raise UserError(f"the source holds the archive {name!r}: unpack it, and pack all photos once")
@@ -125,11 +97,15 @@ def _stage_photos(data: Data, fit: Fit | None, max_bytes: int, scratch: IO[bytes
         if len(sizes) == 1:  # of several sizes only these are still of interest
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
-    rows |= read_labels(tables)
     print_left_out(others)
+    if published:
+        if names:
+            raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
+        return _stage_published(read_published_files(data.name, published, max_bytes), fit, scratch)
     _check(data, names, unreadable, sizes)
     left_out = [name for name, _ in unreadable]
     classes = PUBLISHED_SETS[data.name].classes if data.name in PUBLISHED_SETS else None
+    rows |= read_labels(tables)
     if rows:
         layout = labelled_layout([*names, *left_out], rows, classes)
     else:
@@ -138,6 +114,18 @@ def _stage_photos(data: Data, fit: Fit | None, max_bytes: int, scratch: IO[bytes
     mapped = _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1]
     texts = np.array(names, np.dtypes.StringDType())
     return Staged(mapped, texts, _rows(pixel_digests), _rows(file_digests), left_out, *layout)
+
+
+def _stage_published(found: PublishedImages, fit: Fit | None, scratch: IO[bytes]) -> Staged:
+    """Write the images of a known data set into `scratch`."""
+    pixel_digests, file_digests = bytearray(), bytearray()
+    for image in chain.from_iterable(found.parts):
+        pixels = to_pixels(to_image(image), fit) if fit else image
+        scratch.write(np.ascontiguousarray(pixels).data)
+        pixel_digests += digest(pixels)
+        file_digests += digest(image)
+    mapped = _mapped(scratch, (len(found.names), *pixels.shape))
+    return Staged(mapped, found.names, _rows(pixel_digests), _rows(file_digests), [], *found.layout)
 
 
 def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
