@@ -49,7 +49,7 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
     used: list[str] = []
     unused: list[str] = []  # tables
     ignored: list[str] = []  # columns
-    several_splits = len(set(map(split_in, tables))) > 1  # a single test.csv divides nothing
+    several_splits = len(set(map(split_of_table, tables))) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         table = read_table(name, content)
         chosen = [_find_column(name, table.columns, spellings) for spellings in _COLUMNS]
@@ -62,7 +62,7 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
                 raise UserError(f"{name} needs the columns file and label, but has {found}: rename its columns")
             unused.append(f"{name!r} (columns {listed(table.columns)})")
             continue
-        split_of_all = split_in(name) or FREE if several_splits and of_split is None else FREE
+        split_of_all = split_of_table(name) or FREE if several_splits and of_split is None else FREE
         lines = 0
         for line, record in table.records:
             place = f"{name}, line {line}"
@@ -147,7 +147,7 @@ def _damage_reported(name: str) -> Iterator[None]:
         raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
 
 
-def split_in(name: str) -> int | None:
+def split_of_table(name: str) -> int | None:
     """Return the split that the name of a table (`test_labels.csv`) or of its folder says, None if it says none.
 
     Raise `UserError` if Hugging Face's `extra-00000-of-00003.parquet` says one that we do not know.

@@ -15,7 +15,7 @@ from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, damage_reported, is_archive, members, too_large
 from src.data.images import SUFFIXES
-from src.data.labels import ONE_CLASS, Row, cell, split_in
+from src.data.labels import ONE_CLASS, Row, cell, split_of_table
 from src.data.layout import is_generated, split_named
 from src.data.prepared import SPLITS
 from src.data.splitting import FREE
@@ -39,7 +39,7 @@ def source_files(max_bytes: int) -> Iterator[tuple[Member, Row | None]]:
             if not member.name.lower().endswith(".parquet") or is_generated(member.name):
                 yield member, None
                 continue
-            split, folder = split_in(member.name), str(PurePosixPath(member.name).parent)
+            split, folder = split_of_table(member.name), str(PurePosixPath(member.name).parent)
             if split is not None and places.setdefault(split, folder) != folder:
                 both = f"{places[split]!r} and {folder!r} both hold Parquet files of {SPLITS[split]}"
                 raise UserError(f"{both}: give one of them alone as the source")
