@@ -18,9 +18,9 @@ import numpy as np
 from src.core.errors import UserError
 from src.core.paths import CORRECTIONS
 from src.core.words import counted, listed
-from src.data.labels import cell, read_table
 from src.data.splitting import Indices
 from src.data.staging import Staged
+from src.data.tables import cell, read_table
 
 COLUMNS = ("file", "action", "value", "reason")
 _LEFT_OUT = -1  # in the place of a split

@@ -6,25 +6,20 @@ Absolute names of another machine count from the folder on that all are in. `gro
 column for it, the name of the table gives the split: `test.csv`.
 """
 
-import codecs
-import csv
-import io
 import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from src.core.documents import read_json
 from src.core.errors import UserError
 from src.core.words import counted, listed
 from src.data.layout import SPLIT_WORDS, Layout, number_classes, official_splits, split_named
 from src.data.splitting import FREE
+from src.data.tables import cell, read_table
 
-TABLES = (".csv", ".tsv", ".jsonl")
 ONE_CLASS = "a photo has one class here: name one alone, or leave out the photos of several"
 _COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("group",), ("split",))
 
@@ -33,11 +28,6 @@ class Row(NamedTuple):
     label: str
     group: str  # empty: none
     split: int  # a value of src.data.splitting
-
-
-class Table(NamedTuple):
-    columns: list[str]
-    records: Iterator[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
 
 
 def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
@@ -97,54 +87,6 @@ def _find_column(table: str, columns: Sequence[str], spellings: Sequence[str]) -
         if found:
             return found[0]
     return None
-
-
-def cell(value: Any) -> str:
-    """Return a table's value as text, empty where it is missing: None, or NaN, which differs from itself."""
-    return "" if value is None or value != value else str(value).strip()
-
-
-def read_table(name: str, content: bytes) -> Table:
-    """Return what CSV or JSON lines hold, read record by record. What is not UTF-8 or UTF-16 is an error of its record.
-
-    Raise `UserError`, now or with a later record, if it is no table.
-    """
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = content.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # Excel writes marks, and other encodings
-    records: Iterable[tuple[int, dict[Any, Any]]]
-    with _damage_reported(name):
-        if name.lower().endswith(".jsonl"):
-            lines = enumerate(text.split("\n"), 1)
-            records = [(number, dict(read_json(line))) for number, line in lines if line.strip()]
-            columns = list(dict.fromkeys(column for _, record in records for column in record))
-        else:
-            header = text.partition("\n")[0]
-            reader = csv.DictReader(io.StringIO(text, None), delimiter=max(",;\t", key=header.count), strict=True)
-            records = ((reader.line_num, record) for record in reader)
-            columns = list(reader.fieldnames or ())
-    return Table(columns, _checked(name, records))
-
-
-def _checked(name: str, records: Iterable[tuple[int, dict[Any, Any]]]) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """Yield the records of a table. Raise `UserError` naming the line of one that cannot be read."""
-    with _damage_reported(name):
-        for line, record in records:
-            if "\ufffd" in str(record):
-                raise UserError(f"{name}, line {line} is not UTF-8: save it as such")
-            if any(record.pop(None, ())):
-                raise UserError(
-                    f"{name}, line {line}: more values than columns: put what has a comma in quotes, and each record "
-                    "on a line of its own"
-                )
-            yield line, record
-
-
-@contextmanager
-def _damage_reported(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
 
 
 def split_of_table(name: str) -> int | None:

@@ -8,7 +8,7 @@ Where folders may be read in two ways, that is an error.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -249,12 +249,6 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     """Return a key that sorts `2` before `10`, and `class2` before `class10`."""
     pieces = re.split(r"([0-9]{1,18})", name)  # texts and numbers in turn
     return [int(piece) if odd % 2 else piece for odd, piece in enumerate(pieces)], name  # `1` and `01` differ
-
-
-def in_folders(names: Iterable[str]) -> str:
-    """Return how many files lie in which folders: `'cat' (3), '.' (1)`."""
-    places = Counter(name.rpartition("/")[0] or "." for name in names)
-    return listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
 
 
 def _quoted(names: Sequence[str], most: int = 10) -> str:

@@ -1,12 +1,12 @@
 """Print what was understood of the source: classes and splits with their counts, and what was left out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from src.core.paths import DATASET
 from src.core.words import counted, listed
-from src.data.layout import in_folders, is_generated
+from src.data.layout import is_generated
 from src.data.prepared import Dataset
 
 _MOST_CLASSES = 40
@@ -24,6 +24,12 @@ def print_left_out(names: Sequence[str]) -> None:
         kinds.setdefault(kind, []).append(name)
     for kind, files in sorted(kinds.items()):
         print(f"left out {counted(len(files), 'file')} {repr(kind)[1:-1]}: {in_folders(files)}")
+
+
+def in_folders(names: Iterable[str]) -> str:
+    """Return how many files lie in which folders: `'cat' (3), '.' (1)`."""
+    places = Counter(name.rpartition("/")[0] or "." for name in names)
+    return listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
 
 
 def print_overview(record: Dataset) -> None:

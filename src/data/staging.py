@@ -23,10 +23,11 @@ from src.data.known import (
     published_files,
     read_published_files,
 )
-from src.data.labels import TABLES, Row, labelled_layout, read_labels
-from src.data.layout import in_folders, is_generated, read_layout, without_unreadable
-from src.data.overview import print_left_out
+from src.data.labels import Row, labelled_layout, read_labels
+from src.data.layout import is_generated, read_layout, without_unreadable
+from src.data.overview import in_folders, print_left_out
 from src.data.source import source_files
+from src.data.tables import TABLES
 from src.params import Data
 
 _ARCHIVE = re.compile(r"\.(?:zip|7z|rar|tgz|txz|tar(?:\.(?:gz|xz|bz2|zst))?)$", re.IGNORECASE)
