@@ -15,8 +15,9 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from src.core.errors import UserError
-from src.core.words import counted, listed
-from src.data.layout import SPLIT_WORDS, Layout, number_classes, official_splits, split_named
+from src.core.words import counted, listed, quoted
+from src.data.layout import Layout, number_classes
+from src.data.official import official_splits, split_named, split_of_table
 from src.data.splitting import FREE
 from src.data.tables import cell, read_table
 
@@ -71,7 +72,7 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
     if used:
         print(f"labels of {listed(used, 5)}")
     if ignored:
-        columns = listed([repr(column) for column in ignored])
+        columns = quoted(ignored)
         print(f"not used: columns {columns}; call one of splits split, one of patients or scenes group")
     if unused:
         print(f"not used: tables {listed(unused, 5)}; call the columns of labels file and label")
@@ -89,18 +90,6 @@ def _find_column(table: str, columns: Sequence[str], spellings: Sequence[str]) -
     return None
 
 
-def split_of_table(name: str) -> int | None:
-    """Return the split that the name of a table (`test_labels.csv`) or of its folder says, None if it says none.
-
-    Raise `UserError` if Hugging Face's `extra-00000-of-00003.parquet` says one that we do not know.
-    """
-    path = PurePosixPath(name)
-    if shard := re.match(r"(.+?)-\d+-of-\d+", path.stem):
-        return split_named(shard[1], name)
-    words = SPLIT_WORDS.keys() & {path.parent.name.lower(), *re.split(r"[\W\d_]+", path.stem.lower())}
-    return SPLIT_WORDS[words.pop()] if len(words) == 1 else None
-
-
 def labelled_layout(photos: Sequence[str], rows: Mapping[str, Row], classes: Sequence[str] | None) -> Layout:
     """Return classes, splits and groups of photos from their rows. Raise `UserError` if the two do not fit.
 
@@ -108,8 +97,8 @@ def labelled_layout(photos: Sequence[str], rows: Mapping[str, Row], classes: Seq
     """
     labels = {row.label for row in rows.values()}
     parts_of = {label: re.split(r"\s*[,;|]\s*", label) for label in sorted(labels)}
-    if several := [repr(label) for label, parts in parts_of.items() if len(parts) > 1 and labels.issuperset(parts)]:
-        raise UserError(f"{listed(several, 3)} as labels: {ONE_CLASS}")
+    if several := [label for label, parts in parts_of.items() if len(parts) > 1 and labels.issuperset(parts)]:
+        raise UserError(f"{quoted(several, 3)} as labels: {ONE_CLASS}")
     if all(path.startswith("/") for path in rows):
         common = posixpath.commonpath([posixpath.dirname(path) for path in rows])
         rows = {posixpath.relpath(path, common): row for path, row in rows.items()}

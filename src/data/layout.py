@@ -15,22 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.errors import UserError
-from src.core.words import counted, listed
+from src.core.words import counted, listed, quoted
+from src.data.official import official_splits, split_in
 from src.data.prepared import SPLITS
-from src.data.splitting import FREE, TEST, VALIDATION
+from src.data.splitting import FREE
 
-# What folders and files of a split are called.
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), FREE),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
-}
-# training_set, val2017, seg_test, test_cats: the split stands in the second group, what else is said in the others.
-_SPLIT = re.compile(
-    rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*"
-    r"(?:[ _-](.+))?",
-    re.IGNORECASE,
-)
 _FLAT = re.compile(r"([^.]+)\.\d+\.[^.]+")  # dog.183.jpg
 # Folders that hold classes, a part of them, or no photos for training, more often than they are a class.
 _CONTAINER = re.compile(
@@ -68,9 +57,9 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
     found = [path[0] if len(path) > 1 else "" if in_folders else _class_in(path[0]) for path in paths]
     if unclear := [name for name, group in zip(shown, found, strict=True) if not group]:
         if in_folders:
-            raise UserError(f"{_quoted(unclear)} lies beside the class folders: move it into one or remove it")
+            raise UserError(f"{quoted(unclear)} lies beside the class folders: move it into one or remove it")
         raise UserError(
-            f"no class can be told for {_quoted(unclear)}: put images into one folder for each class, list them in "
+            f"no class can be told for {quoted(unclear)}: put images into one folder for each class, list them in "
             "labels.csv with the columns file and label (a table of another kind: save it as CSV), or name them "
             "class.number.jpg: with one number, without dates; take those without a class out, for src.predict"
         )
@@ -79,45 +68,6 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
     _check_empty_folders(shown, others)
     layout = number_classes(found, official, classes)
     return Layout(layout.classes, layout.labels[which], layout.official[which])
-
-
-def official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
-    """Return the paths of `names` without folders of splits and without those that all share, and the split of each."""
-    paths = [name.split("/") for name in names]
-    depth = min(map(len, paths)) - 1  # of the folders that every path has
-    dividing = [level for level in range(depth) if len({path[level] for path in paths}) > 1]
-    paths = [[*(path[level] for level in dividing), *path[depth:]] for path in paths]
-    official = [FREE] * len(paths)
-    if len(dividing) > 1 and _folder_splits({path[1] for path in paths}):  # cat/train/1.jpg
-        paths = [[path[1], path[0], *path[2:]] for path in paths]
-    # Repeatedly, since "Extract all" makes train/train/cat.
-    while split := _folder_splits({path[0] if len(path) > 1 else "" for path in paths}):
-        official = [split[path[0]] for path in paths]
-        paths = [path[1:] for path in paths]
-    return paths, official
-
-
-def _folder_splits(folders: set[str]) -> dict[str, int]:
-    """Return the split of each of the folders, empty if they are none: alike but for it, such as seg_train, seg_test.
-
-    Raise `UserError` if some are alike but for the split, and others stand beside them.
-    """
-    alike: dict[str, dict[str, int]] = {}
-    for folder in sorted(folders):
-        if match := _SPLIT.fullmatch(folder):
-            rest = " ".join(filter(None, match.group(1, 3)))
-            alike.setdefault(rest, {})[folder] = SPLIT_WORDS[match[2].lower()]
-    for splits in alike.values():
-        if len(splits) == len(folders):
-            return splits
-        if len(set(splits.values())) > 1:
-            beside = _quoted(sorted(folders - splits.keys() - {""}), 3) or "image files"
-            raise UserError(
-                f"the folders {_quoted(list(splits), 3)} differ in the split alone, but beside them the source has "
-                f"{beside}: remove what is no split, put the classes of each split into one folder (train/cats, "
-                "train/dogs), or say each photo's split in labels.csv (file,label,split)"
-            )
-    return {}
 
 
 def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -142,25 +92,26 @@ def _check_folders(paths: list[list[str]]) -> None:
     tops = sorted({path[0] for path in paths})
     if containers := list(filter(_CONTAINER.fullmatch, tops)):
         raise UserError(
-            f"no class can be told from {_quoted(containers, 3)}: give the folder that holds the class folders alone "
+            f"no class can be told from {quoted(containers, 3)}: give the folder that holds the class folders alone "
             "as the source, list the photos in labels.csv (file,label), or rename folders that are classes"
         )
     direct = {path[0] for path in paths if len(path) == 2}
     if direct and (nested := sorted(set(tops) - direct)):
         raise UserError(
-            f"{_quoted(nested, 3)} holds only folders and stands beside {_quoted(sorted(direct), 3)}: {_EITHER}"
+            f"{quoted(nested, 3)} holds only folders and stands beside {quoted(sorted(direct), 3)}: {_EITHER}"
         )
     holders: dict[str, set[str]] = {}  # by the name of a folder, the first folders that are called so or hold it
     for path in paths:
         for folder in path[:-1]:
             holders.setdefault(folder, set()).add(path[0])
-    numbered = all(map(_ALBUM.fullmatch, tops))
-    shared = [folder for folder in sorted(holders) if len(holders[folder]) > 1]
-    if shared := [folder for folder in shared if numbered or not _ALBUM.fullmatch(folder)]:
-        raise UserError(f"several of the folders {_quoted(tops, 3)} are or hold {_quoted(shared, 3)}: {_EITHER}")
+    shared = sorted(folder for folder, tops_of_it in holders.items() if len(tops_of_it) > 1)
+    if not all(map(_ALBUM.fullmatch, tops)):
+        shared = [folder for folder in shared if not _ALBUM.fullmatch(folder)]
+    if shared:
+        raise UserError(f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}: {_EITHER}")
     if below := sorted(holders.keys() - set(tops)):
         print(
-            f"below the class folders lie {counted(len(below), 'folder')} ({_quoted(below, 3)}), taken for no classes: "
+            f"below the class folders lie {counted(len(below), 'folder')} ({quoted(below, 3)}), taken for no classes: "
             "if they are, move them to the top"
         )
 
@@ -175,9 +126,10 @@ def _check_empty_folders(photos: Sequence[str], others: Sequence[str]) -> None:
     for name in others:
         for parent, base in _folders(name):
             beside = filled.get(parent, set())
-            splits = all(_split_in(other) is not None for other in beside)
-            expected = _split_in(base) is not None if splits else len(beside) > 1
-            if beside and expected and base not in beside and not is_generated(base):
+            if not beside or base in beside or is_generated(base):
+                continue
+            splits = all(split_in(other) is not None for other in beside)
+            if split_in(base) is not None if splits else len(beside) > 1:
                 empty[f"{parent}{base}"] += not name.endswith("/")  # the name of a folder
     if empty:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in empty.items()]
@@ -207,7 +159,7 @@ def number_classes(found: Sequence[str], official: Sequence[int], classes: Seque
         number = {name: known.get(re.sub(r"[\W_]", "", name).lower(), -1) for name in names}
         if strangers := [name for name in names if number[name] < 0]:
             raise UserError(
-                f"{_quoted(strangers)} is not among the data set's classes ({_quoted(classes)}): "
+                f"{quoted(strangers)} is not among the data set's classes ({quoted(classes)}): "
                 "rename it, or use data.name: image_folder"
             )
     labels = np.array([number[name] for name in found], np.int64)
@@ -227,19 +179,6 @@ def without_unreadable(layout: Layout, readable: int) -> Layout:
     return Layout(layout.classes, labels, official, layout.groups and layout.groups[:readable])
 
 
-def split_named(name: str, place: str) -> int:
-    """Return the split that is called `name`. Raise `UserError`, which names the `place`, if it is none."""
-    if (split := _split_in(name)) is None:
-        raise UserError(f"{place}: the split is {name!r}: write train, validation or test")
-    return split
-
-
-def _split_in(name: str) -> int | None:
-    """Return the split that a name such as `test` or `seg_test` says; None if it says none, or more (`test_cats`)."""
-    match = _SPLIT.fullmatch(name)
-    return SPLIT_WORDS[match[2].lower()] if match and not match[3] else None
-
-
 def is_generated(name: str) -> bool:
     """Tell if a file, or a folder in its name, is hidden, or was made by a system or a NAS: no photo of the user's."""
     return any(part.startswith(".") or part.lower() in _GENERATED for part in name.split("/"))
@@ -249,7 +188,3 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     """Return a key that sorts `2` before `10`, and `class2` before `class10`."""
     pieces = re.split(r"([0-9]{1,18})", name)  # texts and numbers in turn
     return [int(piece) if odd % 2 else piece for odd, piece in enumerate(pieces)], name  # `1` and `01` differ
-
-
-def _quoted(names: Sequence[str], most: int = 10) -> str:
-    return listed([repr(name) for name in names], most)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from src.core.paths import DATASET
-from src.core.words import counted, listed
+from src.core.words import counted, listed, quoted
 from src.data.layout import is_generated
 from src.data.prepared import Dataset
 
@@ -47,8 +47,8 @@ def print_overview(record: Dataset) -> None:
     for name, *counts in rows:
         print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
     spellings = Counter(name.strip().casefold() for name in record.classes)
-    if alike := [repr(name) for name in record.classes if spellings[name.strip().casefold()] > 1]:
-        print(f"{listed(alike)} are written nearly alike: if they are one class, give them one name")
+    if alike := [name for name in record.classes if spellings[name.strip().casefold()] > 1]:
+        print(f"{quoted(alike)} are written nearly alike: if they are one class, give them one name")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
     for kind, found in {"equal": duplicates.equal, "nearly equal": duplicates.near}.items():
