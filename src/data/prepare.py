@@ -17,7 +17,7 @@ from src.data.known import PUBLISHED_SETS
 from src.data.overview import print_overview
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.shards import write_split
-from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
+from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit_splits, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
@@ -46,15 +46,31 @@ def prepare(data: Data, split: Split) -> Dataset:
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(data, staged, units, split)
-        inside = where >= 0
-        for what, key in {"group": group, "scene": scene}.items():
-            if key is not None:
-                splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
-                if divided := int((np.bincount(splits[0]) > 1).sum()):
-                    print(f"{counted(divided, what)} in more than one of the source's own splits")
+        _print_divided("group", group, where)
+        _print_divided("scene", scene, where)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     print_overview(record)
     return record
+
+
+def _print_divided(what: str, key: Indices | None, where: NDArray[np.int8]) -> None:
+    """Print how many groups of images that agree in `key` (N,) the source itself has put into several splits."""
+    if key is None:
+        return
+    inside = where >= 0
+    splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
+    if divided := int((np.bincount(splits[0]) > 1).sum()):
+        print(f"{counted(divided, what)} in more than one of the source's own splits")
+
+
+def _identities(staged: Staged) -> Iterable[bytes]:
+    """Return for each image what decides where it goes: its group, else the content of its file."""
+    contents: Iterable[bytes] = map(bytes, staged.file_digests)
+    if staged.groups is None:
+        return contents
+    known = zip(staged.groups, staged.names, contents, strict=True)
+    # An image without a group has its name for one, which may change.
+    return (content if group == name else group.encode() for group, name, content in known)
 
 
 def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[np.int8]:
@@ -81,20 +97,12 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
         if share and which in official:
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
             shares[which] = 0.0
-    identities: Iterable[bytes] = map(bytes, staged.file_digests)
-    if staged.groups:  # an image without one has its name for a group, which may change
-        known = zip(staged.groups, staged.names, identities, strict=True)
-        identities = (content if group == name else group.encode() for group, name, content in known)
-    rank = ranks(identities, split.seed)
+    rank = ranks(_identities(staged), split.seed)
     where = place(staged.labels, official, units, rank, shares[VALIDATION], shares[TEST])
-    train = int((where == TRAIN).sum())
-    if data.limit is not None and data.limit < train:
+    if data.limit is not None:
         if data.limit < classes:
             raise UserError(f"data.limit is {data.limit}, below one image for each of {classes} classes")
-        for which in (TRAIN, VALIDATION, TEST):
-            indices = np.flatnonzero(where == which)
-            kept = round(len(indices) * data.limit / train)
-            where[np.delete(indices, limit(staged.labels[indices], rank[indices], kept))] = -1
+        where = limit_splits(where, staged.labels, rank, data.limit)
     images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
     for which in expected:
         found = np.bincount(staged.labels[where == which], minlength=classes)
