@@ -5,10 +5,11 @@ file's metadata names the classes, and the split in the name of the file or of i
 columns `group` and `split` count too.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
+from typing import Any
 
 from src.core.documents import read_json
 from src.core.errors import UserError
@@ -68,17 +69,10 @@ def _rows(member: Member, split: int) -> Iterator[tuple[Member, Row | None]]:
             return
         if pyarrow.types.is_nested(schema.field(label).type):
             raise UserError(f"{member.name}: {label} is {schema.field(label).type}: {ONE_CLASS}")
-        try:
-            info = read_json(schema.metadata[b"huggingface"])["info"]
-            classes = dict(enumerate(info["features"][label]["names"]))  # -1 is Hugging Face's number for none
-        except (KeyError, TypeError):
-            classes = None  # without names the numbers are the classes
-        batches = file.iter_batches(_ROWS, columns=[image, label, *(set(_OPTIONAL) & set(schema.names))])
-        stored = schema.field(image).type
-        has_path = pyarrow.types.is_struct(stored) and stored.get_field_index("path") >= 0
-        paths = file.read([f"{image}.path"])[image].to_pylist() if has_path else []
-        names = _file_names((path or {}).get("path") for path in paths)
-        for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
+        classes, names = _class_names(schema.metadata, label), _file_names(file, image)
+        columns = [name for name in (image, label, *_OPTIONAL) if name in schema.names]
+        rows = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(_ROWS, columns=columns))
+        for number, row in enumerate(rows):
             content = row[image].get("bytes") if isinstance(row[image], dict) else row[image]
             name = cell(row[label] if classes is None else classes.get(row[label]))
             if not isinstance(content, bytes) or not name:
@@ -92,8 +86,23 @@ def _rows(member: Member, split: int) -> Iterator[tuple[Member, Row | None]]:
             yield Member(place, len(content), partial(bytes, content)), labels
 
 
-def _file_names(paths: Iterable[object]) -> list[str]:
-    """Return the file name in each row's path, or nothing unless every row has one of its own."""
+def _class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> dict[int, str] | None:
+    """Return the classes by number where Hugging Face's metadata names them, else None: the numbers are the classes."""
+    try:
+        features = read_json((metadata or {})[b"huggingface"])["info"]["features"]
+        return dict(enumerate(features[label]["names"]))  # -1, which stands for no class, has no name
+    except (KeyError, TypeError):
+        return None
+
+
+def _file_names(file: Any, image: str) -> list[str]:
+    """Return the file name in each row's `image.path`, or nothing unless every row has one of its own."""
+    import pyarrow
+
+    stored = file.schema_arrow.field(image).type
+    if not pyarrow.types.is_struct(stored) or stored.get_field_index("path") < 0:
+        return []
+    paths = [(row or {}).get("path") for row in file.read([f"{image}.path"])[image].to_pylist()]
     names = [PurePosixPath(path).name if isinstance(path, str) else "" for path in paths]
     images = all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names)
     return names if images and len({*names}) == len(names) else []
