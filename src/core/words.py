@@ -11,3 +11,8 @@ def counted(number: int, thing: str) -> str:
 def listed(items: Sequence[str], most: int = 10) -> str:
     """Join the first items, and say how many more there are."""
     return ", ".join(items[:most]) + (f" and {len(items) - most:,} more" if len(items) > most else "")
+
+
+def quoted(names: Sequence[str], most: int = 10) -> str:
+    """Join the first names, each in quotes, and say how many more there are."""
+    return listed([repr(name) for name in names], most)

@@ -8,7 +8,6 @@
 A file is named as in the source, as `src.audit` names it. `reason` is for people, and may be left out.
 """
 
-import csv
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ import numpy as np
 from src.core.errors import UserError
 from src.core.paths import CORRECTIONS
 from src.core.words import counted, listed
-from src.data.labels import read_table
 from src.data.splitting import Indices
 from src.data.staging import Staged
+from src.data.tables import cell, read_table
 
 COLUMNS = ("file", "action", "value", "reason")
 _LEFT_OUT = -1  # in the place of a split
@@ -38,22 +37,13 @@ def read_corrections() -> Iterator[Correction]:
     """Yield the lines of the file, none where it is missing. Raise `UserError` for one that is no correction."""
     if not CORRECTIONS.exists():
         return
-    try:
-        table = read_table(CORRECTIONS.name, CORRECTIONS.read_bytes())
-        records = list(table.records)
-    except csv.Error as error:
-        raise UserError(f"{CORRECTIONS} is no table that can be read ({error}): repair it") from None
+    table = read_table(str(CORRECTIONS), CORRECTIONS.read_bytes())
     if missing := [column for column in COLUMNS[:3] if column not in table.columns]:
         raise UserError(f"{CORRECTIONS} has no column {missing[0]}: its first line is {','.join(COLUMNS)}")
-    for line, record in records:
+    for line, record in table.records:
         # As the names of the source: macOS writes é as two characters.
-        values = (unicodedata.normalize("NFC", record[column] or "").strip() for column in COLUMNS[:3])
+        values = (unicodedata.normalize("NFC", cell(record[column])) for column in COLUMNS[:3])
         found = Correction(line, *values)
-        if any(record.get(None, ())):  # a line may have been appended to one that had no end
-            raise UserError(
-                f"{CORRECTIONS}, line {line}: more values than columns: put what has a comma in quotes, and each "
-                "correction on a line of its own"
-            )
         if found.action not in ("relabel", "drop", "same_as"):
             raise UserError(
                 f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel, drop or same_as"

@@ -7,7 +7,7 @@ damage; `data.sha256` pins a file that nobody may replace.
 import hashlib
 import pickle
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,17 +116,8 @@ def read_published_files(dataset: str, files: dict[str, bytes], max_bytes: int) 
     """
     if missing := [name for name in published_files(dataset) if name not in files]:
         raise UserError(f"data set {dataset}: {', '.join(missing)} missing in the source: fetch the whole data set")
-    contents = ((name, _content(name, files, max_bytes)) for name in published_files(dataset))
-    if dataset == "digits":  # without a test set of its own
-        parts = {"digits": _read_digits(next(contents)[1])}
-    elif dataset.startswith("cifar"):
-        *batches, test = [_read_cifar(dataset, name, content) for name, content in contents]
-        images, labels = map(np.concatenate, zip(*batches, strict=True))
-        parts = {"train": (images, labels), "test": test}
-    else:
-        arrays = [_read_idx(dataset, name, content) for name, content in contents]  # images, labels; of train, of test
-        pairs = [(arrays[at][..., np.newaxis], arrays[at + 1].astype(np.int64)) for at in (0, 2)]
-        parts = dict(zip(("train", "test"), pairs, strict=True))
+    # One by one, so that no file is held in memory beside its arrays.
+    parts = _read_parts(dataset, ((name, _content(name, files, max_bytes)) for name in published_files(dataset)))
     classes = PUBLISHED_SETS[dataset].classes
     size = next(iter(parts.values()))[0].shape[1:]
     for split, (images, labels) in parts.items():
@@ -146,6 +137,22 @@ def read_published_files(dataset: str, files: dict[str, bytes], max_bytes: int) 
         names=np.fromiter(names, np.dtypes.StringDType(), len(labels)),
         layout=Layout(list(classes), labels, official),
     )
+
+
+def _read_parts(dataset: str, contents: Iterator[tuple[str, bytes]]) -> dict[str, tuple[Images, Labels]]:
+    """Return images and labels of train and test, from all files with their names, in order."""
+    if dataset == "digits":  # without a test set of its own
+        return {"digits": _read_digits(next(contents)[1])}
+    if dataset.startswith("cifar"):
+        *batches, test = [_read_cifar(dataset, name, content) for name, content in contents]
+        images, labels = map(np.concatenate, zip(*batches, strict=True))
+        return {"train": (images, labels), "test": test}
+    arrays = [_read_idx(dataset, name, content) for name, content in contents]
+    train_images, train_labels, test_images, test_labels = arrays
+    return {
+        "train": (train_images[..., np.newaxis], train_labels.astype(np.int64)),
+        "test": (test_images[..., np.newaxis], test_labels.astype(np.int64)),
+    }
 
 
 def _content(name: str, files: dict[str, bytes], max_bytes: int) -> bytes:

@@ -1,12 +1,12 @@
 """Print what was understood of the source: classes and splits with their counts, and what was left out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from src.core.paths import DATASET
-from src.core.words import counted, listed
-from src.data.layout import in_folders, is_generated
+from src.core.words import counted, listed, quoted
+from src.data.layout import is_generated
 from src.data.prepared import Dataset
 
 _MOST_CLASSES = 40
@@ -26,6 +26,12 @@ def print_left_out(names: Sequence[str]) -> None:
         print(f"left out {counted(len(files), 'file')} {repr(kind)[1:-1]}: {in_folders(files)}")
 
 
+def in_folders(names: Iterable[str]) -> str:
+    """Return how many files lie in which folders: `'cat' (3), '.' (1)`."""
+    places = Counter(name.rpartition("/")[0] or "." for name in names)
+    return listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)
+
+
 def print_overview(record: Dataset) -> None:
     """Print how many images each class has in each split, and which of them are duplicates."""
     image, duplicates = record.image, record.duplicates
@@ -41,8 +47,8 @@ def print_overview(record: Dataset) -> None:
     for name, *counts in rows:
         print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
     spellings = Counter(name.strip().casefold() for name in record.classes)
-    if alike := [repr(name) for name in record.classes if spellings[name.strip().casefold()] > 1]:
-        print(f"{listed(alike)} are written nearly alike: if they are one class, give them one name")
+    if alike := [name for name in record.classes if spellings[name.strip().casefold()] > 1]:
+        print(f"{quoted(alike)} are written nearly alike: if they are one class, give them one name")
     if record.unreadable:
         print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
     for kind, found in {"equal": duplicates.equal, "nearly equal": duplicates.near}.items():

@@ -17,7 +17,7 @@ from src.data.known import PUBLISHED_SETS
 from src.data.overview import print_overview
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.shards import write_split
-from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit, match_groups, place, ranks
+from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit_splits, match_groups, place, ranks
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
@@ -46,15 +46,31 @@ def prepare(data: Data, split: Split) -> Dataset:
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
         units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
         where = _split(data, staged, units, split)
-        inside = where >= 0
-        for what, key in {"group": group, "scene": scene}.items():
-            if key is not None:
-                splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
-                if divided := int((np.bincount(splits[0]) > 1).sum()):
-                    print(f"{counted(divided, what)} in more than one of the source's own splits")
+        _print_divided("group", group, where)
+        _print_divided("scene", scene, where)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     print_overview(record)
     return record
+
+
+def _print_divided(what: str, key: Indices | None, where: NDArray[np.int8]) -> None:
+    """Print how many groups of images that agree in `key` (N,) the source itself has put into several splits."""
+    if key is None:
+        return
+    inside = where >= 0
+    splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
+    if divided := int((np.bincount(splits[0]) > 1).sum()):
+        print(f"{counted(divided, what)} in more than one of the source's own splits")
+
+
+def _identities(staged: Staged) -> Iterable[bytes]:
+    """Return for each image what decides where it goes: its group, else the content of its file."""
+    contents: Iterable[bytes] = map(bytes, staged.file_digests)
+    if staged.groups is None:
+        return contents
+    known = zip(staged.groups, staged.names, contents, strict=True)
+    # An image without a group has its name for one, which may change.
+    return (content if group == name else group.encode() for group, name, content in known)
 
 
 def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[np.int8]:
@@ -69,43 +85,33 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             "labels.csv (file,label)"
         )
     official = staged.official.copy()
-    tests = np.flatnonzero(official == TEST)
     if wanted := split.validation_from_test:
+        tests = np.flatnonzero(official == TEST)
         if wanted >= len(tests):
             few = f"only {len(tests):,} test images of its own: lower it, or set it to 0"
             raise UserError(f"split.validation_from_test is {wanted:,}, but {data.name} has {few}")
-        if (official == VALIDATION).any():
-            raise UserError("split.validation_from_test: the source has its own validation images; set it to 0")
         official[tests[:wanted]] = VALIDATION
-    for which, share in ((TEST, split.test), (VALIDATION, split.validation)):
+    shares = {VALIDATION: split.validation, TEST: split.test}
+    expected = [TRAIN, *(which for which, share in shares.items() if share or which in official)]
+    for which, share in shares.items():
         if share and which in official:
             print(f"the source has its own {SPLITS[which]} images: split.{SPLITS[which]} is not used")
-    validation = 0.0 if VALIDATION in official else split.validation
-    test = 0.0 if TEST in official else split.test
-    identities: Iterable[bytes] = map(bytes, staged.file_digests)
-    if staged.groups:  # an image without one has its name for a group, which may change
-        known = zip(staged.groups, staged.names, identities, strict=True)
-        identities = (content if group == name else group.encode() for group, name, content in known)
-    rank = ranks(identities, split.seed)
-    where = place(staged.labels, official, units, rank, validation, test)
-    train = int((where == TRAIN).sum())
-    if data.limit is not None and data.limit < train:
+            shares[which] = 0.0
+    rank = ranks(_identities(staged), split.seed)
+    where = place(staged.labels, official, units, rank, shares[VALIDATION], shares[TEST])
+    if data.limit is not None:
         if data.limit < classes:
             raise UserError(f"data.limit is {data.limit}, below one image for each of {classes} classes")
-        for which in (TRAIN, VALIDATION, TEST):
-            indices = np.flatnonzero(where == which)
-            kept = round(len(indices) * data.limit / train)
-            where[np.delete(indices, limit(staged.labels[indices], rank[indices], kept))] = -1
-    for which, share in ((TRAIN, 1), (VALIDATION, split.validation), (TEST, split.test)):
+        where = limit_splits(where, staged.labels, rank, data.limit)
+    images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+    for which in expected:
         found = np.bincount(staged.labels[where == which], minlength=classes)
-        if (share or which in official) and not found.all():
-            images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+        if not found.all():
             lacking = [f"{staged.classes[i]!r} ({counted(images[i], 'image')})" for i in np.flatnonzero(found == 0)]
-            if which != TRAIN and which in official:
-                raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
             raise UserError(
-                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (equal and nearly equal ones and "
-                "groups stay together), or change split, data.limit or data/corrections.csv; if these are no classes, "
+                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (the source's own splits are "
+                "kept; equal and nearly equal ones and groups stay together), or change split, data.limit or "
+                "data/corrections.csv; take those without a class out, for src.predict; if these are no classes, "
                 "images were named in another way: list them in labels.csv (file,label)"
             )
     return where

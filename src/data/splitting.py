@@ -98,6 +98,22 @@ def place(
     return split
 
 
+def limit_splits(split: NDArray[np.int8], labels: Indices, rank: Ranks, count: int) -> NDArray[np.int8]:
+    """Return the splits (N,) with `count` images of train, or all if it has fewer, and as large a part of the others.
+
+    What is left out has −1.
+    """
+    train = int((split == TRAIN).sum())
+    if count >= train:
+        return split
+    limited = np.full_like(split, -1)
+    for which in (TRAIN, VALIDATION, TEST):
+        indices = np.flatnonzero(split == which)
+        kept = indices[limit(labels[indices], rank[indices], round(len(indices) * count / train))]
+        limited[kept] = which
+    return limited
+
+
 def limit(labels: Indices, rank: Ranks, count: int) -> Indices:
     """Return the indices, sorted, of the first `count` images by rank: each class in proportion, at least one of it."""
     order = np.lexsort((rank, labels))

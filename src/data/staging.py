@@ -16,11 +16,18 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.core.words import counted, listed
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
-from src.data.known import PUBLISHED_SETS, published_file, published_files, read_published_files
-from src.data.labels import TABLES, Row, check_unused, labelled_layout, read_labels
-from src.data.layout import are_parts, in_folders, is_generated, read_layout
-from src.data.overview import print_left_out
+from src.data.known import (
+    PUBLISHED_SETS,
+    PublishedImages,
+    published_file,
+    published_files,
+    read_published_files,
+)
+from src.data.labels import Row, labelled_layout, read_labels
+from src.data.layout import is_generated, read_layout, without_unreadable
+from src.data.overview import in_folders, print_left_out
 from src.data.source import source_files
+from src.data.tables import TABLES
 from src.params import Data
 
 _ARCHIVE = re.compile(r"\.(?:zip|7z|rar|tgz|txz|tar(?:\.(?:gz|xz|bz2|zst))?)$", re.IGNORECASE)
@@ -44,34 +51,36 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     """Decode everything in `data/raw` into the empty file `scratch`. Raise `UserError` if it cannot be."""
     fit = Fit(data.image_size, data.image_size, data.resize) if data.image_size else None
     max_bytes, max_pixels = round(data.max_gib * 2**30), round(data.max_megapixels * 1_000_000)
-    most = BYTES_PER_PIXEL * max_pixels  # bytes of a photo
     published: dict[str, bytes] = {}  # the files of a known data set
-    tables: dict[str, bytes] = {}  # by name, for what they say of photos can be judged when all of these are known
-    labels: dict[str, Row] = {}  # by the path of a photo
-    others: list[str] = []  # neither photos nor labels; and folders, which end in `/`
+    tables: dict[str, bytes] = {}
+    rows: dict[str, Row] = {}  # labels by the path of a photo
+    others: list[str] = []  # none of these, and no photo; and folders, which end in `/`
     unreadable: list[tuple[str, str]] = []  # name, reason
 
     def photos() -> Iterator[tuple[str, bytes]]:
         for member, row in source_files(max_bytes):
+            name, suffix = member.name, PurePosixPath(member.name).suffix.lower()
             if row:
-                labels[member.name] = row
-            suffix = PurePosixPath(member.name).suffix.lower()
-            if key := published_file(data.name, member.name):
+                rows[name] = row
+            if key := published_file(data.name, name):
                 published[key] = member.read()
-            elif member.name.endswith("/") or is_generated(member.name):
-                others.append(member.name)
-            elif _ARCHIVE.search(member.name):
-                raise UserError(f"the source holds the archive {member.name!r}: unpack it, and pack all photos once")
+            elif name.endswith("/") or is_generated(name):
+                others.append(name)
+            elif _ARCHIVE.search(name):
+                raise UserError(f"the source holds the archive {name!r}: unpack it, and pack all photos once")
             elif suffix in TABLES:
-                tables[member.name] = member.read()
-            elif member.size > most and suffix in SUFFIXES:
-                unreadable.append((member.name, f"{member.size:,} bytes are too many"))
-            else:
-                content = member.read() if member.size <= most else b""
-                if suffix in SUFFIXES or is_image(content):
-                    yield member.name, content
+                tables[name] = member.read()
+            elif member.size > BYTES_PER_PIXEL * max_pixels:
+                if suffix in SUFFIXES:
+                    unreadable.append((name, f"{member.size:,} bytes are too many"))
                 else:
-                    others.append(member.name)
+                    others.append(name)
+            else:
+                content = member.read()
+                if suffix in SUFFIXES or is_image(content):
+                    yield name, content
+                else:
+                    others.append(name)
 
     names: list[str] = []
     pixel_digests, file_digests = bytearray(), bytearray()
@@ -89,41 +98,45 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         if len(sizes) == 1:  # of several sizes only these are still of interest
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
-    left_out = [name for name, _ in unreadable]
-    read_labels(tables, labels)
-    others += tables
     print_left_out(others)
     if published:
         if names:
             raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
-        parts, texts, layout = read_published_files(data.name, published, max_bytes)
-        for plain in chain.from_iterable(parts):
-            pixels = to_pixels(to_image(plain), fit) if fit else plain
-            scratch.write(np.ascontiguousarray(pixels).data)
-            pixel_digests += digest(pixels)
-            if fit:
-                file_digests += digest(plain)
-        shape, channels = pixels.shape, pixels.shape[-1]
+        return _stage_published(read_published_files(data.name, published, max_bytes), fit, scratch)
+    _check(data, names, unreadable, sizes)
+    left_out = [name for name, _ in unreadable]
+    classes = PUBLISHED_SETS[data.name].classes if data.name in PUBLISHED_SETS else None
+    rows |= read_labels(tables)
+    if rows:
+        layout = labelled_layout([*names, *left_out], rows, classes)
     else:
-        _check(data, names, unreadable, sizes)
-        classes = PUBLISHED_SETS[data.name].classes if data.name in PUBLISHED_SETS else None
-        if labels:
-            layout = labelled_layout(names, labels, left_out, classes)
-        else:
-            try:
-                layout = read_layout(names, classes, [*others, *left_out])
-            except UserError:
-                check_unused(tables, names, folders_are_classes=False)
-                raise
-            check_unused(tables, names, folders_are_classes=not are_parts(layout.classes))
-        texts = np.array(names, np.dtypes.StringDType())
-        shape, channels = (*next(iter(sizes)), 3), 3 if colour else 1
+        layout = read_layout([*names, *left_out], classes, [*others, *tables])
+    layout = without_unreadable(layout, len(names))
+    mapped = _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1]
+    texts = np.array(names, np.dtypes.StringDType())
+    return Staged(mapped, texts, _rows(pixel_digests), _rows(file_digests), left_out, *layout)
+
+
+def _stage_published(found: PublishedImages, fit: Fit | None, scratch: IO[bytes]) -> Staged:
+    """Write the images of a known data set into `scratch`."""
+    pixel_digests, file_digests = bytearray(), bytearray()
+    for image in chain.from_iterable(found.parts):
+        pixels = to_pixels(to_image(image), fit) if fit else image
+        scratch.write(np.ascontiguousarray(pixels).data)
+        pixel_digests += digest(pixels)
+        file_digests += digest(image)
+    mapped = _mapped(scratch, (len(found.names), *pixels.shape))
+    return Staged(mapped, found.names, _rows(pixel_digests), _rows(file_digests), [], *found.layout)
+
+
+def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     scratch.flush()
-    mapped = np.memmap(scratch, np.uint8, "r", shape=(len(texts), *shape))[..., :channels]
-    of_pixels, of_files = (
-        np.frombuffer(each, np.uint8).reshape(-1, 16) for each in (pixel_digests, file_digests or pixel_digests)
-    )
-    return Staged(mapped, texts, of_pixels, of_files, left_out, *layout)
+    return np.memmap(scratch, np.uint8, "r", shape=shape)
+
+
+def _rows(digests: bytearray) -> NDArray[np.uint8]:
+    """Return digests as an array (N, 16)."""
+    return np.frombuffer(digests, np.uint8).reshape(-1, 16)
 
 
 def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], sizes: Counter[tuple[int, ...]]) -> None:

@@ -46,11 +46,9 @@ def test_an_error_keeps_the_last_good_outputs() -> None:
 def test_bad_sources_are_found_by_download() -> None:
     archive = pack_tar(Path("x.tar.gz"), class_folders(TWO), "w:gz").read_bytes()
     Path("cut.tar.gz").write_bytes(archive[:-100])
-    pack_tar(Path("empty.tar"), {})
     pack_tar(Path("outside.tar"), {"../x.png": png(0)})
     for source, message in {
         "cut.tar.gz": "data.source cut.tar.gz is truncated or damaged",
-        "empty.tar": "data.source empty.tar is an empty archive",
         "outside.tar": "data.source outside.tar: .* leads outside",
     }.items():
         with pytest.raises(UserError, match=message):
