@@ -21,11 +21,12 @@ from typing import NamedTuple, Self
 
 from src.core.errors import UserError
 
-# What the standard library raises for archives that are damaged, encrypted or compressed in another way.
+# What the standard library raises for damaged archives.
 _DAMAGE = (
     *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error),
     *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
+_DEFLATE64 = 9  # a compression that zipfile does not know
 
 
 class Member(NamedTuple):
@@ -103,6 +104,10 @@ class _Header(tarfile.TarInfo):
 def _zip(path: Path, called: str) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
+            if info.flag_bits & 1:
+                raise UserError(f"{called} is encrypted: pack it without a password")
+            if info.compress_type == _DEFLATE64:
+                raise UserError(f"{called} is compressed as by Explorer above 2 GB: pack it by 7-Zip, or as .tar")
             plain = info.is_dir() or stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
             yield _zip_name(info, called), info.file_size, partial(archive.read, info) if plain else None
 
@@ -134,6 +139,4 @@ def damage_reported(called: str) -> Iterator[None]:
         # gzip and bzip2 report damage by an OSError without number, a place before the file's start is EINVAL.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        # zipfile knows neither passwords nor the compression that Explorer uses above 2 GB.
-        cause = f"is truncated or damaged, or packed in a way that is not read ({str(error)[:200]})"
-        raise UserError(f"{called} {cause}: fetch it again, or pack it again as .tar") from None
+        raise UserError(f"{called} is truncated or damaged ({str(error)[:200]}): fetch or pack it again") from None

@@ -59,9 +59,9 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
         if in_folders:
             raise UserError(f"{quoted(unclear)} lies beside the class folders: move it into one or remove it")
         raise UserError(
-            f"no class can be told for {quoted(unclear)}: put images into one folder for each class, list them in "
-            "labels.csv with the columns file and label (a table of another kind: save it as CSV), or name them "
-            "class.number.jpg: with one number, without dates; take those without a class out, for src.predict"
+            f"no class can be told for {quoted(unclear)}: put images into a folder for each of several classes, list "
+            "them in labels.csv with the columns file and label (a table of another kind: save it as CSV), or name "
+            "them class.number.jpg: with one number, without dates; take those without a class out, for src.predict"
         )
     if in_folders and classes is None:
         _check_folders(paths)
@@ -109,6 +109,10 @@ def _check_folders(paths: list[list[str]]) -> None:
         shared = [folder for folder in shared if not _ALBUM.fullmatch(folder)]
     if shared:
         raise UserError(f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}: {_EITHER}")
+    for top in (top for top in tops if split_in(top) is not None):  # a class may be called train, too
+        inside = {path[1] if len(path) > 2 else _class_in(path[1]) for path in paths if path[0] == top} - {""}
+        if len(inside) > 1:
+            raise UserError(f"{top!r} is called like a split and holds {quoted(sorted(inside), 3)}: {_EITHER}")
     if below := sorted(holders.keys() - set(tops)):
         print(
             f"below the class folders lie {counted(len(below), 'folder')} ({quoted(below, 3)}), taken for no classes: "

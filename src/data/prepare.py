@@ -103,15 +103,21 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
         if data.limit < classes:
             raise UserError(f"data.limit is {data.limit}, below one image for each of {classes} classes")
         where = limit_splits(where, staged.labels, rank, data.limit)
-    images = np.bincount(staged.labels[official >= 0], minlength=classes).tolist()
+    images, ours = (np.bincount(staged.labels[some], minlength=classes) for some in (official >= 0, official == TRAIN))
     for which in expected:
-        found = np.bincount(staged.labels[where == which], minlength=classes)
-        if not found.all():
-            lacking = [f"{staged.classes[i]!r} ({counted(images[i], 'image')})" for i in np.flatnonzero(found == 0)]
+        empty = np.flatnonzero(np.bincount(staged.labels[where == which], minlength=classes) == 0)
+        if len(empty):
+            lacking = [f"{staged.classes[i]!r} ({counted(int(images[i]), 'image')})" for i in empty]
+            if which != TRAIN and which in official:
+                raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
+            if images[empty].all() and not ours[empty].any():
+                raise UserError(
+                    f"only the source's own validation or test images have {listed(lacking)}: give train the same "
+                    "classes, or take images without a class out, for src.predict"
+                )
             raise UserError(
-                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (the source's own splits are "
-                "kept; equal and nearly equal ones and groups stay together), or change split, data.limit or "
-                "data/corrections.csv; take those without a class out, for src.predict; if these are no classes, "
+                f"no {SPLITS[which]} image is left for {listed(lacking)}: add images (equal and nearly equal ones and "
+                "groups stay together), or change split, data.limit or data/corrections.csv; if these are no classes, "
                 "images were named in another way: list them in labels.csv (file,label)"
             )
     return where

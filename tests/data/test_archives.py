@@ -62,14 +62,14 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes | str) -> Non
         contents(tmp_path / "x")
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [(8, 1, "is encrypted"), (10, 9, "method is not supp")])
+@pytest.mark.parametrize(("field", "value", "message"), [(8, 1, "encrypted"), (10, 9, "compressed as by Explorer")])
 def test_a_password_and_the_compression_of_large_zips_of_windows_are_named(
     tmp_path: Path, field: int, value: int, message: str
 ) -> None:
     data = bytearray(pack_zip(tmp_path / "x.zip", {"a": b"b"}).read_bytes())
     data[data.index(b"PK\1\2") + field] = value
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(UserError, match=rf"in a way that is not read \(.*{message}.*\): .* pack it again as .tar"):
+    with pytest.raises(UserError, match=message):
         contents(tmp_path / "x.zip")
 
 
@@ -105,5 +105,5 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
     data = bytearray(path.read_bytes())
     data[1024 + 3] ^= 255  # in the second member's name
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"x\.tar is truncated or damaged, .* \(bad checksum\): fetch it again"):
+    with pytest.raises(UserError, match=r"x\.tar is truncated or damaged \(bad checksum\): fetch or pack it again"):
         contents(path)

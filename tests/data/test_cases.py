@@ -142,7 +142,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "unlabelled test (keras-team/keras#5044)": (
         class_folders(TWO, "train/") | class_folders({"unknown": 4}, "test/", 100),
-        r"no train image is left for 'unknown' \(4 images\): .* take those without a class out, for src.predict",
+        r"only the source's own validation or test images have 'unknown' \(4 images\): .* out, for src.predict",
     ),
     "extra": (splits("train", "extra"), "several of the folders 'extra', 'train' are or hold 'cat', 'dog'"),
     "trains and latest (huggingface/datasets#5650, huggingface/datasets#5021)": (
@@ -190,6 +190,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
                  {"benign": [12, 4, 4], "malignant": [6, 2, 2]}),
     "flat names in class folders": (ten("cat/cat.", "dog/dog.") | {"cat/dog.1.png": png(99)},
                                     {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
+    "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "'train' is called like a split"),
     "flat names beside figures": (ten("images/cat.", "images/dog.", "docs"), NO_CLASS + "'docs', 'images': give"),
     "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images'"),
     "ChestX-ray14": (ten("images_001/images", "images_002/images"), NO_CLASS + "'images_001', 'images_002'"),
