@@ -28,7 +28,7 @@ _COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("gr
 class Row(NamedTuple):
     label: str
     group: str  # empty: none
-    split: int  # a value of src.data.splitting
+    split: int | None  # a value of src.data.splitting; None: not said
 
 
 def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
@@ -46,14 +46,19 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
         chosen = [_find_column(name, table.columns, spellings) for spellings in _COLUMNS]
         of_file, of_label, _, of_split = chosen
         called = PurePosixPath(name).stem.lower()
-        # Kaggle's sample_submission.csv is an example of an answer, whose labels are made up.
-        if of_file is None or of_label is None or "submission" in called:
+        if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
+            print(f"not used: {name!r}, an example of an answer by its name")
+            continue
+        if of_file is None or of_label is None:
             if called == "labels":
-                found = listed(table.columns) or "none"
-                raise UserError(f"{name} needs the columns file and label, but has {found}: rename its columns")
+                raise UserError(
+                    f"{name} needs the columns file and label, but has {listed(table.columns) or 'none'}: rename its "
+                    "columns, or the table if it is no list of photos"
+                )
             unused.append(f"{name!r} (columns {listed(table.columns)})")
             continue
-        split_of_all = split_of_table(name) or FREE if several_splits and of_split is None else FREE
+        # The name train.csv says nothing: its photos are ours to place.
+        split_of_all = (split_of_table(name) or None) if several_splits and of_split is None else None
         lines = 0
         for line, record in table.records:
             place = f"{name}, line {line}"
@@ -72,10 +77,12 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
     if used:
         print(f"labels of {listed(used, 5)}")
     if ignored:
-        columns = quoted(ignored)
-        print(f"not used: columns {columns}; call one of splits split, one of patients or scenes group")
+        print(
+            f"not used: columns {quoted(ignored)}; one that says train or test must be called split, one of patients "
+            "or scenes group"
+        )
     if unused:
-        print(f"not used: tables {listed(unused, 5)}; call the columns of labels file and label")
+        print(f"not used: tables {listed(unused, 5)}; one of labels must have the columns file and label")
     return rows
 
 
@@ -116,9 +123,10 @@ def labelled_layout(photos: Sequence[str], rows: Mapping[str, Row], classes: Seq
             "add them, or remove these photos or the table"
         )
     chosen = [rows[path_of[photo]] for photo in photos]
-    official = [row.split for row in chosen]
-    if set(official) == {FREE}:
+    if all(row.split is None for row in chosen):
         official = official_splits(photos)[1]
+    else:
+        official = [row.split or FREE for row in chosen]
     layout = number_classes([row.label for row in chosen], official, classes)
     groups = [row.group or photo for photo, row in zip(photos, chosen, strict=True)]
     return layout._replace(groups=groups) if any(row.group for row in chosen) else layout

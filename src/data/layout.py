@@ -19,20 +19,21 @@ from src.core.words import counted, listed, quoted
 from src.data.official import official_splits, split_in
 from src.data.prepared import SPLITS
 from src.data.splitting import FREE
+from src.data.tables import TABLES
 
-_FLAT = re.compile(r"([^.]+)\.\d+\.[^.]+")  # dog.183.jpg
+_FLAT = re.compile(r"(?!.*\.\d+\.\d+\.)(.+)\.\d+\.[^.]+")  # dog.183.jpg
 # Folders that hold classes, a part of them, or no photos for training, more often than they are a class.
 _CONTAINER = re.compile(
     r"(?:data|datasets?|(?:jpeg)?images?|imgs?|photos|pictures|masks)[ _-]?\d*"
-    r"|(?:.*[ _-])?part[ _-]?\d+|.+-00\d"  # Google Drive's parts end in -001
+    r"|(?:.*[ _-])?part[ _-]?\d+|.+-\d{8}T\d+Z(?:-\d+)?-\d{3}"  # Google Drive's parts end in -001
     "|annotations|trimaps|labels|docs|figures|assets",
     re.IGNORECASE,
 )
 # Folders called by a number, a date (2023 May) or a camera (100APPLE) are no classes where class folders hold them.
-_ALBUM = re.compile(r"[\W\d_]+|(?:19|20)\d\d[\W_].*|\d{3}[A-Z\d_]{5}")
+_ALBUM = re.compile(r"[\W\d_]+|(?:19|20)\d\d[\W_].*|\d{3}[A-Z\d_]{5}|(?i:dcim|camera)")
 _EITHER = (
     "either may be the classes: move the classes to the top and the photos right into them, give one of the folders "
-    "alone as the source, or list the photos in labels.csv (file,label,group)"
+    "alone as data.source, or list the photos in labels.csv (file,label,group)"
 )
 _GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
@@ -57,15 +58,17 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
     found = [path[0] if len(path) > 1 else "" if in_folders else _class_in(path[0]) for path in paths]
     if unclear := [name for name, group in zip(shown, found, strict=True) if not group]:
         if in_folders:
-            raise UserError(f"{quoted(unclear)} lies beside the class folders: move it into one or remove it")
+            raise UserError(
+                f"{quoted(unclear)} lies beside the class folders: move it into one, or take it out, for src.predict"
+            )
         raise UserError(
             f"no class can be told for {quoted(unclear)}: put images into a folder for each of several classes, list "
             "them in labels.csv with the columns file and label (a table of another kind: save it as CSV), or name "
             "them class.number.jpg: with one number, without dates; take those without a class out, for src.predict"
         )
     if in_folders and classes is None:
-        _check_folders(paths)
-    _check_empty_folders(shown, others)
+        _check_folders(paths, [name for name in others if name.lower().endswith(TABLES)])
+    _check_empty_folders(shown, others, set(found))
     layout = number_classes(found, official, classes)
     return Layout(layout.classes, layout.labels[which], layout.official[which])
 
@@ -87,13 +90,20 @@ def _class_in(base: str) -> str:
     return match[1] if match else ""
 
 
-def _check_folders(paths: list[list[str]]) -> None:
+def _check_folders(paths: list[list[str]], tables: list[str]) -> None:
     """Raise `UserError` if the first folders may not be the classes. Print how many folders lie below them."""
     tops = sorted({path[0] for path in paths})
     if containers := list(filter(_CONTAINER.fullmatch, tops)):
         raise UserError(
             f"no class can be told from {quoted(containers, 3)}: give the folder that holds the class folders alone "
-            "as the source, list the photos in labels.csv (file,label), or rename folders that are classes"
+            "as data.source, put the class folders of all splits at one depth, list the photos in labels.csv "
+            "(file,label), or rename folders that are classes"
+        )
+    stems = {re.sub(r"\d+", "", top) for top in tops}
+    if tables and len(tops) > 1 and len(stems) == 1 and re.search(r"[^\W_]", stems.pop()):
+        raise UserError(
+            f"{quoted(tops, 3)} differ in a number alone, and {quoted(tables, 3)} is not used: if it has the classes, "
+            "call its columns file and label; if the folders are the classes, remove it"
         )
     direct = {path[0] for path in paths if len(path) == 2}
     if direct and (nested := sorted(set(tops) - direct)):
@@ -109,18 +119,24 @@ def _check_folders(paths: list[list[str]]) -> None:
         shared = [folder for folder in shared if not _ALBUM.fullmatch(folder)]
     if shared:
         raise UserError(f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}: {_EITHER}")
-    for top in (top for top in tops if split_in(top) is not None):  # a class may be called train, too
+    for top in tops:
+        word = re.sub(r"[\W\d_]+", "", top).lower()
         inside = {path[1] if len(path) > 2 else _class_in(path[1]) for path in paths if path[0] == top} - {""}
-        if len(inside) > 1:
-            raise UserError(f"{top!r} is called like a split and holds {quoted(sorted(inside), 3)}: {_EITHER}")
+        # A class may be called train, or hold frames of one video.
+        if word in ("test", "testing", "val", "validation") or (word in ("train", "training") and len(inside) > 1):
+            raise UserError(
+                f"{top!r} is called like a split and stands beside {quoted(sorted({*tops} - {top}), 3)}: put all class "
+                "folders into train, validation and test, take photos without a class out, for src.predict, or rename "
+                "it if it is a class"
+            )
     if below := sorted(holders.keys() - set(tops)):
         print(
             f"below the class folders lie {counted(len(below), 'folder')} ({quoted(below, 3)}), taken for no classes: "
-            "if they are, move them to the top"
+            "if they are, move them up, in place of the folders that hold them"
         )
 
 
-def _check_empty_folders(photos: Sequence[str], others: Sequence[str]) -> None:
+def _check_empty_folders(photos: Sequence[str], others: Sequence[str], classes: set[str]) -> None:
     """Raise `UserError` if a folder beside class folders has no photo, or one beside splits that is called as they."""
     filled: dict[str, set[str]] = {}  # by folder, those in it that have photos
     for name in photos:
@@ -132,8 +148,11 @@ def _check_empty_folders(photos: Sequence[str], others: Sequence[str]) -> None:
             beside = filled.get(parent, set())
             if not beside or base in beside or is_generated(base):
                 continue
-            splits = all(split_in(other) is not None for other in beside)
-            if split_in(base) is not None if splits else len(beside) > 1:
+            if all(split_in(other) is not None for other in beside):
+                missing = split_in(base) is not None
+            else:
+                missing = len(beside) > 1 and classes.isdisjoint(parent.split("/"))
+            if missing:
                 empty[f"{parent}{base}"] += not name.endswith("/")  # the name of a folder
     if empty:
         listing = [f"{name!r} ({counted(count, 'file')})" for name, count in empty.items()]

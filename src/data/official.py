@@ -55,14 +55,15 @@ def _folder_splits(folders: set[str]) -> dict[str, int]:
             beside = quoted(sorted(folders - splits.keys() - {""}), 3) or "image files"
             raise UserError(
                 f"the folders {quoted(list(splits), 3)} differ in the split alone, but beside them the source has "
-                f"{beside}: remove what is no split, put the classes of each split into one folder (train/cats, "
-                "train/dogs), or say each photo's split in labels.csv (file,label,split)"
+                f"{beside}: remove what is no split (one is called train, validation or test), put the classes of each "
+                "split into one folder (train/cats, train/dogs), or say each photo's split in labels.csv "
+                "(file,label,split)"
             )
     return {}
 
 
 def split_in(name: str) -> int | None:
-    """Return the split that a name such as `test` or `seg_test` says; None if it says none, or more (`test_cats`)."""
+    """Return the split that a name such as `test` or `seg_test` says; None if there is none, or more (`test_cats`)."""
     match = _SPLIT.fullmatch(name)
     return SPLIT_WORDS[match[2].lower()] if match and not match[3] else None
 
@@ -80,7 +81,7 @@ def split_of_table(name: str) -> int | None:
     Raise `UserError` if Hugging Face's `extra-00000-of-00003.parquet` says one that we do not know.
     """
     path = PurePosixPath(name)
-    if shard := re.match(r"(.+?)-\d+-of-\d+", path.stem):
+    if path.suffix.lower() == ".parquet" and (shard := re.match(r"(.+?)-\d+-of-\d+", path.stem)):
         return split_named(shard[1], name)
     words = SPLIT_WORDS.keys() & {path.parent.name.lower(), *re.split(r"[\W\d_]+", path.stem.lower())}
     return SPLIT_WORDS[words.pop()] if len(words) == 1 else None

@@ -110,7 +110,7 @@ def _split(data: Data, staged: Staged, units: Indices, split: Split) -> NDArray[
             lacking = [f"{staged.classes[i]!r} ({counted(int(images[i]), 'image')})" for i in empty]
             if which != TRAIN and which in official:
                 raise UserError(f"the source's own {SPLITS[which]} images have none of {listed(lacking)}: add some")
-            if images[empty].all() and not ours[empty].any():
+            if images[empty].all() and not ours[empty].any():  # they are all in validation or test
                 raise UserError(
                     f"only the source's own validation or test images have {listed(lacking)}: give train the same "
                     "classes, or take images without a class out, for src.predict"

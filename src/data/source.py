@@ -20,7 +20,6 @@ from src.data.labels import ONE_CLASS, Row
 from src.data.layout import is_generated
 from src.data.official import split_named, split_of_table
 from src.data.prepared import SPLITS
-from src.data.splitting import FREE
 from src.data.tables import cell
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label", "class")
@@ -46,13 +45,13 @@ def source_files(max_bytes: int) -> Iterator[tuple[Member, Row | None]]:
             if split is not None and places.setdefault(split, folder) != folder:
                 both = f"{places[split]!r} and {folder!r} both hold Parquet files of {SPLITS[split]}"
                 raise UserError(f"{both}: give one of them alone as the source")
-            for photo, row in _rows(member, split or FREE):
+            for photo, row in _parquet_rows(member, split or None):
                 if (unpacked := unpacked + photo.size) > max_bytes:
                     raise too_large(member.name, max_bytes)
                 yield photo, row
 
 
-def _rows(member: Member, split: int) -> Iterator[tuple[Member, Row | None]]:
+def _parquet_rows(member: Member, split: int | None) -> Iterator[tuple[Member, Row | None]]:
     """Yield each row as `file/name.jpg`, with its label; a file without both columns as it is.
 
     The names are those of `image.path` where each row has its own; else they are numbers, which change once a row is

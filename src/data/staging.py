@@ -67,7 +67,10 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
             elif name.endswith("/") or is_generated(name):
                 others.append(name)
             elif _ARCHIVE.search(name):
-                raise UserError(f"the source holds the archive {name!r}: unpack it, and pack all photos once")
+                raise UserError(
+                    f"the source holds the archive {name!r}: unpack it there, or, if it holds all photos, name it as "
+                    "data.source"
+                )
             elif suffix in TABLES:
                 tables[name] = member.read()
             elif member.size > BYTES_PER_PIXEL * max_pixels:
@@ -114,7 +117,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
     layout = without_unreadable(layout, len(names))
     mapped = _mapped(scratch, (len(names), *next(iter(sizes)), 3))[..., : 3 if colour else 1]
     texts = np.array(names, np.dtypes.StringDType())
-    return Staged(mapped, texts, _rows(pixel_digests), _rows(file_digests), left_out, *layout)
+    return Staged(mapped, texts, _digests(pixel_digests), _digests(file_digests), left_out, *layout)
 
 
 def _stage_published(found: PublishedImages, fit: Fit | None, scratch: IO[bytes]) -> Staged:
@@ -126,7 +129,7 @@ def _stage_published(found: PublishedImages, fit: Fit | None, scratch: IO[bytes]
         pixel_digests += digest(pixels)
         file_digests += digest(image)
     mapped = _mapped(scratch, (len(found.names), *pixels.shape))
-    return Staged(mapped, found.names, _rows(pixel_digests), _rows(file_digests), [], *found.layout)
+    return Staged(mapped, found.names, _digests(pixel_digests), _digests(file_digests), [], *found.layout)
 
 
 def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -134,7 +137,7 @@ def _mapped(scratch: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.memmap(scratch, np.uint8, "r", shape=shape)
 
 
-def _rows(digests: bytearray) -> NDArray[np.uint8]:
+def _digests(digests: bytearray) -> NDArray[np.uint8]:
     """Return digests as an array (N, 16)."""
     return np.frombuffer(digests, np.uint8).reshape(-1, 16)
 

@@ -33,7 +33,8 @@ def read_table(name: str, content: bytes) -> Table:
             columns = list(dict.fromkeys(column for _, record in records for column in record))
         else:
             header = text.partition("\n")[0]
-            reader = csv.DictReader(io.StringIO(text, None), delimiter=max(",;\t", key=header.count), strict=True)
+            delimiter = max(",;\t", key=header.count)
+            reader = csv.DictReader(io.StringIO(text, None), delimiter=delimiter, strict=True, skipinitialspace=True)
             records = ((reader.line_num, record) for record in reader)
             columns = list(reader.fieldnames or ())
     return Table(columns, _checked(name, records))

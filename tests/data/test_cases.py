@@ -120,6 +120,7 @@ def ten(*names: str) -> dict[str, bytes]:
     return {name: png(number) for number, name in enumerate(files)}
 
 
+DRIVE = "pets-20240503T101512Z-"
 NO_CLASS = "no class can be told from "
 
 CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
@@ -178,7 +179,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "camera traps": (ten("site1/deer", "site1/fox", "site2/fox", "site2/boar"),
                      "several of the folders 'site1', 'site2' are or hold 'fox': either may be .*label,group"),
     "Breast Histopathology Images": (ten("8863/0", "8863/1", "8865/0"), "'8863', '8865' are or hold '0': either"),
-    "parts by Google Drive": (ten("x-001/photos/cat", "x-002/photos/dog"), NO_CLASS + "'x-001', 'x-002': give"),
+    "parts by Google Drive": (ten(f"{DRIVE}001/photos/cat", f"{DRIVE}002/photos/dog"), NO_CLASS + "'pets-2"),
     "parts of a flat folder": (ten("part1/cat.", "part1/dog.", "part2/cat."), NO_CLASS + "'part1', 'part2'"),
     "numbered classes of cameras' folders": (ten("1/100APPLE", "1/101APPLE", "2/100APPLE"), "'1', '2' are or hold '10"),
     "albums in class folders": (ten("cat/2023 May", "cat/2023 June", "dog/2023 May"),
@@ -190,6 +191,14 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
                  {"benign": [12, 4, 4], "malignant": [6, 2, 2]}),
     "flat names in class folders": (ten("cat/cat.", "dog/dog.") | {"cat/dog.1.png": png(99)},
                                     {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
+    "an unlabelled test beside the classes": (ten("cat", "dog", "test"), "'test' is called like a split and stands"),
+    "a class called train": (ten("bus", "train"), {"bus": [6, 2, 2], "train": [6, 2, 2]}),
+    "people and numbers": (ten("anna-001", "ben-002"), {"anna-001": [6, 2, 2], "ben-002": [6, 2, 2]}),
+    "a phone's folders": (ten("cat/DCIM/Camera", "dog/DCIM/Camera"), {"cat": [6, 2, 2], "dog": [6, 2, 2]}),
+    "settings within a class": (ten("cat/a", "cat/b", "dog/c") | {"cat/xmp/1.xmp": b"x"},
+                                {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
+    "a dot in a flat name": (flat("st. {}.{}.png"), {"st. cat": [6, 2, 2], "st. dog": [6, 2, 2]}),
+    "a measurement called like a shard": (class_folders(TWO) | {"scan-1-of-3.csv": b"day,value\n1,2\n"}, DRAWN),
     "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "'train' is called like a split"),
     "flat names beside figures": (ten("images/cat.", "images/dog.", "docs"), NO_CLASS + "'docs', 'images': give"),
     "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images'"),
@@ -292,6 +301,16 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
         NO_CLASS + "'part_1', 'part_2'",
     ),
+    "numbered folders beside a table of other columns": (
+        {f"batch_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
+        | {"metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,diagnosis")},
+        "'batch_1', 'batch_2' differ in a number alone, and 'metadata.csv' is not used: if it has the classes",
+    ),
+    "a table that says train, in folders that say test": (
+        {f"{'test' if number % 2 else 'train'}/{name}": photo for number, (name, photo) in enumerate(PHOTOS.items())}
+        | {"labels.csv": table({name: f"{label},train" for name, label in LABELS.items()}, "file,label,split")}, DRAWN,
+    ),
+    "blanks and quotes": (PHOTOS | {"l.csv": table({f"{n}": f' "{c}"' for n, c in LABELS.items()})}, DRAWN),
     "measurements beside numbered classes": (
         ten("1", "2") | {"weather.csv": table({str(day): "20.5" for day in range(40)}, "day,temperature")},
         {"1": [6, 2, 2], "2": [6, 2, 2]},
@@ -399,7 +418,8 @@ def test_folders_below_classes_are_shown(folders: list[str], shown: str, capsys:
     dataset = run_stages(pack_tar(Path("x.tar"), ten(*folders)))
     assert dataset.classes == sorted({folder.partition("/")[0] for folder in folders})
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("below the class folders")]
-    line = f"below the class folders lie {shown}, taken for no classes: if they are, move them to the top"
+    line = f"below the class folders lie {shown}, taken for no classes: if they are, move them up, in place of the "
+    line += "folders that hold them"
     assert lines == ([line] if shown else [])
 
 
@@ -420,9 +440,12 @@ def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) 
     }
     run_stages(pack_tar(Path("x.tar"), files))
     out = capsys.readouterr().out
-    assert "labels of 'labels.csv' (20 photos)\nnot used: columns 'width', 'set'; call one of splits split, one" in out
     assert (
-        "not used: tables 'notes.csv' (columns image_id, dx, width, set); call the columns of labels file and l" in out
+        "labels of 'labels.csv' (20 photos)\nnot used: columns 'width', 'set'; one that says train or test must be called split"
+        in out
+    )
+    assert (
+        "not used: tables 'notes.csv' (columns image_id, dx, width, set); one of labels must have the columns f" in out
     )
 
 
