@@ -31,7 +31,7 @@ from src.stats.paired import accuracy_interval, change_effect
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
 from src.tracking.history import states
-from src.tracking.store import open_store
+from src.tracking.store import open_store, required_store
 
 # Images with equal names are the same if at least one of these MD5s agrees; else those with equal pixels are.
 _IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
@@ -51,7 +51,7 @@ def main() -> None:
     if arguments.force is not None and not arguments.force.strip():
         raise UserError("--force needs a reason, which is kept with the version")
     if arguments.rollback:
-        gone, again = Registry(open_store(), name).rollback()
+        gone, again = Registry(required_store(), name).rollback()
         _say("champion", f"{name} version {again.number} again, not version {gone.number} any more")
         return
     tree = working_tree()

@@ -20,7 +20,7 @@ from src.tracking.history import describe, states
 from src.tracking.lineage import lines, rebuild_source, trace
 from src.tracking.rebuild import rebuild
 from src.tracking.runs import find_runs
-from src.tracking.store import open_store
+from src.tracking.store import existing_store
 
 _NAMED = 10  # of a kind, before the rest is only counted
 
@@ -55,7 +55,7 @@ def _show(name: str) -> None:
 
 def _verify() -> bool:
     """Tell if each model in git has its run. Change nothing."""
-    runs = find_runs(open_store(), everywhere=True)
+    runs = find_runs(existing_store(), everywhere=True)
     trained = {run.data.tags["model_md5"]: run for run in runs if "model_md5" in run.data.tags}
     oldest = {state.model_md5: state for state in states()}  # newest first: the last one stays
     lost = [

@@ -18,7 +18,7 @@ from src.models import model_file
 from src.models.classifier import Classifier
 from src.models.model_file import ModelSpec
 from src.tracking.runs import logged_model, run_by_id
-from src.tracking.store import Store, explained, open_store
+from src.tracking.store import Store, explained, required_store
 
 _BATCH_BYTES = 32 * 2**20  # of pixels as uint8; the network makes float32 of them
 
@@ -77,9 +77,9 @@ def load(name: str, device: str = "auto") -> Model:
     torch.set_deterministic_debug_mode("warn")
     warnings.filterwarnings("ignore", ".*does not have a deterministic implementation", UserWarning)
     if name.startswith("models:/"):
-        classifier, spec = _from_store(open_store(), name)
+        classifier, spec = _from_store(required_store(), name)
     elif re.fullmatch("[0-9a-f]{32}", name) and not Path(name).exists():
-        store = open_store()
+        store = required_store()
         run = run_by_id(store, name)
         model = logged_model(store, run) if run else None
         if model is None:

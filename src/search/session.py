@@ -76,6 +76,7 @@ class Stop:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            self.asked = True  # where the block failed, threads that wait for the trials of others end
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -16,7 +16,7 @@ from src.tracking import history, identity
 from src.tracking.history import State
 from src.tracking.runs import registered_run, run_by_id, runs_of
 from src.tracking.start import COMMIT, short
-from src.tracking.store import open_store, tracking_uri
+from src.tracking.store import existing_store, required_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -49,14 +49,14 @@ def trace(name: str) -> Lineage:
 
     Raises `UserError` where it is none of these.
     """
-    store = open_store()
+    store = existing_store()
     run: Run | None = None
     state: State | None = None
     md5: str | None = None
     if Path(name).is_file():
         md5 = digest(Path(name))
     elif name.startswith("models:/"):
-        run = registered_run(store, name)
+        run = registered_run(required_store(), name)
     elif _MD5.fullmatch(name):
         md5, run = name, run_by_id(store, name)
     elif commit := history.resolve(name):

@@ -21,7 +21,7 @@ from src.core.errors import UserError
 from src.core.git import git
 from src.tracking import history
 from src.tracking.lineage import RebuildSource
-from src.tracking.store import open_store
+from src.tracking.store import required_store
 
 
 class Rebuilt(NamedTuple):
@@ -54,7 +54,7 @@ def rebuild(wanted: RebuildSource) -> Rebuilt:
         hooks = ("-c", "core.hooksPath=/dev/null")
         run("git", *hooks, "worktree", "add", "--quiet", "--detach", str(folder), wanted.commit, cwd=root)
         if wanted.run_id:  # with its own parameters and changes of code
-            store = open_store()
+            store = required_store()
             with tempfile.TemporaryDirectory() as temporary:
                 files = store.artifacts(store.client.get_run(wanted.run_id).info.artifact_uri)
                 shutil.copy(files.download_artifacts(paths.PARAMS.name, temporary), folder / paths.PARAMS)

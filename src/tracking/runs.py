@@ -1,4 +1,4 @@
-"""Find runs in a store, which makes nothing there, and what they have logged."""
+"""Find runs in a store, and what they have logged."""
 
 import re
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of 
 SESSION = "session"  # the tag by which a training that goes on finds its run; a complete run has it no more
 
 
-def find_runs(store: Store, query: str = "", *, everywhere: bool = False) -> list["Run"]:
-    """Return the runs that match, newest first, of the store's experiment or `everywhere`."""
+def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False) -> list["Run"]:
+    """Return the runs that match, newest first, of the store's experiment or `everywhere`; without a store none."""
+    if store is None:
+        return []
     if everywhere:
         ids = [experiment.experiment_id for experiment in store.client.search_experiments()]
     else:
@@ -30,12 +32,12 @@ def find_runs(store: Store, query: str = "", *, everywhere: bool = False) -> lis
     return found
 
 
-def runs_of(store: Store, model_md5: str) -> list["Run"]:
+def runs_of(store: Store | None, model_md5: str) -> list["Run"]:
     """Return the runs of a model, newest first."""
     return find_runs(store, f"tags.model_md5 = '{model_md5}'", everywhere=True)
 
 
-def run_by_id(store: Store, run_id: str) -> "Run | None":
+def run_by_id(store: Store | None, run_id: str) -> "Run | None":
     """Return a run, or None. (It is searched for, since `get_run` raises where there is none.)"""
     return next(iter(find_runs(store, f"attributes.run_id = '{run_id}'", everywhere=True)), None)
 

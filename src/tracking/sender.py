@@ -19,11 +19,15 @@ from src.tracking.start import log_start, read_start
 from src.tracking.store import open_store
 
 _EVERY = 2.0  # seconds between two batches, since each makes a SQLite store sync the disk, which training uses, too
-_PAUSE = 10.0  # seconds after a failure until the next attempt
+_SAMPLE = 10.0  # seconds between two samples of memory, processors and GPUs; also the pause after a failure
 
 
 class _Run:
-    """Continue the run of a session, or make it. MLflow samples memory, processors and GPUs, in a thread of its own."""
+    """Continue the run of a session, or make it.
+
+    Usage of the machine is sampled by MLflow's monitor, but not in its own thread: that ends at the first failure of
+    the store, and its first sample comes after trainings as short as those of digits.
+    """
 
     def __init__(self, session: str, began: int) -> None:
         self._store = store = open_store()
@@ -38,7 +42,8 @@ class _Run:
         self._known = logged_epochs(store, self._id)
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        SystemMetricsMonitor(self._id, resume_logging=True, tracking_uri=store.uri).start()  # type: ignore[no-untyped-call]
+        self._monitor: Any = SystemMetricsMonitor(self._id, tracking_uri=store.uri)  # type: ignore[no-untyped-call]
+        self._began, self._sampled = began, 0
 
     def log(self, batch: Sequence[dict[str, Any]]) -> None:
         from mlflow.entities import Metric, RunTag
@@ -49,6 +54,14 @@ class _Run:
             if entry.get("step") not in self._known
             for key, value in entry.get("metrics", {}).items()
         ]
+        now = time.time_ns() // 1_000_000
+        if now - self._sampled >= 1000 * _SAMPLE:
+            self._sampled = now
+            self._monitor.collect_metrics()
+            sample, second = self._monitor.aggregate_metrics(), (now - self._began) // 1000
+            metrics += [Metric(f"system/{key}", value, now, second) for key, value in sample.items()]
+            for kind in self._monitor.monitors:
+                kind.clear_metrics()
         tags = [RunTag(key, value) for entry in batch for key, value in entry.get("tags", {}).items()]
         if metrics or tags:
             self._store.client.log_batch(self._id, metrics, tags=tags)
@@ -57,11 +70,11 @@ class _Run:
 
 
 def main(session: str, began: int) -> None:
-    """Send each batch once, in order. After a failure drop entries for `_PAUSE` seconds; warn only the first time."""
-    warned, failed = False, -_PAUSE
+    """Send each batch once, in order. After a failure drop entries for `_SAMPLE` seconds; warn only the first time."""
+    warned, failed = False, -_SAMPLE
     run: _Run | None = None
     for batch in _batches():
-        if time.monotonic() - failed > _PAUSE:
+        if time.monotonic() - failed > _SAMPLE:
             try:
                 run = run or _Run(session, began)
                 run.log(batch)

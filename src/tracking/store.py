@@ -5,7 +5,7 @@
     store.client.log_batch(run.info.run_id, metrics=[…], params=[…], tags=[…])
     store.artifacts(run.info.artifact_uri).log_artifacts("reports/tuning", "tuning")
 
-Whatever these raise is a `UserError` of one line. `src.tracking.runs` finds runs and begins them.
+Whatever these raise is a `UserError` of one line. `src.tracking.runs` finds runs, `src.tracking.start` begins them.
 """
 
 import logging
@@ -42,12 +42,18 @@ _REMEDIES = {
     "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "error code 403": "ask the experiment's owner for the right to edit it, or set MLFLOW_EXPERIMENT_NAME to another",
     "Read timed out": "for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",
+    "error responses": "the server is in trouble, try again later",
+    "Registered Model": "python -m src.promote makes one",
+    "database is locked": "end the program that holds it",
+    "not a database": "move it away, then python -m src.track sync",
+    "malformed": "move it away, then python -m src.track sync",
+    "readonly database": "make it writable for you",
 }
 _ARTIFACTS = "mlartifacts"
 
 
 class _Explained:
-    """Stand for an object of MLflow; what its methods raise becomes a `UserError` (see `explained`)."""
+    """Stand for the methods of an object of MLflow; what they raise becomes a `UserError` (see `explained`)."""
 
     def __init__(self, original: object, uri: str) -> None:
         self._original, self._uri = original, uri
@@ -137,7 +143,10 @@ def database(uri: str) -> Path | None:
 def open_store() -> Store:
     """Open the store, and make its database where that is missing. Raises `UserError`."""
     uri = tracking_uri()
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI is no address: {error}: correct or unset it") from None
     if parts.scheme in ("http", "https") and parts.username is not None:
         # MLflow reads credentials from here, and does not print them.
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
@@ -152,6 +161,21 @@ def open_store() -> Store:
                 if not file.is_file():
                     _make_database(file)
         return Store(uri)
+
+
+def existing_store() -> Store | None:
+    """Return the store to read from; None if its database does not exist yet."""
+    file = database(tracking_uri())
+    return None if file is not None and not file.is_file() else open_store()
+
+
+def required_store() -> Store:
+    """Return the store to read from. Raises `UserError` if its database does not exist yet."""
+    store = existing_store()
+    if store is None:
+        uri = without_credentials(tracking_uri())
+        raise UserError(f"MLflow at {uri} has no runs yet: run dvc repro, or set MLFLOW_TRACKING_URI")
+    return store
 
 
 @contextmanager
@@ -171,8 +195,10 @@ def explained(uri: str) -> Iterator[None]:
         if isinstance(found, OSError) and found.strerror:
             reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
         if "(Caused by " in reason:  # what follows is without pools, retries and the address once more
-            reason = re.sub(r"""['"]\)+$""", "", reason.rpartition(": ")[2])
+            reason = re.sub(r"""['"]\)+$""", "", re.split(r""": |\(['"]""", reason)[-1])
         remedy = next((f": {words}" for answer, words in _REMEDIES.items() if answer in reason), "")
+        if refusal := re.search(r"error code (\d+) != 200\. Response body: '(.*)'$", reason):
+            reason = f"{refusal[2]} ({refusal[1]})"
         line = without_credentials(f"MLflow at {uri}: {reason[:400]}{remedy}")
         raise UserError(line) from None
 
@@ -198,7 +224,6 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every repetition
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it warns of a store that is away
     # It logs 90 lines of statements and traceback of an exception that it raises, too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 

@@ -255,6 +255,7 @@ def test_a_model_without_a_run_gets_one(clone: Clone, run_track: Track, monkeypa
     assert (code, "2 without their run" in output) == (1, True)
     assert "&& python -m src.track sync; python -m src.track rebuild COMMIT first, where" in output
     assert "sync makes one" in run_track("show", "HEAD")[1]
+    assert not (clone.root / "another.db").exists(), "looking makes no store"
     code, output = run_track("sync")
     assert (code, "completed the run" in output) == (0, True)
     (run,) = runs(open_store())

@@ -1,5 +1,6 @@
 """A whole search whose trials take no time, and which MLflow does not see."""
 
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -40,3 +41,11 @@ def test_a_search_whose_time_is_up_says_so_and_goes_on(
     assert "12/12" in said
     assert "the time is up" not in said
     assert "results in reports/tuning/index.html" in said
+
+
+def test_what_ends_a_search_ends_the_threads_that_wait_for_the_trials_of_others() -> None:
+    stop = Stop(None)
+    assert not stop()
+    with suppress(UserError), stop.listening():
+        raise UserError("a worker failed")
+    assert stop()

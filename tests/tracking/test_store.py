@@ -96,15 +96,18 @@ def test_another_machine_may_make_the_experiment_at_the_same_moment(monkeypatch:
         (
             "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 401 != 200. "
             "Response body: 'You are not authenticated.'",
-            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 401 != 200. "
-            "Response body: 'You are not authenticated.': set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            "You are not authenticated. (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
         ),
         (
             "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 403 != 200. "
             "Response body: 'Permission denied'",
-            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 403 != 200. "
-            "Response body: 'Permission denied': ask the experiment's owner for the right to edit it, or set "
+            "Permission denied (403): ask the experiment's owner for the right to edit it, or set "
             "MLFLOW_EXPERIMENT_NAME to another",
+        ),
+        (
+            "API request to http://h/api failed with exception HTTPConnectionPool(host='h', port=80): Max retries "
+            "exceeded with url: /api (Caused by ResponseError('too many 502 error responses'))",
+            "too many 502 error responses: the server is in trouble, try again later",
         ),
         (
             "API request to http://h/api failed with exception HTTPConnectionPool(host='h', port=80): Max retries "
