@@ -40,7 +40,8 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
     used: list[str] = []
     unused: list[str] = []  # tables
     ignored: list[str] = []  # columns
-    several_splits = len(set(map(split_of_table, tables))) > 1  # a single test.csv divides nothing
+    splits = {name: split_of_table(name) for name in tables}
+    several_splits = len(set(splits.values())) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         table = read_table(name, content)
         chosen = [_find_column(name, table.columns, spellings) for spellings in _COLUMNS]
@@ -58,7 +59,7 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
             unused.append(f"{name!r} (columns {listed(table.columns)})")
             continue
         # The name train.csv says nothing: its photos are ours to place.
-        split_of_all = (split_of_table(name) or None) if several_splits and of_split is None else None
+        split_of_all = (splits[name] or None) if several_splits and of_split is None else None
         lines = 0
         for line, record in table.records:
             place = f"{name}, line {line}"

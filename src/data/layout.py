@@ -122,7 +122,7 @@ def _check_folders(paths: list[list[str]], tables: list[str]) -> None:
     for top in tops:
         word = re.sub(r"[\W\d_]+", "", top).lower()
         inside = {path[1] if len(path) > 2 else _class_in(path[1]) for path in paths if path[0] == top} - {""}
-        # A class may be called train, or hold frames of one video.
+        # Among vehicles train is a class: it is a split only if more than one class can be told inside.
         if word in ("test", "testing", "val", "validation") or (word in ("train", "training") and len(inside) > 1):
             raise UserError(
                 f"{top!r} is called like a split and stands beside {quoted(sorted({*tops} - {top}), 3)}: put all class "

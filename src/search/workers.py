@@ -43,7 +43,7 @@ class Worker:
         """Train to the last epoch, or until `stops` returns True for an epoch.
 
         If the process dies the training begins again, and `stops` is called from the epoch on that it has not seen.
-        Raises `UserError` if processes cannot work at all, and `EOFError` after `close`.
+        Raises `UserError` or `OSError` if processes cannot work at all, and `EOFError` after `close`.
         """
         seen = 0
         for _ in range(ATTEMPTS):
