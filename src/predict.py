@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from src.core.errors import UserError, command
 from src.core.paths import MODEL
-from src.core.words import counted
 from src.prediction.model import Model, load
 from src.prediction.photos import find, read
 from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row
@@ -72,13 +71,6 @@ def main() -> None:
 
     if not counts["classified"] and not counts["unreadable"]:
         raise UserError(f"no photos in {', '.join(map(printable, arguments.paths))}")
-    if adapted := counts.pop("adapted", 0):
-        size = f"{model.spec.image.width}×{model.spec.image.height}"
-        print(
-            f"{counted(adapted, 'photo')} cropped and scaled to {size} pixels: the model was trained on images that "
-            "had this size, so that it may be wrong more often than was measured",
-            file=sys.stderr,
-        )
     if counts.total() > 1 or counts["unreadable"]:
         print(", ".join(f"{counts[what]:,} {what}" for what in _KINDS if counts[what]), file=sys.stderr)
     if counts["unreadable"]:
@@ -100,23 +92,20 @@ def classified(
     photos = read(find(paths), image, model.batch_size)
     with tqdm(total=total, unit=" files", leave=False, disable=hidden) as bar:
         while batch := list(islice(photos, model.batch_size)):
-            pixels = [photo.prepared.pixels for photo in batch if photo.prepared]
+            pixels = [photo.pixels for photo in batch if photo.pixels is not None]
             computed = iter(model.probabilities(np.stack(pixels))) if pixels else iter(())
             for photo in batch:
                 bar.update()
-                if photo.prepared:
+                if photo.pixels is not None:
                     probabilities = next(computed)
                     counts["classified"] += 1
-                    counts["adapted"] += image.resize is None and photo.prepared.size != (image.width, image.height)
                     if maps:
                         from src.prediction.explanation import explain  # which imports matplotlib
 
                         inside = _absolute(photo.path).relative_to(root)
                         name = inside.as_posix() if inside.parts else photo.path.name
-                        explain(
-                            maps / f"{name}.png", model, photo.prepared.pixels, probabilities, printable(photo.path)
-                        )
-                    yield row(photo.path, probabilities, classes, top, least)
+                        explain(maps / f"{name}.png", model, photo.pixels, probabilities, printable(photo.path))
+                    yield row(printable(photo.path), probabilities, classes, top, least)
                 elif photo.fault:
                     counts["unreadable"] += 1
                     tqdm.write(f"unreadable: {printable(photo.path)}: {photo.fault}", file=sys.stderr)

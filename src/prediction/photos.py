@@ -11,16 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from src.core.pool import map_ahead, processors
-from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image, open_image, refuse_raw
+from src.data.images import MAX_FILE_BYTES, SUFFIXES, Fit, Unreadable, decode, is_image, refuse_raw
 from src.data.layout import is_generated
 from src.data.prepared import ImageFormat
 
 Pixels = NDArray[np.uint8]
 
-_TURNED = (5, 6, 7, 8)  # EXIF's orientations in which width and height change places
 _WORKERS = min(4, processors())  # Pillow decodes outside of Python's lock
 
 
@@ -31,18 +30,11 @@ class Found(NamedTuple):
     named: bool  # by the user, so that it must be an image; in a folder other files are ignored
 
 
-class Prepared(NamedTuple):
-    """Hold a photo as the model takes it."""
-
-    pixels: Pixels  # (H, W, C)
-    size: tuple[int, int]  # width and height of the photo itself
-
-
 class Photo(NamedTuple):
     """Hold a file's photo, or None and why it cannot be read, which is empty for a file that is no image."""
 
     path: Path
-    prepared: Prepared | None
+    pixels: Pixels | None  # (H, W, C), as the model takes them
     fault: str = ""
 
 
@@ -86,24 +78,20 @@ def read_photo(file: Found, image: ImageFormat) -> Photo:
         data = file.path.read_bytes()
         if not by_name and not is_image(data):
             return Photo(file.path, None)
-        return Photo(file.path, prepare(data, image, file.path.name))
+        refuse_raw(file.path.name)
+        return Photo(file.path, prepare(data, image))
     except Unreadable as reason:
         return Photo(file.path, None, str(reason))
     except OSError as error:
         return Photo(file.path, None, error.strerror or str(error))
 
 
-def prepare(data: bytes, image: ImageFormat, name: str = "") -> Prepared:
-    """Decode a photo and bring it to the model's format, as the training images were.
+def prepare(data: bytes, image: ImageFormat) -> Pixels:
+    """Decode a photo and bring it to the model's format (H, W, C), as the training images were.
 
-    If those had the model's size already, the photo is cropped and scaled. name: of its file, if known. Raises
-    `Unreadable`.
+    If those had the model's size already, the photo is cropped and scaled. Raises `Unreadable`.
     """
-    refuse_raw(name)
     pixels = decode(data, Fit(image.height, image.width, image.resize or "crop"))
-    with open_image(data) as header:
-        turned = header.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        size = header.size[::-1] if turned else header.size
     if pixels.shape[2] > image.channels:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
-    return Prepared(np.repeat(pixels, image.channels // pixels.shape[2], axis=2), size)
+    return np.repeat(pixels, image.channels // pixels.shape[2], axis=2)

@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 def row(
-    path: Path, probabilities: NDArray[np.float32], classes: Sequence[str], top: int, least: float | None = None
+    file: str, probabilities: NDArray[np.float32], classes: Sequence[str], top: int, least: float | None = None
 ) -> Row:
     """Return the `top` most probable classes of a photo; of equal ones the lower class comes first.
 
@@ -39,7 +39,7 @@ def row(
     order = np.argsort(-probabilities, kind="stable")
     likely = [(classes[index], float(probabilities[index])) for index in order]
     possible = None if least is None else [name for name, probability in likely if probability >= least]
-    return Row(printable(path), likely[:top], possible)
+    return Row(file, likely[:top], possible)
 
 
 def printable(path: Path) -> str:

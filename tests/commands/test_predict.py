@@ -53,7 +53,7 @@ def test_photos_get_the_pixels_that_split_gave_them(resize: Any, tmp_path: Path)
     fetch_raw("image_folder", str(folder), None, 1)
     prepare(data_params(image_size=24, resize=resize), split_params(validation=0.3, test=0.3))
     dataset = read_dataset()
-    found = {each.path.name: each.prepared.pixels for each in read(find([folder]), dataset.image, 4) if each.prepared}
+    found = {each.path.name: each.pixels for each in read(find([folder]), dataset.image, 4)}
     for split in SPLITS:
         for name, pixels in zip(read_names(split), open_split(split).images, strict=True):
             np.testing.assert_array_equal(found.pop(Path(name).name), pixels)
@@ -153,26 +153,14 @@ def test_faults_are_told_before_any_work(tmp_path: Path, monkeypatch: pytest.Mon
         run_predict(monkeypatch, "empty", "--model", "models:/digits@champion")
 
 
-def test_a_photo_of_another_size_than_the_models_own_images_is_cropped_and_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_model(GREY, ["zero", "one"])
+def test_photos_become_grey_and_have_the_models_size_where_its_own_images_had_it(tmp_path: Path) -> None:
     wide = picture(1, 40).crop((0, 0, 40, 30))
     middle = ImageOps.fit(wide, (24, 24), Image.Resampling.BILINEAR)
-    files = {"own.png": png(2, 24, "L"), "own_colour.png": png(3, 24), "wide.png": encoded(wide)}
-    folder = write_files(tmp_path / "photos", files)
-    assert run_predict(monkeypatch, folder, "--format", "json") == 0
-    output = capsys.readouterr()
-    assert [Path(row["file"]).name for row in as_json(output.out)] == list(files)
-    note, counts = output.err.splitlines()
-    assert note.startswith("1 photo cropped and scaled to 24×24 pixels: the model was trained on images that had this")
-    assert counts == "3 classified"
-    found = {each.path.name: each.prepared for each in read(find([folder]), GREY, ahead=2)}
-    for name, expected in (("own_colour.png", picture(3, 24)), ("wide.png", middle)):
-        prepared = found[name]
-        assert prepared is not None
+    folder = write_files(tmp_path / "photos", {"colour.png": png(3, 24), "wide.png": encoded(wide)})
+    for found, expected in zip(read(find([folder]), GREY, ahead=2), (picture(3, 24), middle), strict=True):
+        assert found.pixels is not None
         grey = np.asarray(expected, np.float64) @ [0.299, 0.587, 0.114]
-        np.testing.assert_allclose(prepared.pixels[..., 0], grey, atol=1)
+        np.testing.assert_allclose(found.pixels[..., 0], grey, atol=1)
 
 
 def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
