@@ -1,13 +1,10 @@
-"""Explain a decision by two maps of what it rests on, laid over the photo as the model saw it.
+"""Explain a decision by a map of what it rests on, laid over the photo as the model saw it.
 
 Grad-CAM (Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017)
-takes one pass forward and one backward, and is as coarse as the network's last feature map. Occlusion (Zeiler and
-Fergus, "Visualizing and understanding convolutional networks", 2014) classifies the photo 100 to 200 times with another
-part covered.
+takes one pass forward and one backward, and is as coarse as the network's last feature map.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,6 @@ from src.prediction.model import Model
 from src.prediction.photos import Pixels
 
 _INCHES = 2.4
-_SQUARES = 7  # covered squares side by side; they overlap by half
 
 
 class _LastMap(TorchFunctionMode):
@@ -65,56 +61,24 @@ def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
     return scaled
 
 
-def occlusion(model: Model, image: Pixels, label: int) -> tuple[NDArray[np.float64], int]:
-    """Map (H, W) the probability that class `label` loses where a square of `image` (H, W, C) is covered.
-
-    The colour is the mean of the training images, and a pixel's loss the mean over the squares that cover it. Return
-    also the side of a square, in pixels.
-    """
-    height, width = image.shape[:2]
-    side = min(height, width, max(2, min(height, width) // _SQUARES))
-    # Where squares begin along both edges; the last one ends with the image.
-    starts = [{*range(0, length - side, max(1, side // 2)), length - side} for length in (height, width)]
-    corners = list(product(*map(sorted, starts)))
-    colour = np.round(255 * np.asarray(model.spec.mean)).astype(np.uint8)
-    uncovered = float(model.probabilities(image[np.newaxis])[0, label])
-    lost, covers = np.zeros((height, width)), np.zeros((height, width))
-    for start in range(0, len(corners), model.batch_size):
-        part = corners[start : start + model.batch_size]
-        covered = np.repeat(image[np.newaxis], len(part), axis=0)
-        for copy, (top, left) in zip(covered, part, strict=True):
-            copy[top : top + side, left : left + side] = colour
-        for (top, left), left_over in zip(part, model.probabilities(covered)[:, label], strict=True):
-            lost[top : top + side, left : left + side] += uncovered - float(left_over)
-            covers[top : top + side, left : left + side] += 1
-    return lost / covers, side
-
-
 def explain(path: Path, model: Model, image: Pixels, probabilities: NDArray[np.float32], name: str) -> None:
-    """Write a PNG of the photo as the model saw it, and of both maps for its most probable class laid over it."""
+    """Write a PNG of the photo as the model saw it, and of the map for its most probable class laid over it."""
     label = int(probabilities.argmax())
-    loss, side = occlusion(model, image, label)
-    most = float(np.abs(loss).max())
     chosen = model.spec.classes[label]
     tiles = [
         Tile(image, ["what the model saw"], _INCHES),
         Tile(laid_over(image, grad_cam(model, image, label)), ["Grad-CAM"], _INCHES),
-        Tile(laid_over(image, loss / max(most, 1e-12)), ["occlusion"], _INCHES),
     ]
-    caption = (
-        f"Grad-CAM: where features speak for “{chosen}”. Occlusion: where “{chosen}” loses probability (red) or gains "
-        f"it (blue), at most {100 * most:.2g} percentage points, when squares of {side}×{side} pixels are covered with "
-        "the mean colour of the training images; a pixel shows the mean of the squares that cover it."
-    )
+    caption = f"The redder, the more features there speak for “{chosen}”."
     add_fonts([name, chosen])
     title = f"{short(name, 48)}: {short(chosen, 48)}, {percent(float(probabilities[label]), 1)}"
     sheet(path, [[tile] for tile in tiles], title, caption, columns=len(tiles), image_inches=_INCHES)
 
 
 def laid_over(image: Pixels, scaled: NDArray[np.float64]) -> Pixels:
-    """Return the image in grey, coloured by a map (H, W) in [−1, 1]: red above 0, blue below, grey at 0."""
+    """Return the image in grey, coloured by a map (H, W) in [0, 1]: grey at 0, the redder the higher."""
     grey = np.broadcast_to(image.mean(axis=2, keepdims=True), (*image.shape[:2], 3))
-    colours = 255 * colormaps["RdBu_r"]((scaled + 1) / 2)[..., :3]
-    share = 0.8 * np.abs(scaled)[..., np.newaxis]
+    colours = 255 * colormaps["RdBu_r"]((scaled + 1) / 2)[..., :3]  # its upper half is red
+    share = 0.8 * scaled[..., np.newaxis]
     laid: Pixels = (share * colours + (1 - share) * grey).round().astype(np.uint8)
     return laid

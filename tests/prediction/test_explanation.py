@@ -11,7 +11,7 @@ from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier, Normalize, Probabilities
 from src.models.model_file import ModelSpec
-from src.prediction.explanation import grad_cam, occlusion
+from src.prediction.explanation import grad_cam
 from src.prediction.model import Model, load
 
 COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
@@ -19,26 +19,6 @@ CPU = torch.device("cpu")
 
 
 pytestmark = pytest.mark.usefixtures("root")
-
-
-class OnlyTheCorner(torch.nn.Module):
-    """Give class 1 the share of white in the upper left quarter."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        white = images[:, :12, :12].float().mean(dim=(1, 2, 3)) / 255
-        return torch.stack([1 - white, white], dim=1)
-
-
-def test_occlusion_shows_where_a_decision_comes_from() -> None:
-    make_model(COLOUR, ["black", "white"])
-    model = Model(OnlyTheCorner(), load(str(MODEL)).spec, torch.device("cpu"))
-    loss, side = occlusion(model, np.full((24, 24, 3), 255, np.uint8), 1)
-    assert side == 3
-    assert (loss[:12, :12] > 0).all()
-    assert (loss[15:, :] == 0).all()
-    assert (loss[:, 15:] == 0).all()
-    # 9 of the 144 pixels lose (255 − mean colour) / 255 of their white: 0.6, 0.5 and 0.4.
-    np.testing.assert_allclose(loss[:9, :9], 9 / 144 * 0.5, rtol=0.01)
 
 
 class NotDeterministic(torch.nn.Module):
