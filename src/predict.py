@@ -27,7 +27,7 @@ from src.core.errors import UserError, command
 from src.core.paths import MODEL
 from src.prediction.model import Model, load
 from src.prediction.photos import find, read
-from src.prediction.writing import Row, print_csv, print_json, print_table, printable, row
+from src.prediction.writing import Row, print_csv, print_table, printable, row
 
 _KINDS = ("classified", "unreadable", "ignored")  # of files
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--model", default=str(MODEL), help="a file, models:/NAME@champion, or a run's id (default: %(default)s)"
     )
-    parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default: %(default)s")
+    parser.add_argument("--format", choices=["table", "csv"], default="table", help="default: %(default)s")
     parser.add_argument(
         "--top", type=int, default=1, metavar="N", help="print the N most probable classes (default: 1)"
     )
@@ -54,8 +54,6 @@ def main() -> None:
     for path in arguments.paths:
         if not path.exists():
             raise UserError(f"{path} is missing: name photos or folders of photos")
-        if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
-            raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
     least = None if arguments.coverage is None else model.least(arguments.coverage)
     counts: Counter[str] = Counter()
@@ -63,10 +61,8 @@ def main() -> None:
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     if arguments.format == "table":
         print_table(rows, model.spec.classes)
-    elif arguments.format == "csv":
-        print_csv(rows, min(arguments.top, len(model.spec.classes)), possible=least is not None)
     else:
-        print_json(rows)
+        print_csv(rows, min(arguments.top, len(model.spec.classes)), possible=least is not None)
     sys.stdout.flush()
 
     if not counts["classified"] and not counts["unreadable"]:
@@ -86,11 +82,9 @@ def classified(
     """
     # On a terminal the rows themselves show the progress; without a terminal nobody looks.
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
-    total = None if hidden else sum(1 for _ in find(paths))
-    image, classes = model.spec.image, model.spec.classes
     root = Path(os.path.commonpath(list(map(_absolute, paths))))
-    photos = read(find(paths), image, model.batch_size)
-    with tqdm(total=total, unit=" files", leave=False, disable=hidden) as bar:
+    photos = read(find(paths), model.spec.image, model.batch_size)
+    with tqdm(unit=" files", leave=False, disable=hidden) as bar:
         while batch := list(islice(photos, model.batch_size)):
             pixels = [photo.pixels for photo in batch if photo.pixels is not None]
             computed = iter(model.probabilities(np.stack(pixels))) if pixels else iter(())
@@ -105,7 +99,7 @@ def classified(
                         inside = _absolute(photo.path).relative_to(root)
                         name = inside.as_posix() if inside.parts else photo.path.name
                         explain(maps / f"{name}.png", model, photo.pixels, probabilities, printable(photo.path))
-                    yield row(printable(photo.path), probabilities, classes, top, least)
+                    yield row(printable(photo.path), probabilities, model.spec.classes, top, least)
                 elif photo.fault:
                     counts["unreadable"] += 1
                     tqdm.write(f"unreadable: {printable(photo.path)}: {photo.fault}", file=sys.stderr)

@@ -1,12 +1,11 @@
-"""Print predictions photo by photo: as a table to read, as CSV, or as a JSON array."""
+"""Print predictions photo by photo: as a table to read, or as CSV."""
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,6 @@ class Row(NamedTuple):
     file: str
     classes: Sequence[tuple[str, float]]  # names and probabilities, the most probable first
     possible: Sequence[str] | None = None  # classes that are possible at a coverage; None if no coverage is asked for
-
-    def fields(self) -> dict[str, Any]:
-        """Return the keys and values of JSON."""
-        name, share = self.classes[0]
-        shares = {name: round(share, 6) for name, share in self.classes}
-        fields = {"file": self.file, "class": name, "probability": round(share, 6), "probabilities": shares}
-        return fields if self.possible is None else fields | {"possible": self.possible}
 
 
 def row(
@@ -77,12 +69,3 @@ def print_csv(rows: Iterator[Row], top: int, possible: bool) -> None:
     for file, likely, remaining in rows:
         cells = [file, *(cell for name, share in likely for cell in (name, f"{share:.6f}"))]
         writer.writerow(cells if remaining is None else [*cells, "|".join(remaining)])
-
-
-def print_json(rows: Iterator[Row]) -> None:
-    """Print an array with an object in each line."""
-    before = "[\n"
-    for each in rows:
-        print(before + json.dumps(each.fields(), ensure_ascii=False), end="")
-        before = ",\n"
-    print("[]" if before == "[\n" else "\n]")

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 from data_samples import data_params, encoded, picture, png, split_params, write_files
 from matplotlib import pyplot
 from PIL import Image, ImageOps
-from prediction_samples import as_json, make_model, run_predict
+from prediction_samples import as_table, make_model, run_predict
 
 from src.core.errors import UserError
 from src.core.paths import MODEL
@@ -85,24 +84,15 @@ def test_what_remains_possible_at_a_coverage(
     make_model(COLOUR, ["cat", "dog", "08"], calibration=calibration)
     shown = {}
     for coverage in calibration.least:
-        assert run_predict(monkeypatch, "photos", "--format", "json", "--coverage", coverage, "--top", "3") == 0
-        shown[coverage] = as_json(capsys.readouterr().out)
-    for row in shown["0.95"]:
-        assert row["possible"] == [name for name, share in row["probabilities"].items() if share >= 0.2] != []
-    assert all(row["possible"] == [] for row in shown["0.8"])
-    assert all(sorted(row["possible"]) == ["08", "cat", "dog"] for row in shown["0.99"])
+        assert run_predict(monkeypatch, "photos", "--format", "csv", "--coverage", coverage, "--top", "3") == 0
+        shown[coverage] = as_table(capsys.readouterr().out)
+    for _, row in shown["0.95"].iterrows():
+        likely = [row[f"class{rank}"] for rank in ("", "_2", "_3") if float(row[f"probability{rank}"]) >= 0.2]
+        assert row["possible"] == "|".join(likely) != ""
+    assert all(shown["0.8"]["possible"] == "")
+    assert all(sorted(possible.split("|")) == ["08", "cat", "dog"] for possible in shown["0.99"]["possible"])
     run_predict(monkeypatch, "photos", "--coverage", "0.8")
     assert capsys.readouterr().out.splitlines()[0].endswith("possible: none of these  photos/0.jpg")
-    run_predict(monkeypatch, "photos", "--coverage", "0.99", "--format", "csv")
-    table = pandas.read_csv(io.StringIO(capsys.readouterr().out))
-    assert sorted(table["possible"][0].split("|")) == ["08", "cat", "dog"]
-
-
-def test_a_model_without_coverage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_files(tmp_path / "photos", {"0.jpg": photo(0)})
-    make_model(COLOUR, ["cat", "dog", "08"])
-    with pytest.raises(UserError, match="the model knows no coverage: it was trained without validation images"):
-        run_predict(monkeypatch, "photos", "--coverage", "0.9")
 
 
 def test_what_cannot_be_read_is_told_and_skipped(
@@ -123,9 +113,9 @@ def test_what_cannot_be_read_is_told_and_skipped(
         },
     )
     (folder / "b/loop").symlink_to(folder)
-    assert run_predict(monkeypatch, folder, "--format", "json") == 1
+    assert run_predict(monkeypatch, folder, "--format", "csv") == 1
     output = capsys.readouterr()
-    assert [Path(row["file"]).name for row in as_json(output.out)] == ["a.jpg", "unnamed"]
+    assert [Path(file).name for file in as_table(output.out)["file"]] == ["a.jpg", "unnamed"]
     raw, empty, broken, counts = output.err.splitlines()
     assert broken.startswith(f"unreadable: {folder}/b/broken.jpg: ")
     assert empty.startswith(f"unreadable: {folder}/z.png: ")
@@ -147,8 +137,8 @@ def test_faults_are_told_before_any_work(tmp_path: Path, monkeypatch: pytest.Mon
         run_predict(monkeypatch, "empty")
     with pytest.raises(UserError, match="--top is 0"):
         run_predict(monkeypatch, "empty", "--top", "0")
-    with pytest.raises(UserError, match="--explain empty/maps lies in empty, which is classified"):
-        run_predict(monkeypatch, "empty", "--explain", "empty/maps")  # the next time maps would be photos
+    with pytest.raises(UserError, match="the model knows no coverage: it was trained without validation images"):
+        run_predict(monkeypatch, "empty", "--coverage", "0.9")
     with pytest.raises(UserError, match="has no runs yet"):
         run_predict(monkeypatch, "empty", "--model", "models:/digits@champion")
 
@@ -195,16 +185,18 @@ def test_the_champion_gives_the_same_as_the_file(
     champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_files(tmp_path / "photos", {f"{number}.jpg": photo(number) for number in range(5)})
-    arguments = (folder, "--format", "json", "--top", "3")
-    found = []
+    arguments = (folder, "--format", "csv", "--top", "3")
+    found, named = [], []
     (run,) = champion.client.search_runs([champion.experiment_id])
     for model in (str(MODEL), "models:/photos@champion", run.info.run_id):
         capsys.readouterr()
         assert run_predict(monkeypatch, *arguments, "--model", model) == 0
-        rows = as_json(capsys.readouterr().out)
-        found.append([[row["probabilities"][name] for name in ("cat", "dog", "08")] for row in rows])
+        table = as_table(capsys.readouterr().out)
+        named.append(table[["class", "class_2", "class_3"]].to_numpy().tolist())
+        found.append(table[["probability", "probability_2", "probability_3"]].to_numpy(float))
     np.testing.assert_allclose(found[1], found[0], atol=2e-6)
-    assert found[2] == found[1]
+    np.testing.assert_array_equal(found[2], found[1])
+    assert named[0] == named[1] == named[2]
 
 
 def test_nothing_that_a_store_holds_is_run(champion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """A small model in a file, and the command lines that use it, in the current folder."""
 
-import json
+import io
 from pathlib import Path
-from typing import Any
 
+import pandas
 import pytest
 import torch
 from network_samples import model_section
@@ -46,6 +46,6 @@ def run_predict(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     return 0
 
 
-def as_json(output: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(output)
-    return rows
+def as_table(output: str) -> pandas.DataFrame:
+    """Return what `--format csv` printed; every cell is text."""
+    return pandas.read_csv(io.StringIO(output), dtype=str, keep_default_na=False)

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 import requests
 import uvicorn
 from data_samples import encoded, picture, png, write_files
 from PIL import Image
-from prediction_samples import make_model, run_predict
+from prediction_samples import as_table, make_model, run_predict
 
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
@@ -62,12 +61,12 @@ def test_it_answers_what_predict_prints(monkeypatch: pytest.MonkeyPatch, capsys:
     model = small()
     write_files(Path("photos"), {"a.jpg": photo})
     assert run_predict(monkeypatch, "photos", "--format", "csv") == 0
-    printed = pandas.read_csv(io.StringIO(capsys.readouterr().out)).iloc[0]
+    printed = as_table(capsys.readouterr().out).iloc[0]
     with served(model) as url:
         found = post(url, photo)
         best = post(url, photo, "?top=1")
     assert found["class"] == printed["class"]
-    assert found["probability"] == pytest.approx(printed["probability"], abs=2e-6)
+    assert found["probability"] == pytest.approx(float(printed["probability"]), abs=2e-6)
     assert sum(found["probabilities"].values()) == pytest.approx(1, abs=2e-6)
     assert found["model"] == {"name": "photos", "md5": "0" * 32}
     assert best["probabilities"] == {found["class"]: found["probability"]}
