@@ -12,7 +12,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile
 
 repro: $(READY)  ## set up, run the pipeline, say what came out; RECIPE=mnist runs that recipe
-	@$(RUN) { [ -z "$(RECIPE)" ] || python -m src.recipe "$(RECIPE)"; } && python -m src.params && python -m src.recover
+	@$(RUN) { [ -z "$(RECIPE)" ] || python -m src.recipe "$(RECIPE)"; } && python -m src.params
 	@$(RUN) { git rev-parse -q --git-dir >/dev/null 2>&1 || export DVC_SYSTEM_CONFIG_DIR="$(CURDIR)/.dvc/no-git"; } && dvc repro && python -m src.summary
 
 test: $(EXTRAS)  ## set up with all extras, run every test; the last lines say what was skipped, and why

@@ -8,8 +8,6 @@ RECIPES = Path("recipes")
 DEFAULTS = RECIPES / "default.yaml"  # every key, with a comment; a recipe names what differs
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
-LOCKS = (LOCK, Path("tune/dvc.lock"))  # of both pipelines; DVC reads both, whichever it runs
-RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes what, for DVC alone
 REQUIREMENTS = Path("requirements.lock")
 
 IMAGES = Path("data/images")  # where users put their own

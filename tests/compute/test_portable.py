@@ -28,7 +28,6 @@ ELSEWHERE = {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512", "OPENBLAS_CO
 # Commands that compute nothing that a model, a metric or a table of the pipeline holds.
 NOT_COMPUTING = {
     "src.promote": "counts right and wrong answers",
-    "src.recover": "mends DVC's files",
     "src.recipe": "writes params.yaml",
     "src.report": "compares what is committed",
     "src.serve": "answers, with as many threads as there are processors",

@@ -3,9 +3,9 @@
     PYTHONPATH=. python tests/helpers/chaos.py --kills 40 --seed 0
     PYTHONPATH=. python tests/helpers/chaos.py --kills 20 --streamed     random steps, from shards
 
-Nothing is repaired by hand: after each kill `dvc repro` is started again. If it refuses what the kill left, it is
-repaired as `make repro` does first (`python -m src.recover`), and counted. A row is printed for each kind of kill, as
-`docs/reliability.md` has them; the exit code is 1 if anything was lost. Linux only.
+After each kill `dvc repro` is started again. If it refuses DVC's half-written `rwlock`, that is removed, and counted.
+A row is printed for each kind of kill, as `docs/reliability.md` has them; the exit code is 1 if anything was lost.
+Linux only.
 """
 
 import argparse
@@ -131,8 +131,9 @@ def series(
             row.ended = max(row.ended, time.monotonic() - killed)
             row.stages[moment] += 1
         elif run.process.returncode:
-            if repaired := call(clone, sys.executable, "-m", "src.recover"):
-                refused.append(repaired)
+            if "Unable to read RWLock-file" in run.output:
+                (clone / ".dvc/tmp/rwlock").unlink()
+                refused.append(run.output)
             else:
                 yield f"dvc repro failed:\n{run.output}"
         epochs = printed_epochs(run.output)
