@@ -1,28 +1,22 @@
-"""Tell where a model comes from, and whether MLflow has its run; complete the run; make the model again.
+"""Tell where a model comes from; complete its run in MLflow; make the model again.
 
     python -m src.track show models/model.safetensors   # or an MD5, models:/NAME@champion, run, commit, experiment
-    python -m src.track verify                          # has every model in dvc.lock's history a run in this store?
     python -m src.track sync                            # complete the run of the model in models/
     python -m src.track rebuild HEAD~3                  # or a run's id: does the same come out again?
 
-`verify` ends with exit code 1 if a model has no run, `rebuild` if a portable recipe gives other bits, or another recipe
-an accuracy that differs by more than luck.
+`rebuild` ends with exit code 1 if a portable recipe gives other bits, or another recipe an accuracy that differs by
+more than luck.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from src.core.errors import command
 from src.core.paths import ENVIRONMENT, MODEL
 from src.core.pool import processor_name
-from src.tracking.history import describe, states
+from src.tracking.history import describe
 from src.tracking.lineage import lines, rebuild_source, trace
 from src.tracking.rebuild import rebuild
-from src.tracking.runs import find_runs
-from src.tracking.store import existing_store
-
-_NAMED = 10  # of a kind, before the rest is only counted
 
 
 def main() -> None:
@@ -30,7 +24,6 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="all that made a model")
     show.add_argument("name", metavar="MODEL|RUN|REV")
-    commands.add_parser("verify", help="compare models in git with runs in the store")
     commands.add_parser("sync", help="complete the run of the model at hand")
     again = commands.add_parser("rebuild", help="make a model again, and compare")
     again.add_argument("name", metavar="REV|RUN")
@@ -40,8 +33,6 @@ def main() -> None:
             _show(arguments.name)
         case "sync":
             _sync()
-        case "verify":
-            sys.exit(0 if _verify() else 1)
         case "rebuild":
             sys.exit(0 if _rebuild(arguments.name) else 1)
 
@@ -51,31 +42,6 @@ def _show(name: str) -> None:
     for label, text in lines(trace(name)):
         print(f"{'' if label == last else label:<12}{text}")
         last = label
-
-
-def _verify() -> bool:
-    """Tell if each model in git has its run. Change nothing."""
-    runs = find_runs(existing_store(), everywhere=True)
-    trained = {run.data.tags["model_md5"]: run for run in runs if "model_md5" in run.data.tags}
-    oldest = {state.model_md5: state for state in states()}  # newest first: the last one stays
-    lost = [
-        f"{md5} {describe(state.commit) if state.commit else 'dvc.lock, not committed'}"
-        for md5, state in oldest.items()
-        if md5 not in trained
-    ]
-    strangers = [f"{run.info.run_id} {run.info.run_name}" for md5, run in trained.items() if md5 not in oldest]
-    print(f"models      {len(oldest)} in dvc.lock's history, {len(lost)} without their run")
-    lacking = "python -m src.track rebuild COMMIT first, where DVC's cache lacks its model"
-    _list(f"to give one its run: git checkout COMMIT && dvc checkout && python -m src.track sync; {lacking}", lost)
-    print(f"runs        {len(runs)}")
-    _list("their model is in no branch's or tag's dvc.lock", strangers)
-    return not lost
-
-
-def _list(what: str, items: Sequence[str]) -> None:
-    if items:
-        more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
-        print(f"            {len(items)}: {what}", *items[:_NAMED], *more, sep="\n              ")
 
 
 def _sync() -> None:
