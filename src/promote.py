@@ -2,18 +2,16 @@
 
     python -m src.promote                       then models:/digits@champion is this model
     python -m src.promote --force "why"         promote it in spite of all objections, and keep the reason
-    python -m src.promote --rollback            the champion before becomes champion again
 
 "Not worse" means: on the validation images of both, the lower end of the one-sided 95 % interval of the difference of
 accuracy lies above -report.margin. It must hold against the present champion and against the best one so far; else each
-champion could be a little worse than the one before. If the champion was removed from the registry, the best version
-that remains counts. The code that trained the model must be committed, so that it can be trained again.
+champion could be a little worse than the one before. The code that trained the model must be committed, so that it can
+be trained again. To go back, give the alias `champion` to an earlier version in MLflow.
 """
 
 import argparse
 import re
 from collections.abc import Mapping
-from itertools import chain
 from math import ceil
 
 from pandas import DataFrame
@@ -25,13 +23,12 @@ from src.data.prepared import split_folder
 from src.evaluation import tables
 from src.params import load
 from src.review.answers import by_pixels, obstacle, pair
-from src.review.revision import Revision, at, working_tree
+from src.review.revision import at, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval, change_effect
 from src.stats.verdicts import EQUIVALENCE_LEVEL, images_for_margin
 from src.tracking.champion import ACCURACY, ALIAS, Registry, Version
-from src.tracking.history import states
-from src.tracking.store import open_store, required_store
+from src.tracking.store import open_store
 
 # Images with equal names are the same if at least one of these MD5s agrees; else those with equal pixels are.
 _IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
@@ -39,21 +36,12 @@ _IMAGES = {"validation_md5": split_folder("validation"), "raw_md5": RAW}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", help="of the registered model (default: data.title, or data.name)")
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
-    either.add_argument("--rollback", action="store_true", help="give the title back to the champion before")
+    parser.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
     arguments = parser.parse_args()
     params = load()
-    name = arguments.name or params.data.display_name
+    name = params.data.display_name
     if not re.fullmatch(r"\w[\w .-]*", name):
-        raise UserError(f"{name!r} cannot name a model: give --name of letters, digits, spaces, ., - and _ only")
-    if arguments.force is not None and not arguments.force.strip():
-        raise UserError("--force needs a reason, which is kept with the version")
-    if arguments.rollback:
-        gone, again = Registry(required_store(), name).rollback()
-        _say("champion", f"{name} version {again.number} again, not version {gone.number} any more")
-        return
+        raise UserError(f"{name!r} cannot name a model: set data.title to letters, digits, spaces, ., - and _ only")
     tree = working_tree()
     for path in (MODEL, VALIDATION_PREDICTIONS):
         if not path.is_file():
@@ -69,18 +57,13 @@ def main() -> None:
         _say("champion", f"{name} version {champion.number} is this model already")
         return
 
-    # The rivals: the present champion, and the best version so far that was validated on the same images; without a
-    # present champion, the best or the latest of those that were champion.
-    line = registry.line()
-    comparable = [version for version in line if _same_images(version, images)]
-    latest = champion or (line[-1] if line else None)
-    best = max(comparable, key=lambda version: float(version.tags[ACCURACY]), default=latest)
+    # The rivals: the present champion, and the best version so far that was validated on the same images.
+    comparable = [each for each in registry.versions() if ACCURACY in each.tags and _same_images(each, images)]
+    best = max(comparable, key=lambda version: float(version.tags[ACCURACY]), default=None)
     rivals = [(champion, "the champion")] if champion else []
     if best and best != champion and best.model_md5 != model_md5:
         rivals.append((best, "the best champion so far"))
-    objections = [] if commit else [f"no commit holds {LOCK} with this model and the code that trained it"]
-    if not rivals and registry.registered() is not None:
-        objections.append(f"{name} has lost its champion, and no version is left to compare with")
+    objections = [] if commit else [f"HEAD does not hold {LOCK} with this model and the code that trained it"]
     for version, title in rivals:
         rival = f"version {version.number}, {title}"
         try:
@@ -98,7 +81,7 @@ def main() -> None:
     tags = {**images, ACCURACY: f"{accuracy:.6f}", "commit": commit or "none", "margin": f"{margin:g}"}
     if objections:
         tags |= {f"{ALIAS}.forced": arguments.force, f"{ALIAS}.objections": "; ".join(objections)}
-    version = registry.promote(model_md5, tags, champion)
+    version = registry.promote(model_md5, tags)
     _say("champion", f"{name} version {version.number}: models:/{name}@{ALIAS}")
     _say("run", version.run_id)
     _say("commit", commit or "none")
@@ -107,16 +90,10 @@ def main() -> None:
 
 
 def _commit(model_md5: str) -> str | None:
-    """Return a commit whose `dvc.lock` and code can make the model again, or None."""
-    holders = (Revision(state.commit[:9], state.commit) for state in states(model_md5) if state.commit)
-    for revision in chain([at("HEAD")], holders):
-        try:
-            old = leads_to(stale(revision), MODEL, revision.pipeline)
-        except UserError:  # it cannot be read, so nobody could train again from it
-            continue
-        if revision.model_md5 == model_md5 and not old:
-            return revision.commit
-    return None
+    """Return the commit that is checked out, if its `dvc.lock` and code can make the model again, or None."""
+    head = at("HEAD")
+    made_again = head.model_md5 == model_md5 and not leads_to(stale(head), MODEL, head.pipeline)
+    return head.commit if made_again else None
 
 
 def _same_images(version: Version, images: Mapping[str, str]) -> bool:
