@@ -10,9 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
-
-from src.core import process
 
 MORE_MEMORY = "end other programs, or use a machine with more"  # if no setting is known to need less
 
@@ -55,25 +54,27 @@ def known_cause(error: BaseException, less_memory: str = MORE_MEMORY) -> str | N
 def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoReturn:
     """Run `main` as a command line, and end the process: with exit code 0, or as `exit_on_user_error` does.
 
-    The exit code is 130 after Ctrl-C and 143 after SIGTERM, as shells expect, and 141 if the reader of the output has
-    ended. Characters that the output cannot encode, as in names that are not UTF-8, are written as `\\udce9`.
+    The exit code is 130 after Ctrl-C and SIGTERM, and 141 if the reader of the output has ended. Characters that the
+    output cannot encode, as in names that are not UTF-8, are written as `\\udce9`.
     """
     gc.set_threshold(20_000)  # looking for garbage is a seventh of importing MLflow, and finds none
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # so far it ended us silently: `process.end_with_dvc`
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     with exit_on_user_error(less_memory):
         if not Path("src/core/errors.py").is_file():
             root = Path(__file__).resolve().parents[2]
             raise UserError(f"commands run from the repository's root: cd {root}")
-        with process.ended_by_signals():
-            main()
-            sys.stdout.flush()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python forgets a Ctrl-C that comes while it shuts down
+        main()
+        sys.stdout.flush()
     sys.exit(0)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """Clean up after SIGTERM, by which schedulers end jobs, as after Ctrl-C; another SIGTERM does not disturb that."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -103,8 +104,6 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
         if (line := known_cause(error, less_memory)) is None:
             raise
         _leave(line, 2)
-    except process.Ended as ended:
-        _leave(f"ended by {ended}", ended.code)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
 
