@@ -10,7 +10,6 @@ Whatever these raise is a `UserError` of one line. `src.tracking.runs` finds run
 
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -35,20 +34,8 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# What to do about answers of a server, or about none, by words of MLflow's messages.
-_REMEDIES = {
-    "Connection refused": "start it, or unset MLFLOW_TRACKING_URI",
-    "Failed to resolve": "correct or unset MLFLOW_TRACKING_URI",
-    "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-    "error code 403": "ask the experiment's owner for the right to edit it, or set MLFLOW_EXPERIMENT_NAME to another",
-    "Read timed out": "for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",
-    "error responses": "the server is in trouble, try again later",
-    "Registered Model": "python -m src.promote makes one",
-    "database is locked": "end the program that holds it",
-    "not a database": "move it away, then python -m src.track sync",
-    "malformed": "move it away, then python -m src.track sync",
-    "readonly database": "make it writable for you",
-}
+_SERVER = "start or correct it, with MLFLOW_TRACKING_USERNAME and _PASSWORD if it asks, or unset MLFLOW_TRACKING_URI"
+_DATABASE = "end other programs that hold it, make it writable, or move it away and run python -m src.track sync"
 _ARTIFACTS = "mlartifacts"
 
 
@@ -98,28 +85,20 @@ class Store:
         it: on a server with passwords, who makes an experiment owns it.
         """
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or load().data.display_name
-        found = self.client.get_experiment_by_name(name) or self._make_experiment(name)
-        if found.lifecycle_stage != "active":
-            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-            raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
-        return str(found.experiment_id)
+        found = self.client.get_experiment_by_name(name)
+        return str(found.experiment_id) if found else self._make_experiment(name)
 
-    def _make_experiment(self, name: str) -> Any:
+    def _make_experiment(self, name: str) -> str:
         file = database(self.uri)
         server = urlsplit(self.uri).scheme in ("http", "https")  # which keeps artifacts itself
         place = (file.parent.resolve() if file else main_root()) / _ARTIFACTS
-        try:
-            made = self.client.create_experiment(name, artifact_location=None if server else place.as_uri())
-        except UserError:
-            if found := self.client.get_experiment_by_name(name):  # another machine made it at the same moment
-                return found
-            raise
+        made = self.client.create_experiment(name, artifact_location=None if server else place.as_uri())
         if file is not None and file.parent.resolve() == main_root():
             # MLflow writes only absolute locations, but reads relative ones: see `artifacts`.
             with explained(self.uri), closing(sqlite3.connect(file)) as connection, connection:
                 change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
                 connection.execute(change, (_ARTIFACTS, made))
-        return self.client.get_experiment_by_name(name)
+        return made
 
 
 def tracking_uri() -> str:
@@ -192,15 +171,10 @@ def explained(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
         found = database_error(error)
         reason = " ".join(str(found).split()) or type(found).__name__
-        if isinstance(found, OSError) and found.strerror:
-            reason = f"{found.filename2 or found.filename or ''}: {found.strerror}".removeprefix(": ")
-        if "(Caused by " in reason:  # what follows is without pools, retries and the address once more
-            reason = re.sub(r"""['"]\)+$""", "", re.split(r""": |\(['"]""", reason)[-1])
-        remedy = next((f": {words}" for answer, words in _REMEDIES.items() if answer in reason), "")
-        if refusal := re.search(r"error code (\d+) != 200\. Response body: '(.*)'$", reason):
-            reason = f"{refusal[2]} ({refusal[1]})"
-        line = without_credentials(f"MLflow at {uri}: {reason[:400]}{remedy}")
-        raise UserError(line) from None
+        remedy = f": {_DATABASE}" if isinstance(found, sqlite3.Error | SQLAlchemyError) else ""
+        if reason.startswith("API request"):  # the cause comes last, after the address once more
+            reason, remedy = reason.rpartition("(Caused by ")[2], f": {_SERVER}"
+        raise UserError(without_credentials(f"MLflow at {uri}: {reason[:400]}{remedy}")) from None
 
 
 def database_error(error: BaseException) -> BaseException:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import mounts
 import pytest
-from mlflow.exceptions import MlflowException
 from tracking_samples import PASSWORD, ROOT, enter_tree, lock, make_results
 
 from src.core import paths
@@ -18,7 +17,7 @@ from src.core.errors import UserError
 from src.core.files import write_json
 from src.tracking.lineage import trace
 from src.tracking.runs import find_runs
-from src.tracking.store import explained, open_store
+from src.tracking.store import open_store
 from src.tracking.sync import complete
 
 pytestmark = pytest.mark.slow
@@ -62,13 +61,6 @@ def test_the_experiment_is_named_by_title_data_set_or_variable(monkeypatch: pyte
     assert name() == "of the team"
 
 
-def test_a_deleted_experiment_is_named_with_the_command_that_restores_it() -> None:
-    store = open_store()
-    store.client.delete_experiment(store.experiment_id)
-    with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {store.experiment_id}"):
-        assert open_store().experiment_id
-
-
 def test_what_only_reads_makes_no_experiment_which_it_would_own_on_a_server() -> None:
     with pytest.raises(UserError, match="neither a run's id nor a model"):
         trace("0" * 32)
@@ -76,51 +68,6 @@ def test_what_only_reads_makes_no_experiment_which_it_would_own_on_a_server() ->
     assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
     with pytest.raises(UserError, match=r"^models/model\.safetensors is missing: run dvc pull, or dvc repro$"):
         trace(str(paths.MODEL))
-
-
-def test_another_machine_may_make_the_experiment_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = open_store(), open_store()
-    find, calls = second.client.get_experiment_by_name, []
-
-    def too_early(name: str) -> object:
-        calls.append(name)
-        return find(name) if len(calls) > 1 else None
-
-    monkeypatch.setattr(second.client, "get_experiment_by_name", too_early)
-    assert first.experiment_id == second.experiment_id
-
-
-@pytest.mark.parametrize(
-    ("answer", "line"),
-    [
-        (
-            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 401 != 200. "
-            "Response body: 'You are not authenticated.'",
-            "You are not authenticated. (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-        ),
-        (
-            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 403 != 200. "
-            "Response body: 'Permission denied'",
-            "Permission denied (403): ask the experiment's owner for the right to edit it, or set "
-            "MLFLOW_EXPERIMENT_NAME to another",
-        ),
-        (
-            "API request to http://h/api failed with exception HTTPConnectionPool(host='h', port=80): Max retries "
-            "exceeded with url: /api (Caused by ResponseError('too many 502 error responses'))",
-            "too many 502 error responses: the server is in trouble, try again later",
-        ),
-        (
-            "API request to http://h/api failed with exception HTTPConnectionPool(host='h', port=80): Max retries "
-            "exceeded with url: /api (Caused by ReadTimeoutError(\"HTTPConnectionPool(host='h', port=80): "
-            'Read timed out. (read timeout=10)"))',
-            "Read timed out. (read timeout=10): for a slow server, set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds",
-        ),
-    ],
-)
-def test_a_refusal_of_the_server_is_told_with_its_remedy(answer: str, line: str) -> None:
-    with pytest.raises(UserError) as caught, explained("http://h"):
-        raise MlflowException(answer)
-    assert str(caught.value) == f"MLflow at http://h: {line}"
 
 
 FORK = """
@@ -159,12 +106,12 @@ def test_trouble_is_one_line_with_its_cause_and_soon(tree: Path, monkeypatch: py
     with closing(sqlite3.connect("mlflow.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         started = time.monotonic()
-        with pytest.raises(UserError, match=r"MLflow at sqlite:///.*mlflow\.db: database is locked"):
+        with pytest.raises(UserError, match=r"MLflow at sqlite:///.*mlflow\.db: database is locked: end "):
             complete()
         assert time.monotonic() - started < 40
         other.rollback()
     (tree / "mlartifacts").mkdir()
-    full = pytest.raises(UserError, match=r"MLflow at sqlite:.*: No space left on device")
+    full = pytest.raises(UserError, match=r"MLflow at sqlite:.*No space left on device")
     with mounts.small_disk(tree / "mlartifacts", "4k"), full:
         complete()
     assert len(find_runs(open_store())) == 1
@@ -189,6 +136,6 @@ def test_no_password_reaches_store_or_messages(tree: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://joe:{PASSWORD}@127.0.0.1:9")
-    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused: start it, or") as caught:
+    with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9: .*refused.*: start or ") as caught:
         assert open_store().experiment_id
     assert PASSWORD not in str(caught.value)
