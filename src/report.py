@@ -9,9 +9,9 @@
 
 The report reads only what git tracks, and the cost of both trainings where this clone or an MLflow server knows it.
 
-The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model, or that of
-another recipe of the change, is worse on validation, or if the numbers are not those of its parameters and code, or the
-head has no answers. With `no-evidence` the exit code is also 1 if a model is neither better nor equivalent.
+The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model is worse on
+validation, or if the numbers are not those of its parameters and code, or the head has no answers. With `no-evidence`
+the exit code is also 1 if the model is neither better nor equivalent.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from typing import Any
 
 from src.core.errors import UserError, command
 from src.review.changed_images import write_sheet
-from src.review.commits import newest_run
 from src.review.gate import policy
 from src.review.gather import review
 from src.review.render import annotations, as_html, as_markdown, refused, title
@@ -60,9 +59,8 @@ def report(arguments: argparse.Namespace) -> None:
     head = at(arguments.head) if arguments.head else working_tree()
     named = at(arguments.base)
     rules = policy(named, head)
-    since = replace(named if arguments.exact else merge_base(named, head), tolerant=True)
-    base = since if arguments.exact else newest_run(since, head.recipe)
-    found = review(base, head, since, rules)
+    base = replace(named if arguments.exact else merge_base(named, head), tolerant=True)
+    found = review(base, head, rules)
     whole = {"title": title(found), "annotations": annotations(found), **found}
     if arguments.sheet:
         print(f"{write_sheet(found, base, head)}: commit it if these images may be seen")

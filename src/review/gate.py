@@ -1,6 +1,5 @@
 """Decide which margin and gate a change is judged by, and if it passes the gate."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -43,9 +42,9 @@ def failure(verdict: str | None, lacking: str | None, numbers_stale: bool) -> st
     return lacking or ("its numbers are stale: run dvc repro" if numbers_stale else None)
 
 
-def closed(fail_on: str, failures: Iterable[str | None], verdicts: Iterable[str | None]) -> str | None:
-    """Return why a change does not pass the gate, None if it does. Its runs have these failures and verdicts."""
+def closed(fail_on: str, failed: str | None, verdict: str | None) -> str | None:
+    """Return why a change does not pass the gate, None if it does. failed: its `failure`."""
     if fail_on == "never":
         return None
-    unsure = fail_on == "no-evidence" and not set(verdicts) <= {"better", "equivalent"}
-    return next(filter(None, failures), "nothing shows that the model is as good" if unsure else None)
+    unsure = fail_on == "no-evidence" and verdict not in ("better", "equivalent")
+    return failed or ("nothing shows that the model is as good" if unsure else None)

@@ -15,7 +15,7 @@ from src.params import parse
 from src.params.schema import Report
 from src.review import changes
 from src.review.answers import compare_split
-from src.review.commits import compare_runs, newest_run, steps
+from src.review.commits import compare_runs
 from src.review.gate import closed, failure
 from src.review.revision import Revision
 from src.review.server import find_run
@@ -28,28 +28,17 @@ from src.tracking.identity import recipe_digest
 FEWEST_SEEDS = 3
 
 
-def review(base: Revision, head: Revision, since: Revision, rules: Report) -> dict[str, Any]:
+def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
     """Compare two revisions, as `report.md.jinja` and `--json` show them. Raises `UserError` if the head is damaged.
 
-    since: the commit that the change builds on. It is the base, unless the base is an older run of the head's recipe.
-    rules: the margin and the gate.
-
     Of what is returned, `verdict` is None without a paired test on validation, and `failure` and `gate` are None if
-    nothing speaks against the change. Shares, and the `margin`, are of 1, not of 100.
+    nothing speaks against the change. rules: the margin and the gate. Shares, and the `margin`, are of 1, not of 100.
     """
     margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
-    # Another recipe on other images is no measure of this one.
-    first_run = not validation["comparison"] and "" not in (base.recipe, head.recipe) and base.recipe != head.recipe
-    seeds, seeds_obstacle = (None, None) if first_run else compare_seeds(base, head, margin)
-    ran = steps(since, head)
-    by_recipe = {
-        recipe: list(compare_runs(base if recipe == head.recipe else newest_run(since, recipe), runs, since, margin))
-        for recipe, runs in ran.items()
-    }
-    newest = (runs[-1] for recipe, runs in by_recipe.items() if recipe != head.recipe and runs)
-    others = [run for run in newest if not run["is_base"]]
+    # On other images, or on those of another recipe, accuracies of seeds cannot be compared either.
+    seeds, seeds_obstacle = compare_seeds(base, head, margin) if validation["comparison"] else (None, None)
     differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
@@ -59,38 +48,27 @@ def review(base: Revision, head: Revision, since: Revision, rules: Report) -> di
         "code": changes.code(base, head),
         "packages": changes.packages(base, head),
         "environment": changes.environment(base, head),
-        # Each commit once: recipes without an earlier run share their base.
-        "commits": sorted(
-            {run["name"]: run for runs in by_recipe.values() for run in runs}.values(),
-            key=lambda run: (run["recipe"] != head.recipe, run["recipe"]),
-        ),
-        "others": others,
+        "commits": list(compare_runs(base, head, margin)),
     }
-    if first_run:
-        cost_of_head = [each | {"base": None} for each in differing["cost"]]
-        differing |= {"cost": cost_of_head, "curves": {}, "metrics": [], "environment": []}
     # Last, since a side also names the files that were found damaged above.
-    sides = {"base": _side(base, base), "head": _side(head, since)}
+    sides = {"base": _side(base, base), "head": _side(head, base)}
     lacking = validation["obstacle"] if validation["lacking"] == "head" else None
-    failures = [failure(verdict, lacking, sides["head"]["numbers_stale"])]
-    failures += [other["failure"] and f"{other['recipe']}: {other['failure']}" for other in others]
+    found = failure(verdict, lacking, sides["head"]["numbers_stale"])
     return {
         **sides,
         "verdict": verdict,
-        "first_run": first_run,
         "same_model": head.has_model_of(base),
-        "failure": next(filter(None, failures), None),
-        "gate": closed(rules.fail_on, failures, [verdict, *(other["verdict"] for other in others)]),
+        "failure": found,
+        "gate": closed(rules.fail_on, found, verdict),
         "fail_on": rules.fail_on,
         "margin": margin,
-        "rules": [each for each in changes.parameters(since, head) if each["name"].startswith("report.")],
-        "other_recipe": since.recipe if base.commit != since.commit else None,
+        "rules": [each for each in changes.parameters(base, head) if each["name"].startswith("report.")],
         "validation": validation,
         "test": test,
         "judged": judged_models(head),
         "seeds": seeds,
         "seeds_obstacle": seeds_obstacle,
-        "spent": [] if first_run else changes.spent(*(side["spent"] for side in sides.values())),
+        "spent": changes.spent(*(side["spent"] for side in sides.values())),
         **differing,
     }
 

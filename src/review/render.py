@@ -76,9 +76,8 @@ def _page(title: str, text: str) -> str:
 
 
 def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a note for GitHub's check at each line of `params.yaml` that changed; none for a recipe's first run."""
+    """Return a note for GitHub's check at each line of `params.yaml` that changed."""
     good = review["verdict"] in ("better", "equivalent") and not review["failure"]
-    changed = [] if review["first_run"] else review["parameters"]
     return [
         {
             "path": PARAMS.as_posix(),
@@ -88,7 +87,7 @@ def annotations(review: Mapping[str, Any]) -> list[dict[str, Any]]:
             "title": title(review),
             "message": f"{_cut(change['name'])}: {_cut(change['base'] or 'none')} → {_cut(change['head'] or 'none')}",
         }
-        for change in changed
+        for change in review["parameters"]
         if change["line"]
     ]
 
@@ -97,11 +96,10 @@ def title(review: Mapping[str, Any]) -> str:
     """Return the verdict in a few words."""
     stale = " and ".join(f"the {side}'s" for side in ("base", "head") if review[side]["numbers_stale"])
     warning = f"; {stale} numbers are stale" if stale else ""
-    verdict = _TITLES.get(review["verdict"], "First run of this recipe" if review["first_run"] else "Not comparable")
-    others = "".join(f"; {other['recipe']}: {other['failure']}" for other in review["others"] if other["failure"])
     if review["verdict"] and review["same_model"] and review["head"]["numbers_stale"]:
-        return _cut(f"Not run (the numbers are the base's){others}")
-    return _cut(f"{verdict}{' (the same model)' * review['same_model']}{warning}{others}")
+        return "Not run (the numbers are the base's)"
+    verdict = _TITLES.get(review["verdict"], "Not comparable")
+    return f"{verdict}{' (the same model)' * review['same_model']}{warning}"
 
 
 def _cut(text: str) -> str:

@@ -15,7 +15,6 @@ from src.core.errors import UserError
 from src.core.git import blobs, checked_git, diagnosis
 from src.core.paths import LOCK, MEASURED, METRICS, MODEL, PARAMS, PIPELINE, TRAINING
 from src.evaluation import tables
-from src.params.writing import recipe_of
 
 Parsed = TypeVar("Parsed")
 _NUMBERS = {"index", "label_probability", "epoch", "value", "validation_accuracy", "test_accuracy"}  # columns of tables
@@ -91,11 +90,6 @@ class Revision:
     def text(self, path: Path) -> str:
         """Return a file's text, "" if it is missing."""
         return self.read([path]).get(path, b"").decode("utf-8", errors="replace")
-
-    @cached_property
-    def recipe(self) -> str:
-        """Return the name of the recipe that `params.yaml` was written from, "" if it names none."""
-        return recipe_of(self.text(PARAMS))
 
     @cached_property
     def params(self) -> dict[str, Any]:
