@@ -7,7 +7,7 @@
     python -m src.report --sheet                      draw those images into reports/; commit them if they may be seen
     python -m src.report --write report               Markdown, page and JSON into a folder, for continuous integration
 
-The report reads only what git tracks, and the cost of both trainings where this clone or an MLflow server knows it.
+The report reads only what git tracks.
 
 The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model is worse on
 validation, or if the numbers are not those of its parameters and code, or the head has no answers. With `no-evidence`

@@ -121,7 +121,6 @@ def test_the_reports_steps_run_in_a_clone_with_a_pull_request(checkout: Path, tm
         "github.server_url": "https://example.org",
         "github.repository": "us/digits",
         "github.token": "secret",
-        "secrets.MLFLOW_TRACKING_URI": "",
     }
     for heavy in ("torch", "torchvision", "mlflow", "dvc", "optuna", "sklearn", "pyarrow"):
         assert run(f"python -c 'import {heavy}'", checkout).returncode, heavy

@@ -66,15 +66,6 @@ def cost(base: Revision, head: Revision) -> Changes:
     return [{"name": name, "base": sides[0].get(name), "head": sides[1].get(name)} for name in names]
 
 
-def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
-    """Return the cost of both trainings as numbers (see `src.tracking.cost`), nothing if their machines differ."""
-    if not before.get("machine") or before["machine"] != after.get("machine"):
-        return []
-    names = ("training_seconds", "peak_memory_gib", "latency_ms")
-    known = (name for name in names if name in before and name in after)
-    return [{"name": name, "base": before[name], "head": after[name]} for name in known]
-
-
 def environment(base: Revision, head: Revision) -> Changes:
     """Return what differs of the device, precision, threads and versions with which both were trained."""
     return _differing(*(flatten(each.json(ENVIRONMENT)) for each in (base, head)))

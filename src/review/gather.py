@@ -18,11 +18,9 @@ from src.review.answers import compare_split
 from src.review.commits import compare_runs
 from src.review.gate import closed, failure
 from src.review.revision import Revision
-from src.review.server import find_run
 from src.review.stale import leads_to, stale
 from src.stats.paired import welch
 from src.stats.verdicts import EQUIVALENCE_LEVEL, verdict, without_evidence
-from src.tracking import cost
 from src.tracking.identity import recipe_digest
 
 FEWEST_SEEDS = 3
@@ -68,22 +66,17 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
         "judged": judged_models(head),
         "seeds": seeds,
         "seeds_obstacle": seeds_obstacle,
-        "spent": changes.spent(*(side["spent"] for side in sides.values())),
         **differing,
     }
 
 
 def _side(revision: Revision, since: Revision) -> dict[str, Any]:
-    """Return a revision's model, its cost and its run, what is `stale` by stage, and what is `damaged` by file."""
+    """Return a revision's model, what is `stale` by stage, and what is `damaged` by file."""
     found = stale(revision, since)
-    md5 = revision.model_md5
-    run = find_run(md5) if md5 else {}
     return {
         "name": revision.name,
         "commit": revision.commit,
-        "model_md5": md5,
-        "spent": (cost.read(md5) if md5 else {}) or run.get("spent", {}),
-        "run": run.get("page"),
+        "model_md5": revision.model_md5,
         "stale": found,
         "numbers_stale": leads_to(found, METRICS, revision.pipeline),
         "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},

@@ -24,9 +24,6 @@ _TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no
 _COSTS = {
     "parameters": "parameters",
     "size_mib": "MiB",
-    "training_seconds": "s of training",
-    "peak_memory_gib": "GiB of memory",
-    "latency_ms": "ms for an image",
 }
 _MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "no evidence"}
 
@@ -174,15 +171,12 @@ def _outcome(of: Mapping[str, Any]) -> str:
 
 
 def _cost(of: Mapping[str, Any]) -> str:
-    """Write what both models cost. A change in percent is given only for what is counted, not for what is measured."""
+    """Write what both models cost, and the change in percent."""
     before, after, unit = of["base"], of["head"], _COSTS[of["name"]]
     if not before or not after or before == after:
         return f"{after:,.10g} {unit}" if after else f"unknown {unit}"
-    text = f"{before:,.10g} → {after:,.10g} {unit}"
-    if of["name"] not in ("parameters", "size_mib"):
-        return text
     change = 100 * (after / before - 1)
-    return f"{text} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
+    return f"{before:,.10g} → {after:,.10g} {unit} ({_signed(change, '+,.0f' if abs(change) >= 10 else '+.2g')} %)"
 
 
 _FILTERS: dict[str, Any] = {
@@ -203,6 +197,5 @@ _FILTERS: dict[str, Any] = {
     "unit": lambda of: "" if of["name"] == "log loss" else " points",
     "p": lambda value: f"p = {value:.3f}" if value >= 0.001 else "p < 0.001",
     "cost": _cost,
-    "link": lambda address: f"<{address}>",
 }
 _FILTERS = {name: (lambda *arguments, of=of: Markup(of(*arguments))) for name, of in _FILTERS.items()}

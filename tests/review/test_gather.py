@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from answer_tables import TEST, VALIDATION, answered, commit, lock, md5, results, with_flips, write
+from answer_tables import TEST, VALIDATION, answered, commit, lock, results, with_flips, write
 from clones import DIGITS, git, substitute
 from scipy import stats
 
@@ -15,7 +15,6 @@ from src.core.errors import UserError
 from src.core.files import digest
 from src.evaluation.predictions import kept
 from src.params import load
-from src.review import gather
 from src.review.gate import policy
 from src.review.revision import at
 from src.tracking.identity import recipe_digest
@@ -241,16 +240,3 @@ def test_recipes_are_compared_over_seeds(repo: Path, tell: Any) -> None:
     assert json.loads(tell("--json"))["seeds"]["verdict"] == "no evidence"
     write(repo / "reports/seeds.csv", seeds(second, after[:2]))
     assert json.loads(tell("--json"))["seeds"] is None
-
-
-def test_runs_are_linked_where_a_server_has_them(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@127.0.0.1:9")
-    out = tell()
-    assert "MLflow" not in out
-    assert "secret" not in out
-    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
-    spent = {"machine": "1 × GPU", "training_seconds": 2.5}
-    monkeypatch.setattr(gather, "find_run", lambda md5: {"page": f"http://here/{md5}", "spent": spent})
-    out = tell()
-    assert f"head: <http://here/{md5(b'second model')}>" in out
-    assert "Both trained on `1 × GPU`, measured once, whatever else ran: 2.5 s of training." in out

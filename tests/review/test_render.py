@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from answer_tables import TEST, VALIDATION, answered, commit, lock, md5, results, with_flips, write
+from answer_tables import TEST, VALIDATION, answered, commit, lock, results, with_flips, write
 from clones import substitute
 from PIL import Image
 
@@ -300,17 +300,3 @@ def test_the_cost_beside_the_quality(repo: Path, tell: Any) -> None:
     results(repo, with_flips(VALIDATION, 5, 3), TEST, "third model")
     write(repo / "reports/training.json", training | {"parameters": 47_077, "size_mib": 0.18})
     assert "Cost: 47,077 parameters, 0.18 MiB, as before.\n" in tell("--base", "HEAD")
-
-
-def test_what_training_took_on_the_same_kind_of_machine(repo: Path, tell: Any) -> None:
-    results(repo, with_flips(VALIDATION, 4, 3), TEST, "second model")
-    base = {"machine": "1 thread of A", "training_seconds": 1200.0, "peak_memory_gib": 0.5}
-    head = base | {"training_seconds": 900.0, "latency_ms": 0.05}
-    for model, spent in (("first model", base), ("second model", head)):
-        assert "trained on" not in tell(), "the base alone was trained here"
-        write(repo / f".cache/costs/{md5(model.encode())}.json", spent)
-    took = "1,200 → 900 s of training, 0.5 GiB of memory.\n"
-    assert f"unknown MiB. Both trained on `1 thread of A`, measured once, whatever else ran: {took}" in tell()
-    assert json.loads(tell("--json"))["head"]["spent"] == head
-    write(repo / f".cache/costs/{md5(b'second model')}.json", head | {"machine": "2 threads of A"})
-    assert "trained on" not in tell()

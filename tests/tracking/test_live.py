@@ -13,8 +13,6 @@ from tracking_server import Server
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
-from src.review.server import find_run
-from src.tracking import cost
 from src.tracking.live import live
 from src.tracking.store import open_store
 from src.tracking.sync import complete
@@ -96,21 +94,6 @@ def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
     assert complete().run_id == live_run
     curve = content(open_store().client, live_run)["curves"]["epoch/train_loss"]
     assert sorted(step for step, _ in curve) == [*range(1, EPOCHS + 1)]
-
-
-def test_the_report_finds_the_newest_run_of_a_model_without_mlflow(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "found")
-    make_results()
-    model = digest(paths.MODEL)
-    cost.write(model, {"device": "cpu", "threads": 2, "processes": 1}, [epoch(1)], latency=1.0)
-    done, experiment = complete(), open_store().experiment_id
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//joe:secret@") + "/?key=secret")
-    page = f"{server.uri}/#/experiments/{experiment}/runs/{done.run_id}?workflowType=machine_learning"
-    assert find_run(model) == {"page": page, "spent": cost.read(model)}
-    assert find_run("' OR tags.model_md5 != '") == find_run("unknown") == {}
 
 
 def test_a_training_that_was_ended_says_so_and_goes_on_in_its_run() -> None:
