@@ -1,8 +1,8 @@
-"""Judge which of two models is better by their answers to the same images, and what so many images can show."""
+"""Judge which of two models is better by their answers to the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, hstack
 from src.stats.groups import Groups, mean_interval, sum_by_group
 from src.stats.intervals import LEVEL, Floats
 from src.stats.macro_f1 import class_counts, macro_f1, total
-from src.stats.paired import accuracy_interval, change_effect, macro_f1_interval, mcnemar, swap_test
+from src.stats.paired import accuracy_interval, macro_f1_interval, mcnemar, swap_test
 
 ALPHA = 1 - LEVEL
 EQUIVALENCE_LEVEL = 0.9  # an interval at this level is two one-sided tests at 5 %
@@ -48,7 +48,6 @@ class Judgement:
     differences: tuple[Difference, ...]  # accuracy, log loss, macro F1
     equivalence: tuple[float, float]  # 90 % interval of the difference of accuracy
     margin: float
-    smallest: float | None  # the smallest difference of accuracy that could have been significant; None: none could
 
 
 def judge(
@@ -100,21 +99,15 @@ def judge(
     )
     found = {each.verdict for each in differences}
     equivalence = accuracy_interval(was, now, groups, EQUIVALENCE_LEVEL)
-    effect, level = change_effect(was, now, groups), holm_level(p_values[1:])
-    count = None if groups is None else len({*groups})
-    smallest = None
-    if count is None or 2 ** (1 - count) <= level:  # of all ways to swap the groups' answers, two are as extreme
-        smallest = smallest_difference(round((was != now).sum() / effect), round(images / effect), level)
     undecided = without_evidence(equivalence, margin)
     return Judgement(
         images=images,
-        groups=count,
+        groups=None if groups is None else len({*groups}),
         rarest=int(np.unique(labels, return_counts=True)[1].min()),
         verdict="worse" if "worse" in found else "better" if "better" in found else undecided,
         differences=differences,
         equivalence=equivalence,
         margin=margin,
-        smallest=smallest,
     )
 
 
@@ -140,29 +133,6 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(known[order] * np.arange(len(order), 0, -1)))
     return adjusted
-
-
-def holm_level(others: Sequence[float]) -> float:
-    """Return the level with which Holm's procedure compares one more p-value, beside the p-values of others."""
-    for rank, p in enumerate(sorted(others)):
-        level = ALPHA / (len(others) + 1 - rank)
-        if p > level:
-            return level
-    return ALPHA
-
-
-def smallest_difference(flips: int, images: int, level: float) -> float | None:
-    """Return the smallest difference of accuracy that McNemar's test could have found significant, None if none.
-
-    flips: how many images changed sides. If so few could not be significant even in one direction, assume the fewest
-    that could: n of them give p = 2^(1 − n).
-    """
-    flips = max(flips, ceil(1 - log2(level)))
-    if flips > images:
-        return None
-    larger = np.arange((flips + 1) // 2, flips + 1)  # flips in the more frequent direction
-    significant = 2 * stats.binom.cdf(flips - larger, flips, 0.5) <= level
-    return float(2 * larger[significant.argmax()] - flips) / images
 
 
 def images_for_margin(flips: int, images: int, margin: float) -> int:
