@@ -1,40 +1,36 @@
 """Draw how a search went, where the good values lie, and what the confirmation says.
 
-Optuna's own pictures leave out pruned trials, and interpolate between the others. These show pruned trials too, as
-triangles, with the value of their last epoch.
+Optuna's own pictures and importances leave out pruned trials, and one bad trial squeezes all others. Here pruned ones
+count as bad. MLflow draws the curves of all trials by epoch.
 """
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import optuna
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
-from src.figures.style import BLUE, FAINT, GREEN, ORANGE, QUIET, VERMILLION, drawing, only_bottom, percent, percent_tick
+from src.figures.style import BLUE, GREEN, ORANGE, QUIET, VERMILLION, drawing, only_bottom, percent, percent_tick
 from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.objectives import Objective
 from src.search.plan import Plan
 from src.search.sampling import Space
-from src.search.trial_results import epochs, pareto_front, result, state
+from src.search.trial_results import pareto_front, state
 from src.tracking.identity import text
 
 _COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}
 _MARKERS = {"complete": "o", "pruned": "v", "failed": "x"}
 _MAP = "viridis"
-_ENOUGH = 4  # trials, to draw the values of the space
 _RANKED = 10  # trials, to compute importances from the best tenth
-
-_Floats = NDArray[np.float64]
+_FAR = "as does what is far worse than the middle of the complete ones"
 
 
 def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]) -> list[Path]:
@@ -45,20 +41,16 @@ def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequ
     for stale in folder.glob("*.png"):
         stale.unlink()
     objective = plan.objectives[0]
-    valued = [trial for trial in trials if trial.values is not None]
 
     def pictures() -> Iterator[Path]:
         if rows:
             yield confirmation(folder / "confirmation.png", rows, objective)
         if len(plan.objectives) > 1:
             yield front(folder / "pareto_front.png", trials, plan.objectives)
-        yield history(folder / "history.png", valued, objective)
-        yield intermediate(folder / "intermediate_values.png", [t for t in trials if epochs(t)], objective)
-        if len(valued) < _ENOUGH:
-            return
-        if len(plan.space) > 1 and (shares := importances(plan, valued)):
+        yield history(folder / "history.png", trials, objective)
+        if len(plan.space) > 1 and (shares := importances(trials, objective)):
             yield importance(folder / "importance.png", shares)
-        yield slices(folder / "slice.png", valued, plan.space, objective)
+        yield slices(folder / "slice.png", trials, plan.space, objective)
 
     return list(pictures())
 
@@ -84,95 +76,62 @@ def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) ->
 
 
 def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> Path:
-    """Draw the complete trials by each pair of objectives, with the Pareto front in another colour."""
+    """Draw the complete trials by the first objective and each other one, with the Pareto front in another colour."""
     best = pareto_front(trials, objectives)
-    others = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial not in best]
+    others = [trial for trial in trials if state(trial) == "complete" and trial not in best]
     title = f"Pareto front: {len(best)} of {len(best) + len(others)} trials"
     caption = "No trial is better than one of the front in one objective and as good in the others."
-    shown = list(combinations(range(len(objectives)), 2))
-    with drawing(path, 8.0 if len(shown) == 1 else 10.0, 3.6, title, caption) as (figure, _):
-        for axes, (x, y) in zip(figure.subplots(1, len(shown), squeeze=False).flat, shown, strict=True):
-            axes.plot([t.values[x] for t in others], [t.values[y] for t in others], "o", color=QUIET, alpha=0.5)
-            axes.plot([t.values[x] for t in best], [t.values[y] for t in best], "o", color=GREEN)
+    first, *rest = objectives
+    with drawing(path, 8.0, 3.6, title, caption) as (figure, _):
+        for y, axes in enumerate(figure.subplots(1, len(rest), sharex=True, squeeze=False).flat, start=1):
+            for group, colour in ((others, QUIET), (best, GREEN)):
+                axes.plot([t.values[0] for t in group], [t.values[y] for t in group], "o", color=colour)
             for trial in best:
-                at = trial.values[x], trial.values[y]
-                axes.annotate(str(trial.number), at, xytext=(4, 4), textcoords="offset points", color=QUIET)
-            axes.set(xlabel=objectives[x].label, ylabel=objectives[y].label)
-            _in_percent(axes.xaxis, objectives[x])
+                axes.annotate(str(trial.number), (trial.values[0], trial.values[y]), xytext=(4, 4),
+                              textcoords="offset points", color=QUIET)  # fmt: skip
+            axes.set(xlabel=first.label, ylabel=objectives[y].label)
+            _in_percent(axes.xaxis, first)
             _in_percent(axes.yaxis, objectives[y])
-            _quiet_grid(axes)
+            axes.grid(axis="y")
     return path
 
 
 def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
-    """Draw the objective by trial, and the best complete trial so far. All `trials` have a value."""
-    values = _values(trials)
-    complete = np.where([state(trial) == "complete" for trial in trials], values, np.nan)
+    """Draw the objective by trial, and the best complete trial so far."""
+    complete = np.array([trial.values[0] if state(trial) == "complete" else np.nan for trial in trials])
     best = (np.fmax if objective.maximize else np.fmin).accumulate(complete)
     title = f"Trials in order: the best reaches {objective.words(best[-1])} {objective.label}"
-    caption = (
-        "A pruned trial has the value of its last epoch, so it may have become better. What is far worse than the "
-        "middle of the complete ones stands at the edge."
-    )
+    caption = f"Pruned and failed trials stand at the edge, {_FAR}."
     with drawing(path, 8.0, 3.4, title, caption) as (figure, _):
         axes = figure.subplots()
-        limits = _window(trials, objective)
+        numbers, places = np.array([trial.number for trial in trials]), _places(trials, objective)
         for name, colour in _COLOURS.items():
             own = np.array([state(trial) == name for trial in trials])
             if own.any():
-                numbers = np.array([trial.number for trial in trials])[own]
-                shown = np.clip(values[own], *limits)
-                axes.plot(numbers, shown, _MARKERS[name], color=colour, label=name, markersize=5, clip_on=False)
-        axes.step([trial.number for trial in trials], best, where="post", color=GREEN, label="best so far")
-        axes.set(xlabel="trial", ylabel=objective.label, ylim=limits)
+                marker = _MARKERS[name]
+                axes.plot(numbers[own], places[own], marker, color=colour, label=name, markersize=5, clip_on=False)
+        axes.step(numbers, best, where="post", color=GREEN, label="best so far")
+        axes.set(xlabel="trial", ylabel=objective.label, ylim=_window(trials, objective))
         _in_percent(axes.yaxis, objective)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _quiet_grid(axes)
+        axes.grid(axis="y")
         axes.legend(loc="best")
     return path
 
 
-def intermediate(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> Path:
-    """Draw the objective by epoch, a line for each trial; accuracy, if the objective has no value of an epoch."""
-    of = objective if objective.name in ("accuracy", "loss") else Objective("accuracy")
-    pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    title = f"Every trial by epoch: {pruned} of {len(trials)} were stopped early"
-    caption = (
-        f"All trials together took {sum(map(epochs, trials)):,} epochs. A dashed line that ends in a triangle was "
-        "stopped there; one that ends far below the others has its triangle at the edge."
-    )
-    with drawing(path, 8.0, 3.6, title, caption) as (figure, _):
-        axes = figure.subplots()
-        curves = [np.array(result(trial)["history"][f"validation_{of.name}"]) for trial in trials]
-        every = np.concatenate(curves)
-        limits = _around(every, every, of)
-        for trial, curve in zip(trials, curves, strict=True):
-            name = state(trial)
-            numbers, line = np.arange(1, len(curve) + 1), "-" if name == "complete" else "--"
-            axes.plot(numbers, curve, line, color=_COLOURS[name], linewidth=0.9, alpha=0.7)
-            if name != "complete":
-                end = np.clip(curve[-1], *limits)
-                axes.plot(numbers[-1], end, _MARKERS[name], color=_COLOURS[name], markersize=5, clip_on=False)
-        axes.set(xlabel="epoch", ylabel=of.label, ylim=limits)
-        _in_percent(axes.yaxis, of)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _quiet_grid(axes)
-    return path
-
-
-def importances(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+def importances(trials: Sequence[FrozenTrial], objective: Objective) -> dict[str, float]:
     """Return the importance of each key, the greatest first; nothing if too few trials differ.
 
     Optuna would leave out pruned trials. Here they count as worse than every complete one.
     """
-    complete = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(trials) < _RANKED or len(set(complete)) < 2:
+    ended = [trial for trial in trials if state(trial) != "failed"]
+    complete = [trial.values[0] for trial in ended if state(trial) == "complete"]
+    if len(ended) < _RANKED or len(set(complete)) < 2:
         return {}
-    maximize = plan.objectives[0].maximize
-    worse = min(complete) - 1 if maximize else max(complete) + 1
-    study = optuna.create_study(direction="maximize" if maximize else "minimize")
-    for trial in trials:
-        value = trial.values[0] if trial.state == TrialState.COMPLETE else worse
+    worse = min(complete) - 1 if objective.maximize else max(complete) + 1
+    study = optuna.create_study(direction="maximize" if objective.maximize else "minimize")
+    for trial in ended:
+        value = trial.values[0] if state(trial) == "complete" else worse
         study.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -199,24 +158,23 @@ def importance(path: Path, shares: Mapping[str, float]) -> Path:
 
 def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: Objective) -> Path:
     """Draw the objective by the values of each key."""
-    limits = _window(trials, objective)
+    shown = [trial for trial in trials if trial.params.keys() >= space.keys()]
     caption = (
         "Dark trials came first, bright ones last: a sampler that learns goes where the values are good. Hollow: "
-        "pruned. What is far worse than the middle of the complete trials stands at the edge."
+        f"pruned or failed, at the edge, {_FAR}."
     )
     columns = min(4, len(space))
     rows = -(-len(space) // columns)
     with drawing(path, 10.0, 3.0 * rows, "Every setting alone", caption) as (figure, _):
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        done = np.array([trial.state == TrialState.COMPLETE for trial in trials])
-        when = matplotlib.colormaps[_MAP](np.linspace(0, 1, len(trials)))
-        for axes, key in zip(grid.flat, space, strict=False):
-            entry, y = space[key], np.clip(_values(trials), *limits)
+        done, y = np.array([state(trial) == "complete" for trial in shown]), _places(shown, objective)
+        when = matplotlib.colormaps[_MAP](np.linspace(0, 1, len(shown)))
+        for axes, (key, entry) in zip(grid.flat, space.items(), strict=False):
             choices = entry.choices if isinstance(entry, CategoricalDistribution) else ()
-            x = np.array([choices.index(t.params[key]) if choices else float(t.params[key]) for t in trials])
+            x = np.array([choices.index(t.params[key]) if choices else float(t.params[key]) for t in shown])
             axes.scatter(x[done], y[done], s=26, c=when[done], zorder=3, clip_on=False)
             axes.scatter(x[~done], y[~done], s=18, marker="v", facecolors="none", edgecolors=when[~done], clip_on=False)
-            axes.set_xlabel(key.rpartition(".")[2])
+            axes.set(xlabel=key.rpartition(".")[2], ylim=_window(trials, objective))
             if choices:
                 axes.set_xticks(range(len(choices)), [text(choice) for choice in choices])
             elif entry.log:  # type: ignore[attr-defined]
@@ -225,9 +183,8 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
                 axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=5))
                 axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
                 axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set_ylim(limits)
             _in_percent(axes.yaxis, objective)
-            _quiet_grid(axes)
+            axes.grid(axis="y")
         for axes in grid[:, 0]:
             axes.set_ylabel(objective.label)
         for axes in grid.flat[len(space) :]:
@@ -235,31 +192,22 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
     return path
 
 
-def _values(trials: Sequence[FrozenTrial]) -> _Floats:
-    return np.array([trial.values[0] for trial in trials], dtype=np.float64)
-
-
 def _window(trials: Sequence[FrozenTrial], objective: Objective) -> tuple[float, float]:
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return _around(_values(complete), _values(trials), objective)
+    """Return limits of an axis that show the better half of the complete trials well."""
+    values = [trial.values[0] for trial in trials if state(trial) == "complete"]
+    best, half = (max if objective.maximize else min)(values), float(np.median(values))
+    room = max(abs(best - half), 1e-3) * (1 if objective.maximize else -1)
+    low, high = sorted((best + 0.2 * room, half - 1.5 * room))
+    return low, min(high, 1 + 0.02 * (high - low)) if objective.name == "accuracy" else high
 
 
-def _around(middle: _Floats, values: _Floats, objective: Objective) -> tuple[float, float]:
-    """Return limits of an axis that show the better half of `middle` well and are no wider than `values`."""
-    best = values.max() if objective.maximize else values.min()
-    half = float(np.median(middle))
-    room = max(abs(best - half), 1e-3)
-    up = 1 if objective.maximize else -1
-    low, high = sorted((best + up * 0.2 * room, half - up * 1.5 * room))
-    low, high = max(low, values.min() - 0.2 * room), min(high, values.max() + 0.2 * room)
-    return (low, min(high, 1 + 0.02 * (high - low))) if objective.name == "accuracy" else (low, high)
+def _places(trials: Sequence[FrozenTrial], objective: Objective) -> NDArray[np.float64]:
+    """Return where the trials stand: by their values if they are complete, else at the worse edge."""
+    worst = -np.inf if objective.maximize else np.inf
+    values = [trial.values[0] if state(trial) == "complete" else worst for trial in trials]
+    return np.clip(values, *_window(trials, objective))
 
 
 def _in_percent(axis: Axis, objective: Objective) -> None:
     if objective.name == "accuracy":
         axis.set_major_formatter(percent_tick)
-
-
-def _quiet_grid(axes: Axes) -> None:
-    axes.grid(axis="y", color=FAINT)
-    axes.set_axisbelow(True)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from PIL import Image
 from tune_samples import plan, searched
 
 from src.core.paths import TUNING
@@ -46,14 +45,11 @@ def test_every_picture_is_drawn_and_shown(root: Path) -> None:
     trials = searched(search)
     rows = [confirmed("trial 3", [0.95, 0.96, 0.94], 0.01), confirmed("present", [0.9, 0.91, 0.92], np.nan)]
     names, text = shown(search, trials, rows)
-    assert names == ["confirmation", "history", "intermediate_values", "importance", "slice"]
+    assert names == ["confirmation", "history", "importance", "slice"]
     assert "<b>95.00 %</b><span>validation accuracy, mean of 3 other seeds</span><p>trial 3: dropout 0.1</p>" in text
     assert "{low: 0.0001, high: 0.1, log: true}" in text
     assert "why trials failed" not in text
     assert "Trial 3 is better than the present settings by 4.00 percentage points" in text
-    pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    with Image.open(TUNING / "intermediate_values.png") as picture:
-        assert picture.info["Title"] == f"Every trial by epoch: {pruned} of 16 were stopped early"
     (root / "again").mkdir()
     for path in draw_all(root / "again", search, trials, rows):
         assert path.read_bytes() == (TUNING / path.name).read_bytes(), "git keeps them: equal results, equal bytes"
@@ -86,4 +82,4 @@ def test_several_objectives_are_shown_as_their_front() -> None:
 
 def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too() -> None:
     search = plan(4, space={"train.augment.flip": {"choices": [True, False]}}, sampler="random", pruner="none")
-    assert shown(search, searched(search), [])[0] == ["history", "intermediate_values", "slice"]
+    assert shown(search, searched(search), [])[0] == ["history", "slice"]
