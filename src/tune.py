@@ -35,10 +35,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--workers", type=int,
-        help="processes that train on this machine (default: one for each GPU; without GPUs one for the search, and as "
-        "many as the processors allow for its confirmation)",
+        help="processes that train on this machine, which share its GPUs (default: one for each GPU; without GPUs "
+        "one for the search, and as many as the processors allow for its confirmation)",
     )  # fmt: skip
-    parser.add_argument("--per-gpu", type=int, default=1, help="processes that share a GPU (default: 1)")
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage instead of a journal in .cache/searches")
     parser.add_argument(
         "--apply", type=int, nargs="?", const=-1, metavar="TRIAL",
@@ -50,9 +49,8 @@ def main() -> None:
     given = {"trials": arguments.trials, "timeout": arguments.timeout}
     raw["tune"] |= {key: value for key, value in given.items() if value is not None}
     params = check(raw, "the command line")
-    for name, value in (("--workers", arguments.workers), ("--per-gpu", arguments.per_gpu)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}: must be at least 1")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UserError(f"--workers is {arguments.workers}: must be at least 1")
     if arguments.apply is not None:
         from src.search import best
 
@@ -71,7 +69,7 @@ def main() -> None:
     from src.search.workers import WorkerPool
 
     measured = functools.partial(measure, params.tune.objectives)
-    with WorkerPool(params, ("train", "validation"), measured, arguments.workers, arguments.per_gpu) as workers:
+    with WorkerPool(params, ("train", "validation"), measured, arguments.workers) as workers:
         session.find(params, arguments.storage, workers)
 
 

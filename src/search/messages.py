@@ -20,4 +20,4 @@ class Outcome(NamedTuple):
     state: Literal["complete", "pruned", "failed"]
     measured: Mapping[str, Any] = {}
     reason: str = ""
-    out_of_memory: bool = False
+    spent: bool = False  # its process should end: it gives memory back, or has lost its device

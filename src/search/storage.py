@@ -21,7 +21,6 @@ from src.core.addresses import without_credentials
 from src.core.errors import UserError
 from src.core.files import replacing
 from src.core.paths import searches
-from src.search.workers import ATTEMPTS
 from src.tracking.store import database_error
 
 BEAT = 15  # seconds between two heartbeats of a trial in a database
@@ -107,7 +106,7 @@ def _database(url: str) -> BaseStorage:
     def opened() -> BaseStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            retry = RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)
+            retry = RetryHeartbeatStaleTrialCallback(max_retry=4)
             storage = RDBStorage(
                 address, engine, heartbeat_interval=BEAT, grace_period=GRACE, heartbeat_stale_trial_callback=retry
             )

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -18,8 +17,6 @@ from src.data.prepared import SplitName
 from src.params import Params
 from src.search.messages import Outcome, Task
 from src.training.trainer import LESS_MEMORY, Trainer, Training
-
-_DEVICE_LOST = 3  # exit code
 
 
 def work(
@@ -50,7 +47,7 @@ def _train(
     """Train to the end, or until the search stops it.
 
     A loss that is not finite, too little memory or a network that does not fit its images is an outcome; torch raises
-    `RuntimeError` for most of them. Another error of the accelerator ends the process, which cannot use it any more.
+    `RuntimeError` for most of them. After an error of the accelerator, this process cannot use it any more.
     """
     try:
         training = trainer.start(task.model, task.train, task.seed)
@@ -61,13 +58,9 @@ def _train(
                     return Outcome("pruned")
         return Outcome("complete", measure(trainer, training))
     except (UserError, MemoryError, RuntimeError) as error:
-        memory = out_of_memory(error)
-        if isinstance(error, torch.AcceleratorError) and not memory:
-            lost = str(error).partition("\n")[0]
-            print(f"warning: a worker lost its device: {lost}", file=sys.stderr, flush=True)
-            os._exit(_DEVICE_LOST)  # at once: cleaning up would use the device again
         reason = known_cause(error, LESS_MEMORY) or " ".join(str(error).split())[:300] or type(error).__name__
-        return Outcome("failed", reason=reason, out_of_memory=memory)
+        spent = out_of_memory(error) or isinstance(error, torch.AcceleratorError)
+        return Outcome("failed", reason=reason, spent=spent)
 
 
 def _end_with_parent() -> None:

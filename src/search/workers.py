@@ -7,7 +7,6 @@ an `Outcome` at its end.
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
@@ -23,9 +22,7 @@ from src.params import Params, Train
 from src.search.messages import Outcome, Task
 from src.training.epoch import Epoch
 
-ATTEMPTS = 5  # of a training whose processes die: it probably kills them
-FAULT = 1  # exit code of a process with a traceback
-_FAILED = "a worker failed, as said above; finished trials are kept: start again to go on"
+_TRACEBACK = 1  # exit code
 
 Result = TypeVar("Result")
 
@@ -42,37 +39,32 @@ class Worker:
     def train(self, task: Task, stops: Callable[[Epoch], bool] = lambda _: False) -> Outcome:
         """Train to the last epoch, or until `stops` returns True for an epoch.
 
-        If the process dies the training begins again, and `stops` is called from the epoch on that it has not seen.
-        Raises `UserError` or `OSError` if processes cannot work at all, and `EOFError` after `close`.
+        A training whose process dies has failed. Raises `UserError` or `OSError` if processes cannot work at all, and
+        `EOFError` after `close`.
         """
-        seen = 0
-        for _ in range(ATTEMPTS):
-            ready = False
-            try:
-                if self._process is None:
-                    self._start()
-                ready = True
-                self._pipe.send(task)
-                while isinstance(message := self._pipe.recv(), Epoch):
-                    self._pipe.send(message.number > seen and stops(message))
-                    seen = max(seen, message.number)
-            except (EOFError, ConnectionError):  # the process died
-                if self._closed:
-                    raise
-                assert self._process is not None
-                self._process.join()
-                if self._process.exitcode == FAULT:
-                    raise UserError(_FAILED) from None
-                self._end()
-                print("warning: a worker died; its training begins again", file=sys.stderr, flush=True)
-            else:
-                outcome: Outcome = message
-                if outcome.out_of_memory:  # its process gives all memory back
-                    self._end()
-                return outcome
-        if not ready:
-            raise UserError("workers are killed before they can train: use fewer --workers")
-        return Outcome("failed", reason=f"its worker died {ATTEMPTS} times: killed, perhaps for memory")
+        ready = False
+        try:
+            if self._process is None:
+                self._start()
+            ready = True
+            self._pipe.send(task)
+            while isinstance(message := self._pipe.recv(), Epoch):
+                self._pipe.send(stops(message))
+            outcome: Outcome = message
+        except (EOFError, ConnectionError):  # the process died
+            if self._closed:
+                raise
+            assert self._process is not None
+            self._process.join()
+            if not ready or self._process.exitcode == _TRACEBACK:
+                raise UserError(
+                    "a worker failed, as said above, or was killed before it could train, perhaps for memory: fewer "
+                    "--workers need less; finished trials are kept: start again to go on"
+                ) from None
+            outcome = Outcome("failed", reason="its worker was killed, perhaps for memory", spent=True)
+        if outcome.spent:
+            self._end()
+        return outcome
 
     def close(self) -> None:
         """Kill the process, at any time and from any thread."""
@@ -106,7 +98,7 @@ class WorkerPool:
     """Hold up to `count` workers, which end with the block.
 
     measure: called with trainer and training after the last epoch; returns `Outcome.measured`. count: None for
-    `per_gpu` processes on each GPU, or one without GPUs.
+    a process on each GPU, or one without GPUs.
     """
 
     def __init__(
@@ -115,10 +107,9 @@ class WorkerPool:
         splits: Sequence[SplitName],
         measure: Callable[..., Mapping[str, Any]],
         count: int | None = None,
-        per_gpu: int = 1,
     ) -> None:
         self.gpus = visible_gpus(params.train)
-        self.count = count or max(1, len(self.gpus) * per_gpu)
+        self.count = count or max(1, len(self.gpus))
         train = params.train
         self._fixed = count is not None or self.gpus or train.device not in ("auto", "cpu")
         if train.threads == "auto":  # which is made for a single process
