@@ -211,7 +211,7 @@ _Objectives = Annotated[
 class Tune(Config):
     trials: Count
     timeout: Annotated[str, AfterValidator(_duration)] | None
-    sampler: Literal["tpe", "random", "grid", "cmaes", "gp"]
+    sampler: Literal["tpe", "random", "grid", "gp"]
     pruner: Literal["median", "hyperband", "none"]
     objective: Literal["accuracy", "loss"] | _Objectives
     epochs: Count | None
@@ -229,8 +229,6 @@ class Tune(Config):
                 raise ValueError("pruner must be none with several objectives: Optuna stops trials by one alone")
             if self.confirm.best:
                 raise ValueError("confirm.best must be 0 with several objectives: there is no single best setting")
-            if self.sampler == "cmaes":
-                raise ValueError("sampler must not be cmaes with several objectives: set tpe, gp, random or grid")
         return self
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -17,23 +17,14 @@ from src.core.errors import UserError
 from src.params import Scalar
 
 Space = Mapping[str, BaseDistribution]
-_LARGEST = 1_000_000  # combinations of a grid, whose order is held in memory
 
 
 def trial_count(kind: str, space: Space, trials: int) -> int:
     """Return the number of trials: `trials`, or the size of the grid if that is smaller.
 
-    Raises `UserError` if the sampler cannot sample this space.
+    Raises `UserError` if a grid has a range without steps.
     """
-    if kind == "cmaes":
-        ranges = [entry for entry in space.values() if not isinstance(entry, CategoricalDistribution)]
-        if len(ranges) < max(2, len(space)):
-            raise UserError("tune.sampler is cmaes: it needs two or more ranges and no choices: set tpe")
-    if kind != "grid":
-        return trials
-    if (size := _grid_size(space)) > _LARGEST:
-        raise UserError(f"tune.sampler is grid, with {size:,} combinations: take larger steps, or the sampler random")
-    return min(trials, size)
+    return min(trials, _grid_size(space)) if kind == "grid" else trials
 
 
 class Sampler(BaseSampler):
@@ -56,8 +47,6 @@ class Sampler(BaseSampler):
             match self._kind:
                 case "tpe":
                     self._own: BaseSampler = TPESampler(seed=own, multivariate=True, constant_liar=True)
-                case "cmaes":
-                    self._own = CmaEsSampler(seed=own)
                 case "gp":
                     self._own = GPSampler(seed=own)
                 case "grid":

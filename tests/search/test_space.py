@@ -65,7 +65,6 @@ def ranged(**entry: Any) -> dict[str, Any]:
         ({"timeout": "1d"}, "tune.timeout"),
         (SEVERAL | {"confirm": {"best": 3, "seeds": 5}}, "tune: confirm.best must be 0 with several objectives"),
         (SEVERAL | {"pruner": "median"}, "tune: pruner must be none with several objectives"),
-        (SEVERAL | {"sampler": "cmaes"}, "tune: sampler must not be cmaes"),
         ({"objective": ["accuracy", "speed"]}, "tune.objective.1 is 'speed': must be 'accuracy', 'loss', 'latency' or"),
         ({"objective": ["loss", "loss"]}, "tune.objective is ['loss', 'loss']: choices must differ"),
         ({"objective": "speed"}, "tune.objective is 'speed': must be 'accuracy' or 'loss'"),
@@ -128,19 +127,6 @@ def test_a_key_that_only_other_optimisers_have_cannot_be_searched() -> None:
 def test_a_grid_needs_steps() -> None:
     with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
         sampling.trial_count("grid", space.distributions(params()), 10)
-
-
-def test_a_grid_whose_combinations_fill_the_memory_is_refused() -> None:
-    """A list of them all would take minutes, then the memory."""
-    steps = {"train.optimizer.lr": {"low": 1e-9, "high": 1.0, "step": 1e-9}, "train.batch_size": {"low": 1, "high": 64}}
-    with pytest.raises(UserError, match=r"is grid, with 64,000,000,000 combinations: take larger steps"):
-        sampling.trial_count("grid", space.distributions(params(space=steps)), 10)
-
-
-def test_cmaes_needs_ranges() -> None:
-    entries = space.distributions(params(space={"train.batch_size": {"choices": [32, 64]}}))
-    with pytest.raises(UserError, match="two or more ranges and no choices"):
-        sampling.trial_count("cmaes", entries, 10)
 
 
 def test_only_the_values_change_and_are_read_as_they_were() -> None:

@@ -42,7 +42,6 @@ def table(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
     [
         ("tpe", "hyperband", 5),
         ("random", "median", 2),
-        ("cmaes", "median", 2),
         ("grid", "median", 2),
         ("gp", "none", 1),
     ],
