@@ -10,7 +10,6 @@ Ctrl-C stops after the running trials; a second Ctrl-C stops at once. Results ar
 """
 
 import argparse
-import functools
 import os
 
 from src.compute import portable
@@ -68,8 +67,7 @@ def main() -> None:
     from src.search.objectives import measure
     from src.search.workers import WorkerPool
 
-    measured = functools.partial(measure, params.tune.objectives)
-    with WorkerPool(params, ("train", "validation"), measured, arguments.workers) as workers:
+    with WorkerPool(params, ("train", "validation"), measure, arguments.workers) as workers:
         session.find(params, arguments.storage, workers)
 
 

@@ -203,33 +203,15 @@ class Confirm(Config):
     seeds: Annotated[int, Field(ge=5, le=1000)]
 
 
-_Objectives = Annotated[
-    list[Literal["accuracy", "loss", "latency", "parameters"]], Field(min_length=2), AfterValidator(_distinct)
-]
-
-
 class Tune(Config):
     trials: Count
     timeout: Annotated[str, AfterValidator(_duration)] | None
     sampler: Literal["tpe", "random", "grid", "gp"]
     pruner: Literal["median", "hyperband", "none"]
-    objective: Literal["accuracy", "loss"] | _Objectives
+    objective: Literal["accuracy", "loss"]
     epochs: Count | None
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     confirm: Confirm
-
-    @property
-    def objectives(self) -> list[str]:
-        return [self.objective] if isinstance(self.objective, str) else [*self.objective]
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if isinstance(self.objective, list):
-            if self.pruner != "none":
-                raise ValueError("pruner must be none with several objectives: Optuna stops trials by one alone")
-            if self.confirm.best:
-                raise ValueError("confirm.best must be 0 with several objectives: there is no single best setting")
-        return self
 
 
 class Report(Config):

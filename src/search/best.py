@@ -16,7 +16,7 @@ from src.params.writing import changed
 from src.search.confirm import Confirmed, verdict
 from src.search.plan import Plan, search
 from src.search.space import distributions, present
-from src.search.trial_results import count_states, pareto_front, ranked, result
+from src.search.trial_results import count_states, ranked, result
 from src.tracking import identity
 
 
@@ -24,35 +24,27 @@ def best_of(plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed]
     """Return the content of `best.json` for a search with a complete trial.
 
     `winner` is what `--apply` writes: the confirmed setting with the best mean, or the best trial if none is confirmed.
-    With several objectives there is a `front` instead, from which the user chooses. `model_md5` is the MD5 of the file
-    that the stage train writes with these values and the search's seed and epochs. Like that stage it belongs to the
-    weights of `best_epoch`, which has the best accuracy, even if the objective is the loss.
+    `model_md5` is the MD5 of the file that the stage train writes with these values and the search's seed and epochs.
+    Like that stage it belongs to the weights of `best_epoch`, which has the best accuracy, even if the objective is the
+    loss.
     """
-    objectives = plan.objectives
-    found: dict[str, Any] = {
-        "study": plan.name,
-        "objective": [objective.label for objective in objectives],
-        "epochs": plan.params.train.epochs,
-        "trials": count_states(trials),
-    }
-
-    def entry(trial: FrozenTrial) -> dict[str, Any]:
-        known = {key: result(trial)[key] for key in ("best_epoch", "model_md5")}
-        values = {objective.name: value for objective, value in zip(objectives, trial.values, strict=True)}
-        return {"trial": trial.number, **values, **known, "values": trial.params}
-
-    if len(objectives) > 1:
-        front = [entry(trial) for trial in pareto_front(trials, objectives)]
-        numbers = ", ".join(str(each["trial"]) for each in front)
-        said = f"Pareto front: trials {numbers}. No other trial is better in one objective and as good in the others. "
-        return found | {"verdict": said + "Each was trained once, and none confirmed with other seeds.", "front": front}
-    best = ranked(trials, objectives[0])[0]
+    objective = plan.objective
+    best = ranked(trials, objective)[0]
     confirmed = bool(rows) and not math.isnan(rows[0].mean)
     setting = rows[0].name if confirmed else f"trial {best.number}"
     luck = "The best trial was chosen from all by one training each: its value is too good on average. "
-    return found | {
-        "verdict": verdict(rows, objectives[0]) if rows else luck + "It was not confirmed with other seeds.",
-        "best": entry(best),
+    return {
+        "study": plan.name,
+        "objective": objective.label,
+        "epochs": plan.params.train.epochs,
+        "trials": count_states(trials),
+        "verdict": verdict(rows, objective) if rows else luck + "It was not confirmed with other seeds.",
+        "best": {
+            "trial": best.number,
+            objective.name: best.value,
+            **{key: result(best)[key] for key in ("best_epoch", "model_md5")},
+            "values": best.params,
+        },
         "winner": {
             "setting": setting,
             "model_md5": next(
@@ -80,9 +72,6 @@ def apply(params: Params, number: int | None) -> None:
                 raise UserError(f"--apply is {number}: {TRIALS} has no such trial")
             row = rows.loc[str(number)]
             told, new = f"trial {number}, {row['state']}", {key: read_yaml(str(row[key])) for key in plan.space}
-        elif "front" in found:
-            front = ", ".join(str(entry["trial"]) for entry in found["front"])
-            raise UserError(f"--apply TRIAL: choose one of the Pareto front: {front}")
         else:
             told, new = found["verdict"], dict(found["winner"]["values"])
     except (ValueError, KeyError, TypeError):

@@ -37,7 +37,7 @@ def confirmed(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Confirmed]:
     from src.stats.paired import welch  # scipy.stats takes half a second to import
     from src.stats.verdicts import holm
 
-    objective = plan.objectives[0]
+    objective = plan.objective
     groups: dict[str, NDArray[np.float64]] = {}
     for name in plan.settings:
         own = [t.value for t in trials if t.params["setting"] == name and t.state == TrialState.COMPLETE]

@@ -12,7 +12,7 @@ from src.figures import embed
 from src.figures.template import render_page
 from src.search.confirm import COVERS, Confirmed
 from src.search.plan import Plan
-from src.search.trial_results import count_states, describe, epochs, pareto_front, ranked, result
+from src.search.trial_results import count_states, describe, epochs, ranked, result
 from src.tracking.identity import flatten
 
 _BEST = 10  # trials in the table
@@ -22,18 +22,17 @@ def write_page(
     plan: Plan, trials: Sequence[FrozenTrial], rows: Sequence[Confirmed], verdict: str, pictures: Sequence[Path]
 ) -> None:
     """Write the page of a search with at least one complete trial. All values are escaped."""
-    objectives, tune = plan.objectives, plan.params.tune
-    several = len(objectives) > 1
-    best = pareto_front(trials, objectives) if several else ranked(trials, objectives[0])
+    objective, tune = plan.objective, plan.params.tune
+    best = ranked(trials, objective)
     if rows and not np.isnan(rows[0].mean):  # the best of many trials was lucky too: what is confirmed counts more
-        what = f"{objectives[0].label}, mean of {len(rows[0].results)} other seeds"
-        headline = objectives[0].words(rows[0].mean), what, f"{rows[0].name}: {describe(rows[0].values)}"
+        what = f"{objective.label}, mean of {len(rows[0].results)} other seeds"
+        headline = objective.words(rows[0].mean), what, f"{rows[0].name}: {describe(rows[0].values)}"
     else:
-        what = f"best {objectives[0].label}"
-        headline = objectives[0].words(best[0].values[0]), what, f"trial {best[0].number}: {describe(best[0].params)}"
+        what = f"best {objective.label}"
+        headline = objective.words(best[0].values[0]), what, f"trial {best[0].number}: {describe(best[0].params)}"
 
     def words(value: float) -> str:
-        return "" if np.isnan(value) else objectives[0].words(value)
+        return "" if np.isnan(value) else objective.words(value)
 
     render_page(
         TUNING / "index.html",
@@ -42,7 +41,7 @@ def write_page(
         count=len(trials),
         space=list(plan.space),
         headline=headline,
-        labels=[objective.label for objective in objectives],
+        objective=objective.label,
         verdict=verdict,
         covers=COVERS if rows else "",
         cards=[*count_states(trials).items(), ("epochs", f"{sum(map(epochs, trials)):,}")],
@@ -61,10 +60,10 @@ def write_page(
         best=[
             (
                 trial.number,
-                [one.words(value) for one, value in zip(objectives, trial.values, strict=True)],
+                objective.words(trial.values[0]),
                 list(trial.params.values()),
             )
-            for trial in (best if several else best[:_BEST])
+            for trial in best[:_BEST]
         ],
         pictures=[embed.embed(file) for file in pictures],
         settings=flatten({key: getattr(tune, key) for key in ("sampler", "pruner", "objective")})

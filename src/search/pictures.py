@@ -23,7 +23,7 @@ from src.search.confirm import COVERS, Confirmed, verdict
 from src.search.objectives import Objective
 from src.search.plan import Plan
 from src.search.sampling import Space
-from src.search.trial_results import pareto_front, state
+from src.search.trial_results import state
 from src.tracking.identity import text
 
 _COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILLION}
@@ -40,13 +40,11 @@ def draw_all(folder: Path, plan: Plan, trials: Sequence[FrozenTrial], rows: Sequ
     """
     for stale in folder.glob("*.png"):
         stale.unlink()
-    objective = plan.objectives[0]
+    objective = plan.objective
 
     def pictures() -> Iterator[Path]:
         if rows:
             yield confirmation(folder / "confirmation.png", rows, objective)
-        if len(plan.objectives) > 1:
-            yield front(folder / "pareto_front.png", trials, plan.objectives)
         yield history(folder / "history.png", trials, objective)
         if len(plan.space) > 1 and (shares := importances(trials, objective)):
             yield importance(folder / "importance.png", shares)
@@ -72,27 +70,6 @@ def confirmation(path: Path, rows: Sequence[Confirmed], objective: Objective) ->
         axes.set_xlabel(objective.label)
         _in_percent(axes.xaxis, objective)
         only_bottom(axes)
-    return path
-
-
-def front(path: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> Path:
-    """Draw the complete trials by the first objective and each other one, with the Pareto front in another colour."""
-    best = pareto_front(trials, objectives)
-    others = [trial for trial in trials if state(trial) == "complete" and trial not in best]
-    title = f"Pareto front: {len(best)} of {len(best) + len(others)} trials"
-    caption = "No trial is better than one of the front in one objective and as good in the others."
-    first, *rest = objectives
-    with drawing(path, 8.0, 3.6, title, caption) as (figure, _):
-        for y, axes in enumerate(figure.subplots(1, len(rest), sharex=True, squeeze=False).flat, start=1):
-            for group, colour in ((others, QUIET), (best, GREEN)):
-                axes.plot([t.values[0] for t in group], [t.values[y] for t in group], "o", color=colour)
-            for trial in best:
-                axes.annotate(str(trial.number), (trial.values[0], trial.values[y]), xytext=(4, 4),
-                              textcoords="offset points", color=QUIET)  # fmt: skip
-            axes.set(xlabel=first.label, ylabel=objectives[y].label)
-            _in_percent(axes.xaxis, first)
-            _in_percent(axes.yaxis, objectives[y])
-            axes.grid(axis="y")
     return path
 
 

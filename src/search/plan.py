@@ -36,8 +36,8 @@ class Plan:
     settings: Mapping[str, Values] = field(default_factory=dict)  # by name; the space is these names, and seeds
 
     @property
-    def objectives(self) -> list[Objective]:
-        return [Objective(name) for name in self.params.tune.objectives]
+    def objective(self) -> Objective:
+        return Objective(self.params.tune.objective)
 
     def training(self, values: Values) -> tuple[Values, int]:
         """Return the parameters by dotted key, and the seed, of a trial with these values of the space."""

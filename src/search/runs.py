@@ -126,8 +126,8 @@ def _create_child(store: Store, parent: str, plan: Plan, trial: FrozenTrial) -> 
         for name, curve in found["history"].items()
         for step, value in enumerate(curve, start=1)
     ]
-    for objective, number in zip(plan.objectives, trial.values or (), strict=False):
-        metrics.append(Metric(objective.key, number, end, 0))
+    if trial.value is not None:
+        metrics.append(Metric(plan.objective.key, trial.value, end, 0))
     params = [Param(key, identity.text(value)) for key, value in values.items()]
     run = client.create_run(store.experiment_id, start_time=start, tags=tags, run_name=f"{part} {trial.number}")
     client.log_batch(run.info.run_id, metrics=metrics, params=params)

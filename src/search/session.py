@@ -42,7 +42,6 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
         print(f"search {plan.name}: {asked}, kept in {place}", flush=True)
         reasons = [f"{workers.count} workers"] if workers.count > 1 else []
         reasons += ["a storage that others may share"] if url is not None else []
-        reasons += ["latency as an objective"] if "latency" in tune.objectives else []
         if reasons:
             print(f"with {' and '.join(reasons)}, the next search may find other trials: it is not repeatable")
         with Runs(plan) as runs:
@@ -51,7 +50,7 @@ def find(params: Params, url: str | None, workers: WorkerPool) -> None:
             if len(found) < plan.count and not stop.asked:
                 print(f"the time is up: {len(found)} of {plan.count} trials; start again to go on", flush=True)
             rows = [] if stop.asked else session.confirm_best(plan, found, params)
-            if trial_results.ranked(found, plan.objectives[0]) or not stop.asked:
+            if trial_results.ranked(found, plan.objective) or not stop.asked:
                 runs.describe(_write(plan, found, rows), paths.TUNING)
             if stop.asked:
                 print("stopped; start again to go on where it was")
@@ -114,7 +113,7 @@ class Session:
 
     def confirm_best(self, plan: Plan, found: Sequence[FrozenTrial], params: Params) -> list[confirm.Confirmed]:
         """Train the best settings and the present ones with other seeds; compare them if that comes to its end."""
-        present, ranked = space.present(params), trial_results.ranked(found, plan.objectives[0])
+        present, ranked = space.present(params), trial_results.ranked(found, plan.objective)
         best = [trial for trial in ranked if trial.params != present][: params.tune.confirm.best]
         if not best:
             return []
@@ -133,19 +132,19 @@ class Session:
 
 def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
     """Write how a trial ended, and the best of the finished ones."""
-    searching, objectives = not plan.settings, plan.objectives
+    searching, objective = not plan.settings, plan.objective
     reason = trial_results.result(trial)["reason"]
     ended = reason or f"{trial_results.state(trial)} after epoch {trial_results.epochs(trial)}"
-    text = f"{'trial' if searching else 'training'} {trial.number:3}  {trial_results.in_words(trial, objectives):>9}  "
+    text = f"{'trial' if searching else 'training'} {trial.number:3}  {trial_results.in_words(trial, objective):>9}  "
     text += f"{ended:<24}  {trial_results.describe(trial.params)}"
-    if searching and len(objectives) == 1 and (ranked := trial_results.ranked(found, objectives[0])):
-        text += f"  best {trial_results.in_words(ranked[0], objectives)} (trial {ranked[0].number})"
+    if searching and (ranked := trial_results.ranked(found, objective)):
+        text += f"  best {trial_results.in_words(ranked[0], objective)} (trial {ranked[0].number})"
     return text
 
 
 def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Confirmed]) -> str:
     """Write tables, `best.json`, pictures and page; return the verdict. Raises `UserError` if no trial is complete."""
-    if not trial_results.ranked(found, plan.objectives[0]):
+    if not trial_results.ranked(found, plan.objective):
         reasons = "; ".join(dict.fromkeys(trial_results.result(trial)["reason"] for trial in found))
         raise UserError(f"no trial was finished: {reasons or 'the time was too short'}")
     tables.write(paths.TRIALS, trial_results.trials_table(found, plan))
@@ -154,8 +153,7 @@ def _write(plan: Plan, found: Sequence[FrozenTrial], rows: Sequence[confirm.Conf
     write_json(paths.BEST, best)
     write_page(plan, found, rows, best["verdict"], draw_all(paths.TUNING, plan, found, rows))
     print(best["verdict"], confirm.COVERS if rows else "")
-    setting = "one trial of the front" if "front" in best else best["winner"]["setting"]
-    trial = " TRIAL" if "front" in best else ""
-    apply = "" if setting == "present" else f"; python -m src.tune --apply{trial} writes {setting}"
+    setting = best["winner"]["setting"]
+    apply = "" if setting == "present" else f"; python -m src.tune --apply writes {setting}"
     print(f"results in {paths.TUNING / 'index.html'}{apply}")
     return str(best["verdict"])

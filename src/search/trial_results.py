@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas
 from optuna.trial import FrozenTrial, TrialState
 
@@ -35,22 +34,10 @@ def count_states(trials: Sequence[FrozenTrial]) -> dict[str, int]:
 
 
 def ranked(trials: Sequence[FrozenTrial], objective: Objective) -> list[FrozenTrial]:
-    """Return the complete trials by the value of one objective, the best first; of equal ones the earlier first."""
+    """Return the complete trials, the best first; of equal ones the earlier first."""
     sign = -1 if objective.maximize else 1
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
-
-
-def pareto_front(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
-    """Return the complete trials that no other trial beats, in the order of the first objective.
-
-    One beats another if it is better in an objective and not worse in any.
-    """
-    complete = ranked(trials, objectives[0])
-    signs = [-1 if objective.maximize else 1 for objective in objectives]
-    values = np.array([trial.values for trial in complete]) * signs
-    dominated = [bool(((values <= own).all(axis=1) & (values < own).any(axis=1)).any()) for own in values]
-    return [trial for trial, worse in zip(complete, dominated, strict=True) if not worse]
 
 
 def trials_table(trials: Sequence[FrozenTrial], plan: Plan) -> pandas.DataFrame:
@@ -58,13 +45,11 @@ def trials_table(trials: Sequence[FrozenTrial], plan: Plan) -> pandas.DataFrame:
 
     The value of a pruned trial is that of its last epoch.
     """
-    names = [objective.key for objective in plan.objectives]
     rows = []
     for trial in trials:
-        found = trial.values or [None] * len(names)
         values = [identity.text(trial.params[key]) if key in trial.params else "" for key in plan.space]
-        rows.append([trial.number, state(trial), *found, epochs(trial), *values, result(trial)["reason"]])
-    return pandas.DataFrame(rows, columns=["trial", "state", *names, "epochs", *plan.space, "reason"])
+        rows.append([trial.number, state(trial), trial.value, epochs(trial), *values, result(trial)["reason"]])
+    return pandas.DataFrame(rows, columns=["trial", "state", plan.objective.key, "epochs", *plan.space, "reason"])
 
 
 def describe(values: Values) -> str:
@@ -75,8 +60,6 @@ def describe(values: Values) -> str:
     )
 
 
-def in_words(trial: FrozenTrial, objectives: Sequence[Objective]) -> str:
-    """Write the values of a trial's objectives, or that it failed."""
-    if trial.values is None:
-        return "failed"
-    return ", ".join(one.words(value) for one, value in zip(objectives, trial.values, strict=True))
+def in_words(trial: FrozenTrial, objective: Objective) -> str:
+    """Write the value of a trial, or that it failed."""
+    return "failed" if trial.value is None else objective.words(trial.value)

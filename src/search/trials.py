@@ -10,7 +10,7 @@ dead one again, under new numbers.
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 import optuna
@@ -40,7 +40,7 @@ class Trials:
         self._study = optuna.create_study(
             storage=storage,
             study_name=plan.name,
-            directions=["maximize" if objective.maximize else "minimize" for objective in plan.objectives],
+            direction="maximize" if plan.objective.maximize else "minimize",
             load_if_exists=True,
             pruner=sampling.pruner(plan.params.tune.pruner, plan.params.train.epochs),
         )
@@ -108,14 +108,12 @@ class Trials:
 
     def _train(self, trial: optuna.Trial, worker: Worker) -> None:
         """Train with the values of a trial, and record how it ended, unless another process has run it meanwhile."""
-        objectives, epochs = self._plan.objectives, list[Epoch]()
+        objective, epochs = self._plan.objective, list[Epoch]()
 
         def stops(epoch: Epoch) -> bool:
             epochs.append(epoch)
-            if len(objectives) > 1:
-                return False
             try:
-                trial.report(objectives[0].of_epoch(epoch), epoch.number)
+                trial.report(objective.of_epoch(epoch), epoch.number)
                 return trial.should_prune()
             except UpdateFinishedTrialError:  # it was taken for dead: another process runs it
                 return True
@@ -132,9 +130,7 @@ class Trials:
             "reason": outcome.reason,
             **outcome.measured,
         }
-        values: Sequence[float] | None = None
-        if outcome.state == "complete":
-            values = [objective.of_training(epochs, outcome.measured) for objective in objectives]
+        value = objective.of_training(epochs) if outcome.state == "complete" else None
         with suppress(UpdateFinishedTrialError):
             trial.set_user_attr("result", result)
-            self._study.tell(trial, values, _ENDS[outcome.state], skip_if_finished=True)
+            self._study.tell(trial, value, _ENDS[outcome.state], skip_if_finished=True)

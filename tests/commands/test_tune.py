@@ -133,29 +133,16 @@ def test_the_stage_goes_on_with_the_search(clone: Path) -> None:
     git(clone, "checkout", "-q", "params.yaml")
 
 
-def test_accuracy_and_cost_give_a_front_from_which_one_is_applied(
-    clone: Path, forked: Forked, apply: Callable[..., str]
-) -> None:
-    """Two workers train, and some trials fail."""
+def test_two_workers_search_and_failed_trials_say_why(clone: Path, forked: Forked) -> None:
     substitute(clone / "params.yaml", "{low: 1.0e-4, high: 1.0e-1, log: true}", "{choices: [1.0e-3, 1.0e+30]}")
-    substitute(clone / "params.yaml", "objective: accuracy ", "objective: [accuracy, latency, parameters] ")
-    substitute(clone / "params.yaml", "pruner: median ", "pruner: none ")
     substitute(clone / "params.yaml", "best: 1 ", "best: 0 ")
-    names = "model.name: {choices: [cifar_basic, mnist_convnet]}"
-    substitute(clone / "params.yaml", "model.dropout: {low: 0.0, high: 0.5}", names)
     output = forked.run(clone, "src.tune --workers 2")
-    assert "with 2 workers and latency as an objective, the next search may find other trials" in output
+    assert "with 2 workers, the next search may find other trials" in output
     table = trials(clone)
     assert table["trial"].tolist() == list(range(6))
     failed = table[table["state"] == "failed"]
     assert set(failed["train.optimizer.lr"]) == {1e30}
     assert failed["reason"].str.contains("loss became").all()
-    best = json.loads((clone / "reports/tuning/best.json").read_text())
-    number = best["front"][-1]["trial"]
-    with pytest.raises(UserError, match=rf"--apply TRIAL: choose one of the Pareto front: .*\b{number}\b"):
-        apply()
-    apply(number)
-    assert f"name: {best['front'][-1]['values']['model.name']} " in (clone / "params.yaml").read_text()
     git(clone, "checkout", "-q", "params.yaml")
 
 

@@ -18,7 +18,6 @@ SPACE = {
     "model.dropout": {"low": 0.0, "high": 0.5},
     "model.activation": {"choices": [None, "relu", "gelu"]},
 }
-SEVERAL = {"objective": ["accuracy", "parameters"], "pruner": "none", "confirm": {"best": 0, "seeds": 5}}
 
 
 @pytest.fixture(autouse=True)
@@ -65,19 +64,6 @@ def test_a_failed_trial_says_why() -> None:
     failed = create_trial(state=TrialState.FAIL, user_attrs={"result": {"reason": "no <room>", "history": {}}})
     failed.number = 1
     assert "no &lt;room&gt;" in shown(search, [*searched(search), failed], [])[1]
-
-
-def test_several_objectives_are_shown_as_their_front() -> None:
-    search = plan(8, **SEVERAL)
-    trials = searched(search)
-    names, text = shown(search, trials, [])
-    assert names[0] == "pareto_front"
-    assert "Pareto front: trials " in text
-    found = best.best_of(search, trials, [])
-    assert "winner" not in found
-    assert [entry["accuracy"] for entry in found["front"]] == sorted(
-        (entry["accuracy"] for entry in found["front"]), reverse=True
-    )
 
 
 def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too() -> None:

@@ -24,7 +24,7 @@ from src.core.errors import UserError
 from src.search import storage
 from src.search.messages import Outcome, Task
 from src.search.storage import journal, open_storage
-from src.search.trial_results import pareto_front, result
+from src.search.trial_results import result
 from src.search.trials import Trials
 from src.training.epoch import Epoch
 
@@ -115,18 +115,6 @@ def test_a_combination_that_the_schema_refuses_is_a_failed_trial() -> None:
     reasons = {(*trial.params.values(),): result(trial)["reason"] for trial in trials}
     assert "must be a multiple" in reasons.pop((36, 8))
     assert set(reasons.values()) == {""}
-
-
-def test_several_objectives_give_a_pareto_front() -> None:
-    several = {"objective": ["accuracy", "parameters"], "pruner": "none", "confirm": {"best": 0, "seeds": 5}}
-    search = plan(14, **several)
-    trials = searched(search)
-    front = pareto_front(trials, search.objectives)
-    assert {trial.number for trial in front} < set(range(14))
-    for trial in trials:
-        better = [o for o in trials if o.values[0] >= trial.values[0] and o.values[1] <= trial.values[1]]
-        assert (trial in front) == all(other.values == trial.values for other in better)
-    assert table(searched(search)) == table(trials)
 
 
 @pytest.mark.parametrize("damage", [b'{"op_code": 4, "wor\n', b'{"op_code": 99}\n', b"7\n"])
