@@ -59,13 +59,10 @@ def test_every_picture_is_drawn_and_shown(root: Path) -> None:
     assert found["winner"]["model_md5"] == result(trials[3])["model_md5"] or trials[3].state == TrialState.PRUNED
 
 
-def test_a_failed_trial_says_why() -> None:
-    search = plan(1)
-    failed = create_trial(state=TrialState.FAIL, user_attrs={"result": {"reason": "no <room>", "history": {}}})
-    failed.number = 1
-    assert "no &lt;room&gt;" in shown(search, [*searched(search), failed], [])[1]
-
-
-def test_a_search_of_few_equal_trials_of_one_setting_has_pictures_too() -> None:
+def test_few_trials_of_one_setting_have_pictures_too_and_a_failed_one_says_why() -> None:
     search = plan(4, space={"train.augment.flip": {"choices": [True, False]}}, sampler="random", pruner="none")
-    assert shown(search, searched(search), [])[0] == ["history", "slice"]
+    failed = create_trial(state=TrialState.FAIL, user_attrs={"result": {"reason": "no <room>", "history": {}}})
+    failed.number = 4
+    names, text = shown(search, [*searched(search), failed], [])
+    assert names == ["history", "slice"]
+    assert "no &lt;room&gt;" in text

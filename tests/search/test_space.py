@@ -46,32 +46,6 @@ def test_only_where_the_schema_wants_whole_numbers_a_range_has_them(
     assert space.distributions(params(space={key: entry})) == {key: expected}
 
 
-def ranged(**entry: Any) -> dict[str, Any]:
-    return {"space": {"model.dropout": entry}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (ranged(low=1, high=0), "tune.space.model.dropout: low must be less than high"),
-        (ranged(low=0, high=0.5, log=True), "low must be above 0 with log: true"),
-        (ranged(low=0, high=0.5, step=1), "step must be at most high - low"),
-        (ranged(low=0, hihg=0.5), "tune.space.model.dropout: unknown key 'hihg': did you mean high?"),
-        (ranged(choices=[1, 1.0]), "choices must differ"),
-        (ranged(low="a", high=1), "tune.space.model.dropout.low is 'a': must be a valid integer or a valid number"),
-        ({"timeout": "1d"}, "tune.timeout"),
-        ({"objective": "speed"}, "tune.objective is 'speed': must be 'accuracy' or 'loss'"),
-    ],
-    ids=lambda value: str(value)[:50],
-)
-def test_a_search_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
-    raw = YAML(typ="safe", pure=True).load(DIGITS)
-    raw["tune"] |= changes
-    with pytest.raises(UserError, match=re.escape(message)) as fault:
-        check(raw, "params.yaml")
-    assert "\n" not in str(fault.value)
-
-
 def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial() -> None:
     """Of many choices a sample; values that only the present ones do not go with are accepted."""
     entries: dict[str, Any] = {"train.batch_size": {"choices": [27, 36]}, "train.accumulate": {"choices": [3, 9]}}
@@ -84,42 +58,51 @@ def test_combinations_that_the_schema_refuses_are_found_before_the_first_trial()
         space.distributions(params(space=entries))
 
 
+def of(key: str, **entry: Any) -> dict[str, Any]:
+    return {"space": {key: entry}}
+
+
+MUON = {
+    "train.optimizer.name": {"choices": ["rmsprop", "muon"]},
+    "train.optimizer.momentum": {"low": 0.5, "high": 0.9},
+}
+
+
 @pytest.mark.parametrize(
-    ("key", "entry", "message"),
+    ("changes", "message"),
     [
-        ("model.dropout", {"low": 0.1, "high": 1.5}, "tune.space: model.dropout is 1.5: must be less than 1"),
-        ("train.batch_size", {"low": 16, "high": 64, "step": 8.5}, "train.batch_size is 24.5: must be a valid integer"),
-        ("train.optimiser.lr", {"low": 0.1, "high": 0.5}, "train: unknown key 'optimiser': did you mean optimizer?"),
-        ("model.name.lr", {"low": 0.1, "high": 0.5}, "model.name.lr does not exist: name holds no keys"),
-        ("split.validation", {"low": 0.1, "high": 0.5}, "cannot be searched: only keys of model and train can"),
-        ("train.threads", {"choices": [1, 2]}, "train.threads cannot be searched: all trials share it"),
-        ("train.epochs", {"choices": [1, 2]}, "train.epochs cannot be searched: tune.epochs sets it"),
+        (of("model.dropout", low=1, high=0), "tune.space.model.dropout: low must be less than high"),
+        (of("model.dropout", low=0, high=0.5, log=True), "low must be above 0 with log: true"),
+        (of("model.dropout", low=0, hihg=1), "tune.space.model.dropout: unknown key 'hihg': did you mean high?"),
+        (of("model.dropout", low="a", high=1), "dropout.low is 'a': must be a valid integer or a valid number"),
+        (of("model.dropout", choices=[1, 1.0]), "choices must differ"),
+        ({"timeout": "1d"}, "tune.timeout"),
+        (of("model.dropout", low=0.1, high=1.5), "tune.space: model.dropout is 1.5: must be less than 1"),
+        (of("train.batch_size", low=16, high=64, step=8.5), "train.batch_size is 24.5: must be a valid integer"),
+        (of("train.optimiser.lr", low=0.1, high=0.5), "train: unknown key 'optimiser': did you mean optimizer?"),
+        (of("model.name.lr", low=0.1, high=0.5), "model.name.lr does not exist: name holds no keys"),
+        (of("split.validation", low=0.1, high=0.5), "cannot be searched: only keys of model and train can"),
+        (of("train.threads", choices=[1, 2]), "train.threads cannot be searched: all trials share it"),
         (
-            "train.optimizer.name",
-            {"choices": ["adamw", "sgd"]},
+            of("train.optimizer.name", choices=["adamw", "sgd"]),
             "tune.space with train.optimizer.name sgd: train.optimizer.momentum is missing",
         ),
+        ({"space": MUON}, "train.optimizer.momentum cannot be searched: the present settings lack it"),
+        ({"sampler": "grid"}, "tune.space: train.optimizer.lr has neither choices nor a step"),
     ],
+    ids=lambda value: str(value)[:50],
 )
-def test_a_key_that_cannot_be_searched_is_one_line(key: str, entry: dict[str, Any], message: str) -> None:
+def test_a_search_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
+    raw = YAML(typ="safe", pure=True).load(DIGITS)
+    raw["tune"] |= changes
+
+    def planned() -> None:
+        search = check(raw, "params.yaml")
+        sampling.trial_count(search.tune.sampler, space.distributions(search), 10)
+
     with pytest.raises(UserError, match=re.escape(message)) as fault:
-        space.distributions(params(space={key: entry}))
+        planned()
     assert "\n" not in str(fault.value)
-
-
-def test_a_key_that_only_other_optimisers_have_cannot_be_searched() -> None:
-    """The best settings are compared with the present ones."""
-    entries = {
-        "train.optimizer.name": {"choices": ["rmsprop", "muon"]},
-        "train.optimizer.momentum": {"low": 0.5, "high": 0.9},
-    }
-    with pytest.raises(UserError, match=r"train\.optimizer\.momentum cannot be searched: the present settings lack it"):
-        space.distributions(params(space=entries))
-
-
-def test_a_grid_needs_steps() -> None:
-    with pytest.raises(UserError, match=r"tune.space: train\.optimizer\.lr has neither choices nor a step"):
-        sampling.trial_count("grid", space.distributions(params()), 10)
 
 
 def test_only_the_values_change_and_are_read_as_they_were() -> None:
@@ -164,15 +147,17 @@ def test_a_clear_winner_is_told_with_welchs_test_corrected_by_holm() -> None:
     assert "Trial 1 is better than the present settings by 4.40 percentage points" in said
 
 
-def test_a_winner_by_luck_is_called_not_distinguishable() -> None:
-    rows = compared([0.90, 0.92, 0.91, 0.93, 0.90], [0.91, 0.93, 0.90, 0.93, 0.91])
-    assert rows[0].name == "trial 1"
-    assert "but is not distinguishable from the present settings" in confirm.verdict(rows, ACCURACY)
-
-
-def test_present_settings_that_are_best_stay() -> None:
-    rows = compared([0.95, 0.96, 0.95, 0.95, 0.96], [0.90, 0.91, 0.90, 0.90, 0.91])
-    assert "nothing to change" in confirm.verdict(rows, ACCURACY)
+@pytest.mark.parametrize(
+    ("other", "best", "words"),
+    [
+        ([0.91, 0.93, 0.90, 0.93, 0.91], "trial 1", "but is not distinguishable from the present settings"),
+        ([0.90, 0.91, 0.90, 0.90, 0.91], "present", "there is nothing to change"),
+    ],
+)
+def test_what_is_no_clear_winner_is_told(other: list[float | None], best: str, words: str) -> None:
+    rows = compared([0.90, 0.92, 0.91, 0.93, 0.90], other)
+    assert rows[0].name == best
+    assert words in confirm.verdict(rows, ACCURACY)
 
 
 def test_without_spread_nothing_is_tested_and_failed_trainings_are_left_out() -> None:
