@@ -40,7 +40,7 @@ def main() -> None:
     curves = robustness(classifier, test, params.evaluate.robustness, batch_size, groups)
 
     metrics = measure(outputs, labels, groups) | unseen_accuracy(outputs, labels, read_copies("test"), groups)
-    metrics |= tta_metrics(classifier, test, params.evaluate, compute, groups)
+    metrics |= tta_metrics(classifier, test, params.evaluate.tta, compute, groups)
     metrics |= calibrated_metrics(outputs, labels, spec.temperature, groups)
     table = predictions(outputs, labels, read_names("test"), dataset.classes).assign(**identity)
     written = {

@@ -100,7 +100,7 @@ def once(known: Problem, section: Train, target: Target | None, seed: int, *, wh
                 break
         if whole and epoch.number == section.epochs:  # the last weights: when `train` ends come the best ones
             began = now()
-            answers = log_mean_probabilities(classifier, held_out, known.params.evaluate, compute).argmax(dim=1)
+            answers = log_mean_probabilities(classifier, held_out, known.params.evaluate.tta, compute).argmax(dim=1)
             right = (answers == held_out.labels).float().mean().item()  # without the intervals that the pipeline adds
             augmented = {"accuracy_tta": right, "seconds_of_tta": round(now() - began, 4)}
     return {

@@ -27,8 +27,7 @@ def shift(images: Tensor, direction: str, pixels: int) -> Tensor:
     height, width = images.shape[1:3]
     if pixels >= min(height, width):
         raise UserError(
-            f"images of {height}×{width} pixels cannot be shifted by {pixels}: "
-            "lower evaluate.robustness.shifts or evaluate.tta_shift"
+            f"images of {height}×{width} pixels cannot be shifted by {pixels}: lower evaluate.robustness.shifts"
         )
     down, right = (pixels * step for step in DIRECTIONS[direction])
     return F.pad(images, (0, 0, right, -right, down, -down))

@@ -7,10 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src import params
 from src.compute.batches import Batches
 from src.compute.device import Compute, evaluation_batch
-from src.evaluation.corruptions import DIRECTIONS, shift
 from src.evaluation.logits import log_probabilities
 from src.evaluation.metrics import of_probabilities, share_of
 from src.models.classifier import Classifier
@@ -18,24 +16,22 @@ from src.stats.groups import Groups
 
 
 def tta_metrics(
-    classifier: Classifier, images: Batches, config: params.Evaluate, compute: Compute, groups: Groups = None
+    classifier: Classifier, images: Batches, tta: str, compute: Compute, groups: Groups = None
 ) -> dict[str, float | int]:
     """Return `tta_accuracy` and `tta_loss` with their intervals, which are those of `measure`.
 
-    groups: as of `measure`. Return nothing if `evaluate.tta` is none, or without images.
+    tta: `evaluate.tta`; groups: as of `measure`. Return nothing if tta is none, or without images.
     """
-    if config.tta == "none" or not len(images):
+    if tta == "none" or not len(images):
         return {}
-    scores = log_probabilities(log_mean_probabilities(classifier, images, config, compute).cpu().numpy())
+    scores = log_probabilities(log_mean_probabilities(classifier, images, tta, compute).cpu().numpy())
     labels = images.labels.cpu().numpy()
     result = share_of("accuracy", scores.argmax(axis=1) == labels, groups) | of_probabilities(scores, labels, groups)
     return {f"tta_{key}": value for key, value in result.items() if key.startswith(("accuracy", "loss"))}
 
 
 @torch.no_grad()
-def log_mean_probabilities(
-    classifier: Classifier, images: Batches, config: params.Evaluate, compute: Compute
-) -> Tensor:
+def log_mean_probabilities(classifier: Classifier, images: Batches, tta: str, compute: Compute) -> Tensor:
     """Return the logarithm of the copies' weighted mean class probabilities: float32 (N, K), in the images' order.
 
     They are summed as logarithms, so that no probability becomes 0. The passes have the precision of training, since
@@ -46,24 +42,21 @@ def log_mean_probabilities(
     batches = []
     for batch, _ in images.take(torch.arange(len(images)), batch_size):
         with compute.autocasting():
-            outputs = [(classifier(copy), weight) for copy, weight in copies(batch, config)]
+            outputs = [(classifier(copy), weight) for copy, weight in copies(batch, tta)]
         scores = [logits.float().log_softmax(dim=1) + math.log(weight) for logits, weight in outputs]
         batches.append(torch.stack(scores).logsumexp(dim=0))
     return torch.cat(batches)
 
 
-def copies(images: Tensor, config: params.Evaluate) -> Iterator[tuple[Tensor, float]]:
-    """Yield the images (N, H, W, C), their mirror images, and moved copies of both, each with its weight.
+def copies(images: Tensor, tta: str) -> Iterator[tuple[Tensor, float]]:
+    """Yield the images (N, H, W, C) and their mirror images, and of `flip_diagonal` moved copies, each with its weight.
 
-    `flip_shift` moves by 1 to `tta_shift` pixels in each direction and fills with zeros: 2 · (1 + 4 · `tta_shift`)
-    copies of equal weight. `flip_diagonal` moves by a pixel down right and up left and fills with the image mirrored at
-    its edge; each of the 2 unmoved copies weighs as much as 2 of the 4 moved ones (K. Jordan, 2024, arXiv 2404.00498).
+    Those are moved by a pixel down right and up left and filled with the image mirrored at its edge. Each of the 2
+    unmoved copies weighs as much as 2 of the 4 moved ones (K. Jordan, 2024, arXiv 2404.00498).
     """
-    pixels = config.tta_shift if config.tta == "flip_shift" else 0
     for unmoved in (images, images.flip(2)):
-        if config.tta == "flip_diagonal":
+        if tta == "flip":
+            yield unmoved, 1 / 2
+        else:
             framed = F.pad(unmoved.permute(0, 3, 1, 2).float(), (1, 1, 1, 1), mode="reflect").permute(0, 2, 3, 1)
             yield from ((unmoved, 1 / 4), (framed[:, :-2, :-2], 1 / 8), (framed[:, 2:, 2:], 1 / 8))
-        else:
-            moved = [shift(unmoved, direction, step) for direction in DIRECTIONS for step in range(1, pixels + 1)]
-            yield from ((copy, 1 / (2 + 8 * pixels)) for copy in (unmoved, *moved))

@@ -124,8 +124,7 @@ class Robustness(Config):
 
 
 class Evaluate(Config):
-    tta: Literal["none", "flip", "flip_shift", "flip_diagonal"]
-    tta_shift: Count
+    tta: Literal["none", "flip", "flip_diagonal"]
     robustness: Robustness
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from augment_samples import ALONE, drawn, photos, settings
 from device_samples import LOSSES, OPTIMIZERS, RECIPES, STEPS, recipe
-from evaluation_samples import section as evaluation
+from evaluation_samples import corrupted
 from fake_cuda import CUDA, fake_cuda
 
 from src.compute.batches import Batches
@@ -118,10 +118,10 @@ def test_augmentation_computes_where_the_images_are() -> None:
 
 def test_evaluation_computes_where_the_images_are() -> None:
     classifier, _, data = recipe(CIFAR10_VGG)
-    wanted = evaluation("flip_shift", 1, shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
+    wanted = corrupted(shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
     with fake_cuda():
         FLOAT32.place(classifier)
         stored = Batches(data, CUDA)
-        curves = robustness(classifier, stored, wanted.robustness, 8)
-        assert tta_metrics(classifier, stored, wanted, FLOAT32)["tta_accuracy"] == 1  # of outputs and labels that are 0
+        curves = robustness(classifier, stored, wanted, 8)
+        assert tta_metrics(classifier, stored, "flip", FLOAT32)["tta_accuracy"] == 1  # of outputs and labels that are 0
     assert set(curves["kind"]) == {"shift", "gaussian", "salt_pepper", "fgsm"}

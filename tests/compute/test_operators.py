@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from augment_samples import ALONE, settings
 from device_samples import FAMILIES, LOSSES, RECIPES, of_family, recipe
-from evaluation_samples import section as evaluation
+from evaluation_samples import corrupted
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_samples import CPU
@@ -78,10 +78,10 @@ def test_a_step_from_stored_images_on(name: str, changes: dict[str, Any]) -> Non
 def test_evaluation() -> None:
     classifier, _, data = recipe("cifar10-vgg")
     stored = Batches(data, CPU.device)
-    wanted = evaluation("flip_shift", 1, shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
+    wanted = corrupted(shifts=1, noise=[0.1], salt_pepper=[0.1], fgsm=[0.1])
     with Log() as log:
-        robustness(CPU.place(classifier), stored, wanted.robustness, 8)
-        tta_metrics(classifier, stored, wanted, CPU)
+        robustness(CPU.place(classifier), stored, wanted, 8)
+        tta_metrics(classifier, stored, "flip_diagonal", CPU)
     assert "convolution_backward" in log.names
     assert not log.names & OPERATORS
 

@@ -15,8 +15,7 @@ import pytest
 import torch
 from clones import set_params
 from data_samples import run_stages
-from evaluation_samples import linear_classifier
-from evaluation_samples import section as evaluate_section
+from evaluation_samples import corrupted, linear_classifier
 from tracking_samples import enter_tree
 from training_samples import CPU, digits, section
 
@@ -99,19 +98,19 @@ def test_only_test_time_augmentation_is_measured_in_tf32(training_in_tf32: Compu
     base = linear_classifier()
     spy = Spy(base.network, base.normalize)
     spy.seen = []
-    images, wanted = Batches(digits(0, 20), CPU.device), evaluate_section("flip", noise=[0.1], fgsm=[0.1])
+    images, wanted = Batches(digits(0, 20), CPU.device), corrupted(noise=[0.1], fgsm=[0.1])
     logits(spy, images)
-    robustness(spy, images, wanted.robustness, 20)
+    robustness(spy, images, wanted, 20)
     assert spy.seen == [(False, False)] * (1 + 4)  # plain; plain, noise, gradient and attack
     assert tf32() == (True, True), "training goes on in it"
-    log_mean_probabilities(spy, images, wanted, training_in_tf32)
+    log_mean_probabilities(spy, images, "flip", training_in_tf32)
     assert spy.seen[5:] == [(True, True)] * 2
 
 
 def test_test_time_augmentation_computes_as_training_and_adds_up_in_float32() -> None:
     classifier, images = linear_classifier(), Batches(digits(0, 200), CPU.device)
     exact, coarse = (
-        log_mean_probabilities(classifier, images, evaluate_section("flip"), Compute(CPU.device, precision))
+        log_mean_probabilities(classifier, images, "flip", Compute(CPU.device, precision))
         for precision in (None, torch.bfloat16)
     )
     assert coarse.dtype == torch.float32

@@ -7,7 +7,7 @@ import pandas
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation_samples import linear_classifier, section
+from evaluation_samples import corrupted, linear_classifier
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from training_samples import CPU, digits, new_classifier
@@ -25,7 +25,7 @@ EVERYTHING: dict[str, Any] = {"shifts": 2, "noise": [0.1, 0.4], "salt_pepper": [
 
 def curves(data: LabelledImages, classifier: Classifier, **options: Any) -> pandas.DataFrame:
     batch_size = options.pop("batch_size", 128)
-    return robustness(classifier, Batches(data, CPU.device), section(**options).robustness, batch_size)
+    return robustness(classifier, Batches(data, CPU.device), corrupted(**options), batch_size)
 
 
 def moved(image: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
@@ -96,7 +96,7 @@ def test_groups_alone_count_as_independent() -> None:
     images, labels = digits(0, 60)
     copies = LabelledImages(np.repeat(images, 5, axis=0), np.repeat(labels, 5))
     groups = np.repeat([f"{number}" for number in range(60)], 5).tolist()
-    wanted = section(shifts=1).robustness  # unlike noise, it is the same for all copies
+    wanted = corrupted(shifts=1)  # unlike noise, it is the same for all copies
     once = curves(LabelledImages(images, labels), linear_classifier(), shifts=1)
     found = robustness(linear_classifier(), Batches(copies, CPU.device), wanted, 128, groups)
     assert found["accuracy"].tolist() == once["accuracy"].tolist()

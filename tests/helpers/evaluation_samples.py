@@ -23,8 +23,8 @@ def linear_classifier() -> Classifier:
     return Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0])).eval()
 
 
-def section(tta: str = "none", tta_shift: int = 1, **robustness: Any) -> params.Evaluate:
-    """Return the config `evaluate`, with only the given corruptions."""
+def corrupted(**robustness: Any) -> params.Robustness:
+    """Return the config `evaluate.robustness`, with only the given corruptions."""
     usual = load_recipe("digits").evaluate.robustness.model_dump(exclude={"images"})
     off: dict[str, Any] = {"images": None, **{key: type(value)() for key, value in usual.items()}}  # [], or 0 shifts
-    return params.Evaluate.model_validate({"tta": tta, "tta_shift": tta_shift, "robustness": off | robustness})
+    return params.Robustness.model_validate(off | robustness)

@@ -52,7 +52,7 @@ def evaluated(root: Path) -> Evaluated:
 
 
 def test_everything_is_written(evaluated: Evaluated) -> None:
-    metrics = evaluated("flip_shift", groups=r"\d\d(?=\d$)")
+    metrics = evaluated("flip", groups=r"\d\d(?=\d$)")
     assert {"accuracy", "tta_accuracy"} <= metrics.keys()
     assert len(metrics) < 20, "what dvc metrics diff lists is short"
     numbers = metric_files.read()
