@@ -10,7 +10,7 @@ from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.airbench import airbench
 from src.models.classifier import Classifier, Normalize, Resize
-from src.models.layers import ACTIVATIONS, Activation, last_layer, replace_activations
+from src.models.layers import ACTIVATIONS, Activation, last_layer
 from src.models.small import cifar_basic, cifar_vgg, fashion_net, mnist_convnet
 
 NETWORKS: dict[str, Callable[[ImageFormat, int, float, Activation], nn.Sequential]] = {
@@ -63,8 +63,6 @@ def build(
         from src.models.pretrained import pretrained_network
 
         network = pretrained_network(model, image, classes)
-        if model.activation is not None:
-            replace_activations(network, ACTIVATIONS[model.activation])
     if model.freeze == "batch_norm":  # `Classifier.train` then keeps their running statistics, too
         for layer in network.modules():
             if isinstance(layer, _BatchNorm):

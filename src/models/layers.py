@@ -17,16 +17,6 @@ ACTIVATIONS: dict[params.Activation, Activation] = {
     "gelu": nn.GELU,
 }
 
-# Activations between the layers of torchvision's networks; sigmoids there are gates, which are not exchanged.
-_PUBLISHED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
-
-
-def replace_activations(network: nn.Module, activation: Activation) -> None:
-    """Put `activation` in the place of every activation between layers."""
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if isinstance(module, _PUBLISHED):
-            network.set_submodule(name, activation())
-
 
 def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """Return name and module of the layer that gives the logits; squeezenet's is a convolution."""

@@ -25,9 +25,6 @@ TORCHVISION = (
     "vgg19_bn", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2", "wide_resnet50_2",
 )  # fmt: skip
 
-# These call some activations as functions, which cannot be replaced as modules can.
-ACTIVATIONS_IN_CODE = ("densenet121", "densenet161", "densenet169", "densenet201", "googlenet", "inception_v3")
-
 TIMM = "timm/"  # the prefix by which `model.name` names networks of timm
 
 

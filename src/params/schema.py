@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from src.params.fields import Ascending, Config, Count, CountOrZero, Positive, Seed, Share
-from src.params.networks import ACTIVATIONS_IN_CODE, SMALL, TIMM, TORCHVISION
+from src.params.networks import SMALL, TIMM, TORCHVISION
 from src.params.training import Train
 
 
@@ -102,10 +102,8 @@ class Model(Config):
             raise ValueError(f"weights: {self.name} has no pretrained weights: set none")
         if self.freeze and self.weights == "none":
             raise ValueError("freeze: without pretrained weights there is nothing to keep; set it to false")
-        if self.activation is not None and self.name in ACTIVATIONS_IN_CODE:
-            raise ValueError(f"activation must be null with {self.name}: torchvision wrote its ReLU into the code")
-        if self.activation is not None and self.name.startswith(TIMM):
-            raise ValueError("activation must be null with timm's networks, which keep their own")
+        if self.activation is not None and self.name not in SMALL:
+            raise ValueError(f"activation must be null with {self.name}, which keeps its own")
         if self.normalize == "backbone" and not self.name.startswith(TIMM):
             raise ValueError("normalize: backbone is known of timm's networks alone: set imagenet")
         return self

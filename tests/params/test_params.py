@@ -87,8 +87,8 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
             "muon trains hidden layers, of which model.freeze leaves none",
         ),
         (
-            {"name: cifar_basic": "name: densenet121", "activation: ": "activation: gelu"},
-            "model: activation must be null with densenet121",
+            {"name: cifar_basic": "name: resnet18", "activation: ": "activation: gelu"},
+            "model: activation must be null with resnet18",
         ),
     ],
 )
