@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 Pair = tuple[int, int]  # height, width
 
@@ -33,7 +32,6 @@ class Field(NamedTuple):
 
 _PIXEL = Field((0, 0), (0, 0), (1, 1))
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-_WINDOW_FUNCTIONS = (F.max_pool2d, F.avg_pool2d)
 
 
 def receptive_fields(network: nn.Module, channels: int, height: int, width: int) -> dict[str, Field]:
@@ -105,10 +103,6 @@ class _Walk(fx.Interpreter):
                 window = map(_pair, (module.kernel_size, module.stride, dilation))
                 padding = [get_same_padding(*each) // 2 for each in zip(inputs[0][0][-2:], *window, strict=True)]
             return field and _widened(field, module.kernel_size, module.stride, padding, dilation)
-        if node.target in _WINDOW_FUNCTIONS:
-            given = dict(zip(("input", "kernel_size", "stride", "padding"), node.args, strict=False)) | node.kwargs
-            kernel = given["kernel_size"]
-            return field and _widened(field, kernel, given.get("stride") or kernel, given.get("padding", 0), 1)
         if len(shape) >= 4 and any(shape[-2:] == source[-2:] for source, _ in inputs):
             return field
         return all_of_it if len(shape) <= 2 or shape[-2:] == (1, 1) else None
