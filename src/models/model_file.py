@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -64,14 +64,9 @@ class ModelSpec(BaseModel):
 
     def check(self, dataset: Dataset) -> None:
         """Raise `UserError` if a prepared data set has other images or classes than the network was trained for."""
-        own, theirs = (
-            f"{image.height}×{image.width}×{image.channels} images of {len(classes)} classes"
-            for image, classes in ((self.image, self.classes), (dataset.image, dataset.classes))
-        )
-        if own != theirs or list(self.classes) != dataset.classes:
-            other = theirs if own != theirs else "classes of other names"
+        if (self.image, list(self.classes)) != (dataset.image, dataset.classes):
             raise UserError(
-                f"{MODEL} was trained on {own}, and {DATASET} has {other}: run dvc repro, which trains again"
+                f"{MODEL} was trained for other classes or images than {DATASET} has: run dvc repro, which trains again"
             )
 
     @property
@@ -133,27 +128,20 @@ def load(path: Path) -> tuple[Classifier, ModelSpec]:
     except (UserError, SafetensorError, RuntimeError, ValueError) as error:
         if out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:200]
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            reason = f"{where}: {first['msg']}: perhaps another version of the repository wrote it"
-        raise UserError(f"{path} is not a complete model of this repository: {reason}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is not a complete model of this repository, or of another version: {reason}") from None
     return classifier, spec
 
 
 def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
-    """Return the spec's classifier with these weights, in evaluation mode. Raises `ValueError` if they do not fit."""
+    """Return the spec's classifier with these weights, in evaluation mode. Raises `RuntimeError` if they do not fit."""
     # All weights are in the file: none is downloaded, and none is drawn.
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "none"})})
+    weights = {name: weight.clone() for name, weight in weights.items()}
     with Shapes():
         classifier = spec.build()
-    wanted, found = (
-        {name: weight.shape for name, weight in side.items()} for side in (classifier.state_dict(), weights)
-    )
-    if strange := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
-        raise ValueError(f"{len(strange)} weights are missing, too many or of another shape, {strange[0]} among them")
+    classifier.load_state_dict(weights, assign=True)
     if spec.model.name.startswith(TIMM):  # which compute tables when they are built that are not in the file
         classifier = spec.build()
-    classifier.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
+        classifier.load_state_dict(weights, assign=True)
     return classifier.eval()

@@ -1,6 +1,5 @@
 """Trained weights of a network, published or from a file. No pickle is loaded."""
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,24 +21,15 @@ def load_weights(network: nn.Module, last_layer: str, name: str, weights: str) -
     weights: "default" for the published ones, or a .pth or .safetensors file, relative to the repository. Raises
     `UserError` if they cannot be had, or if one that the network has is missing, too many or of another shape.
     """
-    wanted = {key: tensor.shape for key, tensor in network.state_dict().items() if not key.startswith(f"{last_layer}.")}
     # Auxiliary heads (inception_v3, googlenet) only help training from scratch.
     left_out = ("aux", f"{last_layer}.")
     state = published(name) if weights == "default" else read_weights(weights)
     state = {key: tensor for key, tensor in state.items() if not key.lower().startswith(left_out)}
-    strange = []
-    for key in {**wanted, **state}:
-        if key not in state:
-            strange.append(f"{key} is missing")
-        elif key not in wanted:
-            strange.append(f"it has {key} too many")
-        elif state[key].shape != wanted[key]:
-            strange.append(f"{key} is {tuple(state[key].shape)}, not {tuple(wanted[key])}")
-    if strange:
-        raise UserError(
-            f"model.weights: {weights} does not fit {name}: {strange[0]}, the first of {len(strange)} differences"
-        )
-    network.load_state_dict(state, strict=False)
+    last = {key: tensor for key, tensor in network.state_dict().items() if key.startswith(f"{last_layer}.")}
+    try:
+        network.load_state_dict({**state, **last})
+    except RuntimeError as error:
+        raise UserError(f"model.weights: {weights} does not fit {name}: {' '.join(str(error).split())[:300]}") from None
 
 
 def published(name: str) -> Mapping[str, Tensor]:
@@ -48,13 +38,7 @@ def published(name: str) -> Mapping[str, Tensor]:
     try:
         if name.startswith(TIMM):
             import timm
-            from huggingface_hub import file_exists, try_to_load_from_cache
 
-            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
-            hub = getattr(timm.models.get_pretrained_cfg(name.removeprefix(TIMM)), "hf_hub_id", None)
-            files = "model.safetensors", "pytorch_model.bin"
-            if hub and not any(try_to_load_from_cache(hub, file) for file in files):
-                file_exists(hub, files[0])  # fails at once without a network; timm would try for 50 s
             network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
             return network.state_dict()
         from torchvision.models import get_model_weights

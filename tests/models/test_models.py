@@ -90,39 +90,6 @@ def test_images_that_a_network_of_torchvision_cannot_take_are_one_line(name: str
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "missing: give none, default or"),
-        (b"no weights", "cannot be read"),
-        ([torch.zeros(3)], "is not a state dict"),
-    ],
-)
-def test_weights_that_do_not_fit_are_one_line(
-    content: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    if isinstance(content, bytes):
-        Path("weights.pth").write_bytes(content)
-    elif content is not None:
-        torch.save(content, "weights.pth")
-    with pytest.raises(UserError, match=message):
-        build(model_section("resnet18", weights="weights.pth"), CIFAR, 2, [0.5], [0.5])
-
-
-def test_a_pickle_among_the_weights_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    class Harm:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (Path("harmed"),)  # type: ignore[return-value]
-
-    torch.save({"fc.bias": Harm()}, "weights.pth")
-    with pytest.raises(UserError, match="cannot be read"):
-        build(model_section("resnet18", weights="weights.pth"), CIFAR, 2, [0.5], [0.5])
-    assert not Path("harmed").exists()
-
-
-@pytest.mark.parametrize(
     ("normalize", "expected"),
     [
         ("none", 100 / 255),
@@ -151,30 +118,15 @@ def spec(name: str = "cifar_vgg") -> ModelSpec:
     )
 
 
-def test_a_saved_model_gives_the_same_outputs_and_the_same_file(tmp_path: Path) -> None:
-    classifier = spec().build()
-    save(tmp_path / "a.safetensors", classifier, spec())
-    loaded, read = load(tmp_path / "a.safetensors")
-    assert read == spec()
-    images = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
-    assert torch.equal(loaded(images), classifier.eval()(images))
-    save(tmp_path / "b.safetensors", loaded, read)
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-
-
 def test_a_model_of_other_images_or_classes_than_those_that_are_prepared_is_told() -> None:
     prepared = dataset(list(spec().classes), CIFAR, {"test": []})
     spec().check(prepared)
-    for change, other in (
-        ({"classes": ["a", "b"]}, "32×32×3 images of 2 classes"),
-        ({"image": MNIST}, "28×28×1 images of 3 classes"),
-        ({"classes": ["a", "b", "c"]}, "classes of other names"),
-    ):
-        with pytest.raises(UserError, match=f"was trained on 32×32×3 images of 3 classes, and .* has {other}: run dvc"):
+    for change in {"image": MNIST}, {"classes": ["a", "b", "c"]}:
+        with pytest.raises(UserError, match=r"was trained for other classes or images than .* has: run dvc repro"):
             spec().check(prepared.model_copy(update=change))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "no spec", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "other version", "no spec", "missing"])
 def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save(path, spec("cifar_basic").build(), spec("cifar_basic"))
@@ -184,20 +136,15 @@ def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_p
         path.write_bytes(b"")
     elif damage == "other":
         save_file({"weight": torch.zeros(3)}, path, metadata={"spec": spec("cifar_vgg").model_dump_json()})
+    elif damage == "other version":
+        content = spec("cifar_basic").model_dump()
+        del content["model"]["dropout"]
+        save_file({"weight": torch.zeros(3)}, path, metadata={"spec": json.dumps(content)})
     elif damage == "no spec":
         save_file({"weight": torch.zeros(3)}, path)
     else:
         path.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is (not a complete model|missing)"):
-        load(path)
-
-
-def test_a_model_of_another_version_is_told_by_the_key_that_differs(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    content = spec("cifar_basic").model_dump()
-    del content["model"]["dropout"]
-    save_file({"weight": torch.zeros(3)}, path, metadata={"spec": json.dumps(content)})
-    with pytest.raises(UserError, match=r"repository: model\.dropout: Field required: perhaps another version of the"):
         load(path)
 
 
@@ -245,18 +192,6 @@ def test_an_activation_stands_before_pooling_or_commutes_with_it(name: str, acti
     assert {type(layer) for layer in layers if isinstance(layer, ACTIVATION_CLASSES)} == {
         type(ACTIVATIONS[activation]())
     }
-
-
-@pytest.mark.parametrize(
-    "name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_32"]
-)
-def test_every_activation_of_a_torchvision_network_is_replaced(name: str) -> None:
-    classifier = build(model_section(name, activation="leaky_relu"), image_format(32, 32, 3), 3, [0.5], [0.5]).eval()
-    kinds = {type(layer) for layer in classifier.modules()}
-    assert nn.LeakyReLU in kinds
-    assert not kinds & {nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish}
-    assert ("mobilenet" in name) == (nn.Hardsigmoid in kinds), "gates stay"
-    assert classifier(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)).isfinite().all()
 
 
 @pytest.mark.parametrize("freeze", [True, "batch_norm"])
