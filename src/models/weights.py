@@ -1,5 +1,6 @@
 """Trained weights of a network, published or from a file. No pickle is loaded."""
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,13 @@ def published(name: str) -> Mapping[str, Tensor]:
     try:
         if name.startswith(TIMM):
             import timm
+            from huggingface_hub import file_exists, try_to_load_from_cache
 
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry is a warning
+            hub = getattr(timm.models.get_pretrained_cfg(name.removeprefix(TIMM)), "hf_hub_id", None)
+            files = "model.safetensors", "pytorch_model.bin"
+            if hub and not any(try_to_load_from_cache(hub, file) for file in files):
+                file_exists(hub, files[0])  # fails at once without a network; timm would try for 50 s
             network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
             return network.state_dict()
         from torchvision.models import get_model_weights
