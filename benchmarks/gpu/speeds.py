@@ -16,7 +16,7 @@ from src.compute.batches import Batches
 from src.compute.device import prepare
 from src.training import augment
 
-PRECISIONS = ("float32", "tf32", "bfloat16")  # from the finest to the coarsest
+PRECISIONS = ("float32", "bfloat16")  # from the finest to the coarsest
 COMPILED = ("bfloat16",)
 ROUNDS, TURN = 3, 0.3  # alternated turns of each loop, and about how many seconds each
 WORKERS = 8  # processes that load for the plain loader

@@ -3,8 +3,6 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +22,7 @@ CHOICES = {
     "cuda bfloat16": {"mnist_convnet": "float32", "others": "bfloat16"},
 }
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
-_AUTOCAST = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # How much is computed at once, by type of device; all others are treated as a CPU. On CPUs more was not faster: 2**20
 # values in float32 stay in the cache. On an H200 four times as much is 2 to 20 % faster in evaluation, for four times
@@ -47,14 +45,13 @@ class Compute:
     """
 
     device: torch.device
-    autocast: torch.dtype | None  # None for float32 throughout, or for tf32
-    tf32: bool = False
+    autocast: torch.dtype | None  # None for float32 throughout
     note: str = ""  # what the parameters ask for and this machine cannot do
 
     @property
     def precision(self) -> str:
         """Return the precision by its name in `train.precision`."""
-        return "tf32" if self.tf32 else str(self.autocast or torch.float32).removeprefix("torch.")
+        return str(self.autocast or torch.float32).removeprefix("torch.")
 
     def __str__(self) -> str:
         return ", ".join(filter(None, (str(self.device), self.precision, self.note)))
@@ -92,12 +89,9 @@ def prepare(train: params.Train, network: str) -> Compute:
     if precision == "auto":
         networks = CHOICES.get(able, {"others": "float32"})
         precision = networks.get(network, networks["others"])
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError(f"train.precision is tf32, which only CUDA devices have, not {device}: set auto or float32")
     if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
         raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
-    _allow_tf32(precision == "tf32")
-    return Compute(device, _AUTOCAST[precision], precision == "tf32", note)
+    return Compute(device, _AUTOCAST[precision], note)
 
 
 def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | None = None) -> torch.device:
@@ -115,22 +109,13 @@ def set_up(name: str = "auto", *, deterministic: bool = True, threads: int | Non
     torch.backends.cudnn.benchmark = not deterministic
     # cuBLAS is deterministic only with this, which it reads when it first computes.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _allow_tf32(False)
+    # float32 is float32: by default torch lets convolutions compute in tf32.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     device = params.device_named(name)
     if device.type == "cpu":
         _keep_freed_memory()
     return device
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute in float32 within the block, even where training uses tf32."""
-    tf32 = torch.get_float32_matmul_precision() == "high"
-    _allow_tf32(False)
-    try:
-        yield
-    finally:
-        _allow_tf32(tf32)
 
 
 def evaluation_batch(device: torch.device, image_shape: tuple[int, int, int]) -> int:
@@ -151,12 +136,6 @@ def capability(device: torch.device) -> str:
         if able.get("avx512_bf16"):
             return "cpu avx512_bf16"
     return device.type
-
-
-def _allow_tf32(allowed: bool) -> None:
-    """Let both matrix products and convolutions use tf32, or neither; torch's default is convolutions alone."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _keep_freed_memory() -> None:

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from src.compute.batches import Batches
-from src.compute.device import evaluation_batch, full_precision
+from src.compute.device import evaluation_batch
 from src.models.classifier import Classifier
 
 _PASSES = 50  # of one image, whose median is the latency
 
 
 @torch.no_grad()
-@full_precision()
 def logits(classifier: Classifier, images: Batches, order: Tensor | None = None) -> Tensor:
     """Return float32 logits (N, K) on the device, of all images or of those with the indices `order` (N,), in order.
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from src import params
 from src.compute.batches import Batches
-from src.compute.device import full_precision
 from src.evaluation import corruptions
 from src.evaluation.classes import accuracy_columns
 from src.models.classifier import Classifier
@@ -30,7 +29,6 @@ _UNCHANGED = Point("", 0)
 
 
 @torch.no_grad()
-@full_precision()
 def robustness(
     classifier: Classifier, images: Batches, config: params.Robustness, batch_size: int, groups: Groups = None
 ) -> pandas.DataFrame:

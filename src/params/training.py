@@ -185,7 +185,7 @@ Processors = Annotated[int, Field(ge=1, le=1024)]  # no machine has more
 
 class Train(Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
     deterministic: Literal[True, "portable", False]
     compile: bool
     cuda_graph: bool

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.compute.batches import Batches
-from src.compute.device import evaluation_batch, full_precision
+from src.compute.device import evaluation_batch
 from src.core.files import naming
 from src.core.paths import features_folder
 from src.data.prepared import Dataset, LabelledImages, SplitName
@@ -24,7 +24,6 @@ _PROBE = 16  # images
 _UNUSED = 30 * 24 * 3600  # seconds after which features that no training read are removed
 
 
-@full_precision()
 def head_classifier(classifier: Classifier, images: Batches) -> Classifier | None:
     """Return a classifier of features (N, 1, 1, F): the network's last layer itself, with the same weights.
 
@@ -85,7 +84,7 @@ def _features(classifier: Classifier, images: Batches, order: Tensor) -> Iterato
     hook = head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         for batch, _ in images.take(order, evaluation_batch(images.device, images.image_shape)):
-            with torch.no_grad(), full_precision():  # a decorator would end before the first batch is computed
+            with torch.no_grad():  # a decorator would end before the first batch is computed
                 classifier.eval()(batch)
             yield seen.pop()
     finally:

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 
 from src.compute.batches import Batches
-from src.compute.device import full_precision
 from src.models.airbench import KERNEL, whitening_layer
 from src.models.classifier import Classifier
 
@@ -14,7 +13,6 @@ EPSILON = 5e-4  # added to the variances, so that directions without signal are 
 
 
 @torch.no_grad()
-@full_precision()
 def fit_whitening(classifier: Classifier, images: Batches) -> None:
     """Compute the whitening layer's weights from images on the classifier's device, if it has such a layer.
 

@@ -1,4 +1,4 @@
-"""Training may compute in bfloat16 or tf32, but reported numbers are those of the saved weights in float32.
+"""Training may compute in bfloat16, but reported numbers are those of the saved weights in float32.
 
 Those of test-time augmentation alone have the precision of training.
 """
@@ -15,7 +15,7 @@ import pytest
 import torch
 from clones import set_params
 from data_samples import run_stages
-from evaluation_samples import corrupted, linear_classifier
+from evaluation_samples import linear_classifier
 from tracking_samples import enter_tree
 from training_samples import CPU, digits, section
 
@@ -27,9 +27,7 @@ from src.compute.device import Compute
 from src.compute.forward import logits
 from src.core.paths import ENVIRONMENT, HISTORY, METRICS, MODEL, PREDICTIONS, TRAINING, VALIDATION_PREDICTIONS
 from src.data.prepared import open_split
-from src.evaluation.robustness import robustness
 from src.evaluation.tta import log_mean_probabilities
-from src.models.classifier import Classifier
 from src.models.model_file import load
 from src.training.loop import measure
 
@@ -67,44 +65,6 @@ def test_reported_probabilities_are_those_of_the_saved_weights(trained: Path) ->
     np.testing.assert_allclose(table["confidence"], expected, rtol=0, atol=2e-6)
     right = (table["label"] == table["prediction"]).mean()
     assert json.loads(METRICS.read_text())["accuracy"] == pytest.approx(right, abs=1e-6)
-
-
-def tf32() -> tuple[bool, bool]:
-    """Return if matrix products and if convolutions may use tf32."""
-    return torch.get_float32_matmul_precision() != "highest", torch.backends.cudnn.allow_tf32
-
-
-@pytest.fixture
-def training_in_tf32() -> Iterator[Compute]:
-    """Prepare the process for tf32, though this machine may have no device that computes it."""
-    compute = Compute(torch.device("cpu"), None, tf32=True)
-    device._allow_tf32(True)
-    assert tf32() == (True, True)
-    yield compute
-    device.set_up()
-
-
-class Spy(Classifier):
-    """Note at each forward pass if tf32 may be used."""
-
-    seen: list[tuple[bool, bool]]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.seen.append(tf32())
-        return super().forward(images)
-
-
-def test_only_test_time_augmentation_is_measured_in_tf32(training_in_tf32: Compute) -> None:
-    base = linear_classifier()
-    spy = Spy(base.network, base.normalize)
-    spy.seen = []
-    images, wanted = Batches(digits(0, 20), CPU.device), corrupted(noise=[0.1], fgsm=[0.1])
-    logits(spy, images)
-    robustness(spy, images, wanted, 20)
-    assert spy.seen == [(False, False)] * (1 + 4)  # plain; plain, noise, gradient and attack
-    assert tf32() == (True, True), "training goes on in it"
-    log_mean_probabilities(spy, images, "flip", training_in_tf32)
-    assert spy.seen[5:] == [(True, True)] * 2
 
 
 def test_test_time_augmentation_computes_as_training_and_adds_up_in_float32() -> None:

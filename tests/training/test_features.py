@@ -16,8 +16,6 @@ from training_samples import section
 
 from src import params
 from src.compute.forward import logits
-from src.data.prepared import read_dataset
-from src.models.classifier import Classifier
 from src.search.objectives import measure
 from src.training import features
 from src.training.loop import train
@@ -63,26 +61,6 @@ def test_learning_from_features_is_learning_from_the_images(trainer: Trainer, mo
     torch.testing.assert_close(logits(quick.learned, quick.validation), outputs)
     monkeypatch.setattr(quick.classifier.network, "forward", lambda images: pytest.fail("an image is seen again"))
     assert measure(trainer, quick).keys() == {"model_md5"}
-
-
-def test_features_are_computed_in_float32_and_without_a_graph(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where training allows tf32."""
-    seen: set[tuple[bool, str]] = set()
-    forward = Classifier.forward
-
-    def watched(self: Classifier, images: torch.Tensor) -> torch.Tensor:
-        seen.add((torch.is_grad_enabled(), torch.get_float32_matmul_precision()))
-        return forward(self, images)
-
-    classifier = trainer.start(frozen(freeze=False), SETTINGS, 0).spec.build(0)
-    monkeypatch.setattr(Classifier, "forward", watched)
-    torch.set_float32_matmul_precision("high")
-    features.features_of(classifier, trainer.images["train"], read_dataset(), "train")
-    assert torch.get_float32_matmul_precision() == "high"
-    torch.set_float32_matmul_precision("highest")
-    assert seen == {(False, "highest")}
 
 
 def kept() -> dict[str, int]:
