@@ -7,7 +7,7 @@ them. Both look at each photo whole and without its rim, since a crop moves ever
 Different things before a plain background (products, parts, scans) are alike in both: most of the hash is background,
 and outlines rule the correlation. Two images with such a background are compared by their edges instead: those of
 smaller grey copies propose pairs, those of copies in colour confirm them.
-How much is found, and how often in vain, is in `benchmarks/near.py`.
+How much is found, and how often in vain, is in `benchmarks/README.md`.
 """
 
 from collections.abc import Iterator
