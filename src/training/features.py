@@ -84,7 +84,7 @@ def _features(classifier: Classifier, images: Batches, order: Tensor) -> Iterato
     hook = head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         for batch, _ in images.take(order, evaluation_batch(images.device, images.image_shape)):
-            with torch.no_grad():  # a decorator would end before the first batch is computed
+            with torch.no_grad():
                 classifier.eval()(batch)
             yield seen.pop()
     finally:
