@@ -3,7 +3,6 @@
     file,action,value,reason
     cats/017.jpg,relabel,dog,a puppy
     cats/020.jpg,drop,,a screenshot
-    cats/031.jpg,same_as,cats/030.jpg,the same scene: both stay on one split
 
 A file is named as in the source, as `src.audit` names it. `reason` is for people, and may be left out.
 """
@@ -13,12 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from src.core.errors import UserError
 from src.core.paths import CORRECTIONS
 from src.core.words import counted, listed
-from src.data.splitting import Indices
 from src.data.staging import Staged
 from src.data.tables import cell, read_table
 
@@ -44,28 +40,23 @@ def read_corrections() -> Iterator[Correction]:
         # As the names of the source: macOS writes é as two characters.
         values = (unicodedata.normalize("NFC", cell(record[column])) for column in COLUMNS[:3])
         found = Correction(line, *values)
-        if found.action not in ("relabel", "drop", "same_as"):
-            raise UserError(
-                f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel, drop or same_as"
-            )
+        if found.action not in ("relabel", "drop"):
+            raise UserError(f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel or drop")
         yield found
 
 
-def correct(staged: Staged) -> tuple[Staged, Indices | None]:
-    """Return the images with their corrected labels, and the scene (N,) of each: equal where `same_as` says so.
+def correct(staged: Staged) -> Staged:
+    """Return the images with their corrected labels; what is dropped is on no split.
 
-    What is dropped is on no split; without `same_as` there are no scenes. Raise `UserError` naming a line that names
-    no image or no class of the source, or contradicts an earlier one.
+    Raise `UserError` naming a line that names no image or no class of the source, or contradicts an earlier one.
     """
     corrections = list(read_corrections())
     if not corrections:
-        return staged, None
-    labels, official, scene = staged.labels.copy(), staged.official.copy(), np.arange(len(staged.names))
-    named = [(each.file, each.line) for each in corrections]
-    named += [(each.value, each.line) for each in corrections if each.action == "same_as"]
-    wanted = {name for name, _ in named}
+        return staged
+    labels, official = staged.labels.copy(), staged.official.copy()
+    wanted = {each.file for each in corrections}
     index = {name: number for number, name in enumerate(staged.names) if name in wanted}
-    if gone := [f"{name!r} (line {line})" for name, line in named if name not in index]:
+    if gone := [f"{each.file!r} (line {each.line})" for each in corrections if each.file not in index]:
         raise UserError(
             f"{CORRECTIONS}: the source has no image {listed(gone)}: name it as data/prepared and src.audit do, or "
             "remove the line"
@@ -74,9 +65,6 @@ def correct(staged: Staged) -> tuple[Staged, Indices | None]:
     decided: dict[str, tuple[str, str]] = {}
     for line, file, action, value in corrections:
         place = f"{CORRECTIONS}, line {line}"
-        if action == "same_as":
-            scene[scene == scene[index[file]]] = scene[index[value]]
-            continue
         if decided.setdefault(file, (action, value)) != (action, value):
             raise UserError(f"{place}: an earlier line decides otherwise about {file!r}: keep one")
         if action == "drop":
@@ -87,4 +75,4 @@ def correct(staged: Staged) -> tuple[Staged, Indices | None]:
             raise UserError(f"{place}: there is no class {value!r}: write one of {listed(staged.classes)}")
     counts = Counter(each.action for each in corrections)
     print(f"{counted(len(corrections), 'correction')}: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))
-    return staged._replace(labels=labels, official=official), scene if counts["same_as"] else None
+    return staged._replace(labels=labels, official=official)

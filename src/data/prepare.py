@@ -30,7 +30,7 @@ def prepare(data: Data, split: Split) -> Dataset:
     # A file without a name, which vanishes with the process.
     with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
         # All images with their labels; what follows decides where they go.
-        staged, scene = correct(stage(data, scratch))
+        staged = correct(stage(data, scratch))
         if split.groups and staged.groups is None:
             staged = staged._replace(groups=match_groups(staged.names.tolist(), split.groups))
         elif split.groups:
@@ -44,23 +44,21 @@ def prepare(data: Data, split: Split) -> Dataset:
             print(f"nearly equal images are not looked for below {SMALLEST} pixels: see split.groups")
         groups = staged.groups
         group = np.unique(np.array(groups, staged.names.dtype), return_inverse=True)[1] if groups else None
-        units = find_units(*(key for key in (equal, near, group, scene) if key is not None))
+        units = find_units(*(key for key in (equal, near, group) if key is not None))
         where = _split(data, staged, units, split)
-        _print_divided("group", group, where)
-        _print_divided("scene", scene, where)
+        if group is not None:
+            _print_divided(group, where)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
     print_overview(record)
     return record
 
 
-def _print_divided(what: str, key: Indices | None, where: NDArray[np.int8]) -> None:
-    """Print how many groups of images that agree in `key` (N,) the source itself has put into several splits."""
-    if key is None:
-        return
+def _print_divided(group: Indices, where: NDArray[np.int8]) -> None:
+    """Print how many groups of images that agree in `group` (N,) the source itself has put into several splits."""
     inside = where >= 0
-    splits = np.unique(np.stack([key[inside], where[inside]]), axis=1)  # each split of each group once
+    splits = np.unique(np.stack([group[inside], where[inside]]), axis=1)  # each split of each group once
     if divided := int((np.bincount(splits[0]) > 1).sum()):
-        print(f"{counted(divided, what)} in more than one of the source's own splits")
+        print(f"{counted(divided, 'group')} in more than one of the source's own splits")
 
 
 def _identities(staged: Staged) -> Iterable[bytes]:

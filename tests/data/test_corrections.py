@@ -1,6 +1,5 @@
 """What `data/corrections.csv` says of single images, the split stage does."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -54,24 +53,13 @@ def test_labels_are_corrected_and_images_left_out(capsys: pytest.CaptureFixture[
     assert len([name for name in after if after[name][0] != before[name][0]]) <= 4, "the others stay where they were"
 
 
-def test_images_of_one_scene_stay_on_one_split() -> None:
-    scenes = [[f"cat/{number}.png" for number in range(first, first + 4)] for first in range(0, 20, 4)]
-    run_stages(None)
-    before = places()
-    assert any(len({before[name][0] for name in scene}) > 1 for scene in scenes)
-    corrections(*(f"{one},same_as,{other}," for scene in scenes for one, other in itertools.pairwise(scene)))
-    check_promises(run_stages(None))
-    after = places()
-    assert all(len({after[name][0] for name in scene}) == 1 for scene in scenes)
-
-
 def test_the_reason_may_be_left_out_and_excel_may_have_written_it() -> None:
     corrections("cat/4.png;drop;", header="\ufefffile;action;value\n")
     run_stages(None)
     assert "cat/4.png" not in places()
 
 
-def test_the_source_s_own_split_is_kept(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_source_s_own_split_is_kept(root: Path) -> None:
     for folder in ("cat", "dog"):
         for file in (root / "data/images" / folder).iterdir():
             file.rename(file.with_name(f"x{file.name}"))
@@ -79,23 +67,21 @@ def test_the_source_s_own_split_is_kept(root: Path, capsys: pytest.CaptureFixtur
         target.parent.mkdir(exist_ok=True)
         (root / "data/images" / folder).rename(target)
     write_files(root / "data/images", class_folders({"cat": 9, "dog": 9}, "train/", start=100))
-    scene = "test/cat/x5.png,same_as,train/cat/5.png,"
-    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,", scene)
+    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,")
     dataset = run_stages(None, validation=0.2)
     assert dataset.splits["test"].per_class == {"cat": 19, "dog": 20}
     assert np.bincount(open_split("test").labels).tolist() == [19, 20]
-    assert "1 scene in more than one of the source's own splits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (
-            ["cat/99.png,relabel,dog,", "cat/3.png,drop,,", "cat/4.png,same_as,cat/98.png,"],
+            ["cat/99.png,relabel,dog,", "cat/3.png,drop,,", "cat/98.png,drop,,"],
             r"the source has no image 'cat/99.png' \(line 2\), 'cat/98.png' \(line 4\): name it as",
         ),
         (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
-        (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel, drop or same_as"),
+        (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel or drop"),
         (["cat/3.png,relabel,dog,", "cat/3.png,drop,,"], "line 3: an earlier line decides otherwise"),
         (["cat/3.png,drop,,blurredcat/4.png,drop,,dark"], "line 2: more values than columns: .* a line of its own"),
         ([f"cat/{number}.png,drop,," for number in range(19)], r"no validation image is left for 'cat' \(1 image\)"),
