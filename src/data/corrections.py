@@ -16,14 +16,14 @@ from src.core.errors import UserError
 from src.core.paths import CORRECTIONS
 from src.core.words import counted, listed
 from src.data.staging import Staged
-from src.data.tables import cell, read_table
+from src.data.tables import read_table
 
 COLUMNS = ("file", "action", "value", "reason")
 _LEFT_OUT = -1  # in the place of a split
 
 
 class Correction(NamedTuple):
-    line: int
+    place: str  # such as `data/corrections.csv, line 2`
     file: str
     action: str
     value: str
@@ -36,12 +36,11 @@ def read_corrections() -> Iterator[Correction]:
     table = read_table(str(CORRECTIONS), CORRECTIONS.read_bytes())
     if missing := [column for column in COLUMNS[:3] if column not in table.columns]:
         raise UserError(f"{CORRECTIONS} has no column {missing[0]}: its first line is {','.join(COLUMNS)}")
-    for line, record in table.records:
+    for place, values in table.read(COLUMNS[:3]):
         # As the names of the source: macOS writes é as two characters.
-        values = (unicodedata.normalize("NFC", cell(record[column])) for column in COLUMNS[:3])
-        found = Correction(line, *values)
+        found = Correction(place, *(unicodedata.normalize("NFC", value) for value in values))
         if found.action not in ("relabel", "drop"):
-            raise UserError(f"{CORRECTIONS}, line {line}: the action is {found.action!r}: write relabel or drop")
+            raise UserError(f"{place}: the action is {found.action!r}: write relabel or drop")
         yield found
 
 
@@ -56,15 +55,13 @@ def correct(staged: Staged) -> Staged:
     labels, official = staged.labels.copy(), staged.official.copy()
     wanted = {each.file for each in corrections}
     index = {name: number for number, name in enumerate(staged.names) if name in wanted}
-    if gone := [f"{each.file!r} (line {each.line})" for each in corrections if each.file not in index]:
+    if gone := [f"{each.place}: {each.file!r}" for each in corrections if each.file not in index]:
         raise UserError(
-            f"{CORRECTIONS}: the source has no image {listed(gone)}: name it as data/prepared and src.audit do, or "
-            "remove the line"
+            f"no image of the source ({listed(gone)}): name it as data/prepared and src.audit do, or remove the line"
         )
     label = {name: number for number, name in enumerate(staged.classes)}
     decided: dict[str, tuple[str, str]] = {}
-    for line, file, action, value in corrections:
-        place = f"{CORRECTIONS}, line {line}"
+    for place, file, action, value in corrections:
         if decided.setdefault(file, (action, value)) != (action, value):
             raise UserError(f"{place}: an earlier line decides otherwise about {file!r}: keep one")
         if action == "drop":

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 from src.core.errors import UserError
 from src.core.words import counted, listed, quoted
-from src.data.layout import Layout, number_classes
-from src.data.official import official_splits, split_named, split_of_table
+from src.data.layout import SPLIT_WORDS, Layout, number_classes, official_splits, split_in
 from src.data.splitting import FREE
-from src.data.tables import cell, read_table
+from src.data.tables import read_table
 
 ONE_CLASS = "a photo has one class here: name one alone, or leave out the photos of several"
 _COLUMNS = (("file", "file_name", "filename", "image"), ("label", "class"), ("group",), ("split",))
@@ -44,7 +43,7 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
     several_splits = len(set(splits.values())) > 1  # a single test.csv divides nothing
     for name, content in tables.items():
         table = read_table(name, content)
-        chosen = [_find_column(name, table.columns, spellings) for spellings in _COLUMNS]
+        chosen = [next((word for word in spellings if word in table.columns), None) for spellings in _COLUMNS]
         of_file, of_label, _, of_split = chosen
         called = PurePosixPath(name).stem.lower()
         if "submission" in called:  # Kaggle's example of an answer, whose labels are made up
@@ -58,12 +57,12 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
                 )
             unused.append(f"{name!r} (columns {listed(table.columns)})")
             continue
+        if twice := [column for column in chosen if column and table.columns.count(column) > 1]:
+            raise UserError(f"{name} has more than one column {twice[0]}: keep one")
         # The name train.csv says nothing: its photos are ours to place.
         split_of_all = (splits[name] or None) if several_splits and of_split is None else None
-        lines = 0
-        for line, record in table.records:
-            place = f"{name}, line {line}"
-            file, label, group, split = (cell(record.get(column)) for column in chosen)
+        before = len(rows)
+        for place, (file, label, group, split) in table.read(chosen):
             if not file or not label or not label.isprintable():
                 raise UserError(f"{place}: file or label is empty or cannot be printed: correct or remove the line")
             if re.fullmatch(r"\[.*\]|\{.*\}", label):
@@ -72,8 +71,7 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
             path = _path(name, file)
             if rows.setdefault(path, row) != row:
                 raise UserError(f"{place}: {path!r} has other values elsewhere: keep one, or name its folder too")
-            lines += 1
-        used.append(f"{name!r} ({counted(lines, 'photo')})")
+        used.append(f"{name!r} ({counted(len(rows) - before, 'photo')})")
         ignored += [column for column in table.columns if column not in (*chosen, *ignored)]
     if used:
         print(f"labels of {listed(used, 5)}")
@@ -87,15 +85,23 @@ def read_labels(tables: Mapping[str, bytes]) -> dict[str, Row]:
     return rows
 
 
-def _find_column(table: str, columns: Sequence[str], spellings: Sequence[str]) -> str | None:
-    """Return the column that has the first of the `spellings`. Raise `UserError` if several have it."""
-    for spelling in spellings:
-        found = [column for column in columns if column.strip().lower() == spelling]
-        if len(found) > 1:
-            raise UserError(f"{table} has more than one column {spelling}: keep one")
-        if found:
-            return found[0]
-    return None
+def split_named(name: str, place: str) -> int:
+    """Return the split that is called `name`. Raise `UserError`, which names the `place`, if it is none."""
+    if (split := split_in(name)) is None:
+        raise UserError(f"{place}: the split is {name!r}: write train, validation or test")
+    return split
+
+
+def split_of_table(name: str) -> int | None:
+    """Return the split that the name of a table (`test_labels.csv`) or of its folder says, None if it says none.
+
+    Raise `UserError` if Hugging Face's `extra-00000-of-00003.parquet` says one that we do not know.
+    """
+    path = PurePosixPath(name)
+    if path.suffix.lower() == ".parquet" and (shard := re.match(r"(.+?)-\d+-of-\d+", path.stem)):
+        return split_named(shard[1], name)
+    words = SPLIT_WORDS.keys() & {path.parent.name.lower(), *re.split(r"[\W\d_]+", path.stem.lower())}
+    return SPLIT_WORDS[words.pop()] if len(words) == 1 else None
 
 
 def labelled_layout(photos: Sequence[str], rows: Mapping[str, Row], classes: Sequence[str] | None) -> Layout:

@@ -7,8 +7,7 @@ Where folders may be read in two ways, that is an error.
 """
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 
 from src.core.errors import UserError
 from src.core.words import counted, listed, quoted
-from src.data.official import official_splits, split_in
 from src.data.prepared import SPLITS
-from src.data.splitting import FREE
+from src.data.splitting import FREE, TEST, VALIDATION
 from src.data.tables import TABLES
 
 _FLAT = re.compile(r"(?!.*\.\d+\.\d+\.)(.+)\.\d+\.[^.]+")  # dog.183.jpg
@@ -31,9 +29,22 @@ _CONTAINER = re.compile(
 )
 # Folders called by a number, a date (2023 May) or a camera (100APPLE) are no classes where class folders hold them.
 _ALBUM = re.compile(r"[\W\d_]+|(?:19|20)\d\d[\W_].*|\d{3}[A-Z\d_]{5}|(?i:dcim|camera)")
-_EITHER = (
-    "either may be the classes: move the classes to the top and the photos right into them, give one of the folders "
-    "alone as data.source, or list the photos in labels.csv (file,label,group)"
+_REMEDY = (
+    "move the class folders to the top, or all into train, validation and test; or give the folder that holds them "
+    "alone as data.source; or rename folders that are classes, and remove what is none; or list the photos in "
+    "labels.csv (file,label,group,split)"
+)
+# What folders and files of a split are called.
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), FREE),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+# training_set, val2017, seg_test, test_cats: the split stands in the second group, what else is said in the others.
+_SPLIT = re.compile(
+    rf"(?:(.+)[ _-])?({'|'.join(SPLIT_WORDS)})(?:[ _-]?(?:set|data|dataset|images?|imgs|photos|split))?[ _-]?\d*"
+    r"(?:[ _-](.+))?",
+    re.IGNORECASE,
 )
 _GENERATED = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "thumbs.db", "desktop.ini"}
 
@@ -52,15 +63,10 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
     classes are what is found, in natural order (numbers by value). `others` are names of files that are no photos, and
     of folders, which end in `/`. Raise `UserError` naming what does not fit, and a class folder without a photo.
     """
-    shown, which = _examples(photos)
-    paths, official = official_splits(shown)
+    paths, official = official_splits(photos)
     in_folders = any(len(path) > 1 for path in paths)
     found = [path[0] if len(path) > 1 else "" if in_folders else _class_in(path[0]) for path in paths]
-    if unclear := [name for name, group in zip(shown, found, strict=True) if not group]:
-        if in_folders:
-            raise UserError(
-                f"{quoted(unclear)} lies beside the class folders: move it into one, or take it out, for src.predict"
-            )
+    if unclear := [name for name, group in zip(photos, found, strict=True) if not group]:
         raise UserError(
             f"no class can be told for {quoted(unclear)}: put images into a folder for each of several classes, list "
             "them in labels.csv with the columns file and label (a table of another kind: save it as CSV), or name "
@@ -68,20 +74,54 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
         )
     if in_folders and classes is None:
         _check_folders(paths, [name for name in others if name.lower().endswith(TABLES)])
-    _check_empty_folders(shown, others, set(found))
-    layout = number_classes(found, official, classes)
-    return Layout(layout.classes, layout.labels[which], layout.official[which])
+    _check_empty_folders(photos, others, set(found))
+    return number_classes(found, official, classes)
 
 
-def _examples(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Return a few names that stand for all, and for each name the index of the one that stands for it.
+def official_splits(names: Sequence[str]) -> tuple[list[list[str]], list[int]]:
+    """Return the paths of `names` without folders of splits and without those that all share, and the split of each."""
+    paths = [name.split("/") for name in names]
+    depth = min(map(len, paths)) - 1  # of the folders that every path has
+    dividing = [level for level in range(depth) if len({path[level] for path in paths}) > 1]
+    paths = [[*(path[level] for level in dividing), *path[depth:]] for path in paths]
+    official = [FREE] * len(paths)
+    if len(dividing) > 1 and _folder_splits({path[1] for path in paths}):  # cat/train/1.jpg
+        paths = [[path[1], path[0], *path[2:]] for path in paths]
+    # Repeatedly, since "Extract all" makes train/train/cat.
+    while split := _folder_splits({path[0] if len(path) > 1 else "" for path in paths}):
+        official = [split[path[0]] for path in paths]
+        paths = [path[1:] for path in paths]
+    return paths, official
 
-    One stands for all in its folder, or for those in it that are called `class.number.ext` with the same class.
+
+def _folder_splits(folders: set[str]) -> dict[str, int]:
+    """Return the split of each of the folders, empty if they are none: alike but for it, such as seg_train, seg_test.
+
+    Raise `UserError` if some are alike but for the split, and others stand beside them.
     """
-    chosen: dict[tuple[str, str], int] = {}
-    places = ((folder, _class_in(base)) for folder, _, base in (name.rpartition("/") for name in names))
-    which = np.fromiter((chosen.setdefault(place, len(chosen)) for place in places), np.int64, len(names))
-    return [names[index] for index in np.unique(which, return_index=True)[1]], which
+    alike: dict[str, dict[str, int]] = {}
+    for folder in sorted(folders):
+        if match := _SPLIT.fullmatch(folder):
+            rest = " ".join(filter(None, match.group(1, 3)))
+            alike.setdefault(rest, {})[folder] = SPLIT_WORDS[match[2].lower()]
+    for splits in alike.values():
+        if len(splits) == len(folders):
+            return splits
+        if len(set(splits.values())) > 1:
+            beside = quoted(sorted(folders - splits.keys() - {""}), 3) or "image files"
+            raise UserError(
+                f"the folders {quoted(list(splits), 3)} differ in the split alone, but beside them the source has "
+                f"{beside}: remove what is no split (one is called train, validation or test), put the classes of each "
+                "split into one folder (train/cats, train/dogs), or say each photo's split in labels.csv "
+                "(file,label,split)"
+            )
+    return {}
+
+
+def split_in(name: str) -> int | None:
+    """Return the split that a name such as `test` or `seg_test` says; None if there is none, or more (`test_cats`)."""
+    match = _SPLIT.fullmatch(name)
+    return SPLIT_WORDS[match[2].lower()] if match and not match[3] else None
 
 
 def _class_in(base: str) -> str:
@@ -92,43 +132,31 @@ def _class_in(base: str) -> str:
 
 def _check_folders(paths: list[list[str]], tables: list[str]) -> None:
     """Raise `UserError` if the first folders may not be the classes. Print how many folders lie below them."""
-    tops = sorted({path[0] for path in paths})
-    if containers := list(filter(_CONTAINER.fullmatch, tops)):
-        raise UserError(
-            f"no class can be told from {quoted(containers, 3)}: give the folder that holds the class folders alone "
-            "as data.source, put the class folders of all splits at one depth, list the photos in labels.csv "
-            "(file,label), or rename folders that are classes"
-        )
+    folders = {tuple(path[:-1]) for path in paths}
+    tops = sorted({folder[0] for folder in folders})
+    direct = {folder[0] for folder in folders if len(folder) == 1}
     stems = {re.sub(r"\d+", "", top) for top in tops}
-    if tables and len(tops) > 1 and len(stems) == 1 and re.search(r"[^\W_]", stems.pop()):
-        raise UserError(
-            f"{quoted(tops, 3)} differ in a number alone, and {quoted(tables, 3)} is not used: if it has the classes, "
-            "call its columns file and label; if the folders are the classes, remove it"
-        )
-    direct = {path[0] for path in paths if len(path) == 2}
-    if direct and (nested := sorted(set(tops) - direct)):
-        raise UserError(
-            f"{quoted(nested, 3)} holds only folders and stands beside {quoted(sorted(direct), 3)}: {_EITHER}"
-        )
     holders: dict[str, set[str]] = {}  # by the name of a folder, the first folders that are called so or hold it
-    for path in paths:
-        for folder in path[:-1]:
-            holders.setdefault(folder, set()).add(path[0])
+    for folder in folders:
+        for name in folder:
+            holders.setdefault(name, set()).add(folder[0])
     shared = sorted(folder for folder, tops_of_it in holders.items() if len(tops_of_it) > 1)
     if not all(map(_ALBUM.fullmatch, tops)):
         shared = [folder for folder in shared if not _ALBUM.fullmatch(folder)]
-    if shared:
-        raise UserError(f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}: {_EITHER}")
-    for top in tops:
-        word = re.sub(r"[\W\d_]+", "", top).lower()
-        inside = {path[1] if len(path) > 2 else _class_in(path[1]) for path in paths if path[0] == top} - {""}
-        # Among vehicles train is a class: it is a split only if more than one class can be told inside.
-        if word in ("test", "testing", "val", "validation") or (word in ("train", "training") and len(inside) > 1):
-            raise UserError(
-                f"{top!r} is called like a split and stands beside {quoted(sorted({*tops} - {top}), 3)}: put all class "
-                "folders into train, validation and test, take photos without a class out, for src.predict, or rename "
-                "it if it is a class"
-            )
+    doubt = ""
+    if containers := list(filter(_CONTAINER.fullmatch, tops)):
+        doubt = f"no class can be told from {quoted(containers, 3)}"
+    elif tables and len(tops) > 1 and len(stems) == 1 and re.search(r"[^\W_]", stems.pop()):
+        doubt = f"{quoted(tops, 3)} differ in a number alone, and {quoted(tables, 3)} has no columns file and label"
+    elif direct and (nested := sorted(set(tops) - direct)):
+        doubt = f"{quoted(nested, 3)} holds only folders and stands beside {quoted(sorted(direct), 3)}"
+    elif shared:
+        doubt = f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}"
+    elif like_splits := [top for top in tops if _is_like_a_split(top, paths)]:
+        beside = quoted(sorted({*tops} - {*like_splits}), 3)
+        doubt = f"{quoted(like_splits)} is called like a split and stands beside {beside}"
+    if doubt:
+        raise UserError(f"{doubt}: {_REMEDY}")
     if below := sorted(holders.keys() - set(tops)):
         print(
             f"below the class folders lie {counted(len(below), 'folder')} ({quoted(below, 3)}), taken for no classes: "
@@ -136,36 +164,45 @@ def _check_folders(paths: list[list[str]], tables: list[str]) -> None:
         )
 
 
+def _is_like_a_split(top: str, paths: list[list[str]]) -> bool:
+    """Tell if a first folder is called like a split. Among vehicles `train` is a class, unless it holds classes."""
+    word = re.sub(r"[\W\d_]+", "", top).lower()
+    if word not in ("train", "training"):
+        return word in ("test", "testing", "val", "validation")
+    inside = {path[1] if len(path) > 2 else _class_in(path[1]) for path in paths if path[0] == top}
+    return len(inside - {""}) > 1
+
+
 def _check_empty_folders(photos: Sequence[str], others: Sequence[str], classes: set[str]) -> None:
     """Raise `UserError` if a folder beside class folders has no photo, or one beside splits that is called as they."""
     filled: dict[str, set[str]] = {}  # by folder, those in it that have photos
-    for name in photos:
-        for parent, base in _folders(name):
-            filled.setdefault(parent, set()).add(base)
-    empty: Counter[str] = Counter()
-    for name in others:
-        for parent, base in _folders(name):
-            beside = filled.get(parent, set())
-            if not beside or base in beside or is_generated(base):
-                continue
-            if all(split_in(other) is not None for other in beside):
-                missing = split_in(base) is not None
-            else:
-                missing = len(beside) > 1 and classes.isdisjoint(parent.split("/"))
-            if missing:
-                empty[f"{parent}{base}"] += not name.endswith("/")  # the name of a folder
+    for parent, base in _folders(photos):
+        filled.setdefault(parent, set()).add(base)
+    empty = []
+    for parent, base in sorted(_folders(others)):
+        beside = filled.get(parent, set())
+        if not beside or base in beside or is_generated(base):
+            continue
+        if all(split_in(other) is not None for other in beside):
+            missing = split_in(base) is not None
+        else:
+            missing = len(beside) > 1 and classes.isdisjoint(parent.split("/"))
+        if missing:
+            empty.append(f"{parent}{base}")
     if empty:
-        listing = [f"{name!r} ({counted(count, 'file')})" for name, count in empty.items()]
         raise UserError(
-            f"beside the classes or splits lies {listed(listing)} without a photo: add photos (JPEG, PNG, …), or "
+            f"beside the classes or splits lies {quoted(empty)} without a photo: add photos (JPEG, PNG, …), or "
             "remove it if it is neither, such as the labels of a detection data set"
         )
 
 
-def _folders(name: str) -> list[tuple[str, str]]:
-    """Return each folder in a path, as the path to it, which ends in `/` or is empty, and its name."""
-    folders = name.split("/")[:-1]
-    return [("".join(f"{folder}/" for folder in folders[:depth]), base) for depth, base in enumerate(folders)]
+def _folders(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each folder of the paths once: the path to it, which ends in `/` or is empty, and its name."""
+    places = {name.rpartition("/")[0] for name in names}
+    above = {place[:end] for place in places for end, letter in enumerate(f"{place}/") if letter == "/"}
+    for place in above - {""}:
+        folder, _, base = place.rpartition("/")
+        yield f"{folder}/" if folder else "", base
 
 
 def number_classes(found: Sequence[str], official: Sequence[int], classes: Sequence[str] | None) -> Layout:

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,11 +11,10 @@ from numpy.typing import NDArray
 from src.core import files
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
-from src.core.words import counted, listed
+from src.core.words import counted, listed, quoted
 from src.data.corrections import correct
 from src.data.duplicates import SMALLEST, copies_of_train, duplicate_sets, equal_images, near_duplicates
 from src.data.known import PUBLISHED_SETS
-from src.data.overview import print_overview
 from src.data.prepared import SPLITS, Dataset, Duplicates, ImageFormat, SplitName, SplitRecord
 from src.data.shards import write_split
 from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, limit_splits, match_groups, place, ranks
@@ -49,7 +49,7 @@ def prepare(data: Data, split: Split) -> Dataset:
         if group is not None:
             _print_divided(group, where)
         record = _write(data, staged, where, equal, near, round(split.shard_mib * 2**20))
-    print_overview(record)
+    _print_overview(record)
     return record
 
 
@@ -162,3 +162,26 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
     mean = [total / (n * 255) for n, total, _ in sums]
     # Exactly rounded, unlike a power.
     return mean, [math.sqrt(n * squares - total * total) / (n * 255) for n, total, squares in sums]
+
+
+def _print_overview(record: Dataset) -> None:
+    """Print how many images each class has in each split, and which of them are duplicates."""
+    image, duplicates = record.image, record.duplicates
+    print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
+    splits = record.splits.values()
+    rows = [[repr(name)[1:-1], *(f"{split.per_class[name]:,}" for split in splits)] for name in record.classes]
+    rows.insert(0, ["class", *record.splits])
+    rows.append([f"{len(record.classes):,} in all", *(f"{split.count:,}" for split in splits)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for name, *counts in rows:
+        print(f"  {name:<{widths[0]}}", *(f"{count:>{width}}" for count, width in zip(counts, widths[1:], strict=True)))
+    spellings = Counter(name.strip().casefold() for name in record.classes)
+    if alike := [name for name in record.classes if spellings[name.strip().casefold()] > 1]:
+        print(f"{quoted(alike)} are written nearly alike: if they are one class, give them one name")
+    if record.unreadable:
+        print(f"left out {counted(len(record.unreadable), 'unreadable file')}, listed in {DATASET}")
+    for kind, found in {"equal": duplicates.equal, "nearly equal": duplicates.near}.items():
+        if found and found.sets:
+            print(f"{kind}: {found}")
+            for members in found.examples:
+                print(f"  {' = '.join(f'{example.split} {example.name!r}' for example in members)}")

@@ -5,7 +5,7 @@ Memory stays flat as the data grows: pixels go to that file and are read back th
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -25,7 +25,6 @@ from src.data.known import (
 )
 from src.data.labels import Row, labelled_layout, read_labels
 from src.data.layout import is_generated, read_layout, without_unreadable
-from src.data.overview import in_folders, print_left_out
 from src.data.source import source_files
 from src.data.tables import TABLES
 from src.params import Data
@@ -101,7 +100,7 @@ def stage(data: Data, scratch: IO[bytes]) -> Staged:
         if len(sizes) == 1:  # of several sizes only these are still of interest
             colour |= image.pixels.shape[-1] == 3
             scratch.write(np.ascontiguousarray(np.broadcast_to(image.pixels, (*size, 3))).data)
-    print_left_out(others)
+    _print_left_out(others)
     if published:
         if names:
             raise UserError(f"the source holds both {data.name}'s own files and images ({names[0]!r}): keep one kind")
@@ -148,7 +147,7 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
         alike: dict[str, list[str]] = {}
         for name, reason in unreadable:
             alike.setdefault(reason, []).append(name)
-        files = [f"{in_folders(same)}, such as {same[0]!r} ({reason})" for reason, same in alike.items()]
+        files = [f"{_in_folders(same)}, such as {same[0]!r} ({reason})" for reason, same in alike.items()]
         raise UserError(
             f"cannot read {counted(len(unreadable), 'file')}: {listed(files)}: convert, repair or remove "
             "them, set data.skip_unreadable: true, or raise data.max_megapixels if they have too many pixels or bytes"
@@ -169,3 +168,23 @@ def _check(data: Data, names: list[str], unreadable: list[tuple[str, str]], size
     if len(set(names)) < len(names):
         name, count = Counter(names).most_common(1)[0]
         raise UserError(f"the source holds {name!r} {count} times: keep one")
+
+
+def _print_left_out(names: Sequence[str]) -> None:
+    """Print how many files are no photos, by their ending or by what a system has made, and in which folders."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        if name.endswith("/"):  # a folder
+            continue
+        kind, parts = PurePosixPath(name).suffix or "without ending", name.split("/")
+        if generated := [part for part in parts if is_generated(part)]:
+            kind, name = generated[0], "/".join(parts[: parts.index(generated[0]) + 1])
+        kinds.setdefault(kind, []).append(name)
+    for kind, files in sorted(kinds.items()):
+        print(f"left out {counted(len(files), 'file')} {repr(kind)[1:-1]}: {_in_folders(files)}")
+
+
+def _in_folders(names: Iterable[str]) -> str:
+    """Return how many files lie in which folders: `'cat' (3), '.' (1)`."""
+    places = Counter(name.rpartition("/")[0] or "." for name in names)
+    return listed([f"{place!r} ({count:,})" for place, count in places.most_common()], 5)

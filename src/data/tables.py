@@ -3,8 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from src.core.documents import read_json
@@ -14,52 +13,46 @@ TABLES = (".csv", ".tsv", ".jsonl")
 
 
 class Table(NamedTuple):
-    columns: list[str]
-    records: Iterator[tuple[int, dict[Any, Any]]]  # the number of the last line of each, and its values by column
+    name: str
+    columns: list[str]  # in lower case
+    rows: list[list[Any]]  # one for each line, empty where it has no values: a header, or a blank one
+
+    def read(self, columns: Sequence[str | None]) -> Iterator[tuple[str, list[str]]]:
+        """Yield the place of each row, such as `labels.csv, line 2`, and its texts in the columns; of None, empty ones.
+
+        Raise `UserError` naming the place of a row that is not UTF-8, or has more values than there are columns.
+        """
+        places = [None if column is None else self.columns.index(column) for column in columns]
+        for line, row in enumerate(self.rows, 1):
+            place = f"{self.name}, line {line}"
+            if "\ufffd" in str(row):
+                raise UserError(f"{place} is not UTF-8: save it as such")
+            if any(row[len(self.columns) :]):
+                raise UserError(
+                    f"{place}: more values than columns: put what has a comma in quotes, and each record on a line of "
+                    "its own"
+                )
+            if row:
+                yield place, ["" if at is None or at >= len(row) else cell(row[at]) for at in places]
 
 
 def read_table(name: str, content: bytes) -> Table:
-    """Return what CSV or JSON lines hold, read record by record. What is not UTF-8 or UTF-16 is an error of its record.
-
-    Raise `UserError`, now or with a later record, if it is no table.
-    """
+    """Return what CSV or JSON lines hold, in UTF-8 or UTF-16. Raise `UserError` if it is no table."""
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # Excel writes marks, and other encodings
-    records: Iterable[tuple[int, dict[Any, Any]]]
-    with _damage_reported(name):
-        if name.lower().endswith(".jsonl"):
-            lines = enumerate(text.split("\n"), 1)
-            records = [(number, dict(read_json(line))) for number, line in lines if line.strip()]
-            columns = list(dict.fromkeys(column for _, record in records for column in record))
-        else:
-            header = text.partition("\n")[0]
-            delimiter = max(",;\t", key=header.count)
-            reader = csv.DictReader(io.StringIO(text, None), delimiter=delimiter, strict=True, skipinitialspace=True)
-            records = ((reader.line_num, record) for record in reader)
-            columns = list(reader.fieldnames or ())
-    return Table(columns, _checked(name, records))
-
-
-def _checked(name: str, records: Iterable[tuple[int, dict[Any, Any]]]) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """Yield the records of a table. Raise `UserError` naming the line of one that cannot be read."""
-    with _damage_reported(name):
-        for line, record in records:
-            if "\ufffd" in str(record):
-                raise UserError(f"{name}, line {line} is not UTF-8: save it as such")
-            if any(record.pop(None, ())):
-                raise UserError(
-                    f"{name}, line {line}: more values than columns: put what has a comma in quotes, and each record "
-                    "on a line of its own"
-                )
-            yield line, record
-
-
-@contextmanager
-def _damage_reported(name: str) -> Iterator[None]:
     try:
-        yield
+        if name.lower().endswith(".jsonl"):
+            records = [dict(read_json(line)) if line.strip() else {} for line in text.split("\n")]
+            columns = list(dict.fromkeys(column for record in records for column in record))
+            rows = [[record.get(column) for column in columns] if record else [] for record in records]
+        else:
+            delimiter = max(",;\t", key=text.partition("\n")[0].count)
+            lines = io.StringIO(text, None)
+            rows = list(csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)) or [[]]
+            columns, rows[0] = rows[0], []
     except (TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
+    return Table(name, [column.strip().lower() for column in columns], rows)
 
 
 def cell(value: Any) -> str:

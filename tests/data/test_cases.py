@@ -41,11 +41,11 @@ SHARED: dict[str, dict[str, list[int]] | str] = {
     "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
     "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
     "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
-    "with_docs": "no class can be told from 'dataset', 'docs': give the folder that holds the class folders alone",
+    "with_docs": "no class can be told from 'dataset', 'docs': move the class folders to the top",
     "heic_class": r"cannot read 20 files: 'bird' \(20\), such as 'bird/IMG_0000.HEIC' \(HEIC: .*\): convert",
     "heic_half": r"cannot read 10 files: 'cat' \(10\), such as 'cat/IMG_0000.HEIC' \(HEIC: ",
     "hidden_only": "/bird is an empty folder: put photos there, or remove it",
-    "empty_in_zip": r"'bird' \(0 files\) without a photo: add photos",
+    "empty_in_zip": r"beside the classes or splits lies 'bird' without a photo: add photos",
     "unreadable_class": "none of the photos of 'bird' can be read: repair",
     "shift_jis": "in an encoding that the zip does not name: pack the folder again as .tar",
 }
@@ -145,25 +145,21 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         class_folders(TWO, "train/") | class_folders({"unknown": 4}, "test/", 100),
         r"only the source's own validation or test images have 'unknown' \(4 images\): .* out, for src.predict",
     ),
-    "extra": (splits("train", "extra"), "several of the folders 'extra', 'train' are or hold 'cat', 'dog'"),
     "trains and latest (huggingface/datasets#5650, huggingface/datasets#5021)": (
         class_folders({"bullet_train": 10, "latest": 10}), {"bullet_train": [6, 2, 2], "latest": [6, 2, 2]}
     ),
     "test images without folders (fastai/fastai#2336)": (
-        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "'test/0.png' lies beside the class folders: move it"
+        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "no class can be told for 'test/0.png': put images"
     ),
     "a photo beside splits": (splits("train", "test") | {"0.png": png(99)}, "the source has image files: remove what"),
     # Folders that are classes, and others
-    "a class called like a folder of masks": (
-        class_folders({"mask": 10, "no mask": 10}), {"mask": [6, 2, 2], "no mask": [6, 2, 2]}
-    ),
     "sessions in one class": (class_folders({"a": 5, "b": 5}, "cat/") | class_folders({"dog": 10}, "", 50),
-                              "'cat' holds only folders and stands beside 'dog': either"),
+                              "'cat' holds only folders and stands beside 'dog': move"),
     "a class of another format": (
-        class_folders(TWO) | {"bird/1.npy": b"x"}, r"'bird' \(1 file\) without a photo: .* such as the labels of"
+        class_folders(TWO) | {"bird/1.npy": b"x"}, r"'bird' without a photo: .* such as the labels of"
     ),
     "lost in one split (ultralytics/ultralytics#13936)": (
-        splits("train", "test") | {"test/bird/.gitkeep": b""}, r"'test/bird' \(1 file\) without"
+        splits("train", "test") | {"test/bird/.gitkeep": b""}, r"'test/bird' without"
     ),
     "made by systems and notebooks (pytorch/vision#79, meetps/pytorch-semseg#83, open-mmlab/mmpretrain#507)": (
         class_folders(TWO) | {"__MACOSX/cat/._0.png": b"x", "cat/._0.png": b"x", ".DS_Store": b"x",
@@ -177,15 +173,12 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     # Folders that may be the classes, and those that are none
     "camera traps": (ten("site1/deer", "site1/fox", "site2/fox", "site2/boar"),
-                     "several of the folders 'site1', 'site2' are or hold 'fox': either may be .*label,group"),
-    "Breast Histopathology Images": (ten("8863/0", "8863/1", "8865/0"), "'8863', '8865' are or hold '0': either"),
+                     "several of the folders 'site1', 'site2' are or hold 'fox': .*label,group"),
+    "Breast Histopathology Images": (ten("8863/0", "8863/1", "8865/0"), "'8863', '8865' are or hold '0': move"),
     "parts by Google Drive": (ten(f"{DRIVE}001/photos/cat", f"{DRIVE}002/photos/dog"), NO_CLASS + "'pets-2"),
     "parts of a flat folder": (ten("part1/cat.", "part1/dog.", "part2/cat."), NO_CLASS + "'part1', 'part2'"),
-    "numbered classes of cameras' folders": (ten("1/100APPLE", "1/101APPLE", "2/100APPLE"), "'1', '2' are or hold '10"),
     "albums in class folders": (ten("cat/2023 May", "cat/2023 June", "dog/2023 May"),
                                 {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
-    "a class in the folder of another": (ten("cat", "dog", "dog/cat"), "folders 'cat', 'dog' are or hold 'cat'"),
-    "frames of videos": (ten("run/a.", "run/b.", "walk/a."), {"run": [12, 4, 4], "walk": [6, 2, 2]}),
     "numbered labels": (ten("label 1", "label 2"), {"label 1": [6, 2, 2], "label 2": [6, 2, 2]}),
     "BreakHis": (ten("benign/SOB/a/p1/40X", "benign/SOB/b/p2/40X", "malignant/SOB/c/p3/40X"),
                  {"benign": [12, 4, 4], "malignant": [6, 2, 2]}),
@@ -193,27 +186,18 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
                                     {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
     "an unlabelled test beside the classes": (ten("cat", "dog", "test"), "'test' is called like a split and stands"),
     "a class called train": (ten("bus", "train"), {"bus": [6, 2, 2], "train": [6, 2, 2]}),
-    "people and numbers": (ten("anna-001", "ben-002"), {"anna-001": [6, 2, 2], "ben-002": [6, 2, 2]}),
-    "a phone's folders": (ten("cat/DCIM/Camera", "dog/DCIM/Camera"), {"cat": [6, 2, 2], "dog": [6, 2, 2]}),
-    "settings within a class": (ten("cat/a", "cat/b", "dog/c") | {"cat/xmp/1.xmp": b"x"},
-                                {"cat": [12, 4, 4], "dog": [6, 2, 2]}),
     "a dot in a flat name": (flat("st. {}.{}.png"), {"st. cat": [6, 2, 2], "st. dog": [6, 2, 2]}),
-    "a measurement called like a shard": (class_folders(TWO) | {"scan-1-of-3.csv": b"day,value\n1,2\n"}, DRAWN),
     "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "'train' is called like a split"),
-    "flat names beside figures": (ten("images/cat.", "images/dog.", "docs"), NO_CLASS + "'docs', 'images': give"),
     "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images'"),
     "ChestX-ray14": (ten("images_001/images", "images_002/images"), NO_CLASS + "'images_001', 'images_002'"),
     "YOLO": (ten("train/images", "valid/images") | {"train/labels/1.txt": b"0"}, "no class can be told for"),
     "classes after splits": (ten("train_cats", "train_dogs", "test_cats", "test_dogs"),
                              "'test_cats', 'train_cats' differ in the split alone, .* into one folder .train/cats, t"),
-    "splits after classes": (ten("cats_train", "cats_test", "dogs_train", "dogs_test"),
-                             "'cats_test', 'cats_train' differ in the split alone, .* into one folder .train/cats, t"),
     "a class like a split": (ten("train/cat", "train/dog", "test/cat", "crash_test/cat"), "has 'crash_test': remove"),
     "docs beside splits": (splits("train", "test") | {"docs/1.txt": b"x", "annotations/1.xml": b"x"}, GIVEN),
     # Flat names
     "flat below a folder": (flat("photos/{}.{}.png") | {"photos/notes.1.txt": b"x"}, DRAWN),
     "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
-    "underscores (fastai/fastai#3905)": (flat("{}_{}.png"), "no class can be told for .* labels.csv"),
     # Too little
     "one class (pytorch/vision#669)": (class_folders({"cat": 10}), "no class can be told for 'cat/0.png'"),
     "one image (ludwig-ai/ludwig#2831)": (
@@ -221,7 +205,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         r"no validation image is left for 'cow' \(1 image\), 'dog' \(1 image\): add images",
     ),
     "all equal": ({f"{name}/{n}.png": png(len(name)) for name in ("a", "bb") for n in range(9)}, "no validation image"),
-    "no images (pytorch/vision#72)": ({"README.txt": b"x"}, "no images that can be read"),
     "no train": (splits("val", "test"), "no photo of train: add a train folder"),
     "nothing but a test set": (class_folders(TWO, "test/"), DRAWN),
     # Formats
@@ -239,7 +222,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "DICOM (NVIDIA/DIGITS#1642)": (
         class_folders(TWO) | {"ct/1.dcm": b"\0" * 128 + b"DICM"}, r"cannot read 1 file: 'ct' \(1\), such as 'ct/1.dcm'"
     ),
-    "empty photos (mme/vergeml#9)": (class_folders(TWO) | {"cat/666.jpg": b""}, "cannot read 1 file: .*'cat/666.jpg'"),
     "archives within (fchollet/deep-learning-with-python-notebooks#202)": (
         {"cat.zip": b"PK", "dog.zip": b"PK"}, "holds the archive 'cat.zip': unpack it"
     ),
@@ -274,7 +256,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "no train in a table": (
         PHOTOS | {"l.csv": table({n: f"{c},test" for n, c in LABELS.items()}, "file,label,split")}, "no photo of train"
     ),
-    "a line without a file": (PHOTOS | {"l.csv": table(LABELS | {"": "cat"})}, "line 22: file or label is empty"),
     "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
                       "l.csv, line 2: the split is 'x': write train"),
     "names without ending (ieee8023/covid-chestxray-dataset#96)": (
@@ -283,28 +264,20 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "two columns of a name": (
         PHOTOS | {"l.csv": table({name: f"{label},x" for name, label in LABELS.items()}, "file,label,Label")},
-        "l.csv has more than one column [lL]abel: keep one",
+        "l.csv has more than one column label: keep one",
     ),
     "a damaged labels.csv": (
         class_folders(TWO) | {"labels.csv": b'file,label\n1,2\n"3,4'}, "labels.csv is no table that can be read"
-    ),
-    "paths of another machine": (
-        PHOTOS | {"l.csv": table({f"/home/anna/set/{name}": label for name, label in LABELS.items()})}, DRAWN
     ),
     "paths of another system": (
         {f"photos/{name}": photo for name, photo in PHOTOS.items()}
         | {"photos/l.csv": table({rf"C:\set\photos\{name}": label for name, label in LABELS.items()})},
         DRAWN,
     ),
-    "HAM10000, with columns of its own": (
-        {f"part_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
-        | {"HAM10000_metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,dx")},
-        NO_CLASS + "'part_1', 'part_2'",
-    ),
     "numbered folders beside a table of other columns": (
         {f"batch_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,diagnosis")},
-        "'batch_1', 'batch_2' differ in a number alone, and 'metadata.csv' is not used: if it has the classes",
+        "'batch_1', 'batch_2' differ in a number alone, and 'metadata.csv' has no columns file and label: move",
     ),
     "a table that says train, in folders that say test": (
         {f"{'test' if number % 2 else 'train'}/{name}": photo for number, (name, photo) in enumerate(PHOTOS.items())}
@@ -315,20 +288,12 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         ten("1", "2") | {"weather.csv": table({str(day): "20.5" for day in range(40)}, "day,temperature")},
         {"1": [6, 2, 2], "2": [6, 2, 2]},
     ),
-    "one column for each class (Roboflow)": (
-        {f"train/{name}": photo for name, photo in PHOTOS.items()} | {"test/x.png": png(99)}
-        | {"train/_classes.csv": table(dict.fromkeys(PHOTOS, "1,0"), "filename,cat,dog")},
-        "no class can be told for .* labels.csv with the columns file and label",
-    ),
     "sample_submission.csv (Kaggle)": (
         PHOTOS | {"train.csv": table(LABELS), "sample_submission.csv": table(dict.fromkeys(PHOTOS, "cat"))}, DRAWN
     ),
     "a table for each split": (
         PHOTOS | {"train.csv": table(dict(LABELS.items() - TESTED.items())), "test_labels.csv": table(TESTED)},
         {"cat": [5, 1, 4], "dog": [5, 1, 4]},
-    ),
-    "tables that disagree on a split": (
-        PHOTOS | {"val.csv": table(LABELS), "test.csv": table({"0.png": "cat"})}, "has other values elsewhere"
     ),
     "one table, called like a split": (PHOTOS | {"val.csv": table(LABELS)}, DRAWN),
     "lists of labels in CSV": (
@@ -352,24 +317,17 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "several labels in one (NIH ChestX-ray14)": (
         PHOTOS | {"l.csv": table(LABELS | {"0.png": "cat|dog"})}, r"'cat\|dog' as labels: a photo has one class here"
     ),
-    "lists of labels": (
-        PHOTOS | {"metadata.jsonl": json.dumps({"file_name": "0.png", "label": ["cat"]}).encode()},
-        r"line 1: the label is \['cat'\]: a photo has one class here",
-    ),
     "a line that is too deep": (PHOTOS | {"metadata.jsonl": b"[" * 100_000}, "metadata.jsonl is no table .*repair"),
     "Unicode text (Excel)": (PHOTOS | {"l.csv": table(LABELS).decode().replace(",", "\t").encode("utf-16")}, DRAWN),
     "lines that end in CR (Excel for Mac)": (PHOTOS | {"l.csv": table(LABELS).replace(b"\n", b"\r")}, DRAWN),
     "a line break in a label": (
-        PHOTOS | {"l.csv": table(LABELS | {"0.png": '"a\ncat"'})}, "line 3: file or label is empty or cannot be printed"
+        PHOTOS | {"l.csv": table(LABELS | {"0.png": '"a\ncat"'})}, "line 2: file or label is empty or cannot be printed"
     ),
     "an unlabelled photo (huggingface/datasets#4311)": (
         PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"
     ),
     "two labels, after blank lines (tensorflow/models#261)": (
         PHOTOS | {"l.csv": table(LABELS) + b"\n\n\n0.png,dog"}, "line 24: '0.png' has other values"
-    ),
-    "no label, after blank lines": (
-        PHOTOS | {"l.jsonl": b"\n\n" + json_lines(LABELS | {"9.png": ""})}, "line 12: file or label is empty"
     ),
     "tables of something else (Hugging Face's captions, Kaggle's birds, GTSRB)": (
         class_folders(TWO) | {
@@ -392,9 +350,9 @@ def test_a_case(case: str) -> None:
 @pytest.mark.parametrize(
     ("name", "lost", "message"),
     [
-        ("{}/{}/{}.png", "test/", r"lies 'test' \(0 files\) without a photo"),
+        ("{}/{}/{}.png", "test/", r"lies 'test' without a photo"),
         ("{}/{}/{}.png", "test/cat/1.png", "none of the photos of test can be read"),
-        ("{}/{}.{}.png", "test/1.npy", r"lies 'test' \(1 file\) without a photo"),
+        ("{}/{}.{}.png", "test/1.npy", r"lies 'test' without a photo"),
         ("{}/{}.{}.png", "test/cat.1.png", "none of the photos of test can be read"),
     ],
 )
@@ -524,12 +482,3 @@ def test_what_was_understood_is_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert (
         "  class    train validation test\n  cat          8          2    4\n  dog          8          2    4\n" in out
     )
-
-
-def test_the_table_of_many_classes_is_short(capsys: pytest.CaptureFixture[str]) -> None:
-    run_stages(pack_tar(Path("x.tar"), class_folders({str(number): 3 for number in range(60)})))
-    rows = capsys.readouterr().out.partition("  class ")[2].splitlines()
-    assert rows[20].split() == ["19", "1", "1", "1"]
-    assert rows[21].split() == ["…", "20", "more"]
-    assert rows[22].split() == ["40", "1", "1", "1"]
-    assert rows[42].split() == ["60", "in", "all", "60", "60", "60"]

@@ -78,7 +78,7 @@ def test_the_source_s_own_split_is_kept(root: Path) -> None:
     [
         (
             ["cat/99.png,relabel,dog,", "cat/3.png,drop,,", "cat/98.png,drop,,"],
-            r"the source has no image 'cat/99.png' \(line 2\), 'cat/98.png' \(line 4\): name it as",
+            r"no image of the source \(.*line 2: 'cat/99.png', .*line 4: 'cat/98.png'\): name it as",
         ),
         (["cat/3.png,relabel,bird,"], "line 2: there is no class 'bird': write one of cat, dog"),
         (["cat/3.png,remove,,"], "line 2: the action is 'remove': write relabel or drop"),
