@@ -29,10 +29,9 @@ _CONTAINER = re.compile(
 )
 # Folders called by a number, a date (2023 May) or a camera (100APPLE) are no classes where class folders hold them.
 _ALBUM = re.compile(r"[\W\d_]+|(?:19|20)\d\d[\W_].*|\d{3}[A-Z\d_]{5}|(?i:dcim|camera)")
-_REMEDY = (
-    "move the class folders to the top, or all into train, validation and test; or give the folder that holds them "
-    "alone as data.source; or rename folders that are classes, and remove what is none; or list the photos in "
-    "labels.csv (file,label,group,split)"
+_EITHER = (
+    "either may be the classes: move the classes to the top and the photos right into them, give one of the folders "
+    "alone as data.source, or list the photos in labels.csv (file,label,group)"
 )
 # What folders and files of a split are called.
 SPLIT_WORDS = {
@@ -67,6 +66,10 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
     in_folders = any(len(path) > 1 for path in paths)
     found = [path[0] if len(path) > 1 else "" if in_folders else _class_in(path[0]) for path in paths]
     if unclear := [name for name, group in zip(photos, found, strict=True) if not group]:
+        if in_folders:
+            raise UserError(
+                f"{quoted(unclear)} lies beside the class folders: move it into one, or take it out, for src.predict"
+            )
         raise UserError(
             f"no class can be told for {quoted(unclear)}: put images into a folder for each of several classes, list "
             "them in labels.csv with the columns file and label (a table of another kind: save it as CSV), or name "
@@ -134,29 +137,38 @@ def _check_folders(paths: list[list[str]], tables: list[str]) -> None:
     """Raise `UserError` if the first folders may not be the classes. Print how many folders lie below them."""
     folders = {tuple(path[:-1]) for path in paths}
     tops = sorted({folder[0] for folder in folders})
-    direct = {folder[0] for folder in folders if len(folder) == 1}
+    if containers := list(filter(_CONTAINER.fullmatch, tops)):
+        raise UserError(
+            f"no class can be told from {quoted(containers, 3)}: give the folder that holds the class folders alone "
+            "as data.source, put the class folders of all splits at one depth, list the photos in labels.csv "
+            "(file,label), or rename folders that are classes"
+        )
     stems = {re.sub(r"\d+", "", top) for top in tops}
+    if tables and len(tops) > 1 and len(stems) == 1 and re.search(r"[^\W_]", stems.pop()):
+        raise UserError(
+            f"{quoted(tops, 3)} differ in a number alone, and {quoted(tables, 3)} is not used: if it has the classes, "
+            "call its columns file and label; if the folders are the classes, remove it"
+        )
+    direct = {folder[0] for folder in folders if len(folder) == 1}
+    if direct and (nested := sorted(set(tops) - direct)):
+        raise UserError(
+            f"{quoted(nested, 3)} holds only folders and stands beside {quoted(sorted(direct), 3)}: {_EITHER}"
+        )
     holders: dict[str, set[str]] = {}  # by the name of a folder, the first folders that are called so or hold it
     for folder in folders:
         for name in folder:
             holders.setdefault(name, set()).add(folder[0])
-    shared = sorted(folder for folder, tops_of_it in holders.items() if len(tops_of_it) > 1)
+    shared = sorted(name for name, tops_of_it in holders.items() if len(tops_of_it) > 1)
     if not all(map(_ALBUM.fullmatch, tops)):
-        shared = [folder for folder in shared if not _ALBUM.fullmatch(folder)]
-    doubt = ""
-    if containers := list(filter(_CONTAINER.fullmatch, tops)):
-        doubt = f"no class can be told from {quoted(containers, 3)}"
-    elif tables and len(tops) > 1 and len(stems) == 1 and re.search(r"[^\W_]", stems.pop()):
-        doubt = f"{quoted(tops, 3)} differ in a number alone, and {quoted(tables, 3)} has no columns file and label"
-    elif direct and (nested := sorted(set(tops) - direct)):
-        doubt = f"{quoted(nested, 3)} holds only folders and stands beside {quoted(sorted(direct), 3)}"
-    elif shared:
-        doubt = f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}"
-    elif like_splits := [top for top in tops if _is_like_a_split(top, paths)]:
-        beside = quoted(sorted({*tops} - {*like_splits}), 3)
-        doubt = f"{quoted(like_splits)} is called like a split and stands beside {beside}"
-    if doubt:
-        raise UserError(f"{doubt}: {_REMEDY}")
+        shared = [name for name in shared if not _ALBUM.fullmatch(name)]
+    if shared:
+        raise UserError(f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}: {_EITHER}")
+    if like_splits := [top for top in tops if _is_like_a_split(top, paths)]:
+        raise UserError(
+            f"{quoted(like_splits)} is called like a split and stands beside "
+            f"{quoted(sorted({*tops} - {*like_splits}), 3)}: put all class folders into train, validation and test, "
+            "take photos without a class out, for src.predict, or rename it if it is a class"
+        )
     if below := sorted(holders.keys() - set(tops)):
         print(
             f"below the class folders lie {counted(len(below), 'folder')} ({quoted(below, 3)}), taken for no classes: "

@@ -21,6 +21,7 @@ from src.data.splitting import TEST, TRAIN, VALIDATION, Indices, find_units, lim
 from src.data.staging import Staged, stage
 from src.params import Data, Split
 
+_MOST_CLASSES = 40  # in the table that is printed
 _BUFFER = 2**20  # bytes; each write lets another thread take Python's lock
 
 
@@ -170,6 +171,9 @@ def _print_overview(record: Dataset) -> None:
     print(f"{record.name}, {image.height}×{image.width}×{image.channels} pixels:")
     splits = record.splits.values()
     rows = [[repr(name)[1:-1], *(f"{split.per_class[name]:,}" for split in splits)] for name in record.classes]
+    if len(rows) > _MOST_CLASSES:
+        half = _MOST_CLASSES // 2
+        rows[half:-half] = [[f"… {len(rows) - 2 * half:,} more", *("" for _ in splits)]]
     rows.insert(0, ["class", *record.splits])
     rows.append([f"{len(record.classes):,} in all", *(f"{split.count:,}" for split in splits)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -16,9 +16,8 @@ from src.core.errors import UserError
 from src.core.paths import RAW
 from src.data.archives import Member, damage_reported, is_archive, members, too_large
 from src.data.images import SUFFIXES
-from src.data.labels import ONE_CLASS, Row
+from src.data.labels import ONE_CLASS, Row, split_named, split_of_table
 from src.data.layout import is_generated
-from src.data.official import split_named, split_of_table
 from src.data.prepared import SPLITS
 from src.data.tables import cell
 

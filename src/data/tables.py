@@ -15,7 +15,7 @@ TABLES = (".csv", ".tsv", ".jsonl")
 class Table(NamedTuple):
     name: str
     columns: list[str]  # in lower case
-    rows: list[list[Any]]  # one for each line, empty where it has no values: a header, or a blank one
+    rows: list[tuple[int, list[Any]]]  # the number of the last line of each, and its values
 
     def read(self, columns: Sequence[str | None]) -> Iterator[tuple[str, list[str]]]:
         """Yield the place of each row, such as `labels.csv, line 2`, and its texts in the columns; of None, empty ones.
@@ -23,7 +23,7 @@ class Table(NamedTuple):
         Raise `UserError` naming the place of a row that is not UTF-8, or has more values than there are columns.
         """
         places = [None if column is None else self.columns.index(column) for column in columns]
-        for line, row in enumerate(self.rows, 1):
+        for line, row in self.rows:
             place = f"{self.name}, line {line}"
             if "\ufffd" in str(row):
                 raise UserError(f"{place} is not UTF-8: save it as such")
@@ -32,8 +32,7 @@ class Table(NamedTuple):
                     f"{place}: more values than columns: put what has a comma in quotes, and each record on a line of "
                     "its own"
                 )
-            if row:
-                yield place, ["" if at is None or at >= len(row) else cell(row[at]) for at in places]
+            yield place, ["" if at is None or at >= len(row) else cell(row[at]) for at in places]
 
 
 def read_table(name: str, content: bytes) -> Table:
@@ -42,14 +41,14 @@ def read_table(name: str, content: bytes) -> Table:
     text = content.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # Excel writes marks, and other encodings
     try:
         if name.lower().endswith(".jsonl"):
-            records = [dict(read_json(line)) if line.strip() else {} for line in text.split("\n")]
-            columns = list(dict.fromkeys(column for record in records for column in record))
-            rows = [[record.get(column) for column in columns] if record else [] for record in records]
+            lines = enumerate(text.split("\n"), 1)
+            records = [(number, dict(read_json(line))) for number, line in lines if line.strip()]
+            columns = list(dict.fromkeys(column for _, record in records for column in record))
+            rows = [(number, [record.get(column) for column in columns]) for number, record in records]
         else:
             delimiter = max(",;\t", key=text.partition("\n")[0].count)
-            lines = io.StringIO(text, None)
-            rows = list(csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)) or [[]]
-            columns, rows[0] = rows[0], []
+            reader = csv.reader(io.StringIO(text, None), delimiter=delimiter, strict=True, skipinitialspace=True)
+            (_, columns), *rows = [(reader.line_num, row) for row in reader if row] or [(1, [])]
     except (TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{name} is no table that can be read ({error}): repair or remove it") from None
     return Table(name, [column.strip().lower() for column in columns], rows)

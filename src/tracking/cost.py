@@ -1,7 +1,8 @@
 """Keep what a training cost: machine, seconds and memory, and how long its model takes for an image.
 
 These numbers differ between equal trainings, so git does not track them: each training writes a file in `.cache/costs/`
-that is named after the MD5 of its model. `src.track` copies the numbers into the model's run, where MLflow compares them.
+that is named after the MD5 of its model. `src.track` copies the numbers into the model's run, where MLflow compares
+them.
 """
 
 import re

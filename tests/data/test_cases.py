@@ -41,7 +41,7 @@ SHARED: dict[str, dict[str, list[int]] | str] = {
     "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
     "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
     "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
-    "with_docs": "no class can be told from 'dataset', 'docs': move the class folders to the top",
+    "with_docs": "no class can be told from 'dataset', 'docs': give the folder that holds the class folders alone",
     "heic_class": r"cannot read 20 files: 'bird' \(20\), such as 'bird/IMG_0000.HEIC' \(HEIC: .*\): convert",
     "heic_half": r"cannot read 10 files: 'cat' \(10\), such as 'cat/IMG_0000.HEIC' \(HEIC: ",
     "hidden_only": "/bird is an empty folder: put photos there, or remove it",
@@ -149,12 +149,12 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         class_folders({"bullet_train": 10, "latest": 10}), {"bullet_train": [6, 2, 2], "latest": [6, 2, 2]}
     ),
     "test images without folders (fastai/fastai#2336)": (
-        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "no class can be told for 'test/0.png': put images"
+        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "'test/0.png' lies beside the class folders: move it"
     ),
     "a photo beside splits": (splits("train", "test") | {"0.png": png(99)}, "the source has image files: remove what"),
     # Folders that are classes, and others
     "sessions in one class": (class_folders({"a": 5, "b": 5}, "cat/") | class_folders({"dog": 10}, "", 50),
-                              "'cat' holds only folders and stands beside 'dog': move"),
+                              "'cat' holds only folders and stands beside 'dog': either"),
     "a class of another format": (
         class_folders(TWO) | {"bird/1.npy": b"x"}, r"'bird' without a photo: .* such as the labels of"
     ),
@@ -174,7 +174,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     # Folders that may be the classes, and those that are none
     "camera traps": (ten("site1/deer", "site1/fox", "site2/fox", "site2/boar"),
                      "several of the folders 'site1', 'site2' are or hold 'fox': .*label,group"),
-    "Breast Histopathology Images": (ten("8863/0", "8863/1", "8865/0"), "'8863', '8865' are or hold '0': move"),
+    "Breast Histopathology Images": (ten("8863/0", "8863/1", "8865/0"), "'8863', '8865' are or hold '0': either"),
     "parts by Google Drive": (ten(f"{DRIVE}001/photos/cat", f"{DRIVE}002/photos/dog"), NO_CLASS + "'pets-2"),
     "parts of a flat folder": (ten("part1/cat.", "part1/dog.", "part2/cat."), NO_CLASS + "'part1', 'part2'"),
     "albums in class folders": (ten("cat/2023 May", "cat/2023 June", "dog/2023 May"),
@@ -277,7 +277,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "numbered folders beside a table of other columns": (
         {f"batch_{1 + number // 10}/ISIC_{number}.png": png(number) for number in range(20)}
         | {"metadata.csv": table({f"ISIC_{number}": "mel" for number in range(20)}, "image_id,diagnosis")},
-        "'batch_1', 'batch_2' differ in a number alone, and 'metadata.csv' has no columns file and label: move",
+        "'batch_1', 'batch_2' differ in a number alone, and 'metadata.csv' is not used: if it has the classes",
     ),
     "a table that says train, in folders that say test": (
         {f"{'test' if number % 2 else 'train'}/{name}": photo for number, (name, photo) in enumerate(PHOTOS.items())}
@@ -321,7 +321,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "Unicode text (Excel)": (PHOTOS | {"l.csv": table(LABELS).decode().replace(",", "\t").encode("utf-16")}, DRAWN),
     "lines that end in CR (Excel for Mac)": (PHOTOS | {"l.csv": table(LABELS).replace(b"\n", b"\r")}, DRAWN),
     "a line break in a label": (
-        PHOTOS | {"l.csv": table(LABELS | {"0.png": '"a\ncat"'})}, "line 2: file or label is empty or cannot be printed"
+        PHOTOS | {"l.csv": table(LABELS | {"0.png": '"a\ncat"'})}, "line 3: file or label is empty or cannot be printed"
     ),
     "an unlabelled photo (huggingface/datasets#4311)": (
         PHOTOS | {"x.png": png(99), "l.csv": table(LABELS)}, "does not name 1 image .* x.png"
@@ -482,3 +482,12 @@ def test_what_was_understood_is_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert (
         "  class    train validation test\n  cat          8          2    4\n  dog          8          2    4\n" in out
     )
+
+
+def test_the_table_of_many_classes_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(pack_tar(Path("x.tar"), class_folders({str(number): 3 for number in range(60)})))
+    rows = capsys.readouterr().out.partition("  class ")[2].splitlines()
+    assert rows[20].split() == ["19", "1", "1", "1"]
+    assert rows[21].split() == ["…", "20", "more"]
+    assert rows[22].split() == ["40", "1", "1", "1"]
+    assert rows[42].split() == ["60", "in", "all", "60", "60", "60"]
