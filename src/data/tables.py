@@ -39,6 +39,7 @@ def read_table(name: str, content: bytes) -> Table:
     """Return what CSV or JSON lines hold, in UTF-8 or UTF-16. Raise `UserError` if it is no table."""
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # Excel writes marks, and other encodings
+    rows: list[tuple[int, list[Any]]]
     try:
         if name.lower().endswith(".jsonl"):
             lines = enumerate(text.split("\n"), 1)
