@@ -10,15 +10,14 @@
 The report reads only what git tracks.
 
 The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model is worse on
-validation, or if the numbers are not those of its parameters and code, or the head has no answers. With `no-evidence`
-the exit code is also 1 if the model is neither better nor equivalent.
+validation, or if the numbers are not those of its parameters and code. With `no-evidence` the exit code is also 1 if
+the model is neither better nor equivalent.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def report(arguments: argparse.Namespace) -> None:
     head = at(arguments.head) if arguments.head else working_tree()
     named = at(arguments.base)
     rules = policy(named, head)
-    base = replace(named if arguments.exact else merge_base(named, head), tolerant=True)
+    base = named if arguments.exact else merge_base(named, head)
     found = review(base, head, rules)
     whole = {"title": title(found), "annotations": annotations(found), **found}
     if arguments.sheet:

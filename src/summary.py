@@ -89,11 +89,11 @@ def _changes(code: CodeState, now: "Revision") -> Iterator[str]:
     """Yield how the numbers differ from the committed ones, and why."""
     from src.review.revision import Revision
 
-    before = Revision("the commit", code.commit, tolerant=True)
-    lines = _differences(before.numbers, now.numbers)
-    for path, reason in before.damaged.items():
-        yield f"the committed {path} {reason}: commit the present one"
-    if before.damaged:
+    before = Revision("the commit", code.commit)
+    try:
+        lines = _differences(before.numbers, now.numbers)
+    except UserError as error:
+        yield f"{error}, and commit it"
         return
     if not before.numbers or not lines:
         yield "the numbers are the committed ones" if before.numbers else "no numbers are committed yet"

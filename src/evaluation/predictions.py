@@ -46,8 +46,3 @@ def kept(table: pandas.DataFrame) -> pandas.DataFrame:
         return table
     digests = np.array([blake2b(name.encode(), digest_size=8).digest() for name in table["name"]], dtype="V8")
     return table.iloc[np.sort(np.argsort(digests.view(">u8"), kind="stable")[:MOST])]
-
-
-def is_part(table: pandas.DataFrame) -> bool:
-    """Tell if a table may lack images, since it has as many rows as `kept` leaves at most."""
-    return len(table) == MOST

@@ -13,7 +13,6 @@ import pandas
 from src.core.paths import PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.core.words import counted
 from src.data.prepared import SplitName, split_folder
-from src.evaluation.predictions import is_part
 from src.review.revision import Revision
 from src.stats.groups import design_effect
 from src.stats.intervals import Floats, wilson
@@ -28,15 +27,13 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     """Return the `comparison` of the models' answers to the images of a split, or the `obstacle` to it.
 
     If the prepared images or their source have the same digest, images with equal names are the same, even if they are
-    prepared otherwise. Else those are the same whose pixels have the same digest, whatever their names. `lacking` is
-    the side without answers.
+    prepared otherwise. Else those are the same whose pixels have the same digest, whatever their names.
     """
-    found = {"comparison": None, "obstacle": None, "lacking": None}
+    found = {"comparison": None, "obstacle": None}
     path = _PATHS[split]
     before, after = read_answers(base, path), read_answers(head, path)
     if before is None or after is None:
-        lacking = "head" if after is None else "base"
-        return {**found, "obstacle": f"the {lacking} has no {path}", "lacking": lacking}
+        return {**found, "obstacle": f"the {'head' if after is None else 'base'} has no {path}"}
     images, key = split_folder(split), "name"
     if not any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)):
         if (sides := by_pixels(before, after)) is None:
@@ -52,16 +49,10 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
 
 
 def read_answers(revision: Revision, path: Path) -> pandas.DataFrame | None:
-    """Return a table of answers, None if it is missing. A damaged one is refused, by `Revision.refuse`."""
+    """Return a table of answers, None if it is missing. Raises `UserError` if it is damaged."""
     table = revision.table(path, "index", "name", "label", "prediction", "label_probability")
-    if table is None:
-        return None
-    right = table["label_probability"].between(0, 1) & ((table["index"] == table.index) | is_part(table))
-    if not right.all():
-        row = int((~right).to_numpy().argmax())
-        reason = f"is damaged (row {row + 2} has no probability of its label, or its index does not count the rows)"
-        revision.refuse(path, reason, "run dvc repro")
-        return None
+    if table is not None and not table["label_probability"].between(0, 1).all():
+        raise revision.damaged(path, "is damaged (it has a label_probability outside of 0 to 1)", "run dvc repro")
     return table
 
 
@@ -109,11 +100,10 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> t
     Columns of the base end with `_base`.
     """
     pairs = head.merge(base, on=key, suffixes=("", "_base"))
-    gone, new = ("no longer kept", "newly kept") if is_part(base) or is_part(head) else ("removed", "added")
     counts = (
         (int((pairs["label"] != pairs["label_base"]).sum()), "label", "corrected"),
-        (len(base) - len(pairs), "image", gone),
-        (len(head) - len(pairs), "image", new),
+        (len(base) - len(pairs), "image", "removed"),
+        (len(head) - len(pairs), "image", "added"),
         (len({*base["label"]} - {*head["label"]}), "class name", "no longer used"),
     )
     return pairs, ", ".join(f"{counted(count, what)} {done}" for count, what, done in counts if count)
@@ -126,7 +116,6 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: 
 
     Return the fields of a `Judgement`, and
     - `corrected`: labels and images that changed, in words;
-    - `part`: git keeps only some of the answers;
     - `broken`, `fixed`: images that only the base has right, and only the head; first those whose label lost, or
       gained, most probability;
     - `classes`, `confusions`: those that changed, the largest changes first.
@@ -147,7 +136,6 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: 
     return {
         **asdict(judge(labels, (before, after), losses, margin, pairs.get("group"))),
         "corrected": corrected,
-        "part": is_part(base) or is_part(head),
         "broken": _rows(answers.iloc[order[(was & ~now)[order]]]),
         "fixed": _rows(answers.iloc[order[(now & ~was)[order]][::-1]]),
         "classes": _changed(classes),

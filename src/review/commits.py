@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from src.core.errors import UserError
 from src.core.git import checked_git
 from src.core.paths import VALIDATION_PREDICTIONS
 from src.review import changes
@@ -17,21 +18,19 @@ def steps(base: Revision, head: Revision) -> list[Revision]:
     way = f"{base.commit}..{head.commit or 'HEAD'}"
     log = checked_git("log", "-z", "--reverse", "--format=%H %s", way, "--", VALIDATION_PREDICTIONS.as_posix())
     commits = [line.partition(" ") for line in texts(log)]
-    return [Revision(f"{commit[:9]} {subject}", commit, tolerant=True) for commit, _, subject in commits[-_MOST:]]
+    return [Revision(f"{commit[:9]} {subject}", commit) for commit, _, subject in commits[-_MOST:]]
 
 
 def compare_runs(base: Revision, head: Revision, margin: float) -> Iterator[dict[str, Any]]:
     """Compare the base, and each run up to the head, with the base; yield those with answers to validation images."""
     for each in (base, *steps(base, head)):
-        if (found := validation_accuracy(each)) is not None:
-            comparison = compare_split(base, each, "validation", margin)
-            yield {
-                "name": each.name,
-                "is_base": each is base,
-                "differs": differs(base, each),
-                "accuracy": found,
-                **comparison,
-            }
+        try:
+            found = validation_accuracy(each), compare_split(base, each, "validation", margin), differs(base, each)
+        except UserError:  # a file of it is damaged, which nobody can repair any more
+            continue
+        accuracy, comparison, parts = found
+        if accuracy is not None:
+            yield {"name": each.name, "is_base": each is base, "differs": parts, "accuracy": accuracy, **comparison}
 
 
 def differs(base: Revision, head: Revision) -> list[str]:

@@ -1,7 +1,6 @@
 """Gather everything that a reviewer learns about two revisions."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ FEWEST_SEEDS = 3
 
 
 def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
-    """Compare two revisions, as `report.md.jinja` and `--json` show them. Raises `UserError` if the head is damaged.
+    """Compare two revisions, as `report.md.jinja` and `--json` show them. Raises `UserError` if a file is damaged.
 
     Of what is returned, `verdict` is None without a paired test on validation, and `failure` and `gate` are None if
     nothing speaks against the change. rules: the margin and the gate. Shares, and the `margin`, are of 1, not of 100.
@@ -36,7 +35,7 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
     # On other images, or on those of another recipe, accuracies of seeds cannot be compared either.
-    seeds, seeds_obstacle = compare_seeds(base, head, margin) if validation["comparison"] else (None, None)
+    seeds = compare_seeds(base, head, margin) if validation["comparison"] else None
     differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
         "curves": _curves(base, head),
@@ -48,10 +47,8 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
         "environment": changes.environment(base, head),
         "commits": list(compare_runs(base, head, margin)),
     }
-    # Last, since a side also names the files that were found damaged above.
-    sides = {"base": _side(base, base), "head": _side(head, base)}
-    lacking = validation["obstacle"] if validation["lacking"] == "head" else None
-    found = failure(verdict, lacking, sides["head"]["numbers_stale"])
+    sides = {"base": _side(base), "head": _side(head)}
+    found = failure(verdict, sides["head"]["numbers_stale"])
     return {
         **sides,
         "verdict": verdict,
@@ -65,21 +62,19 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
         "test": test,
         "judged": judged_models(head),
         "seeds": seeds,
-        "seeds_obstacle": seeds_obstacle,
         **differing,
     }
 
 
-def _side(revision: Revision, since: Revision) -> dict[str, Any]:
-    """Return a revision's model, what is `stale` by stage, and what is `damaged` by file."""
-    found = stale(revision, since)
+def _side(revision: Revision) -> dict[str, Any]:
+    """Return a revision's model, and what is `stale` by stage."""
+    found = stale(revision)
     return {
         "name": revision.name,
         "commit": revision.commit,
         "model_md5": revision.model_md5,
         "stale": found,
         "numbers_stale": leads_to(found, METRICS, revision.pipeline),
-        "damaged": {path.as_posix(): reason for path, reason in revision.damaged.items()},
     }
 
 
@@ -99,57 +94,46 @@ def _curves(base: Revision, head: Revision) -> dict[str, dict[str, list[float]]]
 
 
 def judged_models(head: Revision) -> int:
-    """Count the distinct models that this test set has judged, as far as git's history tells."""
-    images = split_folder("test")
-    every = [*(text.decode(errors="replace") for _, text in versions(LOCK)), head.text(LOCK)]
-    now = _recorded(every[-1], images)
-    models = {_recorded(lock, MODEL) for lock in every if _recorded(lock, images) == now}
-    return len(models - {None}) if now else 0
+    """Count the distinct models that this test set has judged, as far as git's history tells.
 
-
-def _recorded(lock: str, path: Path) -> str | None:
-    """Return the MD5 that the text of a `dvc.lock` has for what `evaluate` read, None if it has none.
-
-    A YAML reader would take 50 ms for each file of a long history. DVC writes all with the same layout.
+    A YAML reader would take 50 ms for each file of a long history. DVC writes all with the same layout, in which what
+    `evaluate` read comes first in its part.
     """
-    evaluate = re.search(r"^  evaluate:\n((?:    .*\n?)*)", lock, re.MULTILINE)
-    pattern = rf"- path: {re.escape(path.as_posix())}\n(?:      .*\n)*?      md5: (\S+)"
-    md5 = re.search(pattern, evaluate[1]) if evaluate else None
-    return md5[1] if md5 else None
+    images = str(head.output(split_folder("test")).get("md5"))
+    every = [*(text.decode(errors="replace") for _, text in versions(LOCK)), head.text(LOCK)]
+    parts = [lock.partition("\n  evaluate:\n")[2] for lock in every]
+    model = re.compile(rf"- path: {re.escape(MODEL.as_posix())}\n(?:      .*\n)*?      md5: (\S+)")
+    return len({found[1] for part in parts if images in part and (found := model.search(part))})
 
 
 def seed_accuracies(revision: Revision) -> pandas.DataFrame | None:
-    """Return the rows of `reports/seeds.csv` that are of this recipe, None without the file.
+    """Return the rows of `reports/seeds.csv` that are of this recipe.
 
-    Raises `UserError` if the table is damaged, or if the present code cannot read the recipe.
+    Return None without the file, or if the present code cannot read the recipe.
     """
     table = revision.table(SEEDS, "recipe", "validation_accuracy", "test_accuracy")
     if table is None:
         return None
-    recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
+    try:
+        recipe = parse(revision.text(PARAMS), PARAMS.as_posix())
+    except UserError:
+        return None
     return table[table["recipe"] == recipe_digest(recipe, str(revision.output(DATASET).get("md5")))]
 
 
-def compare_seeds(base: Revision, head: Revision, margin: float) -> tuple[dict[str, Any] | None, str | None]:
-    """Compare both recipes by the validation accuracies of their seeds; return that, or why it cannot be done.
+def compare_seeds(base: Revision, head: Revision, margin: float) -> dict[str, Any] | None:
+    """Compare both recipes by the validation accuracies of their seeds.
 
-    Return neither if a side has too few seeds, or if the recipes are equal, so that both have the same.
+    Return None if a side has too few seeds, if no seed differs, or if both sides have the same.
     """
-    sides = []
-    for revision in (base, head):
-        try:
-            table = seed_accuracies(revision)
-        except UserError as fault:
-            return None, f"{revision.name}: the present code cannot read its recipe ({fault})"
-        if table is None:
-            return None, None
-        sides.append(table["validation_accuracy"].dropna().to_numpy(dtype=np.float64))
+    tables = [seed_accuracies(revision) for revision in (base, head)]
+    sides = [table["validation_accuracy"].dropna().to_numpy(np.float64) for table in tables if table is not None]
+    if len(sides) < 2 or min(map(len, sides)) < FEWEST_SEEDS or np.array_equal(*sides):
+        return None
     before, after = sides
-    if min(len(before), len(after)) < FEWEST_SEEDS or np.array_equal(before, after):
-        return None, None
     p, low, high = welch(before, after)
     if np.isnan(p):
-        return None, "on each side all seeds gave the same accuracy: without spread nothing can be tested"
+        return None
     equivalence = welch(before, after, EQUIVALENCE_LEVEL)[1:]
     difference = float(after.mean() - before.mean())
     found = verdict(p, difference)
@@ -162,4 +146,4 @@ def compare_seeds(base: Revision, head: Revision, margin: float) -> tuple[dict[s
         "equivalence": equivalence,
         "p": p,
         "verdict": without_evidence(equivalence, margin) if found == "no evidence" else found,
-    }, None
+    }

@@ -1,8 +1,7 @@
 """Read the files that git tracks, at a commit or in the working tree: no data, DVC remote or network is needed."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,18 +23,15 @@ _NUMBERS = {"index", "label_probability", "epoch", "value", "validation_accuracy
 class Revision:
     """Read files at a commit, or as they are now; in the working tree also those that git does not track yet.
 
-    A damaged file is a `UserError`. A commit of the past cannot be repaired: a `tolerant` revision takes its damaged
-    files for missing, and keeps the reasons.
+    A damaged file is a `UserError`.
     """
 
     name: str
     commit: str | None  # None: the working tree
-    tolerant: bool = False
-    damaged: dict[Path, str] = field(default_factory=dict, compare=False)  # reasons, of the files read so far
 
     def listed(self, paths: Iterable[Path]) -> list[Path]:
         """List the files at or below the paths that exist and that git does not ignore."""
-        paths = _inside(paths)
+        paths = list(paths)
         names = [f":(literal){path.as_posix()}" for path in paths]
         if not names:
             return []
@@ -48,22 +44,21 @@ class Revision:
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
         """Return the contents of those files that exist."""
-        paths = _inside(paths)
+        paths = list(paths)
         if self.commit is None:
             return {path: path.read_bytes() for path in paths if path.is_file()}
         contents = blobs([f"{self.commit}:./{path.as_posix()}" for path in paths])
         return {path: content for path, content in zip(paths, contents, strict=True) if content is not None}
 
     def _parsed(self, path: Path, parse: Callable[[bytes], Parsed], missing: Parsed, fault: str, remedy: str) -> Parsed:
-        """Parse a file; return `missing` if it does not exist, or if it was refused as damaged."""
+        """Parse a file; return `missing` if it does not exist. Raises `UserError` if it is damaged."""
         content = self.read([path]).get(path)
         if content is None:
             return missing
         try:
             return parse(content)
         except ValueError as error:
-            self.refuse(path, *diagnosis(content, f"{fault} ({error})", remedy))
-            return missing
+            raise self.damaged(path, *diagnosis(content, f"{fault} ({error})", remedy)) from None
 
     def json(self, path: Path) -> dict[str, Any]:
         """Return the keys and values of a file, none if it is missing."""
@@ -81,11 +76,9 @@ class Revision:
 
         return self._parsed(path, parse, None, "is damaged", "run dvc repro")
 
-    def refuse(self, path: Path, reason: str, remedy: str) -> None:
-        """Raise a `UserError` about a damaged file; if the revision is tolerant, keep the reason instead."""
-        if not self.tolerant:
-            raise UserError(f"{path} of {self.name} {reason}: {remedy}") from None
-        self.damaged[path] = reason
+    def damaged(self, path: Path, reason: str, remedy: str) -> UserError:
+        """Return the error of a damaged file."""
+        return UserError(f"{path} of {self.name} {reason}: {remedy}")
 
     def text(self, path: Path) -> str:
         """Return a file's text, "" if it is missing."""
@@ -131,11 +124,6 @@ class Revision:
     def has_model_of(self, other: "Revision") -> bool:
         """Tell if both revisions hold the same model."""
         return self.model_md5 is not None and self.model_md5 == other.model_md5
-
-
-def _inside(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths that lie in the repository. DVC allows others, which git refuses."""
-    return [path for path in paths if not path.is_absolute() and Path(os.path.normpath(path)).parts[:1] != ("..",)]
 
 
 def working_tree() -> Revision:

@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from src.core.dvc import read_pointer, written
-from src.core.paths import METRICS, PARAMS, PIPELINE
+from src.core.paths import PARAMS, PIPELINE
 from src.review.revision import Revision
 
 
-def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[str]]:
+def stale(revision: Revision) -> dict[str, list[str]]:
     """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
-
-    since: an earlier revision. A stage that made its numbers is stale too if it is gone from `dvc.yaml`, and no other
-    one has its outputs. By default, nothing is gone.
 
     Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
     that a stage read with the one that another stage wrote.
     """
-    since = since or revision
     if not revision.pipeline:
         return {PIPELINE.as_posix(): ["it has no stages"]}
     found: dict[str, list[str]] = {}
@@ -56,11 +52,6 @@ def stale(revision: Revision, since: Revision | None = None) -> dict[str, list[s
                 reasons.append(f"{result} is missing")
             elif hashlib.md5(contents[result]).hexdigest() != made[result.as_posix()]:
                 reasons.append(f"{result} is not the one that it wrote")
-    outputs = {path for stage in revision.pipeline.values() for path in written(stage)}
-    for name, stage in since.pipeline.items():
-        gone = name not in revision.pipeline and not outputs.issuperset(written(stage))
-        if gone and leads_to([name], METRICS, since.pipeline):
-            found[name] = [f"{PIPELINE} has it no more"]
     return {name: why for name, why in found.items() if why}
 
 
@@ -96,7 +87,7 @@ def tracked_md5s(revision: Revision, paths: Sequence[Path]) -> dict[str, str]:
             try:
                 found[path.as_posix()] = read_pointer(pointers[pointer])
             except ValueError as error:
-                revision.refuse(pointer, f"cannot be read ({error})", f"run dvc add {path}")
+                raise revision.damaged(pointer, f"cannot be read ({error})", f"run dvc add {path}") from None
         elif path in md5s:
             found[path.as_posix()] = md5s[path]
         # A .gitkeep shows that git tracks the folder, but not what is in it.

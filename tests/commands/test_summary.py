@@ -116,7 +116,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     write(METRICS, "{")
     git(here, "commit", "-qam", "damaged")
     write(METRICS, ACCURACY)
-    assert f"the committed {METRICS} is not a JSON object (" in lines(capsys)
+    assert f"{METRICS} of the commit is not a JSON object (" in lines(capsys)
 
 
 def test_the_run_is_completed_and_named(

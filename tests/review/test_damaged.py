@@ -1,4 +1,4 @@
-"""Commits whose files are damaged: one line, or a note in the place of the value; never a traceback."""
+"""Commits whose files are damaged: one line, never a traceback."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,6 @@ SHAPES = [
     (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}0.5\n<<<<<<< HEAD\n"),
     (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}word\n"),
     (paths.VALIDATION_PREDICTIONS, f"{ANSWERS}1.5\n"),
-    (paths.VALIDATION_PREDICTIONS, ANSWERS.replace("\n0", "\n1") + "0.5\n"),  # the first row is missing
     (paths.VALIDATION_PREDICTIONS, "index,name\n0,a\n"),
 ]
 
@@ -40,43 +39,28 @@ SHAPES = [
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(("path", "text"), SHAPES, ids=lambda value: str(value)[:40])
 def test_a_damaged_file_is_one_line_that_names_it(path: Path, text: str) -> None:
-    def read(revision: Revision) -> dict[Path, str]:
+    def read(revision: Revision) -> None:
         assert revision.params | revision.pipeline | revision.lock | revision.numbers == {}
-        assert revision.json(paths.ENVIRONMENT) == {}
-        assert read_answers(revision, paths.VALIDATION_PREDICTIONS) is None
-        return revision.damaged
+        read_answers(revision, paths.VALIDATION_PREDICTIONS)
 
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=rf"^{path} of the tree (is not|is damaged|has)[^\n]*: [^\n]*$"):
         read(Revision("the tree", None))
-    ((damaged, reason),) = read(Revision("the tree", None, tolerant=True)).items()
-    assert damaged == path
-    assert "\n" not in reason
 
 
-def test_a_damaged_base_is_reported_and_a_damaged_head_refused(repo: Path, tell: Any) -> None:
-    texts = {
-        paths.METRICS: "{",
-        paths.LOCK: "<<<<<<< HEAD",
-        paths.PIPELINE: "stages: {train: 5}",
-        paths.VALIDATION_PREDICTIONS: "\xff",
-    }
-    whole = {path: path.read_bytes() for path in texts}
-    for path, text in texts.items():
-        path.write_text(text, encoding="latin-1")
-    commit(repo, "damaged")
-    for path, content in whole.items():
-        path.write_bytes(content)
-    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
-    found = json.loads(tell("--json"))
-    assert found["validation"]["obstacle"] == f"the base has no {paths.VALIDATION_PREDICTIONS}"
-    assert set(found["base"]["damaged"]) == {path.as_posix() for path in texts}
-    assert found["head"]["damaged"] == {}
-    assert "counts as missing, since it" in tell("--html")
+def test_a_damaged_side_is_refused_and_a_damaged_commit_between_left_out(repo: Path, tell: Any) -> None:
     paths.METRICS.write_text("{")
-    with pytest.raises(UserError, match=rf"{paths.METRICS} of the working tree is not a JSON object"):
-        tell()
+    for arguments in ((), ("--exact", "--base", commit(repo, "damaged"))):
+        with pytest.raises(UserError, match=rf"{paths.METRICS} of \w+.* is not a JSON object"):
+            tell(*arguments)
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    paths.VALIDATION_PREDICTIONS.write_text("<<<<<<< HEAD")
+    commit(repo, "conflicts")
+    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
+    commit(repo, "repaired")
+    found = json.loads(tell("--exact", "--base", "main~3", "--json"))
+    assert [each["name"][10:] for each in found["commits"][1:]] == ["repaired"]
 
 
 def test_without_a_repository_gits_own_reason_is_told(repo: Path, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Stale results are found from git alone, in repositories made by hand."""
 
-import os
 from pathlib import Path
 
 from answer_tables import commit, entry, lock, md5, write
@@ -23,14 +22,6 @@ def test_code_without_a_run(repo: Path) -> None:
     assert stale(working_tree()) == {"train": ["src/models"]}
     commit(repo, "code alone")
     assert stale(at("HEAD")) == {"train": ["src/models"]}
-
-
-def test_a_file_whose_name_is_not_utf8(repo: Path) -> None:
-    (repo / os.fsdecode(b"src/models/caf\xe9.py")).write_text("layers = 2\n")
-    assert stale(working_tree()) == {"train": ["src/models"]}
-    lock(repo)
-    commit(repo, "its name in Latin-1")
-    assert stale(at("HEAD")) == {}
 
 
 def test_parameters_commands_and_results_that_are_not_the_locks(repo: Path) -> None:
@@ -61,17 +52,3 @@ def test_photos_count_where_dvc_tracks_them(repo: Path) -> None:
     assert stale(working_tree()) == {}
     write(repo / "data/images.dvc", {"outs": [{"md5": "0123.dir", "path": "images"}]})
     assert stale(working_tree()) == {"split": ["data/images"]}
-
-
-def test_what_lies_outside_is_not_read(repo: Path) -> None:
-    """DVC allows it; git would refuse the path, and end the report."""
-    outside = repo.parent / "photos.zip"
-    outside.write_text("photos")
-    for path in ("../photos.zip", outside.as_posix()):
-        git(repo, "checkout", "-q", "main", ".")
-        for name in ("dvc.yaml", "dvc.lock"):
-            text = (repo / name).read_text()
-            old = "- stages/split.py" if name == "dvc.yaml" else "- path: stages/split.py"
-            (repo / name).write_text(text.replace(old, f"{old.replace('stages/split.py', path)}\n    {old}", 1))
-        commit(repo, path)
-        assert stale(working_tree()) == stale(at("HEAD")) == {}
