@@ -1,4 +1,4 @@
-"""Find what is wrong with the data: labels, images that resemble no other, copies, confused classes, shortcuts.
+"""Find what is wrong with the data: labels, images that resemble no other, contradicting copies, shortcuts.
 
     python -m src.audit
     python -m src.audit --backbone tf_efficientnet_lite0 --weights ../weights.safetensors
@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from src.auditing.findings import STRANGE, confused, suggest, wrong_labels
+from src.auditing.findings import STRANGE, suggest, wrong_labels
 from src.auditing.page import write_page
 from src.auditing.probabilities import out_of_fold, pixel_features, pretrained_features
 from src.auditing.samples import together
@@ -86,30 +86,28 @@ def main() -> None:
     wrong = wrong_labels(samples.labels[new], probabilities[new]) if predicted >= _TRUSTED else None
     doubtful = found[found["reason"] != STRANGE]
     first = min(max(wrong or 0, (doubtful["action"] == "drop").sum()), len(doubtful))  # at least all copies
-    labels, probabilities = samples.labels[asked], probabilities[asked]
     write_page(
         AUDIT / page,
         samples,
         dataset,
         found,
         title=recipe.data.title or dataset.name,
-        images=len(labels),
+        images=asked.sum(),
         audited=audited,
         judge=judge,
         predicted=predicted,
         wrong=wrong,
         first=first,
         table=AUDIT / table,
-        confused=confused(labels, probabilities, dataset.classes),
         shortcuts=shortcuts(properties(samples, round(recipe.data.max_gib * 2**30)), samples.labels, samples.units),
     )
     counts = found["action"].value_counts()
     print(f"compared     {judge}")
-    print(f"predicted    {predicted:.2%} of {len(labels):,} labels, mean of classes, by models that have not seen them")
+    print(f"predicted    {predicted:.2%} of {asked.sum():,} labels, mean of classes, by models that have not seen them")
     if wrong is None:
         print("wrong        no estimate: it predicts so few that most doubts are its own mistakes")
     else:
-        print(f"wrong        {wrong:,} labels of {len(labels):,}, by confident learning's estimate")
+        print(f"wrong        {wrong:,} labels of {asked.sum():,}, by confident learning's estimate")
     print(f"suggestions  {counts.get('relabel', 0):,} to relabel, {counts.get('drop', 0):,} to drop: {AUDIT / table}")
     print(f"see          {AUDIT / page}")
     if first:

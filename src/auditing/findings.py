@@ -1,4 +1,4 @@
-"""Find wrong labels, classes that are confused, and images that resemble no other."""
+"""Find wrong labels, and images that resemble no other."""
 
 from collections.abc import Sequence
 
@@ -53,15 +53,6 @@ def outliers(features: NDArray[np.float32]) -> Indices:
     lower, upper = np.quantile(distance, [0.25, 0.75])
     strangers: Indices = order[distance[order] > upper + 3 * (upper - lower)]
     return strangers
-
-
-def confused(labels: Indices, probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Return pairs of classes, and how many images of one seem to have the label of the other; most first."""
-    from cleanlab.dataset import find_overlapping_classes
-
-    table = find_overlapping_classes(labels, probabilities)
-    columns = (table[column] for column in ("Class Index A", "Class Index B", "Num Overlapping Examples"))
-    return [(classes[one], classes[other], int(count)) for one, other, count in zip(*columns, strict=True) if count]
 
 
 def suggest(

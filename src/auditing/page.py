@@ -39,16 +39,8 @@ def write_page(path: Path, samples: Samples, dataset: Dataset, found: pandas.Dat
         first = rows.head(_SHOWN[part])
         shown = zip(map(picture, first["file"]), first["value"], first["reason"], strict=True)
         suggestions[part] = len(rows), list(shown)
-    copies = []
-    for kind, sets in {"Equal": dataset.duplicates.equal, "Nearly equal": dataset.duplicates.near}.items():
-        if sets and sets.sets:
-            examples = [
-                [picture(each.name) if each.name in position else each.model_dump() for each in members]
-                for members in sets.examples
-            ]
-            copies.append((kind, str(sets), examples))
     chance = 1 / len(dataset.classes)
-    render_page(path, Path(__file__).parent, suggestions=suggestions, copies=copies, chance=chance, **facts)
+    render_page(path, Path(__file__).parent, suggestions=suggestions, chance=chance, **facts)
 
 
 def embedded(image: NDArray[np.uint8]) -> str:

@@ -106,7 +106,7 @@ def test_test_images_are_opened_and_written_of_on_demand_alone(photos: Path, mon
     assert WRONG & set(read_names("test")) <= {row["file"] for row in rows("test.csv")}
 
 
-def test_copies_with_different_labels_are_suggested_and_named_where_no_picture_is_shown(
+def test_copies_with_different_labels_are_suggested(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = {f"light/copy{number}.png": f"dark/{number}.png" for number in range(5, 13)}
@@ -124,7 +124,6 @@ def test_copies_with_different_labels_are_suggested_and_named_where_no_picture_i
     }
     page = (AUDIT / "index.html").read_text(encoding="utf-8")
     assert "light: drop" in page
-    assert all(f">{name}</p><p>test: not opened" in page for copy in closed for name in (copy, pairs[copy]))
 
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.endswith("that are probably wrong, once you have looked at them")
