@@ -128,11 +128,11 @@ def compare_seeds(base: Revision, head: Revision, margin: float) -> dict[str, An
     """
     tables = [seed_accuracies(revision) for revision in (base, head)]
     sides = [table["validation_accuracy"].dropna().to_numpy(np.float64) for table in tables if table is not None]
-    if len(sides) < 2 or min(map(len, sides)) < FEWEST_SEEDS or np.array_equal(*sides):
+    if len(sides) < 2 or min(map(len, sides)) < FEWEST_SEEDS:
         return None
     before, after = sides
     p, low, high = welch(before, after)
-    if np.isnan(p):
+    if np.isnan(p) or np.array_equal(before, after):
         return None
     equivalence = welch(before, after, EQUIVALENCE_LEVEL)[1:]
     difference = float(after.mean() - before.mean())

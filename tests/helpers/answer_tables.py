@@ -11,43 +11,33 @@ from clones import git
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from src.core.dvc import output_digest
+from src.core.dvc import output_digest, written
 from src.evaluation import tables
 from src.evaluation.predictions import predictions
 
-PIPELINE: dict[str, dict[str, Any]] = {
-    "split": {
-        "cmd": "python -m stages.split",
-        "params": ["split"],
-        "deps": ["stages/split.py", "data/images"],
-        "outs": [
-            "data/raw",
-            "data/prepared/dataset.json",
-            "data/prepared/validation",
-            "data/prepared/test",
-        ],
-    },
-    "train": {
-        "cmd": "python -m stages.train",
-        "params": ["seed", "train"],
-        "deps": ["src/models", "stages/train.py", "data/prepared/validation"],
-        "outs": ["models/model.safetensors"],
-        "metrics": [{"reports/training.json": {"cache": False}}, {"reports/environment.json": {"cache": False}}],
-        "plots": [{"reports/validation_predictions.csv": {"cache": False}}],
-    },
-    "evaluate": {
-        "cmd": "python -m stages.evaluate",
-        "deps": ["models/model.safetensors", "data/prepared/test"],
-        "outs": ["models/test_logits.npz"],
-        "metrics": [{"reports/metrics.json": {"cache": False}}],
-        "plots": [{"reports/predictions.csv": {"cache": False}}],
-    },
-    "visualize": {
-        "cmd": "python -m stages.visualize",
-        "deps": ["src/figures.py", "reports/metrics.json"],
-        "outs": ["reports/figures"],
-    },
-}
+PIPELINE = YAML(typ="safe").load("""
+split:
+  cmd: python -m stages.split
+  params: [split]
+  deps: [stages/split.py, data/images]
+  outs: [data/raw, data/prepared/dataset.json, data/prepared/validation, data/prepared/test]
+train:
+  cmd: python -m stages.train
+  params: [seed, train]
+  deps: [src/models, stages/train.py, data/prepared/validation]
+  outs: [models/model.safetensors]
+  metrics: [{reports/training.json: {cache: false}}, {reports/environment.json: {cache: false}}]
+  plots: [{reports/validation_predictions.csv: {cache: false}}]
+evaluate:
+  cmd: python -m stages.evaluate
+  deps: [models/model.safetensors, data/prepared/test]
+  metrics: [{reports/metrics.json: {cache: false}}]
+  plots: [{reports/predictions.csv: {cache: false}}]
+visualize:
+  cmd: python -m stages.visualize
+  deps: [src/figures.py, reports/metrics.json]
+  outs: [reports/figures]
+""")
 
 
 def table(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> pandas.DataFrame:
@@ -106,11 +96,8 @@ def repository(folder: Path) -> Path:
     for name in ("src/models/net.py", "src/models/layers.py", "src/figures.py", "stages/split.py", "stages/train.py"):
         write(folder / name, f"# {name}\n")
     write(folder / "data/images/.gitkeep", "")
-    write(
-        folder / ".gitignore",
-        "/data/images/*\n!.gitkeep\n/data/raw\n/data/prepared\n/models\n/mlflow.db*\n/mlartifacts\n",
-    )
-    write(folder / "requirements.lock", "torch==2.14.1 \\\n    --hash=sha256:0\nnumpy==2.3.0\n")
+    ignored = "/data/images/*\n!.gitkeep\n/data/raw\n/data/prepared\n/models\n/mlflow.db*\n/mlartifacts\n"
+    write(folder / ".gitignore", ignored)
     git(folder, "init", "-q", "-b", "main")
     return folder
 
@@ -145,13 +132,11 @@ def lock(folder: Path) -> None:
     params = YAML(typ="safe").load(folder / "params.yaml")
     stages = {}
     for name, stage in PIPELINE.items():
-        paths = {kind: [p if isinstance(p, str) else next(iter(p)) for p in stage.get(kind, [])] for kind in stage}
-        outputs = [*paths["outs"], *paths.get("metrics", []), *paths.get("plots", [])]
         stages[name] = {
             "cmd": stage["cmd"],
-            "deps": [entry(folder, path) for path in paths["deps"]],
+            "deps": [entry(folder, path) for path in stage["deps"]],
             "params": {"params.yaml": {key: params[key] for key in stage.get("params", [])}},
-            "outs": [entry(folder, path) for path in outputs],
+            "outs": [entry(folder, path.as_posix()) for path in written(stage)],
         }
     write(folder / "dvc.lock", {"schema": "2.0", "stages": stages})
 

@@ -192,7 +192,6 @@ def test_no_text_of_a_branch_ends_its_line(repo: Path, tell: Any) -> None:
     pipeline = (repo / "dvc.yaml").read_text(encoding="utf-8").rstrip()
     (repo / "dvc.yaml").write_text(f"{pipeline}\n  {json.dumps(odd)}: {{cmd: x, deps: [src/models]}}\n")
     write(repo / f"src/models/{separators}# <script>", "layers = 2\n")
-    (repo / "requirements.lock").write_text(f"torch=={odd.replace(' ', '')}\n", newline="")
     commit(repo, odd)
     out, page = (tell("--base", "HEAD^", "--head", "HEAD", *form) for form in ([], ["--html"]))
     assert "Trained in another environment" in out
