@@ -10,8 +10,8 @@
 The report reads only what git tracks.
 
 The gate is `report.fail_on` in the base's params.yaml. With `worse` the exit code is 1 if the model is worse on
-validation, or if the numbers are not those of its parameters and code. With `no-evidence` the exit code is also 1 if
-the model is neither better nor equivalent.
+validation, if it has no answers, or if the numbers are not those of its parameters and code. With `no-evidence` the
+exit code is also 1 if the model is neither better nor equivalent.
 """
 
 import argparse

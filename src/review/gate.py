@@ -3,7 +3,7 @@
 from pydantic import ValidationError
 
 from src.core.errors import UserError
-from src.core.paths import PARAMS
+from src.core.paths import PARAMS, VALIDATION_PREDICTIONS
 from src.params.schema import Report
 from src.review.revision import Revision
 
@@ -23,10 +23,15 @@ def policy(base: Revision, head: Revision) -> Report:
         raise UserError(f"{PARAMS} of {side.name}: {key} is {wrong['input']!r}: {wrong['msg']}") from None
 
 
-def failure(verdict: str | None, numbers_stale: bool) -> str | None:
-    """Return why a run must not pass a gate against worse models, None if it may."""
+def failure(verdict: str | None, answered: bool, numbers_stale: bool) -> str | None:
+    """Return why a run must not pass a gate against worse models, None if it may.
+
+    answered: it has answers to the validation images.
+    """
     if verdict == "worse":
         return "the model is worse"
+    if not answered:
+        return f"it has no {VALIDATION_PREDICTIONS}: run dvc repro"
     return "its numbers are stale: run dvc repro" if numbers_stale else None
 
 

@@ -8,7 +8,7 @@ import pandas
 
 from src.core.errors import UserError
 from src.core.git import versions
-from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS
+from src.core.paths import DATASET, HISTORY, LOCK, METRICS, MODEL, PARAMS, SEEDS, VALIDATION_PREDICTIONS
 from src.data.prepared import split_folder
 from src.params import parse
 from src.params.schema import Report
@@ -48,7 +48,8 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
         "commits": list(compare_runs(base, head, margin)),
     }
     sides = {"base": _side(base), "head": _side(head)}
-    found = failure(verdict, sides["head"]["numbers_stale"])
+    answered = bool(head.read([VALIDATION_PREDICTIONS]))
+    found = failure(verdict, answered, sides["head"]["numbers_stale"])
     return {
         **sides,
         "verdict": verdict,

@@ -98,6 +98,7 @@ def repository(folder: Path) -> Path:
     write(folder / "data/images/.gitkeep", "")
     ignored = "/data/images/*\n!.gitkeep\n/data/raw\n/data/prepared\n/models\n/mlflow.db*\n/mlartifacts\n"
     write(folder / ".gitignore", ignored)
+    write(folder / "requirements.lock", "torch==2.14.1 \\\n    --hash=sha256:0\nnumpy==2.3.0\n")
     git(folder, "init", "-q", "-b", "main")
     return folder
 

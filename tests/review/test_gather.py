@@ -46,9 +46,9 @@ def test_a_gate_passes_nothing_that_shows_no_better(repo: Path, tell: Any, capsy
     assert passes() == "report.fail_on is worse: the model is worse"
     # Deleting what shows it must not help, with the record of it or without; nor leaving it as it was.
     (repo / "reports/validation_predictions.csv").unlink()
-    assert passes() == "report.fail_on is worse: its numbers are stale: run dvc repro"
+    assert passes() == "report.fail_on is worse: it has no reports/validation_predictions.csv: run dvc repro"
     (repo / "dvc.lock").unlink()
-    assert passes() == "report.fail_on is worse: its numbers are stale: run dvc repro"
+    assert passes() == "report.fail_on is worse: it has no reports/validation_predictions.csv: run dvc repro"
     git(repo, "checkout", "-q", ".")
     write(repo / "src/models/net.py", "much worse\n")
     assert passes() == "report.fail_on is worse: its numbers are stale: run dvc repro"
