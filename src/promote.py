@@ -10,7 +10,6 @@ be trained again. To go back, give the alias `champion` to an earlier version in
 """
 
 import argparse
-import re
 from collections.abc import Mapping
 from math import ceil
 
@@ -40,8 +39,6 @@ def main() -> None:
     arguments = parser.parse_args()
     params = load()
     name = params.data.display_name
-    if not re.fullmatch(r"\w[\w .-]*", name):
-        raise UserError(f"{name!r} cannot name a model: set data.title to letters, digits, spaces, ., - and _ only")
     tree = working_tree()
     for path in (MODEL, VALIDATION_PREDICTIONS):
         if not path.is_file():
