@@ -1,7 +1,6 @@
 """Kill real pipeline runs at random moments, in all stages, and compare what comes out with an undisturbed run.
 
     PYTHONPATH=. python tests/helpers/chaos.py --kills 40 --seed 0
-    PYTHONPATH=. python tests/helpers/chaos.py --kills 20 --streamed     random steps, from shards
 
 After each kill `dvc repro` is started again. If it refuses DVC's half-written `rwlock`, that is removed, and counted.
 A row is printed for each kind of kill, as `docs/reliability.md` has them; the exit code is 1 if anything was lost.
@@ -63,7 +62,6 @@ class Row:
 
     stages: Counter[str] = field(default_factory=Counter)
     ended: float = 0.0  # seconds until the last process was gone, at most
-    within: int = 0  # kills after which training went on within an epoch
 
 
 def results(clone: Path) -> dict[str, bytes]:
@@ -76,18 +74,10 @@ def logged(clone: Path, run: str) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
-def template(folder: Path, streamed: bool = False) -> Path:
-    """Copy the repository as it is now, with few epochs and nothing known of earlier runs.
-
-    streamed: images are read from 16 shards as if they did not fit into memory; a state is kept after every four steps.
-    """
+def template(folder: Path) -> Path:
+    """Copy the repository as it is now, with few epochs and nothing known of earlier runs."""
     copy_of_the_repository(folder)
     substitute(folder / "params.yaml", "epochs: 30", f"epochs: {EPOCHS} ")
-    if streamed:
-        substitute(folder / "params.yaml", "shard_mib: 256 ", "shard_mib: 0.006 ")
-        substitute(folder / "params.yaml", "save_minutes: 10 ", "save_minutes: 1.0e-6 ")
-        substitute(folder / "src/training/order.py", "= 2**28, 2**17", "= 2**28, 128")
-        substitute(folder / "src/compute/batches.py", "RESIDENT_SHARE = 0.5", "RESIDENT_SHARE = 0.0")
     return committed(folder)
 
 
@@ -117,15 +107,12 @@ def series(
     plan: moment, kind of kill and seconds after the moment. `refused` gets what plain `dvc repro` refused after a kill.
     """
     trained: list[int] = []  # epochs
-    last_kill = Row()
     for moment, kind, delay in [*plan, ("end", "", 0.0), ("end", "", 0.0)]:
         run = Repro(clone, *targets)
         if run.reach(moment):
             time.sleep(delay)
-        last_kill.within += "going on in epoch" in run.output
         if run.process.poll() is None:
             row, killed = rows.setdefault(kind, Row()), time.monotonic()
-            last_kill = row
             KILLS[kind](run)
             run.gone()
             row.ended = max(row.ended, time.monotonic() - killed)
@@ -180,7 +167,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--streamed", action="store_true", help="kill training alone, which reads shards")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     rows: dict[str, Row] = {}
@@ -188,7 +174,7 @@ def main() -> None:
     refused: list[str] = []
     kills = number = 0
     with tempfile.TemporaryDirectory() as temporary:
-        source = template(Path(temporary, "template"), arguments.streamed)
+        source = template(Path(temporary, "template"))
         expected = undisturbed(source, Path(temporary, "undisturbed"))
         print("seconds undisturbed:", {name: round(value, 1) for name, value in expected.seconds.items()}, flush=True)
         while kills < arguments.kills:
@@ -196,21 +182,16 @@ def main() -> None:
             clone = prepare(source, Path(temporary, str(number)))
             # Every kind of kill in turn, so that each meets every stage.
             turn = [*KILLS][number % len(KILLS) :] + [*KILLS][: number % len(KILLS)]
-            moments = [*expected.seconds.items()]
-            if arguments.streamed:  # each in the first epochs that a run trains
-                moments = [("epochs", expected.seconds["epochs"] / EPOCHS)] * EPOCHS
             plan = [
                 (moment, turn[place % len(turn)], chance.uniform(0, AFTERWARDS * seconds))
-                for place, (moment, seconds) in enumerate(moments)
+                for place, (moment, seconds) in enumerate(expected.seconds.items())
             ]
             faults = [*series(clone, plan, rows, refused), *check(clone, expected)]
             wrong += faults
             kills = sum(row.stages.total() for row in rows.values())
             print(f"series {number}: {kills} kills so far, {len(faults)} faults", *faults, sep="\n", flush=True)
     print(table(rows))
-    within = sum(row.within for row in rows.values())
     print(f"{kills} kills in {number} pipelines, {len(wrong)} faults, {len(refused)} refused by dvc repro:", *refused)
-    print(f"training went on within an epoch after {within} of them")
     sys.exit(bool(wrong))
 
 
