@@ -15,7 +15,7 @@ from src.data.prepared import open_split, read_copies, read_dataset, read_identi
 from src.evaluation import metric_files, tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure, unseen_accuracy
-from src.evaluation.predictions import kept, predictions
+from src.evaluation.predictions import predictions
 from src.evaluation.reliability import calibrated_metrics, reliability
 from src.evaluation.robustness import headline, robustness
 from src.evaluation.tta import tta_metrics
@@ -44,7 +44,7 @@ def main() -> None:
     metrics |= calibrated_metrics(outputs, labels, spec.temperature, groups)
     table = predictions(outputs, labels, read_names("test"), dataset.classes).assign(**identity)
     written = {
-        paths.PREDICTIONS: kept(table),
+        paths.PREDICTIONS: table,
         paths.PER_CLASS: per_class(table, dataset.classes),
         paths.CONFUSION: confusion(table, dataset.classes),
         paths.GROUPS: per_group(table),

@@ -12,7 +12,7 @@ from src.core.files import check_writable, digest, write_arrays
 from src.data.prepared import read_identity, read_names
 from src.evaluation import tables
 from src.evaluation.calibration import calibrated
-from src.evaluation.predictions import kept, predictions
+from src.evaluation.predictions import predictions
 from src.models.model_file import save
 from src.params import load
 from src.tracking import cost
@@ -61,7 +61,7 @@ def work() -> None:
             write_arrays(paths.AUGMENTATION, images=shown)
             reports.write(progress.epochs, classifier.network, environment)
             table = predictions(outputs, labels, names, trainer.dataset.classes)
-            tables.write(paths.VALIDATION_PREDICTIONS, kept(table.assign(**read_identity("validation"))))
+            tables.write(paths.VALIDATION_PREDICTIONS, table.assign(**read_identity("validation")))
 
             model_md5 = digest(paths.MODEL)
             state.finish(model_md5)

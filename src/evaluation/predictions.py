@@ -1,15 +1,12 @@
-"""The table of predictions, with one row per image, and the part of it that git keeps."""
+"""The table of predictions, with one row per image."""
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 import pandas
 from numpy.typing import NDArray
 
 from src.evaluation.logits import log_probabilities
-
-MOST = 200_000  # rows that git keeps, about 15 MB: GitHub refuses files of 100 MB
 
 
 def predictions(
@@ -35,14 +32,3 @@ def predictions(
             "label_probability": np.exp(scores[each, labels]),
         }
     )
-
-
-def kept(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Return at most `MOST` rows, in their order: those whose names have the lowest digests.
-
-    So two commits keep the same images, and can be compared by them.
-    """
-    if len(table) <= MOST:
-        return table
-    digests = np.array([blake2b(name.encode(), digest_size=8).digest() for name in table["name"]], dtype="V8")
-    return table.iloc[np.sort(np.argsort(digests.view(">u8"), kind="stable")[:MOST])]

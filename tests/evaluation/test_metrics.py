@@ -14,7 +14,7 @@ from src.core.errors import UserError
 from src.evaluation import tables
 from src.evaluation.classes import confusion, per_class, per_group
 from src.evaluation.metrics import measure, unseen_accuracy
-from src.evaluation.predictions import kept, predictions
+from src.evaluation.predictions import predictions
 from src.stats.intervals import bootstrap, wilson
 
 HARD_NAMES = ["a,b", 'say "no"', "two\nlines", "cr\rlf\r\n", "жук", "犬", "NA", "007", "1e5", " space ", "=1+1", "'"]
@@ -174,23 +174,6 @@ def test_predictions_table() -> None:
     first, second = table.itertuples(index=False, name=None)
     assert first == (0, "a.png", "dog", "cat", pytest.approx(0.7), pytest.approx(0.2))
     assert second == (1, "b.png", "emu", "emu", pytest.approx(0.5), pytest.approx(0.5))
-
-
-def test_of_many_predictions_two_commits_keep_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.evaluation.predictions.MOST", 200)
-    names = [f"cats/{number}.jpg" for number in range(1000)]
-
-    def table(names: list[str]) -> pandas.DataFrame:
-        return kept(predictions(np.zeros((len(names), 2)), np.zeros(len(names), np.int64), names, ["cat", "dog"]))
-
-    before, after = table(names), table(["aaa.jpg", *names])
-    assert len(before) == len(after) == 200
-    assert before["index"].is_monotonic_increasing
-    assert [names[index] for index in before["index"]] == before["name"].tolist()
-    assert len({*before["name"]} & {*after["name"]}) >= 199
-    assert before["index"].between(0, 99).sum() == pytest.approx(20, abs=10)  # from everywhere
-    assert len(table(names[:200])) == 200
-    assert table(names[:200])["index"].tolist() == list(range(200))
 
 
 def test_names_survive_the_file(tmp_path: Path) -> None:
