@@ -126,10 +126,14 @@ def test_a_pickle_among_the_weights_runs_nothing(tmp_path: Path, monkeypatch: py
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: Any, **__: Any) -> None:
-        raise OSError("no route to the hub")
+    """At once: timm would ask twelve times, and wait 50 seconds in between."""
 
-    monkeypatch.setattr("timm.models._builder.load_pretrained", offline)
+    def offline(hub: str, file: str) -> bool:
+        raise OSError(f"no route to {file} of {hub}")
+
+    monkeypatch.setattr("huggingface_hub.file_exists", offline)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda hub, file: None)
+    monkeypatch.setattr("timm.models._builder.load_pretrained", None)
     with pytest.raises(UserError, match=r"timm/tf_efficientnet_lite0 cannot be downloaded \(no route .*\): set model"):
         built(weights="default")
 
