@@ -17,31 +17,17 @@ BILINEAR = v2.InterpolationMode.BILINEAR
 Operator = Callable[[Tensor], Tensor]
 
 
-def test_flips_and_shift_equal_torchvisions() -> None:
-    images = photos()
-    flip = torch.tensor([[False, False], [False, True], [True, False], [True, True]])
-    shift = torch.tensor([[0, 0], [0, 0], [1, -2], [-1, 2]])
-    ours = geometry.flip_and_shift(images, flip, shift, padding=2)
-    assert ours.dtype == torch.uint8
-    for number, image in enumerate(images):
-        expected = image.permute(2, 0, 1)
-        if flip[number, 0]:
-            expected = reference.vertical_flip(expected)
-        if flip[number, 1]:
-            expected = reference.horizontal_flip(expected)
-        down, right = shift[number].tolist()
-        expected = reference.crop(expected, -down, -right, *image.shape[:2])
-        assert torch.equal(ours[number].permute(2, 0, 1), expected)
-
-
-def test_what_comes_in_with_a_shift_may_be_the_mirrored_image() -> None:
+@pytest.mark.parametrize(("fill", "theirs"), [("zeros", "constant"), ("reflect", "reflect")])
+def test_flips_and_shift_equal_torchvisions(fill: str, theirs: str) -> None:
+    """What comes in with a shift may be the mirrored image."""
     images = photos()
     flip = torch.tensor([[False, False], [False, True], [True, False], [True, True]])
     shift = torch.tensor([[0, 0], [2, -1], [1, -2], [-2, 2]])
-    ours = geometry.flip_and_shift(images, flip, shift, 2, "reflect")
+    ours = geometry.flip_and_shift(images, flip, shift, 2, fill)
+    assert ours.dtype == torch.uint8
     for number, (image, (down, right)) in enumerate(zip(images, shift.tolist(), strict=True)):
         turned = image.flip([axis for axis in (0, 1) if flip[number, axis]]).permute(2, 0, 1)
-        padded = reference.pad(turned, [2, 2], padding_mode="reflect")
+        padded = reference.pad(turned, [2, 2], padding_mode=theirs)
         expected = reference.crop(padded, 2 - down, 2 - right, *image.shape[:2])
         assert torch.equal(ours[number].permute(2, 0, 1), expected)
 

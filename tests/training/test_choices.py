@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,29 @@ def test_the_l1_penalty_pulls_every_weight_towards_zero_by_the_same_amount() -> 
     assert (one_batch(l1_penalty=0.01, decay_biases=False) - one_batch())[biases].abs().max() < 1e-12
 
 
+def layer_rates(network: nn.Module, first_layer_lr: float, decay_biases: bool = True) -> list[Tensor]:
+    """Return what the learning rate of each weight is multiplied by, in the order of the network."""
+    groups = optimizer(section(optimizer=PLAIN_SGD).optimizer, network, decay_biases, first_layer_lr).param_groups
+    found = {weight: group.get("lr_scale", 1.0) for group in groups for weight in group["params"]}
+    return [torch.full_like(weight, found[weight], requires_grad=False).flatten() for weight in network.parameters()]
+
+
+@pytest.mark.parametrize("decay_biases", [True, False])
+def test_rates_rise_by_equal_ratios_from_the_first_layer_to_the_last(decay_biases: bool) -> None:
+    found = [rates[0].item() for rates in layer_rates(new_classifier("cifar_vgg"), 0.01, decay_biases)]
+    assert found == sorted(found)
+    assert (found[0], found[-1]) == pytest.approx((0.01, 1.0))
+    assert [after / before for before, after in pairwise(sorted(set(found)))] == pytest.approx([100 ** (1 / 8)] * 8)
+    assert layer_rates(nn.Linear(8, 2), 0.1)[0].unique() == 1, "a layer that is alone is the last"
+
+
+def test_a_step_changes_each_layer_by_its_rate() -> None:
+    """In plain SGD the change is the rate times the gradient, which is the same for both settings."""
+    start, rates = weights(new_classifier()), torch.cat(layer_rates(new_classifier(), 0.1))
+    expected = (one_batch() - start) * rates
+    torch.testing.assert_close(one_batch(first_layer_lr=0.1) - start, expected, atol=1e-6, rtol=1e-3)
+
+
 def test_a_gradient_is_clipped_to_its_norm() -> None:
     start = weights(new_classifier(dropout=0.0))
     unclipped = one_batch() - start
@@ -187,15 +211,11 @@ SCHEDULES: list[tuple[dict[str, Any], list[float]]] = [
 
 
 @pytest.mark.parametrize(("values", "expected"), SCHEDULES, ids=[values["name"] for values, _ in SCHEDULES])
-def test_schedules(values: dict[str, Any], expected: list[float]) -> None:
+def test_schedules_and_their_warm_up(values: dict[str, Any], expected: list[float]) -> None:
     chosen = section(schedule=values | {"warmup_epochs": 0}).schedule
     losses = [3.0, 2.0, 2.0, 1.0]  # only the third epoch brings no lower loss
     factors = [lr_factor(chosen, epoch, 4, losses[:epoch]) for epoch in range(5)]
     assert factors == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize("values", [values for values, _ in SCHEDULES], ids=lambda values: values["name"])
-def test_every_schedule_warms_up_linearly(values: dict[str, Any]) -> None:
     chosen = section(schedule=values | {"warmup_epochs": 1.5}).schedule
     assert [lr_factor(chosen, moment, 4) for moment in (0.0, 0.3, 0.75, 1.2)] == pytest.approx([0, 0.2, 0.5, 0.8])
 

@@ -68,7 +68,7 @@ def kept() -> dict[str, int]:
     return {file.name: file.stat().st_ino for file in Path(".cache/features").glob("*.npy")}
 
 
-def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Trainer) -> None:
+def test_features_are_computed_once_for_all_that_they_follow_from_and_kept_while_read(trainer: Trainer) -> None:
     trainer.start(frozen(), SETTINGS, 0)
     first = kept()
     assert len(first) == 2
@@ -80,6 +80,11 @@ def test_features_are_computed_once_for_all_that_they_follow_from(trainer: Train
     torch.save({key: value * 1.01 for key, value in torch.load("resnet18.pth").items()}, "resnet18.pth")
     again.start(frozen(), SETTINGS, 0)
     assert len(kept()) == 6
+    for name in first:
+        os.utime(Path(".cache/features") / name, (0, 0))
+    again.start(frozen(), SETTINGS, 0)
+    assert len(kept()) == 4, "what no training read for long is removed"
+    assert not first.keys() & kept().keys()
 
 
 def test_after_a_kill_features_are_gone_on_from(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +123,3 @@ def test_what_changes_from_epoch_to_epoch_is_learned_from_images(
     settings = section(**{"augment": NO_AUGMENT, "batch_size": 10, "epochs": 1, **changes})
     assert len(list(trainer.start(frozen(**model), settings, 0).epochs)) == 1
     assert kept() == {}
-
-
-def test_features_that_no_training_read_for_long_are_removed(trainer: Trainer) -> None:
-    trainer.start(frozen(), SETTINGS, 0)
-    known = kept()
-    for name in known:
-        os.utime(Path(".cache/features") / name, (0, 0))
-    trainer.start(frozen(normalize="none"), SETTINGS, 0)
-    assert len(kept()) == 2
-    assert not known.keys() & kept().keys()

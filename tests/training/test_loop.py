@@ -110,16 +110,14 @@ def test_without_validation_images_the_last_weights_are_kept() -> None:
     assert not {"validation_loss", "validation_accuracy"} & set(epochs[0].metrics())
 
 
-def test_a_single_image_in_the_last_batch_does_not_break_batch_norm() -> None:
-    epochs = run(new_classifier("cifar_vgg"), section(epochs=1, batch_size=16), images=33)
-    assert np.isfinite(epochs[0].train_loss)
-
-
-@pytest.mark.parametrize(("images", "steps"), [(33, 2), (32, 2), (10, 1)])
-def test_only_whole_batches_train_where_the_rest_is_dropped(
-    images: int, steps: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("images", "drop_last", "expected"),
+    [(34, False, [16, 16, 2]), (33, False, [16, 16]), (34, True, [16, 16]), (32, True, [16, 16]), (10, True, [10])],
+)
+def test_a_rest_is_not_learned_where_it_is_dropped_or_a_single_image(
+    images: int, drop_last: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless there is no whole batch."""
+    """Batch norm cannot learn from a single image. A rest that is the only batch is not dropped."""
     sizes: list[int] = []
     step = TrainStep.step
 
@@ -128,8 +126,8 @@ def test_only_whole_batches_train_where_the_rest_is_dropped(
         return step(train_step, pixels, *arguments)
 
     monkeypatch.setattr(TrainStep, "step", counted)
-    run(new_classifier(), section(epochs=1, batch_size=16, drop_last=True), images=images)
-    assert sizes == [min(images, 16)] * steps
+    run(new_classifier(), section(epochs=1, batch_size=16, drop_last=drop_last), images=images)
+    assert sizes == expected
 
 
 def test_single_images_and_batch_norm_do_not_agree() -> None:
