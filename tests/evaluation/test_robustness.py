@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from evaluation_samples import corrupted, linear_classifier
-from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 from training_samples import CPU, digits, new_classifier
 
@@ -26,17 +26,6 @@ EVERYTHING: dict[str, Any] = {"shifts": 2, "noise": [0.1, 0.4], "salt_pepper": [
 def curves(data: LabelledImages, classifier: Classifier, **options: Any) -> pandas.DataFrame:
     batch_size = options.pop("batch_size", 128)
     return robustness(classifier, Batches(data, CPU.device), corrupted(**options), batch_size)
-
-
-def moved(image: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
-    """Pixel by pixel."""
-    result = np.zeros_like(image)
-    height, width = image.shape[:2]
-    for y in range(height):
-        for x in range(width):
-            if 0 <= y - down < height and 0 <= x - right < width:
-                result[y, x] = image[y - down, x - right]
-    return result
 
 
 def test_a_shift_that_leaves_nothing_is_a_fault() -> None:
@@ -63,7 +52,7 @@ def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: 
         image = torch.from_numpy(pixels[None])
         if kind == "shift":
             down, right_ = (int(strength) * step for step in corruptions.DIRECTIONS[direction])
-            changed: Tensor = torch.from_numpy(moved(pixels, down, right_)[None])
+            changed: Tensor = torch.from_numpy(ndimage.shift(pixels, (down, right_, 0), order=0)[None])
         elif kind == "gaussian":
             noise = np.random.default_rng([0, 1, number]).standard_normal(pixels.shape, np.float32)
             changed = torch.from_numpy(np.clip(pixels + 255 * strength * noise, 0, 255).astype(np.float32)[None])
@@ -83,24 +72,10 @@ def by_hand(classifier: Classifier, data: LabelledImages, kind: str, direction: 
 def test_every_row_is_what_a_loop_over_images_counts() -> None:
     data, classifier = digits(0, 60), linear_classifier()
     table = curves(data, classifier, **EVERYTHING)
-    assert table.columns.tolist() == [
-        "kind", "strength", "direction", "images", "correct", "accuracy", "ci_low", "ci_high",
-    ]  # fmt: skip
     for row in table.to_dict("records"):
         expected = by_hand(classifier, data, row["kind"], row["direction"], row["strength"])
         assert (row["images"], row["correct"], row["accuracy"]) == (60, expected, expected / 60), row
         assert (row["ci_low"], row["ci_high"]) == tuple(map(float, wilson(expected, 60)))
-
-
-def test_groups_alone_count_as_independent() -> None:
-    images, labels = digits(0, 60)
-    copies = LabelledImages(np.repeat(images, 5, axis=0), np.repeat(labels, 5))
-    groups = np.repeat([f"{number}" for number in range(60)], 5).tolist()
-    wanted = corrupted(shifts=1)  # unlike noise, it is the same for all copies
-    once = curves(LabelledImages(images, labels), linear_classifier(), shifts=1)
-    found = robustness(linear_classifier(), Batches(copies, CPU.device), wanted, 128, groups)
-    assert found["accuracy"].tolist() == once["accuracy"].tolist()
-    np.testing.assert_allclose(found[["ci_low", "ci_high"]], once[["ci_low", "ci_high"]], atol=0.01)
 
 
 def test_headline_numbers() -> None:
@@ -125,15 +100,9 @@ def test_curves_repeat_and_do_not_depend_on_the_batch_size(classifier: Classifie
 
 
 def test_fewer_images_are_some_of_them_and_always_the_same() -> None:
-    """A network that is right for every second image, by a mark in its first pixel."""
-    images = np.zeros((100, 8, 8, 1), np.uint8)
-    images[::2, 0, 0] = 255
-    data = LabelledImages(images, np.ones(100, np.int64))
-    layer = nn.Linear(64, 2)
-    layer.weight.data = torch.zeros(2, 64)
-    layer.weight.data[1, 0] = 1
-    layer.bias.data = torch.tensor([0.5, 0.0])
-    classifier = Classifier(nn.Sequential(nn.Flatten(), layer), Normalize([0.0], [1.0]))
-    counts = [curves(data, classifier, images=wanted, noise=[1e-6])["correct"].iloc[0] for wanted in (10, 20, 100, 500)]
-    drawn = np.random.default_rng(0).permutation(100)
-    assert counts == [np.sum(drawn[:10] % 2 == 0), np.sum(drawn[:20] % 2 == 0), 50, 50]
+    data = digits(0, 100)
+    for wanted in (10, 20, 100, 500):
+        drawn = np.random.default_rng(0).permutation(100)[:wanted]
+        some = LabelledImages(data.images[drawn], data.labels[drawn])
+        found = curves(data, linear_classifier(), images=wanted, shifts=3)
+        pandas.testing.assert_frame_equal(found, curves(some, linear_classifier(), shifts=3))
