@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from augment_samples import ALONE, drawn, photos, settings
-from device_samples import LOSSES, OPTIMIZERS, RECIPES, STEPS, recipe
+from augment_samples import settings
+from device_samples import EVERYTHING, LOSSES, OPTIMIZERS, RECIPES, STEPS, recipe
 from evaluation_samples import corrupted
 from fake_cuda import CUDA, fake_cuda
 
@@ -17,7 +17,6 @@ from src.compute.device import Compute
 from src.evaluation.robustness import robustness
 from src.evaluation.tta import tta_metrics
 from src.params import Loss
-from src.training import augment
 from src.training.loop import train
 from src.training.step import TrainStep
 
@@ -76,14 +75,8 @@ def test_no_loss_waits(loss: Loss) -> None:
 
 
 def test_what_a_step_may_add_does_not_wait() -> None:
-    added: dict[str, Any] = {
-        "accumulate": 2,
-        "clip_gradient": 1.0,
-        "ema": 0.9,
-        "l1_penalty": 1e-4,
-        "decay_biases": False,
-    }
-    assert waits_of(CIFAR10_VGG, BFLOAT16, augment=settings(mixup=0.2, cutmix=1.0), **added) == set()
+    """Augmentation too: images that are mixed are augmented batch by batch, between the steps."""
+    assert waits_of(CIFAR10_VGG, BFLOAT16, **EVERYTHING) == set()
 
 
 def test_what_a_training_holds_is_free_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,17 +96,6 @@ def test_what_a_training_holds_is_free_at_its_end(monkeypatch: pytest.MonkeyPatc
         assert [reference() for reference in held] == [None, None]
     finally:
         gc.enable()
-
-
-def test_augmentation_computes_where_the_images_are() -> None:
-    batch = photos()
-    with fake_cuda() as log:
-        draws = drawn(settings(**ALONE), batch).to(CUDA)
-        stored = batch.to(CUDA)
-        log.waits.clear()
-        augmented, _ = augment.apply(settings(**ALONE), stored, draws)
-    assert (augmented.device.type, augmented.shape) == ("cuda", batch.shape)
-    assert log.waits == []
 
 
 def test_evaluation_computes_where_the_images_are() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from augment_samples import ALONE, settings
-from device_samples import FAMILIES, LOSSES, RECIPES, of_family, recipe
+from device_samples import EVERYTHING, FAMILIES, LOSSES, RECIPES, of_family, recipe
 from evaluation_samples import corrupted
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -50,12 +49,6 @@ class Log(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-EVERYTHING: dict[str, Any] = {
-    "accumulate": 2, "clip_gradient": 1.0, "ema": 0.9, "l1_penalty": 1e-4, "decay_biases": False,
-    "augment": settings(**ALONE, mixup=0.2, cutmix=1.0),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("name", "changes"),
     [*((name, {}) for name in RECIPES), *(("mnist", {"loss": loss}) for loss in LOSSES), ("cifar10-vgg", EVERYTHING)],
@@ -88,14 +81,18 @@ def test_evaluation() -> None:
 
 @pytest.mark.parametrize(("name", "size"), [*((name, 224) for name in FAMILIES), ("alexnet", 64), ("vgg11", 64)])
 def test_the_gradients_of_a_network_of_torchvision(name: str, size: int) -> None:
-    """Its weights' in training, its pixels' in the attack; the pooling that needs another size is told by
-    `check_gradient`."""
+    """Its weights' in training, its pixels' in the attack; of the pooling that needs another size `src.core.errors`
+    tells. It has a last layer for our classes."""
     meta = torch.device("meta")
-    with Shapes():
-        classifier = of_family(name, size).to(meta)
+    with Shapes():  # as where a model's file is read
+        classifier = of_family(name, size)
+    assert all(weight.is_meta for weight in classifier.parameters()), "nothing takes memory"
+    classifier.to(meta)
     images = torch.zeros(4, size, size, 3, dtype=torch.uint8, device=meta)
     labels = torch.zeros(4, dtype=torch.int64, device=meta)
     with Log() as log:
-        F.cross_entropy(classifier.train()(images), labels).backward()  # type: ignore[no-untyped-call]
+        outputs = classifier.train()(images)
+        assert outputs.shape == (4, 10)
+        F.cross_entropy(outputs, labels).backward()  # type: ignore[no-untyped-call]
         gradient_signs(classifier.eval(), images, labels)
     assert log.names & OPERATORS == (set() if size == 224 else {"_adaptive_avg_pool2d_backward"})

@@ -32,21 +32,18 @@ from src.models.model_file import load
 from src.training.loop import measure
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Train digits for three epochs in bfloat16, and evaluate, in a tree that is the current folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        root = enter_tree(tmp_path_factory.mktemp("bfloat16"), patch)
-        run_stages(None, "digits")
-        changes = {"precision": "bfloat16", "deterministic": True, "threads": 1, "epochs": 3}
-        set_params(root, {f"train.{key}": value for key, value in changes.items()})
-        stages.train.main()
-        stages.evaluate.main()
-        assert json.loads(ENVIRONMENT.read_text(encoding="utf-8"))["precision"] == "bfloat16"
-        yield root
+def test_reported_numbers_agree_with_each_other_and_with_the_saved_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of digits, trained for three epochs in bfloat16."""
+    root = enter_tree(tmp_path, monkeypatch)
+    run_stages(None, "digits")
+    changes = {"precision": "bfloat16", "deterministic": True, "threads": 1, "epochs": 3}
+    set_params(root, {f"train.{key}": value for key, value in changes.items()})
+    stages.train.main()
+    stages.evaluate.main()
+    assert json.loads(ENVIRONMENT.read_text(encoding="utf-8"))["precision"] == "bfloat16"
 
-
-def test_the_numbers_of_validation_agree_with_each_other_and_with_the_saved_model(trained: Path) -> None:
     training, history = json.loads(TRAINING.read_text()), pandas.read_csv(HISTORY).set_index("epoch")
     table = pandas.read_csv(VALIDATION_PREDICTIONS)
     classifier, _ = load(MODEL)
@@ -57,9 +54,7 @@ def test_the_numbers_of_validation_agree_with_each_other_and_with_the_saved_mode
     assert kept["validation_loss"] == training["validation_loss"] == pytest.approx(loss, abs=1e-6)
     assert -np.log(table["label_probability"]).mean() == pytest.approx(loss, abs=1e-4)  # of six decimals
 
-
-def test_reported_probabilities_are_those_of_the_saved_weights(trained: Path) -> None:
-    table, (classifier, _) = pandas.read_csv(PREDICTIONS), load(MODEL)
+    table = pandas.read_csv(PREDICTIONS)
     expected = logits(classifier, Batches(open_split("test"), CPU.device)).softmax(dim=1).amax(dim=1)
     # Rounded to six decimals. In bfloat16 they differ by more than 1e-3.
     np.testing.assert_allclose(table["confidence"], expected, rtol=0, atol=2e-6)

@@ -19,9 +19,7 @@ def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     ("network", "changes", "expected"),
     [
         ("cifar_vgg", {"threads": "auto"}, 8),
-        ("resnet18", {"threads": "auto"}, 8),
         ("fashion_net", {"threads": "auto"}, 1),
-        ("mnist_convnet", {"threads": "auto"}, 1),
         ("cifar_vgg", {"threads": "auto", "processes": 2}, 4),
         ("cifar_vgg", {"threads": "auto", "processes": 16}, 1),
         ("cifar_vgg", {"threads": "auto", "deterministic": "portable"}, 1),

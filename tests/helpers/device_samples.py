@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import numpy as np
+from augment_samples import ALONE, settings
 from network_samples import untrained
 
 from src import params
@@ -22,7 +23,7 @@ FAMILIES = (
 
 _SHAPES = {"digits": (8, 1), "mnist": (28, 1), "fashion_mnist": (28, 1), "image_folder": (64, 3)}  # else 32×32×3
 _EXAMPLES: dict[str, Any] = {
-    "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "iterations": 2,
+    "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": True, "iterations": 4,
     "label_smoothing": 0.1, "class_weights": "balanced", "newton_schulz": 3, "bias_lr": 1e-2, "head_lr": 1e-2,
     "sgd_momentum": 0.9, "whitening_share": 0.5,
 }  # fmt: skip
@@ -39,6 +40,10 @@ def sections(kinds: Any) -> Iterator[Any]:
 
 
 OPTIMIZERS, LOSSES = list(sections(Optimizer)), list(sections(Loss))
+EVERYTHING: dict[str, Any] = {  # that a step may do
+    "accumulate": 2, "clip_gradient": 1.0, "ema": 0.9, "l1_penalty": 1e-4, "decay_biases": False,
+    "augment": settings(**ALONE, mixup=0.2, cutmix=1.0),
+}  # fmt: skip
 
 
 def recipe(name: str, count: int = IMAGES, **changes: Any) -> tuple[Classifier, params.Train, LabelledImages]:

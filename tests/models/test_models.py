@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from device_samples import FAMILIES
 from figure_results import dataset
 from network_samples import image_format, model_section
 from safetensors.torch import save_file
@@ -19,7 +18,7 @@ from src.core.errors import UserError
 from src.data.prepared import ImageFormat
 from src.models.build import build
 from src.models.layers import ACTIVATIONS
-from src.models.model_file import ModelSpec, Shapes, load, save
+from src.models.model_file import ModelSpec, load, save
 from src.params import Activation
 from src.params.networks import SMALL
 from src.params.training import Plain
@@ -74,15 +73,6 @@ def test_images_that_are_too_small_are_told_the_smallest_size() -> None:
         build(model_section("cifar_basic"), image_format(7, 32, 3), 10, [0.5], [0.5])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_network_of_every_family_of_torchvision_gets_a_last_layer_for_our_classes(name: str) -> None:
-    with Shapes():  # as where a model's file is read
-        network = build(model_section(name, dropout=0.3), image_format(224, 224, 3), 7, [0.5], [0.5]).network
-    assert all(weight.is_meta for weight in network.parameters()), "nothing takes memory"
-    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    assert (last.out_features if isinstance(last, nn.Linear) else last.out_channels) == 7
-
-
 @pytest.mark.parametrize("name", ["alexnet", "vit_b_32"])
 def test_images_that_a_network_of_torchvision_cannot_take_are_one_line(name: str) -> None:
     with pytest.raises(UserError, match=rf"{name} cannot take images of 8×8 pixels .*data\.image_size, for example"):
@@ -126,20 +116,14 @@ def test_a_model_of_other_images_or_classes_than_those_that_are_prepared_is_told
             spec().check(prepared.model_copy(update=change))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other", "other version", "no spec", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "other", "no spec", "missing"])
 def test_a_file_that_is_no_complete_model_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save(path, spec("cifar_basic").build(), spec("cifar_basic"))
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-1000])
-    elif damage == "empty":
-        path.write_bytes(b"")
     elif damage == "other":
         save_file({"weight": torch.zeros(3)}, path, metadata={"spec": spec("cifar_vgg").model_dump_json()})
-    elif damage == "other version":
-        content = spec("cifar_basic").model_dump()
-        del content["model"]["dropout"]
-        save_file({"weight": torch.zeros(3)}, path, metadata={"spec": json.dumps(content)})
     elif damage == "no spec":
         save_file({"weight": torch.zeros(3)}, path)
     else:

@@ -19,7 +19,6 @@ from src.models.model_file import ModelSpec, load, save
 from src.params.networks import check_timm
 
 LITE = "timm/tf_efficientnet_lite0"
-WEIGHTS = Path(__file__).parents[3] / "shared/weights/tf_efficientnet_lite0.safetensors"
 
 
 def built(side: int = 64, classes: int = 2, name: str = LITE, **changes: Any) -> Classifier:
@@ -144,9 +143,7 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.Monk
         (None, "missing: give none, default or"),
         (b"no weights", "cannot be read"),
         ([torch.zeros(3)], "is not a state dict"),
-        ({"bn1.weight": None}, r'fit resnet18: .* Missing key\(s\) in state_dict: "bn1.weight"'),
-        ({"bn1.scale": torch.zeros(1)}, r'Unexpected key\(s\) in state_dict: "bn1.scale"'),
-        ({"bn1.weight": torch.zeros(3)}, "size mismatch for bn1.weight"),
+        ({"bn1.weight": torch.zeros(64)}, r'fit resnet18: .* Missing key\(s\) in state_dict: "conv1.weight"'),
     ],
 )
 def test_weights_that_do_not_fit_are_one_line(
@@ -155,9 +152,6 @@ def test_weights_that_do_not_fit_are_one_line(
     monkeypatch.chdir(tmp_path)
     if isinstance(content, bytes):
         Path("weights.pth").write_bytes(content)
-    elif isinstance(content, dict):
-        weights = {**built(name="resnet18").network.state_dict(), **content}
-        torch.save({key: tensor for key, tensor in weights.items() if tensor is not None}, "weights.pth")
     elif content is not None:
         torch.save(content, "weights.pth")
     with pytest.raises(UserError, match=message) as fault:
@@ -200,9 +194,3 @@ def test_a_network_of_timm_is_inspected_layer_by_layer() -> None:
     kinds = [layer.kind for layer in found.layers]
     assert kinds[:2] == ["conv 3×3, stride 2", "batch norm"]
     assert sum(layer.parameters for layer in found.layers) == found.parameters
-
-
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights of ../shared are absent")
-def test_trained_weights_of_imagenet_fit() -> None:
-    classifier = built(224, weights=str(WEIGHTS), normalize="backbone").eval()
-    assert classifier(pixels(1, 224)).isfinite().all()
