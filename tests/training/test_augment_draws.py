@@ -61,11 +61,6 @@ def test_what_is_drawn_has_the_known_distribution(name: str) -> None:
     assert np.min(kstest(values, expected.cdf).pvalue) > CHANCE
 
 
-def crop(draws: Any) -> Tensor:
-    shift: Tensor = draws.shift
-    return shift
-
-
 def window(draws: Any) -> Tensor:
     """Return area, aspect, left and bottom, as shares of the image."""
     centre, sides = draws.window.unbind(dim=1)
@@ -87,8 +82,8 @@ def pasted(draws: Any) -> Tensor:
 SIDE = 2000
 TORCHVISIONS: dict[str, tuple[Any, ...]] = {
     "crop": (
-        {"crop": 0.5}, crop, v2.RandomCrop((HEIGHT, WIDTH), 2), lambda box: (2 - box["top"], 2 - box["left"]),
-        HEIGHT, WIDTH,
+        {"crop": 0.5}, lambda draws: draws.shift, v2.RandomCrop((HEIGHT, WIDTH), 2),
+        lambda box: (2 - box["top"], 2 - box["left"]), HEIGHT, WIDTH,
     ),
     "resized_crop": (
         {"resized_crop": [0.08, 1.0]}, window, v2.RandomResizedCrop(SIDE, scale=(0.08, 1.0)),

@@ -11,12 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from augment_samples import NO_AUGMENT
+from device_samples import OPTIMIZERS
 from torch import Tensor, nn
-from training_samples import CPU, PLAIN_SGD, SGD, digits, new_classifier, run, section, weights
+from training_samples import CPU, PLAIN_SGD, digits, new_classifier, run, section, weights
 
-from src.compute import device
 from src.compute.batches import Batches
 from src.core.errors import UserError
+from src.params import Optimizer
 from src.training import reports
 from src.training.loop import measure
 from src.training.losses import Loss, loss_function
@@ -25,29 +26,13 @@ from src.training.schedules import lr_factor, plateaus
 from src.training.snapshots import Snapshots
 from src.training.step import Average
 
-
-@pytest.fixture(autouse=True)
-def _deterministic() -> None:
-    device.prepare(section(), "cifar_basic")
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 RATES = {
-    "adam": 2e-3, "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-2, "adamax": 5e-3, "adagrad": 2e-2, "adadelta": 1.0,
-    "asgd": 0.2,
+    "sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "nadam": 2e-3, "radam": 2e-2, "adamax": 5e-3, "adagrad": 2e-2,
+    "adadelta": 1.0, "asgd": 0.2, "rmsprop": 5e-4, "muon": 5e-3, "muon_sgd": 5e-2, "rprop": 1e-3, "lbfgs": 1.0,
 }  # fmt: skip
-MUON_SGD = {
-    "name": "muon_sgd", "lr": 5e-2, "momentum": 0.6, "newton_schulz": 3, "bias_lr": 0.05, "head_lr": 0.05,
-    "sgd_momentum": 0.85, "weight_decay": 1e-4, "whitening_share": 1.0,
-}  # fmt: skip
-OPTIMIZERS: list[dict[str, Any]] = [
-    SGD,
-    *({"name": name, "lr": lr, "weight_decay": 1e-4} for name, lr in RATES.items()),
-    {"name": "rmsprop", "lr": 5e-4, "weight_decay": 1e-4, "momentum": 0.9},
-    {"name": "muon", "lr": 5e-3, "weight_decay": 1e-2, "momentum": 0.95},
-    MUON_SGD,
-    {"name": "rprop", "lr": 1e-3},
-    {"name": "lbfgs", "lr": 1.0, "iterations": 4},
-]
 
 
 def plain(**changes: Any) -> Any:
@@ -55,11 +40,13 @@ def plain(**changes: Any) -> Any:
     return section(**({"augment": NO_AUGMENT} | changes))
 
 
-@pytest.mark.parametrize("values", OPTIMIZERS, ids=lambda values: values["name"])
-def test_every_optimiser_trains(values: dict[str, Any]) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda section: section.name)
+def test_every_optimiser_trains(optimizer: Optimizer) -> None:
+    name = optimizer.name
     # Rprop compares the signs of successive gradients, which only mean something for the same batch.
-    batch_size = {"rprop": 300, "lbfgs": 150}.get(values["name"], 15)
-    chosen = plain(epochs=25 if values["name"] == "rprop" else 4, batch_size=batch_size, optimizer=values)
+    batch_size = {"rprop": 300, "lbfgs": 150}.get(name, 15)
+    rated = optimizer.model_copy(update={"lr": RATES[name]})
+    chosen = plain(epochs=25 if name == "rprop" else 4, batch_size=batch_size, optimizer=rated)
     epochs = run(new_classifier("mnist_convnet", 0.0), chosen, images=300)
     assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
 
@@ -127,7 +114,7 @@ def test_rates_rise_by_equal_ratios_from_the_first_layer_to_the_last(decay_biase
     assert found == sorted(found)
     assert (found[0], found[-1]) == pytest.approx((0.01, 1.0))
     assert [after / before for before, after in pairwise(sorted(set(found)))] == pytest.approx([100 ** (1 / 8)] * 8)
-    assert layer_rates(nn.Linear(8, 2), 0.1)[0].unique() == 1, "a layer that is alone is the last"
+    assert torch.cat(layer_rates(nn.Linear(8, 2), 0.1)).eq(1).all(), "a layer that is alone is the last"
 
 
 def test_a_step_changes_each_layer_by_its_rate() -> None:

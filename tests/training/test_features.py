@@ -1,7 +1,7 @@
 """A frozen network learns from features, which are computed once and kept, as it would from the images."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from src import params
 from src.compute.forward import logits
 from src.search.objectives import measure
 from src.training import features
+from src.training.epoch import Epoch
 from src.training.loop import train
-from src.training.trainer import Trainer, Training
+from src.training.trainer import Trainer
 
 SETTINGS = section(augment=NO_AUGMENT, batch_size=10, epochs=3)
 
@@ -38,26 +39,20 @@ def frozen(name: str = "resnet18", **changes: Any) -> params.Model:
     return model_section(name, **{"weights": f"{name}.pth", "freeze": True, "dropout": 0.2} | changes)
 
 
-def from_images(trainer: Trainer, model: params.Model, settings: params.Train) -> Training:
-    """Train as `Trainer.start` trains networks that are not frozen."""
-    started = trainer.start(model, settings, 0)
-    classifier, validation = started.spec.build(0), trainer.images["validation"]
-    epochs = train(classifier, trainer.images["train"], validation, settings, 0, trainer.compute)
-    return Training(started.spec, classifier, classifier, validation, epochs)
-
-
-def curves(training: Training) -> NDArray[np.float64]:
-    return np.array([[epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy] for epoch in training.epochs])
+def curves(epochs: Iterable[Epoch]) -> NDArray[np.float64]:
+    return np.array([[epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy] for epoch in epochs])
 
 
 def test_learning_from_features_is_learning_from_the_images(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with dropout before the last layer, which draws the same; no image goes through the network again."""
-    quick, slow = trainer.start(frozen(), SETTINGS, 0), from_images(trainer, frozen(), SETTINGS)
-    np.testing.assert_allclose(curves(quick), curves(slow), rtol=1e-4)
-    for name, weight in slow.classifier.state_dict().items():
+    quick = trainer.start(frozen(), SETTINGS, 0)
+    slow, training, validation = quick.spec.build(0), trainer.images["train"], trainer.images["validation"]
+    epochs = train(slow, training, validation, SETTINGS, 0, trainer.compute)
+    np.testing.assert_allclose(curves(quick.epochs), curves(epochs), rtol=1e-4)
+    for name, weight in slow.state_dict().items():
         torch.testing.assert_close(quick.classifier.state_dict()[name], weight)
     assert quick.classifier.state_dict()["network.fc.1.weight"].abs().max() > 0.01, "it has learned"
-    outputs = logits(quick.classifier, trainer.images["validation"])
+    outputs = logits(quick.classifier, validation)
     torch.testing.assert_close(logits(quick.learned, quick.validation), outputs)
     monkeypatch.setattr(quick.classifier.network, "forward", lambda images: pytest.fail("an image is seen again"))
     assert measure(trainer, quick).keys() == {"model_md5"}

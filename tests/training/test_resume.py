@@ -11,7 +11,6 @@ import pytest
 import torch
 from training_samples import CPU, SGD, digits, new_classifier, section, weights
 
-from src.compute import device
 from src.compute.batches import Batches
 from src.core.paths import LOCK, states
 from src.models.classifier import Classifier
@@ -24,10 +23,7 @@ from src.training.snapshots import Snapshots
 from src.training.states import discard_unneeded_states, finished_session
 from src.training.step import TrainStep
 
-
-@pytest.fixture(autouse=True)
-def _deterministic(root: Path) -> None:
-    device.prepare(section(), "cifar_basic")
+pytestmark = pytest.mark.usefixtures("root", "deterministic")
 
 
 class Killed(Exception):
@@ -48,14 +44,13 @@ def trained(
     return classifier, progress, Path(f"{key}.npz")
 
 
-ADAM = {"name": "adam", "lr": 2e-3, "weight_decay": 1e-4}
 CHOICES: dict[str, dict[str, Any]] = {
     "balanced": {"sampling": "balanced", "augment": section().augment.model_dump() | {"policy": "trivial"}},
     "adam and a plateau": {"schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0}},
     "average": {"ema": 0.9, "clip_gradient": 1.0, "record_every": 3},
     "sgd": {"optimizer": SGD},
     "rprop": {"optimizer": {"name": "rprop", "lr": 1e-3}},
-    "muon": {"optimizer": ADAM | {"name": "muon", "momentum": 0.9}},
+    "muon": {"optimizer": {"name": "muon", "lr": 2e-3, "weight_decay": 1e-4, "momentum": 0.9}},
     "lbfgs": {"optimizer": {"name": "lbfgs", "lr": 0.5, "iterations": 2}},
 }
 
