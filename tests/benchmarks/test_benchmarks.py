@@ -29,23 +29,16 @@ def small(recipe: str, batch_size: int = 8, **changes: Any) -> tuple[Problem, pa
 
 
 @pytest.mark.parametrize("recipe", SYSTEMS)
-def test_a_tutorial_has_the_optimiser_of_the_recipe(recipe: str) -> None:
+def test_a_tutorial_has_the_optimiser_the_preparation_and_the_augmentation_of_the_recipe(recipe: str) -> None:
     """And its network: `tests/models/test_models.py`."""
     known, section = small(recipe)
-    own, told = known.classifier().network, TUTORIALS[recipe].network()
-    ours, theirs = (
-        optimizer(section.optimizer, own, section.decay_biases),
-        TUTORIALS[recipe].optimizer(told.parameters()),
-    )
+    told, asked = TUTORIALS[recipe], section.augment
+    ours = optimizer(section.optimizer, known.classifier().network, section.decay_biases)
+    theirs = told.optimizer(told.network().parameters())
     assert type(ours).__base__ is type(theirs)  # without the decorators of its methods
     for key in ("lr", "momentum", "weight_decay", "betas", "eps"):
         assert ours.param_groups[0].get(key) == theirs.param_groups[0].get(key)
 
-
-@pytest.mark.parametrize("recipe", SYSTEMS)
-def test_a_tutorial_prepares_and_augments_an_image_like_the_recipe(recipe: str) -> None:
-    known, section = small(recipe)
-    told, asked = TUTORIALS[recipe], section.augment
     images = Images(*known.training, told._replace(augmentation=()).transform())
     own = known.classifier().normalize(torch.from_numpy(known.training.images[:3].copy()))
     torch.testing.assert_close(torch.stack([images[n][0] for n in range(3)]), own, rtol=1e-5, atol=1e-6)

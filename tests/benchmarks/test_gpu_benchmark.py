@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from gpu_parts import part
+from repro import group
 
 from benchmarks.gpu import __main__ as call
 from benchmarks.gpu import machine, runner
@@ -20,11 +21,6 @@ from benchmarks.gpu.runner import DONE, FAILED, STOPPED, Place
 pytestmark = pytest.mark.slow
 
 SMALL = Place("cpu", Path("nothing-packed"))
-
-
-def alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_a_part_that_fails_or_is_late_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
@@ -43,12 +39,11 @@ def test_a_part_that_fails_or_is_late_is_recorded_and_the_others_go_on(tmp_path:
     start = multiprocessing.get_context().get_start_method()
     assert reports["finds"]["found"] == {"one": "word", "two": "cpu", "start": start}
     # What a part has started ends with it.
-    child = reports["lasts"]["found"]["child"]
     for _ in range(100):
-        if not alive(child):
+        if not (left := group(reports["lasts"]["found"]["group"])):
             break
         time.sleep(0.05)
-    assert not alive(child)
+    assert not left
 
 
 LACKING = ("dvc", "mlflow", "kornia", "optuna", "onnx", "onnxruntime", "onnxscript", "grimp")

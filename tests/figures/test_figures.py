@@ -25,7 +25,7 @@ from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
 from src.figures.mistakes import confident_mistakes, sample_predictions
 from src.figures.pipeline_results import PipelineResults
-from src.figures.style import add_fonts, fitting, short
+from src.figures.style import add_fonts, fitting
 
 
 @dataclass
@@ -130,6 +130,10 @@ def test_right_and_wrong_are_told_apart_without_colour(tmp_path: Path, drawn: Dr
     assert "is cat  5 %" in words
     assert "x" in words
     assert "folder/wit…name.jpg" in words, "the file under each"
+    height = drawn.size[1]
+    sample_predictions(tmp_path / "picture.png", np.zeros((2, 2, 8, 1), np.uint8), table, 9)
+    less = 0.75 * 1.25 * 130  # of 1.25 inches, at 130 pixels an inch
+    assert height - drawn.size[1] == pytest.approx(less), "wide images leave no room empty"
 
 
 def test_mistakes_are_the_most_confident_ones(tmp_path: Path, drawn: Drawn) -> None:
@@ -154,14 +158,9 @@ def test_confusions_count_images_and_their_share_of_the_class(tmp_path: Path, dr
     assert "together 3 of 3 mistakes" in drawn.text()
 
 
-def shown_tiles(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    found: list[Any] = []
-    monkeypatch.setattr("src.figures.kernels.sheet", lambda path, groups, *rest, **other: found.extend(groups))
-    return found
-
-
 def test_kernels_keep_their_signs_and_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = shown_tiles(monkeypatch)
+    rows: list[Any] = []
+    monkeypatch.setattr("src.figures.kernels.sheet", lambda path, groups, *rest, **other: rows.extend(groups))
     weights: NDArray[np.float32] = np.array([[[[1.0]], [[-2.0]]], [[[0.0]], [[4.0]]]], np.float32)
     kernels_by_channel(tmp_path / "picture.png", weights)
     assert [[tile.image.item() for tile in group] for group in rows] == [[0.5, -1.0], [0.0, 1.0]]
@@ -169,21 +168,9 @@ def test_kernels_keep_their_signs_and_their_order(tmp_path: Path, monkeypatch: p
     snapshots = {"epochs": np.array([0, 1]), "first": np.stack([weights[:, :1], 2 * weights[:, :1]])}
     kernels_by_epoch(tmp_path / "picture.png", snapshots)
     assert [[tile.image.item() for tile in group] for group in rows] == [[0.5, 1.0], [0.0, 0.0]]
-
-
-def test_colour_kernels_are_grey_where_they_are_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = shown_tiles(monkeypatch)
+    rows.clear()
     kernels(tmp_path / "picture.png", np.array([[[[0.0]], [[0.5]], [[-0.5]]]], np.float32), "first")
-    assert rows[0][0].image.tolist() == [[[128, 255, 0]]]
-
-
-def test_wide_images_leave_no_room_empty(tmp_path: Path, drawn: Drawn) -> None:
-    heights = []
-    for height in (8, 32):
-        table = predictions(np.eye(2) * 3, np.array([0, 1]), ["a", "b"], ["cat", "dog"])
-        sample_predictions(tmp_path / "picture.png", np.zeros((2, height, 32, 1), np.uint8), table, 9)
-        heights.append(drawn.size[1])
-    assert heights[1] - heights[0] == pytest.approx(0.75 * 1.25 * 130)  # of 1.25 inches, at 130 pixels an inch
+    assert rows[0][0].image.tolist() == [[[128, 255, 0]]], "colour kernels are grey where they are 0"
 
 
 def test_a_few_recorded_steps_have_whole_numbers_and_two_errors_on_the_axes(tmp_path: Path, drawn: Drawn) -> None:
@@ -192,12 +179,6 @@ def test_a_few_recorded_steps_have_whole_numbers_and_two_errors_on_the_axes(tmp_
     words = [words for words, _ in drawn.words]
     assert [word for word in words if word.isdecimal()] == ["2", "3", "4"]
     assert {"50 %", "100 %"} <= set(words)
-
-
-def test_long_names_keep_their_beginning_and_their_end() -> None:
-    assert short("Tomato___Late_blight", 20) == "Tomato___Late_blight"
-    assert short("Tomato___Late_blight", 11) == "Tomat…light"
-    assert [short("photo.jpg", length) for length in (1, 2, 3)] == ["…", "p…", "p…g"]
 
 
 def test_a_name_in_hebrew_turns_no_line_around() -> None:

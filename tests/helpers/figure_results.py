@@ -11,13 +11,12 @@ from network_samples import image_format, model_section
 
 from src import params
 from src.data.prepared import Dataset, Duplicates, DuplicateSets, Example, ImageFormat, LabelledImages, SplitRecord
-from src.evaluation.classes import confusion, per_class
+from src.evaluation.classes import accuracy_columns, confusion, per_class
 from src.evaluation.predictions import predictions
 from src.evaluation.reliability import reliability
 from src.figures.pipeline_results import PipelineResults
 from src.models.build import build
 from src.models.inspection import inspect_network
-from src.stats.intervals import wilson
 
 LONG = [
     f"{name}{number}"
@@ -68,11 +67,8 @@ def robustness(images: int) -> pandas.DataFrame:
     table = pandas.DataFrame(rows, columns=["kind", "strength", "direction"])
     fall = table["strength"] / table.groupby("kind")["strength"].transform("max")
     sides = table["direction"].map({"left": 0.4, "right": 0.5, "up": 0.7, "down": 0.9}).fillna(0.8)
-    table["images"] = images
-    table["correct"] = (images * 0.97 * (1 - sides * fall**1.5)).astype(int)
-    table["accuracy"] = table["correct"] / table["images"]
-    table["ci_low"], table["ci_high"] = wilson(table["correct"], table["images"])
-    return table
+    correct = (images * 0.97 * (1 - sides * fall**1.5)).to_numpy(int)
+    return table.assign(**accuracy_columns(correct, images))
 
 
 def make(
@@ -170,10 +166,8 @@ def metrics(table: pandas.DataFrame) -> dict[str, Any]:
     }  # fmt: skip
 
 
-DIGITS = [str(digit) for digit in range(10)]
-
 _RESULTS: dict[str, Callable[[], PipelineResults]] = {
-    "digits": lambda: make("cifar_basic", DIGITS, (8, 8, 1), 300),
+    "digits": lambda: make("cifar_basic", [*"0123456789"], (8, 8, 1), 300),
     "hundred": lambda: make("densenet121", LONG, (32, 32, 3), 600, epochs=200, shown=100),
     "one each": lambda: make("cifar_vgg", ["x" * 60, "y" * 60], (32, 20, 3), 12, shown=1, strength=0.0, recorded=False),
     "perfect": lambda: make(

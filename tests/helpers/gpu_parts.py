@@ -1,6 +1,7 @@
 """Parts as `benchmarks.gpu.runner` runs them, for its tests; nothing that takes long to import."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -21,8 +22,8 @@ def raises(place: Place, argument: str) -> Iterator[dict[str, Any]]:
 
 
 def lasts(place: Place, argument: str) -> Iterator[dict[str, Any]]:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    yield {"child": child.pid}
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield {"group": os.getpgrp()}
     time.sleep(600)
 
 
