@@ -19,6 +19,7 @@ from src.models.model_file import ModelSpec, load, save
 from src.params.networks import check_timm
 
 LITE = "timm/tf_efficientnet_lite0"
+WEIGHTS = Path(__file__).parents[3] / "shared/weights/tf_efficientnet_lite0.safetensors"
 
 
 def built(side: int = 64, classes: int = 2, name: str = LITE, **changes: Any) -> Classifier:
@@ -194,3 +195,9 @@ def test_a_network_of_timm_is_inspected_layer_by_layer() -> None:
     kinds = [layer.kind for layer in found.layers]
     assert kinds[:2] == ["conv 3×3, stride 2", "batch norm"]
     assert sum(layer.parameters for layer in found.layers) == found.parameters
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights of ../shared are absent")
+def test_trained_weights_of_imagenet_fit() -> None:
+    classifier = built(224, weights=str(WEIGHTS), normalize="backbone").eval()
+    assert classifier(pixels(1, 224)).isfinite().all()
