@@ -21,7 +21,7 @@ from src.core.paths import LOCK, MODEL, RAW, VALIDATION_PREDICTIONS
 from src.data.prepared import split_folder
 from src.evaluation import tables
 from src.params import load
-from src.review.answers import by_pixels, obstacle, pair
+from src.review.answers import pair
 from src.review.revision import at, working_tree
 from src.review.stale import leads_to, stale
 from src.stats.paired import accuracy_interval, change_effect
@@ -64,7 +64,7 @@ def main() -> None:
     for version, title in rivals:
         rival = f"version {version.number}, {title}"
         try:
-            pairs, corrected = _pairs(registry.answers(version), answers, _same_images(version, images))
+            pairs, corrected = pair(registry.answers(version), answers, _same_images(version, images))
             objection, finding = _compare(pairs, rival, margin)
             finding += f"; {corrected} since" if corrected else ""
         except UserError as error:  # it has other images, or its run or its files were removed for good
@@ -96,21 +96,6 @@ def _commit(model_md5: str) -> str | None:
 def _same_images(version: Version, images: Mapping[str, str]) -> bool:
     """Tell if the version was validated on these images: one of their digests is enough."""
     return any(version.tags.get(key) == md5 for key, md5 in images.items())
-
-
-def _pairs(before: DataFrame, after: DataFrame, same: bool) -> tuple[DataFrame, str]:
-    """Return the images of both tables of predictions, and in words what was corrected: see `pair`.
-
-    same: equal names mean equal images; else only equal pixels do. Raises `UserError` if they cannot be compared.
-    """
-    key = "name"
-    if not same and (sides := by_pixels(before, after)):
-        (before, after), key = sides, "digest"
-    if reason := obstacle(before, after, key):
-        raise UserError(reason)
-    if not same and key == "name":
-        raise UserError("other images under the same names, or it was not promoted from here: nothing tells its images")
-    return pair(before, after, key)
 
 
 def _compare(pairs: DataFrame, rival: str, margin: float) -> tuple[str | None, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas
 
+from src.core.errors import UserError
 from src.core.paths import PREDICTIONS, RAW, VALIDATION_PREDICTIONS
 from src.core.words import counted
 from src.data.prepared import SplitName, split_folder
@@ -34,15 +35,12 @@ def compare_split(base: Revision, head: Revision, split: SplitName, margin: floa
     before, after = read_answers(base, path), read_answers(head, path)
     if before is None or after is None:
         return {**found, "obstacle": f"the {'head' if after is None else 'base'} has no {path}"}
-    images, key = split_folder(split), "name"
-    if not any(base.output(each).get("md5") == head.output(each).get("md5") is not None for each in (images, RAW)):
-        if (sides := by_pixels(before, after)) is None:
-            lacking = f"{path} of base or head has no digests, which dvc repro adds"
-            return {**found, "obstacle": f"perhaps other images under the same names: {lacking}"}
-        (before, after), key = sides, "digest"
-    if reason := obstacle(before, after, key):
-        return {**found, "obstacle": reason}
-    comparison = compare(before, after, margin, key)
+    digests = ([side.output(each).get("md5") for side in (base, head)] for each in (split_folder(split), RAW))
+    try:
+        pairs, corrected = pair(before, after, any(old == new is not None for old, new in digests))
+    except UserError as error:
+        return {**found, "obstacle": str(error)}
+    comparison = {**compare(pairs, margin), "corrected": corrected}
     if head.has_model_of(base):
         comparison["verdict"] = "equivalent"  # however few images there are
     return {**found, "comparison": comparison}
@@ -66,42 +64,35 @@ def validation_accuracy(revision: Revision) -> list[float] | None:
     return [right.mean(), *(float(end) for end in wilson(right.sum(), len(right), effect))]
 
 
-def by_pixels(*sides: pandas.DataFrame) -> list[pandas.DataFrame] | None:
-    """Return tables that have every image once, by the `digest` of its pixels; None if a table has no digests."""
-    if all("digest" in side for side in sides):
-        return [side.drop_duplicates("digest") for side in sides]
-    return None
+def pair(base: pandas.DataFrame, head: pandas.DataFrame, same_names: bool = True) -> tuple[pandas.DataFrame, str]:
+    """Return the images of both tables in the head's order, and in words what was corrected in between, or "".
 
-
-def obstacle(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> str | None:
-    """Return why two tables cannot be compared image by image, None if they can.
-
-    One in ten of the labels may differ. key: the column that tells which images are the same, name or digest.
+    Columns of the base end with `_base`. `same_names`: images with equal names are the same; else those are whose
+    pixels have the same digest, whatever their names. Raises `UserError` if the tables cannot be compared image by
+    image; one in ten of the labels may differ.
     """
+    if same_names:
+        key = "name"
+    elif "digest" in base and "digest" in head:
+        key = "digest"
+        base, head = base.drop_duplicates(key), head.drop_duplicates(key)
+    else:
+        raise UserError("other images under the same names: one side has no digests of pixels, which dvc repro adds")
     if not len(base) or not len(head):
-        return "there are no images"
+        raise UserError("there are no images")
     if not (base[key].is_unique and head[key].is_unique):
-        return f"several images have the same {key}"
-    pairs, _ = pair(base, head, key)
+        raise UserError("several images have the same name")
+    pairs = head.merge(base, on=key, suffixes=("", "_base"))
     # Equal names may be chance: then nearly all must be shared. Equal pixels are not: half of the base's are enough.
-    most, share = (max(len(base), len(head)), _ALIKE) if key == "name" else (len(base), 0.5)
+    most, share = (max(len(base), len(head)), _ALIKE) if same_names else (len(base), 0.5)
     if len(pairs) < share * most:
-        return f"other images: {len(pairs):,} of {most:,} are shared"
+        raise UserError(f"other images: {len(pairs):,} of {most:,} are shared")
     same = pairs["label"] == pairs["label_base"]
     known = pairs["label"].isin(pandas.concat([base["label"], base["prediction"]]))
     if same.mean() < _ALIKE or not known.all():
-        return f"other labels: {int((~same).sum()):,} of {len(pairs):,} differ"
-    return None
-
-
-def pair(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> tuple[pandas.DataFrame, str]:
-    """Return the images of both tables in the head's order, and in words what was corrected in between, or "".
-
-    Columns of the base end with `_base`.
-    """
-    pairs = head.merge(base, on=key, suffixes=("", "_base"))
+        raise UserError(f"other labels: {int((~same).sum()):,} of {len(pairs):,} differ")
     counts = (
-        (int((pairs["label"] != pairs["label_base"]).sum()), "label", "corrected"),
+        (int((~same).sum()), "label", "corrected"),
         (len(base) - len(pairs), "image", "removed"),
         (len(head) - len(pairs), "image", "added"),
         (len({*base["label"]} - {*head["label"]}), "class name", "no longer used"),
@@ -109,18 +100,16 @@ def pair(base: pandas.DataFrame, head: pandas.DataFrame, key: str = "name") -> t
     return pairs, ", ".join(f"{counted(count, what)} {done}" for count, what, done in counts if count)
 
 
-def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: str = "name") -> dict[str, Any]:
-    """Compare the answers to the shared images, by the head's labels. There must be no `obstacle` with this `key`.
+def compare(pairs: pandas.DataFrame, margin: float) -> dict[str, Any]:
+    """Compare the answers to the images that `pair` has found, by the head's labels.
 
     margin: a share of 1. The probability that the base gave to a corrected label is not known: it counts as the head's.
 
     Return the fields of a `Judgement`, and
-    - `corrected`: labels and images that changed, in words;
     - `broken`, `fixed`: images that only the base has right, and only the head; first those whose label lost, or
       gained, most probability;
     - `classes`, `confusions`: those that changed, the largest changes first.
     """
-    pairs, corrected = pair(base, head, key)
     codes, _ = pandas.factorize(np.concatenate([pairs["label"], pairs["prediction_base"], pairs["prediction"]]))
     labels, before, after = np.split(codes, 3)
     was, now = before == labels, after == labels
@@ -135,7 +124,6 @@ def compare(base: pandas.DataFrame, head: pandas.DataFrame, margin: float, key: 
     confusions = pandas.DataFrame(counts).fillna(0).astype(int).rename_axis(["label", "prediction"]).reset_index()
     return {
         **asdict(judge(labels, (before, after), losses, margin, pairs.get("group"))),
-        "corrected": corrected,
         "broken": _rows(answers.iloc[order[(was & ~now)[order]]]),
         "fixed": _rows(answers.iloc[order[(now & ~was)[order]][::-1]]),
         "classes": _changed(classes),

@@ -1,14 +1,22 @@
 """Comparisons of two tables of answers: images, classes and confusions that changed, and what was corrected."""
 
+from typing import Any
+
 import numpy as np
 import pandas
 import pytest
 from answer_tables import answered, table, with_flips
 
+from src.core.errors import UserError
 from src.review import answers
-from src.review.answers import compare, obstacle
+from src.review.answers import compare, pair
 
 MARGIN = 0.01
+
+
+def compared(base: pandas.DataFrame, head: pandas.DataFrame) -> dict[str, Any]:
+    pairs, corrected = pair(base, head)
+    return {**compare(pairs, MARGIN), "corrected": corrected}
 
 
 def test_flips_classes_and_confusions() -> None:
@@ -18,7 +26,7 @@ def test_flips_classes_and_confusions() -> None:
     base = table(labels, strength)
     strength[[0, 3]] = [[0, 1, 0], [0, 9, 0]]
     strength[[1, 5]] = [[0, 5, 0], [0, 0, 1]]
-    found = compare(base, table(labels, strength), MARGIN)
+    found = compared(base, table(labels, strength))
     # The image whose label lost or gained most comes first.
     assert found["broken"] == [
         {"index": k, "name": f"images/0000{k}.png", "label": "class 0", "base": "class 0", "head": "class 1"}
@@ -55,11 +63,13 @@ def test_what_cannot_be_paired_is_refused() -> None:
         (base.assign(label=["a new class", *base["label"][1:]]), "other labels: 1 of 40 differ"),
         (base.head(0), "there are no images"),
     ):
-        assert reason in (obstacle(base, head) or "")
-    for damaged in (base.head(0), base.assign(name="one")):
-        assert obstacle(damaged, base) == obstacle(base, damaged) is not None
+        with pytest.raises(UserError, match=reason):
+            pair(base, head)
+    for damaged, reason in ((base.head(0), "no images"), (base.assign(name="one"), "the same name")):
+        with pytest.raises(UserError, match=reason):
+            pair(damaged, base)
     for head in (base, base.head(36), relabelled(base, 4)):  # one in ten may differ
-        assert obstacle(base, head) is None
+        pair(base, head)
 
 
 def relabelled(table: pandas.DataFrame, count: int) -> pandas.DataFrame:
@@ -74,7 +84,7 @@ def test_corrected_labels_are_those_of_both_sides() -> None:
     base = answered(400, 0.8, seed=1)
     head = with_flips(relabelled(base, 3), 0, 20)
     was = base["prediction"] == head["label"]
-    found = compare(base, head, MARGIN)
+    found = compared(base, head)
     assert found["corrected"] == "3 labels corrected"
     accuracy, loss, _ = found["differences"]
     assert accuracy["base"] == was.mean() != (base["prediction"] == base["label"]).mean()
@@ -94,15 +104,15 @@ def test_images_that_left_or_came_are_not_compared() -> None:
     moved = answered(3, 0.0, seed=5).assign(name=["moved 1", "moved 2", "moved 3"])
     kept = with_flips(base, 4, 10).drop([7, 20])
     head = pandas.concat([moved, kept], ignore_index=True).assign(index=range(401))
-    found, alone = compare(base, head, MARGIN), compare(base.drop([7, 20]), kept, MARGIN)
+    found, alone = compared(base, head), compared(base.drop([7, 20]), kept)
     assert (found["corrected"], alone["corrected"]) == ("2 images removed, 3 images added", "")
     assert found["images"] == 398
     assert found["differences"] == alone["differences"]
     for which in ("broken", "fixed"):
         assert [flip["name"] for flip in found[which]] == [flip["name"] for flip in alone[which]]
         assert [head.loc[flip["index"], "name"] for flip in found[which]] == [flip["name"] for flip in found[which]]
-    shuffled = compare(base, head.sample(frac=1, random_state=0), MARGIN)
+    shuffled = compared(base, head.sample(frac=1, random_state=0))
     ps = [each["differences"][0]["p"] for each in (shuffled, alone)]
     assert ps[0] == ps[1] < 1, "the order of the table decides nothing"
-    both = compare(base, relabelled(head.iloc[3:].reset_index(drop=True), 1), MARGIN)
+    both = compared(base, relabelled(head.iloc[3:].reset_index(drop=True), 1))
     assert both["corrected"] == "1 label corrected, 2 images removed"
