@@ -15,19 +15,11 @@ from typing import NoReturn
 
 MORE_MEMORY = "end other programs, or use a machine with more"  # if no setting is known to need less
 
-# Errors of the operating system that are no bugs, and what to do about them.
-_OPERATING_SYSTEM = {
+# What to do about errors of the operating system whose own words do not say it.
+_REMEDIES = {
     errno.ENOENT: "missing: run dvc repro, which makes what a stage needs",
     errno.ENOSPC: "the disk is full: free some space and start again",
     errno.EDQUOT: "your disk quota is used up: free some space and start again",
-    errno.EROFS: "the file system is read-only: mount it writable or move the repository",
-    errno.EACCES: "permission denied: make it readable and writable for you",
-    errno.EPERM: "not permitted: make it readable and writable for you",
-    errno.EISDIR: "a folder stands where a file should be: move it away",
-    errno.ENOTDIR: "a file stands where a folder should be: move it away",
-    errno.EEXIST: "a file stands where a folder should be: move it away",
-    errno.ENAMETOOLONG: "the name is too long: shorten it",
-    errno.EIO: "the disk fails: check it, then start again",
 }
 
 
@@ -81,9 +73,9 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
     """End the process if the block raises a `UserError`: with one line on stderr and exit code 2.
 
-    Errors of the operating system that the user can repair, such as a full disk or a refused permission, are reported
-    in the same way, with the file's name, and so is an operator that is not deterministic. Where memory runs out, the
-    line ends with `less_memory`: how to need less. Every other exception is a bug and keeps its traceback.
+    Errors of the operating system about a file, and a full disk, are reported in the same way, and so is an operator
+    that is not deterministic. Where memory runs out, the line ends with `less_memory`: how to need less. Every other
+    exception is a bug and keeps its traceback.
     """
     try:
         yield
@@ -95,11 +87,12 @@ def exit_on_user_error(less_memory: str = MORE_MEMORY) -> Iterator[None]:
             sys.exit(128 + signal.SIGPIPE)
         if error.errno == errno.ENOMEM:
             _leave(f"out of memory: {less_memory}", 2)
-        if error.errno not in _OPERATING_SYSTEM:
-            raise
         # Copying and renaming name two files; what cannot be written is the second.
         name = error.filename if error.filename2 is None else error.filename2
-        _leave(f"{name or 'writing'}: {_OPERATING_SYSTEM[error.errno]}", 2)
+        reason = _REMEDIES.get(error.errno or 0)
+        if reason is None and name is None:
+            raise
+        _leave(f"{name or 'writing'}: {reason or error.strerror}", 2)
     except (MemoryError, RuntimeError) as error:
         if (line := known_cause(error, less_memory)) is None:
             raise

@@ -43,11 +43,13 @@ def replacing(path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with naming(path, temporary):
-            yield temporary
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(path.parent)  # which holds the name
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)  # which holds the name
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing to an open file names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,24 +60,6 @@ def _sync(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-@contextmanager
-def naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Let each `OSError` of the block name `path`, which the user knows, instead of `temporary` or a file below it.
-
-    An error of copying names two files, one of writing to an open file names none.
-    """
-    try:
-        yield
-    except OSError as error:
-        for name in (error.filename2, error.filename):
-            if isinstance(name, str | Path) and Path(name).is_relative_to(temporary):
-                error.filename, error.filename2 = str(path / Path(name).relative_to(temporary)), None
-                break
-        if error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -30,7 +30,7 @@ def fetch(urls: Sequence[str], path: Path, checksum: str | None, max_bytes: int,
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     # Of two experiments at the same time the second waits, then finds the file.
-    with FileLock(f"{path}.lock"), files.naming(path, part):
+    with FileLock(f"{path}.lock"):
         if path.is_file() and _agrees(path, checksum):
             return
         reasons: dict[str, str] = {}  # the last of each mirror

@@ -29,7 +29,7 @@ def prepare(data: Data, split: Split) -> Dataset:
     """Do the work of the split stage. Raise `UserError`; then nothing in `data/prepared` has changed."""
     PREPARED.mkdir(parents=True, exist_ok=True)
     # A file without a name, which vanishes with the process.
-    with files.naming(PREPARED, PREPARED), tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
+    with tempfile.TemporaryFile(buffering=_BUFFER, dir=PREPARED) as scratch:
         # All images with their labels; what follows decides where they go.
         staged = correct(stage(data, scratch))
         if split.groups and staged.groups is None:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from src.core.addresses import without_credentials
 from src.core.errors import UserError
-from src.core.files import digest, naming
+from src.core.files import digest
 from src.core.paths import IMAGES, MODEL, PREPARED, RAW, REPORTS, downloads, main_root, shown
 from src.data.archives import is_archive, members, too_large
 from src.data.fetch import fetch
@@ -36,15 +36,14 @@ def fetch_raw(dataset: str, source: str | None, sha256: str | None, max_gib: flo
         shutil.rmtree(stale)
     with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=f".{RAW.name}.", suffix=".tmp") as temporary:
         target = Path(temporary) / RAW.name
-        with naming(RAW, target):
-            target.mkdir()
-            if source is not None or dataset == "image_folder":
-                _copy_source(source, sha256, max_bytes, target)
-            else:
-                _copy_published_files(dataset, max_bytes, target)
-            if RAW.exists():
-                shutil.rmtree(RAW)
-            target.rename(RAW)
+        target.mkdir()
+        if source is not None or dataset == "image_folder":
+            _copy_source(source, sha256, max_bytes, target)
+        else:
+            _copy_published_files(dataset, max_bytes, target)
+        if RAW.exists():
+            shutil.rmtree(RAW)
+        target.rename(RAW)
 
 
 def _copy_published_files(dataset: str, max_bytes: int, target: Path) -> None:

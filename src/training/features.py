@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from src.compute.batches import Batches
 from src.compute.device import evaluation_batch
-from src.core.files import naming
 from src.core.paths import features_folder
 from src.data.prepared import Dataset, LabelledImages, SplitName
 from src.models.classifier import Classifier
@@ -55,7 +54,7 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
         part = path.with_suffix(".part")
         if not path.is_file():
             part.touch()
-            with naming(path, part), part.open("r+b") as file:
+            with part.open("r+b") as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), 1, 1, probe.shape[-1])}
                 np.lib.format.write_array_header_1_0(file, header)
                 size = evaluation_batch(images.device, images.image_shape)
