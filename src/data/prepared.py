@@ -1,20 +1,20 @@
 """Open the prepared data set: uint8 images in shards, as memory maps, and `dataset.json`, which says what they are."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from src.core.errors import UserError
 from src.core.paths import DATASET, PREPARED
 from src.core.words import counted
 
 SplitName = Literal["train", "validation", "test"]
-DAMAGED = "remove it and run dvc repro, which brings it back"  # from DVC's cache, else from the source
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SHARDS, LABELS = "images-{:05d}.npy", "labels.npy"
 # A table of each image's `name`, `group` (null without groups), `digest`, and if it is a `copy_of_train`.
@@ -151,22 +151,14 @@ def _column(split: SplitName, column: str) -> list[Any]:
     import pyarrow.parquet  # takes a tenth of a second, and few need names
 
     path = split_folder(split) / SAMPLES
-    try:
+    with _damage_reported(path):
         return list(pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist())
-    except (ValueError, LookupError, OSError) as error:  # ArrowInvalid is a ValueError; a column may be missing
-        if isinstance(error, OSError) and error.errno is not None:  # such as a missing file
-            raise
-        raise UserError(f"{path} is damaged ({error}): {DAMAGED}") from None
 
 
 def read_dataset() -> Dataset:
     """Read `dataset.json`. Raise `UserError` if it is not one that the split stage has written."""
-    try:
+    with _damage_reported(DATASET):
         return Dataset.model_validate_json(DATASET.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{DATASET} is damaged ({place}{': ' if place else ''}{first['msg']}): {DAMAGED}") from None
 
 
 def open_split(split: SplitName) -> LabelledImages:
@@ -179,8 +171,18 @@ def open_split(split: SplitName) -> LabelledImages:
 
 
 def _map(path: Path) -> NDArray[Any]:
-    try:
+    with _damage_reported(path):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError) as error:  # numpy's reader, and that of literals in a header
-        raise UserError(f"{path} is not a complete array ({error}): {DAMAGED}") from None
     return array
+
+
+@contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    """Raise `UserError` for what pydantic, pyarrow and numpy raise of a damaged file; a missing one stays `OSError`."""
+    try:
+        yield
+    except (ValueError, LookupError, EOFError, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # From DVC's cache, else from the source.
+        raise UserError(f"{path} is damaged: remove it and run dvc repro, which brings it back") from None

@@ -92,8 +92,8 @@ CASES = {
     "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "is no folder, no .parquet and no complete archive"),
     "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: not a valid URL"),
     # prepared data
-    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train/images-00000.npy is not a complete array"),
-    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train/labels.npy is not"),
+    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train/images-00000.npy is damaged"),
+    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train/labels.npy is damaged"),
     # the model, results, settings that do not fit
     "no metrics": Case(removed("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
     "models is a file": Case(both(removed("models"), content("models", "")), TRAIN, "models"),
