@@ -9,7 +9,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from src import params
@@ -123,25 +122,18 @@ def load(path: Path) -> tuple[Classifier, ModelSpec]:
     try:
         with safe_open(path, framework="pt") as file:
             spec = ModelSpec.model_validate_json((file.metadata() or {}).get("spec", ""))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        classifier = filled(spec, weights)
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+        # All weights are in the file: none is downloaded, and none is drawn.
+        untrained = spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "none"})})
+        with Shapes():
+            classifier = untrained.build()
+        classifier.load_state_dict(weights, assign=True)
+        if spec.model.name.startswith(TIMM):  # which compute tables when they are built that are not in the file
+            classifier = untrained.build()
+            classifier.load_state_dict(weights, assign=True)
     except (UserError, SafetensorError, RuntimeError, ValueError) as error:
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is not a complete model of this repository, or of another version: {reason}") from None
-    return classifier, spec
-
-
-def filled(spec: ModelSpec, weights: Mapping[str, Tensor]) -> Classifier:
-    """Return the spec's classifier with these weights, in evaluation mode. Raises `RuntimeError` if they do not fit."""
-    # All weights are in the file: none is downloaded, and none is drawn.
-    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "none"})})
-    weights = {name: weight.clone() for name, weight in weights.items()}
-    with Shapes():
-        classifier = spec.build()
-    classifier.load_state_dict(weights, assign=True)
-    if spec.model.name.startswith(TIMM):  # which compute tables when they are built that are not in the file
-        classifier = spec.build()
-        classifier.load_state_dict(weights, assign=True)
-    return classifier.eval()
+    return classifier.eval(), spec
