@@ -163,7 +163,7 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> Iterable[str]:
             line = f"{key} is {shown}: {DEFAULTS} shows what it may be"
         elif isinstance(value, dict) and kind == "value_error":
             line = f"{key}: {message}" if key else message
-        elif key in lines and not isinstance(value, list):  # the value may be of several types, unless it is a list
+        elif key in lines:  # the value may be of several types
             line = f"{lines[key]} or {re.sub('^must (be )?', '', message)}"
         else:
             line = f"{key} is {shown}: {message}"
