@@ -101,7 +101,7 @@ def _changes(code: CodeState, now: "Revision") -> Iterator[str]:
     yield listed(lines, most=3)
     inputs = {
         "params.yaml": before.params != now.params,
-        "code": code.modified == "true",
+        "code": code.difference,
         "data": before.output(DATASET).get("md5") != now.output(DATASET).get("md5"),
     }
     if any(inputs.values()):

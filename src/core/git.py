@@ -28,13 +28,6 @@ class CodeState(NamedTuple):
     commit: str  # "none": no git, no commit yet, or a tree that only lies inside somebody else's repository
     difference: str  # a patch from that commit to the code that ran, untracked code files too; "" if none
 
-    @property
-    def modified(self) -> str:
-        """Tell whether code differs from the commit: true, false, or unknown where there is none."""
-        if self.commit == "none":
-            return "unknown"
-        return "true" if self.difference else "false"
-
 
 def read_code_state() -> CodeState:
     """Read the state of the working tree; write nothing, not even git's index."""

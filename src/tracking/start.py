@@ -88,8 +88,9 @@ def source_files(state: CodeState) -> dict[str, bytes]:
 
 def code_tags(state: CodeState) -> dict[str, str]:
     """Return tags with the user, the commit of the code, and whether the code differed from it."""
-    code = {"true": "changed: code.diff", "false": "as committed", "unknown": "unknown"}[state.modified]
-    commit = {} if state.commit == "none" else {COMMIT: state.commit}
+    known = state.commit != "none"
+    code = "unknown" if not known else "changed: code.diff" if state.difference else "as committed"
+    commit = {COMMIT: state.commit} if known else {}
     source = {"mlflow.source.name": "stages/train.py", "mlflow.source.type": "LOCAL"}
     return {"code": code, **commit, **source, "mlflow.user": psutil.Process().username()}
 
