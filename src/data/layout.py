@@ -55,7 +55,7 @@ class Layout(NamedTuple):
     groups: list[str] | None = None  # (N,), where the source has groups: images of one group stay together
 
 
-def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Sequence[str] = ()) -> Layout:
+def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Sequence[str]) -> Layout:
     """Return classes and splits of photos by their names, whose folders are separated by `/`.
 
     `classes`: those of a known data set in official order, which folders must match in letters and digits. None: the

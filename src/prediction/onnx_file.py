@@ -56,8 +56,7 @@ def convert(model: Model) -> bytes:
     assert program is not None
     ClearMetadataAndDocStringPass()(program.model)  # the paths and line numbers of source code, of every node
     proto: onnx.ModelProto = program.model_proto
-    classes, spec = list(model.spec.classes), model.spec.model_dump()
-    text = {"classes": classes, "spec": spec}
+    text = {"classes": list(model.spec.classes), "spec": model.spec.model_dump()}
     onnx.helper.set_model_props(proto, {key: json.dumps(value, ensure_ascii=False) for key, value in text.items()})
     onnx.checker.check_model(proto, full_check=True)
     content: bytes = proto.SerializeToString(deterministic=True)
@@ -69,10 +68,7 @@ def quantize(content: bytes, images: NDArray[np.uint8]) -> bytes:
 
     images: (N, H, W, C) of train. The scale of activations is that of the smallest and largest ones they cause.
     """
-    from onnxruntime.quantization import (  # type: ignore[import-untyped]
-        CalibrationDataReader,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static  # type: ignore[import-untyped]
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

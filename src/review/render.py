@@ -21,10 +21,7 @@ MARK = "<!-- model report -->"  # by which the comment is found again, to be upd
 _MOST = 10  # items of a list in a sentence
 _LONGEST = 200  # characters of a title, and of a value in a note
 _TITLES = {"worse": "Worse", "better": "Better", "equivalent": "Equivalent", "no evidence": "No evidence either way"}
-_COSTS = {
-    "parameters": "parameters",
-    "size_mib": "MiB",
-}
+_COSTS = {"parameters": "parameters", "size_mib": "MiB"}
 _MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "no evidence"}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from src.core.paths import TUNING
-from src.figures import embed
+from src.figures.embed import embed
 from src.figures.template import render_page
 from src.search.confirm import COVERS, Confirmed
 from src.search.plan import Plan
@@ -57,15 +57,8 @@ def write_page(
             for row in rows
         ],
         failed=list(Counter(result(trial)["reason"] for trial in trials if result(trial)["reason"]).items()),
-        best=[
-            (
-                trial.number,
-                objective.words(trial.values[0]),
-                list(trial.params.values()),
-            )
-            for trial in best[:_BEST]
-        ],
-        pictures=[embed.embed(file) for file in pictures],
+        best=[(trial.number, objective.words(trial.values[0]), list(trial.params.values())) for trial in best[:_BEST]],
+        pictures=[embed(file) for file in pictures],
         settings=flatten({key: getattr(tune, key) for key in ("sampler", "pruner", "objective")})
         | {"epochs of a trial": str(plan.params.train.epochs), "seed": str(plan.params.seed)}
         | {key: entry.words() for key, entry in tune.space.items()},
