@@ -1,109 +1,70 @@
 """Bad inputs that users really make: each is one `error:` line that names it, with exit code 2, and nothing is lost."""
 
 import hashlib
-import os
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from clones import set_params, substitute
+from clones import set_params
 from data_samples import class_folders, write_files
 from forked import Forked
-
-from src.core.paths import PREPARED
 
 pytestmark = pytest.mark.slow
 
 DOWNLOAD, SPLIT, TRAIN, VISUALIZE = (f"stages.{name}" for name in ("download", "split", "train", "visualize"))
 CHECK = "src.params"
-TRAIN_IMAGES, TRAIN_LABELS = PREPARED / "train/images-00000.npy", PREPARED / "train/labels.npy"
-TWO = class_folders({"cat": 8, "dog": 8})
+TRAIN_IMAGES = "data/prepared/train/images-00000.npy"
+PHOTOS = {"data.name": "image_folder", "data.source": "photos"}  # of cats and dogs
 KEPT = ("data/raw", "data/prepared", "models", "reports")
-
-Harm = Callable[[Path], object]
 
 
 class Case(NamedTuple):
-    harm: Harm  # what is done to the folder of a finished run
     command: str
     message: str  # must be in the line; "": nothing is wrong
+    harm: str = ""  # what bash does in the folder of a finished run
+    params: Mapping[str, Any] = {}  # and what is changed in its parameters
     before: str = ""  # a command that succeeds
-
-
-def both(*harms: Harm) -> Harm:
-    return lambda folder: [harm(folder) for harm in harms]
-
-
-def conflict(folder: Path) -> None:
-    substitute(folder / "params.yaml", "seed: 0 ", "<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n")
-
-
-def content(name: str | Path, data: bytes | str) -> Harm:
-    return lambda folder: (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-def removed(name: str | Path) -> Harm:
-    def harm(folder: Path) -> None:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-    return harm
-
-
-def cut(name: str | Path) -> Harm:
-    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
-
-
-def array(name: Path, change: Callable[[np.ndarray], np.ndarray]) -> Harm:
-    return lambda folder: np.save(folder / name, change(np.load(folder / name)))
-
-
-def photos(files: dict[str, bytes], **values: Any) -> Harm:
-    """A folder `photos`, and the parameters that name it."""
-
-    def harm(folder: Path) -> None:
-        (folder / "photos").mkdir()
-        write_files(folder / "photos", files)
-        data = {"name": "image_folder", "source": "photos"} | values
-        set_params(folder, {f"data.{name}": value for name, value in data.items()})
-
-    return harm
-
-
-def link(name: str, target: str) -> Harm:
-    return both(photos(TWO), lambda folder: (folder / name).symlink_to(target))
 
 
 CASES = {
     # params.yaml as a file
-    "missing": Case(removed("params.yaml"), CHECK, "params.yaml is missing"),
-    "not UTF-8": Case(content("params.yaml", "seed: 0 # Schlüssel".encode("latin-1")), CHECK, "not UTF-8"),
-    "a merge conflict": Case(conflict, DOWNLOAD, "line 6"),
-    # photos and sources
-    "a wrong path": Case(photos(TWO, source="photso"), DOWNLOAD, "photso does not exist"),
-    "an empty folder": Case(photos({}), DOWNLOAD, "empty folder"),
-    "too many pixels": Case(photos(TWO, max_megapixels=0.00003), SPLIT, "raise data.max_megapixels", DOWNLOAD),
-    "a broken link": Case(link("photos/cat/x.png", "nothing"), DOWNLOAD, "leads nowhere"),
-    "data/raw as source": Case(photos({}, source="data/raw"), DOWNLOAD, "lies in or holds data/raw"),
-    "no archive": Case(photos({}, source="params.yaml"), DOWNLOAD, "is no folder, no .parquet and no complete archive"),
-    "an s3 address": Case(photos({}, source="s3://me:secret@bucket/x"), DOWNLOAD, "s3://bucket/x: not a valid URL"),
-    # prepared data
-    "images cut off": Case(cut(TRAIN_IMAGES), TRAIN, "train/images-00000.npy is damaged"),
-    "a pickle of labels": Case(array(TRAIN_LABELS, lambda a: a.astype(object)), TRAIN, "train/labels.npy is damaged"),
-    # the model, results, settings that do not fit
-    "no metrics": Case(removed("reports/metrics.json"), "src.summary", "reports/metrics.json is missing"),
-    "models is a file": Case(both(removed("models"), content("models", "")), TRAIN, "models"),
-    "another folder": Case(removed("src"), CHECK, "commands run from the repository's root"),
-    "an image that is not there": Case(
-        lambda folder: set_params(folder, {"visualize.image": 99999}), VISUALIZE, "visualize.image is 99999"
+    "missing": Case(CHECK, "params.yaml is missing", "rm params.yaml"),
+    "not UTF-8": Case(CHECK, "not UTF-8", r"printf '# Schl\xfcssel' >> params.yaml"),
+    "a merge conflict": Case(
+        DOWNLOAD,
+        "line 6",
+        r"sed -i 's/^seed: 0 /<<<<<<< HEAD\nseed: 0\n=======\nseed: 1\n>>>>>>> other\n/' params.yaml",
     ),
+    # photos and sources
+    "a wrong path": Case(DOWNLOAD, "photso does not exist", "", PHOTOS | {"data.source": "photso"}),
+    "an empty folder": Case(DOWNLOAD, "empty folder", "rm -r photos/*", PHOTOS),
+    "too many pixels": Case(
+        SPLIT, "raise data.max_megapixels", "", PHOTOS | {"data.max_megapixels": 0.00003}, before=DOWNLOAD
+    ),
+    "a broken link": Case(DOWNLOAD, "leads nowhere", "ln -s nothing photos/cat/x.png", PHOTOS),
+    "data/raw as source": Case(DOWNLOAD, "lies in or holds data/raw", "", PHOTOS | {"data.source": "data/raw"}),
+    "no archive": Case(
+        DOWNLOAD, "is no folder, no .parquet and no complete archive", "", PHOTOS | {"data.source": "params.yaml"}
+    ),
+    "an s3 address": Case(
+        DOWNLOAD, "s3://bucket/x: not a valid URL", "", PHOTOS | {"data.source": "s3://me:secret@bucket/x"}
+    ),
+    # prepared data
+    "images cut off": Case(TRAIN, "train/images-00000.npy is damaged", f"truncate -s 999 {TRAIN_IMAGES}"),
+    "a pickle of labels": Case(TRAIN, "train/labels.npy is damaged", "mv pickle.npy data/prepared/train/labels.npy"),
+    # the model, results, settings that do not fit
+    "no metrics": Case("src.summary", "reports/metrics.json is missing", "rm reports/metrics.json"),
+    "models is a file": Case(TRAIN, "models", "rm -r models; touch models"),
+    "another folder": Case(CHECK, "commands run from the repository's root", "rm src"),
+    "an image that is not there": Case(VISUALIZE, "visualize.image is 99999", "", {"visualize.image": 99999}),
     # odd, and accepted
-    "a link to a photo": Case(link("photos/dog/x.png", "../cat/0.png"), DOWNLOAD, ""),
-    "a fifo": Case(both(photos(TWO), lambda folder: os.mkfifo(folder / "photos/cat/pipe.png")), DOWNLOAD, ""),
+    "a link to a photo": Case(DOWNLOAD, "", "ln -s ../cat/0.png photos/dog/x.png", PHOTOS),
+    "a fifo": Case(DOWNLOAD, "", "mkfifo photos/cat/pipe.png", PHOTOS),
 }
 
 
@@ -116,7 +77,10 @@ def digests(folder: Path) -> dict[Path, str]:
 def test_a_bad_input_is_one_line_and_loses_nothing(name: str, forked: Forked, finished: Path, tmp_path: Path) -> None:
     case, folder = CASES[name], tmp_path / "run"
     shutil.copytree(finished, folder, symlinks=True)
-    case.harm(folder)
+    write_files(folder / "photos", class_folders({"cat": 8, "dog": 8}))
+    np.save(folder / "pickle.npy", np.load(folder / "data/prepared/train/labels.npy").astype(object))
+    set_params(folder, case.params)
+    subprocess.run(["bash", "-euc", case.harm], cwd=folder, check=True)
     if case.before:
         forked.run(folder, case.before)
     before = digests(folder)
