@@ -1,7 +1,6 @@
 """Train in a process of its own what comes through a pipe, with the `Trainer` of the stage train."""
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -26,7 +25,6 @@ def work(
     measure: Callable[[Trainer, Training], Mapping[str, Any]],
 ) -> None:
     """Train until the process is killed. Device and data are prepared once, by `params`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own lock is a semaphore, which a killed process leaves behind
     with suppress(EOFError, ConnectionError):  # the parent was killed

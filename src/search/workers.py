@@ -7,6 +7,7 @@ an `Outcome` at its end.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
@@ -23,6 +24,8 @@ from src.search.messages import Outcome, Task
 from src.training.epoch import Epoch
 
 _TRACEBACK = 1  # exit code
+_FAILED = "a worker failed, as said above; finished trials are kept: start again to go on"
+_ATTEMPTS = 2  # of a training whose process dies: it may have been killed for its memory
 
 Result = TypeVar("Result")
 
@@ -39,32 +42,36 @@ class Worker:
     def train(self, task: Task, stops: Callable[[Epoch], bool] = lambda _: False) -> Outcome:
         """Train to the last epoch, or until `stops` returns True for an epoch.
 
-        A training whose process dies has failed. Raises `UserError` or `OSError` if processes cannot work at all, and
-        `EOFError` after `close`.
+        If the process dies the training begins again, once; `stops` is called from the epoch on that it has not seen.
+        Raises `UserError` or `OSError` if processes cannot work at all, and `EOFError` after `close`.
         """
-        ready = False
-        try:
-            if self._process is None:
-                self._start()
-            ready = True
-            self._pipe.send(task)
-            while isinstance(message := self._pipe.recv(), Epoch):
-                self._pipe.send(stops(message))
-            outcome: Outcome = message
-        except (EOFError, ConnectionError):  # the process died
-            if self._closed:
-                raise
-            assert self._process is not None
-            self._process.join()
-            if not ready or self._process.exitcode == _TRACEBACK:
-                raise UserError(
-                    "a worker failed, as said above, or was killed before it could train, perhaps for memory: fewer "
-                    "--workers need less; finished trials are kept: start again to go on"
-                ) from None
-            outcome = Outcome("failed", reason="its worker was killed, perhaps for memory", spent=True)
-        if outcome.spent:
-            self._end()
-        return outcome
+        seen = 0
+        for _ in range(_ATTEMPTS):
+            ready = False
+            try:
+                if self._process is None:
+                    self._start()
+                ready = True
+                self._pipe.send(task)
+                while isinstance(message := self._pipe.recv(), Epoch):
+                    self._pipe.send(message.number > seen and stops(message))
+                    seen = max(seen, message.number)
+            except (EOFError, ConnectionError):  # the process died
+                if self._closed:
+                    raise
+                assert self._process is not None
+                self._process.join()
+                if self._process.exitcode == _TRACEBACK:
+                    raise UserError(_FAILED) from None
+                self._end()
+            else:
+                outcome: Outcome = message
+                if outcome.spent:
+                    self._end()
+                return outcome
+        if not ready:
+            raise UserError("workers are killed before they can train, perhaps for memory: use fewer --workers")
+        return Outcome("failed", reason="its worker was killed twice, perhaps for memory")
 
     def close(self) -> None:
         """Kill the process, at any time and from any thread."""
@@ -165,6 +172,7 @@ def visible_gpus(train: Train) -> list[str]:
 
 def _work(pipe: Connection, gpu: str | None, bars: bool, *arguments: Any) -> None:
     """Become a worker that sees one GPU and shows progress bars or not: torch and tqdm read both when imported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     if not bars:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tune_samples import DIGITS
-from tune_workers import BUG, KILLED, OUT_OF_MEMORY, dies_at_once, has_no_data, scripted
+from tune_workers import BUG, KILLED, KILLED_ONCE, OUT_OF_MEMORY, dies_at_once, has_no_data, scripted
 
 from src.core.errors import UserError
 from src.search import workers
@@ -39,11 +39,23 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_work", scripted)
 
 
-def test_a_training_whose_worker_is_killed_or_out_of_memory_has_failed_and_the_next_gets_a_new_process() -> None:
-    found = [outcome for _, outcome in trained([0.0, OUT_OF_MEMORY, 0.0, KILLED, 0.0], stops=lambda _: True)]
+def test_a_training_whose_worker_is_killed_begins_again_and_its_epochs_are_seen_once() -> None:
+    """So none of them is recorded twice, and none is stopped that was not stopped before."""
+    seen: list[int] = []
+
+    def stops(epoch: Epoch) -> bool:
+        seen.append(epoch.number)
+        return True
+
+    ((_, outcome),) = trained([KILLED_ONCE], stops=stops)
+    assert outcome.measured["told"] == [False, True]
+    assert seen == [1, 2]
+
+
+def test_a_training_that_kills_its_workers_or_fills_the_memory_leaves_the_next_one_a_new_process() -> None:
+    found = [outcome for _, outcome in trained([0.0, OUT_OF_MEMORY, 0.0, KILLED, 0.0])]
     killed = found.pop(3)
-    assert (killed.state, killed.reason) == ("failed", "its worker was killed, perhaps for memory")
-    assert all(outcome.measured["told"] for outcome in found), "an epoch that ends the training is answered so"
+    assert (killed.state, killed.reason) == ("failed", "its worker was killed twice, perhaps for memory")
     pids = [outcome.measured["pid"] for outcome in found]
     assert pids[0] == pids[1]
     assert len(set(pids)) == 3
@@ -59,7 +71,7 @@ def test_a_bug_and_what_lets_no_worker_train_end_the_search(
     with pytest.raises(UserError, match="the data are gone"):
         trained([0.0])
     monkeypatch.setattr(workers, "_work", dies_at_once)
-    with pytest.raises(UserError, match="or was killed before it could train, perhaps for memory: fewer --workers"):
+    with pytest.raises(UserError, match=r"workers are killed before they can train, .*: use fewer --workers"):
         trained([0.0])
 
 
