@@ -1,14 +1,18 @@
 """A training shown while it goes on: no trouble of the store stops it, delays it, or is told more than once."""
 
+import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
+import requests
 from test_sync import content, runs
 from tracking_samples import EPOCHS, epoch, finished, make_results
-from tracking_server import Server
 
 from src.core import paths
 from src.core.errors import UserError
@@ -18,19 +22,6 @@ from src.tracking.store import open_store
 from src.tracking.sync import complete
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tree")]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("server"))
-    found.start()
-    with pytest.MonkeyPatch.context() as patch:  # its first answer takes seconds
-        patch.setenv("MLFLOW_TRACKING_URI", found.uri)
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
-        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
-        assert open_store().experiment_id
-    yield found
-    found.kill()
 
 
 def train() -> float:
@@ -49,51 +40,77 @@ def train() -> float:
     return took
 
 
-def test_a_silent_store_delays_nothing_and_gets_the_run_later(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "silent")
+def test_a_silent_store_delays_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     for name in ("_PATIENCE", "_START"):
         monkeypatch.setattr(f"src.tracking.live.{name}", 1.0)
-    with server.silent(), monkeypatch.context() as hurried:
-        hurried.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert train() < 2
         (warning,) = capfd.readouterr().err.splitlines()
-        assert warning.startswith(f"warning: MLflow at {server.uri}: ")
+        assert warning.startswith(f"warning: MLflow at {uri}: ")
         assert warning.endswith(": no answer yet: python -m src.track sync completes the run")
-        with pytest.raises(UserError, match=f"MLflow at {server.uri}: "):
+        with pytest.raises(UserError, match=f"MLflow at {uri}: "):
             complete()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    done = complete()
-    found = content(open_store().client, done.run_id)
-    assert (found["status"], len(found["curves"]["epoch/train_loss"]), runs()) == ("FINISHED", EPOCHS, [done.run_id])
-    assert found["models"] == 1
-    assert {"reports/figures/one.png", "params.yaml"} <= {*found["files"]}
+
+
+@contextmanager
+def serving(folder: Path, port: int) -> Iterator[None]:
+    """Run a real MLflow server in the block, and kill it at its end. What it has stored stays in the folder."""
+    environment = os.environ | {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+    command = [sys.executable, "-m", "flask", "--app", "mlflow.server", "run", "--port", str(port)]
+    with (
+        (folder / "server.txt").open("ab") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as server,
+    ):
+        try:
+            for _ in range(1200):
+                assert server.poll() is None, (folder / "server.txt").read_text()
+                with suppress(requests.ConnectionError):
+                    requests.get(f"http://127.0.0.1:{port}/health", timeout=5).raise_for_status()
+                    break
+                time.sleep(0.1)
+            yield
+        finally:
+            server.kill()
 
 
 def test_a_server_that_dies_and_comes_back_has_one_run_with_every_epoch_once(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    with live("session") as run:
-        run.log_epoch(epoch(1))
-        until = time.monotonic() + 60
-        while not runs() and time.monotonic() < until:
-            time.sleep(0.2)
-        with server.killed():
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(serving(tmp_path, port))
+        assert runs() == []  # its first answer takes seconds
+        with live("session") as run:
+            run.log_epoch(epoch(1))
+            until = time.monotonic() + 60
+            while not runs() and time.monotonic() < until:
+                time.sleep(0.2)
+            first.close()
             run.log_epoch(epoch(2))
             time.sleep(3)
-        for number in range(3, EPOCHS + 1):
-            run.log_epoch(epoch(number))
-        make_results()
-        finished("session")
-    assert capfd.readouterr().err.count("warning: ") == 1
-    (live_run,) = runs()
-    assert complete().run_id == live_run
-    curve = content(open_store().client, live_run)["curves"]["epoch/train_loss"]
-    assert sorted(step for step, _ in curve) == [*range(1, EPOCHS + 1)]
+            second.enter_context(serving(tmp_path, port))
+            for number in range(3, EPOCHS + 1):
+                run.log_epoch(epoch(number))
+            make_results()
+            finished("session")
+        assert capfd.readouterr().err.count("warning: ") == 1
+        (live_run,) = runs()
+        assert complete().run_id == live_run
+        found = content(open_store().client, live_run)
+    assert sorted(step for step, _ in found["curves"]["epoch/train_loss"]) == [*range(1, EPOCHS + 1)]
+    assert (found["status"], found["models"]) == ("FINISHED", 1)
+    assert {"reports/figures/one.png", "params.yaml"} <= {*found["files"]}
 
 
 def test_a_training_that_was_ended_says_so_and_goes_on_in_its_run() -> None:
