@@ -48,12 +48,6 @@ def runs(clone: Path) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def logged_model(run: Run) -> str:
-    assert run.outputs is not None
-    (model,) = run.outputs.model_outputs
-    return str(model.model_id)
-
-
 def outputs(clone: Path) -> list[Path]:
     """List the files of the stages' `outs`, which DVC keeps; a folder's too."""
     stages = read_pipeline((clone / "dvc.yaml").read_bytes()).values()
@@ -92,20 +86,16 @@ def test_make_repro_runs_every_stage_also_without_git_and_says_what_came_out(clo
     assert "mlflow.db" not in git(committed(clone), "ls-files")
 
 
-def test_the_run_holds_parameters_curves_figures_and_model(clone: Path) -> None:
+def test_its_run_is_complete(clone: Path) -> None:
+    """As chaos asks it of every pipeline; that each number is the file's is test_sync's."""
+    ((name, status, steps),) = kept_runs(clone)
+    assert (status, steps) == ("FINISHED", [1, 2, 3])
+    assert {"params.yaml", "reports/figures/learning_curves.png"} <= chaos.logged(clone, name)
     (run,) = runs(clone)
-    assert run.info.status == "FINISHED"
-    assert run.data.params["train.optimizer.lr"] == "0.004"
     assert run.data.tags["model_md5"] in (clone / "dvc.lock").read_text()
     assert run.data.metrics["test/accuracy"] == json.loads((clone / "reports/metrics.json").read_text())["accuracy"]
-    client = mlflow.MlflowClient(f"sqlite:///{clone}/mlflow.db")
-    curve = client.get_metric_history(run.info.run_id, "epoch/validation_accuracy")
-    history = pandas.read_csv(clone / "reports/history.csv")
-    assert [point.step for point in curve] == [1, 2, 3]
-    assert [point.value for point in curve] == pytest.approx(history["validation_accuracy"].tolist(), abs=1e-6)
-    folder = clone / "mlartifacts" / run.info.run_id / "artifacts"
-    assert (folder / "reports/figures/learning_curves.png").is_file()
-    assert logged_model(run).startswith("m-")
+    assert run.outputs is not None
+    assert len(run.outputs.model_outputs) == 1
 
 
 def test_a_second_time_nothing_runs(clone: Path, tell: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
