@@ -25,7 +25,7 @@ def features(count: int, distance: float = 4.0, size: int = 20) -> tuple[NDArray
     return points.astype(np.float32), labels
 
 
-def test_flipped_labels_are_found_and_counted() -> None:
+def test_flipped_labels_are_found_and_counted_and_right_ones_left_alone() -> None:
     points, labels = features(300, distance=8)
     given = labels.copy()
     given[:15] = (given[:15] + 1) % 3
@@ -34,10 +34,6 @@ def test_flipped_labels_are_found_and_counted() -> None:
     issues = label_issues(given, probabilities)
     assert np.isin(np.arange(15), issues[:18]).all()
     assert 12 <= wrong_labels(given, probabilities) <= 20
-
-
-def test_right_labels_are_left_alone() -> None:
-    points, labels = features(300, distance=8)
     probabilities = out_of_fold(points, labels, np.arange(300), CLASSES)
     assert len(label_issues(labels, probabilities)) == 0
     assert wrong_labels(labels, probabilities) == 0

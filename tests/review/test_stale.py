@@ -9,12 +9,9 @@ from src.review.revision import at, working_tree
 from src.review.stale import stale
 
 
-def test_nothing_is_stale_after_a_run(repo: Path) -> None:
+def test_code_without_a_run(repo: Path) -> None:
     substitute(repo / "params.yaml", "lr: 0.01", "lr: 1e-2  # the same")
     assert stale(working_tree()) == stale(at("HEAD")) == {}
-
-
-def test_code_without_a_run(repo: Path) -> None:
     write(repo / "src/models/net.py", "layers = 2\n")
     assert stale(working_tree()) == {"train": ["src/models"]}
     git(repo, "checkout", "-q", ".")

@@ -181,8 +181,7 @@ def test_what_a_dead_machine_ran_is_run_by_another(tmp_path: Path, monkeypatch: 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """Start a server by the programs of Debian's package postgresql; yield the URL of a database."""
-    programs = [Path(found).parent for found in [shutil.which("initdb")] if found]
-    programs += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         pytest.skip("needs PostgreSQL's initdb and pg_ctl (Debian: apt install postgresql)")
     root = os.geteuid() == 0  # which PostgreSQL refuses to be
