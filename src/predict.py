@@ -54,6 +54,8 @@ def main() -> None:
     for path in arguments.paths:
         if not path.exists():
             raise UserError(f"{path} is missing: name photos or folders of photos")
+        if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
+            raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
     least = None if arguments.coverage is None else model.least(arguments.coverage)
     counts: Counter[str] = Counter()

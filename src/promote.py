@@ -6,7 +6,7 @@
 "Not worse" means: on the validation images of both, the lower end of the one-sided 95 % interval of the difference of
 accuracy lies above -report.margin. It must hold against the present champion and against the best one so far; else each
 champion could be a little worse than the one before. The code that trained the model must be committed, so that it can
-be trained again. To go back, give the alias `champion` to an earlier version in MLflow.
+be trained again. To go back, give the alias `champion` to an earlier version in MLflow, and delete the wrong one.
 """
 
 import argparse
@@ -37,6 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", metavar="REASON", help="promote whatever speaks against it")
     arguments = parser.parse_args()
+    if arguments.force is not None and not arguments.force.strip():
+        raise UserError("--force needs a reason, which is kept with the version")
     params = load()
     name = params.data.display_name
     tree = working_tree()

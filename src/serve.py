@@ -13,7 +13,9 @@ processor computes.
 import argparse
 import hashlib
 import os
+import socket
 import warnings
+from contextlib import suppress
 
 if __name__ == "__main__":
     # Torch reads it when it is imported. By default its threads wait in busy loops, and take the processors from the
@@ -29,7 +31,7 @@ from src.models.classifier import Classifier
 from src.models.model_file import content
 from src.prediction.model import load
 
-_REQUESTS = 64  # at a time; uvicorn refuses more with 503
+_CONNECTIONS = 64  # at a time; uvicorn refuses more with 503
 
 
 def main() -> None:
@@ -41,6 +43,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 takes any free port (default: %(default)s)")
     parser.add_argument("--max-mib", type=float, default=16, metavar="MIB", help="most MiB of a request (default: 16)")
     arguments = parser.parse_args()
+    if not 0 < arguments.max_mib < float("inf"):
+        raise UserError(f"--max-mib is {arguments.max_mib:g}: must be above 0, and a number")
     if not 0 <= arguments.port < 2**16:
         raise UserError(f"--port is {arguments.port}: must be 0 to {2**16 - 1}")
 
@@ -58,15 +62,26 @@ def main() -> None:
     model.probabilities(np.zeros((1, image.height, image.width, image.channels), np.uint8))
     app = application(model, arguments.model, md5, int(arguments.max_mib * 2**20))
     warnings.filterwarnings("ignore", module="PIL")  # about odd metadata of photos
-    print(f"{arguments.model} ({model.spec.model.name}, MD5 {md5})", flush=True)
-    uvicorn.run(
+    family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
+    try:
+        listening = socket.create_server((arguments.host, arguments.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{arguments.host}, port {arguments.port}: {reason}: name others by --port and --host"
+        ) from None
+    settings = uvicorn.Config(
         app,
-        host=arguments.host,
-        port=arguments.port,
+        log_level="warning",
         access_log=False,
-        limit_concurrency=_REQUESTS,
+        limit_concurrency=_CONNECTIONS + 1,  # the one that asks counts, too
         timeout_graceful_shutdown=5,
     )
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    address = f"http://{host}:{listening.getsockname()[1]}"
+    print(f"{arguments.model} ({model.spec.model.name}, MD5 {md5}) at {address}", flush=True)
+    with listening, suppress(KeyboardInterrupt):  # Ctrl-C and SIGTERM are how a server ends
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -47,8 +47,11 @@ def _rows() -> Iterator[tuple[str, str]]:
         now = working_tree()
         if stages := _stale(now):
             yield "stale", f"{stages}: run dvc repro"
-        for line in _changes(code, now):
-            yield "since the commit", line
+        try:
+            changes = list(_changes(code, now))
+        except UserError as error:  # a committed file is damaged
+            changes = [f"not known: {error}"]
+        yield from (("since the commit", line) for line in changes)
     if figures := list(FIGURES.glob("*.png")):
         yield "figures", f"{counted(len(figures), 'picture')} in {FIGURES}/"
     yield from _run()
@@ -90,11 +93,7 @@ def _changes(code: CodeState, now: "Revision") -> Iterator[str]:
     from src.review.revision import Revision
 
     before = Revision("the commit", code.commit)
-    try:
-        lines = _differences(before.numbers, now.numbers)
-    except UserError as error:
-        yield f"{error}, and commit it"
-        return
+    lines = _differences(before.numbers, now.numbers)
     if not before.numbers or not lines:
         yield "the numbers are the committed ones" if before.numbers else "no numbers are committed yet"
         return

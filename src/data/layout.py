@@ -68,7 +68,7 @@ def read_layout(photos: Sequence[str], classes: Sequence[str] | None, others: Se
     if unclear := [name for name, group in zip(photos, found, strict=True) if not group]:
         if in_folders:
             raise UserError(
-                f"{quoted(unclear)} lies beside the class folders: move it into one, or take it out, for src.predict"
+                f"beside the class folders lies {quoted(unclear)}: move it into one, or take it out, for src.predict"
             )
         raise UserError(
             f"no class can be told for {quoted(unclear)}: put images into a folder for each of several classes, list "
@@ -165,9 +165,9 @@ def _check_folders(paths: list[list[str]], tables: list[str]) -> None:
         raise UserError(f"several of the folders {quoted(tops, 3)} are or hold {quoted(shared, 3)}: {_EITHER}")
     if like_splits := [top for top in tops if _is_like_a_split(top, paths)]:
         raise UserError(
-            f"{quoted(like_splits)} is called like a split and stands beside "
-            f"{quoted(sorted({*tops} - {*like_splits}), 3)}: put all class folders into train, validation and test, "
-            "take photos without a class out, for src.predict, or rename it if it is a class"
+            f"beside {quoted(sorted({*tops} - {*like_splits}), 3)} stands {quoted(like_splits)}, called like a split: "
+            "put all class folders into train, validation and test, take photos without a class out, for src.predict, "
+            "or rename it if it is a class"
         )
     if below := sorted(holders.keys() - set(tops)):
         print(

@@ -47,7 +47,7 @@ def read_table(name: str, content: bytes) -> Table:
             columns = list(dict.fromkeys(column for _, record in records for column in record))
             rows = [(number, [record.get(column) for column in columns]) for number, record in records]
         else:
-            delimiter = max(",;\t", key=text.partition("\n")[0].count)
+            delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
             reader = csv.reader(io.StringIO(text, None), delimiter=delimiter, strict=True, skipinitialspace=True)
             (_, columns), *rows = [(reader.line_num, row) for row in reader if row] or [(1, [])]
     except (TypeError, ValueError, csv.Error) as error:

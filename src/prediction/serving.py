@@ -1,6 +1,6 @@
 """Serve a model over HTTP: a page on which a photo is dropped, `POST /predict` and `GET /healthz`.
 
-A photo is read (else 413), decoded in threads (else 400), then computed in one thread and, if that is asked for,
+A photo is read (else 413 or 408), decoded in threads (else 400), then computed in one thread and, if that is asked for,
 explained there by Grad-CAM. Errors are JSON, as FastAPI writes them: one sentence under the key `detail`.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
 
 from src.core.errors import UserError
 from src.data.images import Unreadable, to_image
@@ -28,6 +29,8 @@ from src.prediction.writing import row
 # The page loads nothing from elsewhere, and sends nothing there.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; " \
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # fmt: skip
+
+SECONDS = 60.0  # for a body to arrive: a client that is gone must not hold its connection for ever
 
 
 def application(model: Model, name: str, md5: str, most_bytes: int) -> FastAPI:
@@ -77,13 +80,19 @@ def application(model: Model, name: str, md5: str, most_bytes: int) -> FastAPI:
 
 
 async def received(request: Request, most_bytes: int) -> bytes:
-    """Return the body. Raises `HTTPException` if too much comes."""
+    """Return the body. Raises `HTTPException` if too much comes, or not all of it in time."""
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > most_bytes:
-            most = f"{most_bytes / 2**20:g} MiB"
-            raise HTTPException(413, f"the request has more than {most}, which is the most (--max-mib)")
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for part in request.stream():
+                content += part
+                if len(content) > most_bytes:
+                    most = f"{most_bytes / 2**20:g} MiB"
+                    raise HTTPException(413, f"the request has more than {most}, which is the most (--max-mib)")
+    except TimeoutError:
+        raise HTTPException(408, f"the photo did not come within {SECONDS:g} seconds") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the request ended before its body") from None
     return bytes(content)
 
 

@@ -1,5 +1,6 @@
 """Read the files that git tracks, at a commit or in the working tree: no data, DVC remote or network is needed."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ class Revision:
 
     def listed(self, paths: Iterable[Path]) -> list[Path]:
         """List the files at or below the paths that exist and that git does not ignore."""
-        paths = list(paths)
+        paths = _inside(paths)
         names = [f":(literal){path.as_posix()}" for path in paths]
         if not names:
             return []
@@ -44,7 +45,7 @@ class Revision:
 
     def read(self, paths: Iterable[Path]) -> dict[Path, bytes]:
         """Return the contents of those files that exist."""
-        paths = list(paths)
+        paths = _inside(paths)
         if self.commit is None:
             return {path: path.read_bytes() for path in paths if path.is_file()}
         contents = blobs([f"{self.commit}:./{path.as_posix()}" for path in paths])
@@ -124,6 +125,11 @@ class Revision:
     def has_model_of(self, other: "Revision") -> bool:
         """Tell if both revisions hold the same model."""
         return self.model_md5 is not None and self.model_md5 == other.model_md5
+
+
+def _inside(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that lie in the repository. DVC allows others, which git refuses."""
+    return [path for path in paths if not path.is_absolute() and Path(os.path.normpath(path)).parts[:1] != ("..",)]
 
 
 def working_tree() -> Revision:

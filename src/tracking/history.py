@@ -25,14 +25,14 @@ class State(NamedTuple):
     parameters: Mapping[str, str]  # of download, split and train, by dotted key, as a run has them
 
 
-def states(model_md5: str = "") -> Iterator[State]:
-    """Yield the states that hold this or any model: of the working tree, then of commits of all branches and tags.
+def states(model_md5: str) -> Iterator[State]:
+    """Yield the states that hold this model: of the working tree, then of commits of all branches and tags.
 
     Of commits, which come newest first, those count that changed `dvc.lock`. To read one takes 50 ms.
     """
     found = [("", LOCK.read_bytes())] if LOCK.is_file() else []
     read = (state_in(text, commit) for commit, text in found + versions(LOCK) if model_md5.encode() in text)
-    yield from (state for state in read if state is not None and model_md5 in ("", state.model_md5))
+    yield from (state for state in read if state is not None and state.model_md5 == model_md5)
 
 
 def state_in(text: bytes, commit: str = "") -> State | None:

@@ -15,7 +15,7 @@ from src.params.writing import defaults
 from src.tracking import history, identity
 from src.tracking.history import State
 from src.tracking.runs import registered_run, run_by_id, runs_of
-from src.tracking.start import COMMIT
+from src.tracking.start import COMMIT, short
 from src.tracking.store import existing_store, required_store, tracking_uri
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _MD5 = re.compile("[0-9a-f]{32}")
 
 
 class Lineage(NamedTuple):
-    """Hold the commits and the runs that have the same model."""
+    """Hold the commits and the runs that have the same model and parameters."""
 
     model_md5: str | None  # None: a run that trained none
     states: Sequence[State]  # that hold the model, the working tree's first, then commits from new to old
@@ -80,7 +80,18 @@ def trace(name: str) -> Lineage:
         runs = [run, *(each for each in runs if each.info.run_id != run.info.run_id)]
     if not states and not runs:
         raise UserError(f"{name} is neither a run's id nor a model that dvc.lock's history or a run holds")
-    return Lineage(md5, states, runs)
+    # Equal models may come of different parameters and data; those of the run or commit that was asked for count.
+    if run is None and states:
+        asked = state or states[0]
+        wanted, data = short(asked.parameters), asked.data_md5 or ""
+    else:
+        wanted, data = runs[0].data.params, _data_of(runs[0])
+
+    def same(parameters: Mapping[str, str]) -> bool:
+        return not history.differences(parameters, wanted)
+
+    states = [each for each in states if same(short(each.parameters)) and (each.data_md5 or "").startswith(data)]
+    return Lineage(md5, states, [each for each in runs if same(each.data.params)])
 
 
 def _data_of(run: "Run | None") -> str:
@@ -118,7 +129,7 @@ def lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
     elif lineage.states:
         yield "commit", "not yet: dvc.lock of the working tree holds it"
     else:
-        yield "commit", "none: no branch's or tag's dvc.lock holds this model"
+        yield "commit", "none: no branch's or tag's dvc.lock holds this model with these parameters"
     for each in lineage.runs:
         yield "run", f"{each.info.run_name} ({each.info.run_id}) {each.info.status}"
     if run is None:

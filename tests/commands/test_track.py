@@ -132,13 +132,34 @@ def test_a_model_is_traced_from_its_file_digest_run_or_commit(clone: Clone, run_
 
 def test_what_was_only_tried_is_found_by_its_run_and_by_its_name(clone: Clone, run_track: Track) -> None:
     shown = items(run_track("show", clone.tried.run)[1])
-    assert shown["commit"] == ["none: no branch's or tag's dvc.lock holds this model"]
+    assert shown["commit"] == ["none: no branch's or tag's dvc.lock holds this model with these parameters"]
     assert shown["code"] == [f"{clone.second.commit[:7]}, changed: code.diff"]
     assert "model.dropout: 0.1" in shown["parameters"]
     assert shown["rebuild"] == [f"python -m src.track rebuild {clone.tried.run}"]
     shown = items(run_track("show", "quiet-fox")[1])
     assert (shown["model"], shown["commit"][0][:7]) == ([clone.tried.model], clone.tried.commit[:7])
     assert [clone.tried.run in line for line in shown["run"]] == [True]
+
+
+def test_a_commit_of_the_same_model_with_other_parameters_is_not_the_runs(clone: Clone, run_track: Track) -> None:
+    """Of equal bits: what is advised must train with what the run trained with."""
+    text = (clone.root / "dvc.lock").read_text()
+    assert "accumulate: 1\n" in text
+    (clone.root / "dvc.lock").write_text(text.replace("accumulate: 1\n", "accumulate: 2\n"))
+    git(clone.root, "commit", "-qam", "other parameters")
+    shown = items(run_track("show", clone.second.run)[1])
+    assert shown["commit"][0].startswith(clone.second.commit[:7])
+    assert "later" not in shown["commit"][0]
+    assert shown["rebuild"][0].endswith(clone.second.commit[:12])
+    assert "sync makes one" in items(run_track("show", "HEAD")[1])["run"][0]
+    # Nor is one with other data.
+    data = digest(clone.root / "data/prepared/dataset.json")
+    (clone.root / "dvc.lock").write_text(text.replace(data, data[::-1]))
+    git(clone.root, "commit", "-q", "--amend", "-am", "other data")
+    shown = items(run_track("show", clone.second.run)[1])
+    assert (shown["data"], shown["commit"][0][:7]) == ([data], clone.second.commit[:7])
+    assert items(run_track("show", "HEAD")[1])["data"] == [data[::-1]]
+    git(clone.root, "reset", "-q", "--hard", "HEAD~1")
 
 
 def test_what_is_no_model_is_one_line(clone: Clone) -> None:

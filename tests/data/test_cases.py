@@ -149,7 +149,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         class_folders({"bullet_train": 10, "latest": 10}), {"bullet_train": [6, 2, 2], "latest": [6, 2, 2]}
     ),
     "test images without folders (fastai/fastai#2336)": (
-        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "'test/0.png' lies beside the class folders: move it"
+        class_folders(TWO, "train/") | {"test/0.png": png(99)}, "beside the class folders lies 'test/0.png': move it"
     ),
     "a photo beside splits": (splits("train", "test") | {"0.png": png(99)}, "the source has image files: remove what"),
     # Folders that are classes, and others
@@ -184,10 +184,10 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
                  {"benign": [12, 4, 4], "malignant": [6, 2, 2]}),
     "flat names in class folders": (ten("cat/cat.", "dog/dog.") | {"cat/dog.1.png": png(99)},
                                     {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
-    "an unlabelled test beside the classes": (ten("cat", "dog", "test"), "'test' is called like a split and stands"),
+    "an unlabelled test beside the classes": (ten("cat", "dog", "test"), "stands 'test', called like a split"),
     "a class called train": (ten("bus", "train"), {"bus": [6, 2, 2], "train": [6, 2, 2]}),
     "a dot in a flat name": (flat("st. {}.{}.png"), {"st. cat": [6, 2, 2], "st. dog": [6, 2, 2]}),
-    "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "'train' is called like a split"),
+    "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "stands 'train', called like a split"),
     "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images'"),
     "ChestX-ray14": (ten("images_001/images", "images_002/images"), NO_CLASS + "'images_001', 'images_002'"),
     "YOLO": (ten("train/images", "valid/images") | {"train/labels/1.txt": b"0"}, "no class can be told for"),

@@ -118,3 +118,13 @@ def test_bad_input_is_one_sentence_and_the_next_photo_is_answered() -> None:
             assert answer.status_code == status
             assert sentence in answer.json()["detail"]
             assert post(url, png(1, 24))["class"] in ("cat", "dog")
+
+
+def test_who_stops_sending_holds_no_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.prediction.serving.SECONDS", 0.2)
+    with served(small()) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 408 ")
+        assert post(url, png(1, 24))["class"] in ("cat", "dog")
