@@ -1,10 +1,8 @@
 """Photo sets as people have them, after public reports: each gives its classes and splits, or one line that says why.
 
-The first ones are made by `cases/make.py` beside the repository, where it lies. In parentheses stand threads on GitHub
-that report a fault of this kind in another program.
+In parentheses stand threads on GitHub that report a fault of this kind in another program.
 """
 
-import importlib.util
 import json
 import sys
 import unicodedata
@@ -12,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from data_samples import REAL, class_folders, encoded, pack_tar, pack_zip, picture, png, run_stages, write_files
+from data_samples import class_folders, encoded, pack_tar, pack_zip, picture, png, run_stages, write_files
 
 from src.core.errors import UserError
 from src.core.paths import IMAGES, PREPARED
@@ -37,45 +35,6 @@ def counts(dataset: Dataset) -> dict[str, list[int]]:
 
 GIVEN = {"cat": [8, 2, 4], "dog": [8, 2, 4]}  # TWO for training and FEW as test
 DRAWN = {"cat": [6, 2, 2], "dog": [6, 2, 2]}  # TWO without splits of their own
-SHARED: dict[str, dict[str, list[int]] | str] = {
-    "two_sides": {"cats": [16, 4, 10], "dogs": [16, 4, 10]},
-    "doubled": {"cat": [16, 4, 10], "dog": [16, 4, 10]},
-    "thumbnails": {"cat": [12, 4, 4], "dog": [12, 4, 4]},
-    "with_docs": "no class can be told from 'dataset', 'docs': give the folder that holds the class folders alone",
-    "heic_class": r"cannot read 20 files: 'bird' \(20\), such as 'bird/IMG_0000.HEIC' \(HEIC: .*\): convert",
-    "heic_half": r"cannot read 10 files: 'cat' \(10\), such as 'cat/IMG_0000.HEIC' \(HEIC: ",
-    "hidden_only": "/bird is an empty folder: put photos there, or remove it",
-    "empty_in_zip": r"beside the classes or splits lies 'bird' without a photo: add photos",
-    "unreadable_class": "none of the photos of 'bird' can be read: repair",
-    "shift_jis": "in an encoding that the zip does not name: pack the folder again as .tar",
-}
-
-
-def shared_case(case: str, tmp_path: Path) -> Path:
-    """Make a photo set of ../shared; return its archive or folder."""
-    make = REAL.parent / "cases" / "make.py"
-    if not make.is_file():
-        pytest.skip("needs cases/make.py beside the repository, in shared")
-    spec = importlib.util.spec_from_file_location("make", make)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    (tmp_path / "case").mkdir()
-    module.CASES[case](tmp_path / "case")
-    archive = tmp_path / "case" / "photos.zip"
-    return archive if archive.is_file() else archive.parent
-
-
-@pytest.mark.parametrize("case", SHARED)
-def test_a_shared_case(case: str, tmp_path: Path) -> None:
-    expect(shared_case(case, tmp_path), SHARED[case], skip_unreadable=case == "unreadable_class")
-
-
-def test_copies_of_a_photo_stay_in_one_split(tmp_path: Path) -> None:
-    found = run_stages(shared_case("re_encoded", tmp_path), image_size=64).duplicates.near
-    assert found is not None
-    assert (found.sets, found.beside_train) == (20, {"validation": 0, "test": 0})
 
 
 def expect(source: Path, expected: dict[str, list[int]] | str, skip_unreadable: bool = False) -> None:
@@ -132,6 +91,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "capitals, years, and images of each side": (splits("Train2017", "TEST_images"), GIVEN),
     "a word before, and doubled": (splits("seg_train/seg_train", "seg_test/seg_test"), GIVEN),
     "and photos to predict": (splits("seg_train", "seg_test") | {"seg_pred/1.png": png(999)}, "has 'seg_pred': remove"),
+    "a word after": (splits("training_set", "test_set"), GIVEN),
     "images within each side": (splits("train", "test", "images/"), GIVEN),
     "in a repository": (splits("x-main/data/train", "x-main/data/test") | {"x-main/src/x.py": b"x"}, GIVEN),
     "splits within classes (DhavalThkkar/Transfer-Learning#1)": (
@@ -189,6 +149,9 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "a dot in a flat name": (flat("st. {}.{}.png"), {"st. cat": [6, 2, 2], "st. dog": [6, 2, 2]}),
     "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "stands 'train', called like a split"),
     "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images'"),
+    "docs beside the folder of classes": (
+        ten("x/dataset/cat", "x/dataset/dog", "x/docs"), NO_CLASS + "'dataset', 'docs'"
+    ),
     "ChestX-ray14": (ten("images_001/images", "images_002/images"), NO_CLASS + "'images_001', 'images_002'"),
     "YOLO": (ten("train/images", "valid/images") | {"train/labels/1.txt": b"0"}, "no class can be told for"),
     "classes after splits": (ten("train_cats", "train_dogs", "test_cats", "test_dogs"),
@@ -217,6 +180,13 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     ),
     "HEIC named JPEG (Esri/data-collection-ios#184)": (
         class_folders(TWO) | {"cat/x.jpg": HEIC}, "'cat/x.jpg' .HEIC: make env EXTRA=heic"
+    ),
+    "raw data of a camera, which Pillow opens by their thumbnail": (
+        class_folders(TWO) | {"cat/1.NEF": encoded(picture(1), "TIFF")}, "'cat/1.NEF' .raw data of a camera"
+    ),
+    "a pointer of Git LFS": (
+        class_folders(TWO) | {"cat/1.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:0"},
+        "'cat/1.jpg' .a pointer of Git LFS",
     ),
     "HEIC without ending": (class_folders(TWO) | {"cat/x": HEIC}, "'cat/x' .HEIC"),
     "DICOM (NVIDIA/DIGITS#1642)": (
@@ -472,15 +442,26 @@ def test_a_linked_class_folder_is_refused_where_dvc_would_miss_its_photos() -> N
     expect(IMAGES.rename("outside"), DRAWN)
 
 
+def test_a_class_folder_whose_photos_were_forgotten_is_named() -> None:
+    source = write_files(Path("photos"), class_folders(TWO) | {"bird/.DS_Store": b"x"})
+    expect(source, "photos/bird is an empty folder: put photos there, or remove it")
+
+
 def test_what_was_understood_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    files = splits("train", "test") | {"train/cat/@eaDir/0.png/THUMB.jpg": b"x", "train/cat/notes.txt": b"x"}
-    run_stages(pack_tar(Path("x.tar"), files | {"README": b"x", "train/dog/a.txt": b"x"}))
+    files = splits("train", "test") | class_folders({"cat": 2, "dog": 3}, "val/", 200)
+    files |= {"train/cat/@eaDir/0.png/THUMB.jpg": b"x", "train/cat/notes.txt": b"x", "train/dog/a.txt": b"x"}
+    dataset = run_stages(pack_tar(Path("x.tar"), files | {"README": b"x"}))
+    for split, folder in zip(SPLITS, ("train/", "val/", "test/"), strict=True):
+        assert all(name.startswith(folder) for name in read_names(split))
+    assert counts(dataset) == {"cat": [10, 2, 4], "dog": [10, 3, 4]}
     out = capsys.readouterr().out
+    assert "its own validation images: split.validation is not used" in out
+    assert "its own test images: split.test is not used" in out
     assert "left out 1 file @eaDir: 'train/cat' (1)\n" in out
     assert "left out 2 files .txt: 'train/cat' (1), 'train/dog' (1)\n" in out
     assert "left out 1 file without ending: '.' (1)\n" in out
     assert (
-        "  class    train validation test\n  cat          8          2    4\n  dog          8          2    4\n" in out
+        "  class    train validation test\n  cat         10          2    4\n  dog         10          3    4\n" in out
     )
 
 

@@ -21,9 +21,6 @@ from src.data.raw import fetch_raw
 from src.params import Data, Split
 from src.params.writing import load_recipe
 
-# Where the real archives lie, beside the repository; tests that want them skip where they are absent.
-REAL = Path(__file__).resolve().parents[2].parent / "shared" / "datasets"
-
 
 def picture(number: int, size: int = 6, mode: str = "RGB") -> Image.Image:
     """Return an image of random pixels, seeded by `number`."""
