@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from data_samples import check_promises, class_folders, digests, run_stages, write_files
 
@@ -32,17 +31,12 @@ def places() -> dict[str, tuple[str, int]]:
     return found
 
 
-def test_without_a_line_nothing_changes() -> None:
-    run_stages(None)
-    before = digests()
-    corrections()
-    run_stages(None)
-    assert digests() == before
-
-
 def test_labels_are_corrected_and_images_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     run_stages(None)
-    before = places()
+    before, bits = places(), digests()
+    corrections()
+    run_stages(None)
+    assert digests() == bits, "without a line nothing changes"
     corrections("cat/3.png,relabel,dog,a puppy", "cat/4.png,drop,,", 'dog/5.png,relabel,dog,"right, after all"')
     dataset = run_stages(None)
     check_promises(dataset)
@@ -60,17 +54,12 @@ def test_the_reason_may_be_left_out_and_excel_may_have_written_it() -> None:
 
 
 def test_the_source_s_own_split_is_kept(root: Path) -> None:
-    for folder in ("cat", "dog"):
-        for file in (root / "data/images" / folder).iterdir():
-            file.rename(file.with_name(f"x{file.name}"))
-        target = root / "data/images/test" / folder
-        target.parent.mkdir(exist_ok=True)
-        (root / "data/images" / folder).rename(target)
+    (root / "data/images").rename("test")
+    (root / "data/images").mkdir()
+    Path("test").rename("data/images/test")
     write_files(root / "data/images", class_folders({"cat": 9, "dog": 9}, "train/", start=100))
-    corrections("test/cat/x3.png,relabel,dog,", "test/dog/x3.png,drop,,")
-    dataset = run_stages(None, validation=0.2)
-    assert dataset.splits["test"].per_class == {"cat": 19, "dog": 20}
-    assert np.bincount(open_split("test").labels).tolist() == [19, 20]
+    corrections("test/cat/3.png,relabel,dog,", "test/dog/3.png,drop,,")
+    assert run_stages(None).splits["test"].per_class == {"cat": 19, "dog": 20}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +91,6 @@ def test_names_are_composed_as_those_of_the_source_are() -> None:
     ("content", "message"),
     [
         ("name,action\ncat/3.png,drop\n", "has no column file: its first line is file,action,value,reason"),
-        ("cat/3.png,relabel,dog,a puppy\n", "has no column file"),
         ("", "has no column file"),
         (HEADER + 'cat/0.png,drop,,"blurred\ncat/1.png,drop,,dark\n', r"no table that can be read \(unexpected end"),
     ],

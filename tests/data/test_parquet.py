@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from data_samples import check_promises, encoded, pack_tar, picture, png, run_stages
+from data_samples import check_promises, class_folders, pack_tar, png, run_stages
 
 from src.core.errors import UserError
 from src.data.prepared import SPLITS, read_identity, read_names
@@ -90,22 +90,15 @@ def test_columns_for_group_and_split_count() -> None:
     columns = {
         "image": [png(number) for number in numbers],
         "label": ["cat" if number % 2 else "dog" for number in numbers],
-        "group": [f"patient {number // 4}" for number in numbers],
+        "group": [number // 4 if number >= 8 else float("nan") for number in numbers],
         "split": ["test" if number >= 36 else "train" for number in numbers],
     }
     dataset = run_stages(pack_tar(Path("x.tar"), {"photos.parquet": written(columns)}))
     assert dataset.splits["test"].count == 12
-    assert len({*(read_identity("test").get("group") or ())}) == 3
-    assert not {*(read_identity("train").get("group") or ())} & {*(read_identity("validation").get("group") or ())}
-
-
-def test_a_number_that_is_missing_is_no_group() -> None:
-    groups = [float("nan") if number < 20 else 1.0 for number in range(40)]
-    columns = {"image": [png(n) for n in range(40)], "label": [n % 2 for n in range(40)], "group": groups}
-    run_stages(pack_tar(Path("x.tar"), {"photos.parquet": written(columns)}))
-    parts = [{*(read_identity(split).get("group") or ())} for split in SPLITS]
-    assert sum("1.0" in part for part in parts) == 1
-    assert not any("nan" in part for part in parts)
+    train, validation, test = ({*(read_identity(split).get("group") or ())} for split in SPLITS)
+    assert len(test) == 3
+    assert not train & validation
+    assert not any("nan" in group for group in train | validation), "a number that is missing is no group"
 
 
 def test_two_configurations_of_a_data_set_are_not_mixed() -> None:
@@ -123,8 +116,8 @@ def test_metadata_that_name_no_classes_leave_their_numbers(info: str) -> None:
 def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = {f"{name}/{number}.jpg": encoded(picture(number), "JPEG") for name in ("a", "b") for number in range(20)}
-    run_stages(pack_tar(Path("x.tar"), folder | {"scores.parquet": written({"score": [1.0]})}))
+    files = class_folders({"a": 20, "b": 20}) | {"scores.parquet": written({"score": [1.0]})}
+    run_stages(pack_tar(Path("x.tar"), files))
     assert "left out 1 file .parquet" in capsys.readouterr().out
     whole = table(range(40))
     for content, told in (

@@ -1,13 +1,11 @@
 """`download` and `split` end to end: bad sources, and where a source comes from."""
 
 import os
-import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from clones import ROOT, call, committed, git
+from clones import call, committed, copy_of_the_repository, git, set_params
 from data_samples import (
     check_promises,
     class_folders,
@@ -23,10 +21,9 @@ from data_samples import (
 import src.data.raw
 from src.core.errors import UserError
 from src.core.files import digest as file_digest
-from src.core.paths import CORRECTIONS, IMAGES, RAW
+from src.core.paths import IMAGES, RAW
 from src.data.archives import members
 from src.data.prepare import prepare
-from src.params.writing import changed, recipe
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -112,22 +109,12 @@ def test_no_network_names_the_place_for_the_file(monkeypatch: pytest.MonkeyPatch
         run_stages(None, "cifar10")
 
 
-def changed_recipe(**data: Any) -> str:
-    """The digits recipe with other values in its section `data`."""
-    return changed(recipe("digits"), {f"data.{key}": value for key, value in data.items()})
-
-
 @pytest.mark.slow
 def test_photos_that_dvc_tracks_need_no_work_on_another_machine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's route for one's own images, with real git and DVC, up to the prepared arrays."""
     monkeypatch.setenv("HOME", str(root))
-    here, there = root / "here", root / "there"
-    for name in ("src", "stages", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        (here / name).parent.mkdir(parents=True, exist_ok=True)
-        copy(ROOT / name, here / name)
-    write_files(here, {f"{IMAGES}/.gitkeep": b"", str(CORRECTIONS): b"file,action,value,reason\n"})
-    (here / "params.yaml").write_text(changed_recipe(name="image_folder"))
+    here, there = copy_of_the_repository(root / "here"), root / "there"
+    set_params(here, {"data.name": "image_folder"})
     committed(here)
     write_files(here / IMAGES, class_folders(TWO))
     call(here, "dvc", "remote", "add", "-q", "--default", "storage", str(root / "storage"))
