@@ -9,6 +9,7 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
+from clones import ROOT
 from data_samples import encoded, picture, png, run_stages, write_files
 from prediction_samples import make_model
 from torch import nn
@@ -22,7 +23,6 @@ from src.prediction import onnx_file
 from src.prediction.model import Model, load
 
 IMAGE = ImageFormat(height=24, width=16, channels=3, resize=None)
-ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["cat", "dög", "owl"]
 
 
@@ -35,7 +35,7 @@ def _folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar_vgg", "fashion_net"])
-def test_the_file_gives_pytorchs_probabilities_for_any_number_of_images(
+def test_the_file_gives_pytorchs_probabilities_and_says_what_it_is_and_nothing_of_the_machine(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier = make_model(IMAGE, CLASSES, name)
@@ -50,12 +50,6 @@ def test_the_file_gives_pytorchs_probabilities_for_any_number_of_images(
         with torch.no_grad():
             expected = Probabilities(classifier)(torch.from_numpy(images))
         np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
-
-
-def test_the_file_says_what_it_is_and_nothing_of_the_machine() -> None:
-    make_model(IMAGE, CLASSES)
-    export.main()
-    session = onnxruntime.InferenceSession(ONNX)
     (inputs,), (outputs,) = session.get_inputs(), session.get_outputs()
     assert (inputs.name, inputs.type, inputs.shape[1:]) == ("images", "tensor(uint8)", [24, 16, 3])
     assert (outputs.name, outputs.type, outputs.shape[1:]) == ("probabilities", "tensor(float)", [3])
@@ -131,19 +125,23 @@ def test_pytorchs_own_file_gives_the_same_for_any_number_of_images(monkeypatch: 
 def test_integers_of_8_bits_are_as_right_and_a_quarter_of_the_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
+    make_model(IMAGE, CLASSES)
+    with pytest.raises(UserError, match="training images, which data/prepared does not hold: run dvc repro"):
+        export.main()
+    file = Path("models/model.int8.onnx")
+    assert not file.exists()
     files = {f"{kind}/{n}.png": png(100 * n + k, 24) for k, kind in enumerate(CLASSES) for n in range(60)}
     run_stages(write_files(tmp_path / "photos", files), image_size=24, groups=r"(\d)\.png")
     dataset = read_dataset()
     classifier = make_model(dataset.image, dataset.classes)
     capsys.readouterr()
-    monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
     export.main()
     validation = open_split("validation")
     printed = capsys.readouterr().out
     assert f"right of {len(validation.labels)} validation images" in printed
     low, high = map(float, re.findall(r" % \((.+)–(.+)\) ", printed)[0])
     assert high - low > 60, "of few groups; of as many independent images it would be 30 points"
-    file = Path("models/model.int8.onnx")
     assert file.stat().st_size < 0.3 * MODEL.stat().st_size
     graph = onnx.load(file).graph
     weights = {
@@ -158,14 +156,6 @@ def test_integers_of_8_bits_are_as_right_and_a_quarter_of_the_bytes(
     with torch.no_grad():
         expected = Probabilities(classifier)(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(found, expected, atol=0.05)
-
-
-def test_what_integers_are_calibrated_on_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_model(IMAGE, CLASSES)
-    monkeypatch.setattr("sys.argv", ["export", "--format", "onnx-int8"])
-    with pytest.raises(UserError, match="training images, which data/prepared does not hold: run dvc repro"):
-        export.main()
-    assert not Path("models/model.int8.onnx").exists()
 
 
 def test_what_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

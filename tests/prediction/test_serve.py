@@ -1,9 +1,13 @@
-"""A model over HTTP: real requests to a real server in a thread."""
+"""A model over HTTP: real requests to a real server in a thread, and the command that starts one."""
 
 import base64
 import io
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +18,14 @@ import numpy as np
 import pytest
 import requests
 import uvicorn
+from clones import ROOT
 from data_samples import encoded, picture, png, write_files
 from PIL import Image
 from prediction_samples import as_table, make_model, run_predict
 
+from src import serve
+from src.core.errors import UserError
+from src.core.files import digest
 from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.model_file import Calibration
@@ -128,3 +136,39 @@ def test_who_stops_sending_holds_no_place_for_ever(monkeypatch: pytest.MonkeyPat
             connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
             assert connection.recv(1_000).startswith(b"HTTP/1.1 408 ")
         assert post(url, png(1, 24))["class"] in ("cat", "dog")
+
+
+@pytest.mark.slow
+def test_the_command_names_its_model_and_ends_by_a_signal() -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    Path("src").symlink_to(ROOT / "src")
+    command = [sys.executable, "-m", "src.serve", "--port", "0"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server, requests.Session() as session:  # fmt: skip
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert digest(MODEL) in line
+        (url,) = re.findall(r"http://\S+", line)
+        assert session.get(f"{url}/healthz", timeout=10).json()["model"]["md5"] == digest(MODEL)
+        assert session.post(f"{url}/predict", data=png(1, 24), timeout=60).json()["class"] in ("cat", "dog")
+        server.send_signal(signal.SIGTERM)  # a connection that stays open delays nothing
+        assert server.communicate(timeout=10) == ("", "")
+        assert server.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "99999"], "--port is 99999: must be 0 to 65535"),
+        (["--max-mib", "nan"], "--max-mib is nan: must be above 0, and a number"),
+        (["--host", "256.0.0.0"], "256.0.0.0, port 8000: .*: name others by --port and --host"),
+        (["--model", "nowhere"], "--model nowhere is no file: name one, or models:/NAME@champion, or a run's id"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(COLOUR, ["cat", "dog"])
+    monkeypatch.setattr("sys.argv", ["serve", *arguments])
+    with pytest.raises(UserError, match=message):
+        serve.main()
