@@ -33,6 +33,10 @@ def photos(root: Path) -> Path:
             pixels = random.integers(150 if light else 0, 255 if light else 105, (8, 8, 3), np.uint8)
             files[file] = encoded(Image.fromarray(pixels))
     files["dark/40.png"] = files["dark/0.png"]
+    return prepared(root, files)
+
+
+def prepared(root: Path, files: dict[str, bytes]) -> Path:
     write_files(root / "data/images", files)
     (root / "params.yaml").write_text(DIGITS, encoding="utf-8")
     set_params(root, {"data.name": "image_folder", "data.title": "Photos"})
@@ -81,10 +85,7 @@ def test_a_rare_class_that_is_not_told_from_the_others_is_not_called_wrong(
     random = np.random.default_rng(0)
     files = {f"{name}/{number}.png": encoded(Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)))
              for name, count in {"often": 150, "rare": 10}.items() for number in range(count)}  # fmt: skip
-    write_files(root / "data/images", files)
-    (root / "params.yaml").write_text(DIGITS, encoding="utf-8")
-    set_params(root, {"data.name": "image_folder"})
-    run_stages(None, validation=0.2, test=0.2)
+    prepared(root, files)
     run(monkeypatch)
     out = capsys.readouterr().out
     assert "wrong        no estimate: it predicts so few that most doubts are its own mistakes" in out
@@ -104,6 +105,9 @@ def test_test_images_are_opened_and_written_of_on_demand_alone(photos: Path, mon
     assert (AUDIT / "suggestions.csv").read_bytes() == before
     assert {row["file"] for row in rows("test.csv")} <= set(read_names("test"))
     assert WRONG & set(read_names("test")) <= {row["file"] for row in rows("test.csv")}
+    run_stages(None, validation=0.2, test=0.0)
+    with pytest.raises(UserError, match=r"there are no test images: set split\.test"):
+        run(monkeypatch, "--test")
 
 
 def test_copies_with_different_labels_are_suggested(
@@ -147,10 +151,3 @@ def test_images_are_compared_by_features_of_the_pretrained_network(
     assert "features of resnet18" in capsys.readouterr().out
     kept = {file.name.partition("-")[0] for file in Path(".cache/features").glob("*.npy")}
     assert kept == {"train", "validation"}
-
-
-@pytest.mark.usefixtures("photos")
-def test_without_test_images_there_is_nothing_to_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_stages(None, validation=0.2, test=0.0)
-    with pytest.raises(UserError, match=r"there are no test images: set split\.test"):
-        run(monkeypatch, "--test")

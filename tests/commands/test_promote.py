@@ -101,23 +101,21 @@ def test_many_small_steps_down_end_at_the_best_champion(folder: Path, run: Any) 
     assert "version 2" not in str(refused.value)
 
 
-def test_what_a_few_patients_lose_may_be_more(folder: Path, run: Any) -> None:
-    grouped = BASE.assign(group=[f"patient {number // 50}" for number in range(len(BASE))])
-    trained(folder, "best", grouped)
+@pytest.mark.parametrize(
+    ("answers", "lost", "won", "message"),
+    [
+        (BASE.head(200), 3, 3, "200 validation images are too few to tell, about 2,123 would do in 4 of 5 cases"),
+        # What a few patients lose may be more.
+        (BASE.assign(group=[f"patient {n // 50}" for n in range(len(BASE))]), 10, 0, "images are too few to tell"),
+    ],
+)
+def test_too_few_images_are_told_with_how_many_would_do(
+    folder: Path, run: Any, answers: pandas.DataFrame, lost: int, won: int, message: str
+) -> None:
+    trained(folder, "first", answers)
     run()
-    trained(folder, "a little worse", with_flips(grouped, 10, 0))
-    with pytest.raises(UserError, match="validation images are too few to tell"):
-        run()
-
-
-def test_too_few_images_are_told_with_how_many_would_do(folder: Path, run: Any) -> None:
-    small = BASE.head(200)
-    trained(folder, "first", small)
-    run()
-    trained(folder, "second", with_flips(small, 3, 3))
-    with pytest.raises(
-        UserError, match=r"200 validation images are too few to tell, about 2,123 would do in 4 of 5 cases"
-    ):
+    trained(folder, "second", with_flips(answers, lost, won))
+    with pytest.raises(UserError, match=message):
         run()
 
 

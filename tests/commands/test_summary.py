@@ -1,11 +1,10 @@
 """The lines that are printed after the pipeline, in real repositories."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
+from answer_tables import write
 from clones import git
 from tracking_samples import enter_tree, lock, make_results
 
@@ -21,19 +20,17 @@ CHOSEN = {"epochs": 40, "best_epoch": 37, "validation_accuracy": 0.9861, "valida
           "size_mib": 0.36}  # fmt: skip
 
 
-def write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-
-
-@pytest.fixture(autouse=True)
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["summary"])
+def numbers() -> None:
     write(METRICS, ACCURACY)
     write(MEASURED, INTERVAL)
     write(PER_CLASS, "class,images\ncat,180\ndog,180\n")
     write(TRAINING, CHOSEN)
+
+
+@pytest.fixture(autouse=True)
+def tree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["summary"])
+    numbers()
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
     write(PARAMS, "seed: 0\n")
     write(Path("dvc.yaml"), "stages: {train: {cmd: x, params: [seed]}}\n")
@@ -113,7 +110,7 @@ def test_changes_against_the_commit_and_their_cause(capsys: pytest.CaptureFixtur
     out = lines(capsys)
     assert "what differs: params.yaml, code" in out
     assert re.search(r"(?m)^stale +train \(params.yaml: seed\): run dvc repro$", out)
-    write(METRICS, "{")
+    METRICS.write_text("{")
     git(here, "commit", "-qam", "damaged")
     write(METRICS, ACCURACY)
     assert f"{METRICS} of the commit is not a JSON object (" in lines(capsys)
@@ -125,10 +122,7 @@ def test_the_run_is_completed_and_named(
     enter_tree(tmp_path / "clone", monkeypatch)
     Path("mlflow.db").write_bytes(empty_store)
     make_results()
-    write(METRICS, ACCURACY)
-    write(MEASURED, INTERVAL)
-    write(PER_CLASS, "class,images\ncat,180\ndog,180\n")
-    write(TRAINING, CHOSEN)
+    numbers()
     lock()
     out = lines(capsys)
     store = open_store()

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -18,8 +17,6 @@ from clones import call, committed, copy_of_the_repository, git, substitute
 from forked import Forked
 from repro import Repro
 
-from src import tune
-from src.core.errors import UserError
 from src.core.files import digest
 
 pytestmark = pytest.mark.slow
@@ -39,19 +36,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         substitute(folder / "params.yaml", old, new)
     return committed(folder)
-
-
-@pytest.fixture
-def apply(clone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Write values into `params.yaml`, and return what the command prints."""
-    monkeypatch.chdir(clone)
-
-    def applied(*trial: int) -> str:
-        monkeypatch.setattr("sys.argv", ["tune", "--apply", *map(str, trial)])
-        tune.main()
-        return capsys.readouterr().out
-
-    return applied
 
 
 def trials(clone: Path) -> pandas.DataFrame:
@@ -106,10 +90,11 @@ def test_mlflow_has_one_parent_and_a_child_for_every_trial(clone: Path) -> None:
     assert {"index.html", "trials.csv"} <= kept
 
 
-def test_applied_the_values_train_to_the_trials_weights(clone: Path, apply: Callable[..., str]) -> None:
+def test_applied_the_values_train_to_the_trials_weights(clone: Path, forked: Forked) -> None:
     best = json.loads((clone / "reports/tuning/best.json").read_text())["best"]
     before = (clone / "params.yaml").read_text().splitlines()
-    assert "git diff shows it" in apply(best["trial"])
+    apply = f"src.tune --apply {best['trial']}"
+    assert "git diff shows it" in forked.run(clone, apply)
     after = (clone / "params.yaml").read_text().splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert len(changed) == 3
@@ -118,9 +103,8 @@ def test_applied_the_values_train_to_the_trials_weights(clone: Path, apply: Call
         assert old.partition("#")[2] == new.partition("#")[2]
     call(clone, "dvc", "repro", "train")
     assert digest(clone / "models/model.safetensors") == best["model_md5"]
-    assert "has these values already" in apply(best["trial"])
-    with pytest.raises(UserError, match=r"trials\.csv has no such trial"):
-        apply(99)
+    assert "has these values already" in forked.run(clone, apply)
+    assert "trials.csv has no such trial" in forked.run(clone, "src.tune --apply 99", 2)
     git(clone, "checkout", "-q", "params.yaml")
 
 

@@ -36,7 +36,6 @@ COSINE = "    name: cosine\n    warmup_epochs: 1\n"
         ({"  epochs: ": "  # "}, "train.epochs is missing: recipes/default.yaml shows what it may be"),
         ({"lr: 4.0e-3": "lr: -1"}, "train.optimizer.lr is -1: must be greater than 0"),
         ({"lr: 4.0e-3": "lr: fast"}, "train.optimizer.lr is 'fast': must be a valid number"),
-        ({"lr: 4.0e-3": "lr: .nan"}, "train.optimizer.lr is nan: must be a finite number"),
         ({"name: adam\n": "name: adem\n"}, "train.optimizer.name is 'adem': must be one of 'adam', 'adamw', 'nadam'"),
         ({"name: adam\n": "name: sgd\n"}, "train.optimizer.momentum is missing"),
         ({"name: cifar_basic": "name: resnet81"}, "did you mean resnet18?"),
