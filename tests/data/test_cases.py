@@ -52,12 +52,6 @@ def splits(train: str, test: str, below: str = "") -> dict[str, bytes]:
     return class_folders(TWO, f"{train}/{below}") | class_folders(FEW, f"{test}/{below}", 100)
 
 
-def flat(pattern: str) -> dict[str, bytes]:
-    """Ten files for each of two classes; `pattern` has the class and a number."""
-    names = [pattern.format(name, number) for name in TWO for number in range(10)]
-    return {name: png(number) for number, name in enumerate(names)}
-
-
 def table(rows: dict[str, str], header: str = "file,label") -> bytes:
     return "\n".join([header, *(f"{name},{rest}" for name, rest in rows.items())]).encode()
 
@@ -146,7 +140,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
                                     {"cat": [7, 2, 2], "dog": [6, 2, 2]}),
     "an unlabelled test beside the classes": (ten("cat", "dog", "test"), "stands 'test', called like a split"),
     "a class called train": (ten("bus", "train"), {"bus": [6, 2, 2], "train": [6, 2, 2]}),
-    "a dot in a flat name": (flat("st. {}.{}.png"), {"st. cat": [6, 2, 2], "st. dog": [6, 2, 2]}),
+    "a dot in a flat name": (ten("st. cat.", "st. dog."), {"st. cat": [6, 2, 2], "st. dog": [6, 2, 2]}),
     "flat names in a lone split": (ten("train/cat.", "train/dog.", "rest"), "stands 'train', called like a split"),
     "Oxford-IIIT Pet": (ten("images", "annotations/trimaps"), NO_CLASS + "'annotations', 'images'"),
     "docs beside the folder of classes": (
@@ -159,8 +153,8 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "a class like a split": (ten("train/cat", "train/dog", "test/cat", "crash_test/cat"), "has 'crash_test': remove"),
     "docs beside splits": (splits("train", "test") | {"docs/1.txt": b"x", "annotations/1.xml": b"x"}, GIVEN),
     # Flat names
-    "flat below a folder": (flat("photos/{}.{}.png") | {"photos/notes.1.txt": b"x"}, DRAWN),
-    "dates": (flat("{}.2023.05.{}.png"), "class.number.jpg: with one number, without dates"),
+    "flat below a folder": (ten("photos/cat.", "photos/dog.") | {"photos/notes.1.txt": b"x"}, DRAWN),
+    "dates": (ten("cat.2023.05.", "dog.2023.05."), "class.number.jpg: with one number, without dates"),
     # Too little
     "one class (pytorch/vision#669)": (class_folders({"cat": 10}), "no class can be told for 'cat/0.png'"),
     "one image (ludwig-ai/ludwig#2831)": (
@@ -223,9 +217,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
         ten("train", "test", "extra") | {"labels.csv": table(dict.fromkeys(ten("train", "test", "extra"), "cat"))},
         r"the source has 'extra': remove .*, or say each photo's split in labels.csv \(file,label,split\)",
     ),
-    "no train in a table": (
-        PHOTOS | {"l.csv": table({n: f"{c},test" for n, c in LABELS.items()}, "file,label,split")}, "no photo of train"
-    ),
     "unknown split": (PHOTOS | {"l.csv": table({n: f"{c},x" for n, c in LABELS.items()}, "file,label,split")},
                       "l.csv, line 2: the split is 'x': write train"),
     "names without ending (ieee8023/covid-chestxray-dataset#96)": (
@@ -235,9 +226,6 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, list[int]] | str]] = {
     "two columns of a name": (
         PHOTOS | {"l.csv": table({name: f"{label},x" for name, label in LABELS.items()}, "file,label,Label")},
         "l.csv has more than one column label: keep one",
-    ),
-    "a damaged labels.csv": (
-        class_folders(TWO) | {"labels.csv": b'file,label\n1,2\n"3,4'}, "labels.csv is no table that can be read"
     ),
     "paths of another system": (
         {f"photos/{name}": photo for name, photo in PHOTOS.items()}
@@ -352,7 +340,7 @@ def test_folders_below_classes_are_shown(folders: list[str], shown: str, capsys:
 
 
 def test_a_class_of_a_flat_folder_or_a_table_that_cannot_be_read_is_named() -> None:
-    files = flat("{}.{}.png") | {f"bird.{number}.jpg": b"broken" for number in range(8)}
+    files = ten("cat.", "dog.") | {f"bird.{number}.jpg": b"broken" for number in range(8)}
     expect(pack_tar(Path("x.tar"), files), "none of the photos of 'bird' can be read", skip_unreadable=True)
     files = PHOTOS | {"x.jpg": b"broken", "l.csv": table(LABELS | {"x.jpg": "bird"})}
     expect(pack_tar(Path("x.tar"), files), "none of the photos of 'bird' can be read", skip_unreadable=True)
@@ -419,6 +407,7 @@ def test_groups_across_the_sources_own_splits_are_told(capsys: pytest.CaptureFix
         ("h\u00fcndin".encode(), "h\u00fcndin"),  # by macOS: UTF-8, without the flag
         ("h\u00fcndin".encode("cp850"), "h\u00fcndin"),  # by Windows in German
         ("\u72ac\u5c0f\u5c4b".encode("gbk"), None),  # zhuojg/chinese-calligraphy-dataset#2
+        ("\u8868\u9762".encode("shift_jis"), None),  # in which a backslash is a part of a letter
     ],
 )
 def test_a_zip_whose_names_lack_the_flag_for_utf8(raw: bytes, name: str | None) -> None:
