@@ -25,10 +25,10 @@ def compare_runs(base: Revision, head: Revision, margin: float) -> Iterator[dict
     """Compare the base, and each run up to the head, with the base; yield those with answers to validation images."""
     for each in (base, *steps(base, head)):
         try:
-            found = validation_accuracy(each), compare_split(base, each, "validation", margin), differs(base, each)
+            accuracy = validation_accuracy(each)
+            comparison, parts = compare_split(base, each, "validation", margin), differs(base, each)
         except UserError:  # a file of it is damaged, which nobody can repair any more
             continue
-        accuracy, comparison, parts = found
         if accuracy is not None:
             yield {"name": each.name, "is_base": each is base, "differs": parts, "accuracy": accuracy, **comparison}
 

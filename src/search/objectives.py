@@ -1,4 +1,4 @@
-"""Define what a search can optimise: accuracy or loss on the validation images."""
+"""Define what a search optimises: the accuracy or the loss on the validation images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Objective:
-    name: str  # as tune.objective names it
+    name: str  # accuracy or loss
 
     @property
     def maximize(self) -> bool:

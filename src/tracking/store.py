@@ -86,6 +86,9 @@ class Store:
         """
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or load().data.display_name
         found = self.client.get_experiment_by_name(name)
+        if found and found.lifecycle_stage != "active":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise UserError(f"the MLflow experiment {name} is deleted: {restore}")
         return str(found.experiment_id) if found else self._make_experiment(name)
 
     def _make_experiment(self, name: str) -> str:

@@ -61,6 +61,13 @@ def test_the_experiment_is_named_by_title_data_set_or_variable(monkeypatch: pyte
     assert name() == "of the team"
 
 
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it() -> None:
+    store = open_store()
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {store.experiment_id}"):
+        assert open_store().experiment_id
+
+
 def test_what_only_reads_makes_no_experiment_which_it_would_own_on_a_server() -> None:
     with pytest.raises(UserError, match="neither a run's id nor a model"):
         trace("0" * 32)
