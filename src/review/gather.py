@@ -34,12 +34,13 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
     margin = rules.margin / 100
     validation, test = (compare_split(base, head, split, margin) for split in ("validation", "test"))
     verdict = validation["comparison"] and validation["comparison"]["verdict"]
-    # On other images, or on those of another recipe, accuracies of seeds cannot be compared either.
+    # On other images, as those of another recipe, accuracies of seeds, curves and metrics cannot be compared either.
     seeds = compare_seeds(base, head, margin) if validation["comparison"] else None
+    same_images = validation["comparison"] or test["comparison"]
     differing: dict[str, Any] = {
         "cost": changes.cost(base, head),
-        "curves": _curves(base, head),
-        "metrics": changes.metrics(base, head),
+        "curves": _curves(base, head) if same_images else {},
+        "metrics": changes.metrics(base, head) if same_images else [],
         "parameters": changes.parameters(base, head),
         "data": changes.data(base, head),
         "code": changes.code(base, head),

@@ -127,6 +127,7 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     assert found["verdict"] is None
     assert "other images under the same names" in found["validation"]["obstacle"]
     assert "other images under the same names" in found["test"]["obstacle"]  # as many, but other digests
+    assert (found["curves"], found["metrics"]) == ({}, []), "nor are curves and numbers of other images compared"
     (repo / "dvc.lock").unlink()
     commit(repo, "no lock")
     lock(repo)
