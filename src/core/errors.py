@@ -54,7 +54,8 @@ def command(main: Callable[[], None], less_memory: str = MORE_MEMORY) -> NoRetur
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # so far it ended stages: `process.end_with_dvc`
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # so far it ended a stage: `process.end_with_dvc`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with exit_on_user_error(less_memory):
         if not Path("src/core/errors.py").is_file():
             root = Path(__file__).resolve().parents[2]

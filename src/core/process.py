@@ -15,7 +15,8 @@ def end_with_dvc() -> None:
     `command` runs, Ctrl-C ends the process without a traceback: one of its imports would help nobody.
     """
     if "DVC_STAGE" in os.environ:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in the background
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         threading.Thread(target=_follow, args=(os.getppid(),), name="follow parent", daemon=True).start()
 
 

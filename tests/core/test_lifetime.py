@@ -61,6 +61,18 @@ def test_signals_end_a_program_after_its_cleaning_up(numbers: list[signal.Signal
     assert (process.returncode, output, errors) == (130, "cleaned up\n", "error: interrupted\n")
 
 
+def test_a_program_in_the_background_still_ignores_ctrl_c() -> None:
+    """A shell lets what it starts with `&` ignore it."""
+    process = started(
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nimport stages\n" + WORK, DVC_STAGE="x"
+    )
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=30)
+
+
 def test_a_stage_ends_with_what_started_it() -> None:
     process = started(STARTER, f"exec {sys.executable} -c {shlex.quote(STAGE)}", DVC_STAGE="x")
     (stage,) = psutil.Process(process.pid).children()
