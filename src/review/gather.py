@@ -37,17 +37,7 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
     # On other images, as those of another recipe, accuracies of seeds, curves and metrics cannot be compared either.
     seeds = compare_seeds(base, head, margin) if validation["comparison"] else None
     same_images = validation["comparison"] or test["comparison"]
-    differing: dict[str, Any] = {
-        "cost": changes.cost(base, head),
-        "curves": _curves(base, head) if same_images else {},
-        "metrics": changes.metrics(base, head) if same_images else [],
-        "parameters": changes.parameters(base, head),
-        "data": changes.data(base, head),
-        "code": changes.code(base, head),
-        "packages": changes.packages(base, head),
-        "environment": changes.environment(base, head),
-        "commits": list(compare_runs(base, head, margin)),
-    }
+    parameters = changes.parameters(base, head)
     sides = {"base": _side(base), "head": _side(head)}
     answered = bool(head.read([VALIDATION_PREDICTIONS]))
     found = failure(verdict, answered, sides["head"]["numbers_stale"])
@@ -59,12 +49,20 @@ def review(base: Revision, head: Revision, rules: Report) -> dict[str, Any]:
         "gate": closed(rules.fail_on, found, verdict),
         "fail_on": rules.fail_on,
         "margin": margin,
-        "rules": [each for each in changes.parameters(base, head) if each["name"].startswith("report.")],
+        "rules": [each for each in parameters if each["name"].startswith("report.")],
         "validation": validation,
         "test": test,
         "judged": judged_models(head),
         "seeds": seeds,
-        **differing,
+        "cost": changes.cost(base, head),
+        "curves": _curves(base, head) if same_images else {},
+        "metrics": changes.metrics(base, head) if same_images else [],
+        "parameters": parameters,
+        "data": changes.data(base, head),
+        "code": changes.code(base, head),
+        "packages": changes.packages(base, head),
+        "environment": changes.environment(base, head),
+        "commits": list(compare_runs(base, head, margin)),
     }
 
 

@@ -81,14 +81,15 @@ def history(path: Path, trials: Sequence[FrozenTrial], objective: Objective) -> 
     caption = f"Pruned and failed trials stand at the edge, {_FAR}."
     with drawing(path, 8.0, 3.4, title, caption) as (figure, _):
         axes = figure.subplots()
-        numbers, places = np.array([trial.number for trial in trials]), _places(trials, objective)
+        window, numbers = _window(trials, objective), np.array([trial.number for trial in trials])
+        places = _places(trials, objective, window)
         for name, colour in _COLOURS.items():
             own = np.array([state(trial) == name for trial in trials])
             if own.any():
                 marker = _MARKERS[name]
                 axes.plot(numbers[own], places[own], marker, color=colour, label=name, markersize=5, clip_on=False)
         axes.step(numbers, best, where="post", color=GREEN, label="best so far")
-        axes.set(xlabel="trial", ylabel=objective.label, ylim=_window(trials, objective))
+        axes.set(xlabel="trial", ylabel=objective.label, ylim=window)
         _in_percent(axes.yaxis, objective)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
@@ -144,14 +145,15 @@ def slices(path: Path, trials: Sequence[FrozenTrial], space: Space, objective: O
     rows = -(-len(space) // columns)
     with drawing(path, 10.0, 3.0 * rows, "Every setting alone", caption) as (figure, _):
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        done, y = np.array([state(trial) == "complete" for trial in shown]), _places(shown, objective)
+        window, done = _window(shown, objective), np.array([state(trial) == "complete" for trial in shown])
+        y = _places(shown, objective, window)
         when = matplotlib.colormaps[_MAP](np.linspace(0, 1, len(shown)))
         for axes, (key, entry) in zip(grid.flat, space.items(), strict=False):
             choices = entry.choices if isinstance(entry, CategoricalDistribution) else ()
             x = np.array([choices.index(t.params[key]) if choices else float(t.params[key]) for t in shown])
             axes.scatter(x[done], y[done], s=26, c=when[done], zorder=3, clip_on=False)
             axes.scatter(x[~done], y[~done], s=18, marker="v", facecolors="none", edgecolors=when[~done], clip_on=False)
-            axes.set(xlabel=key.rpartition(".")[2], ylim=_window(trials, objective))
+            axes.set(xlabel=key.rpartition(".")[2], ylim=window)
             if choices:
                 axes.set_xticks(range(len(choices)), [text(choice) for choice in choices])
             elif entry.log:  # type: ignore[attr-defined]
@@ -178,11 +180,11 @@ def _window(trials: Sequence[FrozenTrial], objective: Objective) -> tuple[float,
     return low, min(high, 1 + 0.02 * (high - low)) if objective.name == "accuracy" else high
 
 
-def _places(trials: Sequence[FrozenTrial], objective: Objective) -> NDArray[np.float64]:
-    """Return where the trials stand: by their values if they are complete, else at the worse edge."""
+def _places(trials: Sequence[FrozenTrial], objective: Objective, window: tuple[float, float]) -> NDArray[np.float64]:
+    """Return where the trials stand in the window: by their values if they are complete, else at the worse edge."""
     worst = -np.inf if objective.maximize else np.inf
     values = [trial.values[0] if state(trial) == "complete" else worst for trial in trials]
-    return np.clip(values, *_window(trials, objective))
+    return np.clip(values, *window)
 
 
 def _in_percent(axis: Axis, objective: Objective) -> None:
