@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from tokenize import TokenError
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -19,6 +20,8 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SHARDS, LABELS = "images-{:05d}.npy", "labels.npy"
 # A table of each image's `name`, `group` (null without groups), `digest`, and if it is a `copy_of_train`.
 SAMPLES = "samples.parquet"
+# What pydantic, pyarrow and numpy raise of a damaged file, numpy of a header also what reading Python raises.
+_DAMAGE = (ValueError, TypeError, LookupError, EOFError, OverflowError, SyntaxError, TokenError)
 
 
 class _Record(BaseModel):
@@ -178,10 +181,10 @@ def _map(path: Path) -> NDArray[Any]:
 
 @contextmanager
 def _damage_reported(path: Path) -> Iterator[None]:
-    """Raise `UserError` for what pydantic, pyarrow and numpy raise of a damaged file; a missing one stays `OSError`."""
+    """Raise `UserError` for what is raised of a damaged file; a missing one stays `OSError`."""
     try:
         yield
-    except (ValueError, LookupError, EOFError, OverflowError, OSError) as error:
+    except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         # From DVC's cache, else from the source.
