@@ -25,9 +25,8 @@ from src.search.plan import Plan
 from src.search.storage import BEAT
 from src.search.trial_results import STATES
 from src.search.workers import Worker
-from src.training.epoch import Epoch
+from src.training.epoch import CURVES, Epoch
 
-CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
 _ENDS = {name: state for state, name in STATES.items()}
 
 

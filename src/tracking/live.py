@@ -16,11 +16,10 @@ from typing import Any
 
 from src.core.addresses import without_credentials
 from src.tracking.store import tracking_uri
-from src.training.epoch import Epoch
+from src.training.epoch import CURVES, Epoch
 
 _PATIENCE = 5.0  # seconds for a store that answers to take the last entries
 _START = 20.0  # seconds after the start until which it may answer: importing MLflow may outlast a short training
-_SPEED = ("images_per_second", "epoch_seconds", "peak_gpu_memory_gib")  # these differ from run to run: no file has them
 
 
 class Live:
@@ -39,12 +38,15 @@ class Live:
 
     def log_epoch(self, epoch: Epoch) -> None:
         """Add a point to each curve, rounded as in `reports/history.csv`."""
-        metrics = {}
-        for name, value in epoch.metrics().items():
-            if name in _SPEED:
-                metrics[f"system/{name}"] = value
-            else:
-                metrics[f"epoch/{name}"] = float(f"{value:.6g}" if name == "lr" else f"{value:.6f}")
+        curves = {name: getattr(epoch, name) for name in CURVES}
+        metrics = {f"epoch/{name}": round(value, 6) for name, value in curves.items() if value is not None}
+        metrics["epoch/lr"] = float(f"{epoch.lr:.6g}")
+        speed = {
+            "images_per_second": epoch.images_per_second,
+            "epoch_seconds": epoch.seconds,
+            "peak_gpu_memory_gib": epoch.peak_gpu_memory_gib,
+        }
+        metrics |= {f"system/{name}": value for name, value in speed.items() if value is not None}
         self._put(metrics=metrics, step=epoch.number)
 
     def log_model_md5(self, md5: str) -> None:

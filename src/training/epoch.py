@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# The numbers of an epoch that files and MLflow keep as curves. Its speed and memory differ from run to run.
+CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -34,20 +37,6 @@ class Epoch:
     images_per_second: float  # of the training part
     peak_gpu_memory_gib: float | None  # the most that tensors took at once; None on other devices
     steps: Sequence[Errors]
-
-    def metrics(self) -> dict[str, float]:
-        """Return what MLflow shows as curves."""
-        measured = {
-            "train_loss": self.train_loss,
-            "train_accuracy": self.train_accuracy,
-            "validation_loss": self.validation_loss,
-            "validation_accuracy": self.validation_accuracy,
-            "lr": self.lr,
-            "images_per_second": self.images_per_second,
-            "epoch_seconds": self.seconds,
-            "peak_gpu_memory_gib": self.peak_gpu_memory_gib,
-        }
-        return {name: value for name, value in measured.items() if value is not None}
 
     def __str__(self) -> str:
         """Return one line for the terminal."""

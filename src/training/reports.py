@@ -13,7 +13,7 @@ from src.core.files import write_json
 from src.core.paths import ENVIRONMENT, HISTORY, STEPS, TRAINING
 from src.evaluation import tables
 from src.models.layers import bytes_of, count_parameters
-from src.training.epoch import Epoch, Errors
+from src.training.epoch import CURVES, Epoch, Errors
 
 
 def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str, str | int]) -> None:
@@ -25,12 +25,11 @@ def write(epochs: Sequence[Epoch], network: nn.Module, environment: Mapping[str,
 
 
 def history(epochs: Sequence[Epoch]) -> pandas.DataFrame:
-    """Return a table `epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,lr`, a row for every epoch.
+    """Return a table of `epoch` and `CURVES`, a row for every epoch.
 
     It holds no times, so that equal runs write equal files; validation is empty without validation images.
     """
-    columns = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
-    table = pandas.DataFrame([[getattr(epoch, name) for name in columns] for epoch in epochs], columns=columns)
+    table = pandas.DataFrame([[getattr(epoch, name) for name in CURVES] for epoch in epochs], columns=list(CURVES))
     table.insert(0, "epoch", [epoch.number for epoch in epochs])
     table["lr"] = [f"{epoch.lr:.6g}" for epoch in epochs]  # six decimals would show a small rate as 0
     return table
