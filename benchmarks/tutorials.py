@@ -123,9 +123,7 @@ class Tutorial(NamedTuple):
 
 TUTORIALS = {
     "cifar10-basic": Tutorial(
-        cifar10_basic,
-        lambda weights: optim.Adam(weights, lr=1e-3, weight_decay=1e-2),
-        normalize=([0.5] * 3, [0.5] * 3),
+        cifar10_basic, lambda weights: optim.Adam(weights, lr=1e-3, weight_decay=1e-2), normalize=([0.5] * 3, [0.5] * 3)
     ),
     "fashion-mnist": Tutorial(
         fashion_mnist,

@@ -110,11 +110,7 @@ def coverage(images: int, flips: Flips, samples: int) -> list[float]:
         labels, (one, other), (loss, other_loss) = pair(draw, images, flips)
         was, now = one == labels, other == labels
         intervals = np.array(
-            [
-                accuracy_interval(was, now),
-                mean_interval(other_loss - loss),
-                macro_f1_interval(labels, one, other),
-            ]
+            [accuracy_interval(was, now), mean_interval(other_loss - loss), macro_f1_interval(labels, one, other)]
         )
         held += (intervals[:, 0] <= truth) & (truth <= intervals[:, 1])
     return [round(float(share), 3) for share in held / samples]

@@ -16,13 +16,7 @@ from numpy.typing import NDArray
 from src.core.errors import UserError
 from src.core.words import counted, listed
 from src.data.images import BYTES_PER_PIXEL, SUFFIXES, Fit, decode_all, digest, is_image, to_image, to_pixels
-from src.data.known import (
-    PUBLISHED_SETS,
-    PublishedImages,
-    published_file,
-    published_files,
-    read_published_files,
-)
+from src.data.known import PUBLISHED_SETS, PublishedImages, published_file, published_files, read_published_files
 from src.data.labels import Row, labelled_layout, read_labels
 from src.data.layout import is_generated, read_layout, without_unreadable
 from src.data.source import source_files

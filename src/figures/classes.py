@@ -9,16 +9,7 @@ import pandas
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from src.figures.style import (
-    QUIET,
-    SMALL,
-    SPLIT_COLOURS,
-    drawing,
-    only_bottom,
-    percent,
-    percent_tick,
-    short,
-)
+from src.figures.style import QUIET, SMALL, SPLIT_COLOURS, drawing, only_bottom, percent, percent_tick, short
 
 _MOST_CELLS = 20  # classes in a confusion matrix whose numbers can still be read
 _MOST_CLASSES = 40

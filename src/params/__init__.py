@@ -5,16 +5,7 @@
 Functions elsewhere receive one map of it (`params.split`) or one value, never the whole.
 """
 
-from src.params.reading import (
-    check,
-    check_machine,
-    check_space,
-    device_named,
-    load,
-    parse,
-    weights_file,
-    with_values,
-)
+from src.params.reading import check, check_machine, check_space, device_named, load, parse, weights_file, with_values
 from src.params.schema import (
     Activation,
     Choices,

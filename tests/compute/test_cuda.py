@@ -37,10 +37,7 @@ from src.training.losses import Target
 from src.training.resume import Progress
 from src.training.step import TrainStep
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
 MNIST, CIFAR10_VGG, SPEED = ("mnist", "cifar10-vgg", "cifar10-speed")
 IMAGES, BATCH_SIZE = 500, 128

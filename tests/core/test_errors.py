@@ -37,13 +37,7 @@ def test_a_stage_that_is_started_too_early_says_what_it_lacks(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stage", "place", "kilobytes"),
-    [
-        ("split", "data/prepared", 0),
-        ("evaluate", "reports", 32),
-    ],
-)
+@pytest.mark.parametrize(("stage", "place", "kilobytes"), [("split", "data/prepared", 0), ("evaluate", "reports", 32)])
 def test_a_stage_on_a_full_disk_is_one_line_and_what_it_leaves_is_complete(
     stage: str, place: str, kilobytes: int, forked: Forked, finished: Path, tmp_path: Path
 ) -> None:

@@ -113,9 +113,7 @@ def test_metadata_that_name_no_classes_leave_their_numbers(info: str) -> None:
     assert dataset.classes == ["0", "1"]
 
 
-def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_other_tables_are_left_out_and_what_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     files = class_folders({"a": 20, "b": 20}) | {"scores.parquet": written({"score": [1.0]})}
     run_stages(pack_tar(Path("x.tar"), files))
     assert "left out 1 file .parquet" in capsys.readouterr().out

@@ -62,10 +62,7 @@ def of(key: str, **entry: Any) -> dict[str, Any]:
     return {"space": {key: entry}}
 
 
-MUON = {
-    "train.optimizer.name": {"choices": ["rmsprop", "muon"]},
-    "train.optimizer.momentum": {"low": 0.5, "high": 0.9},
-}
+MUON = {"train.optimizer.name": {"choices": ["rmsprop", "muon"]}, "train.optimizer.momentum": {"low": 0.5, "high": 0.9}}
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,7 @@ def table(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     ("sampler", "pruner", "cuts"),
-    [
-        ("tpe", "hyperband", 5),
-        ("random", "median", 2),
-        ("grid", "median", 2),
-        ("gp", "none", 1),
-    ],
+    [("tpe", "hyperband", 5), ("random", "median", 2), ("grid", "median", 2), ("gp", "none", 1)],
 )
 def test_a_search_killed_anywhere_gives_the_table_of_one_that_was_not(sampler: str, pruner: str, cuts: int) -> None:
     """A kill leaves the first part of the journal, cut between two records or in the middle of one."""

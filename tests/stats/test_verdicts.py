@@ -9,14 +9,7 @@ from sklearn.metrics import f1_score
 
 from benchmarks import verdicts as simulated
 from src.stats.paired import swap_test
-from src.stats.verdicts import (
-    ALPHA,
-    Judgement,
-    holm,
-    judge,
-    verdict,
-    without_evidence,
-)
+from src.stats.verdicts import ALPHA, Judgement, holm, judge, verdict, without_evidence
 
 MARGIN = 0.01
 

@@ -36,11 +36,7 @@ def angle(draws: Any) -> Tensor:
 KNOWN: dict[str, tuple[dict[str, Any], Callable[[Any], Tensor], Any]] = {
     "rotate": ({"rotate": 25}, angle, uniform(-25, 50)),
     "scale": ({"scale": 0.3}, lambda draws: 1 / draws.matrix[:, 0, 0], uniform(0.7, 0.6)),
-    "shear": (
-        {"shear": 30},
-        lambda draws: (draws.matrix[:, 0, 1] * WIDTH / HEIGHT).atan().rad2deg(),
-        uniform(-30, 60),
-    ),
+    "shear": ({"shear": 30}, lambda draws: (draws.matrix[:, 0, 1] * WIDTH / HEIGHT).atan().rad2deg(), uniform(-30, 60)),
     "translate": ({"translate": 0.4}, lambda draws: draws.matrix[:, :2, 2] / 2, uniform(-0.4, 0.8)),
     "perspective": ({"perspective": 0.4}, inwards, uniform(0, 0.4)),
     "brightness": ({"brightness": 0.3}, lambda draws: draws.colour[:, 0], uniform(0.7, 0.6)),

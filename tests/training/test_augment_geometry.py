@@ -41,24 +41,14 @@ def test_an_image_is_shifted_by_a_share_of_its_shorter_side(share: float, size: 
 
 
 def affine(
-    size: tuple[int, int],
-    angle: float = 0,
-    scale: float = 1,
-    shear: float = 0,
-    down: int = 0,
-    right: int = 0,
+    size: tuple[int, int], angle: float = 0, scale: float = 1, shear: float = 0, down: int = 0, right: int = 0
 ) -> tuple[Tensor, Operator]:
     """Return our map (1, 3, 3) and torchvision's operator, whose angle is clockwise, for degrees and pixels."""
     turn, sheared = torch.tensor([[angle], [shear]], dtype=torch.float32).deg2rad()
     moved = torch.tensor([[2 * down / size[0]], [2 * right / size[1]]])
     ours = geometry.affine(turn, torch.tensor([scale]), sheared, moved[0], moved[1], size)
     return ours, partial(
-        reference.affine,
-        angle=-angle,
-        translate=[right, down],
-        scale=scale,
-        shear=[shear, 0.0],
-        interpolation=BILINEAR,
+        reference.affine, angle=-angle, translate=[right, down], scale=scale, shear=[shear, 0.0], interpolation=BILINEAR
     )
 
 

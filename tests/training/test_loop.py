@@ -125,8 +125,7 @@ def test_single_images_and_batch_norm_do_not_agree() -> None:
 
 def test_a_diverging_loss_stops_with_one_line() -> None:
     with pytest.raises(
-        UserError,
-        match=r"training loss became (nan|inf) in epoch 1, with a learning rate of 1e\+20 .*: reduce train",
+        UserError, match=r"training loss became (nan|inf) in epoch 1, with a learning rate of 1e\+20 .*: reduce train"
     ):
         run(new_classifier(), section(optimizer=PLAIN_SGD | {"lr": 1e20}))
 

@@ -70,9 +70,5 @@ def turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
         torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     sector = (sector + 6 * turn).remainder_(6)
-    shares = (
-        (sector - 3).abs_().sub_(1),
-        (sector - 2).abs_().neg_().add_(2),
-        (sector - 4).abs_().neg_().add_(2),
-    )
+    shares = ((sector - 3).abs_().sub_(1), (sector - 2).abs_().neg_().add_(2), (sector - 4).abs_().neg_().add_(2))
     return torch.stack([torch.addcmul(low, span, share.clamp_(0, 1)) for share in shares], dim=1)

@@ -64,11 +64,7 @@ def alternating(order: Tensor, images: int, seed: int, epoch: int) -> Tensor:
 
 
 def draw(
-    augment: params.Augment,
-    count: int,
-    size: tuple[int, int],
-    generator: Generator,
-    alternate: Tensor | None = None,
+    augment: params.Augment, count: int, size: tuple[int, int], generator: Generator, alternate: Tensor | None = None
 ) -> AugmentParams:
     """Draw the parameters of `count` images of the given height and width, within the bounds of `augment`.
 
