@@ -20,10 +20,8 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
 
     Of more than 20 classes, the 20 with the most mistakes are shown, and a column for all other predictions.
     """
-    place = {name: index for index, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for label, prediction, count in zip(confusion["label"], confusion["prediction"], confusion["count"], strict=True):
-        counts[place[label], place[prediction]] = count
+    square = confusion.pivot(index="label", columns="prediction", values="count")
+    counts = square.reindex(index=list(classes), columns=list(classes)).fillna(0).to_numpy(np.int64)
     order = np.arange(len(classes))
     title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} test images right"
     if len(classes) > _MOST_CELLS:
