@@ -21,10 +21,8 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
     """
     validated = bool(history["validation_accuracy"].notna().any())
     kept = history[history["epoch"] == kept_epoch].iloc[0]
-    which = "validation" if validated else "train"
-    title = (
-        f"Learning curves: {percent(kept[f'{which}_accuracy'], 1)} {'validation' if validated else 'training'} accuracy"
-    )
+    which, name = ("validation", "validation") if validated else ("train", "training")
+    title = f"Learning curves: {percent(kept[f'{which}_accuracy'], 1)} {name} accuracy"
     caption = (
         f"The dotted line marks epoch {kept_epoch}, whose weights were kept. Training values are taken during the "
         "epoch, with augmentation and dropout, so they may be worse than validation. Where validation loss turns up "
@@ -60,11 +58,9 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
 def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
     """Draw error rates within the epochs, from the columns of `reports/steps.csv`."""
     validated = bool(steps["validation_error"].notna().any())
-    which = "validation" if validated else "train"
+    which, name = ("validation", "validation") if validated else ("train", "training")
     last = steps[f"{which}_error"].dropna().iloc[-1]
-    title = (
-        f"Error rate by step: {percent(last, 1)} of the {'validation' if validated else 'training'} images at the end"
-    )
+    title = f"Error rate by step: {percent(last, 1)} of the {name} images at the end"
     caption = (
         "A step is one batch. The early part, in which most is learned, is hidden in a curve by epoch. Lower is "
         "better; the scale is logarithmic, so equal distances are equal ratios. Vertical lines: ends of epochs."
