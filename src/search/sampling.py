@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def trial_count(kind: str, space: Space, trials: int) -> int:
 
     Raises `UserError` if a grid has a range without steps.
     """
-    return min(trials, _grid_size(space)) if kind == "grid" else trials
+    return min(trials, math.prod(map(len, _grid(space).values()))) if kind == "grid" else trials
 
 
 class Sampler(BaseSampler):
@@ -78,26 +78,22 @@ def pruner(kind: str, epochs: int) -> BasePruner:
 
 def _combination(space: Space, seed: int, place: int) -> dict[str, Scalar]:
     """Return one combination of the grid, in an order drawn from the seed, so that the first trials are spread out."""
-    size = _grid_size(space)
-    rest = int(np.random.default_rng(seed).permutation(size)[place % size])
-    chosen: dict[str, Scalar] = {}
+    grid = _grid(space)
+    counts = [len(values) for values in grid.values()]
+    number = np.random.default_rng(seed).permutation(math.prod(counts))[place % math.prod(counts)]
+    indices = np.unravel_index(number, counts, order="F")
+    return {key: values[index] for (key, values), index in zip(grid.items(), indices, strict=True)}
+
+
+def _grid(space: Space) -> dict[str, Sequence[Scalar]]:
+    """Return the values of each key. Raises `UserError` for a range without steps."""
+    grid: dict[str, Sequence[Scalar]] = {}
     for key, entry in space.items():
-        rest, index = divmod(rest, _count(key, entry))
         if isinstance(entry, CategoricalDistribution):
-            chosen[key] = entry.choices[index]
+            grid[key] = entry.choices
+        elif isinstance(entry, IntDistribution | FloatDistribution) and entry.step is not None and not entry.log:
+            count = round((entry.high - entry.low) / entry.step) + 1
+            grid[key] = [round(entry.low + index * entry.step, 12) for index in range(count)]
         else:
-            chosen[key] = round(entry.low + index * entry.step, 12)  # type: ignore[attr-defined]
-    return chosen
-
-
-def _grid_size(space: Space) -> int:
-    return math.prod(_count(key, entry) for key, entry in space.items())
-
-
-def _count(key: str, entry: BaseDistribution) -> int:
-    """Return how many values a key of a grid has. Raises `UserError` for a range without steps."""
-    if isinstance(entry, CategoricalDistribution):
-        return len(entry.choices)
-    if isinstance(entry, IntDistribution | FloatDistribution) and entry.step is not None and not entry.log:
-        return round((entry.high - entry.low) / entry.step) + 1
-    raise UserError(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")
+            raise UserError(f"tune.sampler is grid, but tune.space: {key} has neither choices nor a step")
+    return grid
