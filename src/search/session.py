@@ -135,10 +135,11 @@ def _line(plan: Plan, trial: FrozenTrial, found: Sequence[FrozenTrial]) -> str:
     searching, objective = not plan.settings, plan.objective
     reason = trial_results.result(trial)["reason"]
     ended = reason or f"{trial_results.state(trial)} after epoch {trial_results.epochs(trial)}"
-    text = f"{'trial' if searching else 'training'} {trial.number:3}  {trial_results.in_words(trial, objective):>9}  "
-    text += f"{ended:<24}  {trial_results.describe(trial.params)}"
+    value = "failed" if trial.value is None else objective.words(trial.value)
+    kind = "trial" if searching else "training"
+    text = f"{kind} {trial.number:3}  {value:>9}  {ended:<24}  {trial_results.describe(trial.params)}"
     if searching and (ranked := trial_results.ranked(found, objective)):
-        text += f"  best {trial_results.in_words(ranked[0], objective)} (trial {ranked[0].number})"
+        text += f"  best {objective.words(ranked[0].values[0])} (trial {ranked[0].number})"
     return text
 
 

@@ -58,8 +58,3 @@ def describe(values: Values) -> str:
         f"{key.rpartition('.')[2]} {f'{value:.4g}' if isinstance(value, float) else identity.text(value)}"
         for key, value in values.items()
     )
-
-
-def in_words(trial: FrozenTrial, objective: Objective) -> str:
-    """Write the value of a trial, or that it failed."""
-    return "failed" if trial.value is None else objective.words(trial.value)
