@@ -177,9 +177,7 @@ def _read_digits(data: bytes) -> tuple[Images, Labels]:
 
 def _read_idx(dataset: str, name: str, data: bytes) -> NDArray[np.uint8]:
     """Return the array of an IDX file of bytes: (N,) labels or (N, H, W) images, as its name says."""
-    found = dataset
-    if name.startswith("train-images"):
-        found = _TRAIN_IMAGES.get(hashlib.md5(data).hexdigest(), dataset)
+    found = _TRAIN_IMAGES.get(hashlib.md5(data).hexdigest(), dataset)
     if found != dataset:
         raise UserError(f"{name} is that of {found}: set data.name: {found}, or give the files of {dataset}")
     dimensions = 3 if "idx3" in name else 1
