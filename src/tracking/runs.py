@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CURVE = "epoch/train_loss"  # all curves of an epoch are logged together, so that this one stands for all
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 SESSION = "session"  # the tag by which a training that goes on finds its run; a complete run has it no more
+_MOST = 50_000  # runs that MLflow gives at once
 
 
 def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False) -> list["Run"]:
@@ -23,13 +24,7 @@ def find_runs(store: Store | None, query: str = "", *, everywhere: bool = False)
         ids = [experiment.experiment_id for experiment in store.client.search_experiments()]
     else:
         ids = [store.experiment_id]
-    found: list[Run] = []
-    token: str | None = None
-    while token != "":
-        page = store.client.search_runs(ids, query, order_by=["attributes.start_time DESC"], page_token=token)
-        found += page
-        token = page.token or ""
-    return found
+    return list(store.client.search_runs(ids, query, order_by=["attributes.start_time DESC"], max_results=_MOST))
 
 
 def runs_of(store: Store | None, model_md5: str) -> list["Run"]:
