@@ -21,33 +21,3 @@ from src.params.schema import (
     seconds,
 )
 from src.params.training import Augment, Loss, MuonSgd, Optimizer, Policy, Schedule, Train
-
-__all__ = [
-    "Activation",
-    "Augment",
-    "Choices",
-    "Constants",
-    "Data",
-    "Loss",
-    "Model",
-    "MuonSgd",
-    "Optimizer",
-    "Params",
-    "Policy",
-    "Range",
-    "Robustness",
-    "Scalar",
-    "Schedule",
-    "Split",
-    "Train",
-    "Visualize",
-    "check",
-    "check_machine",
-    "check_space",
-    "device_named",
-    "load",
-    "parse",
-    "seconds",
-    "weights_file",
-    "with_values",
-]
