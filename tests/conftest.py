@@ -97,7 +97,7 @@ def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) ->
     """Enter a clone as training left it, with a store without runs."""
     from tracking_samples import enter_tree
 
-    root = enter_tree(tmp_path / "clone", monkeypatch)
+    root = enter_tree(tmp_path / "a clone é", monkeypatch)
     Path("mlflow.db").write_bytes(empty_store)
     return root
 

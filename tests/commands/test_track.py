@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import pytest
 from clones import call, committed, copy_of_the_repository, git, set_params, substitute
-from mlflow.entities import Run
 
 from src import track
 from src.core.errors import UserError
 from src.core.files import digest
 from src.core.paths import METRICS, MODEL, PARAMS, TRAINING
 from src.prediction.model import load
-from src.tracking.store import Store, open_store
+from src.tracking.runs import find_runs
+from src.tracking.store import open_store
 from src.tracking.sync import complete
 
 pytestmark = pytest.mark.slow
@@ -68,11 +68,6 @@ def keep(root: Path, subject: str) -> Made:
     git(root, "add", "-A")
     git(root, "commit", "-qm", subject)
     return Made(git(root, "rev-parse", "HEAD").strip(), model, run)
-
-
-def runs(store: Store) -> list[Run]:
-    found = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"])
-    return list(found)
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +188,7 @@ def state(root: Path) -> dict[str, object]:
         "worktrees": git(root, "worktree", "list"),
         "status": git(root, "status", "--porcelain"),
         "refs": git(root, "for-each-ref"),
-        "runs": [run.info.run_id for run in runs(open_store())],
+        "runs": [run.info.run_id for run in find_runs(open_store())],
         "model": digest(MODEL),
     }
 
@@ -246,7 +241,7 @@ def test_a_model_without_a_run_gets_one(clone: Clone, run_track: Track, monkeypa
     assert not (clone.root / "another.db").exists(), "looking makes no store"
     code, output = run_track("sync")
     assert (code, "completed the run" in output) == (0, True)
-    (run,) = runs(open_store())
+    (run,) = find_runs(open_store())
     assert run.info.run_id in output
     assert "test/accuracy" not in run.data.metrics, "the numbers in reports/ and in dvc.lock are the first model's"
 
@@ -255,7 +250,7 @@ def test_a_model_without_a_run_gets_one(clone: Clone, run_track: Track, monkeypa
         track._sync()
     call(clone.root, "dvc", "checkout", "train")
     assert run_track("sync")[0] == 0
-    run = runs(open_store())[0]
+    run = find_runs(open_store())[0]
     assert run.info.status == "FINISHED"
     assert run.data.tags["model_md5"] == clone.first.model
     assert run.data.params["train.optimizer.lr"] == "0.004"
@@ -263,4 +258,4 @@ def test_a_model_without_a_run_gets_one(clone: Clone, run_track: Track, monkeypa
     assert len(open_store().client.get_metric_history(run.info.run_id, "epoch/validation_accuracy")) == 1
     assert load(run.info.run_id).spec == load(str(MODEL)).spec
     assert "complete already" in run_track("sync")[1]
-    assert len(runs(open_store())) == 2
+    assert len(find_runs(open_store())) == 2

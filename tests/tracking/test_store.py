@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mounts
 import pytest
-from tracking_samples import PASSWORD, ROOT, enter_tree, lock, make_results
+from tracking_samples import PASSWORD, ROOT, lock, make_results
 
 from src.core import paths
 from src.core.errors import UserError
@@ -20,14 +20,7 @@ from src.tracking.runs import find_runs
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def tree(tmp_path: Path, empty_store: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = enter_tree(tmp_path / "a clone é", monkeypatch)
-    Path("mlflow.db").write_bytes(empty_store)
-    return root
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tree")]
 
 
 def test_a_clone_that_was_moved_or_copied_has_its_artifacts_at_once(

@@ -21,6 +21,7 @@ from src.models.classifier import Probabilities
 from src.models.model_file import load
 from src.tracking.live import live
 from src.tracking.record import read_record
+from src.tracking.runs import find_runs
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
@@ -50,9 +51,7 @@ def content(client: "MlflowClient", run_id: str) -> dict[str, Any]:
 
 
 def runs() -> list[str]:
-    store = open_store()
-    found = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"])
-    return [run.info.run_id for run in found]
+    return [run.info.run_id for run in find_runs(open_store())]
 
 
 def train() -> None:
