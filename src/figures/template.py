@@ -15,7 +15,7 @@ def render_page(path: Path, folder: Path, **values: Any) -> None:
 
 
 def templates(folder: Path) -> Environment:
-    """Load the templates of a folder. They may include `page.css.jinja`, the style sheet of a run's page.
+    """Load the templates of a folder. They extend `base.html.jinja`, which has the style sheet of a run's page.
 
     Every value is escaped, since names of classes and files may hold anything.
     """
