@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -46,14 +46,7 @@ class _Explained:
         self._original, self._uri = original, uri
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._original, name)
-
-        @wraps(method)
-        def call(*arguments: Any, **named: Any) -> Any:
-            with explained(self._uri):
-                return method(*arguments, **named)
-
-        return call
+        return explained(self._uri)(getattr(self._original, name))
 
 
 class Store:
