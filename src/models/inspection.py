@@ -1,5 +1,6 @@
 """Inspection of a trained network: its layers, its kernels, its feature maps of one image, computed on the CPU."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -78,12 +79,10 @@ def inspect_network(classifier: Classifier, image: NDArray[np.uint8], shift: int
             if len(means) == layer:
                 maps[name] = output.numpy()
 
-    hooks = [module.register_forward_hook(look) for module in names]
-    try:
+    with ExitStack() as hooks:
+        for module in names:
+            hooks.enter_context(module.register_forward_hook(look))
         classifier(torch.from_numpy(images))
-    finally:
-        for handle in hooks:
-            handle.remove()
     fields = receptive_fields(network, channels, height, width)
     layers = [
         Layer(name, describe(module), tuple(after[1:]), count_parameters(module), fields.get(name))

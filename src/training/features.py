@@ -80,11 +80,8 @@ def features_of(classifier: Classifier, images: Batches, dataset: Dataset, split
 def _features(classifier: Classifier, images: Batches, order: Tensor) -> Iterator[Tensor]:
     """Yield the inputs of the last layer for these images, batch by batch: float32 (B, F) in most networks."""
     seen: list[Tensor] = []
-    hook = head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
+    with head(classifier.network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
         for batch, _ in images.take(order, evaluation_batch(images.device, images.image_shape)):
             with torch.no_grad():
                 classifier.eval()(batch)
             yield seen.pop()
-    finally:
-        hook.remove()
