@@ -138,11 +138,11 @@ class Resumable:
         lock = FileLock(self.folder.with_suffix(".lock"))
         states().mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except Timeout:
             print("the same training runs in another process: waiting for its end", file=sys.stderr, flush=True)
-            lock.acquire()
-        try:
+            held = lock.acquire()
+        with held:
             discard_unneeded_states()
             self.restore(self._file.read_bytes() if self._file.is_file() else None)
             unfinished = self._progress.unfinished
@@ -151,8 +151,6 @@ class Resumable:
             elif unfinished.number > 1:
                 print(f"going on after epoch {unfinished.number - 1}, which an interrupted training had finished")
             yield
-        finally:
-            lock.release()
 
     def restore(self, content: bytes | None = None) -> None:
         """Restore the state that process 0 has read, its `content`, in all processes that train together."""
