@@ -49,11 +49,8 @@ def page(
     validation = training["validation_accuracy"]
     cards = []
     if metrics["images"]:
-        name, sure = (
-            "test accuracy",
-            f"of {metrics['images']:,} test images{in_groups(metrics)} are right; 95 % interval: ",
-        )
-        headline = rows["accuracy"][1], name, sure + rows["accuracy"][2]
+        sure = f"of {metrics['images']:,} test images{in_groups(metrics)} are right; 95 % interval: "
+        headline = rows["accuracy"][1], "test accuracy", sure + rows["accuracy"][2]
         if validation is not None:
             cards.append(("validation accuracy", percent(validation, 2), "chose the weights"))
     elif validation is not None:
