@@ -14,7 +14,7 @@ from data_samples import class_folders, encoded, pack_tar, pack_zip, picture, pn
 
 from src.core.errors import UserError
 from src.core.paths import IMAGES, PREPARED
-from src.data.prepared import SPLITS, Dataset, read_identity, read_names
+from src.data.prepared import SPLITS, Dataset, read_names
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -360,17 +360,6 @@ def test_the_tables_that_are_used_are_named(capsys: pytest.CaptureFixture[str]) 
     assert (
         "not used: tables 'notes.csv' (columns image_id, dx, width, set); one of labels must have the columns f" in out
     )
-
-
-def test_groups_of_a_table_stay_together() -> None:
-    rows = {
-        name: f"{label},{f'p{number // 2}' if number < 18 else ''}"
-        for number, (name, label) in enumerate(LABELS.items())
-    }
-    files = PHOTOS | {"labels.csv": table(rows, "file,label,group")}
-    run_stages(pack_tar(Path("x.tar"), files))
-    groups = [set(read_identity(split).get("group") or []) for split in SPLITS]
-    assert sum(map(len, groups)) == len(set.union(*groups)) == 9 + 2, "who has no group is one alone"
 
 
 def test_a_group_moves_few_others_and_a_new_name_nothing() -> None:

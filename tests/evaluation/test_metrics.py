@@ -73,16 +73,6 @@ def test_metrics_are_those_of_sklearn(classes: int) -> None:
         assert result[f"{name}_ci_low"] <= values[name] <= result[f"{name}_ci_high"]
 
 
-def test_intervals_of_shares_are_wilsons() -> None:
-    logits, labels = example(400, 10)
-    result = measure(logits, labels)
-    right = logits.argmax(axis=1) == labels
-    assert _ends(result, "accuracy") == pytest.approx(np.array(wilson(right.sum(), 400)), abs=1e-6)
-    worst = min(np.unique(labels), key=lambda label: right[labels == label].mean())
-    expected = wilson(right[labels == worst].sum(), (labels == worst).sum())
-    assert _ends(result, "worst_class_accuracy") == pytest.approx(np.array(expected), abs=1e-6)
-
-
 @pytest.mark.parametrize(("images", "too_sure"), [(100, 1.0), (1_000, 1.0), (1_000, 1.5)])
 def test_the_interval_of_the_calibration_error_holds_the_true_one(
     images: int, too_sure: float, monkeypatch: pytest.MonkeyPatch
@@ -124,10 +114,6 @@ def test_intervals_of_macro_f1_and_balanced_accuracy_hold_the_truth(
     assert min(held.values()) >= 90
 
 
-def _ends(result: dict[str, float | int], name: str) -> list[float]:
-    return [result[f"{name}_ci_low"], result[f"{name}_ci_high"]]
-
-
 def test_outputs_that_are_not_numbers_are_a_fault() -> None:
     logits, labels = example(10, 3)
     logits[4, 1] = np.nan
@@ -138,14 +124,6 @@ def test_outputs_that_are_not_numbers_are_a_fault() -> None:
 def test_of_equal_scores_the_lower_class_comes_first() -> None:
     result = measure(np.zeros((7, 7)), np.arange(7))
     assert (result["accuracy"], result["top5_accuracy"]) == pytest.approx((1 / 7, 5 / 7), abs=1e-6)
-
-
-def test_predictions_table() -> None:
-    probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
-    table = predictions(np.log(probabilities), np.array([1, 2]), ["a.png", "b.png"], ["cat", "dog", "emu"])
-    first, second = table.itertuples(index=False, name=None)
-    assert first == (0, "a.png", "dog", "cat", pytest.approx(0.7), pytest.approx(0.2))
-    assert second == (1, "b.png", "emu", "emu", pytest.approx(0.5), pytest.approx(0.5))
 
 
 def test_names_survive_the_file(tmp_path: Path) -> None:

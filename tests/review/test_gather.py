@@ -134,13 +134,6 @@ def test_other_images_get_no_paired_test(repo: Path, tell: Any) -> None:
     assert "other images under the same names" in json.loads(tell("--base", "HEAD", "--json"))["test"]["obstacle"]
 
 
-def test_the_same_photos_prepared_otherwise_are_paired(repo: Path, tell: Any) -> None:
-    results(repo, with_flips(VALIDATION, 3, 3), TEST, "second model")
-    write(repo / "data/prepared/validation/images-00000.npy", "at another size")
-    lock(repo)
-    assert json.loads(tell("--json"))["verdict"] == "equivalent"
-
-
 def test_corrections_keep_the_verdict(repo: Path, tell: Any) -> None:
     """Corrections leave the source as it is, and change labels and images of validation."""
     head = with_flips(VALIDATION, 0, 100)
