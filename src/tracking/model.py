@@ -3,8 +3,6 @@
 Beside the graph lies `model.safetensors`, which `src.predict` loads.
 """
 
-import copy
-import json
 import shutil
 import tempfile
 from importlib import metadata
@@ -13,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from torch import nn
 
 from src.core.paths import AUGMENTATION, MODEL
 from src.models.model_file import load
@@ -28,35 +24,31 @@ def log_model(store: Store, run_id: str) -> str:
     """Export the model in `models/`, log it as an output of the run, and return its id."""
     with np.load(AUGMENTATION, allow_pickle=False) as shown:
         example = shown["images"][:2]  # a training image, and what augmentation made of it
-    classifier, spec = load(MODEL)
     with tempfile.TemporaryDirectory() as folder:
-        export_model(Path(folder, "model"), spec.probabilities(classifier), example, MODEL)
+        export_model(Path(folder, "model"), example)
         return send_model(store, run_id, Path(folder, "model"))
 
 
-def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uint8], model_path: Path) -> None:
-    """Write `probabilities` (uint8 (N, H, W, C) → float32 (N, K), any N) to a new `folder`.
+def export_model(folder: Path, images: NDArray[np.uint8]) -> None:
+    """Write the model in `models/`, uint8 (N, H, W, C) → probabilities float32 (N, K) with any N, to a new `folder`.
 
-    example: uint8 (≥ 2, H, W, C), since the graph of a single image takes batches of one only. model_path: the file
-    with the same weights. Raises `ValueError` if the graph and the module disagree on a batch of another size.
+    images: (2, H, W, C), an example, since the graph of a single image takes batches of one only. Raises `ValueError`
+    if the graph and the model disagree on a batch of another size.
     """
     quieten()
     import mlflow.pytorch
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    # A copy, so that the caller's module stays as it is; torch's exporter warns of channels-last weights.
-    module = copy.deepcopy(probabilities).cpu().to(memory_format=torch.contiguous_format).eval()
-    images = np.array(example[:2])  # a copy: torch warns of read-only memory maps
+    classifier, spec = load(MODEL)
+    module = spec.probabilities(classifier).eval()
     batch = torch.from_numpy(np.concatenate([images, images[:1]]))
     with torch.no_grad():
         expected = torch.cat([module(batch[:2]), module(batch[2:])])
-    with safe_open(model_path, framework="pt") as file:
-        classes = json.loads(file.metadata()["spec"])["classes"]
     mlflow.pytorch.save_model(
         module,
         folder,
-        mlflow_model=Model(metadata={"classes": classes}),
+        mlflow_model=Model(metadata={"classes": list(spec.classes)}),
         signature=ModelSignature(
             inputs=Schema([TensorSpec(images.dtype, (-1, *images.shape[1:]))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, expected.shape[1]))]),
@@ -66,7 +58,7 @@ def export_model(folder: Path, probabilities: nn.Module, example: NDArray[np.uin
         pip_requirements=[f"{name}=={metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS],
         serialization_format="pt2",
     )
-    shutil.copyfile(model_path, folder / MODEL.name)
+    shutil.copyfile(MODEL, folder / MODEL.name)
     try:  # the exporter may have fixed the batch size silently
         with torch.no_grad():
             found = torch.export.load(folder / "data" / "model.pt2").module()(batch)

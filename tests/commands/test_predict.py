@@ -17,7 +17,6 @@ from src.core.paths import MODEL
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, ImageFormat, open_split, read_dataset, read_names
 from src.data.raw import fetch_raw
-from src.models.classifier import Probabilities
 from src.models.model_file import Calibration
 from src.prediction.photos import find, read
 from src.tracking.model import export_model, send_model
@@ -166,12 +165,12 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
 @pytest.fixture
 def champion(tmp_path: Path, empty_store: bytes) -> Store:
     """Log models/model.safetensors in a run, and register it as models:/photos@champion."""
-    classifier = make_model(COLOUR, ["cat", "dog", "08"], "cifar_vgg")
+    make_model(COLOUR, ["cat", "dog", "08"], "cifar_vgg")
     (tmp_path / "mlflow.db").write_bytes(empty_store)
     store = open_store()
     run = store.client.create_run(store.experiment_id)
     images = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), dtype=np.uint8)
-    export_model(tmp_path / "exported", Probabilities(classifier), images, MODEL)
+    export_model(tmp_path / "exported", images)
     model = send_model(store, run.info.run_id, tmp_path / "exported")
     store.client.create_registered_model("photos")
     source = store.client.get_logged_model(model).artifact_location
