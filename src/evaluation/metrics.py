@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 from src.evaluation.logits import log_probabilities
-from src.stats.groups import Groups, design_effect, sum_by_group, widened
+from src.stats.groups import Groups, design_effect, group_sizes, sum_by_group, widened
 from src.stats.intervals import Floats, bootstrap, wilson
 from src.stats.macro_f1 import add_two, balanced_accuracy, class_counts, macro_f1, total
 
@@ -56,14 +56,17 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
 
     values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(sum_by_group(counts, groups)), of_sums)
     for name, value, low, high in zip(("macro_f1", "balanced_accuracy"), values, lows, highs, strict=True):
-        result |= _with_ends(name, value, *widened(min(low, value), value, max(high, value), groups), most=1)
+        low, high = min(low, value), max(high, value)
+        if groups is not None:  # else the two more images make up for few
+            low, high = widened(low, value, high, group_sizes(groups))
+        result |= _with_ends(name, value, low, high, most=1)
     return result
 
 
 def of_probabilities(scores: Floats, labels: NDArray[np.int64], groups: Groups = None) -> dict[str, float]:
     """Measure log-probabilities (N, K), N above 0, against labels (N,), with 95 % bootstrap intervals over images.
 
-    groups: as of `measure`; the bootstrap is then over groups.
+    groups: as of `measure`; the bootstrap is over groups, each image being one if they are None.
 
     - `loss`: mean cross entropy in nats.
     - `brier`: Σ over classes of (probability − one-hot)², 0 to 2, mean over images (Brier 1950).
@@ -98,12 +101,13 @@ def of_probabilities(scores: Floats, labels: NDArray[np.int64], groups: Groups =
 
     lows, highs = bootstrap(sum_by_group(features, groups), of_sums)
     loss_mean, brier_mean, ece = float(means[0, 0]), float(means[0, 1]), float(np.abs(gaps).sum())
+    sizes = np.ones(images, np.intp) if groups is None else group_sizes(groups)
     # Smaller gaps would hardly ever give so large an error, larger ones hardly ever so small a one.
     least, most = (np.interp(ece, np.maximum.accumulate(ends[2:]), shares) for ends in (highs, lows))
     return (
-        _with_ends("loss", loss_mean, *widened(lows[0], loss_mean, highs[0], groups))
-        | _with_ends("brier", brier_mean, *widened(lows[1], brier_mean, highs[1], groups), most=2)
-        | _with_ends("ece", ece, *widened(min(least, 1) * ece, ece, max(most, 1) * ece, groups), most=1)
+        _with_ends("loss", loss_mean, *widened(lows[0], loss_mean, highs[0], sizes))
+        | _with_ends("brier", brier_mean, *widened(lows[1], brier_mean, highs[1], sizes), most=2)
+        | _with_ends("ece", ece, *widened(min(least, 1) * ece, ece, max(most, 1) * ece, sizes), most=1)
     )
 
 

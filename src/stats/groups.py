@@ -53,14 +53,17 @@ def design_effect(values: ArrayLike, groups: Groups, level: float = LEVEL) -> fl
     return min(float(len(values)), max(1.0, effect) * _student(share, level) ** 2)
 
 
-def widened(low: float, value: float, high: float, groups: Groups) -> tuple[float, float]:
+def group_sizes(groups: Collection[str]) -> NDArray[np.intp]:
+    """Return how many images each group has (G,)."""
+    return np.bincount(_places(groups))
+
+
+def widened(low: float, value: float, high: float, sizes: NDArray[np.intp]) -> tuple[float, float]:
     """Return the ends of an interval that was made by resampling groups, of which few give too narrow a one.
 
-    A single group gives infinite ends.
+    sizes: images of each group (G,). A single group gives infinite ends.
     """
-    if groups is None:
-        return low, high
-    share = np.bincount(_places(groups)) / len(groups)
+    share = sizes / sizes.sum()
     factor = inf if len(share) == 1 else _student(share, LEVEL) * sqrt(len(share) / (len(share) - 1))
     return value - factor * max(value - low, 1e-12), value + factor * max(high - value, 1e-12)
 

@@ -114,6 +114,28 @@ def test_intervals_of_macro_f1_and_balanced_accuracy_hold_the_truth(
     assert min(held.values()) >= 90
 
 
+@pytest.mark.parametrize("images", [2, 5])
+def test_intervals_of_the_loss_hold_the_truth_of_few_images_too(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two images, half of the resamples hold one of them twice: alone they would hold the truth in half of cases."""
+    monkeypatch.setattr("src.evaluation.metrics.bootstrap", partial(bootstrap, resamples=200))
+    draw = np.random.default_rng(0)
+
+    def sample(images: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        labels = draw.integers(3, size=images)
+        return draw.normal(size=(images, 3)) + 2 * np.eye(3)[labels], labels
+
+    true = measure(*sample(100_000))["loss"]
+    found = [measure(*sample(images)) for _ in range(100)]
+    assert sum(each["loss_ci_low"] <= true <= each["loss_ci_high"] for each in found) >= 84
+
+
+def test_of_one_image_the_loss_has_no_interval() -> None:
+    found = measure(np.array([[2.0, 0]]), np.array([0]))
+    assert found["loss"] == pytest.approx(np.log1p(np.exp(-2)), abs=1e-6)
+    assert found["accuracy_ci_low"] < 0.3
+    assert not {f"{name}_ci_{end}" for name in ("loss", "brier", "ece") for end in ("low", "high")} & found.keys()
+
+
 def test_outputs_that_are_not_numbers_are_a_fault() -> None:
     logits, labels = example(10, 3)
     logits[4, 1] = np.nan
