@@ -75,7 +75,8 @@ def random_network(name: str, image: ImageFormat, classes: int) -> nn.Module:
         elif name == "maxvit_t":
             options = {"input_size": size}
         elif name in ("inception_v3", "googlenet"):
-            options = {"aux_logits": False, "init_weights": True}
+            # Trained with pixels from −1 to 1, to which they bring what ImageNet's mean and std have made of them.
+            options = {"aux_logits": False, "init_weights": True, "transform_input": True}
         network = get_model(name, weights=None, num_classes=classes, **options)
     return network.eval()
 

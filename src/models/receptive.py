@@ -103,7 +103,7 @@ class _Walk(fx.Interpreter):
                 window = map(_pair, (module.kernel_size, module.stride, dilation))
                 padding = [get_same_padding(*each) // 2 for each in zip(inputs[0][0][-2:], *window, strict=True)]
             return field and _widened(field, module.kernel_size, module.stride, padding, dilation)
-        if len(shape) >= 4 and any(shape[-2:] == source[-2:] for source, _ in inputs):
+        if len(shape) >= 3 and any(shape[-2:] == source[-2:] for source, _ in inputs):  # or one channel
             return field
         return all_of_it if len(shape) <= 2 or shape[-2:] == (1, 1) else None
 

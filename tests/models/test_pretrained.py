@@ -9,7 +9,7 @@ import torch
 from network_samples import image_format, model_section, untrained
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
+from torchvision.models import get_model, get_model_weights
 
 from src.core.errors import UserError
 from src.models.classifier import Classifier
@@ -176,6 +176,28 @@ def test_weights_are_understood_in_every_usual_form(form: str, tmp_path: Path, m
     found = built(weights=file).network.state_dict()
     assert all(torch.equal(found[key], tensor) for key, tensor in trained.items() if not key.startswith("classifier."))
     assert found["classifier.weight"].shape == (2, 1280)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "resnet18"])
+def test_trained_weights_see_the_images_that_torchvision_gives_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two networks want other pixels than all others, which torchvision hides where it loads their weights itself."""
+    monkeypatch.chdir(tmp_path)
+    side = 96
+    weights = get_model(name, **({} if name == "resnet18" else {"init_weights": False})).state_dict()
+    torch.save(weights, "weights.pth")
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda *_, **__: weights)
+    theirs = get_model(name, weights="DEFAULT").eval()
+    ours = built(side, name=name, weights="weights.pth", normalize="imagenet").eval()
+    images = pixels(2, side)
+    found: list[Tensor] = []
+    for network in theirs, ours.network:
+        last_layer(network)[1].register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
+    with torch.no_grad():
+        theirs(get_model_weights(name).DEFAULT.transforms(crop_size=side, resize_size=side)(images.permute(0, 3, 1, 2)))
+        ours(images)
+    torch.testing.assert_close(found[1] / found[0].std(), found[0] / found[0].std())
 
 
 @pytest.mark.parametrize("name", [LITE, "resnet18", "efficientnet_b0"])
