@@ -73,8 +73,10 @@ def place(
     free = np.flatnonzero(official == FREE)
     members, unit = np.unique(units[free], return_inverse=True)
     sizes = np.bincount(unit, minlength=len(members))
-    lowest = np.full(len(members), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(lowest, unit, rank[free])
+    # A unit has the rank of one of its images, which the rank's lower half chooses: the least of all ranks would be
+    # lower the more images a unit has, and test would get most of the large ones.
+    order = np.lexsort((rank[free] % 2**32, unit))
+    of_unit = rank[free[order[np.cumsum(sizes) - sizes]]]
     # The commonest class of each unit: of its (unit, class) pairs the last, sorted by how many images there are.
     classes = labels.max(initial=0) + 1
     pairs, counts = np.unique(unit * classes + labels[free], return_counts=True)
@@ -85,7 +87,7 @@ def place(
     chosen = np.full(len(members), TRAIN, np.int8)
     for label in np.unique(majority):
         ours = np.flatnonzero(majority == label)
-        ours = ours[np.argsort(lowest[ours], kind="stable")]
+        ours = ours[np.argsort(of_unit[ours], kind="stable")]
         images = sizes[ours].sum()
         middle = np.cumsum(sizes[ours]) - sizes[ours] / 2
         tested = max(np.searchsorted(middle, test * images), int(test > 0))

@@ -76,6 +76,14 @@ def test_groups_are_stratified_as_well_as_they_allow() -> None:
             assert abs((labels[split == which] == label).sum() - expected) <= 12
 
 
+def test_sets_of_copies_are_in_each_split_as_often_as_single_images() -> None:
+    units = np.concatenate([np.arange(400), np.repeat(np.arange(400, 450), 5)])
+    official = np.zeros(len(units), np.int8)
+    copies = [place(0 * units, official, units, rank(len(units), seed), 0.2, 0.2)[400:] for seed in range(20)]
+    shares = np.bincount(np.concatenate(copies)) / (20 * 250)
+    assert abs(shares - [0.6, 0.2, 0.2]).max() < 0.04
+
+
 def test_a_class_with_few_units_has_them_in_train_then_validation_then_test() -> None:
     for seed in range(5):
         for wanted in ({TRAIN}, {TRAIN, VALIDATION}, {TRAIN, VALIDATION, TEST}):
