@@ -80,7 +80,7 @@ def train(
             lr=train_step.lr,
             best=progress.is_best(validation_loss, validation_accuracy),
             seconds=time.perf_counter() - started,
-            images_per_second=(len(training) - before) / (trained - started),
+            images_per_second=(progress.unfinished.images - before) / (trained - started),
             peak_gpu_memory_gib=torch.cuda.max_memory_allocated(compute.device) / 2**30 if cuda else None,
             steps=steps,
         )

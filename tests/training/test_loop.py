@@ -1,6 +1,8 @@
 """The training loop: it learns, its randomness is a function of (seed, epoch), and it keeps the best weights."""
 
 import copy
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,8 +116,10 @@ def test_a_rest_is_not_learned_where_it_is_dropped_or_a_single_image(
         return step(train_step, pixels, *arguments)
 
     monkeypatch.setattr(TrainStep, "step", counted)
-    run(new_classifier(), section(epochs=1, batch_size=16, drop_last=drop_last), images=images)
+    monkeypatch.setattr("src.training.loop.time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    (epoch,) = run(new_classifier(), section(epochs=1, batch_size=16, drop_last=drop_last), images=images)
     assert sizes == expected
+    assert epoch.images_per_second == sum(expected), "an epoch takes one second of this clock"
 
 
 def test_single_images_and_batch_norm_do_not_agree() -> None:
