@@ -7,7 +7,8 @@
 
 `pack` takes wheels of the versions in requirements.lock, and the archives in the folder `--data`. `run` needs torch,
 torchvision, pandas, pyarrow, Pillow, scipy, scikit-learn, safetensors, psutil, filelock, requests and tqdm to be there,
-and pytest with pytest-xdist for the marked tests. `--parts` runs some alone; `keep` then replaces these and leaves the others.
+and pytest with pytest-xdist for the marked tests. `--parts` runs some alone; `keep` then replaces these and leaves the
+others.
 """
 
 import json
