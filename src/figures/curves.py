@@ -25,10 +25,12 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
     title = f"Learning curves: {percent(kept[f'{which}_accuracy'], 1)} {name} accuracy"
     caption = (
         f"The dotted line marks epoch {kept_epoch}, whose weights were kept. Training values are taken during the "
-        "epoch, with augmentation and dropout, so they may be worse than validation. Where validation loss turns up "
-        "while training loss goes on down, the network learns its training images by heart."
+        "epoch, with augmentation and dropout, so they may be worse than validation. Training loss is the one that "
+        "train.loss names, validation loss always cross entropy, in nats. Where validation loss turns up while "
+        "training loss goes on down, the network learns its training images by heart."
         if validated
-        else f"There are no validation images: the weights of the last epoch ({kept_epoch}) were kept."
+        else f"There are no validation images: the weights of the last epoch ({kept_epoch}) were kept. The loss is the "
+        "one that train.loss names."
     )
     with drawing(path, 10.0, 3.4, title, caption) as (figure, _):
         loss, accuracy, rate = figure.subplots(1, 3, width_ratios=[3, 3, 1.6])
@@ -36,7 +38,7 @@ def learning_curves(path: Path, history: pandas.DataFrame, kept_epoch: int) -> N
             for split in ("train", "validation") if validated else ("train",):
                 _line(axes, history, f"{split}_{quantity}", SPLIT_COLOURS[split], _LINES[split], split)
             axes.plot(kept_epoch, kept[f"{which}_{quantity}"], "o", markersize=6, color=SPLIT_COLOURS[which])
-        loss.set_title("Loss (cross entropy, nats)")
+        loss.set_title("Loss")
         losses = history[["train_loss", "validation_loss"]].max().max()
         loss.set_ylim(0, 1.05 * losses or 1)
         accuracy.set_title("Accuracy")
@@ -60,10 +62,10 @@ def error_by_step(path: Path, steps: pandas.DataFrame) -> None:
     validated = bool(steps["validation_error"].notna().any())
     which, name = ("validation", "validation") if validated else ("train", "training")
     last = steps[f"{which}_error"].dropna().iloc[-1]
-    title = f"Error rate by step: {percent(last, 1)} of the {name} images at the end"
+    title = f"Error rate by step: {percent(last, 1)} of the {name} images at the last record"
     caption = (
         "A step is one batch. The early part, in which most is learned, is hidden in a curve by epoch. Lower is "
-        "better; the scale is logarithmic, so equal distances are equal ratios. Vertical lines: ends of epochs."
+        "better; the scale is logarithmic, so equal distances are equal ratios. Vertical lines: last records of epochs."
     )
     with drawing(path, 10.0, 3.6, title, caption) as (figure, _):
         axes = figure.subplots()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from src.evaluation.predictions import predictions
 from src.figures.confusions import largest_confusions
-from src.figures.curves import error_by_step
+from src.figures.curves import error_by_step, learning_curves
 from src.figures.data import samples as draw_samples
 from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
@@ -173,11 +173,23 @@ def test_kernels_keep_their_signs_and_their_order(tmp_path: Path, monkeypatch: p
     assert rows[0][0].image.tolist() == [[[128, 255, 0]]], "colour kernels are grey where they are 0"
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_curves_say_which_loss_they_show(validated: bool, tmp_path: Path, drawn: Drawn) -> None:
+    """A training loss that is no cross entropy, such as bce, stands beside a validation loss that always is."""
+    table = figure_results.history(3, validated)
+    learning_curves(tmp_path / "picture.png", table, 3)
+    assert "Loss" in [words for words, _ in drawn.words]
+    assert "loss is the one that train.loss names" in drawn.text()
+    assert ("validation loss always cross entropy, in nats" in drawn.text()) == validated
+
+
 def test_a_few_recorded_steps_have_whole_numbers_and_two_errors_on_the_axes(tmp_path: Path, drawn: Drawn) -> None:
     table = pandas.DataFrame({"step": [2, 3, 4], "epoch": 1, "train_error": 0.9, "validation_error": [0.9, 0.88, 0.8]})
     error_by_step(tmp_path / "picture.png", table)
     words = [words for words, _ in drawn.words]
     assert [word for word in words if word.isdecimal()] == ["2", "3", "4"]
+    assert "80.0 % of the validation images at the last record" in drawn.text()
+    assert "Vertical lines: last records of epochs." in drawn.text(), "which end later, if not all steps are recorded"
     assert {"50 %", "100 %"} <= set(words)
 
 
