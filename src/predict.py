@@ -57,6 +57,11 @@ def main() -> None:
         if arguments.explain and path.is_dir() and _absolute(arguments.explain).is_relative_to(_absolute(path)):
             raise UserError(f"--explain {arguments.explain} lies in {path}, which is classified: name another folder")
     model = load(arguments.model)
+    if arguments.explain:
+        from src.prediction import explanation  # which imports matplotlib
+
+        if not explanation.explains(model):
+            raise UserError(f"{explanation.NO_MAP}: leave out --explain")
     least = None if arguments.coverage is None else model.least(arguments.coverage)
     counts: Counter[str] = Counter()
     rows = classified(model, arguments.paths, arguments.explain, counts, arguments.top, least)

@@ -23,6 +23,7 @@ from src.prediction.model import Model
 from src.prediction.photos import Pixels
 
 _INCHES = 2.4
+NO_MAP = "Grad-CAM needs a network that ends with a feature map, and this one ends with tokens, as transformers do"
 
 
 class _LastMap(TorchFunctionMode):
@@ -34,6 +35,7 @@ class _LastMap(TorchFunctionMode):
 
     found: Tensor
     size: torch.Size | None = None
+    tokens = False  # if later layers take the map's pixels as a list, as transformers do
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -43,12 +45,25 @@ class _LastMap(TorchFunctionMode):
             if func is F.conv2d and output.shape[2:].numel() > 1:
                 self.size = output.shape[2:]
             if output.shape[2:] == self.size:
-                self.found = output
+                self.found, self.tokens = output, False
+        if func is F.linear and args[0].ndim > 2:
+            self.tokens = True
         return output
 
 
+def explains(model: Model) -> bool:
+    """Tell if the network ends with a feature map, as Grad-CAM needs. Transformers and mixers end with tokens."""
+    image = model.spec.image
+    with _LastMap() as last:
+        model.probabilities(np.zeros((1, image.height, image.width, image.channels), np.uint8))
+    return not last.tokens
+
+
 def grad_cam(model: Model, image: Pixels, label: int) -> NDArray[np.float64]:
-    """Map (H, W), at most 1, which parts of `image` (H, W, C) speak for class `label`, by the gradient of its logit."""
+    """Map (H, W), at most 1, which parts of `image` (H, W, C) speak for class `label`, by the gradient of its logit.
+
+    The model must be one that `explains`.
+    """
     classifier = model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
     pixels = classifier.normalize(torch.from_numpy(image[np.newaxis]).to(model.device))

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from src.core.errors import UserError
 from src.data.images import Unreadable, to_image
 from src.figures.template import templates
-from src.prediction.explanation import grad_cam, laid_over
+from src.prediction.explanation import NO_MAP, explains, grad_cam, laid_over
 from src.prediction.model import Model
 from src.prediction.photos import Pixels, prepare
 from src.prediction.writing import row
@@ -37,12 +37,13 @@ def application(model: Model, name: str, md5: str, most_bytes: int) -> FastAPI:
     """Return the application. name, md5: of the model, as answers give them. most_bytes: of a request's body."""
     image = model.spec.image
     about = {"name": name, "md5": md5}
+    explained = explains(model)
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     computer = ThreadPoolExecutor(1, "compute")
     # Without FastAPI's documentation, which loads scripts from elsewhere.
     app = FastAPI(title=name, docs_url=None, redoc_url=None)
     page = templates(Path(__file__).parent).get_template("serving.html.jinja").render(
-        name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=image
+        name=name, md5=md5, model=model.spec.model.name, classes=model.spec.classes, image=image, explained=explained
     )  # fmt: skip
 
     @app.post("/predict")
@@ -50,6 +51,8 @@ def application(model: Model, name: str, md5: str, most_bytes: int) -> FastAPI:
         request: Request, top: Annotated[int, Query(ge=1)] = 5, explain: bool = False, coverage: str | None = None
     ) -> Response:
         run = asyncio.get_running_loop().run_in_executor
+        if explain and not explained:
+            raise HTTPException(400, f"{NO_MAP}: leave out explain")
         try:
             least = None if coverage is None else model.least(coverage)
             pixels = await run(decoders, prepare, await received(request, most_bytes), image)

@@ -160,6 +160,9 @@ def test_explanations_are_pictures_under_the_photos_names(tmp_path: Path, monkey
     assert pyplot.imread("maps/x/a.jpg.png").std() > 0.05
     assert run_predict(monkeypatch, folder / "x/a.jpg", "--explain", "one") == 0
     assert Path("one/a.jpg.png").read_bytes()[:4] == b"\x89PNG"
+    monkeypatch.setattr("src.prediction.explanation.explains", lambda _: False)
+    with pytest.raises(UserError, match="ends with tokens, as transformers do: leave out --explain"):
+        run_predict(monkeypatch, folder, "--explain", "none")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from src.core.paths import MODEL
 from src.data.prepared import ImageFormat
 from src.models.classifier import Classifier, Normalize, Probabilities
 from src.models.model_file import ModelSpec
-from src.prediction.explanation import grad_cam
+from src.prediction.explanation import explains, grad_cam
 from src.prediction.model import Model, load
 
 COLOUR = ImageFormat(height=24, width=24, channels=3, resize="crop")
@@ -69,6 +69,7 @@ def test_grad_cam_maps_what_any_network_sees(name: str, size: int) -> None:
     spec = ModelSpec(model=model_section(name), classes=["cat", "dog"], image=image, mean=[0.5] * 3, std=[0.2] * 3)
     classifier = spec.build(seed=0).eval().requires_grad_(False)
     model = Model(spec.probabilities(classifier), spec, CPU)
+    assert explains(model)
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     pixels[:, : size // 2] //= 8
     maps = [grad_cam(model, each, label) for each in (pixels, pixels[:, ::-1].copy()) for label in (0, 1)]
@@ -77,3 +78,12 @@ def test_grad_cam_maps_what_any_network_sees(name: str, size: int) -> None:
         assert (found >= 0).all()
     assert max(found.max() for found in maps) == pytest.approx(1)
     assert max(np.abs(maps[label] - maps[label + 2]).max() for label in (0, 1)) > 0.05
+
+
+@pytest.mark.parametrize("name", ["swin_t", "vit_b_32", "timm/vit_tiny_patch16_224"])
+def test_transformers_end_with_no_map(name: str) -> None:
+    """Their only map is that of the patches, before all that the network learns of the image as a whole."""
+    spec = ModelSpec(
+        model=model_section(name), classes=["a", "b"], image=image_format(224, 224, 3), mean=[0.5] * 3, std=[0.2] * 3
+    )
+    assert not explains(Model(spec.probabilities(spec.build(seed=0).eval()), spec, CPU))

@@ -102,6 +102,16 @@ def test_an_explanation_is_the_photo_and_its_map() -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), expected)
 
 
+def test_a_transformer_answers_without_an_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.prediction.serving.explains", lambda _: False)
+    with served(small()) as url:
+        assert "predict?top=5&explain=false" in requests.get(url, timeout=10).text
+        refused = requests.post(f"{url}/predict?explain=true", data=png(3, 24), timeout=60)
+        assert "explanation" not in post(url, png(3, 24))
+    assert refused.status_code == 400
+    assert refused.json()["detail"].endswith("as transformers do: leave out explain")
+
+
 def test_the_page_takes_nothing_from_elsewhere() -> None:
     make_model(COLOUR, ["cat", "<script>alert(1)</script>"])
     with served(load(str(MODEL))) as url:
