@@ -54,16 +54,19 @@ _SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
+_looked_for: set[int] = set()  # letters that `add_fonts` has found, or said that no font has
 
 
 def add_fonts(names: Iterable[str]) -> None:
     """Take letters of these names that DejaVu lacks from installed fonts, in all pictures that are drawn from now on.
 
-    Print which letters no font has. names: of classes and files.
+    Print which letters no font has, once, since `src.predict --explain` calls this for each photo. names: of classes
+    and files.
     """
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each font without bold letters
     families = _SETTINGS["font.family"]
-    missing = {ord(letter) for letter in set(chain.from_iterable(names)) if letter.isprintable()}
+    missing = {ord(letter) for letter in set(chain.from_iterable(names)) if letter.isprintable()} - _looked_for
+    _looked_for.update(missing)
     # Those in use first, then fonts without serifs. "Last Resort", of matplotlib, has a box for each letter.
     fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
     for font in sorted(fonts, key=lambda font: (font.name not in families, "Sans" not in font.name, font.name)):

@@ -198,10 +198,15 @@ def test_a_name_in_hebrew_turns_no_line_around() -> None:
     assert fitting("✗ ", "חתול 1", "  98 %", 9.0) == "\u200e✗ \u2068חתול 1\u2069  98 %"
 
 
-def test_letters_that_no_font_has_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_letters_that_no_font_has_are_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours = [font for font in fontManager.ttflist if font.name.startswith(("DejaVu", "Last Resort"))]
     monkeypatch.setattr("src.figures.style.fontManager", SimpleNamespace(ttflist=ours))
+    monkeypatch.setattr("src.figures.style._looked_for", set())
     add_fonts(["cat", "жёлтый", "\n"])
     assert not capsys.readouterr().err
     add_fonts(["cat", "猫/1.jpg"])
     assert capsys.readouterr().err.startswith("no font has 猫: pictures show boxes")
+    add_fonts(["cat", "猫/2.jpg"])
+    assert not capsys.readouterr().err
