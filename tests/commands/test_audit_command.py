@@ -92,6 +92,7 @@ def test_a_rare_class_that_is_not_told_from_the_others_is_not_called_wrong(
     assert "sed -n" not in out
     page = (AUDIT / "index.html").read_text(encoding="utf-8")
     assert "no estimate" in page
+    assert "<title>Audit of Photos</title>" in page
     assert "About the first" not in page
 
 
