@@ -12,7 +12,7 @@ from src.figures.style import percent
 _COLUMNS = 8
 _INCHES = 1.25
 _SEED = 0
-_READ = "Each percentage is the probability that the model gave to the class beside it."
+_READ = "Each percentage is the probability of the class beside it, before temperature scaling."
 
 
 def sample_predictions(path: Path, images: NDArray[np.uint8], predictions: pandas.DataFrame, count: int) -> None:

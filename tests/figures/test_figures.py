@@ -142,6 +142,7 @@ def test_mistakes_are_the_most_confident_ones(tmp_path: Path, drawn: Drawn) -> N
     confident_mistakes(tmp_path / "picture.png", np.zeros((4, 8, 8, 3), np.uint8), table, 2)
     assert [words for words, _ in drawn.words if words.startswith("✗ dog")] == ["✗ dog  95 %", "✗ dog  88 %"]
     assert "The 2 most confident of 3 mistakes on 4 test images" in drawn.text()
+    assert "before temperature scaling" in drawn.text()
 
 
 def test_confusions_count_images_and_their_share_of_the_class(tmp_path: Path, drawn: Drawn) -> None:
