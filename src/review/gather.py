@@ -74,7 +74,8 @@ def _side(revision: Revision) -> dict[str, Any]:
         "commit": revision.commit,
         "model_md5": revision.model_md5,
         "stale": found,
-        "numbers_stale": leads_to(found, METRICS, revision.pipeline),
+        # Without a stage that writes the metrics, nothing leads to them, and the answers may be stale all the same.
+        "numbers_stale": any(leads_to(found, path, revision.pipeline) for path in (VALIDATION_PREDICTIONS, METRICS)),
     }
 
 

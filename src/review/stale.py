@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.dvc import read_pointer, written
-from src.core.paths import PARAMS, PIPELINE
+from src.core.paths import DATASET, METRICS, PARAMS, PIPELINE, VALIDATION_PREDICTIONS
 from src.review.revision import Revision
 
 
@@ -19,12 +19,15 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     """Return, by stage, the inputs that changed since `dvc.lock` was written, and the results that differ from it.
 
     Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
-    that a stage read with the one that another stage wrote.
+    that a stage read with the one that another stage wrote. What no stage of `dvc.yaml` writes any more was not made by
+    it, whatever `dvc.lock` says, from which DVC never removes the stages that were cut out of `dvc.yaml`.
     """
-    if not revision.pipeline:
-        return {PIPELINE.as_posix(): ["it has no stages"]}
-    found: dict[str, list[str]] = {}
-    made = {entry["path"]: entry.get("md5") for stage in revision.lock.values() for entry in stage.get("outs", [])}
+    outputs = {path for stage in revision.pipeline.values() for path in written(stage)}
+    needed = [DATASET, *revision.read([VALIDATION_PREDICTIONS, METRICS])]
+    unmade = [f"no stage writes {path}: put back the one that did" for path in needed if path not in outputs]
+    found = {PIPELINE.as_posix(): unmade}
+    locks = [lock for name, lock in revision.lock.items() if name in revision.pipeline]
+    made = {entry["path"]: entry.get("md5") for lock in locks for entry in lock.get("outs", [])}
     for name, stage in revision.pipeline.items():
         if name not in revision.lock:
             found[name] = ["it never ran"]

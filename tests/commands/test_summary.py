@@ -10,7 +10,7 @@ from tracking_samples import enter_tree, lock, make_results
 
 from src import summary
 from src.core.errors import UserError
-from src.core.paths import ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, PER_CLASS, TRAINING
+from src.core.paths import DATASET, ENVIRONMENT, FIGURES, LOCK, MEASURED, METRICS, MODEL, PARAMS, PER_CLASS, TRAINING
 from src.params.writing import recipe
 from src.tracking.store import open_store
 
@@ -33,7 +33,8 @@ def tree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers()
     write(ENVIRONMENT, {"device": "cpu", "torch": "2.14.1"})
     write(PARAMS, "seed: 0\n")
-    write(Path("dvc.yaml"), "stages: {train: {cmd: x, params: [seed]}}\n")
+    stage = f"{{cmd: x, params: [seed], outs: [{DATASET}, {METRICS}]}}"
+    write(Path("dvc.yaml"), f"stages: {{train: {stage}}}\n")
     write(LOCK, "stages: {train: {cmd: x, params: {params.yaml: {seed: 0}}}}\n")
     write(Path("src/net.py"), "layers = 1\n")
     write(FIGURES / "one.png", "")

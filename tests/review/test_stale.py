@@ -1,9 +1,13 @@
 """Stale results are found from git alone, in repositories made by hand."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from answer_tables import commit, entry, lock, md5, write
 from clones import git, substitute
+from ruamel.yaml import YAML
 
 from src.review.revision import at, working_tree
 from src.review.stale import stale
@@ -49,3 +53,38 @@ def test_photos_count_where_dvc_tracks_them(repo: Path) -> None:
     assert stale(working_tree()) == {}
     write(repo / "data/images.dvc", {"outs": [{"md5": "0123.dir", "path": "images"}]})
     assert stale(working_tree()) == {"split": ["data/images"]}
+
+
+@pytest.mark.parametrize("stage", ["split", "train", "evaluate"])
+@pytest.mark.parametrize("forgotten", [False, True])  # by `dvc remove`, in dvc.lock too; in an editor, only in dvc.yaml
+def test_results_of_a_stage_that_was_removed(repo: Path, tell: Any, stage: str, forgotten: bool) -> None:
+    """Hold that answers that stay although their stage was removed pass no gate."""
+    _remove(repo / "dvc.yaml", stage)
+    if forgotten:
+        _remove(repo / "dvc.lock", stage)
+    report = json.loads(tell("--base", "HEAD", "--json"))
+    assert report["failure"] == "its numbers are stale: run dvc repro"
+    assert report["head"]["stale"]["dvc.yaml"][0].startswith("no stage writes ")
+
+
+def test_a_stage_that_made_no_numbers_may_go(repo: Path, tell: Any) -> None:
+    _remove(repo / "dvc.yaml", "visualize")
+    assert json.loads(tell("--base", "HEAD", "--json"))["failure"] is None
+    # Nor is another one needed that leaves no numbers behind; stale answers stay stale without it.
+    _remove(repo / "dvc.yaml", "evaluate")
+    (repo / "reports/metrics.json").unlink()
+    assert json.loads(tell("--base", "HEAD", "--json"))["failure"] is None
+    substitute(repo / "params.yaml", "lr: 0.01", "lr: 0.02")
+    assert json.loads(tell("--base", "HEAD", "--json"))["failure"] == "its numbers are stale: run dvc repro"
+
+
+def test_data_of_a_removed_stage_are_those_that_dvc_tracks_now(repo: Path) -> None:
+    _remove(repo / "dvc.yaml", "split")
+    write(repo / "data/prepared/validation.dvc", {"outs": [{"md5": "0123.dir", "path": "validation"}]})
+    assert stale(working_tree())["train"] == ["data/prepared/validation"]
+
+
+def _remove(file: Path, stage: str) -> None:
+    content = YAML(typ="safe").load(file)
+    del content["stages"][stage]
+    write(file, content)
