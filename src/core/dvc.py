@@ -17,7 +17,7 @@ from src.core.errors import UserError
 from src.core.files import digest
 
 _Path = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
-_Output = _Path | Annotated[dict[_Path, Any], Field(min_length=1)]  # a path, or a path with settings
+_Output = _Path | Annotated[dict[_Path, dict[str, Any]], Field(min_length=1)]  # a path, or a path with settings
 
 
 class _Stage(BaseModel):
@@ -65,10 +65,12 @@ def _stages(text: str | bytes, shape: TypeAdapter[Any]) -> dict[str, Any]:
     return stages
 
 
-def written(stage: Mapping[str, Any], *kinds: str) -> list[Path]:
-    """Return the paths that a stage of a `dvc.yaml` writes: of all kinds (`outs`, `metrics`, `plots`), or of some."""
-    entries = [entry for kind in kinds or ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
-    return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
+def written(stage: Mapping[str, Any], cached: bool | None = None) -> list[Path]:
+    """Return the paths that a stage of a `dvc.yaml` writes: all, or those that DVC's cache keeps, or that git keeps."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    detailed = [({entry: {}} if isinstance(entry, str) else entry) for entry in entries]
+    settings = {path: of for entry in detailed for path, of in entry.items()}
+    return [Path(path) for path, of in settings.items() if cached in (None, of.get("cache", True))]
 
 
 def read_pointer(text: str | bytes) -> str:

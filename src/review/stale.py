@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.dvc import read_pointer, written
-from src.core.paths import DATASET, METRICS, PARAMS, PIPELINE, VALIDATION_PREDICTIONS
+from src.core.paths import DATASET, LOCK, METRICS, PARAMS, PIPELINE, VALIDATION_PREDICTIONS
 from src.review.revision import Revision
 
 
@@ -48,13 +48,15 @@ def stale(revision: Revision) -> dict[str, list[str]]:
             now = made.get(path) or present.get(path)
             if path not in read or (now is not None and now != read[path]):
                 reasons.append(path)
-        results = [path for path in written(stage, "metrics", "plots") if path.as_posix() in made]
-        contents = revision.read(results)
-        for result in results:
-            if result not in contents:
-                reasons.append(f"{result} is missing")
-            elif hashlib.md5(contents[result]).hexdigest() != made[result.as_posix()]:
-                reasons.append(f"{result} is not the one that it wrote")
+        results = [path.as_posix() for path in written(stage, cached=False)]
+        present = tracked_md5s(revision, [Path(path) for path in results])
+        for path in map(Path.as_posix, written(stage)):
+            if path not in made:
+                reasons.append(f"{path} is not in {LOCK}")
+            elif path in results and path not in present:
+                reasons.append(f"{path} is missing")
+            elif path in results and present[path] != made[path]:
+                reasons.append(f"{path} is not the one that it wrote")
     return {name: why for name, why in found.items() if why}
 
 

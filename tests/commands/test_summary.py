@@ -35,7 +35,8 @@ def tree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(PARAMS, "seed: 0\n")
     stage = f"{{cmd: x, params: [seed], outs: [{DATASET}, {METRICS}]}}"
     write(Path("dvc.yaml"), f"stages: {{train: {stage}}}\n")
-    write(LOCK, "stages: {train: {cmd: x, params: {params.yaml: {seed: 0}}}}\n")
+    made = f"[{{path: {DATASET}}}, {{path: {METRICS}}}]"
+    write(LOCK, f"stages: {{train: {{cmd: x, params: {{params.yaml: {{seed: 0}}}}, outs: {made}}}}}\n")
     write(Path("src/net.py"), "layers = 1\n")
     write(FIGURES / "one.png", "")
     write(MODEL, "weights")

@@ -84,6 +84,32 @@ def test_data_of_a_removed_stage_are_those_that_dvc_tracks_now(repo: Path) -> No
     assert stale(working_tree())["train"] == ["data/prepared/validation"]
 
 
+def test_an_output_that_was_added_and_not_made(repo: Path) -> None:
+    substitute(repo / "dvc.yaml", "models/model.safetensors", "models/model.onnx")
+    substitute(repo / "dvc.yaml", "reports/environment.json", "reports/machine.json")
+    write(repo / "reports/machine.json", "{}")
+    reasons = ["models/model.onnx is not in dvc.lock", "reports/machine.json is not in dvc.lock"]
+    assert stale(working_tree())["train"] == reasons
+
+
+def test_git_needs_no_results_that_dvc_keeps_and_folders_are_results(repo: Path) -> None:
+    kept, committed = repo / "reports/kept.csv", repo / "reports/committed"
+    write(kept, "a,b\n")
+    write(committed / "one.csv", "a,b\n")
+    plots = [{"reports/predictions.csv": {"cache": False}}, "reports/kept.csv", {"reports/committed": {"cache": False}}]
+    pipeline = YAML(typ="safe").load(repo / "dvc.yaml")
+    pipeline["stages"]["evaluate"]["plots"] = plots
+    write(repo / "dvc.yaml", pipeline)
+    record = YAML(typ="safe").load(repo / "dvc.lock")
+    record["stages"]["evaluate"]["outs"] += [entry(repo, "reports/kept.csv"), entry(repo, "reports/committed")]
+    write(repo / "dvc.lock", record)
+    write(repo / "reports/.gitignore", "/kept.csv\n")
+    kept.unlink()
+    assert stale(working_tree()) == {}
+    write(committed / "one.csv", "other\n")
+    assert stale(working_tree()) == {"evaluate": ["reports/committed is not the one that it wrote"]}
+
+
 def _remove(file: Path, stage: str) -> None:
     content = YAML(typ="safe").load(file)
     del content["stages"][stage]

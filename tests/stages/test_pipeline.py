@@ -51,7 +51,7 @@ def runs(clone: Path) -> list[Run]:
 def outputs(clone: Path) -> list[Path]:
     """List the files of the stages' `outs`, which DVC keeps; a folder's too."""
     stages = read_pipeline((clone / "dvc.yaml").read_bytes()).values()
-    paths = [clone / path for stage in stages for path in written(stage, "outs")]
+    paths = [clone / path for stage in stages for path in written(stage, cached=True)]
     return [file for path in paths for file in ([path] if path.is_file() else path.iterdir())]
 
 
