@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from src.evaluation.calibration import calibrate, fit_temperature
 from src.evaluation.metrics import measure
@@ -26,21 +27,33 @@ def test_a_known_temperature_is_found(temperature: float) -> None:
     assert fit_temperature(*sample(20_000, temperature)) == pytest.approx(temperature, rel=0.03)
 
 
-@pytest.mark.parametrize("case", ["none", "all right", "all wrong", "against"])
-def test_where_no_temperature_is_best_there_is_none(case: str) -> None:
-    logits, labels = sample(100, 1.0)
-    cases = {
-        "none": (logits[:0, :0], labels[:0]),
-        "all right": (logits, logits.argmax(axis=1)),
-        "all wrong": (logits, logits.argmin(axis=1)),
-        "against": (-5 * logits, labels),
-    }
-    temperature = fit_temperature(*cases[case])
-    assert temperature is None
-    assert calibrated_metrics(logits, labels, temperature) == {}
-    if found := calibrate(*cases[case]):  # by the logits as they are
-        own = np.sort(softmax(cases[case][0], axis=1)[np.arange(100), cases[case][1]])
-        assert found.least["0.95"] == pytest.approx(own[4], abs=1e-6), "five of 100 may be lost"
+@pytest.mark.parametrize("images", [1, 20, 2_000])
+def test_it_is_the_most_probable_of_those_around_one(images: int) -> None:
+    logits, labels = sample(images, 3.0)
+
+    def unlikely(log: float) -> float:
+        own = log_softmax(logits / np.exp(log), axis=1)[np.arange(images), labels]
+        return float(-own.sum() + (log / 0.5) ** 2 / 2)
+
+    best = minimize_scalar(unlikely, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
+    assert fit_temperature(logits, labels) == pytest.approx(np.exp(best.x), rel=1e-5)
+
+
+def test_few_images_do_not_decide_alone() -> None:
+    """Where all of ten are right, the least loss of these would be that of T = 0, and of others infinite."""
+    logits, _ = sample(10, 1.0)
+    right, wrong = (fit_temperature(logits, labels) for labels in (logits.argmax(axis=1), logits.argmin(axis=1)))
+    assert 0.3 < (right or 0) < 1 < (wrong or 0) < 10
+    assert fit_temperature(logits[:0, :0], np.zeros(0, np.int64)) is None
+    assert calibrated_metrics(logits, logits.argmax(axis=1), None) == {}
+
+    logits, labels = sample(6_000, 1.0)
+    fitted = [fit_temperature(logits[at : at + 20], labels[at : at + 20]) or 0 for at in range(0, 4_000, 20)]
+
+    def loss(temperature: float) -> float:
+        return float(-log_softmax(logits[4_000:] / temperature, axis=1)[np.arange(2_000), labels[4_000:]].mean())
+
+    assert np.mean([loss(each) for each in fitted]) < loss(1) + 0.02, "0.027 without what is known before"
 
 
 def test_scaled_metrics_are_those_of_scaled_logits_and_better() -> None:
