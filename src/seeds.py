@@ -85,6 +85,8 @@ def summary(accuracies: NDArray[np.float64]) -> str:
     """Return mean, standard deviation between seeds, and the 95 % interval of the mean (Student's t, within 0 to 1)."""
     if len(accuracies) < 2:
         return f"{counted(len(accuracies), 'seed')}: a spread needs two"
+    if np.ptp(accuracies) == 0:  # their spread is less than an image, but not 0
+        return f"{100 * accuracies[0]:.2f} % with each of {len(accuracies)} seeds"
     low, high = np.clip(mean_interval(accuracies), 0, 1)
     spread = accuracies.std(ddof=1)
     return (

@@ -64,7 +64,7 @@ def verdict(rows: Sequence[Confirmed], objective: Objective) -> str:
     if np.isnan(winner.mean):
         return "every training with other seeds failed: nothing is confirmed."
     if winner is present:
-        return f"The present settings have the best mean of {seeds} seeds: there is nothing to change."
+        return f"No settings have a better mean of {seeds} seeds than the present ones: there is nothing to change."
     unit, digits = (100, 2) if objective.name == "accuracy" else (1, 4)
     kind = "percentage points of accuracy" if objective.name == "accuracy" else "of loss"
     if np.isnan(present.mean):
