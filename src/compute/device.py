@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +22,8 @@ CHOICES = {
     "cpu avx512_bf16": {"fashion_net": "float32", "others": "bfloat16"},
     "cuda bfloat16": {"mnist_convnet": "float32", "others": "bfloat16"},
 }
+# On a CPU float32 whatever it can do: their depthwise convolutions are slower in bfloat16.
+MOBILE = re.compile("(mobile|mnas|ghost|shuffle)net|efficientnet(?!_?v2)")
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -88,7 +91,8 @@ def prepare(train: params.Train, network: str) -> Compute:
     precision: str = train.precision
     if precision == "auto":
         networks = CHOICES.get(able, {"others": "float32"})
-        precision = networks.get(network, networks["others"])
+        slower = device.type == "cpu" and MOBILE.search(network)
+        precision = "float32" if slower else networks.get(network, networks["others"])
     if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
         raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
     return Compute(device, _AUTOCAST[precision], note)

@@ -81,6 +81,24 @@ def test_the_capability_of_a_cpu_is_torchs(monkeypatch: pytest.MonkeyPatch) -> N
         assert device.capability(CPU.device) == able
 
 
+@pytest.mark.parametrize(
+    ("network", "precision"),
+    [
+        ("timm/tf_efficientnet_lite0", "float32"),
+        ("mobilenet_v3_large", "float32"),
+        ("timm/mobilenetv4_conv_small", "float32"),
+        ("efficientnet_v2_s", "bfloat16"),
+        ("timm/tf_efficientnetv2_s", "bfloat16"),
+        ("resnet18", "bfloat16"),
+        ("mnist_convnet", "bfloat16"),
+        ("fashion_net", "float32"),
+    ],
+)
+def test_auto_is_what_was_faster_with_a_network(network: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert device.prepare(section(device="cpu", precision="auto"), network).precision == precision
+
+
 def test_the_wanted_gpu_is_the_one_that_is_asked_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two pretended ones, of which the second has bfloat16."""
     present = [0]
