@@ -42,7 +42,6 @@ def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
     images, classes = sum(counts), len(counts)
     seen = images + dataset.splits["validation"].count
     size = timm_config(model.name).input_size[1] if model.name.startswith(TIMM) else _published(model.name)[0]
-    batch_size = next((number for number in (128, 64, 32) if images >= 20 * number), 16)
 
     classifier, compute, pixels = _untrained(params, model.name, size, classes)
     features = seen * _forward(classifier, compute, pixels)
@@ -68,8 +67,6 @@ def suggest(params: Params) -> Iterator[tuple[str, object, object, str]]:
         train.epochs if model.freeze is True else 20,
         f"for the last layer alone; to fine-tune (freeze: batch_norm) start with 3, of {epoch:.0f} s each",
     )
-    steps = -(-images // batch_size)
-    yield "train.batch_size", train.batch_size, batch_size, f"{images:,} images train: {steps} steps an epoch"
     if max(counts) >= _UNEVEN * min(counts):
         why = f"{max(counts):,} images of the largest class, {min(counts):,} of the least"
         yield "train.sampling", train.sampling, "balanced", why
