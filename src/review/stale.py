@@ -20,15 +20,17 @@ def stale(revision: Revision) -> dict[str, list[str]]:
 
     Data that git does not track are compared by their digests: those of `data/images.dvc`, and in `dvc.lock` the one
     that a stage read with the one that another stage wrote. What no stage of `dvc.yaml` writes any more was not made by
-    it, whatever `dvc.lock` says, from which DVC never removes the stages that were cut out of `dvc.yaml`.
+    it, whatever `dvc.lock` says, from which DVC never removes the stages that were cut out of `dvc.yaml`. Stages of
+    `matrix` and `foreach`, which DVC makes of one entry, are not looked at.
     """
-    outputs = {path for stage in revision.pipeline.values() for path in written(stage)}
+    pipeline = {name: stage for name, stage in revision.pipeline.items() if not stage.keys() & {"matrix", "foreach"}}
+    outputs = {path for stage in pipeline.values() for path in written(stage)}
     needed = [DATASET, *revision.read([VALIDATION_PREDICTIONS, METRICS])]
     unmade = [f"no stage writes {path}: put back the one that did" for path in needed if path not in outputs]
     found = {PIPELINE.as_posix(): unmade}
-    locks = [lock for name, lock in revision.lock.items() if name in revision.pipeline]
+    locks = [lock for name, lock in revision.lock.items() if name in pipeline]
     made = {entry["path"]: entry.get("md5") for lock in locks for entry in lock.get("outs", [])}
-    for name, stage in revision.pipeline.items():
+    for name, stage in pipeline.items():
         if name not in revision.lock:
             found[name] = ["it never ran"]
             continue

@@ -110,6 +110,14 @@ def test_git_needs_no_results_that_dvc_keeps_and_folders_are_results(repo: Path)
     assert stale(working_tree()) == {"evaluate": ["reports/committed is not the one that it wrote"]}
 
 
+def test_stages_that_dvc_makes_of_one_entry_are_not_looked_at(repo: Path) -> None:
+    """The lock file calls them extra@1, extra@2."""
+    pipeline = YAML(typ="safe").load(repo / "dvc.yaml")
+    pipeline["stages"]["extra"] = {"matrix": {"number": [1, 2]}, "cmd": "touch ${item.number}", "outs": ["x"]}
+    write(repo / "dvc.yaml", pipeline)
+    assert stale(working_tree()) == {}
+
+
 def _remove(file: Path, stage: str) -> None:
     content = YAML(typ="safe").load(file)
     del content["stages"][stage]
