@@ -9,7 +9,17 @@ import pandas
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from src.figures.style import QUIET, SMALL, SPLIT_COLOURS, drawing, only_bottom, percent, percent_tick, short
+from src.figures.style import (
+    QUIET,
+    SMALL,
+    SPLIT_COLOURS,
+    drawing,
+    in_percent,
+    only_bottom,
+    percent,
+    percent_tick,
+    short,
+)
 
 _MOST_CELLS = 20  # classes in a confusion matrix whose numbers can still be read
 _MOST_CLASSES = 40
@@ -65,13 +75,6 @@ def confusion_matrix(path: Path, confusion: pandas.DataFrame, classes: Sequence[
         bar.set_label("share of the row")
         bar.ax.yaxis.set_major_formatter(percent_tick)
         bar.outline.set_visible(False)
-
-
-def in_percent(share: float) -> str:
-    """Write a share in at most four letters: "100", "12", "3.4", "<0.1"."""
-    if share >= 0.0995:
-        return f"{100 * share:.0f}" if share < 0.9995 or share == 1 else ">99"
-    return f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
 
 
 def per_class_accuracy(path: Path, per_class: pandas.DataFrame) -> None:

@@ -7,7 +7,7 @@ import pandas
 from numpy.typing import NDArray
 
 from src.figures.sheet import Tile, sheet
-from src.figures.style import percent
+from src.figures.style import in_percent
 
 _COLUMNS = 8
 _INCHES = 1.25
@@ -41,8 +41,8 @@ def _sheet(path: Path, images: NDArray[np.uint8], table: pandas.DataFrame, title
     tiles = []
     for index, name, label, prediction, confidence, truth in table[columns].itertuples(index=False, name=None):
         right = label == prediction
-        lines = [("✓ " if right else "✗ ", prediction, f"  {percent(confidence)}"), name]
+        lines = [("✓ " if right else "✗ ", prediction, f"  {in_percent(confidence)} %"), name]
         if not right:
-            lines.insert(1, ("is ", label, f"  {percent(truth)}"))
+            lines.insert(1, ("is ", label, f"  {in_percent(truth)} %"))
         tiles.append(Tile(images[index], lines, _INCHES, framed=not right))
     sheet(path, [[tile] for tile in tiles], title, caption, columns=_COLUMNS, image_inches=_INCHES, group_gap=0.1)

@@ -165,6 +165,13 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def in_percent(share: float) -> str:
+    """Write a share in at most four letters: "100", "12", "3.4", "<0.1"."""
+    if share >= 0.0995:
+        return f"{100 * share:.0f}" if share < 0.9995 or share == 1 else ">99"
+    return f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
+
+
 def percent_tick(share: float, _: float | None = None) -> str:
     """Write a tick's label, with only the decimals that its value has."""
     return f"{round(100 * share, 6):g} %"

@@ -24,12 +24,12 @@ DIGESTS = {
     "cifar100": "a2690471",
     "digits": "72362e4d",
     "dogs-vs-cats": "37275c9d",
-    "dogs-vs-cats-modern": "94bb9c43",
+    "dogs-vs-cats-modern": "6e319f3d",
     "fashion-mnist": "cafb1d14",
     "fashion-mnist-modern": "b438ba9b",
     "mnist": "ed81dc25",
     "mnist-modern": "053cf140",
-    "own-images": "c5c9b9f8",
+    "own-images": "0a75f8e2",
 }
 
 
