@@ -12,7 +12,7 @@ from src.models.layers import is_frozen
 
 
 class Resize(nn.Module):
-    """Bring images (N, C, H, W) from one height and width to another, "bilinear" or "bicubic" and with antialiasing.
+    """Bring images (N, C, H, W), in [0, 1], to another height and width, "bilinear" or "bicubic" and with antialiasing.
 
     Computed as products with two matrices, whose gradient is deterministic on every device.
     """
@@ -28,7 +28,9 @@ class Resize(nn.Module):
             self.register_buffer(name, matrix, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        resized = self.rows @ images @ self.columns.T
+        # Bicubic overshoots at edges, which Pillow cuts off after either direction.
+        across = (images @ self.columns.T).clamp(0, 1)
+        resized = (self.rows @ across).clamp(0, 1)
         return resized.contiguous(memory_format=torch.channels_last)
 
 

@@ -72,11 +72,11 @@ def test_the_backbones_own_preprocessing_brings_images_to_its_size() -> None:
 def test_colours_are_resized_as_pillow_does() -> None:
     from PIL import Image
 
-    image = pixels(1, 300) // 3 + 80  # nothing overshoots, which Pillow would clip
+    image = pixels(1, 300)  # noise: what bicubic makes of it would be below 0 or above 255 at many places
     ours = (built(300, normalize="backbone").normalize(image)[0].permute(1, 2, 0) * 0.5 + 0.5) * 255
     theirs = Image.fromarray(image[0].numpy()).resize((224, 224), Image.Resampling.BICUBIC)
     difference = (ours - torch.tensor(bytearray(theirs.tobytes())).view(224, 224, 3)).abs()
-    assert difference.max() < 1.5
+    assert difference.max() < 1.5, "Pillow rounds twice"
 
 
 @pytest.mark.parametrize(
