@@ -34,7 +34,8 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
 
     Intervals of `accuracy`, `top5_accuracy` (only with more than five classes) and `worst_class_accuracy` are
     Wilson's; the worst class has that of its row in the per-class table, without a correction for having been picked.
-    The others are percentile bootstraps over the images, or groups, and two more images (`add_two`):
+    The others are percentile bootstraps over the images, or groups, and two more images (`add_two`), moved by what the
+    median of the resamples is off:
 
     - `macro_f1`: mean F1 of the classes that occur among labels or predictions.
     - `balanced_accuracy`: mean accuracy of the classes, each of which counts the same however many images it has.
@@ -54,8 +55,12 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
     def of_sums(sums: Floats) -> Floats:
         return np.column_stack([macro_f1(sums), balanced_accuracy(sums)])
 
-    values, (lows, highs) = of_sums(total(counts))[0], bootstrap(add_two(sum_by_group(counts, groups)), of_sums)
-    for name, value, low, high in zip(("macro_f1", "balanced_accuracy"), values, lows, highs, strict=True):
+    values, resampled = of_sums(total(counts))[0], add_two(sum_by_group(counts, groups))
+    lows, medians, highs = bootstrap(resampled, of_sums)
+    shifts = of_sums(total(resampled))[0] - medians  # few of a class: the macro F1 of resamples is lower on average
+    for name, value, low, high in zip(
+        ("macro_f1", "balanced_accuracy"), values, lows + shifts, highs + shifts, strict=True
+    ):
         low, high = min(low, value), max(high, value)
         if groups is not None:  # else the two more images make up for few
             low, high = widened(low, value, high, group_sizes(groups))
@@ -99,7 +104,7 @@ def of_probabilities(scores: Floats, labels: NDArray[np.int64], groups: Groups =
         luck = drawn[:, 2:] - gaps
         return np.column_stack([drawn[:, :2], *(np.abs(share * gaps + luck).sum(axis=1) for share in shares)])
 
-    lows, highs = bootstrap(sum_by_group(features, groups), of_sums)
+    lows, _, highs = bootstrap(sum_by_group(features, groups), of_sums)
     loss_mean, brier_mean, ece = float(means[0, 0]), float(means[0, 1]), float(np.abs(gaps).sum())
     sizes = np.ones(images, np.intp) if groups is None else group_sizes(groups)
     # Smaller gaps would hardly ever give so large an error, larger ones hardly ever so small a one.

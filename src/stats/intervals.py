@@ -54,8 +54,8 @@ def difference_of_two(values: Floats) -> float:
 
 def bootstrap(
     features: csr_array, statistic: Callable[[Floats], Floats], resamples: int = RESAMPLES
-) -> tuple[Floats, Floats]:
-    """Return 95 % percentile bootstrap intervals, low (M,) and high (M,).
+) -> tuple[Floats, Floats, Floats]:
+    """Return 95 % percentile bootstrap intervals, low (M,) and high (M,), and between them the medians (M,).
 
     features: what each of N independent observations adds to F sums (N, F). statistic: turns sums (R, F) of R resamples
     into M values of each (R, M).
@@ -76,5 +76,5 @@ def bootstrap(
         drawn += np.arange(rows)[:, None] * observations
         counts = np.bincount(drawn.ravel(), minlength=rows * observations).reshape(rows, observations)
         values.append(statistic((transposed @ counts.T.astype(np.float64)).T))
-    low, high = np.quantile(np.concatenate(values), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return low, high
+    low, median, high = np.quantile(np.concatenate(values), [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=0)
+    return low, median, high

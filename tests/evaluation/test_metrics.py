@@ -114,6 +114,27 @@ def test_intervals_of_macro_f1_and_balanced_accuracy_hold_the_truth(
     assert min(held.values()) >= 90
 
 
+def test_the_interval_of_macro_f1_holds_the_truth_of_many_classes_in_few_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Resamples lack some of the groups, and have a lower macro F1 than the whole."""
+    monkeypatch.setattr("src.evaluation.metrics.bootstrap", partial(bootstrap, resamples=200))
+    draw = np.random.default_rng(0)
+
+    def sample(groups: int) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+        places = np.repeat(np.arange(groups), 20)
+        own = draw.integers(10, size=groups)[places]  # most images of a group have its class, and its faults
+        labels = np.where(draw.random(len(places)) < 0.6, own, draw.integers(10, size=len(places)))
+        scores = draw.normal(size=(len(places), 10)) + draw.normal(size=(groups, 10))[places] + 3 * np.eye(10)[labels]
+        return scores, labels, list(map(str, places))
+
+    scores, labels, _ = sample(10_000)
+    true = sklearn.f1_score(labels, scores.argmax(axis=1), average="macro")
+    found = [measure(*sample(20)) for _ in range(100)]
+    held = sum(each["macro_f1_ci_low"] <= true <= each["macro_f1_ci_high"] for each in found)
+    assert held >= 91, "86 without moving it"
+
+
 @pytest.mark.parametrize("images", [2, 5])
 def test_intervals_of_the_loss_hold_the_truth_of_few_images_too(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two images, half of the resamples hold one of them twice: alone they would hold the truth in half of cases."""

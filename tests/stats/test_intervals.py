@@ -31,7 +31,7 @@ def test_the_interval_of_a_mean_is_scipys() -> None:
 def test_bootstrap_is_the_plain_loop_over_resamples(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "AT_ONCE", 60 * at_once)
     values = np.random.default_rng(1).exponential(size=(60, 2))
-    low, high = bootstrap(csr_array(values), lambda sums: sums / 60, resamples=500)
+    low, _, high = bootstrap(csr_array(values), lambda sums: sums / 60, resamples=500)
     drawn = np.random.default_rng(0).integers(60, size=(500, 60))
     means = np.array([values[row].mean(axis=0) for row in drawn])
     np.testing.assert_allclose(low, np.quantile(means, 0.025, axis=0), rtol=1e-12)
