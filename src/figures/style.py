@@ -166,9 +166,9 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def in_percent(share: float) -> str:
-    """Write a share in at most four letters: "100", "12", "3.4", "<0.1"."""
+    """Write a share in at most four letters: "100", ">99", "12", "3.4", "<0.1"."""
     if share >= 0.0995:
-        return f"{100 * share:.0f}" if share < 0.9995 or share == 1 else ">99"
+        return f"{100 * share:.0f}" if share < 0.995 or share == 1 else ">99"
     return f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
 
 

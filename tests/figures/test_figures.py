@@ -25,7 +25,7 @@ from src.figures.gallery import draw_all, pictures
 from src.figures.kernels import kernels, kernels_by_channel, kernels_by_epoch
 from src.figures.mistakes import confident_mistakes, sample_predictions
 from src.figures.pipeline_results import PipelineResults
-from src.figures.style import add_fonts, fitting
+from src.figures.style import add_fonts, fitting, in_percent
 
 
 @dataclass
@@ -143,6 +143,14 @@ def test_mistakes_are_the_most_confident_ones(tmp_path: Path, drawn: Drawn) -> N
     assert [words for words, _ in drawn.words if words.startswith("✗ dog")] == ["✗ dog  95 %", "✗ dog  88 %"]
     assert "The 2 most confident of 3 mistakes on 4 test images" in drawn.text()
     assert "before temperature scaling" in drawn.text()
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(1, "100"), (0.9996, ">99"), (0.996, ">99"), (0.994, "99"), (0.0996, "10"), (0.034, "3.4"), (0.0004, "<0.1")],
+)
+def test_only_all_is_100_percent(share: float, words: str) -> None:
+    assert in_percent(share) == words
 
 
 def test_confusions_count_images_and_their_share_of_the_class(tmp_path: Path, drawn: Drawn) -> None:
