@@ -26,8 +26,8 @@ def stale(revision: Revision) -> dict[str, list[str]]:
     pipeline = {name: stage for name, stage in revision.pipeline.items() if not stage.keys() & {"matrix", "foreach"}}
     outputs = {path for stage in pipeline.values() for path in written(stage)}
     needed = [DATASET, *revision.read([VALIDATION_PREDICTIONS, METRICS])]
-    unmade = [f"no stage writes {path}: put back the one that did" for path in needed if path not in outputs]
-    found = {PIPELINE.as_posix(): unmade}
+    unmade = [path for path in needed if not outputs & {path, *path.parents}]
+    found = {PIPELINE.as_posix(): [f"no stage writes {path}: put back the one that did" for path in unmade]}
     locks = [lock for name, lock in revision.lock.items() if name in pipeline]
     made = {entry["path"]: entry.get("md5") for lock in locks for entry in lock.get("outs", [])}
     for name, stage in pipeline.items():

@@ -78,6 +78,13 @@ def test_a_stage_that_made_no_numbers_may_go(repo: Path, tell: Any) -> None:
     assert json.loads(tell("--base", "HEAD", "--json"))["failure"] == "its numbers are stale: run dvc repro"
 
 
+def test_a_stage_may_write_the_folder_of_the_prepared_data(repo: Path) -> None:
+    pipeline = YAML(typ="safe").load(repo / "dvc.yaml")
+    pipeline["stages"]["split"]["outs"] = ["data/prepared"]
+    write(repo / "dvc.yaml", pipeline)
+    assert stale(working_tree()) == {"split": ["data/prepared is not in dvc.lock"]}
+
+
 def test_data_of_a_removed_stage_are_those_that_dvc_tracks_now(repo: Path) -> None:
     _remove(repo / "dvc.yaml", "split")
     write(repo / "data/prepared/validation.dvc", {"outs": [{"md5": "0123.dir", "path": "validation"}]})
