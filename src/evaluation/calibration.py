@@ -14,20 +14,18 @@ from src.evaluation.logits import log_probabilities
 from src.models.model_file import Calibration, ModelSpec
 
 COVERAGES = ("0.8", "0.9", "0.95", "0.99")
-_SPREAD = 0.5  # of log T: of 10 to 50 images, the loss of others is then half of what it is without; of 200 the same
+_SPREAD = 0.5  # of log T: of 10 to 50 images, the loss of others is then down to half of that without; of 200 the same
 _COLDEST, _HOTTEST = 0.01, 100.0
 
 
-def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float | None:
-    """Find the temperature T at which logits / T, (N, K), are most probable, given labels (N,). Return None if N is 0.
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    """Find the most probable temperature T, which divides logits (N, K), given labels (N,), N above 0.
 
     It minimises the summed cross entropy and (log T / spread)² / 2, which stands for what is known without any image:
     most networks are right about T = 1. Without it few images decide too much: where all are recognised, the cross
     entropy alone falls for ever as T → 0. Bisection of log T, in [0.01, 100], brings the slope to 0: that of the cross
     entropy, as a function of 1/T, is Σ_k p_k z_k − z_y.
     """
-    if not len(labels):
-        return None
     scores = log_probabilities(logits)
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     margins = scores - own  # differences keep the slope's digits where p_y is nearly 1
@@ -52,7 +50,7 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
     if not len(labels):
         return None
     temperature = fit_temperature(logits, labels)
-    scores = log_probabilities(logits / (temperature or 1.0))
+    scores = log_probabilities(logits / temperature)
     own = np.sort(np.exp(np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]))
     least = {}
     for coverage in COVERAGES:

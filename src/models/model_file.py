@@ -24,8 +24,8 @@ from src.params.networks import TIMM
 class Calibration(BaseModel):
     """Hold what `src.evaluation.calibration` fitted on validation images.
 
-    temperature: divides the logits; None where none could be fitted. least: by coverage, the least probability with
-    which a class counts as possible, so that the true class is possible in that share of the images.
+    temperature: divides the logits; None in old files, where none could be fitted. least: by coverage, the least
+    probability with which a class counts as possible, so that the true class is possible in that share of the images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -43,12 +43,12 @@ def test_few_images_do_not_decide_alone() -> None:
     """Where all of ten are right, the least loss of these would be that of T = 0, and of others infinite."""
     logits, _ = sample(10, 1.0)
     right, wrong = (fit_temperature(logits, labels) for labels in (logits.argmax(axis=1), logits.argmin(axis=1)))
-    assert 0.3 < (right or 0) < 1 < (wrong or 0) < 10
-    assert fit_temperature(logits[:0, :0], np.zeros(0, np.int64)) is None
+    assert 0.3 < right < 1 < wrong < 10
+    assert calibrate(logits[:0, :0], np.zeros(0, np.int64)) is None
     assert calibrated_metrics(logits, logits.argmax(axis=1), None) == {}
 
     logits, labels = sample(6_000, 1.0)
-    fitted = [fit_temperature(logits[at : at + 20], labels[at : at + 20]) or 0 for at in range(0, 4_000, 20)]
+    fitted = [fit_temperature(logits[at : at + 20], labels[at : at + 20]) for at in range(0, 4_000, 20)]
 
     def loss(temperature: float) -> float:
         return float(-log_softmax(logits[4_000:] / temperature, axis=1)[np.arange(2_000), labels[4_000:]].mean())
