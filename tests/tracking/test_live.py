@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -17,7 +19,7 @@ from tracking_samples import EPOCHS, epoch, finished, make_results
 from src.core import paths
 from src.core.errors import UserError
 from src.core.files import digest
-from src.tracking.live import live
+from src.tracking.live import Live, live
 from src.tracking.store import open_store
 from src.tracking.sync import complete
 
@@ -38,6 +40,15 @@ def train() -> float:
     took += time.monotonic() - ending
     run._sender.wait()
     return took
+
+
+def test_without_validation_images_there_are_no_such_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(Live, "_put", lambda _, **entry: sent.append(entry))
+    with live("session") as run:
+        run.log_epoch(replace(epoch(1), validation_loss=None, validation_accuracy=None))
+    curves = {name for name in sent[0]["metrics"] if name.startswith("epoch/")}
+    assert curves == {"epoch/train_loss", "epoch/train_accuracy", "epoch/lr"}
 
 
 def test_a_silent_store_delays_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
