@@ -45,8 +45,8 @@ def train() -> float:
 def test_without_validation_images_there_are_no_such_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
     monkeypatch.setattr(Live, "_put", lambda _, **entry: sent.append(entry))
-    with live("session") as run:
-        run.log_epoch(replace(epoch(1), validation_loss=None, validation_accuracy=None))
+    run = object.__new__(Live)  # without the process that sends
+    run.log_epoch(replace(epoch(1), validation_loss=None, validation_accuracy=None))
     curves = {name for name in sent[0]["metrics"] if name.startswith("epoch/")}
     assert curves == {"epoch/train_loss", "epoch/train_accuracy", "epoch/lr"}
 
