@@ -114,7 +114,8 @@ def test_a_killed_training_ends_with_the_bits_of_the_undisturbed_one(clone: Path
     other = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(clone), str(other))
     chance = random.Random(os.urandom(8))
-    plan = [("epochs", chance.choice(["`kill -9` of `dvc`", "SIGTERM to both"]), chance.uniform(0, 0.3))]
+    # Before its end: the state of a training that has ended is discarded here, since dvc.lock has its model already.
+    plan = [("epochs", chance.choice(["`kill -9` of both", "SIGTERM to both"]), chance.uniform(0, 0.1))]
     rows: dict[str, chaos.Row] = {}
     assert [*chaos.series(other, plan, rows, [], "train")] == [], plan
     assert sum(row.stages.total() for row in rows.values()) == 1
