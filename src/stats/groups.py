@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
+from scipy.special import stdtrit  # Student's t, without scipy.stats, whose import takes half a second
 
 from src.stats import intervals
 from src.stats.intervals import LEVEL, Floats
@@ -84,7 +85,5 @@ def _places(groups: Collection[str]) -> NDArray[np.intp]:
 
 def _student(share: Floats, level: float) -> float:
     """Return by how much Student's t is wider than the normal distribution, for groups with these shares of images."""
-    from scipy.stats import t  # takes half a second
-
     quantile = (1 + level) / 2
-    return float(t.ppf(quantile, 1 / (share**2).sum() - 1)) / NormalDist().inv_cdf(quantile)
+    return float(stdtrit(1 / (share**2).sum() - 1, quantile)) / NormalDist().inv_cdf(quantile)
