@@ -12,7 +12,7 @@ import numpy as np
 import pandas
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
-from scipy.special import stdtrit  # Student's t, without scipy.stats, whose import takes half a second
+from scipy.special import stdtrit
 
 from src.stats import intervals
 from src.stats.intervals import LEVEL, Floats
