@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.common import FOLDER, keep, kept
 from benchmarks.gpu.runner import NOT_REACHED, RUNNING
-from src.compute.device import CHOICES
+from src.compute.device import auto_precision
 from src.core.errors import UserError
 
 README, TEMPLATE, GPU = FOLDER / "README.md", "page.md.jinja", FOLDER / "gpu.json"
@@ -38,7 +38,7 @@ def render() -> str:
         "thousands": "{:,}".format,
     }
     found = {file.stem: kept(file) for file in FOLDER.glob("*.json")}
-    return environment.get_template(TEMPLATE).render(**found, picked=CHOICES)
+    return environment.get_template(TEMPLATE).render(**found, auto_precision=auto_precision)
 
 
 def keep_gpu(file: Path) -> str:

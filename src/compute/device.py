@@ -15,15 +15,15 @@ from src.compute import distributed, portable
 from src.compute.threads import cpu_threads
 from src.core.errors import UserError
 
-# What `train.precision: auto` is, by capability and network: a coarser precision only where it was measured to be at
-# least a tenth faster (`benchmarks/README.md`). With every other capability it is float32.
-CHOICES = {
-    "cpu amx": {"fashion_net": "float32", "mnist_convnet": "float32", "others": "bfloat16"},
-    "cpu avx512_bf16": {"fashion_net": "float32", "others": "bfloat16"},
-    "cuda bfloat16": {"mnist_convnet": "float32", "others": "bfloat16"},
+# Networks that `train.precision: auto` leaves in float32, by capability; there all others are in bfloat16, which was
+# measured to be at least a tenth faster (`benchmarks/README.md`). With every other capability all are in float32. On a
+# CPU the depthwise convolutions of mobile networks are slower in bfloat16.
+_MOBILE = "(mobile|mnas|ghost|shuffle)net|efficientnet(?!_?v2)"
+_FLOAT32 = {
+    "cpu amx": f"fashion_net|mnist_convnet|{_MOBILE}",
+    "cpu avx512_bf16": f"fashion_net|{_MOBILE}",
+    "cuda bfloat16": "mnist_convnet",
 }
-# On a CPU float32 whatever it can do: their depthwise convolutions are slower in bfloat16.
-MOBILE = re.compile("(mobile|mnas|ghost|shuffle)net|efficientnet(?!_?v2)")
 _ELSEWHERE = "deterministic as with true: portable needs an x86-64 processor with AVX2, under Linux"
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -88,11 +88,7 @@ def prepare(train: params.Train, network: str) -> Compute:
         # Calls that name no device (streams, NCCL, waiting) would otherwise take the first GPU.
         torch.cuda.set_device(device.index or 0)
     able = capability(device)
-    precision: str = train.precision
-    if precision == "auto":
-        networks = CHOICES.get(able, {"others": "float32"})
-        slower = device.type == "cpu" and MOBILE.search(network)
-        precision = "float32" if slower else networks.get(network, networks["others"])
+    precision = auto_precision(able, network) if train.precision == "auto" else train.precision
     if precision == "bfloat16" and device.type != "cpu" and able != "cuda bfloat16":
         raise UserError(f"train.precision is bfloat16, which {device} does not compute: set auto or float32")
     return Compute(device, _AUTOCAST[precision], note)
@@ -128,8 +124,13 @@ def evaluation_batch(device: torch.device, image_shape: tuple[int, int, int]) ->
     return max(EVALUATED_IMAGES, EVALUATED_PIXELS.get(device.type, 0) // (height * width))
 
 
+def auto_precision(able: str, network: str) -> str:
+    """Return what `train.precision: auto` is for the network of that name on a device of that `capability`."""
+    return "bfloat16" if able in _FLOAT32 and not re.search(_FLOAT32[able], network) else "float32"
+
+
 def capability(device: torch.device) -> str:
-    """Return the name in `CHOICES` for what the device can do."""
+    """Return a name for what the device can do."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             return "cuda bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "cuda"
