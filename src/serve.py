@@ -22,7 +22,6 @@ if __name__ == "__main__":
     # threads that decode photos: on two busy cores an answer took 3 to 10 times as much processor time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
 import torch
 
 from src.core.errors import UserError, command
@@ -55,11 +54,9 @@ def main() -> None:
 
     model = load(arguments.model)
     model.module.to(memory_format=torch.channels_last)
-    image, classifier = model.spec.image, model.module.get_submodule("classifier")
+    classifier = model.module.get_submodule("classifier")
     assert isinstance(classifier, Classifier)
     md5 = hashlib.md5(content(classifier, model.spec), usedforsecurity=False).hexdigest()
-    # Finds a model that cannot answer, and takes the first pass, which is the slowest.
-    model.probabilities(np.zeros((1, image.height, image.width, image.channels), np.uint8))
     app = application(model, arguments.model, md5, int(arguments.max_mib * 2**20))
     warnings.filterwarnings("ignore", module="PIL")  # about odd metadata of photos
     family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET

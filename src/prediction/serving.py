@@ -37,7 +37,7 @@ def application(model: Model, name: str, md5: str, most_bytes: int) -> FastAPI:
     """Return the application. name, md5: of the model, as answers give them. most_bytes: of a request's body."""
     image = model.spec.image
     about = {"name": name, "md5": md5}
-    explained = explains(model)
+    explained = explains(model)  # finds a model that cannot answer, too, and takes the first pass, the slowest
     decoders = ThreadPoolExecutor(os.cpu_count(), "decode")
     computer = ThreadPoolExecutor(1, "compute")
     # Without FastAPI's documentation, which loads scripts from elsewhere.
