@@ -45,13 +45,13 @@ def stale(revision: Revision) -> dict[str, list[str]]:
                 if key not in recorded or recorded[key] != value:
                     reasons.append(f"{PARAMS}: {key}")
         read = {entry["path"]: entry.get("md5") for entry in locked.get("deps", [])}
-        present = tracked_md5s(revision, [Path(path) for path in stage.get("deps", []) if path not in made])
+        results = [path.as_posix() for path in written(stage, cached=False)]
+        sources = [path for path in stage.get("deps", []) if path not in made]
+        present = tracked_md5s(revision, [Path(path) for path in [*sources, *results]])
         for path in stage.get("deps", []):
             now = made.get(path) or present.get(path)
             if path not in read or (now is not None and now != read[path]):
                 reasons.append(path)
-        results = [path.as_posix() for path in written(stage, cached=False)]
-        present = tracked_md5s(revision, [Path(path) for path in results])
         for path in map(Path.as_posix, written(stage)):
             if path not in made:
                 reasons.append(f"{path} is not in {LOCK}")
