@@ -21,7 +21,7 @@ SHARDS, LABELS = "images-{:05d}.npy", "labels.npy"
 # A table of each image's `name`, `group` (null without groups), `digest`, and if it is a `copy_of_train`.
 SAMPLES = "samples.parquet"
 # What pydantic, pyarrow and numpy raise of a damaged file, numpy of a header also what reading Python raises.
-_DAMAGE = (ValueError, TypeError, LookupError, EOFError, OverflowError, SyntaxError, TokenError)
+_DAMAGE = (ValueError, TypeError, LookupError, EOFError, OverflowError, SyntaxError, TokenError, OSError)
 
 
 class _Record(BaseModel):
@@ -184,7 +184,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
     """Raise `UserError` for what is raised of a damaged file; a missing one stays `OSError`."""
     try:
         yield
-    except (*_DAMAGE, OSError) as error:
+    except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         # From DVC's cache, else from the source.

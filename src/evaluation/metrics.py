@@ -57,13 +57,14 @@ def _of_answers(scores: Floats, labels: NDArray[np.int64], groups: Groups) -> di
 
     values, resampled = of_sums(total(counts))[0], add_two(sum_by_group(counts, groups))
     lows, medians, highs = bootstrap(resampled, of_sums)
+    sizes = None if groups is None else group_sizes(groups)
     shifts = of_sums(total(resampled))[0] - medians  # few of a class: the macro F1 of resamples is lower on average
     for name, value, low, high in zip(
         ("macro_f1", "balanced_accuracy"), values, lows + shifts, highs + shifts, strict=True
     ):
         low, high = min(low, value), max(high, value)
-        if groups is not None:  # else the two more images make up for few
-            low, high = widened(low, value, high, group_sizes(groups))
+        if sizes is not None:  # else the two more images make up for few
+            low, high = widened(low, value, high, sizes)
         result |= _with_ends(name, value, low, high, most=1)
     return result
 
