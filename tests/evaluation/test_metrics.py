@@ -73,6 +73,16 @@ def test_metrics_are_those_of_sklearn(classes: int) -> None:
         assert result[f"{name}_ci_low"] <= values[name] <= result[f"{name}_ci_high"]
 
 
+def test_intervals_of_shares_are_wilsons() -> None:
+    logits, labels = example(400, 10)
+    result = measure(logits, labels)
+    right = logits.argmax(axis=1) == labels
+    worst = min(np.unique(labels), key=lambda label: right[labels == label].mean())
+    for name, of in {"accuracy": right, "worst_class_accuracy": right[labels == worst]}.items():
+        found = [result[f"{name}_ci_low"], result[f"{name}_ci_high"]]
+        assert found == pytest.approx(np.array(wilson(of.sum(), len(of))), abs=1e-6)
+
+
 @pytest.mark.parametrize(("images", "too_sure"), [(100, 1.0), (1_000, 1.0), (1_000, 1.5)])
 def test_the_interval_of_the_calibration_error_holds_the_true_one(
     images: int, too_sure: float, monkeypatch: pytest.MonkeyPatch
